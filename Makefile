@@ -1,0 +1,47 @@
+# Two commands need nothing else on a machine with python3 (3.11 or newer), pip and make: `make demo`, `make test`.
+# pip's own variables (PIP_INDEX_URL, PIP_CONSTRAINT, PIP_FIND_LINKS, …) are honoured, e.g. for a CPU build of torch.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow lint bench docs clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@ $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/auditor scan demo
+	@mkdir -p plots
+	$(BIN)/auditor results plot --zoo --source demo -o plots/zoo.png
+	$(BIN)/auditor results plot demo:at-eps0.10 -o plots/at-eps0.10.png
+	$(BIN)/auditor results plot demo:standard -o plots/standard.png
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/pytest -m slow
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/linearize.py
+
+docs: $(VENV)/.installed-test
+	$(BIN)/python -m tests.cli_reference > docs/cli.md
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""auditor: audits zoos of image classifiers for adversarial robustness."""

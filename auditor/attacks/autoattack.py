@@ -1,0 +1,88 @@
+"""AutoAttack's four attacks, from pyautoattack, one at a time and with as many targets as there are classes.
+
+pyautoattack because it is AutoAttack itself (Croce and Hein, 2020), as RobustBench runs it; only its attack classes
+are called, not its evaluation loop, whose warnings and state file do not reach the caller.
+"""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from pyautoattack import AutoAttack
+from torch import Tensor, nn
+
+from auditor.attacks.protocols import Attack
+
+
+def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str | None]:
+    """The attack as it can run on this many classes, and a note where that deviates from the protocol.
+
+    Targets are capped at K - 1. The targeted DLR loss needs K >= 4 and the untargeted one K >= 3: below, the attack
+    is exchanged for the next weaker loss, or left out where that has run already.
+    """
+    if attack.name == "apgd-t" and classes < 4:
+        if classes < 3:
+            return None, "apgd-t left out: the DLR loss needs at least 3 classes (CE and margin losses did run)"
+        kept = {key: value for key, value in attack.parameters.items() if key != "targets"}
+        note = "apgd-dlr instead of apgd-t: the targeted DLR loss needs at least 4 classes"
+        return Attack("apgd-dlr", attack.engine, kept), note
+    if attack.name == "apgd-dlr" and classes < 3:
+        return None, "apgd-dlr left out: the DLR loss needs at least 3 classes"
+    targets = attack.parameters.get("targets", 0)
+    if targets > classes - 1:
+        capped = Attack(attack.name, attack.engine, {**attack.parameters, "targets": classes - 1})
+        return capped, f"{attack.name} with {classes - 1} targets instead of {targets}: {classes} classes"
+    return attack, None
+
+
+def run_autoattack(
+    model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, *, norm: str, eps: float, seed: int
+) -> Tensor:
+    """Adversarial candidates ``(N, C, H, W)``; a sample that was not broken comes back as something harmless.
+
+    Draws its noise by batch, from ``seed``; works in float32. The caller has torch's generators forked.
+    """
+
+    def logits(x: Tensor) -> Tensor:
+        output: Tensor = model(x.to(images.dtype))
+        return output.float()
+
+    # It takes any callable, whatever its annotation says.
+    suite = AutoAttack(logits, norm=norm, eps=eps, seed=seed, device=images.device)  # type: ignore[arg-type]
+    for part in (suite.apgd, suite.apgd_targeted, suite.fab, suite.square):
+        part.seed = seed
+    for part in (suite.apgd, suite.apgd_targeted):
+        part.logger = _SILENT
+    perturb = _attack_of(suite, attack)
+    with torch.no_grad():
+        adversarials: Tensor = perturb(images.float().clone(), labels.clone())
+    return adversarials.detach().to(images.dtype)
+
+
+_SILENT = logging.Logger("pyautoattack", logging.CRITICAL)  # what it warns of, auditor.attacks.flags measures
+
+
+def _attack_of(suite: AutoAttack, attack: Attack) -> Callable[[Tensor, Tensor], Tensor]:
+    """The part of the suite that this attack names, with the attack's own parameters."""
+    settings = attack.parameters
+    part = {
+        "apgd-ce": suite.apgd,
+        "apgd-dlr": suite.apgd,
+        "apgd-t": suite.apgd_targeted,
+        "fab-t": suite.fab,
+        "square": suite.square,
+    }[attack.name]
+    part.n_restarts = settings["restarts"]
+    if attack.name == "square":
+        part.n_queries = settings["queries"]
+    elif part.n_iter != settings["iterations"]:
+        raise ValueError(f"pyautoattack runs {part.n_iter} iterations, the protocol {settings['iterations']}")
+    if attack.name in ("apgd-ce", "apgd-dlr"):
+        part.loss = attack.name.removeprefix("apgd-")
+        part.eot_iter = settings.get("eot", 1)
+    if "targets" in settings:
+        part.n_target_classes = settings["targets"]
+    if attack.name == "fab-t":
+        part.targeted = True
+    perturb: Callable[[Tensor, Tensor], Tensor] = part.perturb
+    return perturb

@@ -1,0 +1,281 @@
+"""The cascade: each attack runs only on the samples that all earlier ones left standing (worst case per sample)."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks import flags
+from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
+from auditor.attacks.gradient import cross_entropy, frozen, margin, pgd, within_budget
+from auditor.attacks.noise import start_noise
+from auditor.attacks.protocols import RANDOMIZED, Attack, Protocol, find_protocol
+from auditor.attacks.statistics import wilson_interval
+from auditor.errors import InputError
+from auditor.records import AttackScore
+
+Progress = Callable[[str, int, int], None]
+"""Called with the attack's name, the samples it is done with, and how many it has."""
+
+
+@dataclass(frozen=True)
+class RobustnessResult:
+    """What a cascade found on N samples.
+
+    Attributes:
+        clean_accuracy, robust_accuracy: fractions; the robust one is the per-sample worst case of all attacks run.
+        low, high: 95 % Wilson interval of ``robust_accuracy``.
+        attacks: in the order in which they ran.
+        correct, survived: ``(N,)`` bool, on the CPU.
+        logits: ``(N, K)`` on the clean images, on the CPU.
+        flags: why the result should not be ranked; ``notes``: what a reader should know besides.
+        batch_size: the one used in the end; halved when memory ran out.
+    """
+
+    clean_accuracy: float
+    robust_accuracy: float
+    low: float
+    high: float
+    attacks: list[AttackScore]
+    correct: Tensor
+    survived: Tensor
+    logits: Tensor
+    flags: list[str]
+    notes: list[str]
+    batch_size: int
+
+
+def evaluate_robustness(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: str,
+    eps: float,
+    protocol: str | Protocol,
+    batch_size: int = 256,
+    seed: int = 0,
+    indices: Sequence[int] | None = None,
+    progress: Progress = lambda attack, done, total: None,
+) -> RobustnessResult:
+    """Robust accuracy: the share of samples that are classified correctly and that no attack breaks.
+
+    The model is run in eval mode, and left in the mode and with the buffers it came with.
+
+    Args:
+        model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; normalization belongs inside.
+        images: ``(N, C, H, W)`` floating point in [0, 1], on the model's device.
+        labels: ``(N,)`` int64 from 0 to K - 1.
+        norm: ``Linf`` or ``L2``.
+        eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
+        protocol: a name (``quick``, ``standard``, ``full``) or a protocol of one's own.
+        batch_size: samples attacked at once. FGSM, PGD and CW do not depend on it; AutoAttack draws by batch.
+        seed: of every random draw.
+        indices: N numbers that identify the samples; noise is drawn by them. 0 to N - 1 by default.
+        progress: called after each batch of each attack.
+
+    Raises:
+        InputError: an argument is not as described, or the model's output is not ``(N, K)`` and finite.
+    """
+    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    numbers = torch.arange(len(images)) if indices is None else torch.as_tensor(indices, dtype=torch.int64)
+    _check(images, labels, numbers, norm, eps, batch_size)
+    devices = [images.device] if images.device.type == "cuda" else []
+    with frozen(model), torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        cascade = _Cascade(model, images, labels, numbers, norm, eps, batch_size, seed, progress)
+        cascade.look()
+        cascade.run(protocol.attacks)
+        return cascade.result()
+
+
+def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: float, batch_size: int) -> None:
+    if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
+        raise InputError(
+            f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}"
+        )
+    if not (torch.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
+        low, high = images.min().item(), images.max().item()
+        raise InputError(f"expected images in [0, 1], got {low:g} to {high:g}: normalize inside the model")
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64 or numbers.shape != labels.shape:
+        raise InputError(f"expected {len(images)} int64 labels, got {tuple(labels.shape)} {labels.dtype}")
+    if norm not in ("Linf", "L2"):
+        raise InputError(f"expected the norm Linf or L2, got {norm!r}")
+    if not 0 < eps < float("inf") or (norm == "Linf" and eps > 1):
+        raise InputError(f"expected eps above 0 (and at most 1 for Linf, in [0, 1] pixels), got {eps:g}")
+    if batch_size < 1:
+        raise InputError(f"expected a batch size of at least 1, got {batch_size}")
+
+
+class _Cascade:
+    """The state of one evaluation: what still stands, and what was found on the way."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        numbers: Tensor,
+        norm: str,
+        eps: float,
+        batch_size: int,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.model, self.images, self.labels, self.numbers = model, images, labels, numbers
+        self.norm, self.eps, self.batch_size, self.seed = norm, eps, batch_size, seed
+        self.progress = progress
+        self.scores: list[AttackScore] = []
+        self.broken_by: dict[str, Tensor] = {}
+        self.flags: list[str] = []
+        self.notes: list[str] = []
+
+    def look(self) -> None:
+        """Clean logits, and what they and their gradients say of the model itself."""
+        self.logits = self._in_batches("clean", self._all(), self._forward)
+        if self.logits.ndim != 2 or not torch.isfinite(self.logits).all():
+            raise InputError(f"expected finite logits (N, K), the model gives {tuple(self.logits.shape)}")
+        classes = self.logits.shape[1]
+        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < classes:
+            low, high = int(self.labels.min()), int(self.labels.max())
+            raise InputError(f"expected labels from 0 to {classes - 1}, got {low} to {high}")
+        self.correct = self.logits.argmax(1) == self.labels
+        self.standing = self.correct.clone()
+        first = self._all()[: self.batch_size]
+        self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
+        chosen = self.correct.nonzero().flatten()
+        if len(chosen):
+            zeros = int(self._in_batches("gradients", chosen, self._zero_gradients).sum())
+            self._found(flags.zero_gradient_finding(zeros, len(chosen)))
+
+    def run(self, attacks: tuple[Attack, ...]) -> None:
+        randomized = "randomized" in self.flags
+        if randomized:
+            attacks = (*(a for a in attacks if a.engine == "gradient"), *RANDOMIZED)
+            self.notes.append("randomized: attacked with AutoAttack's rand version (EOT over 20 passes)")
+        for attack in attacks:
+            adapted, note = adapt_to_classes(attack, self.logits.shape[1])
+            self.notes += [note] if note else []
+            if adapted:
+                self._attack(adapted)
+        self._compare_steps(attacks)
+        if "square" in self.broken_by:
+            self._found(flags.square_finding(int(self.broken_by["square"].sum()), len(self.images)))
+
+    def result(self) -> RobustnessResult:
+        n, survivors = len(self.images), int(self.standing.sum())
+        low, high = wilson_interval(survivors, n)
+        return RobustnessResult(
+            clean_accuracy=int(self.correct.sum()) / n,
+            robust_accuracy=survivors / n,
+            low=low,
+            high=high,
+            attacks=self.scores,
+            correct=self.correct.cpu(),
+            survived=self.standing.cpu(),
+            logits=self.logits.cpu(),
+            flags=self.flags,
+            notes=self.notes,
+            batch_size=self.batch_size,
+        )
+
+    def _attack(self, attack: Attack) -> None:
+        """Run one attack on what stands; what it breaks, inside the budget, stands no longer."""
+        started, chosen = time.perf_counter(), self.standing.nonzero().flatten()
+        broken = torch.zeros_like(self.standing)
+        if len(chosen):
+            broken[chosen] = self._in_batches(attack.name, chosen, lambda some: self._breaks(attack, some))
+        self.broken_by[attack.name] = broken
+        self.standing &= ~broken
+        self.scores.append(
+            AttackScore(
+                attack=attack.name,
+                parameters={**attack.parameters, "norm": self.norm, "eps": self.eps, "seed": self.seed},
+                n=len(chosen),
+                broken=int(broken.sum()),
+                robust_accuracy=int(self.standing.sum()) / len(self.images),
+                seconds=time.perf_counter() - started,
+            )
+        )
+
+    def _breaks(self, attack: Attack, some: Tensor) -> Tensor:
+        """Which of these samples the attack breaks: misclassified again, and the budget kept."""
+        images, labels = self.images[some], self.labels[some]
+        if attack.engine == "gradient":
+            adversarials = self._gradient_attack(attack, images, labels, some)
+        else:
+            adversarials = run_autoattack(
+                self.model, attack, images, labels, norm=self.norm, eps=self.eps, seed=self.seed
+            )
+        wrong = self._forward_images(adversarials).argmax(1) != labels
+        kept = within_budget(adversarials, images, norm=self.norm, eps=self.eps)
+        if (wrong & ~kept).any():
+            self.notes.append(f"{attack.name}: {int((wrong & ~kept).sum())} out of budget, not counted")
+        return wrong & kept
+
+    def _gradient_attack(self, attack: Attack, images: Tensor, labels: Tensor, some: Tensor) -> Tensor:
+        settings = attack.parameters
+        start = None
+        if settings["random_start"]:
+            start = start_noise(
+                self.numbers[some.cpu()], images, norm=self.norm, eps=self.eps, seed=self.seed, name=attack.name
+            )
+        return pgd(
+            self.model,
+            images,
+            (cross_entropy if settings["loss"] == "ce" else margin)(labels),
+            norm=self.norm,
+            eps=self.eps,
+            steps=settings["steps"],
+            step_size=settings["step_fraction"] * self.eps,
+            start=start,
+            labels=labels,
+        )
+
+    def _compare_steps(self, attacks: tuple[Attack, ...]) -> None:
+        """PGD-20 on what FGSM broke, outside the cascade: more steps must not break fewer points."""
+        pgd_20 = next((attack for attack in attacks if attack.name == "pgd-20"), None)
+        fgsm = self.broken_by.get("fgsm")
+        if pgd_20 is None or fgsm is None or not fgsm.any():
+            return
+        chosen = fgsm.nonzero().flatten()
+        again = self._in_batches("pgd-20 again", chosen, lambda some: self._breaks(pgd_20, some))
+        only_fgsm, only_pgd = int((~again).sum()), int(self.broken_by["pgd-20"].sum())
+        self._found(flags.steps_finding(only_fgsm, only_pgd, len(self.images)))
+
+    def _found(self, finding: tuple[list[str], list[str]]) -> None:
+        self.flags += finding[0]
+        self.notes += finding[1]
+
+    def _all(self) -> Tensor:
+        return torch.arange(len(self.images), device=self.images.device)
+
+    def _forward(self, some: Tensor) -> Tensor:
+        return self._forward_images(self.images[some])
+
+    def _forward_images(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = self.model(images)
+        return logits
+
+    def _zero_gradients(self, some: Tensor) -> Tensor:
+        return torch.tensor([flags.zero_gradients(self.model, self.images[some], self.labels[some])])
+
+    def _in_batches(self, name: str, chosen: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """``function`` of each batch of sample numbers, joined; the batch is halved where memory runs out."""
+        results, done = [], 0
+        self.progress(name, 0, len(chosen))
+        while done < len(chosen):
+            try:
+                results.append(function(chosen[done : done + self.batch_size]))
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                self.notes.append(f"out of memory: batch size {self.batch_size} from {name} on")
+                continue
+            done += self.batch_size
+            self.progress(name, min(done, len(chosen)), len(chosen))
+        return torch.cat(results)

@@ -1,0 +1,60 @@
+"""What makes a robust accuracy untrustworthy, measured: flags, whose rows are unranked, and notes, which rank."""
+
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks.gradient import cross_entropy, input_gradient
+from auditor.attacks.statistics import mcnemar
+
+ZERO_GRADIENT_SHARE = 0.05
+CLEAR_POINTS, CLEAR_P = 0.05, 0.01
+
+
+def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
+    """``softmax_output`` and ``randomized``, from one more forward pass over a batch and its first logits."""
+    flags = []
+    sums_to_one = (logits.sum(1) - 1).abs().max() < 1e-5
+    if sums_to_one and logits.min() > -1e-5 and logits.max() < 1 + 1e-5:
+        flags.append("softmax_output")
+    with torch.no_grad():
+        again = model(images)
+    scale = logits.norm(dim=1, keepdim=True).clamp_min(1e-10)
+    if ((again - logits) / scale).norm(dim=1).max() > 1e-4:
+        flags.append("randomized")
+    return flags
+
+
+def zero_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> int:
+    """How many samples have a cross-entropy gradient of exactly 0 in every pixel."""
+    gradient, _ = input_gradient(model, images, cross_entropy(labels))
+    return int((gradient.flatten(1).abs().amax(1) == 0).sum())
+
+
+def zero_gradient_finding(zeros: int, n: int) -> tuple[list[str], list[str]]:
+    """Flags and notes of ``zeros`` samples without a gradient among ``n`` that are classified correctly."""
+    if zeros / n > ZERO_GRADIENT_SHARE:
+        return ["zero_gradients"], [f"{zeros} of {n} samples have a gradient of exactly 0"]
+    return [], [f"{zeros} of {n} samples have a gradient of exactly 0"] if zeros else []
+
+
+def clearly_more(only_first: int, only_second: int, n: int) -> bool:
+    """Whether the first attack broke 5 points or more beyond the second, with a McNemar p below 0.01."""
+    points = (only_first - only_second) / n if n else 0.0
+    return points >= CLEAR_POINTS and mcnemar(only_first, only_second) < CLEAR_P
+
+
+def steps_finding(only_fgsm: int, only_pgd: int, n: int) -> tuple[list[str], list[str]]:
+    """``more_steps_weaker``: one large step breaks what twenty small ones do not."""
+    if clearly_more(only_fgsm, only_pgd, n):
+        return ["more_steps_weaker"], [f"FGSM alone breaks {only_fgsm} of {n}, PGD-20 alone {only_pgd}"]
+    return [], []
+
+
+def square_finding(only_square: int, n: int) -> tuple[list[str], list[str]]:
+    """``square_beats_gradients``: the black-box attack breaks many that no gradient attack did.
+
+    In a cascade Square runs on what the gradient attacks left standing, so the other discordant count is 0.
+    """
+    if clearly_more(only_square, 0, n):
+        return ["square_beats_gradients"], [f"Square alone breaks {only_square} of {n}"]
+    return [], [f"Square alone breaks {only_square} of {n}"] if only_square else []

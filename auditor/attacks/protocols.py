@@ -1,0 +1,78 @@
+"""The protocols: which attacks, in which order, on how many images. Cheap ones first: a cascade."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from auditor.errors import UsageError
+
+Engine = Literal["gradient", "autoattack"]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack of a cascade. ``parameters`` are complete: with a seed they say all that it does."""
+
+    name: str
+    engine: Engine
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """``samples`` is the number of images unless told otherwise; None is the whole test set, 0 needs no data."""
+
+    name: str
+    samples: int | None
+    attacks: tuple[Attack, ...]
+    summary: str
+
+
+# Steps and step size of the paper: 20 of eps/4 from a random start.
+_PGD = {"steps": 20, "step_fraction": 0.25, "random_start": True}
+_FGSM = Attack("fgsm", "gradient", {"loss": "ce", "steps": 1, "step_fraction": 1.0, "random_start": False})
+_PGD_20 = Attack("pgd-20", "gradient", {"loss": "ce", **_PGD})
+_CW = Attack("cw-20", "gradient", {"loss": "margin", **_PGD})
+
+# AutoAttack's standard version (Croce and Hein, 2020): these iterations, restarts and queries.
+_AUTOATTACK = (
+    Attack("apgd-ce", "autoattack", {"iterations": 100, "restarts": 1}),
+    Attack("apgd-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 9}),
+    Attack("fab-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 9}),
+    Attack("square", "autoattack", {"queries": 5000, "restarts": 1}),
+)
+# AutoAttack's "rand" version, for models that give another answer each time.
+RANDOMIZED = (
+    Attack("apgd-ce", "autoattack", {"iterations": 100, "restarts": 1, "eot": 20}),
+    Attack("apgd-dlr", "autoattack", {"iterations": 100, "restarts": 1, "eot": 20}),
+)
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("screen", 0, (), "linearize and cluster; needs no data, is no evidence of robustness"),
+        Protocol("quick", 256, (_FGSM, _PGD_20), "screen, F, clean, FGSM and PGD-20 on 256 images"),
+        Protocol(
+            "standard",
+            1000,
+            (_FGSM, _PGD_20, _CW, *_AUTOATTACK),
+            "screen, F and AutoAttack-standard strength on 1,000 images",
+        ),
+        Protocol(
+            "full",
+            None,
+            (_FGSM, _PGD_20, _CW, *_AUTOATTACK),
+            "the same as standard on the whole test set",
+        ),
+    )
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"no protocol named {name!r}; there is: {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]

@@ -1,0 +1,200 @@
+"""One audit: a loaded model and a request in, a record out. No database, no queue."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from auditor import clustering
+from auditor.attacks import evaluate_robustness, find_protocol
+from auditor.data import CLASSES, Hierarchy, ImageSet, load_hierarchy
+from auditor.errors import LinearizationError, ModelLoadError
+from auditor.linear import template_gram
+from auditor.records import METHOD_VERSION, AuditRecord, Clustering, Verdicts, ZooEntry
+from auditor.zoo import LoadedModel
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRequest:
+    """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity."""
+
+    protocol: str
+    linearization: str = "remove"
+    seed: int = 0
+    device: str = "cpu"
+    batch_size: int = 256
+
+
+def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images: ImageSet | None) -> str:
+    """SHA-256 over everything that can change an audit's numbers."""
+    protocol = find_protocol(request.protocol)
+    parts = {
+        "method": METHOD_VERSION,
+        "weights": weights_sha256,
+        "architecture": entry.architecture,
+        "preprocessing": entry.preprocessing,
+        "input_size": entry.input_size,
+        "dataset": entry.dataset,
+        "images": images.digest if images else None,
+        "hierarchy": _hierarchy(entry).levels,
+        "linearization": request.linearization,
+        "norm": entry.norm,
+        "eps": entry.eps,
+        "protocol": [asdict(attack) for attack in protocol.attacks],
+        "seed": request.seed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def audit(
+    entry: ZooEntry,
+    loaded: LoadedModel,
+    request: AuditRequest,
+    images: ImageSet | None,
+    progress: Progress = lambda part, done, total: None,
+) -> AuditRecord:
+    """Linearize and score a model and, where there are images, attack it.
+
+    A part that cannot be measured is named with its reason in ``not_measurable``; the others go on.
+
+    Raises:
+        InputError: the images do not fit the model.
+        ModelLoadError: the model has another number of classes than its data set.
+    """
+    started = time.perf_counter()
+    model = loaded.model.to(request.device)
+    hierarchy = _hierarchy(entry)
+    found = _Findings()
+    progress("linearize", 0, 1)
+    _score_weights(model, entry, request, hierarchy, found)
+    progress("linearize", 1, 1)
+    if images is not None:
+        _attack(model, entry, request, images, hierarchy, found, progress)
+    return AuditRecord(
+        entry=entry,
+        identity=identity(entry, loaded.weights_sha256, request, images),
+        protocol=request.protocol,
+        parameters={"attacks": [asdict(attack) for attack in find_protocol(request.protocol).attacks]},
+        linearization=request.linearization,
+        hierarchy=hierarchy.name,
+        seed=request.seed,
+        weights_sha256=loaded.weights_sha256,
+        classes=hierarchy.classes,
+        superclasses=hierarchy.superclasses,
+        clusterings=tuple(found.clusterings),
+        flags=tuple(found.flags),
+        notes=tuple(found.notes),
+        not_measurable=tuple(found.not_measurable),
+        seconds=time.perf_counter() - started,
+        device=request.device,
+        versions=_versions(),
+        **found.values,
+    )
+
+
+@dataclass
+class _Findings:
+    """What the parts of an audit add up to."""
+
+    clusterings: list[Clustering] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    not_measurable: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def _hierarchy(entry: ZooEntry) -> Hierarchy:
+    return load_hierarchy(entry.dataset, CLASSES[entry.dataset])
+
+
+def _score_weights(
+    model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
+) -> None:
+    """C of the templates, centred and, where its rank has collapsed, without its leading direction."""
+    batch_norm: Any = request.linearization
+    try:
+        templates = template_gram(model, entry.input_size, batch_norm=batch_norm)
+        c = clustering.correlation(templates.gram.numpy())
+        collapsed = clustering.effective_rank(c) < clustering.RANK_COLLAPSE
+        if collapsed and templates.dtype != "float64":
+            templates = template_gram(model, entry.input_size, batch_norm=batch_norm, double=True)
+            c = clustering.correlation(templates.gram.numpy())
+    except LinearizationError as error:
+        found.not_measurable.append(f"linearize: {error}")
+        return
+    if len(c) != len(hierarchy.classes):
+        raise ModelLoadError(
+            f"{entry.model}: expected {len(hierarchy.classes)} classes for {entry.dataset}, the model has {len(c)}"
+        )
+    found.values["affinity_error"] = templates.affinity_error
+    matrices = {"weights": c, "centred": clustering.correlation(clustering.centred(templates.gram.numpy()))}
+    if collapsed:
+        found.flags.append("rank_collapse")
+        matrices["deflated"] = clustering.deflated(c)
+    for kind, matrix in matrices.items():
+        scores = clustering.clustering_scores(
+            matrix, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels
+        )
+        found.clusterings.append(Clustering(kind=kind, scores=scores, matrix=matrix))
+
+
+def _attack(
+    model: torch.nn.Module,
+    entry: ZooEntry,
+    request: AuditRequest,
+    images: ImageSet,
+    hierarchy: Hierarchy,
+    found: _Findings,
+    progress: Progress,
+) -> None:
+    """Clean and robust accuracy, and F from the logits of the same clean images."""
+    result = evaluate_robustness(
+        model,
+        torch.from_numpy(images.images).to(request.device),
+        torch.from_numpy(images.labels).to(request.device),
+        norm=entry.norm,
+        eps=entry.eps,
+        protocol=request.protocol,
+        batch_size=request.batch_size,
+        seed=request.seed,
+        indices=images.indices.tolist(),
+        progress=progress,
+    )
+    if result.logits.shape[1] != len(hierarchy.classes):
+        raise ModelLoadError(
+            f"{entry.model}: expected {len(hierarchy.classes)} classes for {entry.dataset}, "
+            f"the model has {result.logits.shape[1]}"
+        )
+    distance = clustering.feature_distance(result.logits.numpy(), images.labels, len(hierarchy.classes))
+    scores = clustering.distance_scores(
+        distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels
+    )
+    found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
+    found.flags += result.flags
+    found.notes += result.notes
+    found.values |= {
+        "n": len(images.labels),
+        "clean_accuracy": result.clean_accuracy,
+        "robust_accuracy": result.robust_accuracy,
+        "robust_low": result.low,
+        "robust_high": result.high,
+        "attacks": tuple(result.attacks),
+        "batch_size": result.batch_size,
+        "verdicts": Verdicts(
+            indices=images.indices,
+            correct=result.correct.numpy().astype(np.bool_),
+            survived=result.survived.numpy().astype(np.bool_),
+        ),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("auditor", "torch", "numpy", "scipy", "pyautoattack")}

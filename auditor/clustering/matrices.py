@@ -1,0 +1,64 @@
+"""From a Gram matrix of class templates, or from features, to the matrices that are scored."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from auditor.errors import InputError
+from auditor.records import Matrix
+
+
+def correlation(gram: ArrayLike) -> Matrix:
+    """Cosine similarities from ``W Wᵀ``: ``(K, K)`` in [-1, 1], NaN in the row and column of a zero template."""
+    gram = np.asarray(gram, np.float64)
+    sizes = np.sqrt(np.maximum(np.diagonal(gram), 0))
+    # Centring leaves rounding noise where templates were equal: no direction can be read from it.
+    sizes = np.where(sizes > 1e-7 * sizes.max(initial=0), sizes, np.nan)
+    return np.clip(gram / np.outer(sizes, sizes), -1, 1)
+
+
+def centred(gram: ArrayLike) -> Matrix:
+    """The Gram matrix of ``w_k - mean_j w_j``: softmax ignores what is added to all logits alike."""
+    gram = np.asarray(gram, np.float64)
+    size = np.sqrt(np.diagonal(gram).max(initial=0))
+    result = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
+    result[np.abs(result) < 1e-13 * size**2] = 0
+    return result
+
+
+def deflated(correlation: ArrayLike) -> Matrix:
+    """C of the unit templates without their leading common direction, rows normalised again.
+
+    Its rounding noise is that of ``correlation``: hand in one that was computed in float64.
+    """
+    values, vectors = np.linalg.eigh(np.asarray(correlation, np.float64))
+    rest = (vectors[:, :-1] * values[:-1]) @ vectors[:, :-1].T
+    sizes = np.sqrt(np.maximum(np.diagonal(rest), 0))
+    sizes = np.where(sizes > 1e-10, sizes, np.nan)
+    return np.clip(rest / np.outer(sizes, sizes), -1, 1)
+
+
+def feature_distance(features: ArrayLike, labels: ArrayLike, classes: int) -> Matrix:
+    """``F_ij``: the mean squared difference of the mean features of classes i and j (Bai et al., 2021).
+
+    Args:
+        features: ``(N, d)``; the paper takes the logits of the original network.
+        labels: ``(N,)`` from 0 to ``classes - 1``.
+
+    Returns:
+        ``(K, K)``, symmetric, 0 or more; NaN in the row and column of a class without samples.
+
+    Raises:
+        InputError: shapes do not fit, or a label is out of range.
+    """
+    features, labels = np.asarray(features, np.float64), np.asarray(labels)
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise InputError(f"expected features (N, d) and labels (N,), got {features.shape} and {labels.shape}")
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise InputError(f"expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
+    means = np.full((classes, features.shape[1]), np.nan)
+    for k in np.unique(labels):
+        means[k] = features[labels == k].mean(0)
+    squares = (means**2).mean(1)
+    distances = squares[:, None] + squares - 2 * means @ means.T / features.shape[1]
+    np.fill_diagonal(distances, np.where(np.isnan(squares), np.nan, 0))
+    return np.maximum(distances, 0)

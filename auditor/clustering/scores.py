@@ -1,0 +1,171 @@
+"""How strongly a matrix of classes clusters along superclasses: one function for similarities, one for distances."""
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import cophenet, fcluster, leaves_list, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import spearmanr
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+from auditor.clustering.permutation import gap_p_value
+from auditor.errors import InputError
+from auditor.records import ClusteringScores, Matrix
+
+PERMUTATIONS = 9_999
+RANK_COLLAPSE = 1.5
+"""An effective rank below this is one pattern with signs: scores are shown, and not ranked."""
+
+
+def clustering_scores(
+    correlation: ArrayLike,
+    superclasses: Sequence[Hashable],
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    levels: Sequence[Sequence[Hashable]] = (),
+) -> ClusteringScores:
+    """Scores of a class correlation matrix under the distance ``1 - C``.
+
+    Args:
+        correlation: C, ``(K, K)`` in [-1, 1], symmetric.
+        superclasses: K labels, one a class.
+        permutations: of the p-value, where enumerating all relabellings would take more.
+        seed: of the permutations.
+        levels: the labels at each level of a hierarchy, the finest first, for ``tree_spearman``.
+
+    Returns:
+        Scores; undefined ones are NaN, with a reason.
+
+    Raises:
+        InputError: the matrix is not ``(K, K)`` and symmetric with K labels.
+    """
+    similarity = _checked(correlation, superclasses)
+    scores = _scores(1 - similarity, superclasses, permutations, seed, levels)
+    return _replace_similarity(scores, similarity)
+
+
+def distance_scores(
+    distance: ArrayLike,
+    superclasses: Sequence[Hashable],
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    levels: Sequence[Sequence[Hashable]] = (),
+) -> ClusteringScores:
+    """The same scores of a feature distance matrix F under the distance ``F / max(F)``; gap = inter - intra.
+
+    Arguments and errors as :func:`clustering_scores`; ``distance`` is ``(K, K)``, 0 or more, symmetric.
+    """
+    distance = _checked(distance, superclasses)
+    largest = np.nanmax(distance, initial=0)
+    return _scores(distance / largest if largest > 0 else distance, superclasses, permutations, seed, levels)
+
+
+def effective_rank(correlation: ArrayLike) -> float:
+    """``(sum of eigenvalues)^2 / sum of their squares``, from 1 to K; NaN for a matrix that is not finite."""
+    matrix = np.asarray(correlation, np.float64)
+    if not np.isfinite(matrix).all():
+        return math.nan
+    # The sum of squared eigenvalues of a symmetric matrix is its squared Frobenius norm.
+    return float(np.trace(matrix) ** 2 / (matrix**2).sum())
+
+
+def _checked(matrix: ArrayLike, superclasses: Sequence[Hashable]) -> Matrix:
+    matrix = np.asarray(matrix, np.float64)
+    count = len(superclasses)
+    if matrix.shape != (count, count):
+        raise InputError(f"expected a matrix (K, K) and K superclass labels, got {matrix.shape} and {count}")
+    if not np.allclose(matrix, matrix.T, rtol=1e-5, atol=1e-6, equal_nan=True):
+        raise InputError("expected a symmetric matrix, got one that is not")
+    return (matrix + matrix.T) / 2
+
+
+def _replace_similarity(scores: ClusteringScores, similarity: Matrix) -> ClusteringScores:
+    from dataclasses import replace
+
+    rank = effective_rank(similarity)
+    reasons = dict(scores.reasons)
+    reasons.pop("effective_rank")
+    if math.isnan(rank):
+        reasons["effective_rank"] = NOT_FINITE
+    return replace(
+        scores, intra=1 - scores.intra, inter=1 - scores.inter, effective_rank=rank, reasons=reasons
+    )
+
+
+NOT_FINITE = "the matrix has values that are not finite: a class has a zero template or no samples"
+
+
+def _scores(
+    distance: Matrix,
+    superclasses: Sequence[Hashable],
+    permutations: int,
+    seed: int,
+    levels: Sequence[Sequence[Hashable]],
+) -> ClusteringScores:
+    """All scores of a distance matrix; intra and inter are mean distances here."""
+    labels = _numbered(superclasses)
+    count, families = len(labels), int(labels.max(initial=-1)) + 1
+    reasons = {"effective_rank": "defined for correlations only"}
+    values = dict.fromkeys(
+        ("intra", "inter", "gap", "silhouette", "rand_index", "cophenetic", "p_value", "tree_spearman"),
+        math.nan,
+    )
+    order = tuple(range(count))
+
+    def undefined(why: str, *names: str) -> None:
+        reasons.update(dict.fromkeys(names, why))
+
+    if not np.isfinite(distance).all():
+        undefined(NOT_FINITE, *values)
+        return ClusteringScores(**values, effective_rank=math.nan, leaf_order=order, reasons=reasons)
+    same = labels[:, None] == labels
+    pairs = ~np.eye(count, dtype=bool)
+    if (same & pairs).any():
+        values["intra"] = float(distance[same & pairs].mean())
+    else:
+        undefined("no superclass has two classes", "intra", "gap", "p_value", "silhouette")
+    if families > 1:
+        values["inter"] = float(distance[~same].mean())
+    else:
+        undefined("there is only one superclass", "inter", "gap", "p_value", "silhouette", "rand_index")
+    values["gap"] = values["inter"] - values["intra"]
+    if not math.isnan(values["gap"]):
+        values["p_value"] = gap_p_value(distance, labels, permutations, seed)
+        clean = distance * pairs  # scikit-learn wants an exact 0 on the diagonal
+        values["silhouette"] = float(silhouette_score(np.maximum(clean, 0), labels, metric="precomputed"))
+    if count > 2:
+        condensed = squareform(np.maximum(distance, 0) * pairs, checks=False)
+        tree = linkage(condensed, "average")
+        order = tuple(int(leaf) for leaf in leaves_list(tree))
+        if condensed.std() > 0:
+            values["cophenetic"] = float(cophenet(tree, condensed)[0])
+        else:
+            undefined("all distances are equal", "cophenetic")
+        if families > 1:
+            cut = fcluster(tree, families, "maxclust")
+            values["rand_index"] = float(adjusted_rand_score(labels, cut))
+    else:
+        undefined("fewer than three classes make no tree", "cophenetic", "rand_index")
+    values["tree_spearman"] = _tree_spearman(distance, levels)
+    if math.isnan(values["tree_spearman"]):
+        undefined("the hierarchy has one level only", "tree_spearman")
+    return ClusteringScores(**values, effective_rank=math.nan, leaf_order=order, reasons=reasons)
+
+
+def _numbered(superclasses: Sequence[Hashable]) -> NDArray[np.int64]:
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(superclasses))}
+    return np.array([numbers[label] for label in superclasses], np.int64)
+
+
+def _tree_spearman(distance: Matrix, levels: Sequence[Sequence[Hashable]]) -> float:
+    """Spearman correlation of the distance with the number of levels at which two classes are apart."""
+    if len(levels) < 2:
+        return math.nan
+    numbered = [_numbered(level) for level in levels]
+    apart = np.sum([level[:, None] != level for level in numbered], axis=0)
+    upper = np.triu_indices(len(distance), 1)
+    return float(spearmanr(apart[upper], distance[upper]).statistic)

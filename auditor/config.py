@@ -1,0 +1,44 @@
+"""Settings: AUDITOR_* variables and a .env file, read once."""
+
+import functools
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from auditor.errors import UsageError
+
+
+class Settings(BaseSettings):
+    """What may differ from machine to machine; docs/settings.md lists the same."""
+
+    model_config = SettingsConfigDict(env_prefix="AUDITOR_", env_file=".env", extra="ignore")
+
+    database_url: str = Field(
+        default_factory=lambda: f"sqlite:///{user_data_path('auditor') / 'auditor.db'}",
+        description="where results are kept: an SQLAlchemy URL",
+    )
+    demo_weights: Path | None = Field(
+        default=None, description="folder of a demo zoo built elsewhere, instead of the shipped one"
+    )
+    fashion_mnist: Path | None = Field(
+        default=None, description="folder of the four Fashion-MNIST idx files, instead of Debian's"
+    )
+    batch_size: int = Field(default=256, ge=1, description="images attacked at once")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores by default")
+
+
+@functools.cache
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        UsageError: a variable holds what it cannot.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "AUDITOR_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError(f"{name}: {first['msg'].lower()}, got {first['input']!r}") from error

@@ -1,0 +1,117 @@
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): the shipped demo subset, and the whole set where it is installed."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.errors import DataError
+
+CLASSES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat",
+    "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+DEMO_FILE = Path(__file__).parent / "fashion_mnist_demo.npz"
+DEMO_PER_CLASS = 100
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+def read_idx(path: Path) -> Pixels:
+    """Read one idx file of unsigned bytes, gzip-compressed or not.
+
+    Raises:
+        DataError: the file is missing, damaged, or not an idx file of unsigned bytes.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        zeros, kind, dimensions = struct.unpack(">HBB", raw[:4])
+        shape = struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
+        if zeros != 0 or kind != 0x08:
+            raise ValueError(f"header {raw[:4].hex()} is not that of an idx file of unsigned bytes")
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    except (OSError, EOFError, struct.error, ValueError) as error:
+        raise DataError(f"cannot read the idx file {path}: {error}") from error
+
+
+def load_split(split: str, folder: Path | None = None) -> tuple[Pixels, Labels]:
+    """Load all of ``train`` or ``test``: images ``(N, 28, 28)`` uint8 and labels ``(N,)`` from 0 to 9.
+
+    ``folder`` holds the four idx files; without it Debian's folder is used, then torchvision's download.
+
+    Raises:
+        DataError: the files are nowhere to be found, or damaged.
+    """
+    files = _find(split, folder)
+    images, labels = (read_idx(file) for file in files)
+    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
+        raise DataError(
+            f"expected images (N, 28, 28) and labels (N,) from 0 to 9 in {files[0].parent}, "
+            f"got {images.shape} and {labels.shape}"
+        )
+    return images, labels.astype(np.int64)
+
+
+def _find(split: str, folder: Path | None) -> list[Path]:
+    for place in [folder] if folder else [DEBIAN_FOLDER, _torchvision_folder()]:
+        for suffix in (".gz", ""):
+            files = [place / f"{name}{suffix}" for name in _FILES[split]]
+            if all(file.is_file() for file in files):
+                return files
+    if folder is None:
+        return _download(split)
+    raise DataError(f"no Fashion-MNIST idx files of the {split} split in {folder}")
+
+
+def _torchvision_folder() -> Path:
+    return Path.home() / ".cache" / "auditor" / "FashionMNIST" / "raw"
+
+
+def _download(split: str) -> list[Path]:
+    from torchvision.datasets import FashionMNIST
+
+    folder = _torchvision_folder()
+    try:
+        FashionMNIST(str(folder.parent.parent), train=split == "train", download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            "Fashion-MNIST is not on this machine and cannot be downloaded: install Debian's package "
+            f"dataset-fashion-mnist, or put the idx files into {folder} ({str(error).splitlines()[0]})"
+        ) from error
+    return [folder / name for name in _FILES[split]]
+
+
+def demo_indices(labels: Labels) -> NDArray[np.int64]:
+    """The fixed rule of the demo subset: the first 100 test images of each class, classes taking turns."""
+    per_class = [np.flatnonzero(labels == k)[:DEMO_PER_CLASS] for k in range(len(CLASSES))]
+    return np.stack(per_class, axis=1).ravel()
+
+
+def load_demo() -> tuple[Pixels, Labels, NDArray[np.int64]]:
+    """The 1,000 shipped test images ``(N, 28, 28)``, their labels, and their indices in the whole test set."""
+    with np.load(DEMO_FILE, allow_pickle=False) as file:
+        return file["images"], file["labels"].astype(np.int64), file["indices"].astype(np.int64)
+
+
+def write_demo() -> None:
+    """Make the shipped subset anew from the whole test set."""
+    images, labels = load_split("test")
+    indices = demo_indices(labels)
+    np.savez_compressed(
+        DEMO_FILE,
+        images=images[indices],
+        labels=labels[indices].astype(np.uint8),
+        indices=indices.astype(np.uint16),
+    )
+
+
+if __name__ == "__main__":
+    write_demo()

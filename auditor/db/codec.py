@@ -1,0 +1,44 @@
+"""Matrices and verdicts as bytes and back: compressed, in one byte order on every machine."""
+
+import math
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.records import Matrix
+
+
+def pack_matrix(matrix: Matrix) -> bytes:
+    """A square matrix as zlib-compressed little-endian float32."""
+    return zlib.compress(np.ascontiguousarray(matrix, "<f4").tobytes())
+
+
+def unpack_matrix(packed: bytes, size: int) -> Matrix:
+    """The ``(size, size)`` matrix in float64, to float32 precision."""
+    return np.frombuffer(zlib.decompress(packed), "<f4").reshape(size, size).astype(np.float64)
+
+
+def pack_bits(bits: NDArray[np.bool_]) -> bytes:
+    return zlib.compress(np.packbits(bits).tobytes())
+
+
+def unpack_bits(packed: bytes, n: int) -> NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=n).astype(np.bool_)
+
+
+def pack_indices(indices: NDArray[np.int64]) -> bytes:
+    return zlib.compress(np.ascontiguousarray(indices, "<i8").tobytes())
+
+
+def unpack_indices(packed: bytes) -> NDArray[np.int64]:
+    return np.frombuffer(zlib.decompress(packed), "<i8").astype(np.int64)
+
+
+def null(value: float) -> float | None:
+    """NaN and infinity become NULL: databases disagree about them."""
+    return value if math.isfinite(value) else None
+
+
+def nan(value: float | None) -> float:
+    return math.nan if value is None else value

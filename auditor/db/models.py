@@ -1,0 +1,188 @@
+"""The tables. The database is the truth about jobs and results; docs/database.md describes it to people who use SQL."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+NAMES = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Times with a zone in Python, UTC in every database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        list[Any]: JSON(),
+        bytes: LargeBinary(),
+        str: String(),
+    }
+
+
+class Model(Base):
+    """A zoo's model by name; its weights may change, so their digest is on the audits."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    source: Mapped[str]
+    description: Mapped[str]
+    dataset: Mapped[str]
+    architecture: Mapped[dict[str, Any]]
+    training: Mapped[dict[str, Any]]
+
+
+class Scan(Base):
+    """One request to audit many models. State: running, done, interrupted."""
+
+    __tablename__ = "scans"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    request: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class ScanAudit(Base):
+    """The audits a scan speaks of; ``reused`` ones had been done before."""
+
+    __tablename__ = "scan_audits"
+
+    scan_id: Mapped[int] = mapped_column(ForeignKey("scans.id", ondelete="CASCADE"), primary_key=True)
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True, index=True)
+    reused: Mapped[bool]
+
+
+class Audit(Base):
+    """One audit. State: queued, running, done, failed, cancelled; ``attempt`` counts claims.
+
+    ``confirmed_at``: when a scan last found that this is what the model, as it is now, gives. Weights may change and
+    change back, so the newest audit of a model is the one confirmed last, not the one made last.
+    """
+
+    __tablename__ = "audits"
+    __table_args__ = (
+        Index("ix_audits_identity_state", "identity", "state"),
+        Index("ix_audits_model_id_state_confirmed_at", "model_id", "state", "confirmed_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
+    identity: Mapped[str | None]
+    state: Mapped[str]
+    attempt: Mapped[int]
+    reason: Mapped[str | None]
+    threat_model: Mapped[str]
+    norm: Mapped[str]
+    eps: Mapped[float]
+    protocol: Mapped[str]
+    samples: Mapped[int | None]
+    linearization: Mapped[str]
+    seed: Mapped[int]
+    parameters: Mapped[dict[str, Any]]
+    hierarchy: Mapped[str | None]
+    classes: Mapped[list[Any]]
+    superclasses: Mapped[list[Any]]
+    weights_sha256: Mapped[str | None]
+    n: Mapped[int | None]
+    clean_accuracy: Mapped[float | None]
+    robust_accuracy: Mapped[float | None]
+    robust_low: Mapped[float | None]
+    robust_high: Mapped[float | None]
+    affinity_error: Mapped[float | None]
+    flags: Mapped[list[Any]]
+    notes: Mapped[list[Any]]
+    not_measurable: Mapped[list[Any]]
+    seconds: Mapped[float | None]
+    device: Mapped[str]
+    batch_size: Mapped[int | None]
+    versions: Mapped[dict[str, Any]]
+    queued_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]
+
+    model: Mapped[Model] = relationship()
+    clusterings: Mapped[list["Clustering"]] = relationship(cascade="all, delete-orphan")
+    attacks: Mapped[list["AttackScore"]] = relationship(
+        cascade="all, delete-orphan", order_by="AttackScore.position"
+    )
+    verdicts: Mapped["Verdicts | None"] = relationship(cascade="all, delete-orphan")
+
+
+class Clustering(Base):
+    """Scores of one matrix of an audit, and the matrix itself: float32, zlib. Kind: weights, centred, …"""
+
+    __tablename__ = "clusterings"
+    __table_args__ = (UniqueConstraint("audit_id", "kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    intra: Mapped[float | None]
+    inter: Mapped[float | None]
+    gap: Mapped[float | None]
+    silhouette: Mapped[float | None]
+    rand_index: Mapped[float | None]
+    cophenetic: Mapped[float | None]
+    p_value: Mapped[float | None]
+    effective_rank: Mapped[float | None]
+    tree_spearman: Mapped[float | None]
+    leaf_order: Mapped[list[Any]]
+    reasons: Mapped[dict[str, Any]]
+    size: Mapped[int]
+    matrix: Mapped[bytes]
+
+
+class AttackScore(Base):
+    """One attack of an audit's cascade, in the order they ran."""
+
+    __tablename__ = "attack_scores"
+    __table_args__ = (UniqueConstraint("audit_id", "position"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    attack: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    n: Mapped[int]
+    broken: Mapped[int]
+    robust_accuracy: Mapped[float]
+    seconds: Mapped[float]
+
+
+class Verdicts(Base):
+    """Per-sample verdicts: indices as little-endian int64, verdicts as packed bits, zlib each."""
+
+    __tablename__ = "verdicts"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True)
+    n: Mapped[int]
+    indices: Mapped[bytes]
+    correct: Mapped[bytes]
+    survived: Mapped[bytes]

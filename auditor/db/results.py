@@ -1,0 +1,192 @@
+"""Rows back as plain dicts and records: what every list, page, plot and export is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import Engine, Select, func, select
+from sqlalchemy.orm import Session, aliased, selectinload
+
+from auditor.db import models as tables
+from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix
+from auditor.errors import UsageError
+from auditor.records import AttackScore, Clustering, ClusteringScores, Verdicts
+
+Row = dict[str, Any]
+
+_OF_AUDIT = (
+    "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "not_measurable",
+    "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "n", "affinity_error", "flags", "notes",
+    "seconds", "device", "batch_size", "seed", "weights_sha256", "versions", "started_at", "finished_at", "reason",
+)  # fmt: skip
+_OF_CLUSTERING = (
+    "intra", "inter", "gap", "silhouette", "rand_index", "cophenetic", "p_value", "effective_rank",
+)  # fmt: skip
+_OTHER_GAPS = {"centred": "gap_centred", "deflated": "gap_deflated", "features": "gap_features"}
+SORTABLE = (
+    "model", "source", "dataset", "protocol", "eps", "clean_accuracy", "robust_accuracy", "n", "intra", "inter", "gap",
+    "silhouette", "p_value", "effective_rank", "seconds", "started_at",
+)  # fmt: skip
+STATES = ("done", "failed", "cancelled", "queued", "running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which results; every field that is not None narrows them. ``history`` asks for older ones, too."""
+
+    scan: int | None = None
+    model: str | None = None
+    match: str | None = None
+    source: str | None = None
+    dataset: str | None = None
+    protocol: str | None = None
+    linearization: str | None = None
+    status: str | None = None
+    flagged: bool | None = None
+    history: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """All that is stored of one audit."""
+
+    row: Row
+    description: str
+    training: dict[str, Any]
+    classes: tuple[str, ...]
+    superclasses: tuple[str, ...]
+    clusterings: dict[str, Clustering]
+    attacks: tuple[AttackScore, ...]
+    verdicts: Verdicts | None
+
+
+def list_results(engine: Engine, filter: Filter, *, sort: str = "-robust_accuracy", limit: int | None = None) -> list[Row]:
+    """Result rows; without ``scan`` and ``history`` the newest of each model under each protocol and setting.
+
+    ``sort`` is a column, with ``-`` in front for the largest first; rows without a value come last.
+
+    Raises:
+        UsageError: there is no such column or state.
+    """
+    column = sort.removeprefix("-")
+    if column not in SORTABLE:
+        raise UsageError(f"cannot sort by {column!r}; choose from {', '.join(SORTABLE)}")
+    if filter.status is not None and filter.status not in STATES:
+        raise UsageError(f"no status {filter.status!r}; choose from {', '.join(STATES)}")
+    with Session(engine) as session:
+        rows = [_row(*found) for found in session.execute(_query(filter)).tuples()]
+    rows = [row for row in rows if _matches(row, filter)]
+    rows.sort(key=lambda row: row["id"])
+    present = [row for row in rows if row[column] is not None]
+    present.sort(key=lambda row: row[column], reverse=sort.startswith("-"))
+    return (present + [row for row in rows if row[column] is None])[:limit]
+
+
+def load_detail(engine: Engine, audit_id: int) -> Detail:
+    """Everything about one audit, by the ``id`` of its row."""
+    audit, model = tables.Audit, tables.Model
+    query = (
+        select(audit, model)
+        .join(model, model.id == audit.model_id)
+        .where(audit.id == audit_id)
+        .options(selectinload(audit.clusterings), selectinload(audit.attacks), selectinload(audit.verdicts))
+    )
+    with Session(engine) as session:
+        found, its_model = session.execute(query).tuples().one()
+        clusterings = {row.kind: _clustering(row) for row in found.clusterings}
+        gaps = {row.kind: row.gap for row in found.clusterings}
+        weights = next((row for row in found.clusterings if row.kind == "weights"), None)
+        return Detail(
+            row=_row(found, its_model, weights, *(gaps.get(kind) for kind in _OTHER_GAPS)),
+            description=its_model.description,
+            training=its_model.training,
+            classes=tuple(found.classes),
+            superclasses=tuple(found.superclasses),
+            clusterings=clusterings,
+            attacks=tuple(_attack(row) for row in found.attacks),
+            verdicts=_verdicts(found.verdicts) if found.verdicts else None,
+        )
+
+
+def _query(filter: Filter) -> Select[Any]:
+    """Audits with their model, their weights' clustering and the gaps of the other kinds."""
+    audit, model = tables.Audit, tables.Model
+    weights = aliased(tables.Clustering)
+    others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
+    query = select(audit, model, weights, *(other.gap for other in others)).join(model, model.id == audit.model_id)
+    for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
+        query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
+    for column, value in (
+        (model.name, filter.model),
+        (model.source, filter.source),
+        (model.dataset, filter.dataset),
+        (audit.protocol, filter.protocol),
+        (audit.linearization, filter.linearization),
+        (audit.state, filter.status),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if filter.scan is not None:
+        mine = select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan)
+        return query.where(audit.id.in_(mine))
+    if filter.status in (None, "done", "failed") and not filter.history:
+        query = query.where(audit.id.in_(_newest()))
+    return query
+
+
+def _newest() -> Select[tuple[int]]:
+    """The audit confirmed last of each model, protocol, threat model, linearization and number of samples."""
+    audit = tables.Audit
+    group = (audit.model_id, audit.protocol, audit.norm, audit.eps, audit.linearization, audit.samples)
+    age = func.row_number().over(partition_by=group, order_by=(audit.confirmed_at.desc(), audit.id.desc()))
+    ranked = select(audit.id, age.label("age")).where(audit.state.in_(("done", "failed"))).subquery()
+    return select(ranked.c.id).where(ranked.c.age == 1)
+
+
+def _matches(row: Row, filter: Filter) -> bool:
+    return (filter.match is None or fnmatchcase(row["model"], filter.match)) and filter.flagged in (
+        None,
+        bool(row["flags"]),
+    )
+
+
+def _row(audit: tables.Audit, model: tables.Model, weights: tables.Clustering | None, *gaps: float | None) -> Row:
+    row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": model.dataset}
+    row["status"] = audit.state
+    row |= {name: getattr(audit, name) for name in _OF_AUDIT}
+    row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
+    row |= dict(zip(_OTHER_GAPS.values(), gaps, strict=True))
+    for name in ("started_at", "finished_at"):
+        row[name] = row[name].isoformat(timespec="seconds") if row[name] else None
+    return row
+
+
+def _clustering(row: tables.Clustering) -> Clustering:
+    names = [field.name for field in fields(ClusteringScores) if field.name not in ("leaf_order", "reasons")]
+    scores = ClusteringScores(
+        **{name: nan(getattr(row, name)) for name in names}, leaf_order=tuple(row.leaf_order), reasons=row.reasons
+    )
+    return Clustering(kind=row.kind, scores=scores, matrix=unpack_matrix(row.matrix, row.size))
+
+
+def _attack(row: tables.AttackScore) -> AttackScore:
+    return AttackScore(**{field.name: getattr(row, field.name) for field in fields(AttackScore)})
+
+
+def _verdicts(row: tables.Verdicts) -> Verdicts:
+    return Verdicts(
+        indices=unpack_indices(row.indices),
+        correct=unpack_bits(row.correct, row.n),
+        survived=unpack_bits(row.survived, row.n),
+    )
+
+
+def find_audits(engine: Engine, models: Sequence[str], protocol: str | None = None) -> dict[str, int]:
+    """The newest done audit's id of each named model; of several protocols the one with most images counts."""
+    found: dict[str, int] = {}
+    for name in models:
+        rows = list_results(engine, Filter(model=name, protocol=protocol, status="done"))
+        if rows:
+            found[name] = max(rows, key=lambda row: (row["n"] or 0, row["id"]))["id"]
+    return found

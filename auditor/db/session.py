@@ -1,0 +1,107 @@
+"""Opening the database: made by Alembic on first use, brought up to date later, refused when it is too new."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from auditor.errors import EnvironmentUnusableError
+
+HEAD = "0001"
+"""The newest revision under migrations/; a test compares the two."""
+
+
+def open_database(url: str) -> Engine:
+    """An engine on an up-to-date schema; an SQLite file and its folder are made where missing.
+
+    Raises:
+        EnvironmentUnusableError: the database cannot be reached or written, or is from a newer auditor.
+    """
+    try:
+        parsed = make_url(url)
+        _make_folder(parsed)
+        engine = create_engine(parsed)
+        if parsed.get_backend_name() == "sqlite":
+            event.listen(engine, "connect", _prepare_sqlite)
+        _bring_up_to_date(engine)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise EnvironmentUnusableError(f"not a database URL that can be used: {url!r} ({error})") from error
+    except (DBAPIError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise EnvironmentUnusableError(
+            f"cannot use the database {shown}: {reason}; check AUDITOR_DATABASE_URL and its permissions"
+        ) from error
+    return engine
+
+
+def _make_folder(url: URL) -> None:
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
+    for pragma in ("journal_mode = WAL", "busy_timeout = 30000", "foreign_keys = ON", "synchronous = NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def migrations_folder() -> Path:
+    """Where the Alembic scripts are: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    packaged = package / "migrations"
+    return packaged if packaged.is_dir() else package.parent / "migrations"
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The database's schema revision; None for one that has no schema of ours yet."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return revision
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    revision = current_revision(engine)
+    if revision == HEAD:
+        return
+    known = {file.name[:4] for file in (migrations_folder() / "versions").glob("[0-9]*.py")}
+    if revision is not None and revision not in known:
+        raise EnvironmentUnusableError(
+            f"the database is at revision {revision}, made by a newer auditor than this one, "
+            f"which knows up to {HEAD}: upgrade auditor, or use another database"
+        )
+    upgrade(engine)
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Run the migrations up to ``revision``."""
+    from alembic import command  # slow to import, and seldom needed
+
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), revision)
+
+
+def alembic_config(connection: Any) -> Any:
+    """Alembic's configuration on an open connection."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["connection"] = connection
+    return config
+
+
+def schema_drift(engine: Engine) -> list[str]:
+    """How the database differs from the tables in auditor.db.models; empty where it does not."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    from auditor.db.models import Base
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return [str(difference) for difference in compare_metadata(context, Base.metadata)]

@@ -1,0 +1,35 @@
+"""Every error that a user can cause: one line that says what was expected, what was got and what to do."""
+
+
+class AuditorError(Exception):
+    """Base of all errors shown to users as one line; ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(AuditorError):
+    """What was asked for does not make sense: an unknown name, a value out of range."""
+
+    exit_code = 2
+
+
+class EnvironmentUnusableError(AuditorError):
+    """The database, a data set or a service that the work needs is not usable."""
+
+    exit_code = 3
+
+
+class DataError(EnvironmentUnusableError):
+    """A data set is missing or its files are not what they should be."""
+
+
+class ModelLoadError(AuditorError):
+    """A model cannot be loaded: its file is missing, damaged or does not fit its architecture."""
+
+
+class LinearizationError(AuditorError):
+    """A model has no implicit linear map: an operation stays non-linear, or the map is not finite."""
+
+
+class InputError(AuditorError, ValueError):
+    """Images, labels or parameters handed to a function are out of their stated range."""

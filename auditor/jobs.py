@@ -1,0 +1,154 @@
+"""Claim, run, store: the one code path of every job, wherever it runs."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from auditor.attacks import find_protocol
+from auditor.audit import AuditRequest, audit, identity
+from auditor.data import ImageSet, load_images
+from auditor.db.store import Job, Store
+from auditor.errors import AuditorError, UsageError
+from auditor.records import ZooEntry
+from auditor.zoo import Source
+
+logger = logging.getLogger(__name__)
+
+
+class Reporter(Protocol):
+    """Who wants to know how a scan gets on."""
+
+    def model(self, name: str) -> None:
+        """An audit begins."""
+
+    def part(self, name: str, done: int, total: int) -> None:
+        """A part of it has come this far."""
+
+    def ended(self, name: str, outcome: str) -> None:
+        """It is ``done``, ``reused`` or ``failed: REASON``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanRequest:
+    """What a scan asks of each model. ``samples`` None is the whole test set; ``force`` repeats what is done."""
+
+    audit: AuditRequest
+    samples: int | None
+    force: bool = False
+    data: Path | None = None
+
+    @classmethod
+    def make(cls, request: AuditRequest, samples: int | None, force: bool, data: Path | None) -> "ScanRequest":
+        """A request with the protocol's own number of samples where none was asked for.
+
+        Raises:
+            UsageError: samples were asked for under a protocol that uses none.
+        """
+        protocol = find_protocol(request.protocol)
+        if samples is not None and protocol.samples == 0:
+            raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
+        number = protocol.samples if samples is None else samples
+        return cls(audit=request, samples=number, force=force, data=data)
+
+
+@dataclass
+class ScanOutcome:
+    """What became of a scan's models, by name."""
+
+    scan_id: int
+    done: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_scan(
+    store: Store,
+    source: Source,
+    name: str,
+    entries: Sequence[ZooEntry],
+    request: ScanRequest,
+    reporter: Reporter,
+) -> ScanOutcome:
+    """Audit every entry here and now; one that fails is stored as failed, and the scan goes on.
+
+    A KeyboardInterrupt cancels what is not done, keeps what is, and is raised again.
+
+    Raises:
+        DataError, UsageError: the images cannot be had; before any model is loaded.
+    """
+    images = _images(entries, request)
+    stored = {**asdict(request.audit), "samples": request.samples, "force": request.force}
+    scan_id, queue = store.create_scan(name, stored, entries)
+    outcome = ScanOutcome(scan_id)
+    try:
+        for job in queue:
+            reporter.model(job.entry.model)
+            ended = run_audit(store, scan_id, job, source, request, images.get(job.entry.dataset), reporter.part)
+            _note(outcome, job.entry.model, ended)
+            reporter.ended(job.entry.model, ended)
+    except BaseException as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"the scan ended: {first_line(error)}"
+        store.cancel(scan_id, reason)
+        raise
+    store.finish_scan(scan_id)
+    return outcome
+
+
+def run_audit(
+    store: Store,
+    scan_id: int,
+    job: Job,
+    source: Source,
+    request: ScanRequest,
+    images: ImageSet | None,
+    progress: Callable[[str, int, int], None],
+) -> str:
+    """One audit from claim to stored row; returns ``done``, ``reused``, ``taken`` or ``failed: REASON``."""
+    attempt = store.claim(job.audit_id)
+    if attempt is None:
+        return "taken"
+    try:
+        loaded = source.load(job.entry)
+        if not request.force:
+            done = store.find_done(identity(job.entry, loaded.weights_sha256, request.audit, images))
+            if done is not None and store.reuse(scan_id, job.audit_id, attempt, done):
+                return "reused"
+        record = audit(job.entry, loaded, request.audit, images, progress)
+    except (AuditorError, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A model is other people's code: whatever it raises is that model's failure, not the scan's.
+        reason = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
+        logger.debug("audit of %s failed", job.entry.model, exc_info=True)
+        store.fail(job.audit_id, attempt, reason)
+        return f"failed: {reason}"
+    return "done" if store.finish(job.audit_id, attempt, record) else "taken"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def set_threads(threads: int | None) -> None:
+    """How many CPU threads torch may use in this process."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _images(entries: Sequence[ZooEntry], request: ScanRequest) -> dict[str, ImageSet]:
+    if request.samples == 0:
+        return {}
+    names = dict.fromkeys(entry.dataset for entry in entries)
+    return {name: load_images(name, request.samples, request.data) for name in names}
+
+
+def _note(outcome: ScanOutcome, model: str, ended: str) -> None:
+    if ended == "reused":
+        outcome.reused.append(model)
+    elif ended.startswith("failed: "):
+        outcome.failed[model] = ended.removeprefix("failed: ")
+    else:
+        outcome.done.append(model)

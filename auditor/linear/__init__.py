@@ -1,0 +1,14 @@
+"""Linearization: what each operation becomes, the affine network, the proof that it is one, W and C."""
+
+from auditor.errors import LinearizationError
+from auditor.linear.linearize import linearize
+from auditor.linear.weight import TemplateGram, class_correlation, implicit_weight, template_gram
+
+__all__ = [
+    "LinearizationError",
+    "TemplateGram",
+    "class_correlation",
+    "implicit_weight",
+    "linearize",
+    "template_gram",
+]

@@ -1,0 +1,127 @@
+"""Proof that a linearized network is affine, and the name of the operation to blame where it is not."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from auditor.linear.linearize import Linearized, LinearMode, tensors_of
+
+A, B = 0.7, -1.3
+
+
+def probe_points(input_size: tuple[int, ...], like: Tensor, seed: int = 0) -> Tensor:
+    """The four points of the check, ``(4, C, H, W)``: 0, u, v and a·u + b·v with random u and v."""
+    generator = torch.Generator().manual_seed(seed)
+    u, v = torch.randn(2, *input_size, generator=generator, dtype=torch.float64)
+    return torch.stack([torch.zeros_like(u), u, v, A * u + B * v]).to(like)
+
+
+def affinity_error(outputs: Tensor) -> float:
+    """``‖g(a·u + b·v) - a·g(u) - b·g(v)‖ / ‖g(a·u + b·v)‖`` with ``g = f - f(0)``, from f at the probe points.
+
+    NaN where an output is not finite; 0 where g vanishes on all of them.
+    """
+    zero, u, v, both = outputs.double().flatten(1)
+    size = (both - zero).norm().item()
+    error = (both - zero - A * (u - zero) - B * (v - zero)).norm().item()
+    if not math.isfinite(size + error):
+        return math.nan
+    return error / size if size else (math.inf if error else 0.0)
+
+
+@dataclass
+class _Step:
+    """One operation of a traced run: what it is called, which steps it took its input from, what came out."""
+
+    name: str
+    sources: list[int]
+    sketch: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+
+class _Tracer(LinearMode):
+    """Records every operation of one forward pass with a random projection of what it returned."""
+
+    def __init__(self, linear: Linearized) -> None:
+        super().__init__(linear.batch_norm)
+        self.steps: list[_Step] = []
+        self.made_by: dict[int, int] = {}
+        self.kept: list[Tensor] = []  # a tensor that lives on keeps its id to itself
+        self.where: list[str] = []
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        inputs = list(tensors_of((args, kwargs)))
+        sources = [self.made_by[id(tensor)] for tensor in inputs if id(tensor) in self.made_by]
+        result = super().__torch_function__(func, types, args, kwargs)
+        place = f" in {self.where[-1]}" if self.where and self.where[-1] else ""
+        for output in tensors_of(result):
+            known = self.made_by.get(id(output))
+            if known is not None and not any(output is tensor for tensor in inputs):
+                continue  # an inner operation has recorded it already
+            self.steps.append(_Step(_name(func) + place, sources, _sketch(output)))
+            self.made_by[id(output)] = len(self.steps) - 1
+            self.kept.append(output)
+        return result
+
+
+def _name(func: Callable[..., Any]) -> str:
+    return getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func))
+
+
+def _sketch(tensor: Tensor) -> Tensor:
+    """A random projection of each sample's values, the same for tensors of the same shape."""
+    flat = tensor.detach().double().reshape(tensor.shape[0] if tensor.ndim else 1, -1)
+    generator = torch.Generator().manual_seed(flat.shape[1])
+    direction = torch.randn(flat.shape[1], generator=generator, dtype=torch.float64)
+    return flat @ direction.to(flat.device)
+
+
+def blame(linear: Linearized, input_size: tuple[int, ...], like: Tensor) -> list[str]:
+    """The operations that make ``linear`` non-affine: those that are not affine although their inputs are.
+
+    Each probe point runs alone and traced; the runs are compared operation by operation, and what was non-affine
+    but never reached the logits is left out.
+    """
+    runs = [_traced(linear, point.unsqueeze(0)) for point in probe_points(input_size, like)]
+    lengths = {len(steps) for steps, _ in runs}
+    if len(lengths) > 1:
+        return ["control flow that depends on the input's values"]
+    origins: list[set[str]] = []
+    for index, step in enumerate(runs[0][0]):
+        sketches = [steps[index].sketch for steps, _ in runs]
+        if len({sketch.shape for sketch in sketches}) > 1:
+            return [step.name]
+        inherited = set().union(*(origins[source] for source in step.sources)) if step.sources else set()
+        affine = affinity_error(torch.stack(sketches)) < 1e-6
+        origins.append(set() if affine else inherited or {step.name})
+    last = runs[0][1]
+    return sorted(origins[last]) if last is not None else []
+
+
+def _traced(linear: Linearized, image: Tensor) -> tuple[list[_Step], int | None]:
+    tracer = _Tracer(linear)
+
+    def leave(*_: Any) -> None:
+        tracer.where.pop()
+
+    hooks: list[RemovableHandle] = []
+    for name, module in linear.network.named_modules():
+        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: tracer.where.append(name)))
+        hooks.append(module.register_forward_hook(leave, always_call=True))
+    try:
+        logits = linear.run(image.clone().requires_grad_(), tracer)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tracer.steps, tracer.made_by.get(id(logits))
+

@@ -1,0 +1,106 @@
+"""The linearized network: the model itself, run while its non-linear operations are exchanged for linear ones."""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from auditor.errors import InputError
+from auditor.linear.rules import table
+
+BatchNorm = Literal["remove", "fold"]
+
+
+class LinearMode(TorchFunctionMode):
+    """Exchanges operations by the rules while it is active, on this thread, where they see the network's input.
+
+    Parameters carry no gradients here and the input does, so "depends on the input" is ``requires_grad``.
+    """
+
+    def __init__(self, batch_norm: BatchNorm) -> None:
+        super().__init__()
+        self.stand_ins = table(batch_norm)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if any(tensor.requires_grad for tensor in tensors_of((args, kwargs))):
+            if func in self.stand_ins:
+                return self.stand_ins[func](*args, **kwargs)
+            if isinstance(func, FunctionType) and func.__module__ == F_MODULE:
+                with self:  # made of other operations: look inside
+                    return _body(func)(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+F_MODULE = nn.functional.__name__
+
+
+def tensors_of(values: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists and dicts."""
+    return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+@functools.cache
+def _body(function: FunctionType) -> Callable[..., Any]:
+    """A composite function of torch.nn.functional without the check that hands it back to the active mode."""
+
+    def never(*_: Any) -> bool:
+        return False
+
+    checks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    names = {**function.__globals__, **dict.fromkeys(checks, never)}
+    body = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    body.__kwdefaults__ = function.__kwdefaults__
+    return body
+
+
+class Linearized(nn.Module):
+    """An affine network ``f_lin(x) = W x + b``, ``(N, C, H, W)`` to ``(N, K)``; holds a frozen copy of the model."""
+
+    def __init__(self, model: nn.Module, batch_norm: BatchNorm) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(model).eval().requires_grad_(False)
+        self.batch_norm = batch_norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x, LinearMode(self.batch_norm))
+
+    def run(self, x: Tensor, mode: LinearMode) -> Tensor:
+        """Forward under ``mode``, with gradients to ``x`` where the caller's ``x`` asks for them."""
+        with torch.enable_grad():
+            # Not a leaf, so that a network that works in place may do so, and never on the caller's tensor.
+            dependent = x.clone() if x.requires_grad else x.detach().requires_grad_().clone()
+            with mode:
+                logits: Tensor = self.network(dependent)
+        return logits if x.requires_grad else logits.detach()
+
+
+def linearize(model: nn.Module, *, batch_norm: BatchNorm = "remove") -> Linearized:
+    """The model's linearized sub-network (Bai et al., NeurIPS 2021, section 3).
+
+    Args:
+        model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``; left untouched, whatever its mode.
+        batch_norm: ``remove`` drops batch norm, as the paper does; ``fold`` keeps its eval-mode affine map.
+
+    Returns:
+        An affine module in eval mode, on the model's device and in its dtype. Whether it really is affine is
+        checked by :func:`auditor.linear.implicit_weight`, which runs it.
+
+    Raises:
+        InputError: ``batch_norm`` is neither of the two.
+    """
+    if batch_norm not in ("remove", "fold"):
+        raise InputError(f"expected batch_norm to be 'remove' or 'fold', got {batch_norm!r}")
+    return Linearized(model, batch_norm)

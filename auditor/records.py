@@ -1,0 +1,139 @@
+"""What travels between the rooms: frozen records, plain values and NumPy arrays only."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+METHOD_VERSION = 1
+"""Part of every audit's identity: raised whenever the same model could get other numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooEntry:
+    """One model of a zoo, before it is loaded.
+
+    Attributes:
+        model: its name, ``source:id``.
+        architecture: a name and its arguments; ``preprocessing`` is what happens inside the model.
+        dataset: the name of its data set, which also names its class hierarchy.
+        threat_model: as RobustBench names it: ``Linf``, ``L2``, ``corruptions``.
+        norm, eps: the norm ball it is audited under; ``eps`` in units of the [0, 1] pixels.
+        file_sha256: of the weights' file, where it is known beforehand.
+        training: how it was trained, for people and for plots; changes no number.
+    """
+
+    model: str
+    source: str
+    description: str
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any]
+    dataset: str
+    threat_model: str
+    norm: str
+    eps: float
+    input_size: tuple[int, int, int]
+    file_sha256: str | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def format_eps(eps: float) -> str:
+    """``8/255`` where ``eps`` is such a fraction to six digits, else the shortest decimal."""
+    parts = eps * 255
+    if abs(parts - round(parts)) < 1e-6 and 0 < round(parts) < 64:
+        return f"{round(parts)}/255"
+    return f"{eps:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteringScores:
+    """How strongly classes cluster along superclasses; see docs/method.md.
+
+    Undefined statistics are NaN, and ``reasons`` says why by field name.
+
+    Attributes:
+        intra, inter: mean similarity of two classes in one superclass, and in two.
+        gap: how much closer siblings are than strangers; the headline.
+        silhouette, rand_index, cophenetic: of the superclasses and the average-linkage tree; from -1 to 1.
+        p_value: one-sided, of the gap under shuffled superclass labels.
+        effective_rank: of the matrix, from 1 to K.
+        tree_spearman: rank correlation of tree distance and matrix distance, for several levels.
+        leaf_order: the classes in dendrogram order.
+    """
+
+    intra: float
+    inter: float
+    gap: float
+    silhouette: float
+    rand_index: float
+    cophenetic: float
+    p_value: float
+    effective_rank: float
+    leaf_order: tuple[int, ...]
+    tree_spearman: float = float("nan")
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clustering:
+    """One matrix ``(K, K)`` and its scores. ``kind``: ``weights``, ``centred``, ``deflated`` or ``features``."""
+
+    kind: str
+    scores: ClusteringScores
+    matrix: Matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackScore:
+    """One attack of a cascade: how many samples it was run on, how many it broke, and what then still stood."""
+
+    attack: str
+    parameters: dict[str, Any]
+    n: int
+    broken: int
+    robust_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """Per-sample verdicts: indices in the data set's own order, whether clean, whether nothing broke it."""
+
+    indices: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+    survived: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord:
+    """What one audit found. Accuracies are fractions from 0 to 1; NaN where a part was not measured."""
+
+    entry: ZooEntry
+    identity: str
+    protocol: str
+    parameters: dict[str, Any]
+    linearization: str
+    hierarchy: str
+    seed: int
+    weights_sha256: str
+    classes: tuple[str, ...]
+    superclasses: tuple[str, ...]
+    n: int = 0
+    clean_accuracy: float = float("nan")
+    robust_accuracy: float = float("nan")
+    robust_low: float = float("nan")
+    robust_high: float = float("nan")
+    affinity_error: float = float("nan")
+    clusterings: tuple[Clustering, ...] = ()
+    attacks: tuple[AttackScore, ...] = ()
+    verdicts: Verdicts | None = None
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    not_measurable: tuple[str, ...] = ()
+    seconds: float = 0.0
+    device: str = "cpu"
+    batch_size: int = 0
+    versions: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,55 @@
+"""The demo zoo: small networks really trained on Fashion-MNIST, shipped with the package (docs/demo-zoo.md)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auditor.errors import ModelLoadError
+from auditor.records import ZooEntry
+from auditor.zoo.base import LoadedModel
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class DemoZoo:
+    """The shipped models, or those that ``python -m auditor.zoo.demo.build --out FOLDER`` made elsewhere."""
+
+    folder: Path = WEIGHTS
+
+    def entries(self) -> list[ZooEntry]:
+        manifest = self.folder / "manifest.json"
+        try:
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            return [_entry(row, content["eps"]) for row in content["models"]]
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelLoadError(f"cannot read the demo zoo's manifest {manifest}: {error}") from error
+
+    def load(self, entry: ZooEntry) -> LoadedModel:
+        from auditor.zoo.demo.networks import ARCHITECTURES
+        from auditor.zoo.digest import state_dict_digest
+        from auditor.zoo.weights import fill, read_safetensors
+
+        name = entry.model.removeprefix("demo:")
+        state = read_safetensors(self.folder / f"{name}.safetensors", entry.file_sha256)
+        model = ARCHITECTURES[entry.architecture["name"]]()
+        fill(model, state, f"{name}.safetensors")
+        return LoadedModel(model.eval(), state_dict_digest(state))
+
+
+def _entry(row: dict[str, Any], eps: float) -> ZooEntry:
+    return ZooEntry(
+        model=f"demo:{row['name']}",
+        source="demo",
+        description=row["description"],
+        architecture={"name": row["architecture"]},
+        preprocessing={"mean": [0.2860], "std": [0.3530]},
+        dataset="fashion_mnist",
+        threat_model="Linf",
+        norm="Linf",
+        eps=eps,
+        input_size=(1, 28, 28),
+        file_sha256=row["file_sha256"],
+        training=row["recipe"],
+    )

@@ -1,0 +1,155 @@
+"""Train the demo zoo: ``python -m auditor.zoo.demo.build``.
+
+A program, not a part of the library: it reaches into data, attacks and boost, and nothing imports it. Each model
+is trained on one thread from its own seed, so the same machine and versions give the same bytes. A model whose
+recipe stands unchanged in the manifest, with the digest its file has, is not trained again.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.boost.training import Epoch, train
+from auditor.data.fashion_mnist import CLASSES, load_split
+from auditor.data.hierarchies import load_hierarchy
+from auditor.zoo.demo import WEIGHTS
+from auditor.zoo.demo.networks import ARCHITECTURES
+from auditor.zoo.demo.recipes import DEMO_MODELS, DemoModel
+from auditor.zoo.digest import state_dict_digest
+
+EPS = 0.1
+TRAINING_IMAGES = 55_000  # the last 5,000 of the 60,000 are for validation, never for training
+
+
+def build_one(model: DemoModel, out: Path) -> dict[str, Any]:
+    """Train one model, write its safetensors file, return its row of the manifest."""
+    torch.set_num_threads(1)
+    torch.manual_seed(model.recipe.seed)
+    started = time.perf_counter()
+    images, labels = _training_set()
+    network = ARCHITECTURES[model.architecture]().to(memory_format=torch.channels_last)
+
+    def report(epoch: Epoch) -> None:
+        print(
+            f"{model.name}: epoch {epoch.number}/{model.recipe.epochs}, "
+            f"loss {epoch.loss:.3f}, {epoch.seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    train(
+        network,
+        images[:TRAINING_IMAGES],
+        labels[:TRAINING_IMAGES],
+        model.recipe,
+        load_hierarchy("fashion_mnist", CLASSES).superclasses,
+        report,
+    )
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    content = save(weights)
+    (out / f"{model.name}.safetensors").write_bytes(content)
+    return {
+        **_description(model),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "file_sha256": hashlib.sha256(content).hexdigest(),
+        "weights_sha256": state_dict_digest(weights),
+        "validation": _validate(network, images[TRAINING_IMAGES:], labels[TRAINING_IMAGES:]),
+        "training_seconds": round(time.perf_counter() - started),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def _description(model: DemoModel) -> dict[str, Any]:
+    return dataclasses.asdict(model)
+
+
+def _training_set() -> tuple[Tensor, Tensor]:
+    images, labels = load_split("train")
+    return torch.from_numpy(images.copy()).unsqueeze(1).float() / 255, torch.from_numpy(labels)
+
+
+def _validate(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """Clean and PGD-20 accuracy at ``EPS`` on the validation images: the check that training was stable."""
+
+    def accuracy(batch: Tensor) -> float:
+        return round((network(batch).argmax(1) == labels).float().mean().item(), 4)
+
+    with frozen(network):
+        start = torch.empty_like(images).uniform_(-EPS, EPS)
+        attacked = pgd(
+            network,
+            images,
+            cross_entropy(labels),
+            norm="Linf",
+            eps=EPS,
+            steps=20,
+            step_size=EPS / 4,
+            start=start,
+            labels=labels,
+        )
+        return {"n": len(images), "clean_accuracy": accuracy(images), "pgd20_accuracy": accuracy(attacked)}
+
+
+def is_built(model: DemoModel, row: dict[str, Any] | None, out: Path) -> bool:
+    """Whether the manifest's row is of this very recipe and the file is the one it speaks of."""
+    file = out / f"{model.name}.safetensors"
+    if row is None or not file.is_file():
+        return False
+    same = all(row[key] == value for key, value in _description(model).items())
+    return same and hashlib.sha256(file.read_bytes()).hexdigest() == row["file_sha256"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m auditor.zoo.demo.build", description=__doc__)
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights and manifest.json")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="models trained at once")
+    parser.add_argument("--only", action="append", metavar="NAME", help="train this model only; repeatable")
+    options = parser.parse_args()
+    unknown = set(options.only or []) - {model.name for model in DEMO_MODELS}
+    if unknown:
+        parser.error(f"no demo model named {', '.join(sorted(unknown))}")
+    options.out.mkdir(parents=True, exist_ok=True)
+    manifest = options.out / "manifest.json"
+    rows = (
+        {row["name"]: row for row in json.loads(manifest.read_text())["models"]} if manifest.exists() else {}
+    )
+    todo = [
+        model
+        for model in DEMO_MODELS
+        if (not options.only or model.name in options.only)
+        and not is_built(model, rows.get(model.name), options.out)
+    ]
+    # The longest first, so that no process is left alone with one at the end.
+    todo.sort(key=lambda model: -model.recipe.epochs * (1 + model.recipe.steps))
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(build_one, model, options.out) for model in todo]):
+            row = done.result()
+            rows[row["name"]] = row
+            ordered = [rows[model.name] for model in DEMO_MODELS if model.name in rows]
+            partial = manifest.with_suffix(".part")
+            partial.write_text(json.dumps({"eps": EPS, "models": ordered}, indent=1) + "\n")
+            partial.replace(manifest)
+            print(
+                f"{row['name']}: {row['validation']} after {row['training_seconds']} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
