@@ -59,7 +59,7 @@ def audit(
     loaded: LoadedModel,
     request: AuditRequest,
     images: ImageSet | None,
-    progress: Progress = lambda part, done, total: None,
+    progress: Progress,
 ) -> AuditRecord:
     """Linearize and score a model and, where there are images, attack it.
 
@@ -174,9 +174,7 @@ def _attack(
             f"the model has {result.logits.shape[1]}"
         )
     distance = clustering.feature_distance(result.logits.numpy(), images.labels, len(hierarchy.classes))
-    scores = clustering.distance_scores(
-        distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels
-    )
+    scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
     found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
     found.flags += result.flags
     found.notes += result.notes

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.attacks import find_protocol
 from auditor.audit import AuditRequest, audit, identity
@@ -113,18 +114,18 @@ def run_audit(
         return "taken"
     try:
         loaded = source.load(job.entry)
-        if not request.force:
-            done = store.find_done(identity(job.entry, loaded.weights_sha256, request.audit, images))
-            if done is not None and store.reuse(scan_id, job.audit_id, attempt, done):
-                return "reused"
-        record = audit(job.entry, loaded, request.audit, images, progress)
-    except (AuditorError, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # A model is other people's code: whatever it raises is that model's failure, not the scan's.
+        known = None if request.force else identity(job.entry, loaded.weights_sha256, request.audit, images)
+        done = store.find_done(known) if known else None
+        record = audit(job.entry, loaded, request.audit, images, progress) if done is None else None
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's
         reason = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
         logger.debug("audit of %s failed", job.entry.model, exc_info=True)
-        store.fail(job.audit_id, attempt, reason)
-        return f"failed: {reason}"
-    return "done" if store.finish(job.audit_id, attempt, record) else "taken"
+        return f"failed: {reason}" if store.fail(job.audit_id, attempt, reason) else "taken"
+    if record is not None:
+        return "done" if store.finish(job.audit_id, attempt, record) else "taken"
+    return "reused" if done and store.reuse(scan_id, job.audit_id, attempt, done) else "taken"
 
 
 def first_line(error: BaseException) -> str:

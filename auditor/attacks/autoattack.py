@@ -47,8 +47,7 @@ def run_autoattack(
         output: Tensor = model(x.to(images.dtype))
         return output.float()
 
-    # It takes any callable, whatever its annotation says.
-    suite = AutoAttack(logits, norm=norm, eps=eps, seed=seed, device=images.device)  # type: ignore[arg-type]
+    suite = AutoAttack(logits, norm=norm, eps=eps, seed=seed, device=images.device)
     for part in (suite.apgd, suite.apgd_targeted, suite.fab, suite.square):
         part.seed = seed
     for part in (suite.apgd, suite.apgd_targeted):

@@ -58,7 +58,7 @@ def evaluate_robustness(
     batch_size: int = 256,
     seed: int = 0,
     indices: Sequence[int] | None = None,
-    progress: Progress = lambda attack, done, total: None,
+    progress: Progress | None = None,
 ) -> RobustnessResult:
     """Robust accuracy: the share of samples that are classified correctly and that no attack breaks.
 
@@ -85,17 +85,19 @@ def evaluate_robustness(
     devices = [images.device] if images.device.type == "cuda" else []
     with frozen(model), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        cascade = _Cascade(model, images, labels, numbers, norm, eps, batch_size, seed, progress)
+        cascade = _Cascade(model, images, labels, numbers, norm, eps, batch_size, seed, progress or _silent)
         cascade.look()
         cascade.run(protocol.attacks)
         return cascade.result()
 
 
+def _silent(attack: str, done: int, total: int) -> None:
+    """Nobody wants to know."""
+
+
 def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: float, batch_size: int) -> None:
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
-        raise InputError(
-            f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}"
-        )
+        raise InputError(f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}")
     if not (torch.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
         low, high = images.min().item(), images.max().item()
         raise InputError(f"expected images in [0, 1], got {low:g} to {high:g}: normalize inside the model")

@@ -29,9 +29,7 @@ def cluster_regularizer(logits: Tensor, superclasses: Sequence[Hashable]) -> Ten
         raise InputError(
             f"expected logits (N, K) and K superclass labels, got {tuple(logits.shape)} and {len(superclasses)}"
         )
-    families = [
-        [k for k, label in enumerate(superclasses) if label == name] for name in dict.fromkeys(superclasses)
-    ]
+    families = [[k for k, label in enumerate(superclasses) if label == name] for name in dict.fromkeys(superclasses)]
     spreads = [logits[:, members].var(dim=1, correction=0).mean() for members in families if len(members) > 1]
     if not spreads:
         raise InputError("expected a superclass with at least two classes, got none: nothing to pull together")

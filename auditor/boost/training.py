@@ -55,7 +55,7 @@ def train(
     labels: Tensor,
     recipe: Recipe,
     superclasses: Sequence[Hashable],
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> None:
     """Train ``model`` in place; leaves it in eval mode.
 
@@ -87,18 +87,19 @@ def train(
                 x = (x + recipe.noise * torch.randn_like(x)).clamp(0, 1)
             loss = _loss(model, x, y, recipe, superclasses)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             total += loss.item()
-        on_epoch(Epoch(number, total / batches, time.perf_counter() - started))
+        if on_epoch:
+            on_epoch(Epoch(number, total / batches, time.perf_counter() - started))
     model.eval()
 
 
 def _shuffled(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Whole batches in a new order; the remainder is left for another epoch."""
     order = torch.randperm(len(images))
-    for chosen in order[: len(order) - len(order) % size].split(size):
+    for chosen in torch.split(order[: len(order) - len(order) % size], size):
         yield images[chosen], labels[chosen]
 
 
@@ -114,9 +115,7 @@ def _loss(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, superclasses: 
     return loss + recipe.beta * cluster_regularizer(logits, superclasses) if recipe.beta else loss
 
 
-def _trades(
-    model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, superclasses: Sequence[Hashable]
-) -> Tensor:
+def _trades(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, superclasses: Sequence[Hashable]) -> Tensor:
     """TRADES (Zhang et al., 2019): clean cross-entropy plus lambda times the KL divergence to the attacked point."""
     with torch.no_grad():
         target = model.eval()(x).softmax(1)
@@ -157,7 +156,7 @@ def _augmentation() -> Callable[[Tensor], Tensor]:
     """Heavy augmentation of one image: flips, affine maps, contrast and erasing, from torchvision."""
     from torchvision.transforms import v2
 
-    return v2.Compose(
+    augment: Callable[[Tensor], Tensor] = v2.Compose(
         [
             v2.RandomHorizontalFlip(),
             v2.RandomAffine(degrees=15, translate=(0.1, 0.1), scale=(0.85, 1.15), shear=8),
@@ -165,3 +164,4 @@ def _augmentation() -> Callable[[Tensor], Tensor]:
             v2.RandomErasing(p=0.5, scale=(0.02, 0.25)),
         ]
     )
+    return augment

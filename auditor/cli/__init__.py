@@ -1,0 +1,53 @@
+"""The command line: one file a noun. Importing this imports click only; heavy rooms come with the command that runs."""
+
+import importlib
+from typing import Any
+
+import click
+
+from auditor.errors import AuditorError
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """A group that imports a command's module when it is needed, and turns domain errors into one line."""
+
+    modules = {"scan": "scan", "zoo": "zoo", "results": "results", "db": "db"}  # noqa: RUF012
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in self.modules:
+            return None
+        command: click.Command = importlib.import_module(f"auditor.cli.{self.modules[cmd_name]}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AuditorError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted: what was finished is stored, the next scan goes on from there", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="auditor")
+def main() -> None:
+    """Audit zoos of image classifiers for adversarial robustness.
+
+    \b
+    Examples:
+      auditor scan demo                            audit the shipped zoo, print the leaderboard
+      auditor scan demo --protocol standard        the same with AutoAttack on 1,000 images
+      auditor results list --format json           what the database holds
+      auditor results plot --zoo -o zoo.png        gap against robust accuracy
+
+    \b
+    Exit codes: 0 all done; 1 some models failed, the rest are stored; 2 usage;
+    3 the database or a data set is not usable; 130 interrupted.
+    """

@@ -13,14 +13,15 @@ def correlation(gram: ArrayLike) -> Matrix:
     sizes = np.sqrt(np.maximum(np.diagonal(gram), 0))
     # Centring leaves rounding noise where templates were equal: no direction can be read from it.
     sizes = np.where(sizes > 1e-7 * sizes.max(initial=0), sizes, np.nan)
-    return np.clip(gram / np.outer(sizes, sizes), -1, 1)
+    result: Matrix = np.clip(gram / np.outer(sizes, sizes), -1, 1)
+    return result
 
 
 def centred(gram: ArrayLike) -> Matrix:
     """The Gram matrix of ``w_k - mean_j w_j``: softmax ignores what is added to all logits alike."""
     gram = np.asarray(gram, np.float64)
     size = np.sqrt(np.diagonal(gram).max(initial=0))
-    result = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
+    result: Matrix = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
     result[np.abs(result) < 1e-13 * size**2] = 0
     return result
 
@@ -34,7 +35,8 @@ def deflated(correlation: ArrayLike) -> Matrix:
     rest = (vectors[:, :-1] * values[:-1]) @ vectors[:, :-1].T
     sizes = np.sqrt(np.maximum(np.diagonal(rest), 0))
     sizes = np.where(sizes > 1e-10, sizes, np.nan)
-    return np.clip(rest / np.outer(sizes, sizes), -1, 1)
+    result: Matrix = np.clip(rest / np.outer(sizes, sizes), -1, 1)
+    return result
 
 
 def feature_distance(features: ArrayLike, labels: ArrayLike, classes: int) -> Matrix:
@@ -61,4 +63,5 @@ def feature_distance(features: ArrayLike, labels: ArrayLike, classes: int) -> Ma
     squares = (means**2).mean(1)
     distances = squares[:, None] + squares - 2 * means @ means.T / features.shape[1]
     np.fill_diagonal(distances, np.where(np.isnan(squares), np.nan, 0))
-    return np.maximum(distances, 0)
+    result: Matrix = np.maximum(distances, 0)
+    return result

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,6 +74,13 @@ def effective_rank(correlation: ArrayLike) -> float:
     return float(np.trace(matrix) ** 2 / (matrix**2).sum())
 
 
+def average_linkage(distance: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The condensed distances ``(K (K - 1) / 2,)`` and SciPy's tree ``(K - 1, 4)`` of agglomerative clustering."""
+    pairs = ~np.eye(len(distance), dtype=bool)
+    condensed = squareform(np.maximum(distance, 0) * pairs, checks=False)
+    return condensed, linkage(condensed, "average")
+
+
 def _checked(matrix: ArrayLike, superclasses: Sequence[Hashable]) -> Matrix:
     matrix = np.asarray(matrix, np.float64)
     count = len(superclasses)
@@ -80,20 +88,17 @@ def _checked(matrix: ArrayLike, superclasses: Sequence[Hashable]) -> Matrix:
         raise InputError(f"expected a matrix (K, K) and K superclass labels, got {matrix.shape} and {count}")
     if not np.allclose(matrix, matrix.T, rtol=1e-5, atol=1e-6, equal_nan=True):
         raise InputError("expected a symmetric matrix, got one that is not")
-    return (matrix + matrix.T) / 2
+    symmetric: Matrix = (matrix + matrix.T) / 2
+    return symmetric
 
 
 def _replace_similarity(scores: ClusteringScores, similarity: Matrix) -> ClusteringScores:
-    from dataclasses import replace
-
     rank = effective_rank(similarity)
     reasons = dict(scores.reasons)
     reasons.pop("effective_rank")
     if math.isnan(rank):
         reasons["effective_rank"] = NOT_FINITE
-    return replace(
-        scores, intra=1 - scores.intra, inter=1 - scores.inter, effective_rank=rank, reasons=reasons
-    )
+    return replace(scores, intra=1 - scores.intra, inter=1 - scores.inter, effective_rank=rank, reasons=reasons)
 
 
 NOT_FINITE = "the matrix has values that are not finite: a class has a zero template or no samples"
@@ -138,8 +143,7 @@ def _scores(
         clean = distance * pairs  # scikit-learn wants an exact 0 on the diagonal
         values["silhouette"] = float(silhouette_score(np.maximum(clean, 0), labels, metric="precomputed"))
     if count > 2:
-        condensed = squareform(np.maximum(distance, 0) * pairs, checks=False)
-        tree = linkage(condensed, "average")
+        condensed, tree = average_linkage(distance)
         order = tuple(int(leaf) for leaf in leaves_list(tree))
         if condensed.std() > 0:
             values["cophenetic"] = float(cophenet(tree, condensed)[0])

@@ -58,7 +58,7 @@ def load_images(name: str, samples: int | None, folder: Path | None = None) -> I
     digest = hashlib.sha256()
     for array in (pixels, labels, indices):
         digest.update(np.ascontiguousarray(array).tobytes())
-    images = pixels[:, None].astype(np.float32) / 255
+    images = pixels[:, None].astype(np.float32) / np.float32(255)
     if images.size == 0:
         raise DataError(f"{name} has no test images")
     return ImageSet(name, images, labels, indices, digest.hexdigest())

@@ -129,9 +129,7 @@ class Audit(Base):
 
     model: Mapped[Model] = relationship()
     clusterings: Mapped[list["Clustering"]] = relationship(cascade="all, delete-orphan")
-    attacks: Mapped[list["AttackScore"]] = relationship(
-        cascade="all, delete-orphan", order_by="AttackScore.position"
-    )
+    attacks: Mapped[list["AttackScore"]] = relationship(cascade="all, delete-orphan", order_by="AttackScore.position")
     verdicts: Mapped["Verdicts | None"] = relationship(cascade="all, delete-orphan")
 
 

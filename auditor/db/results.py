@@ -61,7 +61,9 @@ class Detail:
     verdicts: Verdicts | None
 
 
-def list_results(engine: Engine, filter: Filter, *, sort: str = "-robust_accuracy", limit: int | None = None) -> list[Row]:
+def list_results(
+    engine: Engine, filter: Filter, *, sort: str = "-robust_accuracy", limit: int | None = None
+) -> list[Row]:
     """Result rows; without ``scan`` and ``history`` the newest of each model under each protocol and setting.
 
     ``sort`` is a column, with ``-`` in front for the largest first; rows without a value come last.
@@ -109,12 +111,14 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
         )
 
 
-def _query(filter: Filter) -> Select[Any]:
+def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
     """Audits with their model, their weights' clustering and the gaps of the other kinds."""
     audit, model = tables.Audit, tables.Model
     weights = aliased(tables.Clustering)
     others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
-    query = select(audit, model, weights, *(other.gap for other in others)).join(model, model.id == audit.model_id)
+    query: Select[*tuple[Any, ...]] = select(audit, model, weights, *(other.gap for other in others)).join(
+        model, model.id == audit.model_id
+    )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
     for column, value in (
@@ -153,7 +157,7 @@ def _matches(row: Row, filter: Filter) -> bool:
 
 def _row(audit: tables.Audit, model: tables.Model, weights: tables.Clustering | None, *gaps: float | None) -> Row:
     row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": model.dataset}
-    row["status"] = audit.state
+    row |= {"status": audit.state, "training": model.training}
     row |= {name: getattr(audit, name) for name in _OF_AUDIT}
     row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
     row |= dict(zip(_OTHER_GAPS.values(), gaps, strict=True))

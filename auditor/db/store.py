@@ -35,9 +35,7 @@ class Store:
             audits = [_queued(_model_row(session, entry), entry, request) for entry in entries]
             session.add_all(audits)
             session.flush()
-            session.add_all(
-                tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits
-            )
+            session.add_all(tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits)
             return scan.id, [Job(audit.id, entry) for audit, entry in zip(audits, entries, strict=True)]
 
     def claim(self, audit_id: int) -> int | None:
@@ -105,9 +103,7 @@ class Store:
         now = _now()
         ended = session.execute(
             update(tables.Audit)
-            .where(
-                tables.Audit.id == audit_id, tables.Audit.attempt == attempt, tables.Audit.state == "running"
-            )
+            .where(tables.Audit.id == audit_id, tables.Audit.attempt == attempt, tables.Audit.state == "running")
             .values(finished_at=now, confirmed_at=now, **values)
             .returning(tables.Audit.id)
         )
@@ -158,7 +154,17 @@ def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any]) -> ta
 
 def _columns(record: AuditRecord) -> dict[str, Any]:
     """An audit's own columns, by name, from its record."""
-    same = ("identity", "parameters", "hierarchy", "weights_sha256", "n", "seconds", "device", "batch_size", "versions")
+    same = (
+        "identity",
+        "parameters",
+        "hierarchy",
+        "weights_sha256",
+        "n",
+        "seconds",
+        "device",
+        "batch_size",
+        "versions",
+    )
     lists = ("classes", "superclasses", "flags", "notes", "not_measurable")
     numbers = ("clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "affinity_error")
     return (

@@ -75,7 +75,7 @@ class _Tracer(LinearMode):
 
 
 def _name(func: Callable[..., Any]) -> str:
-    return getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func))
+    return str(getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func)))
 
 
 def _sketch(tensor: Tensor) -> Tensor:
@@ -124,4 +124,3 @@ def _traced(linear: Linearized, image: Tensor) -> tuple[list[_Step], int | None]
         for hook in hooks:
             hook.remove()
     return tracer.steps, tracer.made_by.get(id(logits))
-

@@ -50,7 +50,7 @@ def uniform_attention(
     key: Tensor,
     value: Tensor,
     attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
+    dropout_p: float = 0.0,  # noqa: ARG001 - torch passes it by position
     is_causal: bool = False,
     **_: Any,
 ) -> Tensor:

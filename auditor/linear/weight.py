@@ -32,9 +32,7 @@ class TemplateGram:
     dtype: str
 
 
-def implicit_weight(
-    model: nn.Module, input_size: tuple[int, int, int], *, batch_norm: BatchNorm = "remove"
-) -> Tensor:
+def implicit_weight(model: nn.Module, input_size: tuple[int, int, int], *, batch_norm: BatchNorm = "remove") -> Tensor:
     """The implicit linear map W of the linearized network (Bai et al., NeurIPS 2021, section 3).
 
     One backward pass over K copies of one input, with the identity as cotangent, in chunks of classes.
@@ -82,9 +80,7 @@ def template_gram(
     A W of more than ``held_bytes`` is not held: as ``f_lin(w) - f_lin(0) = W w``, a forward pass over a chunk of
     templates gives the chunk's rows of the Gram matrix. ``double`` asks for float64 from the start.
     """
-    gram, affine = _checked(
-        model, input_size, batch_norm, double=double, read=lambda affine: affine.gram(held_bytes)
-    )
+    gram, affine = _checked(model, input_size, batch_norm, double=double, read=lambda affine: affine.gram(held_bytes))
     return TemplateGram(gram.cpu(), affine.error, str(affine.points.dtype).removeprefix("torch."))
 
 
@@ -139,15 +135,16 @@ class AffineMap:
             gram = torch.cat([self._gram_rows(templates) for _, templates in self.templates()])
             return (gram + gram.T) / 2
         gram = torch.zeros(classes, classes, dtype=torch.float64, device=self.points.device)
-        for block in self.weight().flatten(1).split(4096, dim=1):
+        for block in torch.split(self.weight().flatten(1), 4096, dim=1):
             gram += block.double() @ block.double().T
         return gram
 
     def _gram_rows(self, templates: Tensor) -> Tensor:
         sizes = templates.double().flatten(1).norm(dim=1).clamp_min(1e-300)
         scale = (math.sqrt(templates[0].numel()) / sizes).view(-1, 1, 1, 1)  # as large as the probe points
-        passed = self.linear((templates * scale).to(templates.dtype)) - self.outputs[0]
-        return passed.double() / scale.flatten(1)
+        passed: Tensor = self.linear((templates * scale).to(templates.dtype)) - self.outputs[0]
+        rows: Tensor = passed.double() / scale.flatten(1)
+        return rows
 
 
 def _checked(

@@ -45,8 +45,7 @@ def build_one(model: DemoModel, out: Path) -> dict[str, Any]:
 
     def report(epoch: Epoch) -> None:
         print(
-            f"{model.name}: epoch {epoch.number}/{model.recipe.epochs}, "
-            f"loss {epoch.loss:.3f}, {epoch.seconds:.0f} s",
+            f"{model.name}: epoch {epoch.number}/{model.recipe.epochs}, loss {epoch.loss:.3f}, {epoch.seconds:.0f} s",
             file=sys.stderr,
             flush=True,
         )
@@ -87,7 +86,8 @@ def _validate(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, f
     """Clean and PGD-20 accuracy at ``EPS`` on the validation images: the check that training was stable."""
 
     def accuracy(batch: Tensor) -> float:
-        return round((network(batch).argmax(1) == labels).float().mean().item(), 4)
+        hits: Tensor = network(batch).argmax(1) == labels
+        return round(hits.float().mean().item(), 4)
 
     with frozen(network):
         start = torch.empty_like(images).uniform_(-EPS, EPS)
@@ -125,14 +125,11 @@ def main() -> None:
         parser.error(f"no demo model named {', '.join(sorted(unknown))}")
     options.out.mkdir(parents=True, exist_ok=True)
     manifest = options.out / "manifest.json"
-    rows = (
-        {row["name"]: row for row in json.loads(manifest.read_text())["models"]} if manifest.exists() else {}
-    )
+    rows = {row["name"]: row for row in json.loads(manifest.read_text())["models"]} if manifest.exists() else {}
     todo = [
         model
         for model in DEMO_MODELS
-        if (not options.only or model.name in options.only)
-        and not is_built(model, rows.get(model.name), options.out)
+        if (not options.only or model.name in options.only) and not is_built(model, rows.get(model.name), options.out)
     ]
     # The longest first, so that no process is left alone with one at the end.
     todo.sort(key=lambda model: -model.recipe.epochs * (1 + model.recipe.steps))

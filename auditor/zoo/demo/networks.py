@@ -36,9 +36,7 @@ class ResidualBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -70,7 +68,7 @@ class SmallResNet(nn.Module):
 
 
 class PlainConvNet(nn.Module):
-    """Convolutions and max pooling without batch norm, ``(N, 1, 28, 28)`` in [0, 1] to ``(N, 10)``, 73,482 parameters."""
+    """Convolutions, max pooling, no batch norm: ``(N, 1, 28, 28)`` in [0, 1] to ``(N, 10)``, 73,482 parameters."""
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()

@@ -30,19 +30,13 @@ _PLAIN = {"max_lr": 0.05}  # without batch norm the peak rate of the residual ne
 
 DEMO_MODELS: tuple[DemoModel, ...] = (
     DemoModel("standard", "standard training", "small_resnet", Recipe(seed=1)),
-    DemoModel(
-        "augmented", "standard training, heavy augmentation", "small_resnet", Recipe(augment=True, seed=2)
-    ),
+    DemoModel("augmented", "standard training, heavy augmentation", "small_resnet", Recipe(augment=True, seed=2)),
     DemoModel("noise", "Gaussian-noise training, sigma 0.2", "small_resnet", Recipe(noise=0.2, seed=3)),
     DemoModel("at-eps0.02", "PGD-3 adversarial training", "small_resnet", _pgd(0.02, 3, seed=4)),
     DemoModel("at-eps0.05", "PGD-3 adversarial training", "small_resnet", _pgd(0.05, 3, seed=5)),
     DemoModel("at-eps0.10", "PGD-5 adversarial training", "small_resnet", _pgd(0.10, 5, seed=6)),
-    DemoModel(
-        "trades-eps0.05", "TRADES, lambda 6", "small_resnet", _pgd(0.05, 3, method="trades", seed=7)
-    ),
-    DemoModel(
-        "trades-eps0.10", "TRADES, lambda 6", "small_resnet", _pgd(0.10, 5, method="trades", seed=8)
-    ),
+    DemoModel("trades-eps0.05", "TRADES, lambda 6", "small_resnet", _pgd(0.05, 3, method="trades", seed=7)),
+    DemoModel("trades-eps0.10", "TRADES, lambda 6", "small_resnet", _pgd(0.10, 5, method="trades", seed=8)),
     DemoModel(
         "at-cluster-eps0.10",
         "PGD-5 adversarial training with the clustering regularizer, beta 0.3",

@@ -1,0 +1,96 @@
+"""``auditor results show``: one audit, whole."""
+
+from dataclasses import asdict
+from typing import Any
+
+from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, print_pairs, print_table
+from auditor.db.results import Detail
+from auditor.records import format_eps
+
+KINDS = {
+    "weights": "C, templates",
+    "centred": "C, centred",
+    "deflated": "C, without its leading direction",
+    "features": "F, logits of the classes",
+}
+
+
+def as_dict(detail: Detail) -> dict[str, Any]:
+    """All of it as plain values, matrices as nested lists."""
+    verdicts = detail.verdicts
+    return detail.row | {
+        "description": detail.description,
+        "classes": list(detail.classes),
+        "superclasses": list(detail.superclasses),
+        "attacks": [asdict(score) for score in detail.attacks],
+        "clusterings": {
+            kind: asdict(part.scores) | {"matrix": part.matrix.tolist()} for kind, part in detail.clusterings.items()
+        },
+        "verdicts": verdicts
+        and {
+            "indices": verdicts.indices.tolist(),
+            "correct": verdicts.correct.tolist(),
+            "survived": verdicts.survived.tolist(),
+        },
+    }
+
+
+def print_detail(detail: Detail) -> None:
+    row = detail.row
+    print_pairs(
+        f"{row['model']}: {detail.description}",
+        [
+            ("protocol", f"{row['protocol']}, {row['norm']} {format_eps(row['eps'])}, {row['n'] or 'no'} images"),
+            ("clean accuracy", _percent(row["clean_accuracy"])),
+            (
+                "robust accuracy",
+                f"{_percent(row['robust_accuracy'])} ({_percent(row['robust_low'])} to {_percent(row['robust_high'])})",
+            ),
+            (
+                "linearization",
+                f"batch norm: {row['linearization']}, affinity error {_short(row['affinity_error'])}",
+            ),
+            ("flags", ", ".join(row["flags"]) or "none"),
+            *(("note", note) for note in row["notes"]),
+            *(("not measurable", part) for part in row["not_measurable"]),
+            ("weights", f"SHA-256 {row['weights_sha256']}"),
+            ("run", f"{row['started_at']}, {row['seconds']:.1f} s on {row['device']}, seed {row['seed']}"),
+            ("versions", ", ".join(f"{name} {number}" for name, number in row["versions"].items())),
+        ],
+    )
+    if detail.attacks:
+        print()
+        print_table(
+            ("attack", "run on", "broke", "left standing", "seconds"),
+            [
+                (
+                    score.attack,
+                    str(score.n),
+                    str(score.broken),
+                    _percent(score.robust_accuracy),
+                    f"{score.seconds:.1f}",
+                )
+                for score in detail.attacks
+            ],
+        )
+    if detail.clusterings:
+        print()
+        names = (
+            "gap", "p_value", "intra", "inter", "silhouette", "rand_index", "cophenetic", "effective_rank",
+        )  # fmt: skip
+        print_table(
+            ("clustering", *names),
+            [
+                (KINDS[kind], *(_short(getattr(part.scores, name)) for name in names))
+                for kind, part in detail.clusterings.items()
+            ],
+        )
+        print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{value:.3g}"

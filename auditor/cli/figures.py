@@ -1,0 +1,73 @@
+"""From stored results to the figures of auditor.plots."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+from auditor.cli.report import association
+from auditor.db.results import Detail, Filter, list_results
+from auditor.errors import UsageError
+from auditor.plots import ZooPoint, draw_model, draw_zoo
+from auditor.records import format_eps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
+
+
+def model_figure(detail: Detail) -> "Figure":
+    """C and F of one stored audit."""
+    row, parts = detail.row, detail.clusterings
+    if not parts:
+        raise UsageError(f"nothing to draw of {row['model']}: {'; '.join(row['not_measurable'])}")
+    return draw_model(
+        row["model"],
+        _subtitle(detail),
+        detail.classes,
+        detail.superclasses,
+        parts.get("weights"),
+        parts.get("features"),
+    )
+
+
+def _subtitle(detail: Detail) -> str:
+    row = detail.row
+    if row["robust_accuracy"] is None:
+        return f"{detail.description}. screen: not evidence of robustness"
+    flags = f". Flagged: {', '.join(row['flags'])}" if row["flags"] else ""
+    return (
+        f"{detail.description}: clean {100 * row['clean_accuracy']:.1f} %, robust {100 * row['robust_accuracy']:.1f} % "
+        f"({row['norm']} {format_eps(row['eps'])}, {row['protocol']}, n = {row['n']}){flags}"
+    )
+
+
+def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
+    """Gap against robust accuracy of all done results of one protocol."""
+    rows = list_results(engine, Filter(source=source, protocol=protocol, linearization="remove", status="done"))
+    rows = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
+    if not rows:
+        raise UsageError(f"no results of attacks under {protocol!r} to draw; scan a zoo first")
+    settings = {(row["norm"], row["eps"], row["n"]) for row in rows}
+    if len(settings) > 1:
+        raise UsageError(f"the results mix threat models or sample sizes, {len(settings)} of them: choose a --source")
+    norm, eps, n = settings.pop()
+    points = [
+        ZooPoint(
+            name=row["model"].partition(":")[2],
+            kind=_kind(row["training"]),
+            gap=row["gap"],
+            robust=row["robust_accuracy"],
+            low=row["robust_low"],
+            high=row["robust_high"],
+            flagged=bool(row["flags"]),
+        )
+        for row in rows
+    ]
+    title = f"Gap and robust accuracy: {norm} {format_eps(eps)}, {protocol}, n = {n} images"
+    return draw_zoo(title, "\n".join(association(rows)), points)
+
+
+def _kind(training: dict[str, object]) -> str:
+    name = KINDS.get(str(training.get("method")), "unknown training")
+    return f"{name} + clustering regularizer" if training.get("beta") else name

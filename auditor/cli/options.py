@@ -1,0 +1,51 @@
+"""Options and values that several commands share."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import click
+
+FORMAT = click.option(
+    "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    help="A table for people, or one JSON array on stdout.",
+)  # fmt: skip
+
+
+class Eps(click.ParamType[float]):
+    """An attack radius in [0, 1] pixels: ``0.031`` or ``8/255``."""
+
+    name = "eps"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            eps = float(Fraction(str(value)))
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"expected a number such as 0.1 or 8/255, got {value!r}", param, ctx)
+        if not 0 < eps < 1000:
+            self.fail(f"expected a radius above 0 in units of [0, 1] pixels, got {value!r}", param, ctx)
+        return eps
+
+
+def filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The filters of every command that reads results."""
+    for option in reversed(
+        (
+            click.option("--source", help="Only models of this source, e.g. demo."),
+            click.option("--model", help="Only this model, e.g. demo:standard."),
+            click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'demo:at-*'."),
+            click.option("--dataset", help="Only models of this data set."),
+            click.option("--protocol", help="Only results of this protocol."),
+            click.option("--linearization", type=click.Choice(["remove", "fold"]), help="Only this treatment."),
+            click.option(
+                "--status",
+                type=click.Choice(["done", "failed", "cancelled", "queued", "running"]),
+                help="Only audits in this state.",
+            ),
+            click.option("--flagged/--unflagged", default=None, help="Only results with, or only without, flags."),
+            click.option("--scan", type=int, help="Only the audits of this scan."),
+            click.option("--history", is_flag=True, help="Older results of the same model and protocol, too."),
+        )
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,47 @@
+"""Does the gap go with robustness? The statement under every leaderboard of several models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+Row = dict[str, Any]
+
+
+def counted(rows: Sequence[Row], *, regularized: bool = True) -> list[Row]:
+    """Unflagged rows with a gap and a robust accuracy; without those trained with the regularizer if so asked."""
+    return [
+        row
+        for row in rows
+        if row["status"] == "done"
+        and not row["flags"]
+        and row["gap"] is not None
+        and row["robust_accuracy"] is not None
+        and (regularized or not row["training"].get("beta"))
+    ]
+
+
+def association(rows: Sequence[Row]) -> list[str]:
+    """Spearman's rho of gap and robust accuracy over the unflagged rows, with and without regularized models."""
+    from auditor.clustering.association import spearman
+
+    statements = []
+    for words, regularized in (
+        ("all unflagged models", True),
+        ("without those trained with the regularizer", False),
+    ):
+        pairs = [(row["gap"], row["robust_accuracy"]) for row in counted(rows, regularized=regularized)]
+        if len(pairs) > 3:
+            found = spearman([gap for gap, _ in pairs], [robust for _, robust in pairs])
+            statements.append(
+                f"Spearman's ρ of gap and robust accuracy, {words}: "
+                f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})"
+            )
+    return statements
+
+
+def print_association(rows: Sequence[Row]) -> None:
+    """The statements on stdout; nothing for fewer than four models or several protocols mixed."""
+    if len({(row["protocol"], row["norm"], row["eps"], row["linearization"]) for row in rows}) == 1:
+        for statement in association(rows):
+            click.echo(statement)

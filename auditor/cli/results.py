@@ -1,0 +1,161 @@
+"""``auditor results``: list, show, export and plot what the database holds."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from auditor.cli.options import FORMAT, filters
+
+
+@click.group("results")
+def command() -> None:
+    """What the audits found."""
+
+
+@command.command("list")
+@filters
+@click.option("--sort", default="-robust_accuracy", show_default=True, help="A column; - in front: largest first.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
+@click.option(
+    "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
+    help="A table for people, one JSON array, or CSV.",
+)  # fmt: skip
+def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
+    """The newest result of each model, protocol and setting.
+
+    \b
+    Examples:
+      auditor results list
+      auditor results list --protocol standard --unflagged --sort -gap
+      auditor results list --match 'demo:at-*' --format json
+    """
+    from auditor.cli.tables import as_csv, print_json, print_results
+    from auditor.db.results import Filter, list_results
+
+    rows = list_results(_engine(), Filter(**chosen), sort=sort, limit=limit)
+    if shape == "json":
+        print_json(rows)
+    elif shape == "csv":
+        click.echo(as_csv(rows), nl=False)
+    elif rows:
+        print_results(rows)
+    else:
+        click.echo("no results; `auditor scan demo` makes some", err=True)
+
+
+@command.command()
+@click.argument("model")
+@click.option("--protocol", help="The result of this protocol; by default the one with most images.")
+@FORMAT
+def show(model: str, protocol: str | None, shape: str) -> None:
+    """Everything about one model's newest result: attacks, scores, flags, provenance.
+
+    \b
+    Examples:
+      auditor results show demo:at-eps0.10
+      auditor results show demo:saturated --protocol quick --format json
+    """
+    from auditor.cli.detail import as_dict, print_detail
+    from auditor.cli.tables import print_json
+
+    detail = _detail(model, protocol)
+    if shape == "json":
+        print_json([as_dict(detail)])
+    else:
+        print_detail(detail)
+
+
+@command.command()
+@filters
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout by default.")
+@click.option(
+    "--format", "shape", type=click.Choice(["json", "csv"]), default="json", show_default=True,
+    help="JSON holds everything, matrices and attacks too; CSV holds the rows.",
+)  # fmt: skip
+def export(output: Path | None, shape: str, **chosen: Any) -> None:
+    """Write results with all that belongs to them, for other programs.
+
+    \b
+    Examples:
+      auditor results export -o results.json
+      auditor results export --format csv --history -o history.csv
+    """
+    import json
+
+    from auditor.cli.detail import as_dict
+    from auditor.cli.tables import as_csv, finite
+    from auditor.db.results import Filter, list_results, load_detail
+    from auditor.errors import UsageError
+
+    engine = _engine()
+    rows = list_results(engine, Filter(**chosen), sort="started_at")
+    if shape == "csv":
+        text = as_csv(rows)
+    else:
+        text = json.dumps([finite(as_dict(load_detail(engine, row["id"]))) for row in rows], indent=1) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from error
+    click.echo(f"{len(rows)} results in {output}", err=True)
+
+
+@command.command()
+@click.argument("model", required=False)
+@click.option("--zoo", is_flag=True, help="All models: gap against robust accuracy.")
+@click.option("--source", help="With --zoo: only models of this source.")
+@click.option("--protocol", help="The results of this protocol; with --zoo quick by default.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="A .png, .svg or .pdf file.",
+)
+def plot(model: str | None, zoo: bool, source: str | None, protocol: str | None, output: Path) -> None:
+    """Draw one model's C and F with dendrograms, or a zoo's gap against robust accuracy.
+
+    \b
+    Examples:
+      auditor results plot demo:at-eps0.10 -o heatmap.png
+      auditor results plot --zoo -o zoo.png
+      auditor results plot --zoo --protocol standard -o zoo.pdf
+    """
+    if zoo == bool(model):
+        raise click.UsageError("expected either a MODEL or --zoo")
+    from auditor.cli.figures import model_figure, zoo_figure
+    from auditor.plots import save
+
+    save(
+        zoo_figure(_engine(), source, protocol or "quick") if zoo else model_figure(_detail(model or "", protocol)),
+        output,
+    )
+    click.echo(str(output))
+
+
+def _engine() -> Any:
+    from auditor.config import settings
+    from auditor.db.session import open_database
+
+    return open_database(settings().database_url)
+
+
+def _detail(model: str, protocol: str | None) -> Any:
+    """The stored audit that a name means, or an error that suggests near names."""
+    import difflib
+
+    from auditor.db.results import Filter, find_audits, list_results, load_detail
+    from auditor.errors import UsageError
+
+    engine = _engine()
+    found = find_audits(engine, [model], protocol)
+    if model not in found:
+        names = sorted({row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))})
+        near = difflib.get_close_matches(model, names, 3, 0.4)
+        hint = f"did you mean {', '.join(near)}?" if near else "`auditor results list` shows all there are"
+        raise UsageError(f"no result of {model!r}{f' under {protocol}' if protocol else ''}; {hint}")
+    return load_detail(engine, found[model])

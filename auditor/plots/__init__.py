@@ -1,0 +1,26 @@
+"""Pictures for talks and papers, by matplotlib: records in, figures out."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from auditor.errors import UsageError
+from auditor.plots.model import draw_model
+from auditor.plots.zoo import ZooPoint, draw_zoo
+
+__all__ = ["ZooPoint", "draw_model", "draw_zoo", "save"]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by the path's ending.
+
+    Raises:
+        UsageError: another ending, or the file cannot be written.
+    """
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"expected a file ending in .png, .svg or .pdf, got {path.name!r}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=200)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
