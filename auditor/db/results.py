@@ -77,7 +77,7 @@ def list_results(
     if filter.status is not None and filter.status not in STATES:
         raise UsageError(f"no status {filter.status!r}; choose from {', '.join(STATES)}")
     with Session(engine) as session:
-        rows = [_row(*found) for found in session.execute(_query(filter)).tuples()]
+        rows = [_row(*found) for found in session.execute(_query(filter))]
     rows = [row for row in rows if _matches(row, filter)]
     rows.sort(key=lambda row: row["id"])
     present = [row for row in rows if row[column] is not None]
@@ -95,7 +95,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
         .options(selectinload(audit.clusterings), selectinload(audit.attacks), selectinload(audit.verdicts))
     )
     with Session(engine) as session:
-        found, its_model = session.execute(query).tuples().one()
+        found, its_model = session.execute(query).one()
         clusterings = {row.kind: _clustering(row) for row in found.clusterings}
         gaps = {row.kind: row.gap for row in found.clusterings}
         weights = next((row for row in found.clusterings if row.kind == "weights"), None)

@@ -12,26 +12,38 @@ from torch.utils.hooks import RemovableHandle
 from auditor.linear.linearize import Linearized, LinearMode, tensors_of
 
 A, B = 0.7, -1.3
+REACH = 30.0
+"""Standard deviation of the probe points: far beyond any bias, or all of them could lie on one piece of a kink."""
 
 
 def probe_points(input_size: tuple[int, ...], like: Tensor, seed: int = 0) -> Tensor:
-    """The four points of the check, ``(4, C, H, W)``: 0, u, v and a·u + b·v with random u and v."""
+    """The five points of the check, ``(5, C, H, W)``: 0, u, v, a·u + b·v and -v, with random u and v."""
     generator = torch.Generator().manual_seed(seed)
-    u, v = torch.randn(2, *input_size, generator=generator, dtype=torch.float64)
-    return torch.stack([torch.zeros_like(u), u, v, A * u + B * v]).to(like)
+    u, v = REACH * torch.randn(2, *input_size, generator=generator, dtype=torch.float64)
+    return torch.stack([torch.zeros_like(u), u, v, A * u + B * v, -v]).to(like)
 
 
 def affinity_error(outputs: Tensor) -> float:
-    """``‖g(a·u + b·v) - a·g(u) - b·g(v)‖ / ‖g(a·u + b·v)‖`` with ``g = f - f(0)``, from f at the probe points.
+    """The larger of ``‖g(a·u + b·v) - a·g(u) - b·g(v)‖ / ‖g(a·u + b·v)‖`` and ``‖g(v) + g(-v)‖ / ‖g(v)‖``.
 
-    NaN where an output is not finite; 0 where g vanishes on all of them.
+    With ``g = f - f(0)``, from f at the probe points. NaN where an output is not finite; 0 where g vanishes.
     """
-    zero, u, v, both = outputs.double().flatten(1)
-    size = (both - zero).norm().item()
-    error = (both - zero - A * (u - zero) - B * (v - zero)).norm().item()
-    if not math.isfinite(size + error):
+    zero, *others = outputs.double().flatten(1)
+    u, v, both, opposite = (other - zero for other in others)
+    return worst(ratio((both - A * u - B * v).norm(), both.norm()), ratio((v + opposite).norm(), v.norm()))
+
+
+def ratio(difference: Tensor, size: Tensor) -> float:
+    """A relative error: 0 of nothing, NaN where a value is not finite."""
+    error, scale = difference.item(), size.item()
+    if not math.isfinite(error + scale):
         return math.nan
-    return error / size if size else (math.inf if error else 0.0)
+    return error / scale if scale else (math.inf if error else 0.0)
+
+
+def worst(first: float, second: float) -> float:
+    """The larger of two errors; NaN is the worst."""
+    return math.nan if math.isnan(first) or math.isnan(second) else max(first, second)
 
 
 @dataclass

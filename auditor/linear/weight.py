@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import InputError, LinearizationError
-from auditor.linear.affinity import affinity_error, blame, probe_points
+from auditor.linear.affinity import affinity_error, blame, probe_points, ratio, worst
 from auditor.linear.linearize import BatchNorm, Linearized, linearize
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
@@ -117,9 +117,7 @@ class AffineMap:
         """A forward pass at random points must give what W says: no path may hide from the gradient."""
         seen = (self.outputs[1:3] - self.outputs[0]).double()[:, first : first + len(templates)]
         said = (self.points[1:3].flatten(1) @ templates.flatten(1).T).double()
-        difference, size = (said - seen).norm().item(), seen.norm().item()
-        error = difference / size if size else (math.inf if difference else 0.0)
-        self.error = max(self.error, error) if math.isfinite(error) else math.nan
+        self.error = worst(self.error, ratio((said - seen).norm(), seen.norm()))
 
     def weight(self) -> Tensor:
         """W, ``(K, C, H, W)``."""
@@ -181,9 +179,9 @@ def _not_zero(result: Tensor) -> Tensor:
 
 
 def _diagnosis(affine: AffineMap, input_size: tuple[int, int, int]) -> str:
-    if math.isnan(affine.error):
-        return "the linearized network gives values that are not finite, in float64 too"
     culprits = blame(affine.linear, input_size, affine.points)
+    if math.isnan(affine.error):
+        return f"values that are not finite, in float64 too, first from {', '.join(culprits) or 'the gradient'}"
     if culprits:
         return f"not affine (error {affine.error:.1e}): no linear stand-in for {', '.join(culprits)}"
     return (

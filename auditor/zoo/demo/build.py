@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
-from auditor.boost.training import Epoch, train
+from auditor.boost.training import Epoch, Recipe, train
 from auditor.data.fashion_mnist import CLASSES, load_split
 from auditor.data.hierarchies import load_hierarchy
 from auditor.zoo.demo import WEIGHTS
@@ -66,7 +66,7 @@ def build_one(model: DemoModel, out: Path) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "file_sha256": hashlib.sha256(content).hexdigest(),
         "weights_sha256": state_dict_digest(weights),
-        "validation": _validate(network, images[TRAINING_IMAGES:], labels[TRAINING_IMAGES:]),
+        "validation": _validate(network, images[TRAINING_IMAGES:], labels[TRAINING_IMAGES:], model.recipe),
         "training_seconds": round(time.perf_counter() - started),
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -82,27 +82,43 @@ def _training_set() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images.copy()).unsqueeze(1).float() / 255, torch.from_numpy(labels)
 
 
-def _validate(network: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Clean and PGD-20 accuracy at ``EPS`` on the validation images: the check that training was stable."""
+def _validate(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Any]:
+    """Clean and PGD-20 accuracy on the validation images: at ``EPS``, and at the training's own radius.
+
+    The second says whether adversarial training was stable: after catastrophic overfitting it is near 0.
+    """
 
     def accuracy(batch: Tensor) -> float:
         hits: Tensor = network(batch).argmax(1) == labels
         return round(hits.float().mean().item(), 4)
 
+    found: dict[str, Any] = {"n": len(images), "pgd20_accuracy": {}}
     with frozen(network):
-        start = torch.empty_like(images).uniform_(-EPS, EPS)
-        attacked = pgd(
-            network,
-            images,
-            cross_entropy(labels),
-            norm="Linf",
-            eps=EPS,
-            steps=20,
-            step_size=EPS / 4,
-            start=start,
-            labels=labels,
-        )
-        return {"n": len(images), "clean_accuracy": accuracy(images), "pgd20_accuracy": accuracy(attacked)}
+        found["clean_accuracy"] = accuracy(images)
+        for eps in sorted({EPS, recipe.eps} - {0.0}):
+            torch.manual_seed(recipe.seed)
+            attacked = pgd(
+                network,
+                images,
+                cross_entropy(labels),
+                norm="Linf",
+                eps=eps,
+                steps=20,
+                step_size=eps / 4,
+                start=torch.empty_like(images).uniform_(-eps, eps),
+                labels=labels,
+            )
+            found["pgd20_accuracy"][f"{eps:g}"] = accuracy(attacked)
+    return found
+
+
+def validate_again(model: DemoModel, out: Path) -> dict[str, Any]:
+    """The validation part of a model's row, from its file."""
+    torch.set_num_threads(1)
+    images, labels = _training_set()
+    network = ARCHITECTURES[model.architecture]()
+    network.load_state_dict(load_file(out / f"{model.name}.safetensors"))
+    return _validate(network, images[TRAINING_IMAGES:], labels[TRAINING_IMAGES:], model.recipe)
 
 
 def is_built(model: DemoModel, row: dict[str, Any] | None, out: Path) -> bool:
@@ -119,33 +135,45 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights and manifest.json")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="models trained at once")
     parser.add_argument("--only", action="append", metavar="NAME", help="train this model only; repeatable")
+    parser.add_argument("--validate", action="store_true", help="measure the validation accuracies anew, train nothing")
     options = parser.parse_args()
     unknown = set(options.only or []) - {model.name for model in DEMO_MODELS}
     if unknown:
         parser.error(f"no demo model named {', '.join(sorted(unknown))}")
     options.out.mkdir(parents=True, exist_ok=True)
-    manifest = options.out / "manifest.json"
-    rows = {row["name"]: row for row in json.loads(manifest.read_text())["models"]} if manifest.exists() else {}
-    todo = [
-        model
-        for model in DEMO_MODELS
-        if (not options.only or model.name in options.only) and not is_built(model, rows.get(model.name), options.out)
-    ]
-    # The longest first, so that no process is left alone with one at the end.
-    todo.sort(key=lambda model: -model.recipe.epochs * (1 + model.recipe.steps))
+    rows = _read_manifest(options.out)
+    chosen = [model for model in DEMO_MODELS if not options.only or model.name in options.only]
+    built = {model.name for model in chosen if is_built(model, rows.get(model.name), options.out)}
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(build_one, model, options.out) for model in todo]):
-            row = done.result()
-            rows[row["name"]] = row
-            ordered = [rows[model.name] for model in DEMO_MODELS if model.name in rows]
-            partial = manifest.with_suffix(".part")
-            partial.write_text(json.dumps({"eps": EPS, "models": ordered}, indent=1) + "\n")
-            partial.replace(manifest)
-            print(
-                f"{row['name']}: {row['validation']} after {row['training_seconds']} s",
-                file=sys.stderr,
-                flush=True,
-            )
+        if options.validate:
+            tasks = {pool.submit(validate_again, m, options.out): m.name for m in chosen if m.name in built}
+        else:
+            # The longest first, so that no process is left alone with one at the end.
+            todo = sorted((m for m in chosen if m.name not in built), key=_work, reverse=True)
+            tasks = {pool.submit(build_one, model, options.out): model.name for model in todo}
+        for done in as_completed(tasks):
+            name, found = tasks[done], done.result()
+            rows[name] = {**rows[name], "validation": found} if options.validate else found
+            _write_manifest(options.out, rows)
+            print(f"{name}: {rows[name]['validation']}", file=sys.stderr, flush=True)
+
+
+def _work(model: DemoModel) -> float:
+    return model.recipe.epochs * (1 + model.recipe.steps)
+
+
+def _read_manifest(out: Path) -> dict[str, dict[str, Any]]:
+    manifest = out / "manifest.json"
+    content = json.loads(manifest.read_text()) if manifest.exists() else {"models": []}
+    return {row["name"]: row for row in content["models"]}
+
+
+def _write_manifest(out: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """Atomically, in the order of the recipes."""
+    ordered = [rows[model.name] for model in DEMO_MODELS if model.name in rows]
+    partial = out / "manifest.json.part"
+    partial.write_text(json.dumps({"eps": EPS, "models": ordered}, indent=1) + "\n")
+    partial.replace(out / "manifest.json")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ DEMO_MODELS: tuple[DemoModel, ...] = (
     DemoModel("noise", "Gaussian-noise training, sigma 0.2", "small_resnet", Recipe(noise=0.2, seed=3)),
     DemoModel("at-eps0.02", "PGD-3 adversarial training", "small_resnet", _pgd(0.02, 3, seed=4)),
     DemoModel("at-eps0.05", "PGD-3 adversarial training", "small_resnet", _pgd(0.05, 3, seed=5)),
+    DemoModel("at-eps0.08", "PGD-5 adversarial training", "small_resnet", _pgd(0.08, 5, seed=15)),
     DemoModel("at-eps0.10", "PGD-5 adversarial training", "small_resnet", _pgd(0.10, 5, seed=6)),
     DemoModel("trades-eps0.05", "TRADES, lambda 6", "small_resnet", _pgd(0.05, 3, method="trades", seed=7)),
     DemoModel("trades-eps0.10", "TRADES, lambda 6", "small_resnet", _pgd(0.10, 5, method="trades", seed=8)),

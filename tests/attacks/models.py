@@ -1,0 +1,65 @@
+"""Tiny classifiers whose robustness is known, or that misbehave in one way."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """``z = W x + b``: the robust accuracy of a linear classifier has a closed form."""
+
+    def __init__(self, classes: int, shape: tuple[int, int, int] = (1, 6, 6), seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        pixels = torch.Size(shape).numel()
+        self.weight = nn.Parameter(torch.randn(classes, pixels, generator=generator))
+        self.bias = nn.Parameter(-0.5 * self.weight.sum(1).detach())  # decided at the middle of the box
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.T + self.bias
+
+
+def distances(model: Linear, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+    """The exact distance of each image to the decision boundary, ``(N,)``, the pixel box left aside."""
+    with torch.no_grad():
+        logits = model(images)
+        margins = logits.gather(1, labels[:, None]) - logits
+        differences = model.weight[labels][:, None] - model.weight[None]
+        sizes = differences.abs().sum(2) if norm == "Linf" else differences.norm(dim=2)
+        reach = margins / sizes.clamp_min(1e-12)
+        reach[torch.arange(len(labels)), labels] = torch.inf
+        return reach.amin(1)
+
+
+class Wrapped(nn.Module):
+    """A classifier with a fault around a linear one."""
+
+    def __init__(self, fault: str, classes: int = 5) -> None:
+        super().__init__()
+        self.inner, self.fault = Linear(classes), fault
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fault == "quantized":  # gradients of 0 everywhere, as rounding gives
+            x = (x * 16).round() / 16
+        logits = self.inner(x)
+        if self.fault == "saturated":
+            return 1000 * logits
+        if self.fault == "softmax":
+            return logits.softmax(1)
+        if self.fault == "random":
+            return logits + 0.1 * torch.randn_like(logits)
+        if self.fault == "nan":
+            return logits * torch.nan
+        return logits
+
+
+class OutOfMemory(nn.Module):
+    """Runs out of memory on batches above ``limit``."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.inner, self.limit = Linear(5), limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.limit:
+            raise torch.OutOfMemoryError("no memory left")
+        return self.inner(x)

@@ -1,0 +1,114 @@
+"""The gradient attacks against foolbox, and their projections by property."""
+
+import foolbox
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from auditor.attacks.gradient import cross_entropy, frozen, margin, norms, pgd, project, within_budget
+from auditor.attacks.noise import start_noise
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    features = (nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU())
+    return nn.Sequential(*features, nn.Flatten(), nn.Linear(128, 6)).eval()
+
+
+def _images(n: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(n, 1, 10, 10, generator=generator), torch.arange(n) % 6
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm", "steps", "step"),
+    [
+        (foolbox.attacks.LinfFastGradientAttack(), "Linf", 1, 1.0),
+        (foolbox.attacks.LinfPGD(steps=20, rel_stepsize=0.25, random_start=False), "Linf", 20, 0.25),
+        (foolbox.attacks.LinfPGD(steps=7, rel_stepsize=0.1, random_start=False), "Linf", 7, 0.1),
+        (foolbox.attacks.L2FastGradientAttack(), "L2", 1, 1.0),
+        (foolbox.attacks.L2PGD(steps=20, rel_stepsize=0.25, random_start=False), "L2", 20, 0.25),
+    ],
+    ids=["fgsm", "pgd-20", "pgd-7", "l2-fgsm", "l2-pgd-20"],
+)
+def test_the_same_perturbation_as_foolbox(attack: object, norm: str, steps: int, step: float) -> None:
+    network, (images, labels) = _network(), _images()
+    eps = 0.1 if norm == "Linf" else 0.7
+    theirs, _, _ = attack(foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu"), images, labels, epsilons=eps)
+    ours = pgd(network, images, cross_entropy(labels), norm=norm, eps=eps, steps=steps, step_size=step * eps)
+    torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
+    assert (ours != images).any()
+
+
+def test_margin_is_positive_exactly_where_the_sample_is_misclassified() -> None:
+    logits, labels = torch.tensor([[1.0, 3, 2], [1, 3, 2], [5, 0, -1]]), torch.tensor([1, 2, 0])
+    assert margin(labels)(logits).tolist() == [-1, 1, -5]
+
+
+def test_with_labels_a_broken_sample_stays_where_it_broke() -> None:
+    network, (images, labels) = _network(), _images(64)
+    settings = {"norm": "Linf", "eps": 0.05, "steps": 20, "step_size": 0.0125}
+    with frozen(network):
+        plain = pgd(network, images, cross_entropy(labels), **settings)
+        stopped = pgd(network, images, cross_entropy(labels), labels=labels, **settings)
+        clean = network(images).argmax(1) == labels
+        assert torch.equal(stopped[~clean], images[~clean])
+        broken_plain = network(plain).argmax(1) != labels
+        broken = network(stopped).argmax(1) != labels
+    assert (broken | ~broken_plain).all()
+
+
+def test_frozen_puts_everything_back_also_after_an_error() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout()).train()
+    network[1].eval()
+    network[0].bias.requires_grad_(False)
+    seen = []
+
+    def look() -> None:
+        with frozen(network):
+            seen.append([module.training for module in network.modules()])
+            seen.append([parameter.requires_grad for parameter in network.parameters()])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        look()
+    assert not any(sum(seen, []))
+    assert [network.training, network[0].training, network[1].training] == [True, True, False]
+    assert [network[0].weight.requires_grad, network[0].bias.requires_grad] == [True, False]
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["Linf", "L2"]), st.floats(1e-3, 1))
+def test_projection_keeps_the_budget_and_leaves_what_is_inside(seed: int, norm: str, eps: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(3, 2, 4, 4, generator=generator)
+    far = images + torch.randn(images.shape, generator=generator)
+    projected = project(far, images, norm=norm, eps=eps)
+    assert within_budget(projected, images, norm=norm, eps=eps).all()
+    torch.testing.assert_close(project(projected, images, norm=norm, eps=eps), projected, atol=1e-6, rtol=0)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["Linf", "L2"]))
+def test_start_noise_belongs_to_the_sample_not_to_the_batch(seed: int, norm: str) -> None:
+    images = torch.zeros(6, 1, 3, 3, dtype=torch.float64)
+    settings = {"norm": norm, "eps": 0.3, "seed": seed, "name": "pgd-20"}
+    numbers = torch.tensor([4, 8, 15, 16, 23, 42])
+    together = start_noise(numbers, images, **settings)
+    alone = torch.cat([start_noise(numbers[i : i + 1], images[:1], **settings) for i in range(6)])
+    assert torch.equal(together, alone)
+    assert (norms(together, norm) <= 0.3 + 1e-12).all()
+    assert len(torch.unique(together)) == together.numel()
+    assert not torch.equal(together, start_noise(numbers, images, **(settings | {"name": "cw-20"})))
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [(0.1, True), (0.1001, False), (-0.6, False), (float("nan"), False), (0.0, True)],
+)
+def test_budget(change: float, kept: bool) -> None:
+    images = torch.full((1, 1, 2, 2), 0.5)
+    adversarials = images.clone()
+    adversarials[0, 0, 1, 1] += change
+    assert within_budget(adversarials, images, norm="Linf", eps=0.1).item() is kept
+    assert within_budget(adversarials, images, norm="L2", eps=0.1).item() is kept

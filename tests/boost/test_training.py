@@ -1,0 +1,103 @@
+"""The training loop: it learns, it is repeatable, its losses are the written-out ones, the regularizer regularizes."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.boost import cluster_regularizer
+from auditor.boost.training import Epoch, Recipe, _trades, train
+
+SUPERCLASSES = ("a", "a", "b", "b")
+
+
+def _data(n: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
+    """Four classes, each a bright stripe of the image: the same when flipped."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 4
+    images = 0.3 * torch.rand(n, 1, 8, 8, generator=generator)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 2 * label : 2 * label + 2] += 0.5
+    return images, labels
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4))
+
+
+RECIPE = Recipe(epochs=3, batch_size=32, max_lr=0.05)
+ATTACK = {"eps": 0.1, "steps": 2, "step_size": 0.1}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE,
+        dataclasses.replace(RECIPE, method="at", **ATTACK),
+        dataclasses.replace(RECIPE, method="trades", **ATTACK),
+        dataclasses.replace(RECIPE, noise=0.1),
+        dataclasses.replace(RECIPE, augment=True),
+        dataclasses.replace(RECIPE, method="at", random_start=False, **ATTACK),
+    ],
+    ids=["standard", "at", "trades", "noise", "augment", "fgsm"],
+)
+def test_it_learns_and_the_same_seed_gives_the_same_weights(recipe: Recipe) -> None:
+    images, labels = _data()
+    states = []
+    for _ in range(2):
+        network, epochs = _network(), []
+        torch.manual_seed(recipe.seed)
+        train(network, images, labels, recipe, SUPERCLASSES, epochs.append)
+        states.append(network.state_dict())
+        assert [epoch.number for epoch in epochs] == [1, 2, 3]
+        assert all(isinstance(epoch, Epoch) and epoch.seconds > 0 for epoch in epochs)
+        assert not network.training
+        assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    accuracy = (network(images).argmax(1) == labels).float().mean()
+    assert accuracy > (0.6 if recipe.augment else 0.9)
+
+
+def test_adversarial_training_makes_robust_where_standard_training_does_not() -> None:
+    images, labels = _data()
+    images = images * 0.4  # the margins shrink to where the attack reaches
+    robust = {}
+    for method in ("standard", "at"):
+        network = _network()
+        torch.manual_seed(0)
+        recipe = Recipe(method=method, eps=0.1, steps=5, step_size=0.04, epochs=6, batch_size=32, max_lr=0.05)
+        train(network, images, labels, recipe, SUPERCLASSES)
+        with frozen(network):
+            attacked = pgd(
+                network, images, cross_entropy(labels), norm="Linf", eps=0.1, steps=20, step_size=0.025, labels=labels
+            )
+            robust[method] = (network(attacked).argmax(1) == labels).float().mean().item()
+    assert robust["at"] > robust["standard"]
+
+
+def test_beta_pulls_siblings_together() -> None:
+    images, labels = _data()
+    spread = {}
+    for beta in (0.0, 1.0):
+        network = _network()
+        torch.manual_seed(0)
+        train(network, images, labels, dataclasses.replace(RECIPE, beta=beta), SUPERCLASSES)
+        with torch.no_grad():
+            spread[beta] = cluster_regularizer(network(images), SUPERCLASSES).item()
+    assert spread[1.0] < 0.5 * spread[0.0]
+
+
+def test_trades_is_cross_entropy_plus_lambda_times_divergence() -> None:
+    """With an attack of no step and no noise to speak of, the divergence is that of train mode with itself: 0."""
+    images, labels = _data(32)
+    network = _network()
+    recipe = Recipe(method="trades", eps=1e-9, steps=1, step_size=1e-9, trades_lambda=6.0)
+    twin = copy.deepcopy(network).train()
+    torch.manual_seed(0)
+    found = _trades(network, images, labels, recipe, SUPERCLASSES)
+    torch.testing.assert_close(found, F.cross_entropy(twin(images), labels), atol=1e-4, rtol=0)

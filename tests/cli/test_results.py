@@ -1,0 +1,120 @@
+"""``auditor results``, ``zoo`` and ``db``: what was stored, shown in every shape."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from auditor.clustering import spearman
+from tests.cli.test_scan import run
+
+
+@pytest.fixture
+def _scanned() -> None:
+    chosen = ["at-eps0.10", "trades-eps0.10", "standard", "noise", "standard-cluster", "saturated"]
+    result = run("scan", "demo", "--samples", "40", *(part for name in chosen for part in ("--model", name)))
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("_scanned")
+def test_list_filters_and_shapes() -> None:
+    whole = json.loads(run("results", "list", "--format", "json").stdout)
+    assert len(whole) == 6
+    accuracies = [row["robust_accuracy"] for row in whole]
+    assert accuracies == sorted(accuracies, reverse=True)
+    unflagged = json.loads(run("results", "list", "--unflagged", "--sort", "gap", "--format", "json").stdout)
+    assert [row["gap"] for row in unflagged] == sorted(row["gap"] for row in unflagged)
+    assert len(unflagged) == 5
+    table = list(csv.DictReader(io.StringIO(run("results", "list", "--format", "csv").stdout)))
+    assert [row["model"] for row in table] == [row["model"] for row in whole]
+    assert [float(row["gap"]) for row in table] == [row["gap"] for row in whole]
+    assert "demo:standard-cluster" in run("results", "list", "--match", "*cluster").stdout
+    assert run("results", "list", "--sort", "beauty").exit_code == 2
+
+
+def test_nothing_yet_is_no_error() -> None:
+    result = run("results", "list")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "auditor scan demo" in result.stderr
+    assert json.loads(run("results", "list", "--format", "json").stdout) == []
+
+
+@pytest.mark.usefixtures("_scanned")
+def test_show() -> None:
+    text = run("results", "show", "demo:at-eps0.10").stdout
+    for part in ("pgd-20", "fgsm", "C, templates", "F, logits", "SHA-256", "torch"):
+        assert part in text
+    (whole,) = json.loads(run("results", "show", "demo:saturated", "--format", "json").stdout)
+    assert whole["flags"] == ["zero_gradients"]
+    assert len(whole["clusterings"]["weights"]["matrix"]) == 10
+    assert len(whole["verdicts"]["survived"]) == 40
+    wrong = run("results", "show", "demo:at-eps0.1")
+    assert wrong.exit_code == 2
+    assert "did you mean demo:at-eps0.10" in wrong.stderr
+
+
+@pytest.mark.usefixtures("_scanned")
+def test_export(tmp_path: Path) -> None:
+    assert run("results", "export", "-o", tmp_path / "all.json").exit_code == 0
+    whole = json.loads((tmp_path / "all.json").read_text())
+    assert len(whole) == 6
+    assert all(result["attacks"] and result["clusterings"] for result in whole)
+    assert run("results", "export", "--format", "csv").stdout.count("\n") == 7
+    assert run("results", "export", "-o", "/no/such/folder/x.json").exit_code == 2
+
+
+@pytest.mark.usefixtures("_scanned")
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_plots_are_files_of_their_kind(tmp_path: Path, ending: str) -> None:
+    magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
+    for number, what in enumerate((["demo:at-eps0.10"], ["--zoo"])):
+        file = tmp_path / "new" / f"{number}.{ending}"
+        result = run("results", "plot", *what, "-o", file)
+        assert result.exit_code == 0, result.output
+        assert file.read_bytes().startswith(magic)
+
+
+@pytest.mark.usefixtures("_scanned")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "x.png"), "either a MODEL or --zoo"),
+        (("--zoo", "demo:noise", "-o", "x.png"), "either a MODEL or --zoo"),
+        (("--zoo", "-o", "x.gif"), ".png, .svg or .pdf"),
+        (("--zoo", "--protocol", "full", "-o", "x.png"), "no results of attacks"),
+        (("demo:nothing", "-o", "x.png"), "no result of"),
+        (("--zoo", "-o", "/proc/x.png"), "cannot write"),
+    ],
+)
+def test_plots_that_cannot_be(arguments: tuple, message: str) -> None:
+    result = run("results", "plot", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.usefixtures("_scanned")
+def test_the_association_is_that_of_the_unflagged_rows_with_and_without_regularized_models() -> None:
+    shown = run("scan", "demo", "--samples", "40", "--match", "*").stdout
+    listed = [row for row in json.loads(run("results", "list", "--format", "json").stdout) if not row["flags"]]
+    plain = [row for row in listed if not row["training"]["beta"]]
+    assert 0 < len(plain) < len(listed)
+    for chosen in (listed, plain):
+        found = spearman([row["gap"] for row in chosen], [row["robust_accuracy"] for row in chosen])
+        assert not math.isnan(found.rho)
+        assert f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})" in shown
+
+
+def test_zoo_list() -> None:
+    listed = json.loads(run("zoo", "list", "demo", "--format", "json").stdout)
+    assert len(listed) >= 11
+    assert all(row.keys() >= {"model", "dataset", "threat_model", "norm", "eps"} for row in listed)
+    assert "demo:saturated" in run("zoo", "list", "demo").stdout
+    assert run("zoo", "list", "demo", "--match", "x").exit_code == 2
+
+
+def test_db() -> None:
+    assert "revision 0001" in run("db", "upgrade").stdout
+    assert run("db", "check").stdout == "no drift\n"

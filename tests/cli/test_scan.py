@@ -1,0 +1,195 @@
+"""``auditor scan`` as its users run it: from the command to the stored rows and the exit code."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import create_engine, text
+
+from auditor.cli import main
+from auditor.config import settings
+from auditor.zoo.demo import WEIGHTS
+
+KEYS = {
+    "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "status",
+    "not_measurable", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "n", "intra", "inter", "gap",
+    "silhouette", "p_value", "effective_rank", "affinity_error", "flags", "seconds", "device", "weights_sha256",
+    "started_at", "reason",
+}  # fmt: skip
+
+
+def run(*arguments: object) -> Result:
+    settings.cache_clear()
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def rows(*arguments: object, code: int = 0) -> list[dict]:
+    result = run("scan", "demo", *arguments, "--format", "json")
+    assert result.exit_code == code, result.stderr
+    return json.loads(result.stdout)
+
+
+def audits() -> int:
+    engine = create_engine(os.environ["AUDITOR_DATABASE_URL"])
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT COUNT(*) FROM audits")).scalar()
+
+
+def test_a_quick_scan_stores_every_key_and_a_second_one_does_nothing() -> None:
+    chosen = ("--match", "*standard", "--samples", "20")
+    first = rows(*chosen)
+    assert [row["model"] for row in first] == ["demo:standard", "demo:plain-standard"] or len(first) == 2
+    for row in first:
+        assert row.keys() >= KEYS
+        assert (row["status"], row["n"], row["eps"], row["norm"], row["protocol"]) == ("done", 20, 0.1, "Linf", "quick")
+        assert row["affinity_error"] < 1e-5
+        assert 0 <= row["robust_low"] <= row["robust_accuracy"] <= row["robust_high"] <= 1
+    assert {row["id"] for row in rows(*chosen)} == {row["id"] for row in first}
+    assert audits() == 2
+    forced = rows(*chosen, "--force")
+    assert audits() == 4
+    same = ("model", "robust_accuracy", "gap", "weights_sha256")
+    assert sorted([row[key] for key in same] for row in forced) == sorted([row[key] for key in same] for row in first)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("--seed", "1"), ("--eps", "8/255"), ("--norm", "L2"), ("--linearization", "fold"), ("--samples", "21")],
+    ids=lambda change: change[0],
+)
+def test_what_changes_a_number_makes_another_audit(change: tuple) -> None:
+    rows("--model", "standard", "--samples", "20")
+    (row,) = rows("--model", "standard", "--samples", "20", *change)
+    assert audits() == 2
+    if change[0] == "--eps":
+        assert row["eps"] == pytest.approx(8 / 255)
+
+
+def test_screen_needs_no_images_and_says_what_it_is_not() -> None:
+    (row,) = rows("--protocol", "screen", "--model", "noise")
+    assert row["robust_accuracy"] is None
+    assert row["gap"] is not None
+    table = run("scan", "demo", "--protocol", "screen", "--model", "noise").stdout
+    assert "not evidence of robustness" in table
+
+
+def test_the_table_ranks_and_leaves_flagged_rows_unranked() -> None:
+    result = run(
+        "scan", "demo", "--samples", "50", "--model", "saturated", "--model", "standard", "--model", "at-eps0.10"
+    )
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert lines[1].startswith("1  demo:at-eps0.10")
+    assert lines[2].startswith("2  demo:standard")
+    assert lines[3].startswith("–  demo:saturated")
+    assert "zero_gradients" in lines[3]
+    assert "evidence, not proof" in result.stdout
+    assert "3/3 demo:saturated: done" in result.stderr
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the demo zoo to damage."""
+    folder = tmp_path / "zoo"
+    shutil.copytree(WEIGHTS, folder)
+    monkeypatch.setenv("AUDITOR_DEMO_WEIGHTS", str(folder))
+    return folder
+
+
+def test_one_model_that_fails_is_stored_and_the_scan_goes_on(zoo: Path) -> None:
+    (zoo / "standard.safetensors").write_bytes((zoo / "standard.safetensors").read_bytes()[:1000])
+    found = rows("--limit", "3", "--protocol", "screen", code=1)
+    assert len(found) == 3
+    (failed,) = [row for row in found if row["status"] == "failed"]
+    assert failed["model"] == "demo:standard"
+    assert "SHA-256" in failed["reason"]
+    table = run("scan", "demo", "--limit", "3", "--protocol", "screen")
+    assert table.exit_code == 1
+    assert "demo:standard: failed" in table.stdout
+    shutil.copy(WEIGHTS / "standard.safetensors", zoo)
+    mended = rows("--limit", "3", "--protocol", "screen")
+    assert {row["status"] for row in mended} == {"done"}
+    listed = json.loads(run("results", "list", "--format", "json").stdout)
+    assert {row["status"] for row in listed} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--model", "standrad"), 2, "did you mean standard"),
+        (("--match", "x*"), 2, "no model is left"),
+        (("--eps", "eight"), 2, "8/255"),
+        (("--eps", "0"), 2, "above 0"),
+        (("--eps", "1/0"), 2, "8/255"),
+        (("--samples", "0"), 2, "samples"),
+        (("--samples", "50000"), 2, "has 10000 test images"),
+        (("--samples", "5", "--protocol", "screen"), 2, "uses no images"),
+        (("--protocol", "best"), 2, "protocol"),
+        (("--device", "gpu"), 2, "cpu, cuda"),
+        (("--device", "cuda:77"), 3, "torch sees"),
+        (("--data", "/no/such/folder"), 2, "does not exist"),
+    ],
+)
+@pytest.mark.usefixtures("fashion_mnist")
+def test_bad_usage(arguments: tuple, code: int, message: str) -> None:
+    result = run("scan", "demo", *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_without_the_data_is_one_error_before_any_model(tmp_path: Path) -> None:
+    result = run("scan", "demo", "--protocol", "full", "--data", tmp_path)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: no Fashion-MNIST idx files of the test split")
+    assert audits() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "message"),
+    [
+        ("AUDITOR_DATABASE_URL", "sqlite:////proc/none/a.db", 3, "cannot use the database"),
+        ("AUDITOR_DATABASE_URL", "nonsense", 3, "not a database URL"),
+        ("AUDITOR_BATCH_SIZE", "0", 2, "AUDITOR_BATCH_SIZE"),
+        ("AUDITOR_DEMO_WEIGHTS", "/nowhere", 1, "manifest"),
+    ],
+)
+def test_bad_settings(monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: int, message: str) -> None:
+    monkeypatch.setenv(name, value)
+    result = run("scan", "demo", "--protocol", "screen")
+    assert result.exit_code == code
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there(kind: signal.Signals) -> None:
+    command = [sys.executable, "-m", "auditor", "scan", "demo", "--samples", "200"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    first = ""
+    while ": done" not in first:
+        first = process.stderr.readline()
+        assert first, "the scan ended before it was interrupted"
+    time.sleep(0.05)
+    process.send_signal(kind)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted: what was finished is stored" in errors
+    assert "Traceback" not in errors
+    done = json.loads(run("results", "list", "--format", "json").stdout)
+    assert {row["status"] for row in done} == {"done"}
+    cancelled = json.loads(run("results", "list", "--status", "cancelled", "--format", "json").stdout)
+    assert cancelled
+    assert {row["reason"] for row in cancelled} == {"interrupted"}
+    assert not json.loads(run("results", "list", "--status", "running", "--format", "json").stdout)
+    again = subprocess.run([*command, "--limit", "2"], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert ": reused" in again.stderr

@@ -1,0 +1,53 @@
+"""Shared by all tests. In CI a skipped test is a failure, unless what it misses is an accelerator."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings as hypothesis_settings
+
+from auditor.config import settings
+from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
+
+hypothesis_settings.register_profile("auditor", deadline=None)  # these machines are noisy
+hypothesis_settings.load_profile("auditor")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):  # noqa: ARG001
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if "accelerator" not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"skipped in CI, where everything must be there: {reason}"
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test has a database of its own, and settings of nobody else."""
+    for name in [name for name in os.environ if name.startswith("AUDITOR_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AUDITOR_DATABASE_URL", f"sqlite:///{tmp_path}/auditor.db")
+    monkeypatch.chdir(tmp_path)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Path:
+    if not DEBIAN_FOLDER.is_dir():
+        pytest.skip("needs the whole of Fashion-MNIST: install Debian's package dataset-fashion-mnist")
+    return DEBIAN_FOLDER
+
+
+@pytest.fixture(scope="session")
+def demo_images() -> tuple[torch.Tensor, torch.Tensor]:
+    """The shipped images ``(1000, 1, 28, 28)`` in [0, 1] and labels."""
+    pixels, labels, _ = load_demo()
+    return torch.from_numpy(pixels.astype(np.float32) / 255)[:, None], torch.from_numpy(labels)

@@ -1,0 +1,112 @@
+"""The schema: made on first use, up and down with Alembic, no drift, newer and unusable databases refused."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pandas
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+
+from auditor.db.session import HEAD, alembic_config, current_revision, open_database, schema_drift, upgrade
+from auditor.db.store import Store
+from auditor.errors import EnvironmentUnusableError
+from tests.db.test_store import _done
+
+
+def test_made_on_first_use_in_a_new_folder(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/new/folder/a.db")
+    assert current_revision(engine) == HEAD == ScriptDirectory.from_config(alembic_config(None)).get_current_head()
+    assert schema_drift(engine) == []
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30000
+
+
+def test_down_and_up_again(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/a.db")
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    assert inspect(engine).get_view_names() == []
+    upgrade(engine)
+    assert schema_drift(engine) == []
+    assert inspect(engine).get_view_names() == ["leaderboard"]
+
+
+def test_drift_is_noticed(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/a.db")
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE scans ADD COLUMN surprise TEXT"))
+    assert any("surprise" in line for line in schema_drift(engine))
+
+
+def test_every_constraint_has_a_name(tmp_path: Path) -> None:
+    inspector = inspect(open_database(f"sqlite:///{tmp_path}/a.db"))
+    for table in inspector.get_table_names():
+        if table != "alembic_version":
+            assert inspector.get_pk_constraint(table)["name"] == f"pk_{table}"
+            assert all(key["name"] for key in inspector.get_foreign_keys(table))
+            assert all(unique["name"] for unique in inspector.get_unique_constraints(table))
+
+
+def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    with open_database(url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(EnvironmentUnusableError, match="revision 9999, made by a newer auditor"):
+        open_database(url)
+    assert current_revision(create_engine(url)) == "9999"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "not a database URL"),
+        ("oracle+nothing://x", "not a database URL"),
+        ("sqlite:////proc/no/such/place/a.db", "cannot use the database"),
+    ],
+)
+def test_databases_that_cannot_be_used(url: str, message: str) -> None:
+    with pytest.raises(EnvironmentUnusableError, match=message):
+        open_database(url)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_text("this is a shopping list, " * 100)
+    with pytest.raises(EnvironmentUnusableError, match="file is not a database"):
+        open_database(f"sqlite:///{tmp_path}/a.db")
+
+
+def test_a_read_only_database(tmp_path: Path) -> None:
+    """Root may write anywhere, so the file is opened read-only through SQLite itself."""
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE other (x)")
+    connection.close()
+    os.chmod(tmp_path / "a.db", 0o444)  # noqa: PTH101
+    with pytest.raises(EnvironmentUnusableError, match="readonly"):
+        open_database(f"sqlite:///file:{tmp_path}/a.db?mode=ro&uri=true")
+
+
+def test_passwords_are_not_shown() -> None:
+    with pytest.raises(EnvironmentUnusableError) as caught:
+        open_database("postgresql+psycopg://me:secret@127.0.0.1:1/none")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_leaderboard_view_shows_the_newest_done_audit(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/a.db")
+    store = Store(engine)
+    _done(store, "a", identity="1", robust=0.2)
+    newest = _done(store, "a", identity="2", robust=0.3)
+    _done(store, "b", flags=("randomized",), robust=0.9)
+    with engine.connect() as connection:
+        board = pandas.read_sql("SELECT * FROM leaderboard ORDER BY model", connection)
+    assert board["model"].tolist() == ["demo:a", "demo:b"]
+    assert board["audit_id"][0] == newest
+    assert board["robust_accuracy"].tolist() == [0.3, 0.9]
+    assert board["ranked"].tolist() == [1, 0]
+    assert board["gap"].tolist() == [0.4, 0.4]

@@ -1,0 +1,207 @@
+"""The store: claims, attempts, reuse; what goes in comes out."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from auditor.config import settings
+from auditor.db.codec import pack_bits, pack_indices, pack_matrix, unpack_bits, unpack_indices, unpack_matrix
+from auditor.db.results import Filter, find_audits, list_results, load_detail
+from auditor.db.session import open_database
+from auditor.db.store import Store
+from auditor.errors import UsageError
+from auditor.records import (
+    AttackScore,
+    AuditRecord,
+    Clustering,
+    ClusteringScores,
+    Verdicts,
+    ZooEntry,
+)
+
+REQUEST = {"protocol": "quick", "samples": 3, "linearization": "remove", "seed": 0, "device": "cpu"}
+
+
+def entry(name: str = "a") -> ZooEntry:
+    return ZooEntry(
+        model=f"demo:{name}",
+        source="demo",
+        description="a model",
+        architecture={"name": "small_resnet"},
+        preprocessing={},
+        dataset="fashion_mnist",
+        threat_model="Linf",
+        norm="Linf",
+        eps=0.1,
+        input_size=(1, 28, 28),
+        training={"method": "at"},
+    )
+
+
+def record(name: str = "a", identity: str = "i", robust: float = 0.5, **changes: object) -> AuditRecord:
+    scores = ClusteringScores(
+        intra=0.5, inter=0.1, gap=0.4, silhouette=math.nan, rand_index=1.0, cophenetic=0.9, p_value=0.01,
+        effective_rank=2.0, leaf_order=(2, 0, 1), reasons={"silhouette": "no reason"},
+    )  # fmt: skip
+    whole = AuditRecord(
+        entry=entry(name),
+        identity=identity,
+        protocol="quick",
+        parameters={"attacks": []},
+        linearization="remove",
+        hierarchy="fashion_mnist",
+        seed=0,
+        weights_sha256="w" * 64,
+        classes=("x", "y", "z"),
+        superclasses=("s", "s", "t"),
+        n=3,
+        clean_accuracy=1.0,
+        robust_accuracy=robust,
+        robust_low=0.1,
+        robust_high=0.9,
+        affinity_error=1e-7,
+        clusterings=(Clustering(kind="weights", scores=scores, matrix=np.eye(3)),),
+        attacks=(
+            AttackScore(attack="fgsm", parameters={"eps": 0.1}, n=3, broken=1, robust_accuracy=2 / 3, seconds=0.1),
+        ),
+        verdicts=Verdicts(
+            indices=np.array([7, 1, 9]), correct=np.array([True, True, False]), survived=np.array([True, False, False])
+        ),
+        flags=(),
+        notes=("a note",),
+        seconds=1.5,
+        batch_size=256,
+        versions={"torch": "2"},
+    )
+    return replace(whole, **changes)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return open_database(settings().database_url)
+
+
+@pytest.fixture
+def store(engine: Engine) -> Store:
+    return Store(engine)
+
+
+def _done(store: Store, name: str = "a", **changes: object) -> int:
+    _, (job,) = store.create_scan("demo", REQUEST, [entry(name)])
+    attempt = store.claim(job.audit_id)
+    assert store.finish(job.audit_id, attempt, record(name, **changes))
+    return job.audit_id
+
+
+def test_what_goes_in_comes_out(store: Store, engine: Engine) -> None:
+    audit_id = _done(store)
+    (row,) = list_results(engine, Filter())
+    expected = record()
+    assert row["id"] == audit_id
+    for name in ("robust_accuracy", "clean_accuracy", "n", "affinity_error", "weights_sha256", "seconds", "batch_size"):
+        assert row[name] == getattr(expected, name)
+    assert (row["gap"], row["silhouette"], row["gap_centred"], row["status"]) == (0.4, None, None, "done")
+    assert row["notes"] == ["a note"]
+    detail = load_detail(engine, audit_id)
+    assert detail.classes == ("x", "y", "z")
+    assert detail.attacks == expected.attacks
+    part = detail.clusterings["weights"]
+    assert part.scores.leaf_order == (2, 0, 1)
+    assert math.isnan(part.scores.silhouette)
+    assert part.scores.reasons == {"silhouette": "no reason"}
+    np.testing.assert_array_equal(part.matrix, np.eye(3))
+    for name in ("indices", "correct", "survived"):
+        np.testing.assert_array_equal(getattr(detail.verdicts, name), getattr(expected.verdicts, name))
+
+
+def test_a_job_is_claimed_once(store: Store) -> None:
+    _, (job,) = store.create_scan("demo", REQUEST, [entry()])
+    assert store.claim(job.audit_id) == 1
+    assert store.claim(job.audit_id) is None
+
+
+def test_writes_of_an_old_attempt_are_refused(store: Store, engine: Engine) -> None:
+    _, (job,) = store.create_scan("demo", REQUEST, [entry()])
+    attempt = store.claim(job.audit_id)
+    assert not store.finish(job.audit_id, attempt + 1, record())
+    assert not store.fail(job.audit_id, attempt - 1, "late")
+    assert list_results(engine, Filter()) == []
+    assert store.finish(job.audit_id, attempt, record())
+    assert not store.finish(job.audit_id, attempt, record(robust=0.9))
+    assert not store.fail(job.audit_id, attempt, "late")
+    (row,) = list_results(engine, Filter())
+    assert row["robust_accuracy"] == 0.5
+
+
+def test_cancel_ends_what_is_not_done(store: Store, engine: Engine) -> None:
+    scan_id, jobs = store.create_scan("demo", REQUEST, [entry("a"), entry("b"), entry("c")])
+    store.finish(jobs[0].audit_id, store.claim(jobs[0].audit_id), record())
+    attempt = store.claim(jobs[1].audit_id)
+    store.cancel(scan_id, "interrupted")
+    states = {row["model"]: (row["status"], row["reason"]) for row in list_results(engine, Filter(scan=scan_id))}
+    cancelled = ("cancelled", "interrupted")
+    assert states == {"demo:a": ("done", None), "demo:b": cancelled, "demo:c": cancelled}
+    assert not store.finish(jobs[1].audit_id, attempt, record("b"))
+    assert [row["model"] for row in list_results(engine, Filter())] == ["demo:a"]
+
+
+def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: Engine) -> None:
+    first = _done(store, identity="old weights", robust=0.2)
+    second = _done(store, identity="new weights", robust=0.8)
+    assert [row["id"] for row in list_results(engine, Filter())] == [second]
+    scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()])
+    attempt = store.claim(job.audit_id)
+    assert store.find_done("old weights") == first
+    assert store.find_done("no such") is None
+    assert store.reuse(scan_id, job.audit_id, attempt, first)
+    # The model has its old weights again: its old result is the one that holds.
+    assert [row["id"] for row in list_results(engine, Filter())] == [first]
+    assert [row["id"] for row in list_results(engine, Filter(scan=scan_id))] == [first]
+    assert {row["id"] for row in list_results(engine, Filter(history=True))} == {first, second}
+
+
+def test_filters_sort_and_limit(store: Store, engine: Engine) -> None:
+    _done(store, "a", robust=0.1, flags=("zero_gradients",))
+    _done(store, "b", robust=0.9)
+    _done(store, "c", robust=math.nan)
+    _, (job,) = store.create_scan("demo", REQUEST, [entry("d")])
+    store.fail(job.audit_id, store.claim(job.audit_id), "no weights")
+
+    def names(sort: str = "-robust_accuracy", limit: int | None = None, **filters: object) -> str:
+        rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
+        return "".join(row["model"].removeprefix("demo:") for row in rows)
+
+    assert names() == "bacd"
+    assert names("robust_accuracy") == "abcd"
+    assert names("model") == "abcd"
+    assert names("-model", 2) == "dc"
+    assert names(flagged=True) == "a"
+    assert names(flagged=False, status="done") == "bc"
+    assert names(status="failed") == "d"
+    assert names(match="demo:[ab]") == "ba"
+    assert names(model="demo:c") == "c"
+    assert names(source="timm") == names(dataset="x") == names(protocol="full") == names(linearization="fold") == ""
+    assert find_audits(engine, ["demo:a", "demo:d", "demo:q"]).keys() == {"demo:a"}
+    with pytest.raises(UsageError, match="cannot sort by 'beauty'"):
+        names("beauty")
+    with pytest.raises(UsageError, match="no status 'lost'"):
+        names(status="lost")
+
+
+@given(st.lists(st.booleans(), max_size=70))
+def test_bits_survive_packing(bits: list[bool]) -> None:
+    array = np.array(bits, np.bool_)
+    np.testing.assert_array_equal(unpack_bits(pack_bits(array), len(bits)), array)
+
+
+@given(st.lists(st.integers(0, 2**40)), st.integers(1, 9))
+def test_indices_and_matrices_survive_packing(indices: list[int], size: int) -> None:
+    np.testing.assert_array_equal(unpack_indices(pack_indices(np.array(indices, np.int64))), indices)
+    matrix = np.random.default_rng(size).standard_normal((size, size))
+    matrix[0, 0] = np.nan
+    np.testing.assert_array_equal(unpack_matrix(pack_matrix(matrix), size), matrix.astype(np.float32))

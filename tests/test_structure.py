@@ -1,0 +1,52 @@
+"""Promises about the shape of the project: small files, no torch where none is needed, docs that keep up."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auditor.config import Settings
+from tests import cli_reference
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "auditor").rglob("*.py")), ids=lambda file: file.name)
+def test_one_idea_a_file(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"], ["--version"], ["scan", "--help"], ["results", "list"], ["results", "list", "--format", "json"],
+        ["results", "plot", "--help"], ["zoo", "list", "demo"], ["db", "upgrade"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_commands_that_only_read_never_import_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom auditor.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    for name in Settings.model_fields:
+        assert f"`AUDITOR_{name.upper()}`" in text
+
+
+def test_the_cli_reference_is_current() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text() == cli_reference.reference(), "run `make docs`"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
+            if "://" not in target:
+                assert (file.parent / target).exists(), f"{file.name}: {target}"
