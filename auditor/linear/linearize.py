@@ -67,11 +67,15 @@ def _body(function: FunctionType) -> Callable[..., Any]:
 
 
 class Linearized(nn.Module):
-    """An affine network ``f_lin(x) = W x + b``, ``(N, C, H, W)`` to ``(N, K)``; holds a frozen copy of the model."""
+    """An affine network ``f_lin(x) = W x + b``, ``(N, C, H, W)`` to ``(N, K)``.
+
+    Holds a frozen copy of the model in eval mode; the parameters' values are shared with the model, not copied.
+    """
 
     def __init__(self, model: nn.Module, batch_norm: BatchNorm) -> None:
         super().__init__()
-        self.network = copy.deepcopy(model).eval().requires_grad_(False)
+        shared = {id(tensor): nn.Parameter(tensor.detach(), requires_grad=False) for tensor in model.parameters()}
+        self.network = copy.deepcopy(model, memo=dict(shared)).eval()
         self.batch_norm = batch_norm
 
     def forward(self, x: Tensor) -> Tensor:

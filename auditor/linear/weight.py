@@ -12,7 +12,6 @@ from auditor.linear.affinity import affinity_error, blame, probe_points, ratio, 
 from auditor.linear.linearize import BatchNorm, Linearized, linearize
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
-CHUNK = 32  # classes a backward pass
 W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input (does the model end with a softmax?)"
 HELD_BYTES = 2**30  # a larger W is never held: the Gram matrix comes from forward passes of its rows
 
@@ -35,7 +34,7 @@ class TemplateGram:
 def implicit_weight(model: nn.Module, input_size: tuple[int, int, int], *, batch_norm: BatchNorm = "remove") -> Tensor:
     """The implicit linear map W of the linearized network (Bai et al., NeurIPS 2021, section 3).
 
-    One backward pass over K copies of one input, with the identity as cotangent, in chunks of classes.
+    Backward passes from one graph of five images, with rows of the identity as cotangents: five classes a pass.
 
     Args:
         model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``; left untouched.
@@ -92,24 +91,26 @@ class AffineMap:
 
     def __init__(self, linear: Linearized, points: Tensor) -> None:
         self.linear, self.points = linear, points
-        self.outputs = linear(points)
+        self.images = points.clone().requires_grad_()
+        self.logits = linear(self.images)
+        self.outputs = self.logits.detach()
         if self.outputs.ndim != 2:
             raise LinearizationError(f"expected logits (N, K), the model gives {tuple(self.outputs.shape)}")
+        if not self.logits.requires_grad:
+            raise LinearizationError(W_IS_ZERO)
         self.error = affinity_error(self.outputs)
 
     def templates(self) -> Iterator[tuple[int, Tensor]]:
-        """Each chunk's first class and its rows of W, ``(chunk, C, H, W)``, checked against the forward pass."""
-        classes = self.outputs.shape[1]
-        size = math.ceil(classes / math.ceil(classes / CHUNK))
-        images = self.points[:1].expand(size, *self.points.shape[1:]).clone().requires_grad_()
-        logits = self.linear(images)
-        if not logits.requires_grad:
-            raise LinearizationError(W_IS_ZERO)
+        """Each chunk's first class and its rows of W, ``(chunk, C, H, W)``, checked against the forward pass.
+
+        An affine network has one Jacobian everywhere, so the check's own graph serves: no second forward pass.
+        """
+        classes, size = self.outputs.shape[1], len(self.images)
         for first in range(0, classes, size):
             rows = min(size, classes - first)
-            cotangent = torch.zeros_like(logits)
+            cotangent = torch.zeros_like(self.logits)
             cotangent[range(rows), range(first, first + rows)] = 1
-            (gradient,) = torch.autograd.grad(logits, images, cotangent, retain_graph=first + size < classes)
+            (gradient,) = torch.autograd.grad(self.logits, self.images, cotangent, retain_graph=True)
             self._compare(first, gradient[:rows])
             yield first, gradient[:rows]
 

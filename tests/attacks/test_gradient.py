@@ -68,13 +68,14 @@ def test_frozen_puts_everything_back_also_after_an_error() -> None:
 
     def look() -> None:
         with frozen(network):
-            seen.append([module.training for module in network.modules()])
-            seen.append([parameter.requires_grad for parameter in network.parameters()])
+            seen.extend([module.training for module in network.modules()])
+            seen.extend([parameter.requires_grad for parameter in network.parameters()])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         look()
-    assert not any(sum(seen, []))
+    assert seen
+    assert not any(seen)
     assert [network.training, network[0].training, network[1].training] == [True, True, False]
     assert [network[0].weight.requires_grad, network[0].bias.requires_grad] == [True, False]
 

@@ -40,9 +40,9 @@ def test_gram_is_the_same_with_and_without_holding_w(case: Case) -> None:
         assert found.dtype == "float64"
 
 
-def test_chunks_of_classes_make_one_w(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 7)).double()
-    monkeypatch.setattr("auditor.linear.weight.CHUNK", 3)
+@pytest.mark.parametrize("classes", [1, 4, 5, 6, 23])
+def test_chunks_of_classes_make_one_w(classes: int) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, classes)).double()
     torch.testing.assert_close(implicit_weight(network, (3, 2, 2)).flatten(1), network[1].weight.detach())
 
 
