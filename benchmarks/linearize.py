@@ -55,7 +55,7 @@ def main() -> None:
         pairs = []
         for number in range(options.repeats + 1):
             ours = seconds(lambda network=network, side=side: implicit_weight(network, (3, side, side)))
-            theirs = seconds(lambda *a, network=network, x=images, k=classes: input_gradient_pass(network, x, k))
+            theirs = seconds(lambda network=network, x=images, k=classes: input_gradient_pass(network, x, k))
             if number:  # the first pair warms up
                 pairs.append((ours, theirs))
         ratios = [ours / theirs for ours, theirs in pairs]

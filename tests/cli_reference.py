@@ -11,8 +11,8 @@ def reference() -> str:
     parts = [HEAD]
 
     def describe(command: click.Command, path: str, parent: click.Context | None) -> None:
-        context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent, max_content_width=110)
-        context.terminal_width = 110
+        settings = command.context_settings | {"max_content_width": 110, "terminal_width": 110}
+        context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent, **settings)
         parts.append(f"\n## {path}\n\n```\n{command.get_help(context)}\n```\n")
         if isinstance(command, click.Group):
             for name in command.list_commands(context):

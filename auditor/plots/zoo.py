@@ -46,12 +46,12 @@ def draw_zoo(title: str, statement: str, points: Sequence[ZooPoint]) -> Figure:
         axes.plot([], [], "o", color="#555555", markerfacecolor="white", label="flagged, unranked")
     axes.set_xlabel("gap of the linearized network's class correlations (intra − inter)")
     axes.set_ylabel("robust accuracy, %  (95 % Wilson interval)")
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=24)
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=12 + 13 * len(statement.splitlines()))
     axes.text(0, 1.015, statement, transform=axes.transAxes, fontsize=9, color="#555555")
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_ylim(-8, 104)
-    axes.margins(x=0.12)
+    axes.margins(x=0.15)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     _name_points(figure, axes, points)
@@ -62,9 +62,7 @@ def draw_zoo(title: str, statement: str, points: Sequence[ZooPoint]) -> Figure:
 def _name_points(figure: Figure, axes: Axes, points: Sequence[ZooPoint]) -> None:
     """A label beside each point, moved to where it covers no other label and no point."""
     figure.draw_without_rendering()
-    taken = [
-        axes.transData.transform((point.gap, 100 * point.robust)) + offset for point in points for offset in ((0, 0),)
-    ]
+    taken = [axes.transData.transform((point.gap, 100 * point.robust)) for point in points]
     boxes: list[tuple[float, float, float, float]] = [(x - 7, y - 7, x + 7, y + 7) for x, y in taken]
     for point, (x, y) in zip(points, taken, strict=True):
         width, height = 6.2 * len(point.name) * figure.dpi / 100, 12 * figure.dpi / 100

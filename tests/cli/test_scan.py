@@ -91,7 +91,7 @@ def test_the_table_ranks_and_leaves_flagged_rows_unranked() -> None:
     assert lines[3].startswith("–  demo:saturated")
     assert "zero_gradients" in lines[3]
     assert "evidence, not proof" in result.stdout
-    assert "3/3 demo:saturated: done" in result.stderr
+    assert "1/3 demo:saturated: done" in result.stderr
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ class DemoZoo:
         try:
             content = json.loads(manifest.read_text(encoding="utf-8"))
             return [_entry(row, content["eps"]) for row in content["models"]]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelLoadError(f"cannot read the demo zoo's manifest {manifest}: {error}") from error
 
     def load(self, entry: ZooEntry) -> LoadedModel:
