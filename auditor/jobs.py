@@ -1,5 +1,6 @@
 """Claim, run, store: the one code path of every job, wherever it runs."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -93,7 +94,8 @@ def run_scan(
             reporter.ended(job.entry.model, ended)
     except BaseException as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"the scan ended: {first_line(error)}"
-        store.cancel(scan_id, reason)
+        with contextlib.suppress(SQLAlchemyError):  # where the database itself is the trouble, the first error counts
+            store.cancel(scan_id, reason)
         raise
     store.finish_scan(scan_id)
     return outcome

@@ -1,6 +1,7 @@
 """The command line: one file a noun. Importing this imports click only; heavy rooms come with the command that runs."""
 
 import importlib
+import sys
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import click
 from auditor.errors import AuditorError
 
 INTERRUPTED = 130
+UNUSABLE = 3
 
 
 class Commands(click.Group):
@@ -33,6 +35,17 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted: what was finished is stored, the next scan goes on from there", err=True)
             ctx.exit(INTERRUPTED)
+        except Exception as error:
+            if not _from_database(error):
+                raise
+            click.echo(f"error: the database failed: {str(error).splitlines()[0]}", err=True)
+            ctx.exit(UNUSABLE)
+
+
+def _from_database(error: Exception) -> bool:
+    """Whether SQLAlchemy raised it, without importing SQLAlchemy to ask."""
+    errors = sys.modules.get("sqlalchemy.exc")
+    return errors is not None and isinstance(error, errors.SQLAlchemyError)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

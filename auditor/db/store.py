@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -119,13 +120,13 @@ def _now() -> datetime:
 
 
 def _model_row(session: Session, entry: ZooEntry) -> tables.Model:
-    row = session.scalar(select(tables.Model).where(tables.Model.name == entry.model))
-    if row is None:
-        row = tables.Model(name=entry.model)
-        session.add(row)
-    row.source, row.description, row.dataset = entry.source, entry.description, entry.dataset
-    row.architecture, row.training = entry.architecture, entry.training
-    return row
+    """The model's row, made or brought up to date; two scans may do so at once."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    names = ("source", "description", "dataset", "architecture", "training")
+    values = {name: getattr(entry, name) for name in names}
+    made = insert(tables.Model).values(name=entry.model, **values)
+    session.execute(made.on_conflict_do_update(index_elements=["name"], set_=values))
+    return session.scalars(select(tables.Model).where(tables.Model.name == entry.model)).one()
 
 
 def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any]) -> tables.Audit:

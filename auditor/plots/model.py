@@ -1,5 +1,6 @@
 """One model: C and F in dendrogram order, with class names and superclasses."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,8 @@ def _draw_part(figure: Any, part: Clustering, classes: Sequence[str], superclass
 
 def _heading(scores: ClusteringScores, similarity: bool) -> str:
     name = "C, linearized network" if similarity else "F, class means of the logits"
+    if math.isnan(scores.gap):
+        return f"{name}\nnot defined: {scores.reasons.get('gap', '')}"
     p_value = "p < 0.001" if scores.p_value < 0.001 else f"p = {scores.p_value:.3f}"
     values = f"gap {scores.gap:.2f} ({p_value}), intra {scores.intra:.2f}, inter {scores.inter:.2f}"
     return f"{name}\n{values}".replace("-", "−")

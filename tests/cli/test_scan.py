@@ -158,7 +158,7 @@ def test_a_folder_without_the_data_is_one_error_before_any_model(tmp_path: Path)
         ("AUDITOR_DATABASE_URL", "sqlite:////proc/none/a.db", 3, "cannot use the database"),
         ("AUDITOR_DATABASE_URL", "nonsense", 3, "not a database URL"),
         ("AUDITOR_BATCH_SIZE", "0", 2, "AUDITOR_BATCH_SIZE"),
-        ("AUDITOR_DEMO_WEIGHTS", "/nowhere", 1, "manifest"),
+        ("AUDITOR_DEMO_WEIGHTS", "/nowhere", 3, "manifest"),
     ],
 )
 def test_bad_settings(monkeypatch: pytest.MonkeyPatch, name: str, value: str, code: int, message: str) -> None:
@@ -193,3 +193,21 @@ def test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there(kind: sig
     again = subprocess.run([*command, "--limit", "2"], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert ": reused" in again.stderr
+
+
+def test_a_database_that_fails_midway_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    from auditor.db.store import Store
+
+    def full(*_: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(Store, "finish", full)
+    result = run("scan", "demo", "--protocol", "screen", "--limit", "2")
+    assert result.exit_code == 3
+    assert "disk is full" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert {row["status"] for row in json.loads(run("results", "list", "--history", "--format", "json").stdout)} == {
+        "cancelled"
+    }

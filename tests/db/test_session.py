@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas
@@ -89,6 +91,14 @@ def test_a_read_only_database(tmp_path: Path) -> None:
     os.chmod(tmp_path / "a.db", 0o444)  # noqa: PTH101
     with pytest.raises(EnvironmentUnusableError, match="readonly"):
         open_database(f"sqlite:///file:{tmp_path}/a.db?mode=ro&uri=true")
+
+
+def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+    environment = os.environ | {"AUDITOR_DATABASE_URL": f"sqlite:///{tmp_path}/new.db"}
+    command = [sys.executable, "-m", "auditor", "db", "upgrade"]
+    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(4)]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
 
 
 def test_passwords_are_not_shown() -> None:

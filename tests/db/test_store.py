@@ -1,6 +1,7 @@
 """The store: claims, attempts, reuse; what goes in comes out."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,18 @@ def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: En
     assert [row["id"] for row in list_results(engine, Filter())] == [first]
     assert [row["id"] for row in list_results(engine, Filter(scan=scan_id))] == [first]
     assert {row["id"] for row in list_results(engine, Filter(history=True))} == {first, second}
+
+
+def test_four_writers_at_once(store: Store, engine: Engine) -> None:
+    def write(number: int) -> None:
+        for _ in range(10):
+            _done(store, "shared")
+            _done(store, f"own{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(list_results(engine, Filter(history=True))) == 80
+    assert len(list_results(engine, Filter())) == 5
 
 
 def test_filters_sort_and_limit(store: Store, engine: Engine) -> None:

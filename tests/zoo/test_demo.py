@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from auditor.errors import ModelLoadError, UsageError
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.zoo import find_source, select
 from auditor.zoo.demo import WEIGHTS, DemoZoo
 from auditor.zoo.demo.build import is_built
@@ -116,7 +116,7 @@ def test_a_truncated_file_is_refused_also_without_a_digest(tmp_path: Path) -> No
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(ModelLoadError, match="manifest"):
+    with pytest.raises(EnvironmentUnusableError, match="manifest"):
         DemoZoo(tmp_path).entries()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.errors import ModelLoadError
+from auditor.errors import EnvironmentUnusableError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel
 
@@ -24,7 +24,7 @@ class DemoZoo:
             content = json.loads(manifest.read_text(encoding="utf-8"))
             return [_entry(row, content["eps"]) for row in content["models"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelLoadError(f"cannot read the demo zoo's manifest {manifest}: {error}") from error
+            raise EnvironmentUnusableError(f"cannot read the demo zoo's manifest {manifest}: {error}") from error
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.demo.networks import ARCHITECTURES
