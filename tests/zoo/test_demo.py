@@ -140,3 +140,13 @@ def test_filters() -> None:
     assert len(select(entries, match="at-*")) == len(select(entries, match="demo:at-*")) == 4
     assert len(select(entries, limit=3)) == 3
     assert select(entries, dataset="fashion_mnist", threat_model="Linf") == entries
+
+
+def test_the_documented_figures_are_the_manifests() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "demo-zoo.md").read_text()
+    for name, row in MANIFEST.items():
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` ")]
+        validation = row["validation"]
+        figures = [row["recipe"]["seed"], f"{100 * validation['clean_accuracy']:.1f}"]
+        figures += [f"{100 * accuracy:.1f}" for accuracy in validation["pgd20_accuracy"].values()]
+        assert {str(figure) for figure in figures} <= {cell.strip() for cell in line.split("|")}
