@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from auditor.errors import InputError
+from auditor.errors import InputError, LinearizationError
 from auditor.linear.rules import table
 
 BatchNorm = Literal["remove", "fold"]
@@ -20,7 +20,8 @@ BatchNorm = Literal["remove", "fold"]
 class LinearMode(TorchFunctionMode):
     """Exchanges operations by the rules while it is active, on this thread, where they see the network's input.
 
-    Parameters carry no gradients here and the input does, so "depends on the input" is ``requires_grad``.
+    Parameters carry no gradients here and the input does, so "depends on the input" is ``requires_grad``. The input
+    is no leaf; a leaf that wants gradients would pass for the input, and is refused.
     """
 
     def __init__(self, batch_norm: BatchNorm) -> None:
@@ -35,7 +36,11 @@ class LinearMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if any(tensor.requires_grad for tensor in tensors_of((args, kwargs))):
+        dependent = [tensor for tensor in tensors_of((args, kwargs)) if tensor.requires_grad]
+        foreign = next((tensor for tensor in dependent if tensor.is_leaf), None)
+        if foreign is not None:
+            raise LinearizationError(f"a tensor of shape {tuple(foreign.shape)} wants gradients and is no parameter")
+        if dependent:
             if func in self.stand_ins:
                 return self.stand_ins[func](*args, **kwargs)
             if isinstance(func, FunctionType) and func.__module__ == F_MODULE:
@@ -74,8 +79,12 @@ class Linearized(nn.Module):
 
     def __init__(self, model: nn.Module, batch_norm: BatchNorm) -> None:
         super().__init__()
-        shared = {id(tensor): nn.Parameter(tensor.detach(), requires_grad=False) for tensor in model.parameters()}
-        self.network = copy.deepcopy(model, memo=dict(shared)).eval()
+        if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+            raise LinearizationError("scripted or traced modules hide their operations: hand in the Python model")
+        try:
+            self.network = copy.deepcopy(model, memo=_shared(model)).eval()
+        except (RuntimeError, TypeError) as error:
+            raise LinearizationError(f"the model cannot be copied: {str(error).splitlines()[0]}") from error
         self.batch_norm = batch_norm
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,6 +100,17 @@ class Linearized(nn.Module):
         return logits if x.requires_grad else logits.detach()
 
 
+def _shared(model: nn.Module) -> dict[int, Any]:
+    """What a copy of the model need not copy: parameters, and tensors computed from them (old weight norm)."""
+    memo: dict[int, Any] = {
+        id(tensor): nn.Parameter(tensor.detach(), requires_grad=False) for tensor in model.parameters()
+    }
+    for module in model.modules():
+        computed = (value for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf)
+        memo |= {id(value): value.detach() for value in computed}
+    return memo
+
+
 def linearize(model: nn.Module, *, batch_norm: BatchNorm = "remove") -> Linearized:
     """The model's linearized sub-network (Bai et al., NeurIPS 2021, section 3).
 
@@ -104,6 +124,7 @@ def linearize(model: nn.Module, *, batch_norm: BatchNorm = "remove") -> Lineariz
 
     Raises:
         InputError: ``batch_norm`` is neither of the two.
+        LinearizationError: the model holds scripted modules, or cannot be copied.
     """
     if batch_norm not in ("remove", "fold"):
         raise InputError(f"expected batch_norm to be 'remove' or 'fold', got {batch_norm!r}")

@@ -4,6 +4,7 @@ A rule is applied where an operation's input depends on the network's input, and
 *weights*, as weight standardization does, stays what it is.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 StandIn = Callable[..., Any]
+
+MASK = -1e4
+"""Scores as low as this count as masked; 1e4 is what half precision can still hold."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,37 @@ class Rule:
     reason: str
 
 
-def identity(input: Tensor, *_: Any, **__: Any) -> Tensor:
+def identity(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
+    """A tensor of its own, as the operation would have returned: what works on it in place must not reach the input."""
+    return input if inplace else input.clone()
+
+
+def identity_in_place(input: Tensor, *_: Any, **__: Any) -> Tensor:
     return input
 
 
-def open_gate(input: Tensor, *_: Any, **__: Any) -> Tensor:
+def open_gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
     """A gate that lets everything pass: constant 1."""
-    return torch.ones_like(input, requires_grad=False)
+    ones = torch.ones_like(input, requires_grad=False)
+    return input.copy_(ones) if inplace else ones
+
+
+def open_gate_in_place(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    return open_gate(input, inplace=True)
 
 
 def first_half(input: Tensor, dim: int = -1) -> Tensor:
     """A gated linear unit ``a * sigmoid(b)`` with its gate at 1."""
-    return input.chunk(2, dim)[0]
+    return input.chunk(2, dim)[0].clone()
+
+
+def refuse(*_: Any, **__: Any) -> Tensor:
+    raise TypeError("max pooling that returns indices has no linear stand-in")
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """A huge negative number masks attention scores as -inf does."""
+    return input.masked_fill(mask, -torch.inf if float(value) <= MASK else value)
 
 
 def uniform_weights(input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> Tensor:
@@ -50,17 +73,19 @@ def uniform_attention(
     key: Tensor,
     value: Tensor,
     attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,  # noqa: ARG001 - torch passes it by position
+    dropout_p: float = 0.0,
     is_causal: bool = False,
     **_: Any,
 ) -> Tensor:
     """Attention ``(…, L, E)`` that weighs each key the mask allows alike, so that the value path stays linear."""
+    if not query.requires_grad and not key.requires_grad:  # a weighting that does not depend on the input stays
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, **_)
     scores = query.new_zeros(*query.shape[:-1], key.shape[-2], requires_grad=False)
     if is_causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     if attn_mask is not None:
-        banned = ~attn_mask if attn_mask.dtype == torch.bool else torch.isneginf(attn_mask)
+        banned = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask <= MASK
         scores = scores.masked_fill(banned, -torch.inf)
     if value.ndim > 3 and value.shape[-3] != query.shape[-3]:  # grouped queries share their keys and values
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
@@ -84,7 +109,7 @@ def average_pool(dimensions: int) -> StandIn:
         return_indices: bool = False,
     ) -> Tensor:
         if return_indices:
-            raise TypeError("max pooling that returns indices has no linear stand-in")
+            return refuse()
         kernel, steps = _spread(kernel_size, dimensions), _spread(stride or kernel_size, dimensions)
         pads, holes = _spread(padding, dimensions), _spread(dilation, dimensions)
         if max(holes) == 1:
@@ -113,15 +138,30 @@ def _dilated_average(
     batched = input if input.ndim == dimensions + 2 else input.unsqueeze(0)
     spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     extra = [
-        -(size + 2 * p - span) % s if ceil_mode else 0
+        _ceil_padding(size, p, span, s) if ceil_mode else 0
         for size, p, span, s in zip(batched.shape[2:], padding, spans, stride, strict=True)
     ]
-    around = [amount for p, e in zip(reversed(padding), reversed(extra), strict=True) for amount in (p, p + e)]
+    around = [amount for p in reversed(padding) for amount in (p, p)]
+    beyond = [amount for e in reversed(extra) for amount in (0, e)]
     channels = batched.shape[1]
-    weight = batched.new_full((channels, 1, *kernel), 1 / torch.Size(kernel).numel(), requires_grad=False)
+    weight = batched.new_ones((channels, 1, *kernel), requires_grad=False)
     function: StandIn = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
-    pooled: Tensor = function(F.pad(batched, around), weight, None, stride, 0, dilation, channels)
+
+    def total(values: Tensor) -> Tensor:
+        summed: Tensor = function(F.pad(values, beyond), weight, None, stride, 0, dilation, channels)
+        return summed
+
+    padded = F.pad(batched, around)
+    pooled = total(padded) / total(torch.ones_like(padded, requires_grad=False))
     return pooled if input.ndim == dimensions + 2 else pooled.squeeze(0)
+
+
+def _ceil_padding(size: int, padding: int, span: int, stride: int) -> int:
+    """Cells beyond the padding that ceil mode adds; no window may start there (as in torch's pooling)."""
+    outputs = math.ceil((size + 2 * padding - span) / stride) + 1
+    if (outputs - 1) * stride >= size + padding:
+        outputs -= 1
+    return max(0, (outputs - 1) * stride + span - size - 2 * padding)
 
 
 def adaptive_average(dimensions: int) -> StandIn:
@@ -129,7 +169,7 @@ def adaptive_average(dimensions: int) -> StandIn:
 
     def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
         if return_indices:
-            raise TypeError("max pooling that returns indices has no linear stand-in")
+            return refuse()
         return function(input, output_size)  # type: ignore[no-any-return]
 
     return pool
@@ -146,53 +186,53 @@ def zero_pad(input: Tensor, pad: Any, mode: str = "constant", value: float | Non
     return F.pad(input, pad, mode, value)
 
 
+def constant_pad(input: Tensor, pad: Any, value: float = 0.0) -> Tensor:
+    return zero_pad(input, pad, "constant", value)
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
-        "relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu selu_ celu celu_ gelu silu mish prelu rrelu rrelu_ "
-        "hardswish hardtanh hardtanh_ tanh tanh_ softplus softsign tanhshrink hardshrink softshrink "
-        "threshold threshold_ logsigmoid log_sigmoid",
+        "relu relu6 leaky_relu elu selu celu gelu silu mish prelu rrelu hardswish hardtanh tanh softplus softsign "
+        "tanhshrink hardshrink softshrink threshold logsigmoid log_sigmoid",
         identity,
         "the paper: activations are dropped",
     ),
     Rule(
-        "clamp clamp_ clip clip_ clamp_min clamp_min_ clamp_max clamp_max_",
-        identity,
-        "a clamp in a network is an activation",
+        "relu_ leaky_relu_ elu_ selu_ celu_ rrelu_ hardtanh_ tanh_ threshold_ clamp_ clip_ clamp_min_ clamp_max_ "
+        "dropout_ alpha_dropout_ feature_dropout_ feature_alpha_dropout_",
+        identity_in_place,
+        "the same, in place",
     ),
+    Rule("clamp clip clamp_min clamp_max", identity, "a clamp in a network is an activation"),
     Rule(
-        "dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout alpha_dropout_ feature_dropout "
-        "feature_dropout_ feature_alpha_dropout feature_alpha_dropout_",
+        "dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout",
         identity,
         "eval mode",
     ),
     Rule(
-        "layer_norm group_norm instance_norm rms_norm local_response_norm native_layer_norm",
+        "layer_norm group_norm instance_norm rms_norm local_response_norm",
         identity,
         "normalization by the input's own statistics is not linear",
     ),
-    Rule("sigmoid sigmoid_ hardsigmoid hardsigmoid_ expit", open_gate, "a multiplicative gate lets all pass"),
+    Rule("sigmoid hardsigmoid expit", open_gate, "a multiplicative gate lets all pass"),
+    Rule("sigmoid_ hardsigmoid_", open_gate_in_place, "the same, in place"),
     Rule("glu", first_half, "a multiplicative gate lets all pass"),
     Rule("softmax", uniform_weights, "a weighting becomes its constant mean"),
+    Rule("masked_fill", masked_fill, "masks are often written as huge negative numbers"),
     Rule("log_softmax", identity, "it changes no ranking of the logits"),
     Rule("scaled_dot_product_attention", uniform_attention, "a weighting becomes its constant mean"),
+    *(Rule(f"max_pool{d}d", average_pool(d), "the paper: max pooling becomes average pooling") for d in (1, 2, 3)),
     *(
-        Rule(
-            f"max_pool{d}d max_pool{d}d_with_indices",
-            average_pool(d),
-            "the paper: max pooling becomes average pooling",
-        )
+        Rule(f"adaptive_max_pool{d}d", adaptive_average(d), "the paper: max pooling becomes average pooling")
         for d in (1, 2, 3)
     ),
     *(
-        Rule(
-            f"adaptive_max_pool{d}d adaptive_max_pool{d}d_with_indices",
-            adaptive_average(d),
-            "the paper: max pooling becomes average pooling",
-        )
+        Rule(f"max_pool{d}d_with_indices adaptive_max_pool{d}d_with_indices", refuse, "indices are not linear")
         for d in (1, 2, 3)
     ),
     Rule("amax", mean_for_max, "max pooling over any dimension becomes average pooling"),
-    Rule("pad constant_pad_nd", zero_pad, "max pooling ignores -inf, average pooling cannot"),
+    Rule("pad", zero_pad, "max pooling ignores -inf, average pooling cannot"),
+    Rule("constant_pad_nd", constant_pad, "the same"),
     Rule("detach", identity, "the map is read off by gradients: nothing may hide from them"),
 )
 

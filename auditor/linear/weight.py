@@ -99,6 +99,8 @@ class AffineMap:
         if not self.logits.requires_grad:
             raise LinearizationError(W_IS_ZERO)
         self.error = affinity_error(self.outputs)
+        alone = linear(points[1:2])
+        self.error = worst(self.error, ratio(alone - self.outputs[1:2], self.outputs[1:2]))
 
     def templates(self) -> Iterator[tuple[int, Tensor]]:
         """Each chunk's first class and its rows of W, ``(chunk, C, H, W)``, checked against the forward pass.
@@ -118,7 +120,7 @@ class AffineMap:
         """A forward pass at random points must give what W says: no path may hide from the gradient."""
         seen = (self.outputs[1:3] - self.outputs[0]).double()[:, first : first + len(templates)]
         said = (self.points[1:3].flatten(1) @ templates.flatten(1).T).double()
-        self.error = worst(self.error, ratio((said - seen).norm(), seen.norm()))
+        self.error = worst(self.error, ratio(said - seen, seen))
 
     def weight(self) -> Tensor:
         """W, ``(K, C, H, W)``."""

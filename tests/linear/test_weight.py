@@ -206,3 +206,162 @@ def test_the_linearized_network_passes_gradients_and_leaves_its_input_alone() ->
     x.requires_grad_()
     linear(x).sum().backward()
     assert x.grad is not None
+
+
+class _Of(nn.Module):
+    """A network of one function of the input and of its layers, in float64."""
+
+    def __init__(self, function: object, **layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.head = nn.Linear(8, 4)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.function(self, x).flatten(1))
+
+
+def _bn_then_in_place(self: _Of, x: Tensor) -> Tensor:
+    y = self.bn(x)
+    y *= 2
+    return x + y
+
+
+def _relu_then_in_place(self: _Of, x: Tensor) -> Tensor:  # noqa: ARG001
+    y = F.relu(x)
+    y += x
+    return x + y
+
+
+def _glu_then_in_place(self: _Of, x: Tensor) -> Tensor:  # noqa: ARG001
+    y = F.glu(torch.cat([x, x], 1), dim=1)
+    y.mul_(2)
+    return x + y
+
+
+def _relu_in_place(self: _Of, x: Tensor) -> Tensor:  # noqa: ARG001
+    y = 3 * x
+    F.relu(y, inplace=True)
+    return x + y
+
+
+def _sigmoid_in_place(self: _Of, x: Tensor) -> Tensor:  # noqa: ARG001
+    gate = 3 * x
+    gate.sigmoid_()
+    return x * gate
+
+
+@pytest.mark.parametrize(
+    ("function", "factor"),
+    [
+        (_bn_then_in_place, 3),
+        (_relu_then_in_place, 3),
+        (_glu_then_in_place, 3),
+        (_relu_in_place, 4),
+        (_sigmoid_in_place, 1),
+        (lambda _, x: torch.constant_pad_nd(x, (1, 0, 0, 0), -torch.inf)[..., 1:] * 5, 5),
+    ],
+    ids=["batch norm", "relu", "glu", "relu in place", "sigmoid in place", "constant_pad_nd"],
+)
+def test_in_place_operations_reach_what_they_would_reach(function: object, factor: float) -> None:
+    network = _Of(function, bn=nn.BatchNorm2d(2))
+    weight = implicit_weight(network, (2, 2, 2)).flatten(1)
+    torch.testing.assert_close(weight, factor * network.head.weight.detach())
+
+
+@pytest.mark.parametrize("value", [-torch.inf, -1e9, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("way", ["masked_fill", "attention"])
+def test_masks_written_as_huge_negative_numbers(way: str, value: float) -> None:
+    """The last of four tokens of two numbers may look at itself only: its value is its own."""
+    banned = torch.tensor([[True, True, True, False]]).expand(4, 4)
+
+    def attend(_: _Of, x: Tensor) -> Tensor:
+        tokens = x.reshape(-1, 4, 2)
+        if way == "attention":
+            mask = torch.zeros(4, 4, dtype=x.dtype).masked_fill(banned, value)
+            return F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=mask)
+        return (tokens @ tokens.transpose(1, 2)).masked_fill(banned, value).softmax(-1) @ tokens
+
+    network = _Of(attend)
+    weight = implicit_weight(network, (2, 2, 2)).reshape(4, 4, 2)
+    expected = torch.zeros(4, 4, 2, dtype=torch.float64)
+    expected[:, 3] = network.head.weight.detach().reshape(4, 4, 2).sum(1)
+    torch.testing.assert_close(weight, expected)
+
+
+def test_attention_whose_weights_do_not_depend_on_the_input_keeps_them() -> None:
+    query, key = torch.randn(2, 4, 3, dtype=torch.float64)
+    fixed = (query @ key.T / 3**0.5).softmax(-1)
+
+    def attend(_: _Of, x: Tensor) -> Tensor:
+        tokens = x.reshape(-1, 4, 2)
+        return F.scaled_dot_product_attention(query.expand(len(x), 4, 3), key.expand(len(x), 4, 3), tokens)
+
+    network = _Of(attend)
+    weight = implicit_weight(network, (2, 2, 2)).reshape(4, 4, 2)
+    torch.testing.assert_close(
+        weight, torch.einsum("kld,lm->kmd", network.head.weight.reshape(4, 4, 2), fixed).detach()
+    )
+
+
+def _std_in_secret(_: _Of, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        size = x.std((0, 2, 3), keepdim=True)
+    return x / size
+
+
+def _unregistered(self: _Of, x: Tensor) -> Tensor:
+    return x * torch.sigmoid(self.secret[0])
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (_std_in_secret, "not affine|does not match"),
+        (_unregistered, "is no parameter"),
+        (lambda _, x: torch.cat([1e5 * x[:, :1], x[:, 1:].abs()], 1), "abs"),
+        (lambda _, x: F.max_pool2d_with_indices(x, 1)[0], "indices"),
+    ],
+    ids=["batch statistics", "unregistered parameter", "hidden behind a large class", "indices"],
+)
+def test_what_looks_affine_and_is_not_the_network(function: object, message: str) -> None:
+    network = _Of(function)
+    network.secret = [nn.Parameter(torch.randn(2, 2, 2, dtype=torch.float64))]
+    if "abs" in message:
+        network.head = nn.Identity()
+    with pytest.raises(LinearizationError, match=message):
+        implicit_weight(network, (2, 2, 2))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+def test_scripted_modules_are_refused() -> None:
+    inner = torch.jit.trace(nn.Conv2d(1, 2, 2).eval(), torch.rand(1, 1, 4, 4), check_trace=False)
+    with pytest.raises(LinearizationError, match="scripted"):
+        linearize(nn.Sequential(inner, nn.Flatten()))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_old_weight_norm_is_followed() -> None:
+    layer = nn.utils.weight_norm(nn.Linear(4, 3).double())
+    weight = implicit_weight(nn.Sequential(nn.Flatten(), layer), (1, 2, 2))
+    expected = layer.weight_g * layer.weight_v / layer.weight_v.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(weight.flatten(1), expected.detach())
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"), [(1, 3, 0, 2), (2, 2, 1, 2), (3, 2, 1, 2), (2, 3, 0, 3)]
+)
+def test_dilated_pooling_has_the_size_of_max_pooling_and_averages_ones_to_one_inside(
+    kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool
+) -> None:
+    pool = nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=ceil_mode)
+    for size in range(7, 12):
+        ones = torch.ones(1, 1, size, size)
+        linear = linearize(pool)(ones)
+        assert linear.shape == pool(ones).shape
+        assert linear.max() == pytest.approx(1)
+        if padding == 0:
+            torch.testing.assert_close(linear, torch.ones_like(linear))
