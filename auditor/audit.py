@@ -48,7 +48,7 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         "linearization": request.linearization,
         "norm": entry.norm,
         "eps": entry.eps,
-        "protocol": [asdict(attack) for attack in protocol.attacks],
+        "protocol": [protocol.name, *(asdict(attack) for attack in protocol.attacks)],
         "seed": request.seed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

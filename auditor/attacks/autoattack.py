@@ -44,7 +44,7 @@ def run_autoattack(
     """
 
     def logits(x: Tensor) -> Tensor:
-        output: Tensor = model(x.to(images.dtype))
+        output: Tensor = model(x.to(images.dtype, copy=True))
         return output.float()
 
     suite = AutoAttack(logits, norm=norm, eps=eps, seed=seed, device=images.device)

@@ -81,7 +81,7 @@ def evaluate_robustness(
     """
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     numbers = torch.arange(len(images)) if indices is None else torch.as_tensor(indices, dtype=torch.int64)
-    _check(images, labels, numbers, norm, eps, batch_size)
+    _check(images, labels, numbers, norm, eps, batch_size, seed)
     devices = [images.device] if images.device.type == "cuda" else []
     with frozen(model), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
@@ -95,7 +95,7 @@ def _silent(attack: str, done: int, total: int) -> None:
     """Nobody wants to know."""
 
 
-def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: float, batch_size: int) -> None:
+def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: float, batch_size: int, seed: int) -> None:
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
         raise InputError(f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}")
     if not (torch.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
@@ -103,12 +103,14 @@ def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: floa
         raise InputError(f"expected images in [0, 1], got {low:g} to {high:g}: normalize inside the model")
     if labels.shape != images.shape[:1] or labels.dtype != torch.int64 or numbers.shape != labels.shape:
         raise InputError(f"expected {len(images)} int64 labels, got {tuple(labels.shape)} {labels.dtype}")
+    if images.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"expected images in float32 or float64, got {images.dtype}: rounding would break the budget")
     if norm not in ("Linf", "L2"):
         raise InputError(f"expected the norm Linf or L2, got {norm!r}")
     if not 0 < eps < float("inf") or (norm == "Linf" and eps > 1):
         raise InputError(f"expected eps above 0 (and at most 1 for Linf, in [0, 1] pixels), got {eps:g}")
-    if batch_size < 1:
-        raise InputError(f"expected a batch size of at least 1, got {batch_size}")
+    if batch_size < 1 or seed < 0:
+        raise InputError(f"expected a batch size of 1 or more and a seed of 0 or more, got {batch_size} and {seed}")
 
 
 class _Cascade:
@@ -146,6 +148,9 @@ class _Cascade:
         self.correct = self.logits.argmax(1) == self.labels
         self.standing = self.correct.clone()
         first = self._all()[: self.batch_size]
+        with torch.enable_grad():
+            probe = self.images[:1].clone().requires_grad_()
+            self.differentiable = bool(self.model(probe.clone()).requires_grad)
         self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
         chosen = self.correct.nonzero().flatten()
         if len(chosen):
@@ -160,7 +165,9 @@ class _Cascade:
         for attack in attacks:
             adapted, note = adapt_to_classes(attack, self.logits.shape[1])
             self.notes += [note] if note else []
-            if adapted:
+            if adapted and not self.differentiable and adapted.engine == "autoattack" and adapted.name != "square":
+                self.notes.append(f"{adapted.name} left out: the model passes no gradient to its input")
+            elif adapted:
                 self._attack(adapted)
         self._compare_steps(attacks)
         if "square" in self.broken_by:
@@ -214,6 +221,7 @@ class _Cascade:
         wrong = self._forward_images(adversarials).argmax(1) != labels
         kept = within_budget(adversarials, images, norm=self.norm, eps=self.eps)
         if (wrong & ~kept).any():
+            self.flags += [] if "out_of_budget" in self.flags else ["out_of_budget"]
             self.notes.append(f"{attack.name}: {int((wrong & ~kept).sum())} out of budget, not counted")
         return wrong & kept
 
@@ -259,7 +267,7 @@ class _Cascade:
 
     def _forward_images(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            logits: Tensor = self.model(images)
+            logits: Tensor = self.model(images.clone())  # it may work in place
         return logits
 
     def _zero_gradients(self, some: Tensor) -> Tensor:

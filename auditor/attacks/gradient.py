@@ -33,9 +33,10 @@ def margin(labels: Tensor) -> Loss:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode and parameters without gradients inside; modes and flags as they were afterwards."""
+    """Eval mode and parameters without gradients inside; modes, flags and buffers as they were afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.eval().requires_grad_(False)
     try:
         yield model
@@ -44,6 +45,9 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
             module.training = training
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 def norms(tensor: Tensor, norm: str) -> Tensor:
@@ -72,10 +76,15 @@ def within_budget(adversarials: Tensor, images: Tensor, *, norm: str, eps: float
 
 
 def input_gradient(model: nn.Module, images: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """The gradient of each sample's loss at its pixels, ``(N, C, H, W)``, and the logits ``(N, K)`` seen there."""
+    """The gradient of each sample's loss at its pixels, ``(N, C, H, W)``, and the logits ``(N, K)`` seen there.
+
+    The gradient is 0 where the model passes none. The model sees a copy: it may work in place.
+    """
     images = images.detach().requires_grad_()
-    logits = model(images)
-    (gradient,) = torch.autograd.grad(loss(logits).sum(), images)
+    logits = model(images.clone())
+    if not logits.requires_grad:
+        return torch.zeros_like(images), logits
+    (gradient,) = torch.autograd.grad(loss(logits).sum(), images, materialize_grads=True)
     return gradient, logits.detach()
 
 

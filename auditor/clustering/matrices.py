@@ -11,8 +11,7 @@ def correlation(gram: ArrayLike) -> Matrix:
     """Cosine similarities from ``W Wᵀ``: ``(K, K)`` in [-1, 1], NaN in the row and column of a zero template."""
     gram = np.asarray(gram, np.float64)
     sizes = np.sqrt(np.maximum(np.diagonal(gram), 0))
-    # Centring leaves rounding noise where templates were equal: no direction can be read from it.
-    sizes = np.where(sizes > 1e-7 * sizes.max(initial=0), sizes, np.nan)
+    sizes = np.where(sizes > 0, sizes, np.nan)
     result: Matrix = np.clip(gram / np.outer(sizes, sizes), -1, 1)
     return result
 
@@ -20,9 +19,11 @@ def correlation(gram: ArrayLike) -> Matrix:
 def centred(gram: ArrayLike) -> Matrix:
     """The Gram matrix of ``w_k - mean_j w_j``: softmax ignores what is added to all logits alike."""
     gram = np.asarray(gram, np.float64)
-    size = np.sqrt(np.diagonal(gram).max(initial=0))
+    largest = np.diagonal(gram).max(initial=0)
     result: Matrix = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
-    result[np.abs(result) < 1e-13 * size**2] = 0
+    # Where templates were equal, rounding noise is left: no direction can be read from it.
+    noise = np.diagonal(result) < 1e-13 * largest
+    result[noise] = result[:, noise] = 0
     return result
 
 
@@ -34,7 +35,7 @@ def deflated(correlation: ArrayLike) -> Matrix:
     values, vectors = np.linalg.eigh(np.asarray(correlation, np.float64))
     rest = (vectors[:, :-1] * values[:-1]) @ vectors[:, :-1].T
     sizes = np.sqrt(np.maximum(np.diagonal(rest), 0))
-    sizes = np.where(sizes > 1e-10, sizes, np.nan)
+    sizes = np.where(sizes > 1e-6, sizes, np.nan)  # less is rounding noise of C
     result: Matrix = np.clip(rest / np.outer(sizes, sizes), -1, 1)
     return result
 

@@ -145,7 +145,7 @@ def _scores(
     if count > 2:
         condensed, tree = average_linkage(distance)
         order = tuple(int(leaf) for leaf in leaves_list(tree))
-        if condensed.std() > 0:
+        if np.ptp(condensed) > 1e-9 * condensed.max():
             values["cophenetic"] = float(cophenet(tree, condensed)[0])
         else:
             undefined("all distances are equal", "cophenetic")
@@ -156,7 +156,8 @@ def _scores(
         undefined("fewer than three classes make no tree", "cophenetic", "rand_index")
     values["tree_spearman"] = _tree_spearman(distance, levels)
     if math.isnan(values["tree_spearman"]):
-        undefined("the hierarchy has one level only", "tree_spearman")
+        few = len(levels) < 2
+        undefined("the hierarchy has one level only" if few else "all distances are equal", "tree_spearman")
     return ClusteringScores(**values, effective_rank=math.nan, leaf_order=order, reasons=reasons)
 
 
@@ -172,4 +173,6 @@ def _tree_spearman(distance: Matrix, levels: Sequence[Sequence[Hashable]]) -> fl
     numbered = [_numbered(level) for level in levels]
     apart = np.sum([level[:, None] != level for level in numbered], axis=0)
     upper = np.triu_indices(len(distance), 1)
+    if min(np.ptp(apart[upper]), np.ptp(distance[upper])) == 0:
+        return math.nan
     return float(spearmanr(apart[upper], distance[upper]).statistic)

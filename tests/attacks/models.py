@@ -36,10 +36,20 @@ class Wrapped(nn.Module):
     def __init__(self, fault: str, classes: int = 5) -> None:
         super().__init__()
         self.inner, self.fault = Linear(classes), fault
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fault == "quantized":  # gradients of 0 everywhere, as rounding gives
             x = (x * 16).round() / 16
+        if self.fault == "detached":
+            x = x.detach()
+        if self.fault == "in place":
+            with torch.no_grad():
+                x.sub_(0.5)
+        if self.fault == "in place":
+            x = x + 0.5
+        if self.fault == "counting":
+            self.calls += 1
         logits = self.inner(x)
         if self.fault == "saturated":
             return 1000 * logits
@@ -47,6 +57,8 @@ class Wrapped(nn.Module):
             return logits.softmax(1)
         if self.fault == "random":
             return logits + 0.1 * torch.randn_like(logits)
+        if self.fault == "offset":
+            return logits + 0.1 * torch.randn_like(logits) + 1e4
         if self.fault == "nan":
             return logits * torch.nan
         return logits

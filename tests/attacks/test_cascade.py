@@ -5,6 +5,10 @@ import dataclasses
 
 import pytest
 import torch
+from pyautoattack import AutoAttack
+from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+from pyautoattack.fab_pt import FABAttack_PT
+from pyautoattack.square import SquareAttack
 from torch import nn
 
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
@@ -142,7 +146,10 @@ def test_mode_buffers_and_parameters_are_left_alone() -> None:
         ("quantized", "quick", "zero_gradients"),
         ("softmax", "quick", "softmax_output"),
         ("random", "quick", "randomized"),
+        ("offset", "quick", "randomized"),
+        ("detached", "quick", "zero_gradients"),
         ("quantized", "standard", "square_beats_gradients"),
+        ("detached", "standard", "square_beats_gradients"),
     ],
 )
 def test_flags(fault: str, protocol: str, flag: str) -> None:
@@ -223,6 +230,7 @@ def test_what_leaves_the_budget_does_not_count(monkeypatch: pytest.MonkeyPatch) 
     result = evaluate_robustness(_Cheat(), images, labels, norm="Linf", eps=0.05, protocol="quick")
     assert result.robust_accuracy == 1
     assert "fgsm: 4 out of budget, not counted" in result.notes
+    assert result.flags == ["out_of_budget"]
 
 
 def test_nothing_correct_is_no_accident() -> None:
@@ -245,6 +253,8 @@ GOOD = {"norm": "Linf", "eps": 0.1, "protocol": "quick"}
         (torch.rand(3, 1, 6, 6) - 1, torch.zeros(3).long(), {}, r"images in \[0, 1\]"),
         (torch.full((3, 1, 6, 6), torch.nan), torch.zeros(3).long(), {}, r"images in \[0, 1\]"),
         (torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(3).long(), {}, "floating point"),
+        (torch.rand(3, 1, 6, 6).half(), torch.zeros(3).long(), {}, "float32 or float64"),
+        (torch.rand(3, 1, 6, 6), torch.zeros(3).long(), {"seed": -1}, "seed"),
         (torch.rand(3, 16), torch.zeros(3).long(), {}, r"\(N, C, H, W\)"),
         (torch.rand(0, 1, 6, 6), torch.zeros(0).long(), {}, r"\(N, C, H, W\)"),
         (torch.rand(3, 1, 6, 6), torch.zeros(2).long(), {}, "int64 labels"),
@@ -279,3 +289,60 @@ def test_a_protocol_whose_iterations_the_library_does_not_run_is_refused() -> No
         evaluate_robustness(
             Linear(5), images, labels, norm="Linf", eps=0.01, protocol=Protocol("own", 60, (wrong,), "")
         )
+
+
+def test_models_that_work_on_their_input_in_place() -> None:
+    images, labels = _images(Linear(5))
+    expected = evaluate_robustness(Wrapped("none"), images, labels, norm="Linf", eps=0.05, protocol="standard")
+    kept = images.clone()
+    found = evaluate_robustness(Wrapped("in place"), images, labels, norm="Linf", eps=0.05, protocol="standard")
+    assert torch.equal(kept, images)
+    assert int((found.survived != expected.survived).sum()) <= 1
+    assert found.flags == []
+
+
+def test_models_that_write_buffers_get_them_back() -> None:
+    model = Wrapped("counting")
+    images, labels = _images(model.inner)
+    evaluate_robustness(model, images, labels, norm="Linf", eps=0.05, protocol="quick")
+    assert model.calls == 0
+
+
+def test_the_attack_library_runs_what_the_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each of pyautoattack's attacks is set to when it runs, against its own standard and rand versions."""
+    seen = []
+    for kind in (APGDAttack, APGDAttack_targeted, FABAttack_PT, SquareAttack):
+
+        def spy(self: object, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # noqa: ARG001
+            seen.append(vars(self) | {"kind": type(self)})
+            return x
+
+        monkeypatch.setattr(kind, "perturb", spy)
+    model = Linear(12)
+    images, labels = _images(model)
+    evaluate_robustness(model, images, labels, norm="Linf", eps=1e-6, protocol="standard", seed=11)
+    common = ("kind", "norm", "n_restarts", "seed")
+    both = [
+        ("loss", "n_iter", "eot_iter", "eps", "thr_decr"),
+        ("loss", "n_iter", "eot_iter", "eps", "thr_decr", "n_target_classes"),
+        ("targeted", "n_iter", "eps", "alpha_max", "eta", "beta", "n_target_classes"),
+        ("n_queries", "eps", "p_init"),
+    ]
+    theirs = AutoAttack(model, norm="Linf", eps=1e-6, seed=11, version="standard")
+    theirs.apgd.loss, theirs.fab.targeted = "ce", True
+    for part in (theirs.apgd, theirs.apgd_targeted, theirs.fab, theirs.square):
+        part.seed = 11
+    parts = [theirs.apgd, theirs.apgd_targeted, theirs.fab, theirs.square]
+    assert len(seen) == 4
+    for found, part, names in zip(seen, parts, both, strict=True):
+        for name in (*common, *names):
+            assert found[name] == (type(part) if name == "kind" else getattr(part, name)), name
+    seen.clear()
+    random = Wrapped("random")
+    images, labels = _images(random.inner)
+    evaluate_robustness(random, images, labels, norm="Linf", eps=1e-6, protocol="standard")
+    rand = AutoAttack(random, norm="Linf", eps=1e-6, version="rand")
+    assert [(found["loss"], found["eot_iter"], found["n_restarts"]) for found in seen] == [
+        ("ce", rand.apgd.eot_iter, rand.apgd.n_restarts),
+        ("dlr", rand.apgd.eot_iter, rand.apgd.n_restarts),
+    ]

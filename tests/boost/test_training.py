@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.boost import cluster_regularizer
-from auditor.boost.training import Epoch, Recipe, _trades, train
+from auditor.boost.training import Epoch, Recipe, _loss, train
 
 SUPERCLASSES = ("a", "a", "b", "b")
 
@@ -92,12 +92,52 @@ def test_beta_pulls_siblings_together() -> None:
     assert spread[1.0] < 0.5 * spread[0.0]
 
 
-def test_trades_is_cross_entropy_plus_lambda_times_divergence() -> None:
-    """With an attack of no step and no noise to speak of, the divergence is that of train mode with itself: 0."""
-    images, labels = _data(32)
-    network = _network()
-    recipe = Recipe(method="trades", eps=1e-9, steps=1, step_size=1e-9, trades_lambda=6.0)
+FIXED = 0.05 * torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(9))
+
+
+def _with_fixed_attack(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """Every attack in training adds the same noise; what it was asked for is kept."""
+    asked: list[dict] = []
+
+    def fixed(model: nn.Module, x: torch.Tensor, loss: object, **settings: object) -> torch.Tensor:
+        asked.append(settings | {"training": model.training, "value": loss(model(x + FIXED)).sum().item()})
+        return x + FIXED
+
+    monkeypatch.setattr("auditor.boost.training.pgd", fixed)
+    return asked
+
+
+@pytest.mark.parametrize("temperature", [1.0, 7.0])
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+def test_adversarial_loss_written_out(monkeypatch: pytest.MonkeyPatch, beta: float, temperature: float) -> None:
+    asked, (images, labels), network = _with_fixed_attack(monkeypatch), _data(32), _network()
+    recipe = Recipe(method="at", eps=0.2, steps=4, step_size=0.1, beta=beta, temperature=temperature)
+    logits = copy.deepcopy(network).train()(images + FIXED)
+    expected = F.cross_entropy(logits / temperature, labels) + beta * cluster_regularizer(logits, SUPERCLASSES)
+    torch.testing.assert_close(_loss(network, images, labels, recipe, SUPERCLASSES), expected)
+    (settings,) = asked
+    assert (settings["eps"], settings["steps"], settings["step_size"]) == (0.2, 4, 0.1)
+    assert settings["start"].abs().max() <= 0.2
+    assert settings["start"].std() > 0.05
+    assert not settings["training"]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+def test_trades_loss_written_out(monkeypatch: pytest.MonkeyPatch, beta: float) -> None:
+    """``CE(f(x), y) + lambda KL(f(x) || f(x'))``, the regularizer on the attacked logits, in train mode."""
+    asked, (images, labels), network = _with_fixed_attack(monkeypatch), _data(32), _network()
+    recipe = Recipe(method="trades", eps=0.2, steps=4, step_size=0.1, trades_lambda=5.0, beta=beta)
     twin = copy.deepcopy(network).train()
-    torch.manual_seed(0)
-    found = _trades(network, images, labels, recipe, SUPERCLASSES)
-    torch.testing.assert_close(found, F.cross_entropy(twin(images), labels), atol=1e-4, rtol=0)
+    clean, attacked = twin(images), twin(images + FIXED)
+    divergence = (clean.softmax(1) * (clean.log_softmax(1) - attacked.log_softmax(1))).sum(1)
+    expected = (
+        F.cross_entropy(clean, labels) + 5 * divergence.mean() + beta * cluster_regularizer(attacked, SUPERCLASSES)
+    )
+    before = copy.deepcopy(network).eval()
+    torch.testing.assert_close(_loss(network, images, labels, recipe, SUPERCLASSES), expected)
+    (settings,) = asked
+    target, seen = before(images), before(images + FIXED)
+    inner = (target.softmax(1) * (target.log_softmax(1) - seen.log_softmax(1))).sum()
+    assert settings["value"] == pytest.approx(inner.item(), rel=1e-3)
+    assert 0 < settings["start"].abs().max() < 0.01
+    assert not settings["training"]

@@ -15,7 +15,8 @@ def test_rho_without_ties_is_one_minus_six_times_squared_rank_differences(order:
     found = spearman(list(range(12)), order)
     squares = sum((i - rank) ** 2 for i, rank in enumerate(order))
     assert found.rho == pytest.approx(1 - 6 * squares / (12 * (12**2 - 1)))
-    assert -1 <= found.low <= found.rho <= found.high <= 1
+    if squares not in (0, 572):  # a perfect order, either way, has no interval
+        assert -1 <= found.low <= found.rho <= found.high <= 1
 
 
 def test_interval_in_the_open() -> None:
@@ -38,4 +39,6 @@ def test_too_few_pairs(pairs: int) -> None:
 def test_constant_side_and_perfect_order() -> None:
     assert math.isnan(spearman([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]).rho)
     perfect = spearman([1, 2, 3, 4, 5], [2, 4, 6, 8, 10])
-    assert (perfect.rho, perfect.low, perfect.high) == (pytest.approx(1), pytest.approx(1), pytest.approx(1))
+    assert perfect.rho == pytest.approx(1)
+    assert math.isnan(perfect.low)
+    assert math.isnan(perfect.high)
