@@ -13,7 +13,7 @@ from auditor.errors import UsageError
 class Settings(BaseSettings):
     """What may differ from machine to machine; docs/settings.md lists the same."""
 
-    model_config = SettingsConfigDict(env_prefix="AUDITOR_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="AUDITOR_", env_file=".env", env_ignore_empty=True, extra="ignore")
 
     database_url: str = Field(
         default_factory=lambda: f"sqlite:///{user_data_path('auditor') / 'auditor.db'}",
@@ -26,7 +26,7 @@ class Settings(BaseSettings):
         default=None, description="folder of the four Fashion-MNIST idx files, instead of Debian's"
     )
     batch_size: int = Field(default=256, ge=1, description="images attacked at once")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores by default")
+    threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; all cores by default")
 
 
 @functools.cache
@@ -42,3 +42,5 @@ def settings() -> Settings:
         first = error.errors()[0]
         name = "AUDITOR_" + "_".join(str(part) for part in first["loc"]).upper()
         raise UsageError(f"{name}: {first['msg'].lower()}, got {first['input']!r}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the file .env in {Path.cwd()}: {error}") from error

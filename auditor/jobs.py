@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -94,7 +96,7 @@ def run_scan(
             reporter.ended(job.entry.model, ended)
     except BaseException as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"the scan ended: {first_line(error)}"
-        with contextlib.suppress(SQLAlchemyError):  # where the database itself is the trouble, the first error counts
+        with uninterrupted(), contextlib.suppress(SQLAlchemyError):  # of two errors the first one counts
             store.cancel(scan_id, reason)
         raise
     store.finish_scan(scan_id)
@@ -117,7 +119,7 @@ def run_audit(
     try:
         loaded = source.load(job.entry)
         known = None if request.force else identity(job.entry, loaded.weights_sha256, request.audit, images)
-        done = store.find_done(known) if known else None
+        done = store.find_done(job.entry.model, known) if known else None
         record = audit(job.entry, loaded, request.audit, images, progress) if done is None else None
     except SQLAlchemyError:
         raise
@@ -128,6 +130,23 @@ def run_audit(
     if record is not None:
         return "done" if store.finish(job.audit_id, attempt, record) else "taken"
     return "reused" if done and store.reuse(scan_id, job.audit_id, attempt, done) else "taken"
+
+
+INTERRUPTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C waits for nothing and stops nothing in here."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {kind: signal.signal(kind, signal.SIG_IGN) for kind in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,6 +1,10 @@
 """The command line: one file a noun. Importing this imports click only; heavy rooms come with the command that runs."""
 
+import contextlib
+import errno
 import importlib
+import io
+import signal
 import sys
 from typing import Any
 
@@ -27,19 +31,32 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without ε or ρ shows a question mark
         try:
             return super().invoke(ctx)
         except AuditorError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
+            _end(ctx, f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted: what was finished is stored, the next scan goes on from there", err=True)
-            ctx.exit(INTERRUPTED)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+            kept = ": what was finished is stored, the next scan goes on from there"
+            _end(ctx, f"interrupted{kept if ctx.invoked_subcommand == 'scan' else ''}", INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click knows what to do when the reader of a pipe has left
+            _end(ctx, f"error: {error}", UNUSABLE)
         except Exception as error:
             if not _from_database(error):
                 raise
-            click.echo(f"error: the database failed: {str(error).splitlines()[0]}", err=True)
-            ctx.exit(UNUSABLE)
+            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+            _end(ctx, f"error: the database failed: {cause}", UNUSABLE)
+
+
+def _end(ctx: click.Context, message: str, code: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        click.echo(message, err=True)
+    ctx.exit(code)
 
 
 def _from_database(error: Exception) -> bool:

@@ -1,10 +1,13 @@
 """From stored results to the figures of auditor.plots."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from auditor.cli.progress import say
 from auditor.cli.report import association
+from auditor.cli.tables import describe, setting_of
 from auditor.db.results import Detail, Filter, list_results
 from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
@@ -43,15 +46,16 @@ def _subtitle(detail: Detail) -> str:
 
 
 def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
-    """Gap against robust accuracy of all done results of one protocol."""
+    """Gap against robust accuracy under one protocol; of several threat models and sample sizes the one used most."""
     rows = list_results(engine, Filter(source=source, protocol=protocol, linearization="remove", status="done"))
     rows = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
     if not rows:
         raise UsageError(f"no results of attacks under {protocol!r} to draw; scan a zoo first")
-    settings = {(row["norm"], row["eps"], row["n"]) for row in rows}
-    if len(settings) > 1:
-        raise UsageError(f"the results mix threat models or sample sizes, {len(settings)} of them: choose a --source")
-    norm, eps, n = settings.pop()
+    sizes = Counter(setting_of(row) for row in rows)
+    setting = max(sizes, key=lambda key: (sizes[key], key[3]))
+    for other in sizes.keys() - {setting}:
+        say(f"left out: {sizes[other]} results of {describe(other)}")
+    rows = [row for row in rows if setting_of(row) == setting]
     points = [
         ZooPoint(
             name=row["model"].partition(":")[2],
@@ -64,7 +68,7 @@ def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
         )
         for row in rows
     ]
-    title = f"Gap and robust accuracy: {norm} {format_eps(eps)}, {protocol}, n = {n} images"
+    title = f"Gap and robust accuracy: {describe(setting)} images"
     return draw_zoo(title, "\n".join(association(rows)), points)
 
 

@@ -12,15 +12,19 @@ FORMAT = click.option(
 )  # fmt: skip
 
 
+PROTOCOL = click.Choice(["screen", "quick", "standard", "full"])
+
+
 class Eps(click.ParamType[float]):
     """An attack radius in [0, 1] pixels: ``0.031`` or ``8/255``."""
 
     name = "eps"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
         try:
-            eps = float(Fraction(str(value)))
-        except (ValueError, ZeroDivisionError):
+            eps = float(Fraction(text)) if "/" in text else float(text)
+        except (ValueError, ZeroDivisionError, OverflowError):
             self.fail(f"expected a number such as 0.1 or 8/255, got {value!r}", param, ctx)
         if not 0 < eps < 1000:
             self.fail(f"expected a radius above 0 in units of [0, 1] pixels, got {value!r}", param, ctx)
@@ -35,7 +39,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--model", help="Only this model, e.g. demo:standard."),
             click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'demo:at-*'."),
             click.option("--dataset", help="Only models of this data set."),
-            click.option("--protocol", help="Only results of this protocol."),
+            click.option("--protocol", type=PROTOCOL, help="Only results of this protocol."),
             click.option("--linearization", type=click.Choice(["remove", "fold"]), help="Only this treatment."),
             click.option(
                 "--status",
@@ -43,7 +47,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Only audits in this state.",
             ),
             click.option("--flagged/--unflagged", default=None, help="Only results with, or only without, flags."),
-            click.option("--scan", type=int, help="Only the audits of this scan."),
+            click.option("--scan", type=click.IntRange(1, 2**31 - 1), help="Only the audits of this scan."),
             click.option("--history", is_flag=True, help="Older results of the same model and protocol, too."),
         )
     ):

@@ -1,5 +1,6 @@
 """How a scan gets on: two bars on a terminal, a line a model elsewhere; always on stderr."""
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Self
@@ -22,7 +23,7 @@ class ScanProgress:
     def __init__(self, models: int) -> None:
         self.count, self.total, self.name = 0, models, ""
         self.bars: Progress | None = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             self.bars = Progress(
                 TextColumn("{task.description:<34}"),
                 BarColumn(),
@@ -60,4 +61,10 @@ class ScanProgress:
         if self.bars:
             self.bars.update(self.models, completed=self.count)
         if self.bars is None or outcome.startswith("failed"):
-            click.echo(f"{self.count}/{self.total} {name}: {outcome}", err=True)
+            say(f"{self.count}/{self.total} {name}: {outcome}")
+
+
+def say(line: str) -> None:
+    """A line on stderr; where nobody listens any more, the work goes on in silence."""
+    with contextlib.suppress(OSError, AttributeError):
+        click.echo(line, err=True)

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from auditor.cli.tables import setting_of
+
 Row = dict[str, Any]
 
 
@@ -42,6 +44,6 @@ def association(rows: Sequence[Row]) -> list[str]:
 
 def print_association(rows: Sequence[Row]) -> None:
     """The statements on stdout; nothing for fewer than four models or several protocols mixed."""
-    if len({(row["protocol"], row["norm"], row["eps"], row["linearization"]) for row in rows}) == 1:
+    if len({setting_of(row) for row in rows if row["status"] == "done"}) == 1:
         for statement in association(rows):
             click.echo(statement)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from auditor.cli.options import FORMAT, filters
+from auditor.cli.options import FORMAT, PROTOCOL, filters
 
 
 @click.group("results")
@@ -41,14 +41,19 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
     elif rows:
         print_results(rows)
     else:
-        click.echo("no results; `auditor scan demo` makes some", err=True)
+        stored = len(list_results(_engine(), Filter(history=True)))
+        hint = f"none of the {stored} audits stored match" if stored else "`auditor scan demo` makes some"
+        click.echo(f"no results: {hint}", err=True)
 
 
 @command.command()
 @click.argument("model")
-@click.option("--protocol", help="The result of this protocol; by default the one with most images.")
+@click.option("--protocol", type=PROTOCOL, help="The result of this protocol; by default the one with most images.")
+@click.option(
+    "--id", "audit_id", type=click.IntRange(1, 2**31 - 1), help="This very audit, by the id that --format json shows."
+)
 @FORMAT
-def show(model: str, protocol: str | None, shape: str) -> None:
+def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> None:
     """Everything about one model's newest result: attacks, scores, flags, provenance.
 
     \b
@@ -59,7 +64,7 @@ def show(model: str, protocol: str | None, shape: str) -> None:
     from auditor.cli.detail import as_dict, print_detail
     from auditor.cli.tables import print_json
 
-    detail = _detail(model, protocol)
+    detail = _detail(model, protocol, audit_id)
     if shape == "json":
         print_json([as_dict(detail)])
     else:
@@ -98,6 +103,7 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
         click.echo(text, nl=False)
         return
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
@@ -108,7 +114,10 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
 @click.argument("model", required=False)
 @click.option("--zoo", is_flag=True, help="All models: gap against robust accuracy.")
 @click.option("--source", help="With --zoo: only models of this source.")
-@click.option("--protocol", help="The results of this protocol; with --zoo quick by default.")
+@click.option("--protocol", type=PROTOCOL, help="The results of this protocol; with --zoo quick by default.")
+@click.option(
+    "--id", "audit_id", type=click.IntRange(1, 2**31 - 1), help="This very audit, by the id that --format json shows."
+)
 @click.option(
     "--output",
     "-o",
@@ -116,7 +125,9 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     required=True,
     help="A .png, .svg or .pdf file.",
 )
-def plot(model: str | None, zoo: bool, source: str | None, protocol: str | None, output: Path) -> None:
+def plot(
+    model: str | None, zoo: bool, source: str | None, protocol: str | None, audit_id: int | None, output: Path
+) -> None:
     """Draw one model's C and F with dendrograms, or a zoo's gap against robust accuracy.
 
     \b
@@ -127,11 +138,15 @@ def plot(model: str | None, zoo: bool, source: str | None, protocol: str | None,
     """
     if zoo == bool(model):
         raise click.UsageError("expected either a MODEL or --zoo")
+    if (source and not zoo) or (audit_id and zoo):
+        raise click.UsageError("--source goes with --zoo, --id with a MODEL")
     from auditor.cli.figures import model_figure, zoo_figure
     from auditor.plots import save
 
     save(
-        zoo_figure(_engine(), source, protocol or "quick") if zoo else model_figure(_detail(model or "", protocol)),
+        zoo_figure(_engine(), source, protocol or "quick")
+        if zoo
+        else model_figure(_detail(model or "", protocol, audit_id)),
         output,
     )
     click.echo(str(output))
@@ -144,18 +159,23 @@ def _engine() -> Any:
     return open_database(settings().database_url)
 
 
-def _detail(model: str, protocol: str | None) -> Any:
+def _detail(model: str, protocol: str | None, audit_id: int | None) -> Any:
     """The stored audit that a name means, or an error that suggests near names."""
     import difflib
 
-    from auditor.db.results import Filter, find_audits, list_results, load_detail
+    from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
 
     engine = _engine()
-    found = find_audits(engine, [model], protocol)
-    if model not in found:
-        names = sorted({row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))})
-        near = difflib.get_close_matches(model, names, 3, 0.4)
-        hint = f"did you mean {', '.join(near)}?" if near else "`auditor results list` shows all there are"
-        raise UsageError(f"no result of {model!r}{f' under {protocol}' if protocol else ''}; {hint}")
-    return load_detail(engine, found[model])
+    found = list_results(engine, Filter(model=model, protocol=protocol, status="done", history=audit_id is not None))
+    if audit_id is not None:
+        found = [row for row in found if row["id"] == audit_id]
+    if found:
+        # Of several the one with most images, then batch norm removed, then the newest.
+        best = max(found, key=lambda row: (row["n"] or 0, row["linearization"] == "remove", row["id"]))
+        return load_detail(engine, best["id"])
+    names = sorted({row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))})
+    near = difflib.get_close_matches(model, [name for name in names if name != model], 3, 0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "`auditor results list` shows all there are"
+    under = f" under {protocol}" if protocol else ""
+    raise UsageError(f"no result of {model!r}{under}{f' with id {audit_id}' if audit_id else ''}; {hint}")

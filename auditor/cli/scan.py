@@ -3,11 +3,14 @@
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.options import FORMAT, Eps
+from auditor.cli.options import FORMAT, PROTOCOL, Eps
+
+if TYPE_CHECKING:
+    from auditor.records import ZooEntry
 
 
 @click.command("scan")
@@ -19,7 +22,7 @@ from auditor.cli.options import FORMAT, Eps
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N models.")
 @click.option(
     "--protocol",
-    type=click.Choice(["screen", "quick", "standard", "full"]),
+    type=PROTOCOL,
     default="quick",
     show_default=True,
     help="screen: no data, no attack. quick: FGSM and PGD-20 on 256 images. standard: AutoAttack on 1,000. "
@@ -35,7 +38,7 @@ from auditor.cli.options import FORMAT, Eps
     show_default=True,
     help="What becomes of batch norm: removed as in the paper, or folded.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of every random draw.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every random draw.")
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -71,7 +74,11 @@ def command(
     \b
     Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable; 130 interrupted.
     """
-    from auditor.cli.progress import ScanProgress
+    for kind in ("SIGTERM", "SIGHUP"):  # a polite kill, or a closed session, is an interrupt: nothing is lost
+        if hasattr(signal, kind):
+            signal.signal(getattr(signal, kind), signal.default_int_handler)
+
+    from auditor.cli.progress import ScanProgress, say
     from auditor.cli.report import print_association
     from auditor.cli.tables import print_json, print_results
     from auditor.config import settings
@@ -82,10 +89,9 @@ def command(
 
     zoo = find_source(source, settings().demo_weights)
     entries = select(zoo.entries(), models=models, match=match, dataset=dataset, threat_model=threat_model, limit=limit)
-    entries = [replace(entry, norm=norm or entry.norm, eps=eps or entry.eps) for entry in entries]
+    entries = [_under(entry, norm, eps) for entry in entries]
     engine = open_database(settings().database_url)
     request = _request(options)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interrupt: nothing is lost
 
     from auditor.jobs import run_scan, set_threads
 
@@ -98,13 +104,28 @@ def command(
     else:
         print_results(rows)
         print_association(rows)
-        click.echo(
+        say(
             f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "
-            f"{len(outcome.failed)} failed; stored in {engine.url.render_as_string()}",
-            err=True,
+            f"{len(outcome.failed)} failed; stored in {engine.url.render_as_string()}"
         )
     if outcome.failed:
         click.get_current_context().exit(1)
+
+
+def _under(entry: "ZooEntry", norm: str | None, eps: float | None) -> "ZooEntry":
+    """The entry under the threat model that was asked for.
+
+    Raises:
+        UsageError: another norm without a radius of its own, or a radius that no image has room for.
+    """
+    from auditor.errors import UsageError
+
+    if norm not in (None, entry.norm) and eps is None:
+        raise UsageError(f"--norm {norm} needs --eps: {entry.model}'s own radius is one of {entry.norm}")
+    changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
+    if changed.norm == "Linf" and changed.eps > 1:
+        raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")
+    return changed if norm in (None, entry.norm) else replace(changed, threat_model=norm)
 
 
 def _request(options: dict[str, Any]) -> Any:

@@ -23,7 +23,7 @@ SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
 
 def print_json(rows: Sequence[Row]) -> None:
     """One JSON array on stdout and nothing else; NaN is null."""
-    click.echo(json.dumps([finite(row) for row in rows], indent=1, ensure_ascii=False))
+    click.echo(json.dumps([finite(row) for row in rows], indent=1))
 
 
 def finite(value: Any) -> Any:
@@ -52,21 +52,13 @@ def _cell(value: Any) -> Any:
 
 
 def print_results(rows: Sequence[Row]) -> None:
-    """The leaderboard: models that count, then flagged ones, then those without a result."""
+    """A leaderboard for each setting: models that count, then flagged ones; below, those without a result."""
     console = _console()
     done = [row for row in rows if row["status"] == "done"]
-    ranked = [row for row in done if not row["flags"]]
-    flagged = [row for row in done if row["flags"]]
-    one_protocol = len({row["protocol"] for row in done}) < 2
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, right in _COLUMNS:
-        if name != "protocol" or not one_protocol:
-            table.add_column(name, justify="right" if right else "left", no_wrap=name not in ("flags",))
-    for row in ranked:
-        table.add_row(*_cells(row, _rank(row, ranked), one_protocol))
-    for row in flagged:
-        table.add_row(*_cells(row, "–", one_protocol), style="dim")
-    console.print(table)
+    for setting in dict.fromkeys(setting_of(row) for row in done):
+        group = [row for row in done if setting_of(row) == setting]
+        console.print(Text(describe(setting), style="bold"), soft_wrap=True)
+        console.print(_fitting(group, console))
     for row in rows:
         if row["status"] != "done":
             console.print(Text(f"{row['model']}: {row['status']}: {row['reason'] or ''}", style="red"), soft_wrap=True)
@@ -77,11 +69,52 @@ def print_results(rows: Sequence[Row]) -> None:
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
-_COLUMNS = (
-    ("#", True), ("model", False), ("protocol", False), ("threat model", False), ("n", True), ("clean %", True),
-    ("robust % (95 % interval)", True), ("gap", True), ("p", True), ("intra", True), ("inter", True),
-    ("flags", False),
-)  # fmt: skip
+Setting = tuple[str, str, float, int, str]
+
+
+def setting_of(row: Row) -> Setting:
+    """What two rows must share to be ranked against each other: protocol, norm, eps, n, linearization."""
+    return row["protocol"], row["norm"], row["eps"], row["n"] or 0, row["linearization"]
+
+
+def describe(setting: Setting) -> str:
+    """``quick, Linf 0.1, n = 256``, and whether batch norm was folded."""
+    protocol, norm, eps, n, linearization = setting
+    attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
+    return f"{protocol}{attacked}{', batch norm folded' if linearization == 'fold' else ''}"
+
+
+_COLUMNS = ("#", "model", "clean %", "robust % (95 % interval)", "gap", "p", "intra", "inter", "flags")
+_LEFT = ("model", "flags")
+_DROPPED_FIRST = ("inter", "intra", "p", "clean %")
+
+
+def _fitting(group: Sequence[Row], console: Console) -> Table:
+    """The table with as many columns as fit the terminal; never a number cut short."""
+    columns = list(_COLUMNS)
+    for name in (*_DROPPED_FIRST, None):
+        table = _table(group, columns)
+        width = _UNBOUNDED.measure(table).maximum
+        if name is None or width <= console.width:
+            break
+        columns.remove(name)
+    console.width = max(width, console.width)  # what still does not fit wraps, whole
+    return table
+
+
+_UNBOUNDED = Console(width=10_000)
+
+
+def _table(group: Sequence[Row], columns: Sequence[str]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True)
+    ranked = [row for row in group if not row["flags"]]
+    for row in ranked:
+        table.add_row(*_cells(row, _rank(row, ranked), columns))
+    for row in (row for row in group if row["flags"]):
+        table.add_row(*_cells(row, "–", columns), style="dim")
+    return table
 
 
 def _rank(row: Row, ranked: Sequence[Row]) -> str:
@@ -92,28 +125,23 @@ def _rank(row: Row, ranked: Sequence[Row]) -> str:
     return str(1 + sum((other["robust_accuracy"] or 0) > accuracy for other in ranked))
 
 
-def _cells(row: Row, rank: str, one_protocol: bool) -> list[str]:
+def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
     robust = "–"
     if row["robust_accuracy"] is not None:
         low, high = 100 * row["robust_low"], 100 * row["robust_high"]
         robust = f"{100 * row['robust_accuracy']:.1f} ({low:.1f}–{high:.1f})"
-    cells = [
-        rank,
-        row["model"],
-        row["protocol"],
-        f"{row['norm']} {format_eps(row['eps'])}",
-        str(row["n"] or "–"),
-        _number(row["clean_accuracy"], 1, 100),
-        robust,
-        _number(row["gap"], 2),
-        _p_value(row["p_value"]),
-        _number(row["intra"], 2),
-        _number(row["inter"], 2),
-        ", ".join(row["flags"]),
-    ]
-    if one_protocol:
-        del cells[2]
-    return cells
+    cells = {
+        "#": rank,
+        "model": row["model"],
+        "clean %": _number(row["clean_accuracy"], 1, 100),
+        "robust % (95 % interval)": robust,
+        "gap": _number(row["gap"], 2),
+        "p": _p_value(row["p_value"]),
+        "intra": _number(row["intra"], 2),
+        "inter": _number(row["inter"], 2),
+        "flags": ", ".join(row["flags"]),
+    }
+    return [cells[name] for name in columns]
 
 
 def _number(value: float | None, digits: int, scale: float = 1) -> str:
@@ -156,5 +184,5 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _console() -> Console:
     """Stdout; wide enough for all columns where it is not a terminal."""
-    width = None if sys.stdout.isatty() else max(160, shutil.get_terminal_size().columns)
-    return Console(width=width, highlight=False)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Console(width=None if terminal else max(160, shutil.get_terminal_size().columns), highlight=False)

@@ -1,6 +1,5 @@
 """Rows back as plain dicts and records: what every list, page, plot and export is made of."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any
@@ -122,7 +121,6 @@ def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
     for column, value in (
-        (model.name, filter.model),
         (model.source, filter.source),
         (model.dataset, filter.dataset),
         (audit.protocol, filter.protocol),
@@ -135,23 +133,25 @@ def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
         mine = select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan)
         return query.where(audit.id.in_(mine))
     if filter.status in (None, "done", "failed") and not filter.history:
-        query = query.where(audit.id.in_(_newest()))
+        query = query.where(audit.id.in_(_newest((filter.status,) if filter.status else ("done", "failed"))))
     return query
 
 
-def _newest() -> Select[tuple[int]]:
+def _newest(states: tuple[str, ...]) -> Select[tuple[int]]:
     """The audit confirmed last of each model, protocol, threat model, linearization and number of samples."""
     audit = tables.Audit
     group = (audit.model_id, audit.protocol, audit.norm, audit.eps, audit.linearization, audit.samples)
     age = func.row_number().over(partition_by=group, order_by=(audit.confirmed_at.desc(), audit.id.desc()))
-    ranked = select(audit.id, age.label("age")).where(audit.state.in_(("done", "failed"))).subquery()
+    ranked = select(audit.id, age.label("age")).where(audit.state.in_(states)).subquery()
     return select(ranked.c.id).where(ranked.c.age == 1)
 
 
 def _matches(row: Row, filter: Filter) -> bool:
-    return (filter.match is None or fnmatchcase(row["model"], filter.match)) and filter.flagged in (
-        None,
-        bool(row["flags"]),
+    names = (row["model"], row["model"].partition(":")[2])
+    return (
+        (filter.model is None or filter.model in names)
+        and (filter.match is None or any(fnmatchcase(name, filter.match) for name in names))
+        and filter.flagged in (None, bool(row["flags"]))
     )
 
 
@@ -184,13 +184,3 @@ def _verdicts(row: tables.Verdicts) -> Verdicts:
         correct=unpack_bits(row.correct, row.n),
         survived=unpack_bits(row.survived, row.n),
     )
-
-
-def find_audits(engine: Engine, models: Sequence[str], protocol: str | None = None) -> dict[str, int]:
-    """The newest done audit's id of each named model; of several protocols the one with most images counts."""
-    found: dict[str, int] = {}
-    for name in models:
-        rows = list_results(engine, Filter(model=name, protocol=protocol, status="done"))
-        if rows:
-            found[name] = max(rows, key=lambda row: (row["n"] or 0, row["id"]))["id"]
-    return found

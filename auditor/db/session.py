@@ -1,5 +1,6 @@
 """Opening the database: made by Alembic on first use, brought up to date later, refused when it is too new."""
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ def open_database(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
         _bring_up_to_date(engine)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise EnvironmentUnusableError(f"not a database URL that can be used: {url!r} ({error})") from error
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        shown = re.sub(r":[^:/@]*@", ":***@", url)
+        raise EnvironmentUnusableError(f"not a database URL that can be used: {shown!r} ({error})") from error
     except (DBAPIError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         shown = make_url(url).render_as_string(hide_password=True)
@@ -59,6 +61,8 @@ def current_revision(engine: Engine) -> str | None:
     """The database's schema revision; None for one that has no schema of ours yet."""
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
+            if inspect(connection).get_table_names():
+                raise EnvironmentUnusableError(f"{engine.url.database} holds other tables, and none of auditor's")
             return None
         revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         return revision
@@ -108,4 +112,13 @@ def schema_drift(engine: Engine) -> list[str]:
 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+        differences = [_in_words(difference) for difference in compare_metadata(context, Base.metadata)]
+        return differences + ([] if inspect(connection).has_table("leaderboard") else ["missing view leaderboard"])
+
+
+def _in_words(difference: Any) -> str:
+    """``remove_column scans.surprise`` for Alembic's tuples of objects."""
+    if isinstance(difference, list):
+        return "; ".join(_in_words(part) for part in difference)
+    names = [getattr(part, "name", part) for part in difference[1:] if part is not None]
+    return f"{difference[0]} {'.'.join(str(name) for name in names if isinstance(name, str))}"

@@ -78,11 +78,12 @@ class Store:
         with Session(self.engine) as session, session.begin():
             self._close_scan(session, scan_id, "done")
 
-    def find_done(self, identity: str) -> int | None:
-        """The newest done audit of this identity."""
+    def find_done(self, model: str, identity: str) -> int | None:
+        """The newest done audit of this model and identity."""
         query = (
             select(tables.Audit.id)
-            .where(tables.Audit.identity == identity, tables.Audit.state == "done")
+            .join(tables.Model, tables.Model.id == tables.Audit.model_id)
+            .where(tables.Model.name == model, tables.Audit.identity == identity, tables.Audit.state == "done")
             .order_by(tables.Audit.confirmed_at.desc(), tables.Audit.id.desc())
             .limit(1)
         )

@@ -1,6 +1,7 @@
 """One model: C and F in dendrogram order, with class names and superclasses."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,15 +60,16 @@ def _draw_part(figure: Any, part: Clustering, classes: Sequence[str], superclass
 def _heading(scores: ClusteringScores, similarity: bool) -> str:
     name = "C, linearized network" if similarity else "F, class means of the logits"
     if math.isnan(scores.gap):
-        return f"{name}\nnot defined: {scores.reasons.get('gap', '')}"
+        return f"{name}\nnot defined: {textwrap.shorten(scores.reasons.get('gap', ''), 70, placeholder='…')}"
     p_value = "p < 0.001" if scores.p_value < 0.001 else f"p = {scores.p_value:.3f}"
     values = f"gap {scores.gap:.2f} ({p_value}), intra {scores.intra:.2f}, inter {scores.inter:.2f}"
     return f"{name}\n{values}".replace("-", "−")
 
 
 def _by_row(matrix: Matrix) -> Matrix:
-    largest = matrix.max(axis=1, keepdims=True)
+    largest = np.nan_to_num(matrix).max(axis=1, keepdims=True)
     shares: Matrix = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
+    shares[np.isnan(matrix)] = np.nan
     return shares
 
 
@@ -85,10 +87,13 @@ def _draw_tree(axes: Axes, distance: Matrix, fallback: Sequence[int]) -> list[in
 
 
 def _draw_matrix(axes: Axes, matrix: Matrix, limits: tuple[float, float], colors: str | Colormap) -> None:
+    axes.set_facecolor("#eeeeee")  # what is not defined stays grey
     axes.imshow(matrix, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto")
     if len(matrix) <= 12:
         middle, reach = sum(limits) / 2, (limits[1] - limits[0]) / 2
         for (i, j), value in np.ndenumerate(matrix):
+            if math.isnan(value):
+                continue
             dark = abs(value - middle) > 0.6 * reach if limits[0] < 0 else value < 0.4
             axes.text(
                 j,

@@ -38,7 +38,7 @@ def select(
     """
     chosen = list(entries)
     if models:
-        chosen = [_named(name, entries) for name in dict.fromkeys(models)]
+        chosen = list({entry.model: entry for entry in (_named(name, entries) for name in models)}.values())
     chosen = [
         entry
         for entry in chosen

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,7 +62,13 @@ def test_a_quick_scan_stores_every_key_and_a_second_one_does_nothing() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [("--seed", "1"), ("--eps", "8/255"), ("--norm", "L2"), ("--linearization", "fold"), ("--samples", "21")],
+    [
+        ("--seed", "1"),
+        ("--eps", "8/255"),
+        ("--norm", "L2", "--eps", "1.5"),
+        ("--linearization", "fold"),
+        ("--samples", "21"),
+    ],
     ids=lambda change: change[0],
 )
 def test_what_changes_a_number_makes_another_audit(change: tuple) -> None:
@@ -86,10 +93,11 @@ def test_the_table_ranks_and_leaves_flagged_rows_unranked() -> None:
     )
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
-    assert lines[1].startswith("1  demo:at-eps0.10")
-    assert lines[2].startswith("2  demo:standard")
-    assert lines[3].startswith("–  demo:saturated")
-    assert "zero_gradients" in lines[3]
+    assert lines[0].strip() == "quick, Linf 0.1, n = 50"
+    assert lines[2].startswith("1  demo:at-eps0.10")
+    assert lines[3].startswith("2  demo:standard")
+    assert lines[4].startswith("–  demo:saturated")
+    assert "zero_gradients" in lines[4]
     assert "evidence, not proof" in result.stdout
     assert "1/3 demo:saturated: done" in result.stderr
 
@@ -128,6 +136,11 @@ def test_one_model_that_fails_is_stored_and_the_scan_goes_on(zoo: Path) -> None:
         (("--eps", "eight"), 2, "8/255"),
         (("--eps", "0"), 2, "above 0"),
         (("--eps", "1/0"), 2, "8/255"),
+        (("--eps", "1e400"), 2, "above 0"),
+        (("--eps", "1e99999999"), 2, "above 0"),
+        (("--eps", "5"), 2, "Linf radius of at most 1"),
+        (("--norm", "L2"), 2, "needs --eps"),
+        (("--seed", "99999999999999999999"), 2, "range"),
         (("--samples", "0"), 2, "samples"),
         (("--samples", "50000"), 2, "has 10000 test images"),
         (("--samples", "5", "--protocol", "screen"), 2, "uses no images"),
@@ -157,7 +170,9 @@ def test_a_folder_without_the_data_is_one_error_before_any_model(tmp_path: Path)
     [
         ("AUDITOR_DATABASE_URL", "sqlite:////proc/none/a.db", 3, "cannot use the database"),
         ("AUDITOR_DATABASE_URL", "nonsense", 3, "not a database URL"),
+        ("AUDITOR_DATABASE_URL", "http://bob:secret@host:port/", 3, "bob:***@"),
         ("AUDITOR_BATCH_SIZE", "0", 2, "AUDITOR_BATCH_SIZE"),
+        ("AUDITOR_THREADS", "100000000", 2, "AUDITOR_THREADS"),
         ("AUDITOR_DEMO_WEIGHTS", "/nowhere", 3, "manifest"),
     ],
 )
@@ -211,3 +226,70 @@ def test_a_database_that_fails_midway_is_one_error(monkeypatch: pytest.MonkeyPat
     assert {row["status"] for row in json.loads(run("results", "list", "--history", "--format", "json").stdout)} == {
         "cancelled"
     }
+
+
+def test_the_same_weights_under_two_names_are_two_models(zoo: Path) -> None:
+    manifest = json.loads((zoo / "manifest.json").read_text())
+    twin = next(row for row in manifest["models"] if row["name"] == "standard") | {"name": "twin"}
+    manifest["models"].append(twin)
+    (zoo / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copy(zoo / "standard.safetensors", zoo / "twin.safetensors")
+    found = rows("--model", "standard", "--model", "twin", "--protocol", "screen")
+    assert {row["model"] for row in found} == {"demo:standard", "demo:twin"}
+
+
+def test_a_model_that_fails_later_keeps_its_older_result_in_reach(zoo: Path) -> None:
+    rows("--model", "noise", "--samples", "20")
+    (zoo / "noise.safetensors").write_bytes(b"")
+    rows("--model", "noise", "--samples", "20", code=1)
+    (newest,) = json.loads(run("results", "list", "--format", "json").stdout)
+    (done,) = json.loads(run("results", "list", "--status", "done", "--format", "json").stdout)
+    assert (newest["status"], done["status"]) == ("failed", "done")
+    assert run("results", "show", "demo:noise").exit_code == 0
+
+
+def test_full_is_not_standard_on_as_many_images() -> None:
+    rows("--protocol", "standard", "--samples", "2", "--model", "standard")
+    (row,) = rows("--protocol", "full", "--samples", "2", "--model", "standard")
+    assert row["protocol"] == "full"
+
+
+def test_settings_are_ranked_apart_and_the_figure_takes_the_largest(tmp_path: Path) -> None:
+    rows("--match", "*standard*", "--samples", "20")
+    rows("--model", "noise", "--samples", "20", "--eps", "8/255", "--linearization", "fold")
+    table = run("results", "list").stdout
+    assert "quick, Linf 0.1, n = 20" in table
+    assert "quick, Linf 8/255, n = 20, batch norm folded" in table
+    assert len(re.findall("^1  demo:", table, re.M)) >= 2
+    rows("--model", "noise", "--samples", "20", "--eps", "8/255")
+    drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
+    assert drawn.exit_code == 0
+    assert "left out: 1 results of quick, Linf 8/255, n = 20" in drawn.stderr
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_narrow_terminals_lose_columns_not_digits(columns: int) -> None:
+    run("scan", "demo", "--samples", "20", "--model", "saturated", "--model", "standard")
+    shell = f"stty cols {columns}; {sys.executable} -m auditor results list"
+    output = subprocess.run(["script", "-qec", shell, "/dev/null"], capture_output=True, text=True, check=True).stdout
+    assert "…" not in output
+    assert "zero_gradients" in output.replace("\r\n", "")
+    assert "gap" in output
+
+
+def test_a_reader_that_leaves_does_not_end_the_scan() -> None:
+    shell = f"{sys.executable} -m auditor scan demo --protocol screen --limit 4 2>&1 >/dev/null | head -1"
+    subprocess.run(shell, shell=True, check=True, capture_output=True)
+    for _ in range(100):
+        if (found := json.loads(run("results", "list", "--format", "json").stdout)) and len(found) == 4:
+            break
+        time.sleep(0.2)
+    assert [row["status"] for row in found] == ["done"] * 4
+
+
+def test_a_terminal_that_knows_ascii_only() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "auditor", "scan", "demo", "--samples", "20", "--match", "*standard*"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "demo:standard" in result.stdout

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from auditor.config import settings
 from auditor.db.codec import pack_bits, pack_indices, pack_matrix, unpack_bits, unpack_indices, unpack_matrix
-from auditor.db.results import Filter, find_audits, list_results, load_detail
+from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
@@ -157,8 +157,9 @@ def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: En
     assert [row["id"] for row in list_results(engine, Filter())] == [second]
     scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()])
     attempt = store.claim(job.audit_id)
-    assert store.find_done("old weights") == first
-    assert store.find_done("no such") is None
+    assert store.find_done("demo:a", "old weights") == first
+    assert store.find_done("demo:a", "no such") is None
+    assert store.find_done("demo:b", "old weights") is None
     assert store.reuse(scan_id, job.audit_id, attempt, first)
     # The model has its old weights again: its old result is the one that holds.
     assert [row["id"] for row in list_results(engine, Filter())] == [first]
@@ -199,7 +200,8 @@ def test_filters_sort_and_limit(store: Store, engine: Engine) -> None:
     assert names(match="demo:[ab]") == "ba"
     assert names(model="demo:c") == "c"
     assert names(source="timm") == names(dataset="x") == names(protocol="full") == names(linearization="fold") == ""
-    assert find_audits(engine, ["demo:a", "demo:d", "demo:q"]).keys() == {"demo:a"}
+    assert names(match="[ab]") == "ba"
+    assert names(model="c") == "c"
     with pytest.raises(UsageError, match="cannot sort by 'beauty'"):
         names("beauty")
     with pytest.raises(UsageError, match="no status 'lost'"):

@@ -137,7 +137,7 @@ def test_unknown_names_suggest_near_ones() -> None:
 def test_filters() -> None:
     entries = DemoZoo().entries()
     assert [e.model for e in select(entries, models=["demo:noise", "standard"])] == ["demo:noise", "demo:standard"]
-    assert len(select(entries, match="at-*")) == len(select(entries, match="demo:at-*")) == 4
+    assert len(select(entries, match="at-*")) == len(select(entries, match="demo:at-*")) == 5
     assert len(select(entries, limit=3)) == 3
     assert select(entries, dataset="fashion_mnist", threat_model="Linf") == entries
 

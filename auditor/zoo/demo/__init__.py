@@ -22,9 +22,12 @@ class DemoZoo:
         manifest = self.folder / "manifest.json"
         try:
             content = json.loads(manifest.read_text(encoding="utf-8"))
-            return [_entry(row, content["eps"]) for row in content["models"]]
+            entries = [_entry(row, float(content["eps"])) for row in content["models"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EnvironmentUnusableError(f"cannot read the demo zoo's manifest {manifest}: {error}") from error
+        if not entries:
+            raise EnvironmentUnusableError(f"the demo zoo's manifest {manifest} names no model: build it first")
+        return entries
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.demo.networks import ARCHITECTURES
