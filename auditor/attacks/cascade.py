@@ -251,7 +251,7 @@ class _Cascade:
         if pgd_20 is None or fgsm is None or not fgsm.any():
             return
         chosen = fgsm.nonzero().flatten()
-        again = self._in_batches("pgd-20 again", chosen, lambda some: self._breaks(pgd_20, some))
+        again = self._in_batches("pgd-20, for flags", chosen, lambda some: self._breaks(pgd_20, some))
         only_fgsm, only_pgd = int((~again).sum()), int(self.broken_by["pgd-20"].sum())
         self._found(flags.steps_finding(only_fgsm, only_pgd, len(self.images)))
 
