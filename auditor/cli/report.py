@@ -27,14 +27,14 @@ def association(rows: Sequence[Row]) -> list[str]:
     """Spearman's rho of gap and robust accuracy over the unflagged rows, with and without regularized models."""
     from auditor.clustering.association import spearman
 
+    chosen = {"all unflagged models": counted(rows)}
+    plain = counted(rows, regularized=False)
+    if len(plain) < len(counted(rows)):
+        chosen["without those trained with the regularizer"] = plain
     statements = []
-    for words, regularized in (
-        ("all unflagged models", True),
-        ("without those trained with the regularizer", False),
-    ):
-        pairs = [(row["gap"], row["robust_accuracy"]) for row in counted(rows, regularized=regularized)]
-        if len(pairs) > 3:
-            found = spearman([gap for gap, _ in pairs], [robust for _, robust in pairs])
+    for words, models in chosen.items():
+        if len(models) > 3:
+            found = spearman([row["gap"] for row in models], [row["robust_accuracy"] for row in models])
             statements.append(
                 f"Spearman's ρ of gap and robust accuracy, {words}: "
                 f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})"
