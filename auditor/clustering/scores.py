@@ -44,7 +44,7 @@ def clustering_scores(
         InputError: the matrix is not ``(K, K)`` and symmetric with K labels.
     """
     similarity = _checked(correlation, superclasses)
-    scores = _scores(1 - similarity, superclasses, permutations, seed, levels)
+    scores = _scores(1 - similarity, superclasses, permutations, seed, levels, ZERO_TEMPLATE)
     return _replace_similarity(scores, similarity)
 
 
@@ -62,7 +62,9 @@ def distance_scores(
     """
     distance = _checked(distance, superclasses)
     largest = np.nanmax(distance, initial=0)
-    return _scores(distance / largest if largest > 0 else distance, superclasses, permutations, seed, levels)
+    return _scores(
+        distance / largest if largest > 0 else distance, superclasses, permutations, seed, levels, NO_SAMPLES
+    )
 
 
 def effective_rank(correlation: ArrayLike) -> float:
@@ -97,11 +99,12 @@ def _replace_similarity(scores: ClusteringScores, similarity: Matrix) -> Cluster
     reasons = dict(scores.reasons)
     reasons.pop("effective_rank")
     if math.isnan(rank):
-        reasons["effective_rank"] = NOT_FINITE
+        reasons["effective_rank"] = ZERO_TEMPLATE
     return replace(scores, intra=1 - scores.intra, inter=1 - scores.inter, effective_rank=rank, reasons=reasons)
 
 
-NOT_FINITE = "the matrix has values that are not finite: a class has a zero template or no samples"
+ZERO_TEMPLATE = "a class has a zero template, or one that is not finite"
+NO_SAMPLES = "a class has no samples, or features that are not finite"
 
 
 def _scores(
@@ -110,6 +113,7 @@ def _scores(
     permutations: int,
     seed: int,
     levels: Sequence[Sequence[Hashable]],
+    not_finite: str,
 ) -> ClusteringScores:
     """All scores of a distance matrix; intra and inter are mean distances here."""
     labels = _numbered(superclasses)
@@ -125,7 +129,7 @@ def _scores(
         reasons.update(dict.fromkeys(names, why))
 
     if not np.isfinite(distance).all():
-        undefined(NOT_FINITE, *values)
+        undefined(not_finite, *values)
         return ClusteringScores(**values, effective_rank=math.nan, leaf_order=order, reasons=reasons)
     same = labels[:, None] == labels
     pairs = ~np.eye(count, dtype=bool)

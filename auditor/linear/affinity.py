@@ -24,27 +24,27 @@ def probe_points(input_size: tuple[int, ...], like: Tensor, seed: int = 0) -> Te
 
 
 def affinity_error(outputs: Tensor) -> float:
-    """The larger of ``‖g(a·u + b·v) - a·g(u) - b·g(v)‖ / ‖g(a·u + b·v)‖`` and ``‖g(v) + g(-v)‖ / ‖g(v)‖``.
+    """The larger of ``|g(a·u + b·v) - a·g(u) - b·g(v)|`` and ``|g(v) + g(-v)|``, for the worst output, beside its size.
 
-    With ``g = f - f(0)``, from f at the probe points ``(5, K)``, for the worst output. NaN where a value is not finite;
-    0 where g vanishes.
+    With ``g = f - f(0)``, from f at the probe points ``(5, K)``. NaN where a value is not finite; 0 where g vanishes.
     """
     zero, *others = outputs.double().flatten(1)
-    u, v, both, opposite = (other - zero for other in others)
-    return worst(ratio(both - A * u - B * v, both), ratio(v + opposite, v))
+    u, v, both, opposite = changes = torch.stack([other - zero for other in others])
+    return relative(torch.stack([both - A * u - B * v, v + opposite]), changes)
 
 
-def ratio(difference: Tensor, size: Tensor) -> float:
-    """The worst relative error of any column (class) of ``(…, K)``; NaN where a value is not finite.
+def relative(differences: Tensor, values: Tensor) -> float:
+    """The largest of ``differences (m, K)`` beside the root mean square of its column of ``values (n, K)``.
 
-    A large class must not hide a small one; one that all but vanishes beside the others is their rounding noise.
+    Column by column, so that a large class does not hide a small one; a class that all but vanishes beside the others
+    is their rounding noise. NaN where a value is not finite.
     """
-    errors = difference.reshape(-1, difference.shape[-1]).norm(dim=0)
-    sizes = size.reshape(-1, size.shape[-1]).norm(dim=0)
-    if not (torch.isfinite(errors).all() and torch.isfinite(sizes).all()):
+    largest = differences.abs().amax(0)
+    sizes = values.pow(2).mean(0).sqrt()
+    if not (torch.isfinite(largest).all() and torch.isfinite(sizes).all()):
         return math.nan
-    sizes = sizes.clamp_min(1e-6 * sizes.max())
-    return float((errors / sizes.clamp_min(1e-300)).max()) if errors.any() else 0.0
+    sizes = sizes.clamp_min(1e-6 * sizes.max()).clamp_min(1e-300)
+    return float((largest / sizes).max())
 
 
 def worst(first: float, second: float) -> float:

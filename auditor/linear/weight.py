@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import InputError, LinearizationError
-from auditor.linear.affinity import affinity_error, blame, probe_points, ratio, worst
+from auditor.linear.affinity import affinity_error, blame, probe_points, relative, worst
 from auditor.linear.linearize import BatchNorm, Linearized, linearize
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
@@ -100,7 +100,7 @@ class AffineMap:
             raise LinearizationError(W_IS_ZERO)
         self.error = affinity_error(self.outputs)
         alone = linear(points[1:2])
-        self.error = worst(self.error, ratio(alone - self.outputs[1:2], self.outputs[1:2]))
+        self.error = worst(self.error, relative((alone - self.outputs[1:2]).double(), self._changes()))
 
     def templates(self) -> Iterator[tuple[int, Tensor]]:
         """Each chunk's first class and its rows of W, ``(chunk, C, H, W)``, checked against the forward pass.
@@ -116,11 +116,16 @@ class AffineMap:
             self._compare(first, gradient[:rows])
             yield first, gradient[:rows]
 
+    def _changes(self) -> Tensor:
+        """``f(x) - f(0)`` at the other probe points, ``(4, K)`` float64."""
+        changes: Tensor = self.outputs[1:].double() - self.outputs[0].double()
+        return changes
+
     def _compare(self, first: int, templates: Tensor) -> None:
         """A forward pass at random points must give what W says: no path may hide from the gradient."""
-        seen = (self.outputs[1:3] - self.outputs[0]).double()[:, first : first + len(templates)]
-        said = (self.points[1:3].flatten(1) @ templates.flatten(1).T).double()
-        self.error = worst(self.error, ratio(said - seen, seen))
+        seen = self._changes()[:, first : first + len(templates)]
+        said = (self.points[1:].flatten(1) @ templates.flatten(1).T).double()
+        self.error = worst(self.error, relative(said - seen, seen))
 
     def weight(self) -> Tensor:
         """W, ``(K, C, H, W)``."""
