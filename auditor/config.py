@@ -1,6 +1,8 @@
 """Settings: AUDITOR_* variables and a .env file, read once."""
 
+import difflib
 import functools
+import os
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -34,8 +36,14 @@ def settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        UsageError: a variable holds what it cannot.
+        UsageError: a variable holds what it cannot, or is none of ours: a misspelt one must not go unnoticed.
     """
+    known = [f"AUDITOR_{name.upper()}" for name in Settings.model_fields]
+    for name in os.environ:
+        if name.startswith("AUDITOR_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
+            raise UsageError(f"{name} is no setting of auditor; {hint}")
     try:
         return Settings()
     except ValidationError as error:

@@ -173,6 +173,7 @@ def test_a_folder_without_the_data_is_one_error_before_any_model(tmp_path: Path)
         ("AUDITOR_DATABASE_URL", "http://bob:secret@host:port/", 3, "bob:***@"),
         ("AUDITOR_BATCH_SIZE", "0", 2, "AUDITOR_BATCH_SIZE"),
         ("AUDITOR_THREADS", "100000000", 2, "AUDITOR_THREADS"),
+        ("AUDITOR_DATABSE_URL", "sqlite:///x.db", 2, "did you mean AUDITOR_DATABASE_URL?"),
         ("AUDITOR_DEMO_WEIGHTS", "/nowhere", 3, "manifest"),
     ],
 )
