@@ -30,7 +30,6 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
       auditor results list --protocol standard --unflagged --sort -gap
       auditor results list --match 'demo:at-*' --format json
     """
-    from auditor.cli.report import print_association
     from auditor.cli.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, list_results
 
@@ -41,7 +40,6 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
         click.echo(as_csv(rows), nl=False)
     elif rows:
         print_results(rows)
-        print_association(rows)
     else:
         stored = len(list_results(_engine(), Filter(history=True)))
         hint = f"none of the {stored} audits stored match" if stored else "`auditor scan demo` makes some"
