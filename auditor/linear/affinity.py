@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from auditor.linear.linearize import Linearized, LinearMode, tensors_of
+from auditor.linear.linearize import Linearized, LinearMode, name_of, tensors_of
 
 A, B = 0.7, -1.3
 REACH = 30.0
@@ -86,14 +86,10 @@ class _Tracer(LinearMode):
             known = self.made_by.get(id(output))
             if known is not None and not any(output is tensor for tensor in inputs):
                 continue  # an inner operation has recorded it already
-            self.steps.append(_Step(_name(func) + place, sources, _sketch(output)))
+            self.steps.append(_Step(name_of(func) + place, sources, _sketch(output)))
             self.made_by[id(output)] = len(self.steps) - 1
             self.kept.append(output)
         return result
-
-
-def _name(func: Callable[..., Any]) -> str:
-    return str(getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func)))
 
 
 def _sketch(tensor: Tensor) -> Tensor:

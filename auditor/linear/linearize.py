@@ -40,13 +40,26 @@ class LinearMode(TorchFunctionMode):
         foreign = next((tensor for tensor in dependent if tensor.is_leaf), None)
         if foreign is not None:
             raise LinearizationError(f"a tensor of shape {tuple(foreign.shape)} wants gradients and is no parameter")
-        if dependent:
-            if func in self.stand_ins:
-                return self.stand_ins[func](*args, **kwargs)
-            if isinstance(func, FunctionType) and func.__module__ == F_MODULE:
-                with self:  # made of other operations: look inside
-                    return _body(func)(*args, **kwargs)
+        if not dependent:
+            return func(*args, **kwargs)
+        result = self._stand_in(func, args, kwargs)
+        if not torch.is_grad_enabled() and any(tensor.is_floating_point() for tensor in tensors_of(result)):
+            raise LinearizationError(f"{name_of(func)} of the input runs under no_grad, hidden from the gradient")
+        return result
+
+    def _stand_in(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the rules make of an operation that sees the input; the operation itself where they are silent."""
+        if func in self.stand_ins:
+            return self.stand_ins[func](*args, **kwargs)
+        if isinstance(func, FunctionType) and func.__module__ == F_MODULE:
+            with self:  # made of other operations: look inside
+                return _body(func)(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def name_of(func: Callable[..., Any]) -> str:
+    """How torch calls an operation."""
+    return str(getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func)))
 
 
 F_MODULE = nn.functional.__name__

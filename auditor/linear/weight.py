@@ -99,8 +99,6 @@ class AffineMap:
         if not self.logits.requires_grad:
             raise LinearizationError(W_IS_ZERO)
         self.error = affinity_error(self.outputs)
-        alone = linear(points[1:2])
-        self.error = worst(self.error, relative((alone - self.outputs[1:2]).double(), self._changes()))
 
     def templates(self) -> Iterator[tuple[int, Tensor]]:
         """Each chunk's first class and its rows of W, ``(chunk, C, H, W)``, checked against the forward pass.

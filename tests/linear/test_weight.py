@@ -75,6 +75,11 @@ def _hidden(z: Tensor) -> Tensor:
     return 2 * z
 
 
+def _hooked(z: Tensor) -> Tensor:
+    z.register_hook(lambda gradient: 2 * gradient)
+    return z
+
+
 @pytest.mark.parametrize(
     ("last", "message"),
     [
@@ -84,12 +89,13 @@ def _hidden(z: Tensor) -> Tensor:
         (lambda z: torch.where(z > 0, z, 2 * z), r"gt|where"),
         (lambda z: z.abs(), r"abs"),
         (lambda z: z.softmax(1), r"W is 0.*softmax"),
-        (lambda z: z + _hidden(z), r"does not match its forward pass"),
+        (lambda z: z + _hidden(z), r"mul of the input runs under no_grad"),
+        (lambda z: _hooked(2 * z), r"does not match its forward pass"),
         (lambda z: z * float("inf"), r"not finite.*mul"),
         (lambda z: F.max_pool1d(z, 2, return_indices=True)[0], r"indices"),
         (lambda z: z[:, :, None], r"expected logits \(N, K\)"),
     ],
-    ids=["exp", "product", "norm", "where", "abs", "softmax", "hidden", "infinite", "indices", "shape"],
+    ids=["exp", "product", "norm", "where", "abs", "softmax", "hidden", "hooked", "infinite", "indices", "shape"],
 )
 def test_refused_with_the_operation_that_is_to_blame(last: object, message: str) -> None:
     with pytest.raises(LinearizationError, match=message):
@@ -319,7 +325,7 @@ def _unregistered(self: _Of, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (_std_in_secret, "not affine|does not match"),
+        (_std_in_secret, "std of the input runs under no_grad"),
         (_unregistered, "is no parameter"),
         (lambda _, x: torch.cat([1e5 * x[:, :1], x[:, 1:].abs()], 1), "abs"),
         (lambda _, x: F.max_pool2d_with_indices(x, 1)[0], "indices"),
