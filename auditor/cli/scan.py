@@ -75,7 +75,7 @@ def command(
     Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable; 130 interrupted.
     """
     for kind in ("SIGTERM", "SIGHUP"):  # a polite kill, or a closed session, is an interrupt: nothing is lost
-        if hasattr(signal, kind):
+        if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(getattr(signal, kind), signal.default_int_handler)
 
     from auditor.cli.progress import ScanProgress, say

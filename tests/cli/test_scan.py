@@ -186,10 +186,36 @@ def test_bad_settings(monkeypatch: pytest.MonkeyPatch, name: str, value: str, co
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def _start(command: list[str], action: signal.Handlers) -> subprocess.Popen[str]:
+    """A process that is interrupted, or not, whatever the shell that runs the tests makes of its background jobs."""
+
+    def prepare() -> None:
+        for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(kind, action)
+
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,
+    )
+
+
+def test_nohup_is_respected() -> None:
+    process = _start([sys.executable, "-m", "auditor", "scan", "demo", "--protocol", "screen"], signal.SIG_IGN)
+    assert ": done" in process.stderr.readline()
+    process.send_signal(signal.SIGHUP)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize(
+    "kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "closed session"]
+)
 def test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there(kind: signal.Signals) -> None:
     command = [sys.executable, "-m", "auditor", "scan", "demo", "--samples", "200"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = _start(command, signal.SIG_DFL)
     first = ""
     while ": done" not in first:
         first = process.stderr.readline()
