@@ -1,6 +1,11 @@
 """Every error that a user can cause: one line that says what was expected, what was got and what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class AuditorError(Exception):
     """Base of all errors shown to users as one line; ``exit_code`` is what the command line ends with."""
 

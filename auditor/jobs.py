@@ -16,7 +16,7 @@ from auditor.attacks import find_protocol
 from auditor.audit import AuditRequest, audit, identity
 from auditor.data import ImageSet, load_images
 from auditor.db.store import Job, Store
-from auditor.errors import AuditorError, UsageError
+from auditor.errors import AuditorError, UsageError, first_line
 from auditor.records import ZooEntry
 from auditor.zoo import Source
 
@@ -147,11 +147,6 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for kind, handler in handlers.items():
             signal.signal(kind, handler)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type's name."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def set_threads(threads: int | None) -> None:

@@ -27,9 +27,9 @@ def association(rows: Sequence[Row]) -> list[str]:
     """Spearman's rho of gap and robust accuracy over the unflagged rows, with and without regularized models."""
     from auditor.clustering.association import spearman
 
-    chosen = {"all unflagged models": counted(rows)}
-    plain = counted(rows, regularized=False)
-    if len(plain) < len(counted(rows)):
+    unflagged, plain = counted(rows), counted(rows, regularized=False)
+    chosen = {"all unflagged models": unflagged}
+    if len(plain) < len(unflagged):
         chosen["without those trained with the regularizer"] = plain
     statements = []
     for words, models in chosen.items():

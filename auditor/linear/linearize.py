@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from auditor.errors import InputError, LinearizationError
+from auditor.errors import InputError, LinearizationError, first_line
 from auditor.linear.rules import table
 
 BatchNorm = Literal["remove", "fold"]
@@ -97,7 +97,7 @@ class Linearized(nn.Module):
         try:
             self.network = copy.deepcopy(model, memo=_shared(model)).eval()
         except (RuntimeError, TypeError) as error:
-            raise LinearizationError(f"the model cannot be copied: {str(error).splitlines()[0]}") from error
+            raise LinearizationError(f"the model cannot be copied: {first_line(error)}") from error
         self.batch_norm = batch_norm
 
     def forward(self, x: Tensor) -> Tensor:

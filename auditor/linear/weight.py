@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from auditor.errors import InputError, LinearizationError
+from auditor.errors import InputError, LinearizationError, first_line
 from auditor.linear.affinity import affinity_error, blame, probe_points, relative, worst
 from auditor.linear.linearize import BatchNorm, Linearized, linearize
 
@@ -174,7 +174,7 @@ def _checked(
                 if affine.error <= TOLERANCE[dtype]:
                     return _not_zero(result), affine
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise LinearizationError(f"the linearized network does not run: {_first_line(error)}") from error
+            raise LinearizationError(f"the linearized network does not run: {first_line(error)}") from error
     raise LinearizationError(_diagnosis(affine, input_size))
 
 
@@ -194,7 +194,3 @@ def _diagnosis(affine: AffineMap, input_size: tuple[int, int, int]) -> str:
         f"the gradient of the linearized network does not match its forward pass (error {affine.error:.1e}): "
         "an operation hides its input from autograd"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
