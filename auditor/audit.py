@@ -13,7 +13,7 @@ import torch
 
 from auditor import clustering
 from auditor.attacks import evaluate_robustness, find_protocol
-from auditor.data import CLASSES, Hierarchy, ImageSet, load_hierarchy
+from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError
 from auditor.linear import template_gram
 from auditor.records import METHOD_VERSION, AuditRecord, Clustering, Verdicts, ZooEntry
@@ -35,7 +35,7 @@ class AuditRequest:
 
 def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images: ImageSet | None) -> str:
     """SHA-256 over everything that can change an audit's numbers."""
-    protocol = find_protocol(request.protocol)
+    protocol, hierarchy = find_protocol(request.protocol), hierarchy_of(entry)
     parts = {
         "method": METHOD_VERSION,
         "weights": weights_sha256,
@@ -44,7 +44,9 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         "input_size": entry.input_size,
         "dataset": entry.dataset,
         "images": images.digest if images else None,
-        "hierarchy": _hierarchy(entry).levels,
+        "transform": asdict(entry.transform) if entry.transform else None,
+        "classes": hierarchy.classes,
+        "hierarchy": [hierarchy.levels, hierarchy.headline],
         "linearization": request.linearization,
         "norm": entry.norm,
         "eps": entry.eps,
@@ -71,8 +73,8 @@ def audit(
     """
     started = time.perf_counter()
     model = loaded.model.to(request.device)
-    hierarchy = _hierarchy(entry)
-    found = _Findings()
+    hierarchy = hierarchy_of(entry)
+    found = _Findings(flags=list(loaded.flags), notes=list(loaded.notes))
     progress("linearize", 0, 1)
     _score_weights(model, entry, request, hierarchy, found)
     progress("linearize", 1, 1)
@@ -109,10 +111,6 @@ class _Findings:
     notes: list[str] = field(default_factory=list)
     not_measurable: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
-
-
-def _hierarchy(entry: ZooEntry) -> Hierarchy:
-    return load_hierarchy(entry.dataset, CLASSES[entry.dataset])
 
 
 def _score_weights(

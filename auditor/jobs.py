@@ -13,14 +13,18 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.attacks import find_protocol
-from auditor.audit import AuditRequest, audit, identity
-from auditor.data import ImageSet, load_images
+from auditor.audit import AuditRequest, Progress
+from auditor.data import check_images
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, UsageError, first_line
-from auditor.records import ZooEntry
+from auditor.measure import Measurement, Wanted, measure
+from auditor.records import AuditRecord, ZooEntry
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
+
+Measure = Callable[[Source, ZooEntry, Measurement, Progress, Wanted], AuditRecord | None]
+"""How one model is measured: :func:`auditor.measure.measure` itself, or the same in a child process."""
 
 
 class Reporter(Protocol):
@@ -37,13 +41,10 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanRequest:
-    """What a scan asks of each model. ``samples`` None is the whole test set; ``force`` repeats what is done."""
+class ScanRequest(Measurement):
+    """What a scan asks of each model; ``force`` repeats what is done."""
 
-    audit: AuditRequest
-    samples: int | None
     force: bool = False
-    data: Path | None = None
 
     @classmethod
     def make(cls, request: AuditRequest, samples: int | None, force: bool, data: Path | None) -> "ScanRequest":
@@ -76,6 +77,7 @@ def run_scan(
     entries: Sequence[ZooEntry],
     request: ScanRequest,
     reporter: Reporter,
+    measure: Measure = measure,
 ) -> ScanOutcome:
     """Audit every entry here and now; one that fails is stored as failed, and the scan goes on.
 
@@ -84,14 +86,14 @@ def run_scan(
     Raises:
         DataError, UsageError: the images cannot be had; before any model is loaded.
     """
-    images = _images(entries, request)
+    _check_images(entries, request)
     stored = {**asdict(request.audit), "samples": request.samples, "force": request.force}
     scan_id, queue = store.create_scan(name, stored, entries)
     outcome = ScanOutcome(scan_id)
     try:
         for job in queue:
             reporter.model(job.entry.model)
-            ended = run_audit(store, scan_id, job, source, request, images.get(job.entry.dataset), reporter.part)
+            ended = run_audit(store, scan_id, job, source, request, reporter.part, measure)
             _note(outcome, job.entry.model, ended)
             reporter.ended(job.entry.model, ended)
     except BaseException as error:
@@ -109,18 +111,22 @@ def run_audit(
     job: Job,
     source: Source,
     request: ScanRequest,
-    images: ImageSet | None,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
+    measure: Measure = measure,
 ) -> str:
     """One audit from claim to stored row; returns ``done``, ``reused``, ``taken`` or ``failed: REASON``."""
     attempt = store.claim(job.audit_id)
     if attempt is None:
         return "taken"
+    done: int | None = None
+
+    def wanted(identity: str) -> bool:
+        nonlocal done
+        done = None if request.force else store.find_done(job.entry.model, identity)
+        return done is None
+
     try:
-        loaded = source.load(job.entry)
-        known = None if request.force else identity(job.entry, loaded.weights_sha256, request.audit, images)
-        done = store.find_done(job.entry.model, known) if known else None
-        record = audit(job.entry, loaded, request.audit, images, progress) if done is None else None
+        record = measure(source, job.entry, request, progress, wanted)
     except SQLAlchemyError:
         raise
     except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's
@@ -155,11 +161,11 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _images(entries: Sequence[ZooEntry], request: ScanRequest) -> dict[str, ImageSet]:
-    if request.samples == 0:
-        return {}
-    names = dict.fromkeys(entry.dataset for entry in entries)
-    return {name: load_images(name, request.samples, request.data) for name in names}
+def _check_images(entries: Sequence[ZooEntry], request: ScanRequest) -> None:
+    """Say what is missing of the data sets before any model is loaded."""
+    if request.samples != 0:
+        for name, own in dict.fromkeys((entry.dataset, entry.own_data) for entry in entries):
+            check_images(name, request.samples, request.data, own=own)
 
 
 def _note(outcome: ScanOutcome, model: str, ended: str) -> None:

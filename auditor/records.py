@@ -13,6 +13,38 @@ METHOD_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transform:
+    """How a picture of any size becomes a model's input: resized, then cropped at its centre, in [0, 1] pixels.
+
+    Attributes:
+        resize: the shorter side in pixels, or both as (height, width); None leaves the size alone.
+        crop: (height, width) of the centre crop; None takes all.
+        interpolation: ``bilinear`` or ``bicubic``, as torchvision and timm spell it.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    interpolation: str = "bilinear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnData:
+    """A data set that a user brings along.
+
+    Attributes:
+        path: an ImageFolder, or an .npz file of images and labels; None where only ``screen`` is wanted.
+        classes: K names in the order of the logits.
+        levels: superclass labels of the classes, K a level, the finest level first.
+        headline: which of the levels the scores are about.
+    """
+
+    path: str | None
+    classes: tuple[str, ...]
+    levels: tuple[tuple[str, ...], ...]
+    headline: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ZooEntry:
     """One model of a zoo, before it is loaded.
 
@@ -20,6 +52,8 @@ class ZooEntry:
         model: its name, ``source:id``.
         architecture: a name and its arguments; ``preprocessing`` is what happens inside the model.
         dataset: the name of its data set, which also names its class hierarchy.
+        own_data: where the data set is none of those that auditor knows.
+        transform: how its data set's pictures become its input; None takes them as they are.
         threat_model: as RobustBench names it: ``Linf``, ``L2``, ``corruptions``.
         norm, eps: the norm ball it is audited under; ``eps`` in units of the [0, 1] pixels.
         file_sha256: of the weights' file, where it is known beforehand.
@@ -38,6 +72,8 @@ class ZooEntry:
     input_size: tuple[int, int, int]
     file_sha256: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    own_data: OwnData | None = None
+    transform: Transform | None = None
 
 
 def format_eps(eps: float) -> str:

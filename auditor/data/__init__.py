@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from auditor.data import fashion_mnist
 from auditor.data.hierarchies import Hierarchy, load_hierarchy
 from auditor.errors import DataError, UsageError
+from auditor.records import OwnData, Transform, ZooEntry
 
-__all__ = ["CLASSES", "Hierarchy", "ImageSet", "load_hierarchy", "load_images"]
+__all__ = ["CLASSES", "Hierarchy", "ImageSet", "check_images", "hierarchy_of", "load_hierarchy", "load_images"]
 
 CLASSES: dict[str, tuple[str, ...]] = {"fashion_mnist": fashion_mnist.CLASSES}
 
@@ -33,7 +34,31 @@ class ImageSet:
     digest: str
 
 
-def load_images(name: str, samples: int | None, folder: Path | None = None) -> ImageSet:
+def hierarchy_of(entry: ZooEntry) -> Hierarchy:
+    """The classes of an entry's data set and their superclasses."""
+    own = entry.own_data
+    if own is not None:
+        return Hierarchy(entry.dataset, "the zoo's own", own.classes, own.levels, own.headline)
+    return load_hierarchy(entry.dataset, CLASSES[entry.dataset])
+
+
+def check_images(name: str, samples: int | None, folder: Path | None = None, *, own: OwnData | None = None) -> None:
+    """Find a data set's files without keeping them, so that what is missing is said before any model is loaded.
+
+    Raises:
+        UsageError, DataError: as :func:`load_images` would.
+    """
+    load_images(name, samples, folder, own=own)
+
+
+def load_images(
+    name: str,
+    samples: int | None,
+    folder: Path | None = None,
+    *,
+    own: OwnData | None = None,  # noqa: ARG001
+    transform: Transform | None = None,  # noqa: ARG001
+) -> ImageSet:
     """The first ``samples`` test images of a data set; all of them for None.
 
     Fashion-MNIST's first 1,000 are the shipped subset, whose classes take turns, so that any prefix is balanced; more

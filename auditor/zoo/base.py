@@ -11,17 +11,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in eval mode with its normalization inside, and the digest of its weights."""
+    """A model in eval mode with its normalization inside, and the digest of its weights.
+
+    ``notes`` and ``flags`` are what loading found worth saying; they go into the audit's own.
+    """
 
     model: "nn.Module"
     weights_sha256: str
+    notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 class Source(Protocol):
-    """Where models come from. ``entries`` constructs no model and imports no torch."""
+    """Where models come from: a picklable value, since models are loaded in child processes.
+
+    ``preload`` names modules whose import takes seconds, so that child processes find them imported.
+    """
+
+    @property
+    def preload(self) -> tuple[str, ...]: ...
 
     def entries(self) -> list[ZooEntry]:
-        """All models there are, in the source's own order."""
+        """All models there are, in the source's own order; constructs none of them."""
+
+    def missing(self, entry: ZooEntry) -> str | None:
+        """What would have to be downloaded before ``entry`` can be loaded; None when all of it is here."""
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         """Construct one model and fill in its weights.

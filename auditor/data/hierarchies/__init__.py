@@ -16,11 +16,12 @@ class Hierarchy:
     source: str
     classes: tuple[str, ...]
     levels: tuple[tuple[str, ...], ...]
+    headline: int = 0
 
     @property
     def superclasses(self) -> tuple[str, ...]:
-        """The finest level: K labels, one a class."""
-        return self.levels[0]
+        """The level that the scores are about: K labels, one a class."""
+        return self.levels[self.headline]
 
 
 def load_hierarchy(name: str, classes: Sequence[str]) -> Hierarchy:
@@ -35,7 +36,7 @@ def load_hierarchy(name: str, classes: Sequence[str]) -> Hierarchy:
         raise DataError(f"no class hierarchy named {name!r}; there is: {known}")
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     levels = tuple(_labels(level["groups"], classes, path.name) for level in content["levels"])
-    return Hierarchy(content["name"], content["source"], tuple(classes), levels)
+    return Hierarchy(content["name"], content["source"], tuple(classes), levels, content.get("headline", 0))
 
 
 def _labels(groups: dict[str, list[str]], classes: Sequence[str], file: str) -> tuple[str, ...]:

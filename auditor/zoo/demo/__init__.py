@@ -17,6 +17,10 @@ class DemoZoo:
     """The shipped models, or those that ``python -m auditor.zoo.demo.build --out FOLDER`` made elsewhere."""
 
     folder: Path = WEIGHTS
+    preload: tuple[str, ...] = ()
+
+    def missing(self, entry: ZooEntry) -> str | None:  # noqa: ARG002
+        return None
 
     def entries(self) -> list[ZooEntry]:
         manifest = self.folder / "manifest.json"

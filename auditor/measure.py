@@ -1,0 +1,44 @@
+"""From a zoo entry to an audit record, in whatever process: load the images and the model, then audit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.audit import AuditRequest, Progress, audit, identity
+from auditor.data import ImageSet, load_images
+from auditor.records import AuditRecord, ZooEntry
+from auditor.zoo import Source
+
+Wanted = Callable[[str], bool]
+"""Asked with an audit's identity, once the model is loaded: is it to be done at all?"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What to measure, and on which images: the first ``samples``, all for None; ``data`` is where they lie."""
+
+    audit: AuditRequest
+    samples: int | None
+    data: Path | None = None
+
+
+def measure(
+    source: Source, entry: ZooEntry, request: Measurement, progress: Progress, wanted: Wanted
+) -> AuditRecord | None:
+    """Audit one model; None where ``wanted`` says no to its identity.
+
+    Raises:
+        AuditorError: the model, or its images, cannot be loaded or do not fit each other.
+    """
+    images = images_of(entry, request)
+    loaded = source.load(entry)
+    if not wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
+        return None
+    return audit(entry, loaded, request.audit, images, progress)
+
+
+def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
+    """The images of an entry's data set; None where the protocol needs none."""
+    if request.samples == 0:
+        return None
+    return load_images(entry.dataset, request.samples, request.data, own=entry.own_data, transform=entry.transform)
