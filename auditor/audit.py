@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -16,21 +15,8 @@ from auditor.attacks import evaluate_robustness, find_protocol
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError
 from auditor.linear import template_gram
-from auditor.records import METHOD_VERSION, AuditRecord, Clustering, Verdicts, ZooEntry
+from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Progress, Verdicts, ZooEntry
 from auditor.zoo import LoadedModel
-
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditRequest:
-    """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity."""
-
-    protocol: str
-    linearization: str = "remove"
-    seed: int = 0
-    device: str = "cpu"
-    batch_size: int = 256
 
 
 def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images: ImageSet | None) -> str:

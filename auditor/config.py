@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     demo_weights: Path | None = Field(
         default=None, description="folder of a demo zoo built elsewhere, instead of the shipped one"
     )
+    robustbench_models: Path = Field(
+        default=Path("models"), description="folder of RobustBench's models, as its own loader lays it out"
+    )
     fashion_mnist: Path | None = Field(
         default=None, description="folder of the four Fashion-MNIST idx files, instead of Debian's"
     )

@@ -1,7 +1,5 @@
 """Which device an audit runs on."""
 
-import torch
-
 from auditor.errors import EnvironmentUnusableError, UsageError
 
 
@@ -12,6 +10,10 @@ def check_device(name: str) -> str:
         UsageError: it is not the name of a device.
         EnvironmentUnusableError: this machine does not have it.
     """
+    if name == "cpu":
+        return name
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -36,5 +36,9 @@ class LinearizationError(AuditorError):
     """A model has no implicit linear map: an operation stays non-linear, or the map is not finite."""
 
 
+class MeasurementError(AuditorError):
+    """A measurement in a process of its own failed, crashed, or went over a limit."""
+
+
 class InputError(AuditorError, ValueError):
     """Images, labels or parameters handed to a function are out of their stated range."""

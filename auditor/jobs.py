@@ -1,4 +1,4 @@
-"""Claim, run, store: the one code path of every job, wherever it runs."""
+"""Claim, run, store: the one code path of every job, wherever it runs. No torch: what measures has it."""
 
 import contextlib
 import logging
@@ -9,20 +9,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.attacks import find_protocol
-from auditor.audit import AuditRequest, Progress
-from auditor.data import check_images
+from auditor.data import CLASSES, check_images
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, UsageError, first_line
-from auditor.measure import Measurement, Wanted, measure
-from auditor.records import AuditRecord, ZooEntry
+from auditor.records import AuditRecord, AuditRequest, Estimate, Measurement, Progress, Wanted, ZooEntry
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
 
+Estimator = Callable[[Source, ZooEntry, Measurement, Progress, Wanted], Estimate | None]
 Measure = Callable[[Source, ZooEntry, Measurement, Progress, Wanted], AuditRecord | None]
 """How one model is measured: :func:`auditor.measure.measure` itself, or the same in a child process."""
 
@@ -77,7 +75,7 @@ def run_scan(
     entries: Sequence[ZooEntry],
     request: ScanRequest,
     reporter: Reporter,
-    measure: Measure = measure,
+    measure: Measure,
 ) -> ScanOutcome:
     """Audit every entry here and now; one that fails is stored as failed, and the scan goes on.
 
@@ -105,6 +103,59 @@ def run_scan(
     return outcome
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What a scan would do with a model: ``to do``, ``done before``, ``to download`` or ``fails``, with a reason."""
+
+    model: str
+    plan: str
+    reason: str = ""
+    estimate: Estimate | None = None
+
+
+def plan_scan(
+    store: Store,
+    source: Source,
+    entries: Sequence[ZooEntry],
+    request: ScanRequest,
+    reporter: Reporter,
+    estimator: Estimator,
+) -> list[Planned]:
+    """What :func:`run_scan` would do; loads what is on this machine, downloads nothing, stores nothing.
+
+    Raises:
+        DataError, UsageError: as a scan would.
+    """
+    _check_images(entries, request)
+    plan = []
+    for entry in entries:
+        reporter.model(entry.model)
+        plan.append(_planned(store, source, entry, request, reporter.part, estimator))
+        reporter.ended(entry.model, plan[-1].plan)
+    return plan
+
+
+def _planned(
+    store: Store,
+    source: Source,
+    entry: ZooEntry,
+    request: ScanRequest,
+    progress: Progress,
+    estimator: Estimator,
+) -> Planned:
+    def wanted(identity: str) -> bool:
+        return request.force or store.find_done(entry.model, identity) is None
+
+    try:
+        missing = source.missing(entry)
+        if missing:
+            return Planned(entry.model, "to download", missing)
+        found = estimator(source, entry, request, progress, wanted)
+    except AuditorError as error:
+        return Planned(entry.model, "fails", str(error))
+    return Planned(entry.model, "to do" if found else "done before", estimate=found)
+
+
 def run_audit(
     store: Store,
     scan_id: int,
@@ -112,7 +163,7 @@ def run_audit(
     source: Source,
     request: ScanRequest,
     progress: Progress,
-    measure: Measure = measure,
+    measure: Measure,
 ) -> str:
     """One audit from claim to stored row; returns ``done``, ``reused``, ``taken`` or ``failed: REASON``."""
     attempt = store.claim(job.audit_id)
@@ -155,16 +206,12 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-def set_threads(threads: int | None) -> None:
-    """How many CPU threads torch may use in this process."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
 def _check_images(entries: Sequence[ZooEntry], request: ScanRequest) -> None:
     """Say what is missing of the data sets before any model is loaded."""
     if request.samples != 0:
         for name, own in dict.fromkeys((entry.dataset, entry.own_data) for entry in entries):
+            if own is None and name not in CLASSES:
+                continue  # a model without a data set fails by itself
             check_images(name, request.samples, request.data, own=own)
 
 

@@ -1,25 +1,9 @@
 """From a zoo entry to an audit record, in whatever process: load the images and the model, then audit."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
-from auditor.audit import AuditRequest, Progress, audit, identity
+from auditor.audit import audit, identity
 from auditor.data import ImageSet, load_images
-from auditor.records import AuditRecord, ZooEntry
+from auditor.records import AuditRecord, Measurement, Progress, Wanted, ZooEntry
 from auditor.zoo import Source
-
-Wanted = Callable[[str], bool]
-"""Asked with an audit's identity, once the model is loaded: is it to be done at all?"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """What to measure, and on which images: the first ``samples``, all for None; ``data`` is where they lie."""
-
-    audit: AuditRequest
-    samples: int | None
-    data: Path | None = None
 
 
 def measure(

@@ -1,6 +1,8 @@
 """What travels between the rooms: frozen records, plain values and NumPy arrays only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +84,41 @@ def format_eps(eps: float) -> str:
     if abs(parts - round(parts)) < 1e-6 and 0 < round(parts) < 64:
         return f"{round(parts)}/255"
     return f"{eps:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRequest:
+    """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity."""
+
+    protocol: str
+    linearization: str = "remove"
+    seed: int = 0
+    device: str = "cpu"
+    batch_size: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """An audit and its images: the first ``samples``, all of them for None; ``data`` is where they lie."""
+
+    audit: AuditRequest
+    samples: int | None
+    data: Path | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an audit would cost: ``seconds`` at most, and ``memory`` in bytes."""
+
+    seconds: float
+    memory: int
+
+
+Progress = Callable[[str, int, int], None]
+"""Told the part of an audit that is under way, how far it is, and of how much."""
+
+Wanted = Callable[[str], bool]
+"""Asked with an audit's identity, once the model is loaded: is it to be done at all?"""
 
 
 @dataclass(frozen=True, kw_only=True)

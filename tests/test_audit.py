@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auditor.audit import AuditRequest, audit, identity
+from auditor.audit import audit, identity
 from auditor.clustering import clustering_scores
 from auditor.data import load_images
 from auditor.errors import ModelLoadError
 from auditor.linear import implicit_weight
-from auditor.records import AuditRecord
+from auditor.records import AuditRecord, AuditRequest
 from auditor.zoo import LoadedModel
 from auditor.zoo.demo import DemoZoo
 from tests.db.test_store import entry

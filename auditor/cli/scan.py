@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
+from auditor.cli.sources import choose, chosen, open_zoo
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
 
 
 @click.command("scan")
-@click.argument("source", type=click.Choice(["demo"]))
+@chosen
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; repeatable.")
-@click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'at-*'.")
-@click.option("--dataset", help="Only models of this data set.")
-@click.option("--threat-model", help="Only models of this threat model, e.g. Linf.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N models.")
 @click.option(
     "--protocol",
     type=PROTOCOL,
@@ -41,25 +38,40 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every random draw.")
 @click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the data set's files, for more images than are shipped.",
+    type=click.Path(exists=True, path_type=Path),
+    help="Where the data set's images lie: torchvision's layout, a folder a class, idx files or an .npz file.",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="Of one model; by default 1 hour under screen, 6 under quick, 48 under standard, 2 weeks under full.",
+)
+@click.option(
+    "--memory-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="GIB",
+    help="Of one model; by default nine tenths of the machine's.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and estimate how long it takes.")
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
 @FORMAT
 def command(
     source: str,
-    models: tuple[str, ...],
-    match: str | None,
-    dataset: str | None,
-    threat_model: str | None,
-    limit: int | None,
+    folder: Path | None,
     norm: str | None,
     eps: float | None,
     shape: str,
+    dry_run: bool,
+    trust_code: bool,
     **options: Any,
 ) -> None:
     """Audit every model of a zoo: linearize, cluster, attack, store.
+
+    DIR is the folder of a local zoo, or of RobustBench's models. Each model is measured in a process of its own,
+    within limits of time and memory.
 
     What is done already under the same identity (weights, data, protocol, seed, …) is not done again. A model that
     fails is stored as failed with its reason, and the scan goes on.
@@ -70,6 +82,9 @@ def command(
       auditor scan demo --protocol screen
       auditor scan demo --model at-eps0.10 --protocol standard --samples 64
       auditor scan demo --match 'at-*' --eps 8/255 --format json
+      auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
+      auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only
+      auditor scan local ./my-zoo --dry-run
 
     \b
     Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable; 130 interrupted.
@@ -78,6 +93,8 @@ def command(
         if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(getattr(signal, kind), signal.default_int_handler)
 
+    from auditor.child import InChild, Limits
+    from auditor.cli.plan import as_rows, print_plan
     from auditor.cli.progress import ScanProgress, say
     from auditor.cli.report import print_association
     from auditor.cli.tables import print_json, print_results
@@ -85,19 +102,24 @@ def command(
     from auditor.db.results import Filter, list_results
     from auditor.db.session import open_database
     from auditor.db.store import Store
-    from auditor.zoo import find_source, select
+    from auditor.jobs import plan_scan, run_scan
 
-    zoo = find_source(source, settings().demo_weights)
-    entries = select(zoo.entries(), models=models, match=match, dataset=dataset, threat_model=threat_model, limit=limit)
+    zoo = open_zoo(source, folder, trust_code=trust_code)
+    filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
+    entries = choose(zoo, **{name: options[name] for name in filters})
     entries = [_under(entry, norm, eps) for entry in entries]
-    engine = open_database(settings().database_url)
     request = _request(options)
-
-    from auditor.jobs import run_scan, set_threads
-
-    set_threads(settings().threads)
+    limits = Limits.of(options["protocol"], options["time_limit"], options["memory_limit"])
+    engine = open_database(settings().database_url)
+    measure = InChild(limits=limits, preload=zoo.preload, threads=settings().threads)
+    if dry_run:
+        with ScanProgress(len(entries)) as progress:
+            probe = replace(measure, task="auditor.estimate.estimate")
+            plan = plan_scan(Store(engine), zoo, entries, request, progress, probe)
+        print_json(as_rows(plan)) if shape == "json" else print_plan(plan)
+        return
     with ScanProgress(len(entries)) as progress:
-        outcome = run_scan(Store(engine), zoo, source, entries, request, progress)
+        outcome = run_scan(Store(engine), zoo, source, entries, request, progress, measure)
     rows = list_results(engine, Filter(scan=outcome.scan_id))
     if shape == "json":
         print_json(rows)
@@ -129,11 +151,11 @@ def _under(entry: "ZooEntry", norm: str | None, eps: float | None) -> "ZooEntry"
 
 
 def _request(options: dict[str, Any]) -> Any:
-    """The options as a request; imports torch."""
-    from auditor.audit import AuditRequest
+    """The options as a request."""
     from auditor.config import settings
     from auditor.devices import check_device
     from auditor.jobs import ScanRequest
+    from auditor.records import AuditRequest
 
     audit = AuditRequest(
         protocol=options["protocol"],

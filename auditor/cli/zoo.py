@@ -1,8 +1,12 @@
 """``auditor zoo``: what models there are."""
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from auditor.cli.options import FORMAT
+from auditor.cli.sources import choose, chosen, open_zoo
 
 
 @click.group("zoo")
@@ -11,28 +15,26 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("source", type=click.Choice(["demo"]))
-@click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'at-*'.")
-@click.option("--dataset", help="Only models of this data set.")
-@click.option("--threat-model", help="Only models of this threat model.")
+@chosen
 @FORMAT
-def list_models(source: str, match: str | None, dataset: str | None, threat_model: str | None, shape: str) -> None:
+def list_models(source: str, folder: Path | None, shape: str, **filters: Any) -> None:
     """List a zoo's models without constructing them.
+
+    DIR is the folder of a local zoo, or of RobustBench's models.
 
     \b
     Examples:
       auditor zoo list demo
-      auditor zoo list demo --match 'at-*' --format json
+      auditor zoo list robustbench --dataset cifar10 --threat-model Linf
+      auditor zoo list timm --pretrained-only --match 'resnet18*'
+      auditor zoo list local ./my-zoo --format json
     """
     from dataclasses import asdict
 
     from auditor.cli.tables import print_json, print_table
-    from auditor.config import settings
     from auditor.records import format_eps
-    from auditor.zoo import find_source, select
 
-    zoo = find_source(source, settings().demo_weights)
-    entries = select(zoo.entries(), match=match, dataset=dataset, threat_model=threat_model)
+    entries = choose(open_zoo(source, folder), **filters)
     if shape == "json":
         print_json([asdict(entry) for entry in entries])
     else:

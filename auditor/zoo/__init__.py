@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -9,17 +10,38 @@ from auditor.errors import UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel, Source
 from auditor.zoo.demo import DemoZoo
-
-SOURCES: dict[str, Callable[..., Source]] = {"demo": DemoZoo}
-
-__all__ = ["SOURCES", "LoadedModel", "Source", "find_source", "select"]
+from auditor.zoo.timm import TimmZoo
 
 
-def find_source(name: str, folder: Path | None = None) -> Source:
-    """The source of this name, on another folder than its own where one is given."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a source's models lie: a folder, where it has one; its code runs only if it is trusted."""
+
+    folder: Path | None = None
+    trust_code: bool = False
+
+
+SOURCES: dict[str, Callable[[Place], Source]] = {
+    "demo": lambda place: DemoZoo(place.folder) if place.folder else DemoZoo(),
+    "timm": lambda _: TimmZoo(),
+}
+FOLDERS = ("demo", "robustbench", "local")
+"""Sources whose models lie in a folder that the user may name."""
+
+__all__ = ["FOLDERS", "SOURCES", "LoadedModel", "Source", "find_source", "select"]
+
+
+def find_source(name: str, folder: Path | None = None, *, trust_code: bool = False) -> Source:
+    """The source of this name, on the folder that is given, or on its own.
+
+    Raises:
+        UsageError: there is no such source, it has no folder, or it needs one.
+    """
     if name not in SOURCES:
         raise UsageError(f"no source of models named {name!r}; there is: {', '.join(SOURCES)}")
-    return SOURCES[name](folder) if folder else SOURCES[name]()
+    if folder and name not in FOLDERS:
+        raise UsageError(f"{name} models lie in no folder of yours, got {folder}; leave it out")
+    return SOURCES[name](Place(folder=folder, trust_code=trust_code))
 
 
 def select(

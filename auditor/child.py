@@ -1,0 +1,221 @@
+"""One measurement in a child process: a model that hangs, crashes or eats all memory ends alone.
+
+The children are forks of a server that has imported torch and run nothing, so each starts in a moment, and CUDA,
+which does not survive a fork, is first touched inside. What a model prints goes to stderr.
+"""
+
+import contextlib
+import importlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from auditor.errors import AuditorError, MeasurementError, first_line
+from auditor.records import Measurement, Progress, Wanted, ZooEntry
+from auditor.zoo import Source
+
+POLL_SECONDS = 0.25
+GIB = 2**30
+HOURS = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "full": 14 * 24.0}
+"""How long one model may take under a protocol, unless told otherwise: what takes longer hangs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one model may use: ``seconds`` of wall time, ``memory`` in bytes resident."""
+
+    seconds: float
+    memory: int
+
+    @classmethod
+    def of(cls, protocol: str, minutes: float | None, gib: float | None) -> "Limits":
+        """The protocol's own limit of time and nine tenths of the machine's memory, where nothing else is said."""
+        seconds = HOURS[protocol] * 3600 if minutes is None else minutes * 60
+        memory = int(0.9 * psutil.virtual_memory().total if gib is None else gib * GIB)
+        return cls(seconds=seconds, memory=memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InChild:
+    """A task on one model, each call in a process of its own, within limits.
+
+    ``task`` names the function: ``auditor.measure.measure`` or one of the same arguments. ``preload`` names modules
+    that the server imports once for all children; ``threads`` are torch's, all for None.
+    """
+
+    limits: Limits
+    task: str = "auditor.measure.measure"
+    preload: tuple[str, ...] = ()
+    threads: int | None = None
+
+    def __call__(
+        self, source: Source, entry: ZooEntry, request: Measurement, progress: Progress, wanted: Wanted
+    ) -> Any:
+        """Do the task on one model, and return what it returns.
+
+        Raises:
+            MeasurementError: it failed, crashed, or went over a limit; the message says which.
+        """
+        context = _context(self.preload)
+        ours, theirs = context.Pipe()
+        child = context.Process(
+            target=_work, args=(theirs, dict(os.environ), self.task, self.threads, source, entry, request)
+        )
+        child.start()
+        theirs.close()
+        try:
+            return self._follow(child, ours, progress, wanted)
+        finally:
+            _kill(child)
+            ours.close()
+
+    def _follow(self, child: Any, pipe: Connection, progress: Progress, wanted: Wanted) -> Any:
+        """Listen to the child until it is done, and watch its limits."""
+        deadline, looked = time.monotonic() + self.limits.seconds, 0.0
+        while True:
+            if time.monotonic() - looked >= POLL_SECONDS:
+                looked = time.monotonic()
+                self._check_limits(child.pid, deadline)
+            try:
+                if not pipe.poll(POLL_SECONDS):
+                    continue
+                kind, content = pipe.recv()
+            except (EOFError, ConnectionError):
+                raise MeasurementError(_how_it_ended(child)) from None
+            if kind == "progress":
+                progress(*content)
+            elif kind == "wanted":
+                pipe.send(wanted(content))
+            elif kind == "failed":
+                raise MeasurementError(content)
+            else:
+                return content
+
+    def _check_limits(self, pid: int, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise MeasurementError(
+                f"took longer than {self.limits.seconds / 60:g} minutes and was stopped: see --time-limit"
+            )
+        used = _resident(pid)
+        if used > self.limits.memory:
+            raise MeasurementError(
+                f"used {used / GIB:.1f} GiB of memory, more than the {self.limits.memory / GIB:.1f} allowed, and was "
+                "stopped: see --memory-limit and AUDITOR_BATCH_SIZE"
+            )
+
+
+def _context(preload: tuple[str, ...]) -> Any:
+    """Forks of a clean server where there is such a thing, else new interpreters."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["auditor.child_server", *preload])
+    return context
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process and its children hold; 0 once it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+    except psutil.Error:
+        return 0
+
+
+def _kill(child: Any) -> None:
+    """End a child and all that it started; nothing of it is left when this returns."""
+    with contextlib.suppress(psutil.Error):
+        for one in psutil.Process(child.pid).children(recursive=True):
+            one.kill()
+    child.kill()
+    child.join()
+    child.close()
+
+
+def _how_it_ended(child: Any) -> str:
+    child.join(10)
+    code = child.exitcode
+    if code == -signal.SIGKILL:
+        return "its process was killed, most likely because the machine ran out of memory: see --memory-limit"
+    if code is not None and code < 0:
+        return f"its process crashed: {signal.Signals(-code).name}"
+    return f"its process ended unexpectedly, with exit code {code}"
+
+
+def _work(
+    pipe: Connection,
+    environment: dict[str, str],
+    task: str,
+    threads: int | None,
+    source: Source,
+    entry: ZooEntry,
+    request: Measurement,
+) -> None:
+    """What the child does."""
+    _settle(environment)
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    def wanted(identity: str) -> bool:
+        pipe.send(("wanted", identity))
+        answer: bool = pipe.recv()
+        return answer
+
+    try:
+        module, _, function = task.rpartition(".")
+        found = getattr(importlib.import_module(module), function)(source, entry, request, _throttled(pipe), wanted)
+        pipe.send(("done", found))
+    except AuditorError as error:
+        pipe.send(("failed", str(error)))
+    except Exception as error:  # a model is other people's code: whatever it raises is its failure
+        logging.getLogger(__name__).debug("%s failed", entry.model, exc_info=True)
+        pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))
+
+
+def _throttled(pipe: Connection) -> Progress:
+    """Tell of progress ten times a second at most, of a new part at once."""
+    last, part = 0.0, ""
+
+    def tell(name: str, done: int, total: int) -> None:
+        nonlocal last, part
+        now = time.monotonic()
+        if name != part or done >= total or now - last > 0.1:
+            last, part = now, name
+            pipe.send(("progress", (name, done, total)))
+
+    return tell
+
+
+def _settle(environment: dict[str, str]) -> None:
+    """Behave as a child: die with the parent, leave Ctrl-C to it, print nothing on its stdout."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")  # what libraries say to their programmers
+    logging.getLogger().setLevel(logging.ERROR)
+    with contextlib.suppress(OSError):  # Linux: when memory runs out, this process goes first, not the one that stores
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,11 @@
+"""What the server of child processes imports, once for all of them: torch, and what torch imports at its first use."""
+
+import warnings
+
+warnings.simplefilter("ignore")  # what libraries tell their programmers is nothing for who audits models
+
+import safetensors.torch  # noqa: E402, F401
+import torch.fx.experimental.symbolic_shapes  # noqa: E402
+import torch.nested  # noqa: E402, F401
+
+import auditor.measure  # noqa: E402, F401

@@ -1,0 +1,54 @@
+"""Which zoo, and which of its models: shared by the commands that list and that scan."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from auditor.records import ZooEntry
+    from auditor.zoo import Source
+
+NAMES = ["demo", "robustbench", "timm", "local"]
+
+
+def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments and filters that choose models."""
+    for parameter in reversed(
+        (
+            click.argument("source", type=click.Choice(NAMES), metavar=f"[{'|'.join(NAMES)}]"),
+            click.argument(
+                "folder",
+                metavar="[DIR]",
+                required=False,
+                type=click.Path(exists=True, file_okay=False, path_type=Path),
+            ),
+            click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'at-*'."),
+            click.option("--dataset", help="Only models of this data set, e.g. cifar10."),
+            click.option("--threat-model", help="Only models of this threat model, e.g. Linf."),
+            click.option("--pretrained-only", is_flag=True, help="timm: no architectures with random weights."),
+            click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N models."),
+        )
+    ):
+        command = parameter(command)
+    return command
+
+
+def open_zoo(source: str, folder: Path | None, *, trust_code: bool = False) -> "Source":
+    """The source, on DIR or on the folder that a setting names."""
+    from auditor.config import settings
+    from auditor.zoo import find_source
+
+    own = {"demo": settings().demo_weights, "robustbench": settings().robustbench_models}
+    return find_source(source, folder or own.get(source), trust_code=trust_code)
+
+
+def choose(zoo: "Source", *, pretrained_only: bool, **filters: Any) -> "list[ZooEntry]":
+    """The zoo's entries that the filters leave."""
+    from auditor.zoo import select
+
+    entries = zoo.entries()
+    if pretrained_only:
+        entries = [entry for entry in entries if entry.training.get("pretrained", True)]
+    return select(entries, **filters)

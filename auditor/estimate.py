@@ -1,0 +1,111 @@
+"""What an audit would cost: one small batch is timed, and the protocol's passes are counted."""
+
+import time
+from collections.abc import Callable
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks import find_protocol
+from auditor.attacks.protocols import Attack
+from auditor.audit import identity
+from auditor.data import hierarchy_of
+from auditor.measure import images_of
+from auditor.records import Estimate, Measurement, Progress, Wanted, ZooEntry
+from auditor.zoo import Source
+
+PROBE = 4
+"""Images in the batch that is timed."""
+
+
+def estimate(
+    source: Source, entry: ZooEntry, request: Measurement, progress: Progress, wanted: Wanted
+) -> Estimate | None:
+    """An upper bound of the time, as if no attack broke anything, and the memory of the largest batch.
+
+    None where ``wanted`` says no to the audit's identity.
+
+    Raises:
+        AuditorError: the model, or its images, cannot be loaded.
+    """
+    images = images_of(entry, request)
+    loaded = source.load(entry)
+    if not wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
+        return None
+    progress("probe", 0, 1)
+    device = request.audit.device
+    model = loaded.model.to(device).requires_grad_(False)
+    batch = torch.rand(PROBE, *entry.input_size, device=device)
+    _forward(model, batch)  # the first pass pays for what later ones find ready
+    forward = _seconds(lambda: _forward(model, batch)) / PROBE
+    both = _seconds(lambda: _forward_and_backward(model, batch)) / PROBE
+    kept = _bytes_kept(model, batch) / PROBE
+    classes = len(hierarchy_of(entry).classes)
+    n = 0 if images is None else len(images.labels)
+    gradients, forwards = _passes(find_protocol(request.audit.protocol).attacks)
+    templates = min(classes * batch[0].numel() * 4, 2**30)
+    return Estimate(
+        seconds=classes * both + n * (gradients * both + forwards * forward),
+        memory=int(_resident() + max(min(n, request.audit.batch_size) * kept, 10 * kept + templates)),
+    )
+
+
+def _passes(attacks: tuple[Attack, ...]) -> tuple[int, int]:
+    """Forward-and-backward passes and forward passes alone, an image."""
+    gradients, forwards = 1, 6  # gradients and repeated passes that flags are found by, clean accuracy
+    for attack in attacks:
+        settings = attack.parameters
+        if attack.engine == "gradient":
+            gradients += settings["steps"]
+        elif "queries" in settings:
+            forwards += settings["queries"] * settings["restarts"]
+        else:
+            repeats = settings["restarts"] * settings.get("targets", 1) * settings.get("eot", 1)
+            gradients += settings["iterations"] * repeats
+        forwards += 1
+    return gradients, forwards
+
+
+def _forward(model: nn.Module, batch: Tensor) -> None:
+    with torch.no_grad():
+        model(batch.clone())
+
+
+def _forward_and_backward(model: nn.Module, batch: Tensor) -> None:
+    pixels = batch.clone().requires_grad_()
+    logits = model(pixels.clone())
+    if logits.requires_grad:
+        torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
+
+
+def _seconds(function: Callable[[], None]) -> float:
+    """The faster of two runs."""
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _bytes_kept(model: nn.Module, batch: Tensor) -> int:
+    """Bytes that a forward pass keeps for its backward pass, the model's own tensors left out."""
+    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        _output = model(batch.clone().requires_grad_().clone())  # alive, or its storages' addresses are used again
+    return sum(kept.values())
+
+
+def _resident() -> int:
+    resident: int = psutil.Process().memory_info().rss
+    return resident

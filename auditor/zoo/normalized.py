@@ -1,0 +1,23 @@
+"""Normalization inside the model: attacks see [0, 1] pixels only."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalized(nn.Module):
+    """``model`` behind ``(x - mean) / std`` per channel: images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model((images - self.mean) / self.std)
+        return logits

@@ -1,0 +1,229 @@
+"""timm's architectures and pretrained weights, as ``timm.create_model`` makes them.
+
+``timm:resnet18.a1_in1k`` is a trained network; ``timm:resnet18`` is the architecture with random weights, as in timm
+itself, and its audit is flagged ``untrained``. Weights come through the Hugging Face hub, whose settings hold:
+HF_HOME, HF_HUB_OFFLINE, HF_TOKEN.
+"""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line
+from auditor.records import Transform, ZooEntry
+from auditor.zoo.base import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EPS = 4 / 255
+UNTRAINED_SEED = 0
+_DATASETS = {
+    1000: "imagenet",
+    11221: "imagenet21k-miil",
+    11821: "imagenet12k",
+    21841: "imagenet22k",
+    21842: "imagenet22k",
+    21843: "imagenet21k",
+}
+
+
+@dataclass(frozen=True)
+class TimmZoo:
+    """What the installed timm knows: pretrained weights first, then its architectures with random weights."""
+
+    preload: tuple[str, ...] = ("timm",)
+
+    def entries(self) -> list[ZooEntry]:
+        timm = _timm()
+        trained = [_entry(name, timm.get_pretrained_cfg(name)) for name in timm.list_models(pretrained=True)]
+        return trained + [_entry(name, timm.get_pretrained_cfg(name)) for name in timm.list_models()]
+
+    def missing(self, entry: ZooEntry) -> str | None:
+        config = _timm().get_pretrained_cfg(_name(entry))
+        if not entry.training["pretrained"] or _cached(config):
+            return None
+        return str(config.hf_hub_id or config.url)
+
+    def load(self, entry: ZooEntry) -> LoadedModel:
+        from auditor.zoo.digest import state_dict_digest
+        from auditor.zoo.normalized import Normalized
+
+        if entry.dataset == "features":
+            raise ModelLoadError(f"{entry.model} gives features, not logits: there are no classes to audit")
+        trained, away = bool(entry.training["pretrained"]), self.missing(entry)
+        if away:
+            _reach(away)
+        with contextlib.nullcontext() if away else _offline():  # what is here is used as it is, without asking
+            model = _create(_name(entry), trained)
+        notes: tuple[str, ...] = ()
+        if not trained:
+            tags = [name for name in _timm().list_models(pretrained=True) if name.split(".")[0] == _name(entry)]
+            other = (
+                f"trained ones: {', '.join(f'timm:{tag}' for tag in tags[:3])}" if tags else "timm has no trained ones"
+            )
+            notes = (f"random weights (seed {UNTRAINED_SEED}); {other}",)
+        return LoadedModel(
+            Normalized(model, entry.preprocessing["mean"], entry.preprocessing["std"]).eval(),
+            state_dict_digest(model.state_dict()),
+            notes,
+            () if trained else ("untrained",),
+        )
+
+
+def _timm() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import timm
+    except ImportError as error:
+        raise EnvironmentUnusableError(f"timm is not usable here: install auditor[zoos] ({error})") from error
+    return timm
+
+
+def _name(entry: ZooEntry) -> str:
+    return entry.model.removeprefix("timm:")
+
+
+def _entry(name: str, config: Any) -> ZooEntry:
+    """An entry from timm's own name and pretrained configuration."""
+    tag = name.partition(".")[2]
+    # An architecture without weights has no configuration, or an empty one; its own defaults are ImageNet's.
+    size = tuple(config.input_size) if config else (3, 224, 224)
+    classes = config.num_classes if config and tag else 1000
+    return ZooEntry(
+        model=f"timm:{name}",
+        source="timm",
+        description=f"pretrained, {tag}" if tag else "random weights: an architecture, not a trained network",
+        architecture={"timm": name.partition(".")[0]},
+        preprocessing={
+            "mean": list(config.mean if config else (0.485, 0.456, 0.406)),
+            "std": list(config.std if config else (0.229, 0.224, 0.225)),
+        },
+        dataset=_DATASETS.get(classes, "features"),
+        threat_model="Linf",
+        norm="Linf",
+        eps=EPS,
+        input_size=size,
+        training={"pretrained": bool(tag)},
+        transform=_transform(config, size),
+    )
+
+
+def _transform(config: Any, size: tuple[int, ...]) -> Transform:
+    """The evaluation transform of timm: resized to ``size / crop_pct``, then cropped at the centre."""
+    crop_pct = config.crop_pct if config else 0.875
+    interpolation = config.interpolation if config else "bilinear"
+    height, width = size[1:]
+    scaled = math.floor(height / crop_pct), math.floor(width / crop_pct)
+    squash = bool(config) and config.crop_mode == "squash"
+    return Transform(resize=scaled if squash else scaled[0], crop=(height, width), interpolation=interpolation)
+
+
+def _cached(config: Any) -> bool:
+    """Whether the weights lie in the hub's or in torch's cache."""
+    from urllib.parse import urlparse
+
+    import torch
+    from huggingface_hub import try_to_load_from_cache
+    from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives
+
+    if not config.hf_hub_id:
+        name: str = urlparse(config.url).path.rpartition("/")[2]
+        return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
+    wanted = config.hf_hub_filename or HF_WEIGHTS_NAME
+    files = [*_get_safe_alternatives(wanted), wanted]
+    return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
+
+
+def _create(name: str, trained: bool) -> "nn.Module":
+    """``timm.create_model``, with every weight loaded, or with random weights that are always the same.
+
+    Raises:
+        ModelLoadError: the weights cannot be had, or do not fill the model.
+    """
+    import httpx
+    import torch
+
+    timm = _timm()
+    with torch.random.fork_rng(devices=[]), _watched_loading() as loads, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(UNTRAINED_SEED)
+        try:
+            model: nn.Module = timm.create_model(name, pretrained=trained)
+        except Exception as error:
+            kind = "download failed" if isinstance(error, httpx.HTTPError | OSError) else "timm cannot make it"
+            raise ModelLoadError(f"{kind}: {first_line(error)}") from error
+    custom = trained and timm.get_pretrained_cfg(name).custom_load
+    if trained and not custom and not loads:
+        raise ModelLoadError(f"timm made {name} without loading weights into it")
+    missing = [key for load in loads for key in load.missing_keys]
+    if missing:
+        raise ModelLoadError(f"{name}: {len(missing)} keys are missing in the weights, the first is {missing[0]!r}")
+    return model
+
+
+@contextlib.contextmanager
+def _watched_loading() -> Iterator[list[Any]]:
+    """Weights are loaded as data only, and what ``load_state_dict`` said of missing keys is kept."""
+    import functools
+
+    import torch
+    from torch import nn
+
+    loads: list[Any] = []
+    load_file, load_state_dict = torch.load, nn.Module.load_state_dict
+
+    @functools.wraps(load_file)
+    def safely(*arguments: Any, **options: Any) -> Any:
+        return load_file(*arguments, **{**options, "weights_only": True})
+
+    def watched(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+        result = load_state_dict(self, *arguments, **options)
+        loads.append(result)
+        return result
+
+    torch.load, nn.Module.load_state_dict = safely, watched  # type: ignore[method-assign]
+    try:
+        yield loads
+    finally:
+        torch.load, nn.Module.load_state_dict = load_file, load_state_dict  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """The hub answers from its cache alone."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reach(place: str) -> None:
+    """Fail at once where there is no way to the weights: the hub's own retries take most of a minute.
+
+    Raises:
+        ModelLoadError: the hub is told to stay offline, or its host does not answer.
+    """
+    import httpx
+    from huggingface_hub import constants
+
+    url = place if "://" in place else f"{constants.ENDPOINT}/{place}"
+    if constants.HF_HUB_OFFLINE:
+        raise ModelLoadError(
+            f"download failed: {url} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set"
+        )
+    try:
+        httpx.head(url, timeout=3, follow_redirects=True)
+    except httpx.HTTPError as error:
+        raise ModelLoadError(
+            f"download failed: {url} is not in the cache {constants.HF_HUB_CACHE}, and cannot be reached: "
+            f"{first_line(error)}"
+        ) from error
