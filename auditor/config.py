@@ -27,8 +27,9 @@ class Settings(BaseSettings):
     robustbench_models: Path = Field(
         default=Path("models"), description="folder of RobustBench's models, as its own loader lays it out"
     )
-    fashion_mnist: Path | None = Field(
-        default=None, description="folder of the four Fashion-MNIST idx files, instead of Debian's"
+    data: Path = Field(
+        default_factory=lambda: Path.home() / ".cache" / "auditor",
+        description="folder in torchvision's layout where data sets are looked for, and to which they are downloaded",
     )
     batch_size: int = Field(default=256, ge=1, description="images attacked at once")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; all cores by default")

@@ -164,5 +164,4 @@ def _request(options: dict[str, Any]) -> Any:
         device=check_device(options["device"]),
         batch_size=settings().batch_size,
     )
-    data = options["data"] or settings().fashion_mnist
-    return ScanRequest.make(audit, options["samples"], options["force"], data)
+    return ScanRequest.make(audit, options["samples"], options["force"], options["data"])

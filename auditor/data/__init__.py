@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.data import fashion_mnist
+from auditor.data import own as own_data
 from auditor.data.hierarchies import Hierarchy, load_hierarchy
+from auditor.data.known import CLASSES, find_known
+from auditor.data.samples import Samples
 from auditor.errors import DataError, UsageError
 from auditor.records import OwnData, Transform, ZooEntry
 
 __all__ = ["CLASSES", "Hierarchy", "ImageSet", "check_images", "hierarchy_of", "load_hierarchy", "load_images"]
-
-CLASSES: dict[str, tuple[str, ...]] = {"fashion_mnist": fashion_mnist.CLASSES}
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,25 @@ class ImageSet:
 
 
 def hierarchy_of(entry: ZooEntry) -> Hierarchy:
-    """The classes of an entry's data set and their superclasses."""
-    own = entry.own_data
-    if own is not None:
-        return Hierarchy(entry.dataset, "the zoo's own", own.classes, own.levels, own.headline)
+    """The classes of an entry's data set and their superclasses.
+
+    Raises:
+        UsageError: the data set is unknown.
+        DataError: an own data set's superclasses do not cover its classes.
+    """
+    if entry.own_data is not None:
+        return own_data.hierarchy(entry.dataset, entry.own_data)
+    if entry.dataset not in CLASSES:
+        raise UsageError(f"{entry.model}: no data set named {entry.dataset!r}; there is: {', '.join(CLASSES)}")
     return load_hierarchy(entry.dataset, CLASSES[entry.dataset])
 
 
 def check_images(name: str, samples: int | None, folder: Path | None = None, *, own: OwnData | None = None) -> None:
-    """Find a data set's files without keeping them, so that what is missing is said before any model is loaded.
+    """Find a data set's files, so that what is missing is said before any model is loaded; no picture is decoded.
 
-    Raises:
-        UsageError, DataError: as :func:`load_images` would.
+    Arguments and errors as :func:`load_images`, which may still find a picture that cannot be read.
     """
-    load_images(name, samples, folder, own=own)
+    _find(name, samples, folder, own)
 
 
 def load_images(
@@ -56,34 +61,41 @@ def load_images(
     samples: int | None,
     folder: Path | None = None,
     *,
-    own: OwnData | None = None,  # noqa: ARG001
-    transform: Transform | None = None,  # noqa: ARG001
+    own: OwnData | None = None,
+    transform: Transform | None = None,
 ) -> ImageSet:
-    """The first ``samples`` test images of a data set; all of them for None.
+    """The first ``samples`` test images of a data set in its own order; all of them for None.
 
     Fashion-MNIST's first 1,000 are the shipped subset, whose classes take turns, so that any prefix is balanced; more
-    than that is the whole test set in its own order.
+    than that is the whole test set in its own order. See docs/data.md for the other orders.
+
+    Args:
+        name: of a data set that auditor knows, or what ``own`` is called.
+        samples: how many, at least 1.
+        folder: where they lie, a folder or an .npz file; None looks in the data folder, and downloads what it can.
+        own: the data set itself where it is none of those that auditor knows; its own path goes before ``folder``.
+        transform: how a picture becomes a model's input.
 
     Raises:
         UsageError: the data set is unknown, or has fewer images than that.
-        DataError: its files are missing or damaged.
+        DataError: its files are missing or damaged, or its images are not all of one size.
     """
-    if name not in CLASSES:
-        raise UsageError(f"no data set named {name!r}; there is: {', '.join(CLASSES)}")
+    found = _find(name, samples, folder, own)
+    pixels = np.ascontiguousarray(found.pixels(transform))
+    indices = np.arange(len(found.labels)) if found.indices is None else found.indices
+    digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
+    for array in (pixels, found.labels, indices):
+        digest.update(np.ascontiguousarray(array).data)
+    images = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.float32(255), dtype=np.float32)
+    return ImageSet(name, images, found.labels, indices, digest.hexdigest())
+
+
+def _find(name: str, samples: int | None, folder: Path | None, own: OwnData | None) -> Samples:
     if samples is not None and samples < 1:
         raise UsageError(f"expected at least 1 sample, got {samples}")
-    if samples is not None and samples <= len(fashion_mnist.CLASSES) * fashion_mnist.DEMO_PER_CLASS:
-        pixels, labels, indices = fashion_mnist.load_demo()
-    else:
-        pixels, labels = fashion_mnist.load_split("test", folder)
-        indices = np.arange(len(labels))
-    if samples is not None and samples > len(labels):
-        raise UsageError(f"{name} has {len(labels)} test images, {samples} were asked for")
-    pixels, labels, indices = pixels[:samples], labels[:samples], indices[:samples]
-    digest = hashlib.sha256()
-    for array in (pixels, labels, indices):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    images = pixels[:, None].astype(np.float32) / np.float32(255)
-    if images.size == 0:
+    found = find_known(name, samples, folder) if own is None else own_data.find(name, own, folder)
+    if samples is not None and samples > len(found.labels):
+        raise UsageError(f"{name} has {len(found.labels)} test images, {samples} were asked for")
+    if len(found.labels) == 0:
         raise DataError(f"{name} has no test images")
-    return ImageSet(name, images, labels, indices, digest.hexdigest())
+    return found.first(samples)

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.data import image_folder
+from auditor.data.downloads import data_folder, download
+from auditor.data.samples import Arrays, Samples
 from auditor.errors import DataError
 
 CLASSES = (
@@ -45,7 +48,8 @@ def read_idx(path: Path) -> Pixels:
 def load_split(split: str, folder: Path | None = None) -> tuple[Pixels, Labels]:
     """Load all of ``train`` or ``test``: images ``(N, 28, 28)`` uint8 and labels ``(N,)`` from 0 to 9.
 
-    ``folder`` holds the four idx files; without it Debian's folder is used, then torchvision's download.
+    ``folder`` holds the idx files, or torchvision's ``FashionMNIST/raw``; without it the data folder is looked through,
+    then Debian's, then torchvision downloads them.
 
     Raises:
         DataError: the files are nowhere to be found, or damaged.
@@ -61,7 +65,7 @@ def load_split(split: str, folder: Path | None = None) -> tuple[Pixels, Labels]:
 
 
 def _find(split: str, folder: Path | None) -> list[Path]:
-    for place in [folder] if folder else [DEBIAN_FOLDER, _torchvision_folder()]:
+    for place in (*_places(folder or data_folder()), *([] if folder else [DEBIAN_FOLDER])):
         for suffix in (".gz", ""):
             files = [place / f"{name}{suffix}" for name in _FILES[split]]
             if all(file.is_file() for file in files):
@@ -71,22 +75,37 @@ def _find(split: str, folder: Path | None) -> list[Path]:
     raise DataError(f"no Fashion-MNIST idx files of the {split} split in {folder}")
 
 
-def _torchvision_folder() -> Path:
-    return Path.home() / ".cache" / "auditor" / "FashionMNIST" / "raw"
+def _places(folder: Path) -> tuple[Path, ...]:
+    """The folder itself, and where torchvision puts the files in it."""
+    return folder, folder / "raw", folder / "FashionMNIST" / "raw"
 
 
 def _download(split: str) -> list[Path]:
     from torchvision.datasets import FashionMNIST
 
-    folder = _torchvision_folder()
-    try:
-        FashionMNIST(str(folder.parent.parent), train=split == "train", download=True)
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            "Fashion-MNIST is not on this machine and cannot be downloaded: install Debian's package "
-            f"dataset-fashion-mnist, or put the idx files into {folder} ({str(error).splitlines()[0]})"
-        ) from error
+    root = data_folder()
+    folder = root / "FashionMNIST" / "raw"
+    download(
+        lambda: FashionMNIST(str(root), train=split == "train", download=True),
+        "Fashion-MNIST",
+        f"the idx files into {folder}, or install Debian's package dataset-fashion-mnist",
+    )
     return [folder / name for name in _FILES[split]]
+
+
+def find(place: Path | None, samples: int | None) -> Samples:
+    """The shipped subset where that is enough, else the whole test set; an image folder in ``place`` goes first.
+
+    Raises:
+        DataError: the files are nowhere to be found, or damaged.
+    """
+    if place is not None and image_folder.locate(place, CLASSES):
+        return image_folder.find(place, CLASSES)
+    if samples is not None and samples <= len(CLASSES) * DEMO_PER_CLASS:
+        images, labels, indices = load_demo()
+        return Arrays(images[:, None], labels, indices)
+    images, labels = load_split("test", place)
+    return Arrays(images[:, None], labels)
 
 
 def demo_indices(labels: Labels) -> NDArray[np.int64]:

@@ -1,0 +1,43 @@
+"""Where data sets lie that no --data says, and how they get there."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from auditor.config import settings
+from auditor.errors import DataError, first_line
+
+SECONDS = 10.0
+"""How long a silent server is waited for; torchvision itself would wait for ever."""
+
+
+def data_folder() -> Path:
+    """The folder in torchvision's layout where data sets are looked for, and to which they are downloaded."""
+    return settings().data.expanduser()
+
+
+def download(fetch: Callable[[], object], name: str, instead: str) -> None:
+    """Run torchvision's own download, which checks what it got.
+
+    Raises:
+        DataError: it failed; ``instead`` says what to put where.
+    """
+    try:
+        with _patience():
+            fetch()
+    except (OSError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{name} is not on this machine and cannot be downloaded: put {instead}, or pass --data PATH "
+            f"({first_line(error)})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

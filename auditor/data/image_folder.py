@@ -1,0 +1,118 @@
+"""Image folders: one folder a class, named so that nothing has to be guessed."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from auditor.data.pictures import SUFFIXES
+from auditor.data.samples import Pictures
+from auditor.errors import DataError
+
+INSIDE = ("", "test", "val")
+"""Where in a folder the class folders may lie; the first that holds one counts."""
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """The class folders in ``root`` by the class's number, and the other folders there."""
+
+    root: Path
+    folders: dict[int, Path]
+    unknown: tuple[str, ...]
+
+
+def locate(place: Path, *namings: Sequence[str]) -> ClassFolders | None:
+    """The class folders in ``place``, its ``test`` or its ``val``; None where there is not one.
+
+    Each naming holds K names. Case and punctuation do not matter, since a class such as ``T-shirt/top`` cannot be a
+    folder's name. Numbers from 0 to K - 1 are a naming, too, unless a class's own name is a number. The naming that
+    fits most folders counts, so that namings are never mixed.
+
+    Raises:
+        DataError: two folders are named as the same class, or the folder cannot be read.
+    """
+    tables = [{_plain(name): number for number, name in enumerate(naming)} for naming in namings]
+    if not any(_plain(name).isdecimal() for naming in namings for name in naming):
+        tables.append({str(number): number for number in range(len(namings[0]))})
+    for root in (place / inside for inside in INSIDE):
+        folders = _entries(root, folders=True) if root.is_dir() else []
+        fitting = max(tables, key=lambda table: sum(_plain(folder.name) in table for folder in folders))
+        found = _by_class(folders, fitting)
+        if found:
+            unknown = tuple(folder.name for folder in folders if _plain(folder.name) not in fitting)
+            return ClassFolders(root, found, unknown)
+    return None
+
+
+def find(place: Path, classes: Sequence[str], *, usual: str = "") -> Pictures:
+    """All pictures of an image folder: classes take turns, file names sorted inside a class, so prefixes are balanced.
+
+    Args:
+        place: holds the class folders, or ``test`` or ``val`` does.
+        classes: K names in the order of the labels.
+        usual: what else was looked for in ``place``, for the error.
+
+    Raises:
+        DataError: a class's folder is missing, unknown, empty, or holds folders.
+    """
+    found = locate(place, classes)
+    if found is None:
+        there = _some([entry.name for entry in _entries(place, folders=True)] or ["nothing of that kind"])
+        raise DataError(
+            f"expected {f'{usual}, or ' if usual else ''}one folder for each of {len(classes)} classes in {place} "
+            f"(or in test or val there), named like {classes[0]!r}, got {there}"
+        )
+    missing = [name for number, name in enumerate(classes) if number not in found.folders]
+    if missing or found.unknown:
+        trouble = [f"missing: {_some(missing)}"] * bool(missing) + [f"unknown: {_some(found.unknown)}"] * bool(
+            found.unknown
+        )
+        raise DataError(f"expected one folder for each of {len(classes)} classes in {found.root}; {'; '.join(trouble)}")
+    each = [[(path, number) for path in _pictures(found.folders[number])] for number in range(len(classes))]
+    turns = [sample for turn in zip_longest(*each) for sample in turn if sample is not None]
+    return Pictures(tuple(path for path, _ in turns), np.array([number for _, number in turns], np.int64))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    inner = _entries(folder, folders=True)
+    if inner:
+        raise DataError(f"expected pictures in {folder}, got the folder {inner[0].name!r} there")
+    found = [path for path in _entries(folder, folders=False) if path.suffix.lower() in SUFFIXES]
+    if not found:
+        raise DataError(f"expected pictures in {folder} ({', '.join(SUFFIXES)}), got none")
+    return found
+
+
+def _entries(folder: Path, *, folders: bool) -> list[Path]:
+    """Folders or files that are not hidden, sorted by name."""
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir() == folders]
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from error
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _by_class(folders: Sequence[Path], naming: Mapping[str, int]) -> dict[int, Path]:
+    found: dict[int, Path] = {}
+    for folder in folders:
+        number = naming.get(_plain(folder.name))
+        if number is not None and number in found:
+            raise DataError(f"{found[number].name!r} and {folder.name!r} in {folder.parent} name the same class")
+        if number is not None:
+            found[number] = folder
+    return found
+
+
+def _plain(name: str) -> str:
+    """Lower case, other runs than of letters and digits as one underscore, numbers without leading zeros."""
+    plain = re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+    return str(int(plain)) if plain.isdecimal() else plain
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,23 @@
+"""Files of installed packages, found without importing these: an import of robustbench or timm takes seconds."""
+
+import importlib.util
+from pathlib import Path
+
+from auditor.errors import DataError
+
+
+def package_file(package: str, name: str) -> Path:
+    """A file that lies in a package's folder.
+
+    Raises:
+        DataError: the package is not installed, or another version that has no such file.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise DataError(
+            f"{package} is not installed, which has the list {Path(name).name}: pip install 'auditor[zoos]'"
+        )
+    file = Path(found.origin).parent / name
+    if not file.is_file():
+        raise DataError(f"expected {name} in the installed {package}, found none: pip install 'auditor[zoos]'")
+    return file

@@ -1,0 +1,50 @@
+"""The data sets that auditor knows: a new one is one more row."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.data import cifar10, cifar100, fashion_mnist, imagenet
+from auditor.data.npz import read_npz
+from auditor.data.samples import Samples
+from auditor.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set.
+
+    Attributes:
+        classes: K names in the order of the labels.
+        find: its test set in a folder; for None, in the data folder, downloaded where that can be. It may stop at the
+            number of samples that is wanted, and raises DataError where there is nothing to be found.
+    """
+
+    classes: tuple[str, ...]
+    find: Callable[[Path | None, int | None], Samples]
+
+
+DATA_SETS = {
+    "fashion_mnist": DataSet(fashion_mnist.CLASSES, fashion_mnist.find),
+    "cifar10": DataSet(cifar10.CLASSES, cifar10.find),
+    "cifar100": DataSet(cifar100.CLASSES, cifar100.find),
+    "imagenet": DataSet(imagenet.CLASSES, imagenet.find),
+}
+CLASSES: dict[str, tuple[str, ...]] = {name: data_set.classes for name, data_set in DATA_SETS.items()}
+
+
+def find_known(name: str, samples: int | None, place: Path | None) -> Samples:
+    """The test set of a known data set: from an .npz file, a folder, or for None wherever it may be had.
+
+    Raises:
+        UsageError: the data set is unknown.
+        DataError: it is not there.
+    """
+    if name not in DATA_SETS:
+        raise UsageError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
+    data_set = DATA_SETS[name]
+    if place is not None and not place.exists():
+        raise DataError(f"expected {name}'s test images in {place}, which is not there")
+    if place is not None and place.is_file():
+        return read_npz(place, len(data_set.classes))
+    return data_set.find(place, samples)

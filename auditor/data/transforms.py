@@ -1,0 +1,40 @@
+"""From a picture of any size to a model's input, pixel for pixel as torchvision does it to PIL images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from auditor.errors import UsageError
+from auditor.records import Transform
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+def pipeline(transform: Transform | None) -> Callable[[Image.Image], Image.Image]:
+    """The transform of one picture; None leaves it as it is.
+
+    Raises:
+        UsageError: the interpolation is unknown.
+    """
+    from torchvision import transforms
+
+    steps: list[Any] = []
+    if transform is not None and transform.resize is not None:
+        if transform.interpolation not in INTERPOLATIONS:
+            raise UsageError(f"expected interpolation {' or '.join(INTERPOLATIONS)}, got {transform.interpolation!r}")
+        steps.append(transforms.Resize(transform.resize, transforms.InterpolationMode(transform.interpolation)))
+    if transform is not None and transform.crop is not None:
+        steps.append(transforms.CenterCrop(transform.crop))
+    apply: Callable[[Image.Image], Image.Image] = transforms.Compose(steps)
+    return apply
+
+
+def transform_arrays(images: NDArray[Any], transform: Transform) -> NDArray[Any]:
+    """The same for images ``(N, C, H, W)``, uint8 or float32 in [0, 1], which they stay; one channel at a time."""
+    apply = pipeline(transform)
+    made = [[np.asarray(apply(Image.fromarray(channel))) for channel in image] for image in images]
+    clipped: NDArray[Any] = np.clip(np.array(made, images.dtype), 0, 255 if images.dtype == np.uint8 else 1)
+    return clipped
