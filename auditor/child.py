@@ -181,7 +181,7 @@ def _work(
     except AuditorError as error:
         pipe.send(("failed", str(error)))
     except Exception as error:  # a model is other people's code: whatever it raises is its failure
-        logging.getLogger(__name__).debug("%s failed", entry.model, exc_info=True)
+        logging.getLogger(__name__).debug("%s failed", task, exc_info=True)
         pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))
 
 
