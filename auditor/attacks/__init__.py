@@ -1,15 +1,20 @@
 """Adversarial accuracy: protocols, the cascade, and the flags that say when not to believe it."""
 
-from auditor.attacks.cascade import RobustnessResult, evaluate_robustness
+from auditor.attacks.adversarials import Adversarials, adversarials_file, save_adversarials
+from auditor.attacks.cascade import RobustnessResult
+from auditor.attacks.evaluate import evaluate_robustness
 from auditor.attacks.protocols import PROTOCOLS, Protocol, find_protocol
-from auditor.attacks.statistics import mcnemar, wilson_interval
+from auditor.statistics import mcnemar, wilson_interval
 
 __all__ = [
     "PROTOCOLS",
+    "Adversarials",
     "Protocol",
     "RobustnessResult",
+    "adversarials_file",
     "evaluate_robustness",
     "find_protocol",
     "mcnemar",
+    "save_adversarials",
     "wilson_interval",
 ]
