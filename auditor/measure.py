@@ -15,11 +15,15 @@ Wanted = Callable[[str], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What to measure, and on which images: the first ``samples``, all for None; ``data`` is where they lie."""
+    """What to measure, and on which images: the first ``samples``, all for None; ``data`` is where they lie.
+
+    ``adversarials`` is a folder for the images that break a model; None keeps none.
+    """
 
     audit: AuditRequest
     samples: int | None
     data: Path | None = None
+    adversarials: Path | None = None
 
 
 def measure(
@@ -34,7 +38,7 @@ def measure(
     loaded = source.load(entry)
     if not wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
-    return audit(entry, loaded, request.audit, images, progress)
+    return audit(entry, loaded, request.audit, images, progress, request.adversarials)
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:

@@ -1,6 +1,6 @@
 """Adversarial accuracy: protocols, the cascade, and the flags that say when not to believe it."""
 
-from auditor.attacks.adversarials import Adversarials, adversarials_file, save_adversarials
+from auditor.attacks.adversarials import Adversarials, adversarials_file, keep_adversarials
 from auditor.attacks.cascade import RobustnessResult
 from auditor.attacks.evaluate import evaluate_robustness
 from auditor.attacks.protocols import PROTOCOLS, Protocol, find_protocol
@@ -14,7 +14,7 @@ __all__ = [
     "adversarials_file",
     "evaluate_robustness",
     "find_protocol",
+    "keep_adversarials",
     "mcnemar",
-    "save_adversarials",
     "wilson_interval",
 ]

@@ -52,6 +52,18 @@ def adversarials_file(folder: Path, model: str, identity: str) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', model)}-{identity[:12]}.npz"
 
 
+def keep_adversarials(
+    folder: Path, adversarials: Adversarials, *, model: str, identity: str, norm: str, eps: float
+) -> list[str]:
+    """Write an audit's file; notes of what went wrong: that a disk is full must not cost the audit."""
+    path = adversarials_file(folder, model, identity)
+    try:
+        save_adversarials(path, adversarials, model=model, identity=identity, norm=norm, eps=eps)
+    except OSError as error:
+        return [f"adversarial images not saved: {error}"]
+    return []
+
+
 def save_adversarials(path: Path, adversarials: Adversarials, **facts: str | float) -> None:
     """Write ``path`` whole or not at all: float32 images, the other arrays, and ``facts`` as arrays of no dimension.
 
@@ -61,6 +73,7 @@ def save_adversarials(path: Path, adversarials: Adversarials, **facts: str | flo
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {key: np.array(value) for key, value in facts.items()}
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-", suffix=".npz")
     part = Path(name)
     try:
@@ -72,7 +85,7 @@ def save_adversarials(path: Path, adversarials: Adversarials, **facts: str | flo
                 labels=adversarials.labels,
                 predicted=adversarials.predicted,
                 attacks=adversarials.attacks,
-                **{key: np.array(value) for key, value in facts.items()},
+                **arrays,
             )
         part.chmod(0o666 & ~_umask())
         part.replace(path)

@@ -3,11 +3,15 @@
 import click
 
 from auditor.cli.options import FORMAT
+from auditor.cli.published import import_published
 
 
 @click.group("zoo")
 def command() -> None:
     """What models there are."""
+
+
+command.add_command(import_published)
 
 
 @command.command("list")
