@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from auditor.errors import UsageError
 from auditor.records import Published
 
 _THREAT_MODEL = re.compile(r"Linf|L\d+|corruptions(_3d)?")
+_T = TypeVar("_T")
 _NONE = (None, "", "null", "None")
 
 
@@ -72,7 +73,7 @@ def _object(file: Path) -> dict[str, Any]:
     return values
 
 
-def _get[T](values: dict[str, Any], key: str, read: Callable[[str, Any], T]) -> T | None:
+def _get(values: dict[str, Any], key: str, read: Callable[[str, Any], _T]) -> _T | None:
     value = values.get(key)
     if isinstance(value, str):
         value = value.strip()
