@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.gates import GATES
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
+from auditor.cli.saving import SAVE
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
+@GATES
+@SAVE
 @FORMAT
 def command(
     source: str,
@@ -70,16 +74,20 @@ def command(
       auditor scan demo --protocol screen
       auditor scan demo --model at-eps0.10 --protocol standard --samples 64
       auditor scan demo --match 'at-*' --eps 8/255 --format json
+      auditor scan demo --fail-under 45% --fail-on-regression
 
     \b
-    Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable; 130 interrupted.
+    Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable;
+    4 a gate was not met, whether or not some models failed; 130 interrupted.
     """
     for kind in ("SIGTERM", "SIGHUP"):  # a polite kill, or a closed session, is an interrupt: nothing is lost
         if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(getattr(signal, kind), signal.default_int_handler)
 
+    from auditor.cli.gates import check_gates, make_gates
     from auditor.cli.progress import ScanProgress, say
     from auditor.cli.report import print_association
+    from auditor.cli.saving import prepare, say_saved
     from auditor.cli.tables import print_json, print_results
     from auditor.config import settings
     from auditor.db.results import Filter, list_results
@@ -87,11 +95,12 @@ def command(
     from auditor.db.store import Store
     from auditor.zoo import find_source, select
 
+    gates, folder = make_gates(options), prepare(options)
     zoo = find_source(source, settings().demo_weights)
     entries = select(zoo.entries(), models=models, match=match, dataset=dataset, threat_model=threat_model, limit=limit)
     entries = [_under(entry, norm, eps) for entry in entries]
     engine = open_database(settings().database_url)
-    request = _request(options)
+    request = replace(_request(options), adversarials=folder)
 
     from auditor.jobs import run_scan, set_threads
 
@@ -108,6 +117,8 @@ def command(
             f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "
             f"{len(outcome.failed)} failed; stored in {engine.url.render_as_string()}"
         )
+    say_saved(folder, rows, outcome.reused)
+    check_gates(engine, gates, outcome.scan_id, rows)
     if outcome.failed:
         click.get_current_context().exit(1)
 

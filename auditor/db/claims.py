@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from auditor.db.models import Published
+from auditor.records import Published
 
 Row = dict[str, Any]
 

@@ -175,7 +175,7 @@ def _row(
     row |= {name: getattr(audit, name) for name in _OF_AUDIT}
     row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
     row |= dict(zip(_OTHER_GAPS.values(), gaps, strict=True))
-    row |= claims_of(row, published)
+    row |= claims_of(row, record_of(published) if published else None)
     row["flags"] = [*row["flags"], *mismatches(row)]
     for name in ("started_at", "finished_at"):
         row[name] = row[name].isoformat(timespec="seconds") if row[name] else None

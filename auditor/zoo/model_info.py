@@ -96,7 +96,7 @@ def _percent(key: str, value: Any) -> float:
     number = _number(key, value.removesuffix("%") if isinstance(value, str) else value)
     if not 0 <= number <= 100:
         raise UsageError(f"expected {key} in percent, from 0 to 100, got {value!r}")
-    return number / 100
+    return round(number / 100, 12)
 
 
 def _eps(key: str, value: Any) -> float:
