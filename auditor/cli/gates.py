@@ -29,7 +29,7 @@ class Share(click.ParamType[float]):
         return share
 
 
-def GATES(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802
+def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of the gates."""
     under = click.option(
         "--fail-under", metavar="ACC", type=Share(),
@@ -74,7 +74,7 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
     from auditor.cli.progress import say
     from auditor.errors import GateError
 
-    unmet = []
+    unmet: list[str] = []
     for row in rows:
         if gates.under is not None and row["status"] == "done":
             unmet += _too_low(row, gates.under)

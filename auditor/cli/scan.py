@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.gates import GATES
+from auditor.cli.gates import gate_options
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 from auditor.cli.saving import SAVE
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
-@GATES
+@gate_options
 @SAVE
 @FORMAT
 def command(

@@ -30,4 +30,6 @@ def previous_result(engine: Engine, row: Row, scan_id: int) -> Row | None:
 def _same(row: Row, other: Row) -> bool:
     if any(row[name] != other[name] for name in _SETTING) or not math.isclose(row["eps"], other["eps"]):
         return False
-    return row["status"] != "done" or row["n"] == 0 or row["images_sha256"] == other["images_sha256"]
+    if row["status"] != "done" or not row["n"]:
+        return True
+    return row["images_sha256"] is not None and bool(row["images_sha256"] == other["images_sha256"])
