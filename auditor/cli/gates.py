@@ -83,7 +83,7 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
     for line in unmet:
         say(f"gate not met: {line}")
     if unmet:
-        raise GateError(f"{len(unmet)} gates not met by {len(rows)} models; all results are stored")
+        raise GateError(f"gates not met: {len(unmet)}, by {len(rows)} models; all results are stored")
 
 
 def _too_low(row: Row, under: float) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _too_low(row: Row, under: float) -> Iterator[str]:
     if accuracy is None:
         yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
     elif row["flags"]:
-        yield f"{expected} {_percent(accuracy)} flagged {', '.join(row['flags'])}: it cannot be trusted"
+        yield f"{expected} {_percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
     elif accuracy < under:
         yield f"{expected} {_percent(accuracy)}"
 
