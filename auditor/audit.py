@@ -5,14 +5,16 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from auditor import clustering
-from auditor.attacks import evaluate_robustness, find_protocol
+from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
+from auditor.data.digests import picture_digests
 from auditor.errors import LinearizationError, ModelLoadError
 from auditor.linear import template_gram
 from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Progress, Verdicts, ZooEntry
@@ -48,10 +50,12 @@ def audit(
     request: AuditRequest,
     images: ImageSet | None,
     progress: Progress,
+    adversarials: Path | None = None,
 ) -> AuditRecord:
     """Linearize and score a model and, where there are images, attack it.
 
-    A part that cannot be measured is named with its reason in ``not_measurable``; the others go on.
+    A part that cannot be measured is named with its reason in ``not_measurable``; the others go on. The images that
+    broke a sample go into a file in the folder ``adversarials``, where one is given.
 
     Raises:
         InputError: the images do not fit the model.
@@ -64,11 +68,17 @@ def audit(
     progress("linearize", 0, 1)
     _score_weights(model, entry, request, hierarchy, found)
     progress("linearize", 1, 1)
+    kept = None
     if images is not None:
-        _attack(model, entry, request, images, hierarchy, found, progress)
+        kept = _attack(model, entry, request, images, hierarchy, found, progress, adversarials is not None)
+    name = identity(entry, loaded.weights_sha256, request, images)
+    if adversarials is not None and kept is not None:
+        found.notes += keep_adversarials(
+            adversarials, kept, model=entry.model, identity=name, norm=entry.norm, eps=entry.eps
+        )
     return AuditRecord(
         entry=entry,
-        identity=identity(entry, loaded.weights_sha256, request, images),
+        identity=name,
         protocol=request.protocol,
         parameters={"attacks": [asdict(attack) for attack in find_protocol(request.protocol).attacks]},
         linearization=request.linearization,
@@ -138,8 +148,9 @@ def _attack(
     hierarchy: Hierarchy,
     found: _Findings,
     progress: Progress,
-) -> None:
-    """Clean and robust accuracy, and F from the logits of the same clean images."""
+    keep: bool,
+) -> Adversarials | None:
+    """Clean and robust accuracy, and F from the logits of the same clean images; hands back what broke them."""
     result = evaluate_robustness(
         model,
         torch.from_numpy(images.images).to(request.device),
@@ -151,6 +162,7 @@ def _attack(
         seed=request.seed,
         indices=images.indices.tolist(),
         progress=progress,
+        keep=keep,
     )
     if result.logits.shape[1] != len(hierarchy.classes):
         raise ModelLoadError(
@@ -174,8 +186,11 @@ def _attack(
             indices=images.indices,
             correct=result.correct.numpy().astype(np.bool_),
             survived=result.survived.numpy().astype(np.bool_),
+            pictures=picture_digests(images.images, images.labels),
         ),
+        "images_sha256": images.digest,
     }
+    return result.adversarials
 
 
 def _versions() -> dict[str, str]:

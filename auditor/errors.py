@@ -32,6 +32,12 @@ class ModelLoadError(AuditorError):
     """A model cannot be loaded: its file is missing, damaged or does not fit its architecture."""
 
 
+class GateError(AuditorError):
+    """A scan's results are stored, and worse than what ``--fail-under`` or ``--fail-on-regression`` accept."""
+
+    exit_code = 4
+
+
 class LinearizationError(AuditorError):
     """A model has no implicit linear map: an operation stays non-linear, or the map is not finite."""
 

@@ -18,7 +18,7 @@ def measure(
     loaded = source.load(entry)
     if not wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
-    return audit(entry, loaded, request.audit, images, progress)
+    return audit(entry, loaded, request.audit, images, progress, request.adversarials)
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:

@@ -99,11 +99,15 @@ class AuditRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """An audit and its images: the first ``samples``, all of them for None; ``data`` is where they lie."""
+    """An audit and its images: the first ``samples``, all of them for None; ``data`` is where they lie.
+
+    ``adversarials`` is a folder for the images that break a model; None keeps none.
+    """
 
     audit: AuditRequest
     samples: int | None
     data: Path | None = None
+    adversarials: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -173,11 +177,48 @@ class AttackScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """Per-sample verdicts: indices in the data set's own order, whether clean, whether nothing broke it."""
+    """Per-sample verdicts: indices in the data set's own order, whether clean, whether nothing broke it.
+
+    ``pictures`` are digests of what the model saw and should have said, ``(N,)``, by which two audits find the samples
+    that they share; None where they were not taken.
+    """
 
     indices: NDArray[np.int64]
     correct: NDArray[np.bool_]
     survived: NDArray[np.bool_]
+    pictures: NDArray[np.uint64] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What was published of a model. Accuracies are fractions from 0 to 1; None where there is no such figure.
+
+    Attributes:
+        model: its name, ``source:id``.
+        norm, eps: the threat model of the robust accuracies, in [0, 1] pixels; None for common corruptions.
+        autoattack_accuracy: under AutoAttack; ``external_accuracy``: under a better attack of other people.
+        corruptions_accuracy: under common corruptions, which say nothing of a norm ball.
+        unreliable: the publisher says that AutoAttack's figure is not to be relied on.
+    """
+
+    model: str
+    norm: str | None = None
+    eps: float | None = None
+    clean_accuracy: float | None = None
+    autoattack_accuracy: float | None = None
+    external_accuracy: float | None = None
+    corruptions_accuracy: float | None = None
+    unreliable: bool = False
+    architecture: str | None = None
+    paper: str | None = None
+    venue: str | None = None
+    link: str | None = None
+
+    @property
+    def robust_accuracy(self) -> float | None:
+        """The claim: the lowest accuracy that any attack left."""
+        figures = [x for x in (self.autoattack_accuracy, self.external_accuracy) if x is not None]
+        return min(figures) if self.norm is not None and figures else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +244,7 @@ class AuditRecord:
     clusterings: tuple[Clustering, ...] = ()
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
+    images_sha256: str | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     not_measurable: tuple[str, ...] = ()

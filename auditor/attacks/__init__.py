@@ -6,27 +6,27 @@ What needs torch is imported when it is asked for: who only looks up a protocol 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from auditor.attacks.adversarials import Adversarials, adversarials_file, keep_adversarials
 from auditor.attacks.protocols import PROTOCOLS, Protocol, find_protocol
+from auditor.statistics import mcnemar, wilson_interval
 
 if TYPE_CHECKING:
-    from auditor.attacks.cascade import RobustnessResult, evaluate_robustness
-    from auditor.attacks.statistics import mcnemar, wilson_interval
+    from auditor.attacks.cascade import RobustnessResult
+    from auditor.attacks.evaluate import evaluate_robustness
 
 __all__ = [
     "PROTOCOLS",
+    "Adversarials",
     "Protocol",
     "RobustnessResult",
+    "adversarials_file",
     "evaluate_robustness",
     "find_protocol",
+    "keep_adversarials",
     "mcnemar",
     "wilson_interval",
 ]
-_LATER = {
-    "RobustnessResult": "cascade",
-    "evaluate_robustness": "cascade",
-    "mcnemar": "statistics",
-    "wilson_interval": "statistics",
-}
+_LATER = {"RobustnessResult": "cascade", "evaluate_robustness": "evaluate"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,20 +1,21 @@
 """The cascade: each attack runs only on the samples that all earlier ones left standing (worst case per sample)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from auditor.attacks import flags
+from auditor.attacks.adversarials import Adversarials, Part
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
-from auditor.attacks.gradient import cross_entropy, frozen, margin, pgd, within_budget
+from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
 from auditor.attacks.noise import start_noise
-from auditor.attacks.protocols import RANDOMIZED, Attack, Protocol, find_protocol
-from auditor.attacks.statistics import wilson_interval
+from auditor.attacks.protocols import RANDOMIZED, Attack
 from auditor.errors import InputError
 from auditor.records import AttackScore
+from auditor.statistics import wilson_interval
 
 Progress = Callable[[str, int, int], None]
 """Called with the attack's name, the samples it is done with, and how many it has."""
@@ -32,6 +33,7 @@ class RobustnessResult:
         logits: ``(N, K)`` on the clean images, on the CPU.
         flags: why the result should not be ranked; ``notes``: what a reader should know besides.
         batch_size: the one used in the end; halved when memory ran out.
+        adversarials: what broke the samples, where it was asked for.
     """
 
     clean_accuracy: float
@@ -45,75 +47,10 @@ class RobustnessResult:
     flags: list[str]
     notes: list[str]
     batch_size: int
+    adversarials: Adversarials | None = None
 
 
-def evaluate_robustness(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    norm: str,
-    eps: float,
-    protocol: str | Protocol,
-    batch_size: int = 256,
-    seed: int = 0,
-    indices: Sequence[int] | None = None,
-    progress: Progress | None = None,
-) -> RobustnessResult:
-    """Robust accuracy: the share of samples that are classified correctly and that no attack breaks.
-
-    The model is run in eval mode, and left in the mode and with the buffers it came with.
-
-    Args:
-        model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; normalization belongs inside.
-        images: ``(N, C, H, W)`` floating point in [0, 1], on the model's device.
-        labels: ``(N,)`` int64 from 0 to K - 1.
-        norm: ``Linf`` or ``L2``.
-        eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
-        protocol: a name (``quick``, ``standard``, ``full``) or a protocol of one's own.
-        batch_size: samples attacked at once. FGSM, PGD and CW do not depend on it; AutoAttack draws by batch.
-        seed: of every random draw.
-        indices: N numbers that identify the samples; noise is drawn by them. 0 to N - 1 by default.
-        progress: called after each batch of each attack.
-
-    Raises:
-        InputError: an argument is not as described, or the model's output is not ``(N, K)`` and finite.
-    """
-    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    numbers = torch.arange(len(images)) if indices is None else torch.as_tensor(indices, dtype=torch.int64)
-    _check(images, labels, numbers, norm, eps, batch_size, seed)
-    devices = [images.device] if images.device.type == "cuda" else []
-    with frozen(model), torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        cascade = _Cascade(model, images, labels, numbers, norm, eps, batch_size, seed, progress or _silent)
-        cascade.look()
-        cascade.run(protocol.attacks)
-        return cascade.result()
-
-
-def _silent(attack: str, done: int, total: int) -> None:
-    """Nobody wants to know."""
-
-
-def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: float, batch_size: int, seed: int) -> None:
-    if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
-        raise InputError(f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}")
-    if not (torch.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
-        low, high = images.min().item(), images.max().item()
-        raise InputError(f"expected images in [0, 1], got {low:g} to {high:g}: normalize inside the model")
-    if labels.shape != images.shape[:1] or labels.dtype != torch.int64 or numbers.shape != labels.shape:
-        raise InputError(f"expected {len(images)} int64 labels, got {tuple(labels.shape)} {labels.dtype}")
-    if images.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"expected images in float32 or float64, got {images.dtype}: rounding would break the budget")
-    if norm not in ("Linf", "L2"):
-        raise InputError(f"expected the norm Linf or L2, got {norm!r}")
-    if not 0 < eps < float("inf") or (norm == "Linf" and eps > 1):
-        raise InputError(f"expected eps above 0 (and at most 1 for Linf, in [0, 1] pixels), got {eps:g}")
-    if batch_size < 1 or seed < 0:
-        raise InputError(f"expected a batch size of 1 or more and a seed of 0 or more, got {batch_size} and {seed}")
-
-
-class _Cascade:
+class Cascade:
     """The state of one evaluation: what still stands, and what was found on the way."""
 
     def __init__(
@@ -127,10 +64,12 @@ class _Cascade:
         batch_size: int,
         seed: int,
         progress: Progress,
+        keep: bool,
     ) -> None:
         self.model, self.images, self.labels, self.numbers = model, images, labels, numbers
         self.norm, self.eps, self.batch_size, self.seed = norm, eps, batch_size, seed
         self.progress = progress
+        self.kept: list[tuple[str, Part]] | None = [] if keep else None
         self.scores: list[AttackScore] = []
         self.broken_by: dict[str, Tensor] = {}
         self.flags: list[str] = []
@@ -188,6 +127,7 @@ class _Cascade:
             flags=self.flags,
             notes=self.notes,
             batch_size=self.batch_size,
+            adversarials=self._adversarials(),
         )
 
     def _attack(self, attack: Attack) -> None:
@@ -195,7 +135,7 @@ class _Cascade:
         started, chosen = time.perf_counter(), self.standing.nonzero().flatten()
         broken = torch.zeros_like(self.standing)
         if len(chosen):
-            broken[chosen] = self._in_batches(attack.name, chosen, lambda some: self._breaks(attack, some))
+            broken[chosen] = self._in_batches(attack.name, chosen, lambda some: self._breaks(attack, some, self.kept))
         self.broken_by[attack.name] = broken
         self.standing &= ~broken
         self.scores.append(
@@ -209,8 +149,8 @@ class _Cascade:
             )
         )
 
-    def _breaks(self, attack: Attack, some: Tensor) -> Tensor:
-        """Which of these samples the attack breaks: misclassified again, and the budget kept."""
+    def _breaks(self, attack: Attack, some: Tensor, keep: list[tuple[str, Part]] | None = None) -> Tensor:
+        """Which of these samples the attack breaks: misclassified again, and the budget kept. Adds them to ``keep``."""
         images, labels = self.images[some], self.labels[some]
         if attack.engine == "gradient":
             adversarials = self._gradient_attack(attack, images, labels, some)
@@ -218,12 +158,21 @@ class _Cascade:
             adversarials = run_autoattack(
                 self.model, attack, images, labels, norm=self.norm, eps=self.eps, seed=self.seed
             )
-        wrong = self._forward_images(adversarials).argmax(1) != labels
+        predicted = self._forward_images(adversarials).argmax(1)
+        wrong = predicted != labels
         kept = within_budget(adversarials, images, norm=self.norm, eps=self.eps)
         if (wrong & ~kept).any():
             self.flags += [] if "out_of_budget" in self.flags else ["out_of_budget"]
             self.notes.append(f"{attack.name}: {int((wrong & ~kept).sum())} out of budget, not counted")
+        if keep is not None:
+            keep.append((attack.name, _part(wrong & kept, some, adversarials, labels, predicted)))
         return wrong & kept
+
+    def _adversarials(self) -> Adversarials | None:
+        if self.kept is None:
+            return None
+        empty = _part(torch.zeros_like(self.standing[:0]), self._all()[:0], self.images[:0], *2 * [self.labels[:0]])
+        return Adversarials.join(self.kept, self.numbers.numpy(), empty)
 
     def _gradient_attack(self, attack: Attack, images: Tensor, labels: Tensor, some: Tensor) -> Tensor:
         settings = attack.parameters
@@ -289,3 +238,9 @@ class _Cascade:
             done += self.batch_size
             self.progress(name, min(done, len(chosen)), len(chosen))
         return torch.cat(results)
+
+
+def _part(chosen: Tensor, positions: Tensor, images: Tensor, labels: Tensor, predicted: Tensor) -> Part:
+    """The chosen samples of a batch, on the CPU."""
+    tensors = {"positions": positions, "images": images, "labels": labels, "predicted": predicted}
+    return {name: tensor[chosen].cpu().numpy() for name, tensor in tensors.items()}

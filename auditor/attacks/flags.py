@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import cross_entropy, input_gradient
-from auditor.attacks.statistics import mcnemar
+from auditor.statistics import mcnemar
 
 ZERO_GRADIENT_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01

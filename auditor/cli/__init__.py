@@ -79,5 +79,5 @@ def main() -> None:
 
     \b
     Exit codes: 0 all done; 1 some models failed, the rest are stored; 2 usage;
-    3 the database or a data set is not usable; 130 interrupted.
+    3 the database or a data set is not usable; 4 a gate of a scan was not met; 130 interrupted.
     """

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from auditor.cli.claims import claim_lines
 from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, print_pairs, print_table
 from auditor.db.results import Detail
 from auditor.records import format_eps
@@ -26,6 +27,7 @@ def as_dict(detail: Detail) -> dict[str, Any]:
         "clusterings": {
             kind: asdict(part.scores) | {"matrix": part.matrix.tolist()} for kind, part in detail.clusterings.items()
         },
+        "published": detail.published and asdict(detail.published),
         "verdicts": verdicts
         and {
             "indices": verdicts.indices.tolist(),
@@ -46,6 +48,7 @@ def print_detail(detail: Detail) -> None:
                 "robust accuracy",
                 f"{_percent(row['robust_accuracy'])} ({_percent(row['robust_low'])} to {_percent(row['robust_high'])})",
             ),
+            *claim_lines(detail),
             (
                 "linearization",
                 f"batch norm: {row['linearization']}, affinity error {_short(row['affinity_error'])}",

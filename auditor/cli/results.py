@@ -1,16 +1,20 @@
-"""``auditor results``: list, show, export and plot what the database holds."""
+"""``auditor results``: list, show, compare, export and plot what the database holds."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
+from auditor.cli.compare import compare
 from auditor.cli.options import FORMAT, PROTOCOL, filters
 
 
 @click.group("results")
 def command() -> None:
     """What the audits found."""
+
+
+command.add_command(compare)
 
 
 @command.command("list")
@@ -30,10 +34,12 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
       auditor results list --protocol standard --unflagged --sort -gap
       auditor results list --match 'demo:at-*' --format json
     """
+    from auditor.cli.stored import open_settings
     from auditor.cli.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, list_results
 
-    rows = list_results(_engine(), Filter(**chosen), sort=sort, limit=limit)
+    engine = open_settings()
+    rows = list_results(engine, Filter(**chosen), sort=sort, limit=limit)
     if shape == "json":
         print_json(rows)
     elif shape == "csv":
@@ -41,7 +47,7 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
     elif rows:
         print_results(rows)
     else:
-        stored = len(list_results(_engine(), Filter(history=True)))
+        stored = len(list_results(engine, Filter(history=True)))
         hint = f"none of the {stored} audits stored match" if stored else "`auditor scan demo` makes some"
         click.echo(f"no results: {hint}", err=True)
 
@@ -62,9 +68,10 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
       auditor results show demo:saturated --protocol quick --format json
     """
     from auditor.cli.detail import as_dict, print_detail
+    from auditor.cli.stored import find_detail
     from auditor.cli.tables import print_json
 
-    detail = _detail(model, protocol, audit_id)
+    detail = find_detail(model, protocol, audit_id)
     if shape == "json":
         print_json([as_dict(detail)])
     else:
@@ -89,11 +96,12 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     import json
 
     from auditor.cli.detail import as_dict
+    from auditor.cli.stored import open_settings
     from auditor.cli.tables import as_csv, finite
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
 
-    engine = _engine()
+    engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort="started_at")
     if shape == "csv":
         text = as_csv(rows)
@@ -141,41 +149,13 @@ def plot(
     if (source and not zoo) or (audit_id and zoo):
         raise click.UsageError("--source goes with --zoo, --id with a MODEL")
     from auditor.cli.figures import model_figure, zoo_figure
+    from auditor.cli.stored import find_detail, open_settings
     from auditor.plots import save
 
     save(
-        zoo_figure(_engine(), source, protocol or "quick")
+        zoo_figure(open_settings(), source, protocol or "quick")
         if zoo
-        else model_figure(_detail(model or "", protocol, audit_id)),
+        else model_figure(find_detail(model or "", protocol, audit_id)),
         output,
     )
     click.echo(str(output))
-
-
-def _engine() -> Any:
-    from auditor.config import settings
-    from auditor.db.session import open_database
-
-    return open_database(settings().database_url)
-
-
-def _detail(model: str, protocol: str | None, audit_id: int | None) -> Any:
-    """The stored audit that a name means, or an error that suggests near names."""
-    import difflib
-
-    from auditor.db.results import Filter, list_results, load_detail
-    from auditor.errors import UsageError
-
-    engine = _engine()
-    found = list_results(engine, Filter(model=model, protocol=protocol, status="done", history=audit_id is not None))
-    if audit_id is not None:
-        found = [row for row in found if row["id"] == audit_id]
-    if found:
-        # Of several the one with most images, then batch norm removed, then the newest.
-        best = max(found, key=lambda row: (row["n"] or 0, row["linearization"] == "remove", row["id"]))
-        return load_detail(engine, best["id"])
-    names = sorted({row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))})
-    near = difflib.get_close_matches(model, [name for name in names if name != model], 3, 0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else "`auditor results list` shows all there are"
-    under = f" under {protocol}" if protocol else ""
-    raise UsageError(f"no result of {model!r}{under}{f' with id {audit_id}' if audit_id else ''}; {hint}")

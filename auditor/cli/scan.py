@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.gates import gate_options
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
+from auditor.cli.saving import SAVE
 from auditor.cli.sources import choose, chosen, open_zoo
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and estimate how long it takes.")
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
+@gate_options
+@SAVE
 @FORMAT
 def command(
     source: str,
@@ -82,21 +86,25 @@ def command(
       auditor scan demo --protocol screen
       auditor scan demo --model at-eps0.10 --protocol standard --samples 64
       auditor scan demo --match 'at-*' --eps 8/255 --format json
+      auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only
       auditor scan local ./my-zoo --dry-run
 
     \b
-    Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable; 130 interrupted.
+    Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable;
+    4 a gate was not met, whether or not some models failed; 130 interrupted.
     """
     for kind in ("SIGTERM", "SIGHUP"):  # a polite kill, or a closed session, is an interrupt: nothing is lost
         if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(getattr(signal, kind), signal.default_int_handler)
 
     from auditor.child import InChild, Limits
+    from auditor.cli.gates import check_gates, make_gates
     from auditor.cli.plan import as_rows, print_plan
     from auditor.cli.progress import ScanProgress, say
     from auditor.cli.report import print_association
+    from auditor.cli.saving import prepare, say_saved
     from auditor.cli.tables import print_json, print_results
     from auditor.config import settings
     from auditor.db.results import Filter, list_results
@@ -104,11 +112,12 @@ def command(
     from auditor.db.store import Store
     from auditor.jobs import plan_scan, run_scan
 
+    gates, adversarials = make_gates(options), prepare(options)
     zoo = open_zoo(source, folder, trust_code=trust_code)
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})
     entries = [_under(entry, norm, eps) for entry in entries]
-    request = _request(options)
+    request = replace(_request(options), adversarials=adversarials)
     limits = Limits.of(options["protocol"], options["time_limit"], options["memory_limit"])
     engine = open_database(settings().database_url)
     measure = InChild(limits=limits, preload=zoo.preload, threads=settings().threads)
@@ -130,6 +139,8 @@ def command(
             f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "
             f"{len(outcome.failed)} failed; stored in {engine.url.render_as_string()}"
         )
+    say_saved(adversarials, rows, outcome.reused)
+    check_gates(engine, gates, outcome.scan_id, rows)
     if outcome.failed:
         click.get_current_context().exit(1)
 

@@ -84,15 +84,20 @@ def describe(setting: Setting) -> str:
     return f"{protocol}{attacked}{', batch norm folded' if linearization == 'fold' else ''}"
 
 
-_COLUMNS = ("#", "model", "clean %", "robust % (95 % interval)", "gap", "p", "intra", "inter", "flags")
+_COLUMNS = (
+    "#", "model", "clean %", "claimed clean %", "robust % (95 % interval)", "claimed robust %",
+    "gap", "p", "intra", "inter", "flags",
+)  # fmt: skip
+_CLAIMS = {"claimed clean %": "claimed_clean_accuracy", "claimed robust %": "claimed_robust_accuracy"}
 _LEFT = ("model", "flags")
-_DROPPED_FIRST = ("inter", "intra", "p", "clean %")
+_DROPPED_FIRST = ("inter", "intra", "p", "claimed clean %", "clean %", "claimed robust %")
 
 
 def _fitting(group: Sequence[Row], console: Console) -> Table:
     """The table with as many columns as fit the terminal; never a number cut short."""
-    columns = list(_COLUMNS)
-    for name in (*_DROPPED_FIRST, None):
+    unclaimed = {name for name, key in _CLAIMS.items() if all(row[key] is None for row in group)}
+    columns = [name for name in _COLUMNS if name not in unclaimed]
+    for name in (*(name for name in _DROPPED_FIRST if name not in unclaimed), None):
         table = _table(group, columns)
         width = _UNBOUNDED.measure(table).maximum
         if name is None or width <= console.width:
@@ -135,6 +140,8 @@ def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
         "model": row["model"],
         "clean %": _number(row["clean_accuracy"], 1, 100),
         "robust % (95 % interval)": robust,
+        "claimed clean %": _number(row["claimed_clean_accuracy"], 1, 100),
+        "claimed robust %": _number(row["claimed_robust_accuracy"], 1, 100) + ("*" if _doubtful(row) else ""),
         "gap": _number(row["gap"], 2),
         "p": _p_value(row["p_value"]),
         "intra": _number(row["intra"], 2),
@@ -142,6 +149,11 @@ def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
         "flags": ", ".join(row["flags"]),
     }
     return [cells[name] for name in columns]
+
+
+def _doubtful(row: Row) -> bool:
+    """Whether the row shows a claim that its publisher marked unreliable."""
+    return bool(row["claimed_unreliable"]) and row["claimed_robust_accuracy"] is not None
 
 
 def _number(value: float | None, digits: int, scale: float = 1) -> str:
@@ -158,6 +170,8 @@ def _footnotes(done: Sequence[Row]) -> list[str]:
         lines.append(
             "– flagged: the number cannot be trusted, so the row is unranked (see `auditor results show MODEL`)."
         )
+    if any(_doubtful(row) for row in done):
+        lines.append("* marked unreliable by its publisher.")
     if any(row["protocol"] == "screen" for row in done):
         lines.append(SCREEN_NOTE)
     if any(row["gap"] is not None for row in done):

@@ -6,12 +6,16 @@ from typing import Any
 import click
 
 from auditor.cli.options import FORMAT
+from auditor.cli.published import import_published
 from auditor.cli.sources import choose, chosen, open_zoo
 
 
 @click.group("zoo")
 def command() -> None:
     """What models there are."""
+
+
+command.add_command(import_published)
 
 
 @command.command("list")

@@ -35,6 +35,14 @@ def unpack_indices(packed: bytes) -> NDArray[np.int64]:
     return np.frombuffer(zlib.decompress(packed), "<i8").astype(np.int64)
 
 
+def pack_pictures(pictures: NDArray[np.uint64]) -> bytes:
+    return np.ascontiguousarray(pictures, "<u8").tobytes()  # digests do not compress
+
+
+def unpack_pictures(packed: bytes) -> NDArray[np.uint64]:
+    return np.frombuffer(packed, "<u8").astype(np.uint64)
+
+
 def null(value: float) -> float | None:
     """NaN and infinity become NULL: databases disagree about them."""
     return value if math.isfinite(value) else None

@@ -109,6 +109,7 @@ class Audit(Base):
     classes: Mapped[list[Any]]
     superclasses: Mapped[list[Any]]
     weights_sha256: Mapped[str | None]
+    images_sha256: Mapped[str | None]
     n: Mapped[int | None]
     clean_accuracy: Mapped[float | None]
     robust_accuracy: Mapped[float | None]
@@ -175,7 +176,10 @@ class AttackScore(Base):
 
 
 class Verdicts(Base):
-    """Per-sample verdicts: indices as little-endian int64, verdicts as packed bits, zlib each."""
+    """Per-sample verdicts: indices as little-endian int64, verdicts as packed bits, zlib each.
+
+    ``pictures``: a 64-bit digest of each sample, little-endian; NULL in rows of the first revision.
+    """
 
     __tablename__ = "verdicts"
 
@@ -184,3 +188,24 @@ class Verdicts(Base):
     indices: Mapped[bytes]
     correct: Mapped[bytes]
     survived: Mapped[bytes]
+    pictures: Mapped[bytes | None]
+
+
+class Published(Base):
+    """What was published of a model, by the name that its audits have; ``robust_accuracy`` is the lowest of the two."""
+
+    __tablename__ = "published"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    norm: Mapped[str | None]
+    eps: Mapped[float | None]
+    clean_accuracy: Mapped[float | None]
+    robust_accuracy: Mapped[float | None]
+    autoattack_accuracy: Mapped[float | None]
+    external_accuracy: Mapped[float | None]
+    corruptions_accuracy: Mapped[float | None]
+    unreliable: Mapped[bool]
+    architecture: Mapped[str | None]
+    paper: Mapped[str | None]
+    venue: Mapped[str | None]
+    link: Mapped[str | None]

@@ -8,16 +8,19 @@ from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from auditor.db import models as tables
-from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix
+from auditor.db.claims import claims_of, mismatches
+from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
+from auditor.db.published import record_of
 from auditor.errors import UsageError
-from auditor.records import AttackScore, Clustering, ClusteringScores, Verdicts
+from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
 
 Row = dict[str, Any]
 
 _OF_AUDIT = (
     "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "not_measurable",
     "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "n", "affinity_error", "flags", "notes",
-    "seconds", "device", "batch_size", "seed", "weights_sha256", "versions", "started_at", "finished_at", "reason",
+    "seconds", "device", "batch_size", "seed", "weights_sha256", "images_sha256", "identity", "samples", "versions",
+    "started_at", "finished_at", "reason",
 )  # fmt: skip
 _OF_CLUSTERING = (
     "intra", "inter", "gap", "silhouette", "rand_index", "cophenetic", "p_value", "effective_rank",
@@ -58,6 +61,7 @@ class Detail:
     clusterings: dict[str, Clustering]
     attacks: tuple[AttackScore, ...]
     verdicts: Verdicts | None
+    published: Published | None
 
 
 def list_results(
@@ -88,18 +92,19 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
     """Everything about one audit, by the ``id`` of its row."""
     audit, model = tables.Audit, tables.Model
     query = (
-        select(audit, model)
+        select(audit, model, tables.Published)
         .join(model, model.id == audit.model_id)
+        .outerjoin(tables.Published, tables.Published.model == model.name)
         .where(audit.id == audit_id)
         .options(selectinload(audit.clusterings), selectinload(audit.attacks), selectinload(audit.verdicts))
     )
     with Session(engine) as session:
-        found, its_model = session.execute(query).one()
+        found, its_model, published = session.execute(query).one()
         clusterings = {row.kind: _clustering(row) for row in found.clusterings}
         gaps = {row.kind: row.gap for row in found.clusterings}
         weights = next((row for row in found.clusterings if row.kind == "weights"), None)
         return Detail(
-            row=_row(found, its_model, weights, *(gaps.get(kind) for kind in _OTHER_GAPS)),
+            row=_row(found, its_model, published, weights, *(gaps.get(kind) for kind in _OTHER_GAPS)),
             description=its_model.description,
             training=its_model.training,
             classes=tuple(found.classes),
@@ -107,16 +112,19 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             clusterings=clusterings,
             attacks=tuple(_attack(row) for row in found.attacks),
             verdicts=_verdicts(found.verdicts) if found.verdicts else None,
+            published=record_of(published) if published else None,
         )
 
 
 def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
-    """Audits with their model, their weights' clustering and the gaps of the other kinds."""
+    """Audits with their model, what was published of it, their weights' clustering and the other kinds' gaps."""
     audit, model = tables.Audit, tables.Model
     weights = aliased(tables.Clustering)
     others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
-    query: Select[*tuple[Any, ...]] = select(audit, model, weights, *(other.gap for other in others)).join(
-        model, model.id == audit.model_id
+    query: Select[*tuple[Any, ...]] = (
+        select(audit, model, tables.Published, weights, *(other.gap for other in others))
+        .join(model, model.id == audit.model_id)
+        .outerjoin(tables.Published, tables.Published.model == model.name)
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
@@ -155,12 +163,20 @@ def _matches(row: Row, filter: Filter) -> bool:
     )
 
 
-def _row(audit: tables.Audit, model: tables.Model, weights: tables.Clustering | None, *gaps: float | None) -> Row:
+def _row(
+    audit: tables.Audit,
+    model: tables.Model,
+    published: tables.Published | None,
+    weights: tables.Clustering | None,
+    *gaps: float | None,
+) -> Row:
     row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": model.dataset}
     row |= {"status": audit.state, "training": model.training}
     row |= {name: getattr(audit, name) for name in _OF_AUDIT}
     row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
     row |= dict(zip(_OTHER_GAPS.values(), gaps, strict=True))
+    row |= claims_of(row, record_of(published) if published else None)
+    row["flags"] = [*row["flags"], *mismatches(row)]
     for name in ("started_at", "finished_at"):
         row[name] = row[name].isoformat(timespec="seconds") if row[name] else None
     return row
@@ -183,4 +199,5 @@ def _verdicts(row: tables.Verdicts) -> Verdicts:
         indices=unpack_indices(row.indices),
         correct=unpack_bits(row.correct, row.n),
         survived=unpack_bits(row.survived, row.n),
+        pictures=None if row.pictures is None else unpack_pictures(row.pictures),
     )

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from auditor.errors import EnvironmentUnusableError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision under migrations/; a test compares the two."""
 
 

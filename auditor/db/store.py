@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix
+from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix, pack_pictures
 from auditor.records import AuditRecord, ZooEntry
 
 
@@ -161,6 +161,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
         "parameters",
         "hierarchy",
         "weights_sha256",
+        "images_sha256",
         "n",
         "seconds",
         "device",
@@ -202,6 +203,7 @@ def _children(audit_id: int, record: AuditRecord) -> list[tables.Base]:
                 indices=pack_indices(record.verdicts.indices),
                 correct=pack_bits(record.verdicts.correct),
                 survived=pack_bits(record.verdicts.survived),
+                pictures=None if record.verdicts.pictures is None else pack_pictures(record.verdicts.pictures),
             )
         )
     return rows

@@ -1,0 +1,100 @@
+"""The images that broke a model: collected as a cascade runs, and kept as an .npz file."""
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Part = dict[str, NDArray[Any]]
+"""Arrays of one length: ``positions``, ``images``, ``labels``, ``predicted``."""
+
+
+@dataclass(frozen=True)
+class Adversarials:
+    """One adversarial image for each of the M samples that an attack broke, in the samples' own order.
+
+    Attributes:
+        images: ``(M, C, H, W)`` in [0, 1], in the budget, in the dtype of the images attacked.
+        indices: ``(M,)`` int64, the samples' numbers in their data set.
+        labels, predicted: ``(M,)`` int64, the true class and the one that the model gave this image instead.
+        attacks: ``(M,)`` the names of the attacks that broke them.
+    """
+
+    images: NDArray[Any]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    attacks: NDArray[np.str_]
+
+    @classmethod
+    def join(cls, parts: list[tuple[str, Part]], numbers: NDArray[np.int64], empty: Part) -> "Adversarials":
+        """The parts that attacks broke, by attack, as one; ``empty`` has the shapes and dtypes of a part of none."""
+        chosen = [part for _, part in parts]
+        joined = {name: np.concatenate([empty[name], *(part[name] for part in chosen)]) for name in empty}
+        names = np.array([name for name, part in parts for _ in part["positions"]], np.str_)
+        order = joined["positions"].argsort(kind="stable")
+        return cls(
+            images=joined["images"][order],
+            indices=numbers[joined["positions"][order]],
+            labels=joined["labels"][order],
+            predicted=joined["predicted"][order],
+            attacks=names[order],
+        )
+
+
+def adversarials_file(folder: Path, model: str, identity: str) -> Path:
+    """Where an audit's adversarial images belong: the model's name with what no file name may hold replaced."""
+    return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', model)}-{identity[:12]}.npz"
+
+
+def keep_adversarials(
+    folder: Path, adversarials: Adversarials, *, model: str, identity: str, norm: str, eps: float
+) -> list[str]:
+    """Write an audit's file; notes of what went wrong: that a disk is full must not cost the audit."""
+    path = adversarials_file(folder, model, identity)
+    try:
+        save_adversarials(path, adversarials, model=model, identity=identity, norm=norm, eps=eps)
+    except OSError as error:
+        return [f"adversarial images not saved: {error}"]
+    return []
+
+
+def save_adversarials(path: Path, adversarials: Adversarials, **facts: str | float) -> None:
+    """Write ``path`` whole or not at all: float32 images, the other arrays, and ``facts`` as arrays of no dimension.
+
+    ``numpy.load(path, allow_pickle=False)`` reads it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {key: np.array(value) for key, value in facts.items()}
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-", suffix=".npz")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(
+                file,
+                images=adversarials.images.astype(np.float32, copy=False),
+                indices=adversarials.indices,
+                labels=adversarials.labels,
+                predicted=adversarials.predicted,
+                attacks=adversarials.attacks,
+                **arrays,
+            )
+        part.chmod(0o666 & ~_umask())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

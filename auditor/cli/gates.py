@@ -1,0 +1,135 @@
+"""Gates of a scan, for training pipelines: an absolute one and one against the last result. Exit code 4."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+Row = dict[str, Any]
+SIGNIFICANT = 0.05
+
+
+class Share(click.ParamType[float]):
+    """A share from 0 to 1: ``0.45`` or ``45%``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            self.fail(f"expected a share from 0 to 1, or percents such as 45%, got {value!r}", param, ctx)
+        return share
+
+
+def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the gates."""
+    under = click.option(
+        "--fail-under", metavar="ACC", type=Share(),
+        help="Exit with 4 unless every result has a robust accuracy of at least ACC, 0.45 or 45%, and no flag.",
+    )  # fmt: skip
+    regression = click.option(
+        "--fail-on-regression", is_flag=True,
+        help="Exit with 4 if a model is worse than in its last result under the same setting and on the same images: "
+        "robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, or failed now.",
+    )  # fmt: skip
+    return under(regression(command))
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a scan's results must meet; ``under`` is a share from 0 to 1."""
+
+    under: float | None
+    regression: bool
+
+
+def make_gates(options: dict[str, Any]) -> Gates:
+    """The gates among a scan's options, taken out of them.
+
+    Raises:
+        UsageError: an accuracy is asked for under a protocol that measures none.
+    """
+    from auditor.errors import UsageError
+
+    gates = Gates(options.pop("fail_under"), options.pop("fail_on_regression"))
+    if gates.under is not None and options["protocol"] == "screen":
+        raise UsageError("--fail-under has no meaning under 'screen', which attacks nothing; choose another protocol")
+    return gates
+
+
+def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row]) -> None:
+    """Hold a scan's rows against the gates; each one that is not met is a line on stderr.
+
+    Raises:
+        GateError: one is not met.
+    """
+    from auditor.cli.progress import say
+    from auditor.errors import GateError
+
+    unmet: list[str] = []
+    for row in rows:
+        if gates.under is not None and row["status"] == "done":
+            unmet += _too_low(row, gates.under)
+        if gates.regression:
+            unmet += _worse(engine, row, scan_id)
+    for line in unmet:
+        say(f"gate not met: {line}")
+    if unmet:
+        raise GateError(f"gates not met: {len(unmet)}, by {len(rows)} models; all results are stored")
+
+
+def _too_low(row: Row, under: float) -> Iterator[str]:
+    expected = f"{row['model']}: expected a robust accuracy of at least {_percent(under)}, got"
+    accuracy = row["robust_accuracy"]
+    if accuracy is None:
+        yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
+    elif row["flags"]:
+        yield f"{expected} {_percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
+    elif accuracy < under:
+        yield f"{expected} {_percent(accuracy)}"
+
+
+def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
+    from auditor.cli.progress import say
+    from auditor.db.previous import previous_result
+
+    if row["status"] not in ("done", "failed"):
+        return
+    before = previous_result(engine, row, scan_id)
+    if before is None:
+        say(f"{row['model']}: no earlier result under this setting and on these images, nothing to compare with")
+        return
+    named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
+    if row["status"] == "failed":
+        yield f"{named} a failure: {row['reason']}"
+        return
+    new = [flag for flag in row["flags"] if flag not in before["flags"]]
+    if new:
+        yield f"{named} the new flag {', '.join(new)}"
+    if row["robust_accuracy"] is not None and before["robust_accuracy"] is not None:
+        p = _p_of_loss(engine, before["id"], row["id"])
+        if p < SIGNIFICANT:
+            accuracies = f"{_percent(row['robust_accuracy'])} instead of {_percent(before['robust_accuracy'])}"
+            yield f"{named} a robust accuracy of {accuracies} (one-sided McNemar p {p:.2g})"
+
+
+def _p_of_loss(engine: "Engine", before: int, now: int) -> float:
+    """One-sided exact McNemar p of the samples that survived before and do not now."""
+    from auditor.db.pairing import pair
+    from auditor.db.results import load_detail
+    from auditor.statistics import mcnemar
+
+    robust = pair(load_detail(engine, before), load_detail(engine, now)).robust
+    return mcnemar(robust.only_first, robust.only_second, one_sided=True)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"

@@ -1,0 +1,82 @@
+"""Intervals and paired tests for verdicts, from SciPy. No torch: commands that only read use them, too."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """95 % Wilson interval (Wilson, 1927) of a fraction; (NaN, NaN) of nothing."""
+    if n == 0:
+        return float("nan"), float("nan")
+    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> float:
+    """Exact McNemar p-value (1947) from the two counts of discordant pairs; 1 where there are none.
+
+    Two-sided, or against the one alternative that the first count is the larger one by more than chance.
+    """
+    discordant = only_first + only_second
+    alternative = "greater" if one_sided else "two-sided"
+    return float(binomtest(only_first, discordant, alternative=alternative).pvalue) if discordant else 1.0
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two sets of yes and no on the same samples: how often both say yes, only one does, or neither."""
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+
+    @classmethod
+    def count(cls, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> "Paired":
+        """From two arrays ``(N,)`` over the same samples."""
+        counts = (first & second, first & ~second, ~first & second, ~first & ~second)
+        return cls(*(int(part.sum()) for part in counts))
+
+    @property
+    def n(self) -> int:
+        return self.both + self.only_first + self.only_second + self.neither
+
+    @property
+    def first(self) -> float:
+        """The first's share of yes, 0 to 1."""
+        return (self.both + self.only_first) / self.n
+
+    @property
+    def second(self) -> float:
+        """The second's share of yes, 0 to 1."""
+        return (self.both + self.only_second) / self.n
+
+    @property
+    def difference(self) -> float:
+        """The first's share minus the second's, -1 to 1."""
+        return (self.only_first - self.only_second) / self.n
+
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the difference: Newcombe (1998), method 10, made of the two Wilson intervals."""
+        (low_1, high_1), (low_2, high_2) = (
+            wilson_interval(self.both + other, self.n) for other in (self.only_first, self.only_second)
+        )
+        phi = self._correlation()
+        down, up = self.first - low_1, high_1 - self.first
+        down_2, up_2 = self.second - low_2, high_2 - self.second
+        reach_low = math.sqrt(max(0.0, down**2 - 2 * phi * down * up_2 + up_2**2))
+        reach_high = math.sqrt(max(0.0, up**2 - 2 * phi * up * down_2 + down_2**2))
+        return self.difference - reach_low, self.difference + reach_high
+
+    def _correlation(self) -> float:
+        """Phi of the 2 x 2 table, a positive one corrected for continuity; 0 where a margin is empty."""
+        a, b, c, d = self.both, self.only_first, self.only_second, self.neither
+        margins = (a + b) * (c + d) * (a + c) * (b + d)
+        if margins == 0:
+            return 0.0
+        product = a * d - b * c
+        return (max(product - self.n / 2, 0.0) if product > 0 else float(product)) / math.sqrt(margins)

@@ -1,0 +1,119 @@
+"""RobustBench's published figures: its folder model_info, one JSON file a model, read without trusting its contents."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from auditor.errors import UsageError
+from auditor.records import Published
+
+_THREAT_MODEL = re.compile(r"Linf|L\d+|corruptions(_3d)?")
+_T = TypeVar("_T")
+_NONE = (None, "", "null", "None")
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The JSON files of ``folder``, which is model_info itself, one data set of it, or one threat model of that.
+
+    Raises:
+        UsageError: it holds none.
+    """
+    folder = folder.resolve()
+    for pattern in ("*/*/*.json", "*/*.json", "*.json"):
+        files = [file for file in folder.glob(pattern) if _THREAT_MODEL.fullmatch(file.parent.name)]
+        if files:
+            return sorted(files)
+    raise UsageError(
+        f"no published figures in {folder}: expected RobustBench's folder model_info, "
+        "with files such as cifar10/Linf/NAME.json in it"
+    )
+
+
+def read_published(file: Path) -> Published:
+    """The figures in one file, DATASET/THREAT MODEL/NAME.json; percents become fractions.
+
+    Raises:
+        UsageError: it is no such file; the message names the reason, not the file.
+    """
+    values = _object(file)
+    dataset, threat_model, _ = file.parts[-3:]
+    of_a_norm = not threat_model.startswith("corruptions")
+    published = Published(
+        model=_plain("the file's name", f"robustbench:{dataset}/{threat_model}/{file.stem}"),
+        norm=threat_model if of_a_norm else None,
+        eps=_get(values, "eps", _eps) if of_a_norm else None,
+        clean_accuracy=_get(values, "clean_acc", _percent),
+        autoattack_accuracy=_get(values, "autoattack_acc", _percent),
+        external_accuracy=_get(values, "external", _percent),
+        corruptions_accuracy=_get(values, "corruptions_acc", _percent),
+        unreliable=bool(_get(values, "unreliable", _boolean)),
+        architecture=_get(values, "architecture", _plain),
+        paper=_get(values, "name", _plain),
+        venue=_get(values, "venue", _plain),
+        link=_get(values, "link", _plain),
+    )
+    if (published.clean_accuracy, published.robust_accuracy, published.corruptions_accuracy) == (None, None, None):
+        raise UsageError("expected clean_acc, autoattack_acc, external or corruptions_acc, got none of them")
+    return published
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"expected a JSON object, got a {type(values).__name__}")
+    return values
+
+
+def _get(values: dict[str, Any], key: str, read: Callable[[str, Any], _T]) -> _T | None:
+    value = values.get(key)
+    if isinstance(value, str):
+        value = value.strip()
+    return None if value in _NONE else read(key, value)
+
+
+def _number(key: str, value: Any) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        number = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
+        if not math.isfinite(number):
+            raise ValueError
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise UsageError(f"expected a number for {key}, got {value!r}") from error
+    return number
+
+
+def _percent(key: str, value: Any) -> float:
+    number = _number(key, value.removesuffix("%") if isinstance(value, str) else value)
+    if not 0 <= number <= 100:
+        raise UsageError(f"expected {key} in percent, from 0 to 100, got {value!r}")
+    return round(number / 100, 12)
+
+
+def _eps(key: str, value: Any) -> float:
+    eps = _number(key, value)
+    if not 0 < eps < 1000:
+        raise UsageError(f"expected {key} above 0, in units of [0, 1] pixels, got {value!r}")
+    return eps
+
+
+def _boolean(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"expected true or false for {key}, got {value!r}")
+    return value
+
+
+def _plain(key: str, value: Any) -> str:
+    """Text that every database can hold."""
+    if not isinstance(value, str) or "\0" in value or not value.isprintable():
+        raise UsageError(f"expected plain text for {key}, got {value!r}")
+    return value

@@ -1,0 +1,159 @@
+"""``auditor results compare``: the numbers, and what is refused."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from auditor.config import settings
+from auditor.data.digests import picture_digests
+from auditor.db.session import open_database
+from auditor.db.store import Store
+from auditor.records import Verdicts
+from auditor.statistics import Paired
+from tests.cli.test_scan import run
+from tests.db.test_store import REQUEST, entry, record
+
+N = 100
+
+
+def audited(
+    name: str, robust: int, *, numbers: range = range(N), data: int = 0, first: int = 0, digest: str | None = "same",
+    **changes: object,
+) -> int:  # fmt: skip
+    """Store an audit that survives on ``robust`` samples from the ``first`` on; the pictures are those of ``data``."""
+    pictures = np.random.default_rng(data).random((10 * N, 1, 2, 2), np.float32)[list(numbers)]
+    survived = np.zeros(len(numbers), np.bool_)
+    survived[first : first + robust] = True
+    known = picture_digests(pictures, np.array(numbers))
+    verdicts = Verdicts(
+        indices=np.array(numbers),
+        correct=np.ones(len(numbers), np.bool_),
+        survived=survived,
+        pictures=known if digest else None,
+    )
+    asked = {key: changes.pop(key) for key in ("norm", "eps", "dataset") if key in changes}
+    protocol = changes.pop("protocol", "quick")
+    store = Store(open_database(settings().database_url))
+    request = REQUEST | {"protocol": protocol, "samples": len(numbers)}
+    _, (job,) = store.create_scan("demo", request, [dataclasses.replace(entry(name), **asked)])
+    found = record(
+        name, protocol=protocol, n=len(numbers), robust_accuracy=robust / len(numbers), verdicts=verdicts,
+        images_sha256=digest and f"{digest}{len(numbers)}{data}", **changes,
+    )  # fmt: skip
+    assert store.finish(job.audit_id, store.claim(job.audit_id), found)
+    return job.audit_id
+
+
+def compare(*arguments: object) -> dict:
+    result = run("results", "compare", *arguments, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    (found,) = json.loads(result.stdout)
+    return found
+
+
+def test_the_better_one_wins_whichever_comes_first() -> None:
+    number = audited("strong", 80)
+    audited("middling", 60)
+    for names, sign in ((("demo:strong", "demo:middling"), 1), (("middling", "strong"), -1)):
+        found = compare(*names)
+        robust = found["robust"]
+        table = Paired(60, 20, 0, 20) if sign == 1 else Paired(60, 0, 20, 20)
+        assert [robust[key] for key in ("both", "only_a", "only_b", "neither")] == list(dataclasses.astuple(table))
+        assert robust["difference"] == pytest.approx(0.2 * sign)
+        assert (robust["low"], robust["high"]) == pytest.approx(table.interval())
+        assert robust["mcnemar_p"] == pytest.approx(binomtest(20, 20).pvalue)
+        assert found["clean"]["mcnemar_p"] == 1
+        assert found["more_robust"] == {"model": "demo:strong", "id": number}
+        assert "demo:strong@1 is more robust than demo:middling@2: by 20.0 points" in found["verdict"]
+        assert (found["a"]["gap"], found["b"]["gap"]) == (0.4, 0.4)
+
+
+def test_chance_is_no_difference_and_flags_are_no_verdict() -> None:
+    audited("middling", 60)
+    audited("twin", 62)
+    audited("odd", 50, flags=("zero_gradients",))
+    assert compare("middling", "twin")["verdict"].startswith("no significant difference in robustness: -2.0 points")
+    flagged = compare("middling", "odd")
+    assert flagged["more_robust"] is None
+    assert "demo:odd@3 is flagged (zero_gradients)" in flagged["verdict"]
+
+
+def test_only_the_shared_samples_count() -> None:
+    audited("strong", 80)
+    audited("middling", 90, numbers=range(40, 190))
+    found = compare("strong", "middling")
+    assert (found["n"], found["robust"]["both"], found["robust"]["neither"]) == (60, 40, 0)
+    assert (found["a"]["n"], found["b"]["n"]) == (100, 150)
+
+
+def test_the_pair_with_most_images_is_chosen_and_an_id_names_another() -> None:
+    few = audited("strong", 10, numbers=range(20))
+    audited("strong", 80)
+    audited("middling", 60)
+    assert compare("strong", "middling")["n"] == N
+    assert compare(f"strong@{few}", "middling")["n"] == 20
+    assert compare(f"demo:strong@{few}", "strong")["robust"]["both"] == 10
+
+
+def test_the_table_for_people() -> None:
+    audited("strong", 80)
+    audited("middling", 60)
+    shown = run("results", "compare", "strong", "middling").stdout
+    assert "quick, Linf 0.1, 100 samples of both" in shown
+    assert "survive every attack" in shown
+    low, high = Paired(60, 20, 0, 20).interval()
+    assert f"+20.0 ({100 * low:+.1f} to {100 * high:+.1f})" in shown
+    assert "is more robust than" in shown.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("other", "arguments", "message"),
+    [
+        ({"data": 1}, ("a", "b"), "100 of the 100 samples that share a number are not the same picture"),
+        ({"numbers": range(N, 2 * N)}, ("a", "b"), "share no samples"),
+        ({"digest": None}, ("a", "b"), "--force"),
+        ({"dataset": "cifar10"}, ("a", "b"), "demo:a has the dataset fashion_mnist, demo:b cifar10"),
+        ({"norm": "L2"}, ("a", "b"), "demo:a has the norm Linf, demo:b L2"),
+        ({"eps": 0.05}, ("a", "b"), "demo:a was attacked within eps 0.1, demo:b within 0.05"),
+        ({"protocol": "standard"}, ("a", "b"), "has the protocol quick, demo:b standard"),
+        ({"protocol": "screen"}, ("a", "b"), "demo:b was not attacked under screen"),
+        ({}, ("a", "a"), "both are the same result"),
+        ({}, ("a", "c"), "no result of 'c'"),
+        ({}, ("demo:a", "demo:bb"), "did you mean demo:b"),
+        ({}, ("a", "b@77"), "with id 77"),
+        ({}, ("a", "b", "--protocol", "full"), "under full"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(other: dict, arguments: tuple, message: str) -> None:
+    audited("a", 50)
+    audited("b", 50, **other)
+    result = run("results", "compare", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_compare_never_imports_torch() -> None:
+    audited("a", 50)
+    audited("b", 20)
+    code = (
+        "import sys\nfrom auditor.cli import main\n"
+        "try:\n    main(['results', 'compare', 'a', 'b'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_equal_robust_accuracies_share_a_rank() -> None:
+    for name, robust in (("a", 80), ("b", 60), ("c", 60), ("d", 60), ("e", 20)):
+        audited(name, robust)
+    audited("f", 80, flags=("randomized",))
+    lines = run("results", "list").stdout.splitlines()[2:8]
+    assert [line.split()[:2] for line in lines] == [
+        ["1", "demo:a"], ["2", "demo:b"], ["2", "demo:c"], ["2", "demo:d"], ["5", "demo:e"], ["–", "demo:f"],
+    ]  # fmt: skip

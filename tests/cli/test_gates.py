@@ -1,0 +1,126 @@
+"""``--fail-under`` and ``--fail-on-regression``: what they let pass, what they stop, and that all is stored."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from auditor.config import settings
+from auditor.db.session import open_database
+from auditor.zoo.demo import WEIGHTS
+from tests.cli.test_compare import audited
+from tests.cli.test_scan import run, zoo  # noqa: F401
+
+FEW = ("--samples", "40")
+
+
+def swap(folder: Path, name: str, weights: str) -> None:
+    """Give a model of the copied zoo the weights of another one."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    rows = {row["name"]: row for row in manifest["models"]}
+    original = {row["name"]: row for row in json.loads((WEIGHTS / "manifest.json").read_text())["models"]}
+    kept = {key: rows[name][key] for key in ("name",)}
+    rows[name].clear()
+    rows[name].update(original[weights] | kept)
+    shutil.copy(WEIGHTS / f"{weights}.safetensors", folder / f"{name}.safetensors")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("models", "gate", "code", "message"),
+    [
+        (["at-eps0.10"], "0.3", 0, None),
+        (["at-eps0.10"], "30%", 0, None),
+        (["at-eps0.10"], "0", 0, None),
+        (["at-eps0.10", "standard"], "30%", 4, "standard: expected a robust accuracy of at least 30.0 %, got 0.0 %"),
+        (["saturated"], "1%", 4, "demo:saturated: expected a robust accuracy of at least 1.0 %, got "),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", ["table", "json"])
+def test_fail_under(models: list[str], gate: str, code: int, message: str | None, shape: str) -> None:
+    chosen = [part for name in models for part in ("--model", name)]
+    result = run("scan", "demo", *FEW, *chosen, "--fail-under", gate, "--format", shape)
+    assert result.exit_code == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("gate not met: ")]
+    assert len(lines) == (code == 4)
+    if message:
+        assert message in lines[0]
+        assert result.stderr.splitlines()[-1].startswith("error: gates not met: 1,")
+    assert "saturated" not in models or "zero_gradients: it cannot be trusted" in lines[0]
+    assert len(json.loads(run("results", "list", "--format", "json").stdout)) == len(models)
+
+
+@pytest.mark.parametrize("gate", ["45", "-1", "nan", "x", "101%", "", "%"])
+def test_shares_that_are_none(gate: str) -> None:
+    result = run("scan", "demo", "--fail-under", gate)
+    assert result.exit_code == 2
+    assert "expected a share from 0 to 1" in result.stderr
+
+
+def test_what_the_protocol_cannot_measure_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    for option in (("--fail-under", "0.1"), ("--save-adversarials", tmp_path / "new")):
+        result = run("scan", "demo", "--protocol", "screen", *option)
+        assert result.exit_code == 2
+        assert "has no meaning under 'screen'" in result.stderr
+    assert not (tmp_path / "new").exists()
+    assert json.loads(run("results", "list", "--format", "json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "message"),
+    [
+        ("at-eps0.10", "at-eps0.10", 0, ""),
+        ("standard", "at-eps0.10", 0, ""),
+        ("at-eps0.10", "standard", 4, "got a robust accuracy of 0.0 % instead of"),
+        ("standard", "saturated", 4, "got the new flag zero_gradients"),
+        ("standard", None, 4, "got a failure: "),
+    ],
+)
+def test_fail_on_regression(zoo: Path, before: str, after: str | None, code: int, message: str) -> None:  # noqa: F811
+    scan = ("scan", "demo", "--model", "noise", *FEW, "--fail-on-regression")
+    swap(zoo, "noise", before)
+    first = run(*scan)
+    assert first.exit_code == 0
+    assert "demo:noise: no earlier result under this setting" in first.stderr
+    if after:
+        swap(zoo, "noise", after)
+    else:
+        (zoo / "noise.safetensors").write_bytes(b"")
+    for _ in range(2):  # what is reused is as bad as what is new
+        again = run(*scan)
+        assert again.exit_code == code, again.stderr
+        unmet = [line for line in again.stderr.splitlines() if line.startswith("gate not met: demo:noise: expected")]
+        assert len(unmet) == (code == 4)
+        assert all(message in line for line in unmet)
+    other = run("scan", "demo", "--model", "noise", "--samples", "41", "--fail-on-regression")
+    assert "no earlier result under this setting" in other.stderr
+    assert other.exit_code == (0 if after else 1)
+
+
+def test_an_unmet_gate_outweighs_a_failed_model(zoo: Path) -> None:  # noqa: F811
+    (zoo / "noise.safetensors").write_bytes(b"")
+    chosen = ("scan", "demo", "--model", "noise", "--model", "standard", *FEW)
+    assert run(*chosen).exit_code == 1
+    assert run(*chosen, "--fail-under", "0").exit_code == 1
+    assert run(*chosen, "--fail-under", "0.9").exit_code == 4
+
+
+@pytest.mark.parametrize(("lost", "unmet"), [(0, False), (4, False), (5, True)])
+def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool) -> None:
+    """Of 5 samples lost and none won the one-sided p is 1/32, of 4 it is 1/16."""
+    from auditor.cli.gates import Gates, check_gates
+    from auditor.db.results import Filter, list_results
+    from auditor.errors import GateError
+
+    audited("a", 50, identity="before")
+    audited("a", 50, identity="other images", data=1)
+    now = audited("a", 50 - lost, identity="after")
+    engine = open_database(settings().database_url)
+    (row,) = list_results(engine, Filter())
+    assert row["id"] == now
+    if unmet:
+        with pytest.raises(GateError, match="gates not met: 1,"):
+            check_gates(engine, Gates(None, True), 3, [row])
+    else:
+        check_gates(engine, Gates(None, True), 3, [row])

@@ -1,0 +1,61 @@
+"""Paired shares against formulas, the literature and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from auditor.statistics import Paired, mcnemar, wilson_interval
+
+counts = st.integers(0, 400)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
+def test_the_table_counts(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = np.array(pairs).T
+    table = Paired.count(first, second)
+    assert [table.both, table.only_first, table.only_second, table.neither] == [
+        pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))
+    ]
+    assert table.n == len(pairs)
+    assert table.difference == pytest.approx(first.mean() - second.mean())
+
+
+def test_newcombes_own_example() -> None:
+    """36, 12, 2 and 0 of 50 in Newcombe's paper (1998): 0.2000, by method 10 from 0.0569 to 0.3404."""
+    low, high = Paired(36, 12, 2, 0).interval()
+    assert (round(low, 4), round(high, 4)) == (0.0569, 0.3404)
+
+
+@given(counts, counts, counts, counts)
+def test_the_interval_holds_the_difference_and_turns_with_the_sides(a: int, b: int, c: int, d: int) -> None:
+    if a + b + c + d == 0:
+        return
+    low, high = Paired(a, b, c, d).interval()
+    assert -1 - 1e-9 <= low <= Paired(a, b, c, d).difference + 1e-9
+    assert Paired(a, b, c, d).difference - 1e-9 <= high <= 1 + 1e-9
+    turned = Paired(a, c, b, d).interval()
+    assert (turned[0], turned[1]) == pytest.approx((-high, -low))
+
+
+def test_without_correlation_it_is_the_square_and_add_of_two_wilson_intervals() -> None:
+    table = Paired(16, 24, 24, 36)  # product of the margins: phi is 0
+    low, high = table.interval()
+    (low_1, high_1), (low_2, high_2) = wilson_interval(40, 100), wilson_interval(40, 100)
+    assert low == pytest.approx(-math.hypot(0.4 - low_1, high_2 - 0.4))
+    assert high == pytest.approx(math.hypot(high_1 - 0.4, 0.4 - low_2))
+
+
+@pytest.mark.parametrize("shares", [(0.4, 0.15, 0.05, 0.4), (0.02, 0.1, 0.08, 0.8), (0.7, 0.02, 0.02, 0.26)])
+def test_it_covers_the_truth_about_as_often_as_it_says(shares: tuple[float, ...]) -> None:
+    generator, truth = np.random.default_rng(0), shares[1] - shares[2]
+    intervals = [Paired(*table).interval() for table in generator.multinomial(200, shares, 600).tolist()]
+    assert 0.93 <= np.mean([low <= truth <= high for low, high in intervals]) <= 0.99
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_one_sided_mcnemar_is_the_upper_tail(b: int, c: int) -> None:
+    assert mcnemar(b, c, one_sided=True) == pytest.approx(binom.sf(b - 1, b + c, 0.5))

@@ -1,0 +1,109 @@
+"""RobustBench's model_info as it is, and as it should not be."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from auditor.errors import UsageError
+from auditor.records import Published
+from auditor.zoo.model_info import find_files, read_published
+
+GOOD = {
+    "link": "https://arxiv.org/abs/1", "name": "A Paper", "authors": "A, B", "dataset": "cifar10", "venue": "NeurIPS",
+    "architecture": "WideResNet-28-10", "eps": "8/255", "clean_acc": "89.69", "reported": "62.5",
+    "autoattack_acc": "59.53", "external": "59.2", "unreliable": False,
+}  # fmt: skip
+
+
+def write(root: Path, name: str, content: object) -> Path:
+    file = root / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return file
+
+
+@pytest.mark.parametrize("below", ["", "cifar10", "cifar10/Linf"])
+def test_the_folder_may_be_any_level(tmp_path: Path, below: str) -> None:
+    write(tmp_path, "cifar10/Linf/A", GOOD)
+    (tmp_path / "cifar10/Linf/unaggregated_results.csv").write_text("a,b")
+    (file,) = find_files(tmp_path / below)
+    assert read_published(file) == Published(
+        model="robustbench:cifar10/Linf/A",
+        norm="Linf",
+        eps=8 / 255,
+        clean_accuracy=0.8969,
+        autoattack_accuracy=0.5953,
+        external_accuracy=0.592,
+        architecture="WideResNet-28-10",
+        paper="A Paper",
+        venue="NeurIPS",
+        link="https://arxiv.org/abs/1",
+    )
+
+
+@pytest.mark.parametrize("below", ["", "cifar10", "cifar10/models"])
+def test_a_folder_without_figures_is_refused(tmp_path: Path, below: str) -> None:
+    write(tmp_path, "cifar10/models/A", GOOD)
+    with pytest.raises(UsageError, match=r"no published figures in .*model_info"):
+        find_files(tmp_path / below)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "expected"),
+    [
+        ({"eps": "0.031"}, "cifar10/Linf/A", {"eps": 0.031}),
+        ({"eps": 0.5}, "cifar10/L2/A", {"eps": 0.5, "norm": "L2"}),
+        ({"external": None}, "cifar10/Linf/A", {"external_accuracy": None, "robust_accuracy": 0.5953}),
+        ({"external": ""}, "cifar10/Linf/A", {"external_accuracy": None}),
+        ({"external": " null "}, "cifar10/Linf/A", {"external_accuracy": None}),
+        ({"autoattack_acc": "0.00"}, "cifar10/Linf/A", {"robust_accuracy": 0.0}),
+        ({"autoattack_acc": 7.4}, "cifar10/Linf/A", {"robust_accuracy": 0.074}),
+        ({"clean_acc": "90 %"}, "cifar10/Linf/A", {"clean_accuracy": 0.9}),
+        ({"unreliable": True}, "cifar10/Linf/A", {"unreliable": True}),
+        ({"unreliable": None, "venue": None}, "cifar10/Linf/A", {"unreliable": False, "venue": None}),
+        (
+            {"corruptions_acc": "80.1", "autoattack_acc": None, "external": None},
+            "imagenet/corruptions/A",
+            {"norm": None, "eps": None, "corruptions_accuracy": 0.801, "robust_accuracy": None},
+        ),
+    ],
+)
+def test_odd_but_good_values(tmp_path: Path, changes: dict, name: str, expected: dict) -> None:
+    found = read_published(write(tmp_path, name, GOOD | changes))
+    assert {key: getattr(found, key) for key in expected} == expected
+
+
+BAD = [
+    ("{", "is not JSON"),
+    ("[" * 100_000, "is not JSON"),
+    ("[1]", "expected a JSON object, got a list"),
+    ("{}", "got none of them"),
+    (GOOD | {"clean_acc": "high"}, "expected a number for clean_acc, got 'high'"),
+    (GOOD | {"clean_acc": "101"}, "from 0 to 100, got '101'"),
+    (GOOD | {"clean_acc": "-1"}, "from 0 to 100"),
+    (GOOD | {"clean_acc": float("nan")}, "expected a number for clean_acc"),
+    (GOOD | {"clean_acc": True}, "expected a number for clean_acc, got True"),
+    (GOOD | {"external": ["59"]}, "expected a number for external"),
+    (GOOD | {"eps": "8/0"}, "expected a number for eps"),
+    (GOOD | {"eps": "0"}, "expected eps above 0"),
+    (GOOD | {"unreliable": "no"}, "expected true or false for unreliable"),
+    (GOOD | {"name": "a\0b"}, "expected plain text for name"),
+    (GOOD | {"name": "\ud800"}, "expected plain text for name"),
+    (GOOD | {"venue": 2020}, "expected plain text for venue"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD)
+def test_bad_files_say_why(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        read_published(write(tmp_path, "cifar10/Linf/A", content))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "cifar10/Linf/A.json").mkdir(parents=True)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_published(tmp_path / "cifar10/Linf/A.json")
+    (tmp_path / "cifar10/Linf/B.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(UsageError, match="is not JSON"):
+        read_published(tmp_path / "cifar10/Linf/B.json")
