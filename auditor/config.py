@@ -21,6 +21,9 @@ class Settings(BaseSettings):
         default_factory=lambda: f"sqlite:///{user_data_path('auditor') / 'auditor.db'}",
         description="where results are kept: an SQLAlchemy URL",
     )
+    broker_url: str | None = Field(
+        default=None, description="the workers' queue, redis:// or amqp://; `auditor doctor` tries it"
+    )
     demo_weights: Path | None = Field(
         default=None, description="folder of a demo zoo built elsewhere, instead of the shipped one"
     )

@@ -19,7 +19,7 @@ UNUSABLE = 3
 class Commands(click.Group):
     """A group that imports a command's module when it is needed, and turns domain errors into one line."""
 
-    modules = {"scan": "scan", "zoo": "zoo", "results": "results", "db": "db"}  # noqa: RUF012
+    modules = {"scan": "scan", "zoo": "zoo", "results": "results", "db": "db", "doctor": "doctor"}  # noqa: RUF012
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.modules)

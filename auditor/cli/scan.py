@@ -10,7 +10,7 @@ import click
 from auditor.cli.gates import gate_options
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 from auditor.cli.saving import SAVE
-from auditor.cli.sources import choose, chosen, open_zoo
+from auditor.cli.sources import auditable, choose, chosen, open_zoo
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
@@ -116,7 +116,7 @@ def command(
     zoo = open_zoo(source, folder, trust_code=trust_code)
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})
-    entries = [_under(entry, norm, eps) for entry in entries]
+    entries = [_under(entry, norm, eps) for entry in auditable(entries, options["models"])]
     request = replace(_request(options), adversarials=adversarials)
     limits = Limits.of(options["protocol"], options["time_limit"], options["memory_limit"])
     engine = open_database(settings().database_url)

@@ -44,6 +44,25 @@ def open_zoo(source: str, folder: Path | None, *, trust_code: bool = False) -> "
     return find_source(source, folder or own.get(source), trust_code=trust_code)
 
 
+def auditable(entries: "list[ZooEntry]", named: tuple[str, ...]) -> "list[ZooEntry]":
+    """The entries whose classes are known, or that are named one by one; the others cannot be audited.
+
+    Raises:
+        UsageError: none is left.
+    """
+    from auditor.cli.progress import say
+    from auditor.data import CLASSES
+    from auditor.errors import UsageError
+
+    known = [entry for entry in entries if named or entry.own_data or entry.dataset in CLASSES]
+    sets = ", ".join(sorted({entry.dataset for entry in entries} - {entry.dataset for entry in known}))
+    if not known:
+        raise UsageError(f"no class hierarchy is known for {sets}, so that none of these models can be audited")
+    if len(known) < len(entries):
+        say(f"left out: {len(entries) - len(known)} models that have no classes with a known hierarchy ({sets})")
+    return known
+
+
 def choose(zoo: "Source", *, pretrained_only: bool, **filters: Any) -> "list[ZooEntry]":
     """The zoo's entries that the filters leave."""
     from auditor.zoo import select

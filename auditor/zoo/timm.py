@@ -75,6 +75,14 @@ class TimmZoo:
         )
 
 
+def has_hub() -> bool:
+    """Whether timm found huggingface_hub as it wants it: where not, it fails at every pretrained weight."""
+    _timm()
+    from timm.models._hub import has_hf_hub
+
+    return bool(has_hf_hub())
+
+
 def _timm() -> Any:
     try:
         with warnings.catch_warnings():

@@ -1,0 +1,38 @@
+"""``auditor doctor``: is this machine fit for audits?"""
+
+import click
+
+from auditor.cli.options import FORMAT
+
+
+@click.command("doctor")
+@FORMAT
+def command(shape: str) -> None:
+    """Check this machine: packages, GPU, database, broker, data sets, model folders, disk.
+
+    Each line is ok, or absent (some work can do without), or broken, and says how to mend it. Nothing is changed,
+    nothing is downloaded, but an older database is brought up to date.
+
+    \b
+    Examples:
+      auditor doctor
+      auditor doctor --format json
+
+    \b
+    Exit codes: 0 nothing is broken; 3 something is.
+    """
+    from dataclasses import asdict
+
+    from auditor.cli.tables import print_json, print_table
+    from auditor.config import settings
+    from auditor.doctor import examine
+    from auditor.errors import EnvironmentUnusableError
+
+    findings = examine(settings())
+    if shape == "json":
+        print_json([asdict(finding) for finding in findings])
+    else:
+        print_table(("state", "subject", "finding"), [(finding.state, finding.subject, finding.text) for finding in findings])
+    broken = [finding.subject for finding in findings if finding.state == "broken"]
+    if broken:
+        raise EnvironmentUnusableError(f"broken: {', '.join(broken)}")
