@@ -61,7 +61,7 @@ def find(place: Path, classes: Sequence[str], *, usual: str = "") -> Pictures:
     """
     found = locate(place, classes)
     if found is None:
-        there = _some([entry.name for entry in _entries(place, folders=True)] or ["nothing of that kind"])
+        there = _some([entry.name for entry in _entries(place, folders=True)]) or "no folders"
         raise DataError(
             f"expected {f'{usual}, or ' if usual else ''}one folder for each of {len(classes)} classes in {place} "
             f"(or in test or val there), named like {classes[0]!r}, got {there}"
