@@ -176,6 +176,13 @@ def test_numbers_are_no_naming_where_classes_are_numbers_themselves(tmp_path: Pa
     assert find(tmp_path / "d", ("1", "0")).labels.tolist() == [0, 1]
 
 
+def test_names_that_differ_by_punctuation_alone_have_to_be_exact(tmp_path: Path) -> None:
+    layouts.image_folder(tmp_path / "d", {"C": COLOUR[:1], "C++": COLOUR[1:2]})
+    assert [path.parent.name for path in find(tmp_path / "d", ("C++", "C")).paths] == ["C++", "C"]
+    with pytest.raises(DataError, match="missing: 'c'; unknown: 'C'"):
+        find(tmp_path / "d", ("C++", "c"))
+
+
 def _bytes(content: bytes) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(content) and None
 
