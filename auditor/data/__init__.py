@@ -11,7 +11,7 @@ from auditor.data import own as own_data
 from auditor.data.hierarchies import Hierarchy, load_hierarchy
 from auditor.data.known import CLASSES, find_known
 from auditor.data.samples import Samples
-from auditor.errors import DataError, UsageError
+from auditor.errors import DataError, UsageError, first_line
 from auditor.records import OwnData, Transform, ZooEntry
 
 __all__ = ["CLASSES", "Hierarchy", "ImageSet", "check_images", "hierarchy_of", "load_hierarchy", "load_images"]
@@ -93,7 +93,10 @@ def load_images(
 def _find(name: str, samples: int | None, folder: Path | None, own: OwnData | None) -> Samples:
     if samples is not None and samples < 1:
         raise UsageError(f"expected at least 1 sample, got {samples}")
-    found = find_known(name, samples, folder) if own is None else own_data.find(name, own, folder)
+    try:
+        found = find_known(name, samples, folder) if own is None else own_data.find(name, own, folder)
+    except OSError as error:
+        raise DataError(f"cannot look for {name}'s test images: {first_line(error)}") from error
     if samples is not None and samples > len(found.labels):
         raise UsageError(f"{name} has {len(found.labels)} test images, {samples} were asked for")
     if len(found.labels) == 0:

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 from auditor.config import settings
@@ -26,7 +27,7 @@ def download(fetch: Callable[[], object], name: str, instead: str) -> None:
     try:
         with _patience():
             fetch()
-    except (OSError, RuntimeError, EOFError) as error:
+    except (OSError, RuntimeError, EOFError, HTTPException) as error:
         raise DataError(
             f"{name} is not on this machine and cannot be downloaded: put {instead}, or pass --data PATH "
             f"({first_line(error)})"

@@ -1,7 +1,7 @@
 """Image folders: one folder a class, named so that nothing has to be guessed."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -29,23 +29,34 @@ def locate(place: Path, *namings: Sequence[str]) -> ClassFolders | None:
     """The class folders in ``place``, its ``test`` or its ``val``; None where there is not one.
 
     Each naming holds K names. Case and punctuation do not matter, since a class such as ``T-shirt/top`` cannot be a
-    folder's name. Numbers from 0 to K - 1 are a naming, too, unless a class's own name is a number. The naming that
-    fits most folders counts, so that namings are never mixed.
+    folder's name, unless they are what two names differ by. Numbers from 0 to K - 1 are a naming, too, unless a class's
+    own name is a number. The naming that fits most folders counts, so that namings are never mixed.
 
     Raises:
         DataError: two folders are named as the same class, or the folder cannot be read.
     """
-    tables = [{_plain(name): number for number, name in enumerate(naming)} for naming in namings]
+    lookups = [_lookup(naming) for naming in namings]
     if not any(_plain(name).isdecimal() for naming in namings for name in naming):
-        tables.append({str(number): number for number in range(len(namings[0]))})
+        lookups.append(_lookup([str(number) for number in range(len(namings[0]))]))
     for root in (place / inside for inside in INSIDE):
         folders = _entries(root, folders=True) if root.is_dir() else []
-        fitting = max(tables, key=lambda table: sum(_plain(folder.name) in table for folder in folders))
-        found = _by_class(folders, fitting)
-        if found:
-            unknown = tuple(folder.name for folder in folders if _plain(folder.name) not in fitting)
-            return ClassFolders(root, found, unknown)
+        numbers = max(([look(folder.name) for folder in folders] for look in lookups), key=_known)
+        if _known(numbers):
+            unknown = tuple(folder.name for folder, number in zip(folders, numbers, strict=True) if number is None)
+            return ClassFolders(root, _by_class(folders, numbers), unknown)
     return None
+
+
+def _known(numbers: Sequence[int | None]) -> int:
+    return sum(number is not None for number in numbers)
+
+
+def _lookup(naming: Sequence[str]) -> Callable[[str], int | None]:
+    """From a folder's name to the number of the class that it names."""
+    plain = {_plain(name): number for number, name in enumerate(naming)}
+    if len(plain) == len(naming) and "" not in plain:
+        return lambda name: plain.get(_plain(name))
+    return {name: number for number, name in enumerate(naming)}.get
 
 
 def find(place: Path, classes: Sequence[str], *, usual: str = "") -> Pictures:
@@ -61,17 +72,16 @@ def find(place: Path, classes: Sequence[str], *, usual: str = "") -> Pictures:
     """
     found = locate(place, classes)
     if found is None:
-        there = _some([entry.name for entry in _entries(place, folders=True)] or ["nothing of that kind"])
+        there = _some([entry.name for entry in _entries(place, folders=True)]) or "no folders"
         raise DataError(
             f"expected {f'{usual}, or ' if usual else ''}one folder for each of {len(classes)} classes in {place} "
             f"(or in test or val there), named like {classes[0]!r}, got {there}"
         )
     missing = [name for number, name in enumerate(classes) if number not in found.folders]
     if missing or found.unknown:
-        trouble = [f"missing: {_some(missing)}"] * bool(missing) + [f"unknown: {_some(found.unknown)}"] * bool(
-            found.unknown
-        )
-        raise DataError(f"expected one folder for each of {len(classes)} classes in {found.root}; {'; '.join(trouble)}")
+        trouble = {"missing": missing, "unknown": found.unknown}
+        said = "; ".join(f"{kind}: {_some(names)}" for kind, names in trouble.items() if names)
+        raise DataError(f"expected one folder for each of {len(classes)} classes in {found.root}; {said}")
     each = [[(path, number) for path in _pictures(found.folders[number])] for number in range(len(classes))]
     turns = [sample for turn in zip_longest(*each) for sample in turn if sample is not None]
     return Pictures(tuple(path for path, _ in turns), np.array([number for _, number in turns], np.int64))
@@ -96,10 +106,9 @@ def _entries(folder: Path, *, folders: bool) -> list[Path]:
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def _by_class(folders: Sequence[Path], naming: Mapping[str, int]) -> dict[int, Path]:
+def _by_class(folders: Sequence[Path], numbers: Sequence[int | None]) -> dict[int, Path]:
     found: dict[int, Path] = {}
-    for folder in folders:
-        number = naming.get(_plain(folder.name))
+    for folder, number in zip(folders, numbers, strict=True):
         if number is not None and number in found:
             raise DataError(f"{found[number].name!r} and {folder.name!r} in {folder.parent} name the same class")
         if number is not None:

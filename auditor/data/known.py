@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.data import cifar10, cifar100, fashion_mnist, imagenet
-from auditor.data.npz import read_npz
+from auditor.data.place import find_at
 from auditor.data.samples import Samples
-from auditor.errors import DataError, UsageError
+from auditor.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,6 @@ def find_known(name: str, samples: int | None, place: Path | None) -> Samples:
     if name not in DATA_SETS:
         raise UsageError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
     data_set = DATA_SETS[name]
-    if place is not None and not place.exists():
-        raise DataError(f"expected {name}'s test images in {place}, which is not there")
-    if place is not None and place.is_file():
-        return read_npz(place, len(data_set.classes))
-    return data_set.find(place, samples)
+    if place is None:
+        return data_set.find(None, samples)
+    return find_at(place, name, len(data_set.classes), lambda folder: data_set.find(folder, samples))

@@ -22,18 +22,25 @@ def read_npz(path: Path, classes: int) -> Arrays:
         DataError: the file is none of that kind, or an array is not what is said above.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            names = next((pair for pair in KEYS if set(pair) <= set(file.files)), None)
-            if names is None:
-                raise ValueError(f"it has the arrays {', '.join(sorted(file.files)) or 'none'}")
-            images, labels = file[names[0]], file[names[1]]
+        with path.open("rb") as stream:
+            images, labels = _arrays(np.load(stream, allow_pickle=False))
     except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"cannot read {path}: expected an .npz file of arrays images and labels, or x and y ({first_line(error)})"
         ) from error
     return Arrays(_images(path, images), _labels(path, labels, len(images) if images.ndim else 0, classes))
+
+
+def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("it is a single array")
+    names = next((pair for pair in KEYS if set(pair) <= set(file.files)), None)
+    if names is None:
+        raise ValueError(f"it has the arrays {', '.join(sorted(file.files)) or 'none'}")
+    images, labels = (file[name] for name in names)
+    if not (isinstance(images, np.ndarray) and isinstance(labels, np.ndarray)):
+        raise ValueError(f"{names[0]} or {names[1]} is no array")
+    return images, labels
 
 
 def _images(path: Path, images: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from auditor.data import image_folder
 from auditor.data.hierarchies import Hierarchy
-from auditor.data.npz import read_npz
+from auditor.data.place import find_at
 from auditor.data.samples import Samples
 from auditor.errors import DataError
 from auditor.records import OwnData
@@ -19,9 +19,7 @@ def find(name: str, own: OwnData, folder: Path | None) -> Samples:
     place = folder if own.path is None else Path(own.path).expanduser()
     if place is None:
         raise DataError(f"{name} has no path to its images: give it one, pass --data PATH, or use --protocol screen")
-    if not place.exists():
-        raise DataError(f"expected {name}'s test images in {place}, which is not there")
-    return read_npz(place, len(own.classes)) if place.is_file() else image_folder.find(place, own.classes)
+    return find_at(place, name, len(own.classes), lambda folder: image_folder.find(folder, own.classes))
 
 
 def hierarchy(name: str, own: OwnData) -> Hierarchy:
@@ -37,6 +35,8 @@ def hierarchy(name: str, own: OwnData) -> Hierarchy:
     odd = [(number, len(level)) for number, level in enumerate(own.levels) if len(level) != count]
     if odd:
         raise DataError(f"{name}: expected {count} superclasses, one a class, at level {odd[0][0]}, got {odd[0][1]}")
+    if not own.levels:
+        raise DataError(f"{name}: expected superclasses at one level or more, got none")
     if not 0 <= own.headline < len(own.levels):
         raise DataError(f"{name}: expected a headline level from 0 to {len(own.levels) - 1}, got {own.headline}")
     return Hierarchy(name, "the zoo's own", own.classes, own.levels, own.headline)

@@ -67,7 +67,5 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 if picture.mode.startswith(("I", "F")):
                     raise ValueError(f"it has more than 8 bits a channel (mode {picture.mode})")
                 yield picture
-    except (DataError, KeyboardInterrupt):
-        raise
     except Exception as error:  # PIL's decoders raise whatever a damaged file leads them to
         raise DataError(f"cannot read the picture {path}: {first_line(error)}") from error
