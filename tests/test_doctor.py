@@ -95,9 +95,7 @@ def test_a_broker_that_does_not_answer_is_broken(
     assert "secret" not in finding.text
 
 
-def test_data_sets_and_models_are_found_where_the_settings_say(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_data_sets_and_models_are_found_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert found("data: cifar10").state == "absent"
     assert found("models: robustbench").state == "absent"
     folder = tmp_path / "zoo" / "cifar10" / "Linf"

@@ -32,7 +32,9 @@ def command(shape: str) -> None:
     if shape == "json":
         print_json([asdict(finding) for finding in findings])
     else:
-        print_table(("state", "subject", "finding"), [(finding.state, finding.subject, finding.text) for finding in findings])
+        print_table(
+            ("state", "subject", "finding"), [(finding.state, finding.subject, finding.text) for finding in findings]
+        )
     broken = [finding.subject for finding in findings if finding.state == "broken"]
     if broken:
         raise EnvironmentUnusableError(f"broken: {', '.join(broken)}")
