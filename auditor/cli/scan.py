@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("scan")
-@click.argument("source", type=click.Choice(["demo"]))
+@click.argument("source", type=click.Choice(["demo", "robustbench"]))
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; repeatable.")
 @click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'at-*'.")
 @click.option("--dataset", help="Only models of this data set.")
@@ -87,7 +87,7 @@ def command(
     from auditor.db.store import Store
     from auditor.zoo import find_source, select
 
-    zoo = find_source(source, settings().demo_weights)
+    zoo = find_source(source, settings().demo_weights if source == "demo" else None)
     entries = select(zoo.entries(), models=models, match=match, dataset=dataset, threat_model=threat_model, limit=limit)
     entries = [_under(entry, norm, eps) for entry in entries]
     engine = open_database(settings().database_url)

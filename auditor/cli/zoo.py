@@ -11,7 +11,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("source", type=click.Choice(["demo"]))
+@click.argument("source", type=click.Choice(["demo", "robustbench"]))
 @click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'at-*'.")
 @click.option("--dataset", help="Only models of this data set.")
 @click.option("--threat-model", help="Only models of this threat model.")
@@ -31,7 +31,7 @@ def list_models(source: str, match: str | None, dataset: str | None, threat_mode
     from auditor.records import format_eps
     from auditor.zoo import find_source, select
 
-    zoo = find_source(source, settings().demo_weights)
+    zoo = find_source(source, settings().demo_weights if source == "demo" else None)
     entries = select(zoo.entries(), match=match, dataset=dataset, threat_model=threat_model)
     if shape == "json":
         print_json([asdict(entry) for entry in entries])

@@ -14,7 +14,10 @@ from auditor.records import OwnData, Transform, ZooEntry
 
 __all__ = ["CLASSES", "Hierarchy", "ImageSet", "check_images", "hierarchy_of", "load_hierarchy", "load_images"]
 
-CLASSES: dict[str, tuple[str, ...]] = {"fashion_mnist": fashion_mnist.CLASSES}
+CLASSES: dict[str, tuple[str, ...]] = {
+    "fashion_mnist": fashion_mnist.CLASSES,
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 
 
 @dataclass(frozen=True)
