@@ -97,6 +97,10 @@ def _patched(contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
             notes.append("the prefix 'module.' of parallel training was taken off the checkpoint's keys")
         return strip(state, prefix)
 
+    def stay(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+        notes.append("its constructor wants a GPU and was given the CPU: the audit's device comes later")
+        return tensor
+
     strip = utils.rm_substr_from_state_dict
     patches = [
         (torch, "load", read),
@@ -107,10 +111,9 @@ def _patched(contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
         (utils, "download_gdrive", refuse),
         (utils, "download_gdrive_new", refuse),
         (utils, "rm_substr_from_state_dict", without),
+        (Tensor, "cuda", stay),
         (utils, "_safe_load_state_dict", strictly(utils._safe_load_state_dict)),
     ]
-    if not torch.cuda.is_available():
-        patches.append((Tensor, "cuda", lambda tensor, *_, **__: tensor))
     with contextlib.ExitStack() as stack:
         for owner, name, new in patches:
             stack.enter_context(mock.patch.object(owner, name, new))
