@@ -1,6 +1,7 @@
 """Downloads: into a temporary file, checked, then moved into place, so that nothing half or false is ever left."""
 
 import contextlib
+import glob
 import logging
 import re
 import socket
@@ -25,6 +26,13 @@ READ = 30.0
 PATIENCE = 1.0
 """Seconds: before a second try, twice that before a third; to connect; between two packets; and after how many of
 them a host that cannot be reached is not tried again, so that a machine without internet knows within 5 seconds."""
+
+
+CHECKPOINTS = ("zip", "pickle", "safetensors")
+"""What :func:`what_is` says of files that can hold weights."""
+
+STALE = 3600.0
+"""Seconds without a byte, after which a temporary file was left behind by a process that was killed."""
 
 
 def download(url: str, path: Path, check: Callable[[Path], Checked], *, by_hand: str | None = None) -> Checked:
@@ -56,8 +64,7 @@ def download(url: str, path: Path, check: Callable[[Path], Checked], *, by_hand:
             else:
                 return content
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _tidy(path, temporary)
     raise AssertionError("the last try returns or raises")
 
 
@@ -86,6 +93,14 @@ def what_is(path: Path) -> str:
         said = f" ({' '.join(title[1].decode(errors='replace').split())!r})" if title and title[1] else ""
         return f"an HTML page{said}"
     return "no checkpoint by its first bytes"
+
+
+def _tidy(path: Path, temporary: Path) -> None:
+    """Remove the temporary file, and those that killed processes left beside ``path``."""
+    with contextlib.suppress(OSError):
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+            if left == temporary or time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
 
 
 def _fetch(url: str, path: Path) -> None:

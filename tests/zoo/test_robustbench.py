@@ -236,6 +236,22 @@ def test_a_constructor_that_wants_to_download_is_refused_in_one_line(tmp_path: P
         adapter.load(row, tmp_path, {})
 
 
+@pytest.mark.parametrize(
+    ("mine", "timms"),
+    [
+        ("debenedetti2022light_xcit_s12_imagenet_linf", "xcit_small_12_p16_224"),
+        ("debenedetti2022light_xcit_s12_cifar10_linf", "xcit_small_12_p16_224"),
+    ],
+)
+def test_robustbenchs_xcit_has_the_keys_and_shapes_of_timms(mine: str, timms: str) -> None:
+    from auditor.zoo.robustbench.adapter import quiet, utils
+
+    with quiet():
+        made = [utils.timm.create_model(name, num_classes=10) for name in (mine, timms)]
+    ours, theirs = (getattr(model, "model", model).state_dict() for model in made)
+    assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in theirs.items()}
+
+
 def test_the_catalogue_is_what_the_installed_robustbench_lists() -> None:
     from auditor.zoo.robustbench.build import installed
 

@@ -230,8 +230,19 @@ def test_the_digest_in_a_name_is_checked_on_what_comes_and_on_what_is_there(
     assert obtain(WeightFile(path, server.url, ""))["weight"].tolist() == [0, 1, 2]
     assert server.asked == 2
     path.write_bytes(other)
-    with pytest.raises(ModelLoadError, match=f"expected SHA-256 {digest}….*not the file meant"):
+    with pytest.raises(ModelLoadError, match=f"expected SHA-256 {digest}….*not the one meant"):
         obtain(WeightFile(path, NOWHERE, ""))
+
+
+def test_what_a_killed_download_left_behind_goes_and_what_another_one_writes_stays(
+    serve: Callable[..., Answers], tmp_path: Path
+) -> None:
+    path, old, busy = (tmp_path / f"weights.pt{end}" for end in ("", ".0a.part", ".0b.part"))
+    old.write_bytes(b"half")
+    busy.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    obtain(WeightFile(path, serve(GOOD).url, ""))
+    assert set(tmp_path.iterdir()) == {path, busy}
 
 
 def no_name(*_: object, **__: object) -> list:

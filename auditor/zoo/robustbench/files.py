@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import ModelLoadError, first_line
-from auditor.zoo.download import download, what_is
+from auditor.zoo.download import CHECKPOINTS, download, what_is
 from auditor.zoo.robustbench.catalogue import Row
 
 DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
@@ -55,44 +55,53 @@ def obtain(file: WeightFile) -> Any:
     Raises:
         ModelLoadError: "download failed: …", after what is wrong with the file that is there, if one is.
     """
+
+    def read(path: Path) -> Any:
+        _check_digest(path, file.path.name)
+        return _checked(path)
+
     found = None
     if file.path.exists():
         try:
-            return _checked(file.path, _digest(file.path.name))
+            return read(file.path)
         except ModelLoadError as error:
             found = error
     try:
-        digest = _digest(file.path.name)
-        return download(file.url, file.path, lambda path: _checked(path, digest), by_hand=file.page)
+        return download(file.url, file.path, read, by_hand=file.page)
     except ModelLoadError as error:
         if found is None:
             raise
         raise ModelLoadError(f"{found}; {error}") from error
 
 
-def _digest(name: str) -> str | None:
-    """The first digits of the SHA-256 that torch's own downloads carry in their names, as ``resnet50-0676ba61.pth``."""
-    found = re.search(r"-([0-9a-f]{8,})\.pth$", name)
-    return found[1] if found else None
+def _check_digest(path: Path, name: str) -> None:
+    """Torch's own downloads carry the first digits of their SHA-256 in their names, as ``resnet50-0676ba61.pth``.
+
+    Raises:
+        ModelLoadError: the name has such digits and the file others.
+    """
+    expected = re.search(r"-([0-9a-f]{8,})\.pth$", name)
+    if expected is None or (kind := what_is(path)) not in CHECKPOINTS:  # which is said better than by digits
+        return
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
+    if not got.startswith(expected[1]):
+        short = f"expected SHA-256 {expected[1]}…, got {got[:8]}…"
+        raise ModelLoadError(f"{path}: {short}: a {kind} file, but not the one meant")
 
 
-def _checked(path: Path, digest: str | None = None) -> Any:
+def _checked(path: Path) -> Any:
     """The content of a checkpoint: tensors and plain values, nothing that runs.
 
     Raises:
-        ModelLoadError: it is no checkpoint, not the one meant, damaged, or holds more than that.
+        ModelLoadError: it is no checkpoint, damaged, or holds more than that.
     """
     import torch
     from safetensors.torch import load_file
 
     kind = what_is(path)
-    if kind not in ("zip", "pickle", "safetensors"):
+    if kind not in CHECKPOINTS:
         raise ModelLoadError(f"{path} is {kind}")
-    if digest is not None:
-        with path.open("rb") as file:
-            got = hashlib.file_digest(file, "sha256").hexdigest()
-        if not got.startswith(digest):
-            raise ModelLoadError(f"{path}: expected SHA-256 {digest}…, got {got[: len(digest)]}…: not the file meant")
     try:
         if kind == "safetensors":
             return load_file(path)
