@@ -113,23 +113,37 @@ def _fetch(url: str, path: Path) -> None:
             file.write(chunk)
 
 
+class _NoSuchHostError(OSError):
+    """A host's name cannot be looked up: there is no internet, most likely."""
+
+
 def _resolve(url: str) -> None:
-    """Look a host's name up within a time: a dead name server would take tens of seconds to say nothing."""
+    """Look a host's name up within a time: a dead name server would take tens of seconds to say nothing.
+
+    Raises:
+        _NoSuchHostError: nobody knows it, or nobody answers.
+    """
     from requests.utils import get_environ_proxies
 
     host = urlsplit(url).hostname or ""
     if get_environ_proxies(url):  # then the proxy looks names up
         return
+    said: list[str] = []
 
     def look_up() -> None:
-        with contextlib.suppress(OSError):  # which the request itself says better
+        try:
             socket.getaddrinfo(host, None)
+        except OSError as error:
+            said.append(error.strerror or first_line(error))
+        else:
+            said.append("")
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
     thread.join(CONNECT)
-    if thread.is_alive():
-        raise ConnectionError(f"no name server answered for {host} within {CONNECT:g} s")
+    if not said or said[0]:
+        why = said[0] if said else f"no name server answered within {CONNECT:g} s"
+        raise _NoSuchHostError(f"{host} cannot be found ({why}); is there internet?")
 
 
 def _hopeless(error: Exception, elapsed: float) -> bool:
@@ -139,7 +153,7 @@ def _hopeless(error: Exception, elapsed: float) -> bool:
 
     if isinstance(error, HTTPError) and error.response is not None:
         return error.response.status_code < 500 and error.response.status_code not in (408, 429)
-    if isinstance(error, Unreachable | Timeout | ConnectionError):
+    if isinstance(error, Unreachable | Timeout):
         return elapsed > PATIENCE
     return not isinstance(error, ModelLoadError | RequestException)
 

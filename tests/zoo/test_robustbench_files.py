@@ -256,7 +256,13 @@ def silence(*_: object, **__: object) -> list:
 
 @pytest.mark.parametrize(
     ("lookup", "cause"),
-    [(no_name, "Failed to resolve 'drive.usercontent.google.com'"), (silence, "no name server answered")],
+    [
+        (
+            no_name,
+            "drive.usercontent.google.com cannot be found (Temporary failure in name resolution); is there internet?",
+        ),
+        (silence, "cannot be found (no name server answered within 1.5 s)"),
+    ],
     ids=["no such name", "a dead name server"],
 )
 @pytest.mark.parametrize(
