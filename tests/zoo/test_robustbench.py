@@ -89,6 +89,10 @@ def inner(model: nn.Module) -> list[object]:
     return [{"state_dict": model.model.state_dict()}]
 
 
+def whole(model: nn.Module) -> list[object]:
+    return [parallel(model)[0]["state_dict"]]
+
+
 def inner_plain(model: nn.Module) -> list[object]:
     return [model.model.state_dict()]
 
@@ -116,6 +120,7 @@ PUBLISHED = [
     Published("cifar10/Linf/Debenedetti2022Light_XCiT-S12", inner_plain),
     Published(SMALL, without_normalization, ("no ε of its own; audited under Linf 8/255",)),
     Published("imagenet/Linf/Salman2020Do_R18", inner),
+    Published("imagenet/Linf/Salman2020Do_R18", whole, ("'module.'",)),
     Published("imagenet/corruptions/Tian2022Deeper_DeiT-S", inner_plain, ("audited under Linf 4/255",)),
 ]
 
@@ -130,7 +135,7 @@ def put(name: str, contents: list[object], folder: Path) -> list[Path]:
     return places
 
 
-@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.name}, {case.layout.__name__}")
 def test_the_loaded_model_is_the_published_one(
     case: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +198,11 @@ MISFITS = [
         "expected a state dict of tensors, got a dict with 'optimizer'",
     ),
     (SMALL, lambda state: list(state.values()), "cannot load"),
+    (
+        "imagenet/Linf/Salman2020Do_R18",
+        lambda state: state | {"normalize.std": torch.ones(1, 3, 1, 1)},
+        "missing: normalize.mean, normalize.std; not known to the architecture: model.normalize.std",
+    ),
     ("cifar10/corruptions/Modas2021PRIMEResNet18", lambda state: without("mu")(without("sigma")(state)), "mu, sigma"),
 ]
 

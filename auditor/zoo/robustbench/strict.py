@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auditor.errors import ModelLoadError
+from auditor.errors import ModelLoadError, first_line
 
 MEANT_MISSING = ({"mu", "sigma"}, {"mean", "std"}, {"normalize.mean", "normalize.std"})
 """Normalization that the constructor knows and a checkpoint may lack: all of one set, or none."""
@@ -30,9 +30,12 @@ def strictly(lenient: Loader) -> Loader:
         try:
             found = model.load_state_dict(state, strict=False)
         except RuntimeError as error:
-            raise ModelLoadError(f"{name}: the checkpoint does not fit: {_shapes(model, state) or error}") from error
-        missing, extra = list(found.missing_keys), list(found.unexpected_keys)
-        if not missing and not extra:
+            raise ModelLoadError(
+                f"{name}: the checkpoint does not fit: {_shapes(model, state) or first_line(error)}"
+            ) from error
+        missing = list(found.missing_keys)
+        extra = [key for key in found.unexpected_keys if not _is_displaced(key, state, model, missing)]
+        if not missing and not found.unexpected_keys:
             return model
         misfit = ModelLoadError(f"{name}: the checkpoint does not fit: {_odd(missing, extra)}")
         if (missing and set(missing) not in MEANT_MISSING) or not all(MEANT_EXTRA.fullmatch(key) for key in extra):
@@ -43,6 +46,17 @@ def strictly(lenient: Loader) -> Loader:
             raise misfit from error
 
     return load
+
+
+def _is_displaced(key: str, state: dict[str, Tensor], model: nn.Module, missing: list[str]) -> bool:
+    """Whether it is a missing normalization, of the same values, under the prefix that RobustBench gives all keys."""
+    place = key.removeprefix("model.")
+    if place == key or place not in missing:
+        return False
+    expected = model.state_dict()[place]
+    return expected.numel() == state[key].numel() and torch.allclose(
+        expected.view(-1), state[key].view(-1).to(expected)
+    )
 
 
 def check_finite(model: nn.Module, name: str) -> None:
