@@ -10,6 +10,7 @@ from auditor.errors import UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel, Source
 from auditor.zoo.demo import DemoZoo
+from auditor.zoo.robustbench import RobustBenchZoo
 from auditor.zoo.timm import TimmZoo
 
 
@@ -23,6 +24,7 @@ class Place:
 
 SOURCES: dict[str, Callable[[Place], Source]] = {
     "demo": lambda place: DemoZoo(place.folder) if place.folder else DemoZoo(),
+    "robustbench": lambda place: RobustBenchZoo(place.folder) if place.folder else RobustBenchZoo(),
     "timm": lambda _: TimmZoo(),
 }
 FOLDERS = ("demo", "robustbench", "local")
@@ -66,11 +68,18 @@ def select(
         for entry in chosen
         if (match is None or fnmatchcase(_id(entry), match) or fnmatchcase(entry.model, match))
         and dataset in (None, entry.dataset)
-        and threat_model in (None, entry.threat_model)
+        and (threat_model is None or _is_under(entry, threat_model))
     ][:limit]
     if not chosen:
         raise UsageError(f"no model is left of {len(entries)}: see `auditor zoo list` and loosen the filters")
     return chosen
+
+
+def _is_under(entry: ZooEntry, threat_model: str) -> bool:
+    """Whether an entry is one of this threat model's; RobustBench lists ImageNet's corruption models for 3D, too."""
+    if threat_model == "corruptions_3d" and entry.source == "robustbench":
+        return (entry.dataset, entry.threat_model) == ("imagenet", "corruptions")
+    return threat_model == entry.threat_model
 
 
 def _id(entry: ZooEntry) -> str:

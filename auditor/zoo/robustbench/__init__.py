@@ -1,0 +1,93 @@
+"""RobustBench's model zoo: its own loader on files that were checked before it sees them (docs/robustbench.md)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.errors import EnvironmentUnusableError, UsageError, first_line
+from auditor.records import ZooEntry, format_eps
+from auditor.zoo.base import LoadedModel
+from auditor.zoo.robustbench import catalogue
+from auditor.zoo.robustbench.catalogue import Row
+
+USUAL = {"cifar10": 8 / 255, "cifar100": 8 / 255, "imagenet": 4 / 255}
+"""RobustBench's Linf radius of each data set, which its corruption models are audited under, too."""
+
+L2 = 0.5
+
+
+@dataclass(frozen=True)
+class RobustBenchZoo:
+    """RobustBench's entries; ``folder`` is its model folder: ``folder/cifar10/Linf/NAME.pt``."""
+
+    folder: Path = Path("models")
+    preload: tuple[str, ...] = ("auditor.zoo.robustbench.adapter",)
+
+    def entries(self) -> list[ZooEntry]:
+        version, rows = catalogue.read()
+        return [_entry(row, version) for row in rows]
+
+    def missing(self, entry: ZooEntry) -> str | None:
+        """The files that are not there yet, by name."""
+        from auditor.zoo.robustbench.files import files_of
+
+        absent = [file.path.name for file in files_of(_row(entry), self.folder) if not file.path.is_file()]
+        return ", ".join(absent) or None
+
+    def load(self, entry: ZooEntry) -> LoadedModel:
+        from auditor.zoo.digest import state_dict_digest
+        from auditor.zoo.robustbench.files import files_of, obtain
+
+        row = _row(entry)
+        contents = {file.path: obtain(file) for file in files_of(row, self.folder)}
+        try:
+            from auditor.zoo.robustbench import adapter
+        except ImportError as error:
+            raise EnvironmentUnusableError(
+                f"RobustBench cannot be imported: {first_line(error)}; pip install 'auditor[zoos]'"
+            ) from error
+        model, notes = adapter.load(row, self.folder, contents)
+        if row.threat_model == "corruptions":
+            notes.append(f"{_NO_EPS}; audited under {entry.norm} {format_eps(entry.eps)}")
+        return LoadedModel(model, state_dict_digest(model.state_dict()), tuple(notes))
+
+
+_NO_EPS = "RobustBench lists this model for common corruptions, with no ε of its own"
+
+
+def _row(entry: ZooEntry) -> Row:
+    rows = {row.id: row for row in catalogue.read()[1]}
+    name = entry.model.removeprefix("robustbench:")
+    if name not in rows:
+        raise UsageError(f"no model named {entry.model!r} in RobustBench; see `auditor zoo list robustbench`")
+    return rows[name]
+
+
+def _entry(row: Row, version: str) -> ZooEntry:
+    eps = L2 if row.threat_model == "L2" else USUAL[row.dataset]
+    height, width = (row.transform and row.transform.crop) or _resized(row) or (32, 32)
+    return ZooEntry(
+        model=f"robustbench:{row.id}",
+        source="robustbench",
+        description=_leaderboard(row, eps),
+        architecture={"robustbench": row.id, "version": version},
+        preprocessing={"inside": "robustbench"},
+        dataset=row.dataset,
+        threat_model=row.threat_model,
+        norm="L2" if row.threat_model == "L2" else "Linf",
+        eps=eps,
+        input_size=(3, height, width),
+        transform=row.transform,
+    )
+
+
+def _leaderboard(row: Row, eps: float) -> str:
+    if row.threat_model != "corruptions":
+        return f"{row.threat_model} leaderboard"
+    boards = "corruptions and 3D corruptions leaderboards" if row.dataset == "imagenet" else "corruptions leaderboard"
+    return f"{boards}; no ε of its own, audited at the usual Linf {format_eps(eps)}"
+
+
+def _resized(row: Row) -> tuple[int, int] | None:
+    """The size of what is resized to both sides and not cropped."""
+    resize = row.transform.resize if row.transform else None
+    return resize if isinstance(resize, tuple) else None
