@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EPS = 4 / 255
 UNTRAINED_SEED = 0
+MOST = 300
+"""Characters of an error of timm's: what does not fit is on its later lines."""
 _DATASETS = {
     1000: "imagenet",
     11221: "imagenet21k-miil",
@@ -40,8 +42,13 @@ class TimmZoo:
 
     def entries(self) -> list[ZooEntry]:
         timm = _timm()
-        trained = [_entry(name, timm.get_pretrained_cfg(name)) for name in timm.list_models(pretrained=True)]
-        return trained + [_entry(name, timm.get_pretrained_cfg(name)) for name in timm.list_models()]
+        trained = timm.list_models(pretrained=True)
+        bare = [name for name in timm.list_models() if name not in set(trained)]  # a few tags are empty
+        return [
+            _entry(name, timm.get_pretrained_cfg(name), trained=kind)
+            for names, kind in ((trained, True), (bare, False))
+            for name in names
+        ]
 
     def missing(self, entry: ZooEntry) -> str | None:
         config = _timm().get_pretrained_cfg(_name(entry))
@@ -97,16 +104,16 @@ def _name(entry: ZooEntry) -> str:
     return entry.model.removeprefix("timm:")
 
 
-def _entry(name: str, config: Any) -> ZooEntry:
+def _entry(name: str, config: Any, *, trained: bool) -> ZooEntry:
     """An entry from timm's own name and pretrained configuration."""
-    tag = name.partition(".")[2]
+    tag = name.partition(".")[2] or "without a tag"
     # An architecture without weights has no configuration, or an empty one; its own defaults are ImageNet's.
     size = tuple(config.input_size) if config else (3, 224, 224)
-    classes = config.num_classes if config and tag else 1000
+    classes = config.num_classes if trained else 1000
     return ZooEntry(
         model=f"timm:{name}",
         source="timm",
-        description=f"pretrained, {tag}" if tag else "random weights: an architecture, not a trained network",
+        description=f"pretrained, {tag}" if trained else "random weights: an architecture, not a trained network",
         architecture={"timm": name.partition(".")[0]},
         preprocessing={
             "mean": list(config.mean if config else (0.485, 0.456, 0.406)),
@@ -117,7 +124,7 @@ def _entry(name: str, config: Any) -> ZooEntry:
         norm="Linf",
         eps=EPS,
         input_size=size,
-        training={"pretrained": bool(tag)},
+        training={"pretrained": trained},
         transform=_transform(config, size),
     )
 
@@ -165,7 +172,7 @@ def _create(name: str, trained: bool) -> "nn.Module":
             model: nn.Module = timm.create_model(name, pretrained=trained)
         except Exception as error:
             kind = "download failed" if isinstance(error, httpx.HTTPError | OSError) else "timm cannot make it"
-            raise ModelLoadError(f"{kind}: {first_line(error)}") from error
+            raise ModelLoadError(f"{kind}: {' '.join(str(error).split())[:MOST]}") from error
     custom = trained and timm.get_pretrained_cfg(name).custom_load
     if trained and not custom and not loads:
         raise ModelLoadError(f"timm made {name} without loading weights into it")
