@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 @click.command("scan")
-@click.argument("source", type=click.Choice(["demo"]))
+@click.argument("source", type=click.Choice(["demo", "local"]))
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; repeatable.")
 @click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'at-*'.")
 @click.option("--dataset", help="Only models of this data set.")
@@ -45,10 +46,12 @@ if TYPE_CHECKING:
     help="Folder of the data set's files, for more images than are shipped.",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--trust-code", is_flag=True, help="Let a local zoo's models run the Python code in its folder.")
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
 @FORMAT
 def command(
     source: str,
+    folder: Path | None,
     models: tuple[str, ...],
     match: str | None,
     dataset: str | None,
@@ -70,6 +73,7 @@ def command(
       auditor scan demo --protocol screen
       auditor scan demo --model at-eps0.10 --protocol standard --samples 64
       auditor scan demo --match 'at-*' --eps 8/255 --format json
+      auditor scan local my-models --protocol screen
 
     \b
     Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable; 130 interrupted.
@@ -86,9 +90,12 @@ def command(
     from auditor.db.session import open_database
     from auditor.db.store import Store
     from auditor.zoo import find_source, select
+    from auditor.zoo.local import LocalZoo
 
-    zoo = find_source(source, settings().demo_weights)
+    zoo = find_source(source, settings().demo_weights if source == "demo" else folder, options["trust_code"])
     entries = select(zoo.entries(), models=models, match=match, dataset=dataset, threat_model=threat_model, limit=limit)
+    if isinstance(zoo, LocalZoo):
+        zoo.check(entries)
     entries = [_under(entry, norm, eps) for entry in entries]
     engine = open_database(settings().database_url)
     request = _request(options)

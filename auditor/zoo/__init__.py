@@ -9,16 +9,25 @@ from auditor.errors import UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel, Source
 from auditor.zoo.demo import DemoZoo
+from auditor.zoo.local import LocalZoo
 
-SOURCES: dict[str, Callable[..., Source]] = {"demo": DemoZoo}
+SOURCES: dict[str, Callable[..., Source]] = {"demo": DemoZoo, "local": LocalZoo}
 
 __all__ = ["SOURCES", "LoadedModel", "Source", "find_source", "select"]
 
 
-def find_source(name: str, folder: Path | None = None) -> Source:
-    """The source of this name, on another folder than its own where one is given."""
+def find_source(name: str, folder: Path | None = None, trust_code: bool = False) -> Source:
+    """The source of this name, on another folder than its own where one is given.
+
+    Raises:
+        UsageError: there is none, or ``local`` without a folder.
+    """
     if name not in SOURCES:
         raise UsageError(f"no source of models named {name!r}; there is: {', '.join(SOURCES)}")
+    if name == "local":
+        if folder is None:
+            raise UsageError("expected the folder of a local zoo: `local DIR`; `auditor zoo init DIR` makes one")
+        return LocalZoo(folder, trust_code)
     return SOURCES[name](folder) if folder else SOURCES[name]()
 
 
