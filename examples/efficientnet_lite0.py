@@ -63,10 +63,13 @@ def write_samples(file: Path) -> None:
 
 
 def main(folder: Path) -> None:
+    file = folder / "zoo.toml"
+    if file.exists() and file.read_text() != ZOO:
+        sys.exit(f"{file} is another zoo's: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / "efficientnet-lite0.safetensors")
     write_samples(folder / "samples.npz")
-    (folder / "zoo.toml").write_text(ZOO)
+    file.write_text(ZOO)
     print(f"auditor scan local {folder}")
 
 

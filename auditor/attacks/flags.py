@@ -45,7 +45,8 @@ def _shift(again: Tensor, logits: Tensor) -> Tensor:
     centred = logits - logits.mean(1, keepdim=True)
     moved = (again - again.mean(1, keepdim=True) - centred).norm(dim=1)
     rounding = 1e-6 * logits.abs().amax(1)  # what is left of a huge offset
-    return (moved - rounding - 1e-10).clamp_min(0) / centred.norm(dim=1).clamp_min(1e-30)
+    beside: Tensor = (moved - rounding - 1e-10).clamp_min(0) / centred.norm(dim=1).clamp_min(1e-30)
+    return beside
 
 
 def _differ(model: nn.Module, images: Tensor, logits: Tensor) -> bool:

@@ -111,7 +111,7 @@ def _torch(content: bytes, name: str) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file may raise anything
-        wanted = re.search(r"(?:Unsupported global: GLOBAL|Trying to (?:load|call)[^`]*`?) ?`?([\w.]+)", str(error))
+        wanted = re.search(r"GLOBAL `?([\w.]+\w)", str(error))
         if wanted:
             raise ModelLoadError(
                 f"{name}: its pickle asks for {wanted[1]}, which is no tensor: refused, and nothing of it was run; "

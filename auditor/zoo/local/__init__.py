@@ -14,6 +14,8 @@ from auditor.zoo.local.tables import inside
 if TYPE_CHECKING:
     from torch import nn
 
+__all__ = ["EXAMPLE", "FILE", "LocalZoo"]
+
 EXAMPLE = Path(__file__).parent / "example.toml"
 
 

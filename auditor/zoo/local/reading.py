@@ -93,7 +93,7 @@ class _Reader:
         if isinstance(raw.get("dataset"), dict):
             raw = raw | {"dataset": self._dataset(raw["dataset"], (*where, "dataset"), None)}
         model = self._validated(Model, raw, where, surroundings)
-        if model is None or model.dataset is None:
+        if model is None or model.dataset is None or model.architecture.is_open():
             return None
         try:
             entry, notes = entry_of(model, model.dataset, self.folder)

@@ -123,9 +123,13 @@ class Architecture(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> "Architecture":
-        if (self.timm is None) == (self.python is None) and not self.model_extra:
+        if self.is_open() and not self.model_extra:
             raise ValueError("expected either timm or python")
         return self
+
+    def is_open(self) -> bool:
+        """Neither or both are given; for a misspelt key, which is reported as such."""
+        return (self.timm is None) == (self.python is None)
 
 
 class Model(BaseModel):
