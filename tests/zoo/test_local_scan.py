@@ -85,7 +85,8 @@ def test_each_model_ends_as_it_should(folder: Path, protocol: str) -> None:
     assert result.exit_code == 1, result.stderr
     rows = {row["model"].removeprefix("local:"): row for row in json.loads(result.stdout)}
     assert rows["fine"]["status"] == rows["batch"]["status"] == "done"
-    assert rows["fine"]["flags"] == []
+    assert rows["fine"]["flags"] == rows["fine"]["not_measurable"] == []
+    assert rows["fine"]["affinity_error"] < 1e-4  # the normalization is linearized, too
     assert ("batch_dependent" in rows["batch"]["flags"]) == (protocol == "quick")
     for fault, reason in FAULTS.items():
         assert rows[fault]["status"] == "failed"

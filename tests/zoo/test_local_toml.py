@@ -242,6 +242,7 @@ def test_all_mistakes_at_once_in_the_order_of_their_lines(tmp_path: Path) -> Non
         ("[datasets]\npets = 3\n" + MODEL, "zoo.toml:2: datasets.pets: "),
         ("[[models]\n", "zoo.toml is not TOML: "),
         ('a = 1\nb = "\n', "at line 2"),
+        ("a = " + 2000 * "[" + 2000 * "]", "zoo.toml is not TOML: "),
     ],
 )
 def test_files_that_are_no_zoo(tmp_path: Path, text: str, message: str) -> None:

@@ -41,7 +41,7 @@ def read_zoo(folder: Path) -> list[LocalModel]:
         raise UsageError(f"cannot read {folder / FILE}: {error}") from error
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{FILE} is not TOML: {error}") from error
     reader = _Reader(folder)
     models = reader.read(document)
