@@ -13,9 +13,10 @@ import torch
 
 from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
+from auditor.attacks.gradient import frozen
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.data.digests import picture_digests
-from auditor.errors import LinearizationError, ModelLoadError
+from auditor.errors import LinearizationError, ModelLoadError, first_line
 from auditor.linear import template_gram
 from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Progress, Verdicts, ZooEntry
 from auditor.zoo import LoadedModel
@@ -58,12 +59,12 @@ def audit(
     broke a sample go into a file in the folder ``adversarials``, where one is given.
 
     Raises:
-        InputError: the images do not fit the model.
-        ModelLoadError: the model has another number of classes than its data set.
+        ModelLoadError: the model, its images and its data set's classes do not fit each other.
     """
     started = time.perf_counter()
     model = loaded.model.to(request.device)
     hierarchy = hierarchy_of(entry)
+    _check_output(model, entry, len(hierarchy.classes), images)
     found = _Findings(flags=list(loaded.flags), notes=list(loaded.notes))
     progress("linearize", 0, 1)
     _score_weights(model, entry, request, hierarchy, found)
@@ -98,6 +99,36 @@ def audit(
     )
 
 
+def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images: ImageSet | None) -> None:
+    """Two images through the model: does it take them, and give one logit a class?"""
+    floats = (t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
+    like = next(floats, torch.zeros(1))
+    probe = torch.full((2, *entry.input_size), 0.5).to(like)
+    if images is not None:
+        if images.images.shape[1:] != tuple(entry.input_size):
+            raise ModelLoadError(
+                f"{entry.model}: expected images of {entry.input_size}, those of {entry.dataset} are "
+                f"{images.images.shape[1:]}: correct the input size, or say how to scale them"
+            )
+        probe = torch.from_numpy(images.images[[0, -1]]).to(like.device)
+    with frozen(model), torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []):
+        try:
+            output = model(probe)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # other people's code
+            taken = f"the model does not take images of {entry.input_size}: {first_line(error)}"
+            raise ModelLoadError(f"{entry.model}: {taken}") from error
+    if not isinstance(output, torch.Tensor):
+        raise ModelLoadError(f"{entry.model}: expected logits (N, {classes}), got {type(output).__name__}, no tensor")
+    if output.shape != (2, classes):
+        got = ", ".join(str(size) for size in output.shape[1:])
+        got = f"(N, {got})" if len(output.shape) > 1 and len(output) == 2 else str(tuple(output.shape))
+        raise ModelLoadError(
+            f"{entry.model}: expected {classes} logits for {entry.dataset}, got {got}: features instead of logits?"
+        )
+
+
 @dataclass
 class _Findings:
     """What the parts of an audit add up to."""
@@ -124,10 +155,6 @@ def _score_weights(
     except LinearizationError as error:
         found.not_measurable.append(f"linearize: {error}")
         return
-    if len(c) != len(hierarchy.classes):
-        raise ModelLoadError(
-            f"{entry.model}: expected {len(hierarchy.classes)} classes for {entry.dataset}, the model has {len(c)}"
-        )
     found.values["affinity_error"] = templates.affinity_error
     matrices = {"weights": c, "centred": clustering.correlation(clustering.centred(templates.gram.numpy()))}
     if collapsed:
@@ -164,11 +191,6 @@ def _attack(
         progress=progress,
         keep=keep,
     )
-    if result.logits.shape[1] != len(hierarchy.classes):
-        raise ModelLoadError(
-            f"{entry.model}: expected {len(hierarchy.classes)} classes for {entry.dataset}, "
-            f"the model has {result.logits.shape[1]}"
-        )
     distance = clustering.feature_distance(result.logits.numpy(), images.labels, len(hierarchy.classes))
     scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
     found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))

@@ -10,15 +10,43 @@ ZERO_GRADIENT_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01
 
 
+BATCH_SHIFT, ALONE = 1e-3, 8
+
+
 def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
-    """``softmax_output`` and ``randomized``, from four more forward passes over a batch and its first logits."""
+    """``softmax_output``, ``randomized`` and ``batch_dependent``, from more passes over a batch with these logits."""
     flags = []
     sums_to_one = (logits.sum(1) - 1).abs().max() < 1e-5
     if sums_to_one and logits.min() > -1e-5 and logits.max() < 1 + 1e-5:
         flags.append("softmax_output")
     if any(_differ(model, images, logits) for _ in range(4)):
         flags.append("randomized")
+    elif depends_on_batch(model, images, logits):
+        flags.append("batch_dependent")
     return flags
+
+
+def depends_on_batch(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
+    """Whether images have other logits alone than in the batch: by 1e-3 of their spread, or enough to decide otherwise.
+
+    Rounding differs with the batch, too: a decision between logits that are all but equal is none.
+    """
+    if len(images) == 1:
+        return False
+    with torch.no_grad():
+        alone = torch.cat([model(images[i : i + 1].clone()) for i in range(min(ALONE, len(images)))])
+    shift = _shift(alone, logits[: len(alone)])
+    decided = alone.argmax(1) != logits[: len(alone)].argmax(1)
+    return bool(((shift > BATCH_SHIFT) | (decided & (shift > BATCH_SHIFT / 10))).any())
+
+
+def _shift(again: Tensor, logits: Tensor) -> Tensor:
+    """How far logits ``(N, K)`` have moved beside their spread, ``(N,)``; an offset of all of them is none."""
+    centred = logits - logits.mean(1, keepdim=True)
+    moved = (again - again.mean(1, keepdim=True) - centred).norm(dim=1)
+    rounding = 1e-6 * logits.abs().amax(1)  # what is left of a huge offset
+    beside: Tensor = (moved - rounding - 1e-10).clamp_min(0) / centred.norm(dim=1).clamp_min(1e-30)
+    return beside
 
 
 def _differ(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
@@ -27,10 +55,7 @@ def _differ(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
         again: Tensor = model(images.clone())
     if (again.argmax(1) != logits.argmax(1)).any():
         return True
-    centred = logits - logits.mean(1, keepdim=True)
-    shift = again - again.mean(1, keepdim=True) - centred
-    rounding = 1e-6 * logits.abs().amax(1)  # what is left of a huge offset
-    return bool((shift.norm(dim=1) > 1e-4 * centred.norm(dim=1) + rounding + 1e-10).any())
+    return bool((_shift(again, logits) > 1e-4).any())
 
 
 def zero_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> int:

@@ -116,7 +116,7 @@ def command(
     zoo = open_zoo(source, folder, trust_code=trust_code)
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})
-    entries = [_under(entry, norm, eps) for entry in auditable(entries, options["models"])]
+    entries = [_under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]
     request = replace(_request(options), adversarials=adversarials)
     limits = Limits.of(options["protocol"], options["time_limit"], options["memory_limit"])
     engine = open_database(settings().database_url)

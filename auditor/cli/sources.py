@@ -44,16 +44,19 @@ def open_zoo(source: str, folder: Path | None, *, trust_code: bool = False) -> "
     return find_source(source, folder or own.get(source), trust_code=trust_code)
 
 
-def auditable(entries: "list[ZooEntry]", named: tuple[str, ...]) -> "list[ZooEntry]":
+def auditable(zoo: "Source", entries: "list[ZooEntry]", named: tuple[str, ...]) -> "list[ZooEntry]":
     """The entries whose classes are known, or that are named one by one; the others cannot be audited.
 
     Raises:
-        UsageError: none is left.
+        UsageError: none is left, or one needs code that is not trusted.
     """
     from auditor.cli.progress import say
     from auditor.data import CLASSES
     from auditor.errors import UsageError
+    from auditor.zoo.local import LocalZoo
 
+    if isinstance(zoo, LocalZoo):
+        zoo.check(entries)
     known = [entry for entry in entries if named or entry.own_data or entry.dataset in CLASSES]
     sets = ", ".join(sorted({entry.dataset for entry in entries} - {entry.dataset for entry in known}))
     if not known:

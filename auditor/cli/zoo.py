@@ -8,6 +8,7 @@ import click
 from auditor.cli.options import FORMAT
 from auditor.cli.published import import_published
 from auditor.cli.sources import choose, chosen, open_zoo
+from auditor.cli.zoo_init import init
 
 
 @click.group("zoo")
@@ -16,6 +17,7 @@ def command() -> None:
 
 
 command.add_command(import_published)
+command.add_command(init)
 
 
 @command.command("list")

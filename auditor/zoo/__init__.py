@@ -10,6 +10,7 @@ from auditor.errors import UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel, Source
 from auditor.zoo.demo import DemoZoo
+from auditor.zoo.local import LocalZoo
 from auditor.zoo.robustbench import RobustBenchZoo
 from auditor.zoo.timm import TimmZoo
 
@@ -26,6 +27,7 @@ SOURCES: dict[str, Callable[[Place], Source]] = {
     "demo": lambda place: DemoZoo(place.folder) if place.folder else DemoZoo(),
     "robustbench": lambda place: RobustBenchZoo(place.folder) if place.folder else RobustBenchZoo(),
     "timm": lambda _: TimmZoo(),
+    "local": lambda place: LocalZoo(place.folder or Path(), place.trust_code),
 }
 FOLDERS = ("demo", "robustbench", "local")
 """Sources whose models lie in a folder that the user may name."""
@@ -41,6 +43,8 @@ def find_source(name: str, folder: Path | None = None, *, trust_code: bool = Fal
     """
     if name not in SOURCES:
         raise UsageError(f"no source of models named {name!r}; there is: {', '.join(SOURCES)}")
+    if name == "local" and folder is None:
+        raise UsageError("expected the folder of a local zoo: `local DIR`; `auditor zoo init DIR` makes one")
     if folder and name not in FOLDERS:
         raise UsageError(f"{name} models lie in no folder of yours, got {folder}; leave it out")
     return SOURCES[name](Place(folder=folder, trust_code=trust_code))

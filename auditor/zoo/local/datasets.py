@@ -1,0 +1,152 @@
+"""The data sets that a zoo.toml names or describes."""
+
+import difflib
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from auditor.data import CLASSES, Hierarchy, load_hierarchy
+from auditor.records import OwnData
+
+Size = tuple[int, int, int]
+
+SIZES: dict[str, Size] = {"fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
+"""Of the known data sets whose pictures all have one size; those of the others are scaled to the model's."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as entries need it.
+
+    ``classes`` is how many it has; ``picture_size`` what its pictures have by themselves, where that is known.
+    """
+
+    name: str
+    classes: int
+    own: OwnData | None = None
+    input_size: Size | None = None
+    picture_size: Size | None = None
+
+
+def known(name: str, others: Iterable[str] = ()) -> Dataset:
+    """A data set that auditor knows.
+
+    Raises:
+        ValueError: it knows none of this name; near ones, also among ``others``, are suggested.
+    """
+    if name not in CLASSES:
+        raise ValueError(f"no data set named {name!r}; {near(name, [*others, *CLASSES])}")
+    return Dataset(name, len(CLASSES[name]), None, SIZES.get(name), SIZES.get(name))
+
+
+def near(name: object, names: Sequence[str]) -> str:
+    """``did you mean …?`` where a name is near, else all there are."""
+    by_case = {str(other).lower(): str(other) for other in names}
+    found = difflib.get_close_matches(str(name).lower(), list(by_case), 2, 0.6)
+    if found:
+        return f"did you mean {' or '.join(by_case[key] for key in found)}?"
+    return f"there is: {', '.join(names)}"
+
+
+def as_size(value: Any) -> Size:
+    if not (
+        isinstance(value, list) and len(value) == 3 and all(type(number) is int and number > 0 for number in value)
+    ):
+        raise ValueError(f"expected [channels, height, width], got {value!r}")
+    return value[0], value[1], value[2]
+
+
+InputSize = Annotated[Size, BeforeValidator(as_size)]
+
+
+def _classes(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        known(value)
+        return CLASSES[value]
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError(f"expected a list of names, or the name of a known data set, got {value!r:.60}")
+    twice = sorted({name for name in value if value.count(name) > 1})
+    if twice:
+        raise ValueError(f"expected each class once, got twice: {_few(twice)}")
+    if len(value) < 2:
+        raise ValueError(f"expected 2 classes or more, got {len(value)}")
+    return tuple(value)
+
+
+def _groups(value: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """One level: the group of each class."""
+    if not isinstance(value, dict) or not all(isinstance(members, list) for members in value.values()):
+        raise ValueError(f"{where}expected a table of groups, name = [classes], got {value!r:.60}")
+    members = [member for group in value.values() for member in group]
+    lacking = [name for name in classes if name not in members]
+    strange = [member for member in members if member not in classes]
+    twice = sorted({str(member) for member in members if members.count(member) > 1})
+    faults = [f"{len(lacking)} of {len(classes)} classes are in no group ({_few(lacking)})"] if lacking else []
+    faults += [f"{strange[0]!r} is no class; {near(strange[0], classes)}"] if strange else []
+    faults += [f"in two groups: {_few(twice)}"] if twice else []
+    if faults:
+        raise ValueError(where + "; ".join(faults))
+    return tuple(next(group for group, members in value.items() if name in members) for name in classes)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+class OwnDataset(BaseModel):
+    """A data set table of zoo.toml; the order of the fields is that of the checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: str | None = Field(None, min_length=1)
+    path: str | None = Field(None, min_length=1)
+    classes: Annotated[tuple[str, ...], BeforeValidator(_classes)] = Field(
+        description="a list of names in the order of the logits, or the name of a known data set"
+    )
+    superclasses: tuple[tuple[str, ...], ...] | None = None
+    headline: int | None = None
+    input_size: InputSize | None = None
+
+    @field_validator("superclasses", mode="before")
+    @classmethod
+    def _levels(cls, value: Any, info: ValidationInfo) -> Any:
+        classes = info.data.get("classes")
+        if classes is None:  # whose own fault is being reported
+            return None
+        if isinstance(value, dict):
+            return (_groups(value, classes, ""),)
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"expected a table of groups, or a list of such levels, got {value!r:.60}")
+        levels = tuple(_groups(level, classes, f"level {number}: ") for number, level in enumerate(value))
+        if any(len(set(finer)) < len(set(coarser)) for finer, coarser in pairwise(levels)):
+            raise ValueError("expected the level with most groups first")
+        return levels
+
+    @field_validator("headline")
+    @classmethod
+    def _level(cls, value: int, info: ValidationInfo) -> int:
+        levels = info.data.get("superclasses")
+        if levels and not 0 <= value < len(levels):
+            raise ValueError(f"expected a level from 0 to {len(levels) - 1}, got {value}")
+        return value
+
+
+def described(table: OwnDataset, name: str | None, borrowed: str | None, folder: Path) -> Dataset:
+    """The data set of a table; ``borrowed`` is the known one whose classes, and levels, it has."""
+    hierarchy = _hierarchy(borrowed) if borrowed and table.superclasses is None else None
+    levels = hierarchy.levels if hierarchy else table.superclasses or (table.classes,)  # each class its own group
+    headline = table.headline if table.headline is not None else hierarchy.headline if hierarchy else 0
+    path = folder / Path(table.path).expanduser() if table.path else None
+    name = table.name or name or (path.stem if path else "own")
+    own = OwnData(path=str(path) if path else None, classes=table.classes, levels=levels, headline=headline)
+    return Dataset(name, len(table.classes), own, table.input_size)
+
+
+@functools.cache
+def _hierarchy(name: str) -> Hierarchy:
+    return load_hierarchy(name, CLASSES[name])

@@ -1,0 +1,145 @@
+"""From the text of a zoo.toml to entries, or to all of its mistakes at once."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from auditor.errors import UsageError
+from auditor.records import ZooEntry
+from auditor.zoo.local.datasets import Dataset, OwnDataset, described, near
+from auditor.zoo.local.entries import Misfit, entry_of
+from auditor.zoo.local.lines import Key, line_of, lines_of
+from auditor.zoo.local.tables import Model, Surroundings
+
+FILE = "zoo.toml"
+Table = TypeVar("Table", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """An entry, the name of its weights' file, and what was taken for granted."""
+
+    entry: ZooEntry
+    weights: str
+    notes: tuple[str, ...]
+
+
+def read_zoo(folder: Path) -> list[LocalModel]:
+    """The models of a folder's zoo.toml, in its order; runs none of the folder's code.
+
+    Raises:
+        UsageError: there is no such file, or it has mistakes: one line each, with its number.
+    """
+    try:
+        text = (folder / FILE).read_bytes().decode()
+    except FileNotFoundError:
+        raise UsageError(f"there is no {FILE} in {folder}: `auditor zoo init {folder}` makes an example") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {folder / FILE}: {error}") from error
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{FILE} is not TOML: {error}") from error
+    reader = _Reader(folder)
+    models = reader.read(document)
+    if reader.problems:
+        lines = lines_of(text)
+        numbered = sorted((line_of(key, lines), number, key, say) for number, (key, say) in enumerate(reader.problems))
+        raise UsageError("\n".join(f"{FILE}:{line}: {_name(key)}{say}" for line, _, key, say in numbered))
+    return models
+
+
+@dataclass
+class _Reader:
+    """One reading: what is wrong, and where."""
+
+    folder: Path
+    problems: list[tuple[Key, str]] = field(default_factory=list)
+
+    def read(self, document: dict[str, Any]) -> list[LocalModel]:
+        for key in document.keys() - {"models", "datasets"}:
+            self._problem((key,), f"unknown key; {near(key, ['models', 'datasets'])}")
+        surroundings = Surroundings(self.folder)
+        datasets = document.get("datasets", {})
+        if isinstance(datasets, dict):
+            surroundings.datasets.update(
+                {name: self._dataset(table, ("datasets", name), name) for name, table in datasets.items()}
+            )
+        else:
+            self._problem(("datasets",), "expected tables: [datasets.NAME]")
+        tables = document.get("models", [])
+        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+            self._problem(("models",), "expected one [[models]] table or more")
+            return []
+        names: dict[Any, int] = {}
+        for number, table in enumerate(tables):
+            name = table.get("name")
+            if isinstance(name, str) and names.setdefault(name, number) != number:
+                self._problem(("models", number, "name"), f"{name!r} is the name of models[{names[name]}] already")
+        models = [self._model(table, ("models", number), surroundings) for number, table in enumerate(tables)]
+        return [model for model in models if model]
+
+    def _dataset(self, raw: Any, where: Key, name: str | None) -> Dataset | None:
+        table = self._validated(OwnDataset, raw, where, None)
+        if table is None:
+            return None
+        borrowed = raw["classes"] if isinstance(raw["classes"], str) else None
+        return described(table, name, borrowed, self.folder)
+
+    def _model(self, raw: dict[str, Any], where: Key, surroundings: Surroundings) -> LocalModel | None:
+        if isinstance(raw.get("dataset"), dict):
+            raw = raw | {"dataset": self._dataset(raw["dataset"], (*where, "dataset"), None)}
+        model = self._validated(Model, raw, where, surroundings)
+        if model is None or model.dataset is None or model.architecture.is_open():
+            return None
+        try:
+            entry, notes = entry_of(model, model.dataset, self.folder)
+        except Misfit as misfit:
+            for key, message in misfit.problems:
+                self._problem((*where, *key), message)
+            return None
+        return LocalModel(entry, model.weights, notes)
+
+    def _validated(self, kind: type[Table], raw: Any, where: Key, context: Any) -> Table | None:
+        """The table; None where a field is wrong. Unknown keys alone do not keep the rest from being checked."""
+        try:
+            table = kind.model_validate(raw, context=context)
+        except ValidationError as error:
+            for found in error.errors():
+                self._problem((*where, *found["loc"]), _say(kind, found))
+            self._unknown(kind, raw, where)
+            return None
+        self._unknown(kind, raw, where)
+        return table
+
+    def _unknown(self, kind: type[BaseModel], raw: Any, where: Key) -> None:
+        if not isinstance(raw, dict):
+            return
+        for key, value in raw.items():
+            if key not in kind.model_fields:
+                self._problem((*where, key), f"unknown key; {near(key, list(kind.model_fields))}")
+            elif isinstance(inner := kind.model_fields[key].annotation, type) and issubclass(inner, BaseModel):
+                self._unknown(inner, value, (*where, key))
+
+    def _problem(self, where: Key, message: str) -> None:
+        self.problems.append((where, message))
+
+
+def _say(kind: type[BaseModel], found: Any) -> str:
+    """One of pydantic's findings in our words."""
+    if found["type"] == "missing":
+        description = kind.model_fields[str(found["loc"][-1])].description
+        return f"missing: {description}"
+    if found["type"] == "value_error":
+        return str(found["ctx"]["error"])
+    message = str(found["msg"]).replace("Input should be", "expected")
+    return f"{message[0].lower()}{message[1:]}, got {found['input']!r:.60}"
+
+
+def _name(key: Key) -> str:
+    """``models[1].eps: `` as people write it; nothing of the document itself."""
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+    return f"{name.removeprefix('.')}: " if name else ""

@@ -1,0 +1,210 @@
+"""The tables of a zoo.toml: what may stand in them, checked field by field so that all mistakes are found at once."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from auditor.zoo.local.datasets import Dataset, InputSize, known, near
+
+NONE = "none"
+FIXED_BY_THE_FILE = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "features_only")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a model's table is checked against: its folder, and the data sets of the same file, None for faulty ones."""
+
+    folder: Path
+    datasets: dict[str, Dataset | None] = field(default_factory=dict)
+
+
+def _around(info: ValidationInfo) -> Surroundings:
+    assert isinstance(info.context, Surroundings)
+    return info.context
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file ``name`` of a folder, links followed.
+
+    Raises:
+        ValueError: it leads out of the folder.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} leads out of the folder: put the file, not a link or a path to it, inside")
+    return path
+
+
+def _eps(value: Any) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError
+        eps = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(f"expected a number such as 0.03 or '8/255', got {value!r}") from None
+    if not 0 < eps < 1000:
+        raise ValueError(f"expected a radius above 0, in units of the [0, 1] pixels, got {value!r}")
+    return eps
+
+
+def _norm(value: Any) -> Any:
+    if value not in ("Linf", "L2"):
+        raise ValueError(f"expected Linf or L2, got {value!r}; {near(value, ['Linf', 'L2'])}")
+    return value
+
+
+def _channels(value: Any) -> Any:
+    """Numbers, one a channel; ``none`` comes out as no numbers."""
+    if value == NONE:
+        return ()
+    if not isinstance(value, list) or not value or any(type(number) not in (int, float) for number in value):
+        raise ValueError(f"expected a list of numbers, one a channel, or 'none', got {value!r}")
+    return tuple(float(number) for number in value)
+
+
+def _side(value: Any) -> Any:
+    """Pixels, (height, width), or 0 for ``none``: pictures stay as they are."""
+    if value == NONE:
+        return 0
+    if type(value) is int and value > 0:
+        return value
+    if isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value):
+        return tuple(value)
+    raise ValueError(f"expected pixels, [height, width] or 'none', got {value!r}")
+
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_channels)]
+Sides = Annotated[int | tuple[int, int], BeforeValidator(_side)]
+
+
+class Architecture(BaseModel):
+    """``{timm = "resnet18", kwargs = {…}}`` or ``{python = "file.py:function", kwargs = {…}}``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    timm: str | None = None
+    python: str | None = None
+    kwargs: dict[str, Any] = {}
+
+    @field_validator("timm")
+    @classmethod
+    def _registered(cls, value: str) -> str:
+        if not re.fullmatch(r"\w+(\.\w+)?", value):
+            raise ValueError(f"expected one of timm's own names, such as 'resnet18', got {value!r}")
+        return value
+
+    @field_validator("python")
+    @classmethod
+    def _function(cls, value: str, info: ValidationInfo) -> str:
+        file, _, function = value.rpartition(":")
+        if not file.endswith(".py") or not function.isidentifier():
+            raise ValueError(f"expected 'file.py:function', got {value!r}")
+        path = inside(_around(info).folder, file)
+        if not path.is_file():
+            raise ValueError(f"there is no file {file!r} in the folder")
+        return value
+
+    @field_validator("kwargs")
+    @classmethod
+    def _allowed(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        odd = [key for key in value if key in FIXED_BY_THE_FILE and info.data.get("timm")]
+        if odd:
+            raise ValueError(f"{', '.join(odd)}: not to be set here, since the weights come from the file alone")
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise ValueError("expected numbers, texts, truth values, lists and tables only") from error
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> "Architecture":
+        if self.is_open() and not self.model_extra:
+            raise ValueError("expected either timm or python")
+        return self
+
+    def is_open(self) -> bool:
+        """Neither or both are given; for a misspelt key, which is reported as such."""
+        return (self.timm is None) == (self.python is None)
+
+
+class Model(BaseModel):
+    """One ``[[models]]`` table; the order of the fields is that of the checks."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    name: str = Field(description="how the model is called: local:NAME")
+    weights: str = Field(description="the file of its weights, inside the folder")
+    norm: Annotated[Literal["Linf", "L2"], BeforeValidator(_norm)] = Field(description="Linf or L2")
+    eps: Annotated[float, BeforeValidator(_eps)] = Field(description="the attack radius, such as '8/255'")
+    dataset: Dataset | None = Field(description="the name of a data set, or a table with path, classes, superclasses")
+    architecture: Architecture = Field(description='{timm = "resnet18"} or {python = "file.py:function"}')
+    input_size: InputSize | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    resize: Sides | None = None
+    crop: Sides | None = None
+    description: str | None = None
+    threat_model: str | None = Field(None, min_length=1)
+    sha256: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not re.fullmatch(r"[\w.+=@/-]+", value):
+            raise ValueError(f"expected letters, digits and . _ - + = @ /, got {value!r}")
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _inside(cls, value: str, info: ValidationInfo) -> str:
+        inside(_around(info).folder, value)
+        return value
+
+    @field_validator("eps")
+    @classmethod
+    def _room(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("norm") == "Linf" and value > 1:
+            raise ValueError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {value:g}")
+        return value
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _found(cls, value: Any, info: ValidationInfo) -> Dataset | None:
+        if value is None or isinstance(value, Dataset):  # a table, read before
+            return value
+        if not isinstance(value, str):
+            raise ValueError(f"expected the name of a data set, or a table, got {value!r:.60}")
+        own = _around(info).datasets
+        if value in own:
+            return own[value]
+        return known(value, own)
+
+    @field_validator("mean")
+    @classmethod
+    def _in_pixels(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not -1 <= number <= 1 for number in value):
+            raise ValueError(f"expected means of the [0, 1] pixels, got {list(value)}: divide by 255?")
+        return value
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if any(not 0 < number <= 1 for number in value):
+            raise ValueError(f"expected deviations of the [0, 1] pixels, above 0, got {list(value)}: divide by 255?")
+        mean = info.data.get("mean")
+        if mean is not None and len(mean) != len(value):
+            raise ValueError(f"expected as many numbers as mean has, {len(mean)}, got {len(value)}")
+        return value
+
+    @field_validator("sha256")
+    @classmethod
+    def _digest(cls, value: str) -> str:
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            raise ValueError(f"expected 64 hexadecimal digits, got {value!r:.20}")
+        return value.lower()
