@@ -15,7 +15,6 @@ from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.attacks.gradient import frozen
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
-from auditor.data.digests import picture_digests
 from auditor.errors import LinearizationError, ModelLoadError, first_line
 from auditor.linear import template_gram
 from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Progress, Verdicts, ZooEntry
@@ -208,7 +207,7 @@ def _attack(
             indices=images.indices,
             correct=result.correct.numpy().astype(np.bool_),
             survived=result.survived.numpy().astype(np.bool_),
-            pictures=picture_digests(images.images, images.labels),
+            pictures=images.pictures,
         ),
         "images_sha256": images.digest,
     }

@@ -14,9 +14,11 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -72,7 +74,8 @@ class InChild:
         child = context.Process(
             target=_work, args=(theirs, dict(os.environ), self.task, self.threads, source, entry, request)
         )
-        child.start()
+        with _no_main():
+            child.start()
         theirs.close()
         try:
             return self._follow(child, ours, progress, wanted)
@@ -122,6 +125,16 @@ def _context(preload: tuple[str, ...]) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["auditor.child_server", *preload])
     return context
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Children need nothing of the program that starts them: importing it anew in each takes half a second."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _resident(pid: int) -> int:

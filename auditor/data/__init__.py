@@ -24,6 +24,7 @@ class ImageSet:
     Attributes:
         images: ``(N, C, H, W)`` float32 in [0, 1].
         labels: ``(N,)`` int64; ``indices``: ``(N,)`` int64.
+        pictures: ``(N,)`` uint64, digests of the pictures with their labels, before any transform.
         digest: SHA-256 over pixels, labels and indices.
     """
 
@@ -31,6 +32,7 @@ class ImageSet:
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
+    pictures: NDArray[np.uint64]
     digest: str
 
 
@@ -87,7 +89,7 @@ def load_images(
     for array in (pixels, found.labels, indices):
         digest.update(np.ascontiguousarray(array).data)
     images = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.float32(255), dtype=np.float32)
-    return ImageSet(name, images, found.labels, indices, digest.hexdigest())
+    return ImageSet(name, images, found.labels, indices, found.digests(), digest.hexdigest())
 
 
 def _find(name: str, samples: int | None, folder: Path | None, own: OwnData | None) -> Samples:

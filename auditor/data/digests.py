@@ -1,15 +1,16 @@
 """Digests of single pictures, by which two audits find the samples that they share."""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def picture_digests(images: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """64 bits of each picture ``(N, C, H, W)`` with its label ``(N,)``: equal where two image sets have it both."""
+def picture_digests(pictures: Iterable[bytes], labels: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """64 bits of each picture, before any transform, with its label ``(N,)``: equal where two sets have it both."""
     digests = (
-        hashlib.blake2b(np.ascontiguousarray(image).tobytes() + int(label).to_bytes(8, "little"), digest_size=8)
-        for image, label in zip(images, labels, strict=True)
+        hashlib.blake2b(picture + int(label).to_bytes(8, "little"), digest_size=8).digest()
+        for picture, label in zip(pictures, labels, strict=True)
     )
-    return np.frombuffer(b"".join(digest.digest() for digest in digests), "<u8").astype(np.uint64)
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.data import pictures
+from auditor.data.digests import picture_digests
 from auditor.data.transforms import transform_arrays
 from auditor.records import Transform
 
@@ -39,6 +40,9 @@ class Samples(Protocol):
             DataError: a picture cannot be read, or they are not all of one size.
         """
 
+    def digests(self) -> NDArray[np.uint64]:
+        """One of each sample as it lies there, ``(N,)``: two models that want other sizes see the same samples."""
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -54,6 +58,9 @@ class Arrays:
 
     def pixels(self, transform: Transform | None) -> Pixels:
         return self.images if transform is None else transform_arrays(self.images, transform)
+
+    def digests(self) -> NDArray[np.uint64]:
+        return picture_digests((image.tobytes() for image in self.images), self.labels)
 
 
 @dataclass(frozen=True)
@@ -76,3 +83,6 @@ class Pictures:
     def pixels(self, transform: Transform | None) -> Pixels:
         grey = pictures.all_grey(self.whole or self.paths) if self.grey is None else self.grey
         return pictures.read(self.paths, transform, grey=grey)
+
+    def digests(self) -> NDArray[np.uint64]:
+        return picture_digests((path.read_bytes() for path in self.paths), self.labels)

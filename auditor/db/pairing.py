@@ -51,7 +51,7 @@ def pair(first: Detail, second: Detail) -> PairedVerdicts:
         if other:
             raise UsageError(
                 f"{other} of the {len(shared)} samples that share a number are not the same picture with the same "
-                "label: other data, or preprocessed in another way; audit both on the same images"
+                "label; audit both on the same images"
             )
     return PairedVerdicts(
         clean=Paired.count(a.correct[of_a], b.correct[of_b]),

@@ -29,7 +29,7 @@ def audited(
     pictures = np.random.default_rng(data).random((10 * N, 1, 2, 2), np.float32)[list(numbers)]
     survived = np.zeros(len(numbers), np.bool_)
     survived[first : first + robust] = True
-    known = picture_digests(pictures, np.array(numbers))
+    known = picture_digests((picture.tobytes() for picture in pictures), np.array(numbers))
     verdicts = Verdicts(
         indices=np.array(numbers),
         correct=np.ones(len(numbers), np.bool_),

@@ -134,3 +134,11 @@ def test_the_classes_are_in_the_order_that_torchvision_knows() -> None:
     assert (ours[281], ours[517], ours[134], ours[999]) == (
         "tabby", "crane (lifting device)", "crane (wading bird)", "toilet tissue",
     )  # fmt: skip
+
+
+def test_two_models_that_want_other_sizes_see_the_same_pictures(listed: list[str], tmp_path: Path) -> None:
+    _pictures(tmp_path, listed[:3])
+    small, large = (load_images("imagenet", 3, tmp_path, transform=Transform(resize=(size, size))) for size in (32, 48))
+    assert small.digest != large.digest
+    assert small.pictures.tolist() == large.pictures.tolist()
+    assert len(set(small.pictures.tolist())) == 3

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from auditor.data import CLASSES
 from auditor.zoo.digest import state_dict_digest
 from auditor.zoo.local import LocalZoo, timm_models
-from auditor.zoo.local.normalized import Normalized
+from auditor.zoo.normalized import Normalized
 from auditor.zoo.weights import fill, read_checkpoint
 
 SCRIPT = Path(__file__).parent.parent.parent / "examples" / "efficientnet_lite0.py"
