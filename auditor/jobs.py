@@ -39,23 +39,34 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanRequest(Measurement):
+class ScanRequest:
     """What a scan asks of each model; ``force`` repeats what is done."""
 
+    measurement: Measurement
     force: bool = False
 
     @classmethod
-    def make(cls, request: AuditRequest, samples: int | None, force: bool, data: Path | None) -> "ScanRequest":
+    def make(
+        cls,
+        audit: AuditRequest,
+        *,
+        samples: int | None,
+        force: bool = False,
+        data: Path | None = None,
+        adversarials: Path | None = None,
+    ) -> "ScanRequest":
         """A request with the protocol's own number of samples where none was asked for.
 
         Raises:
             UsageError: samples were asked for under a protocol that uses none.
         """
-        protocol = find_protocol(request.protocol)
+        protocol = find_protocol(audit.protocol)
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         number = protocol.samples if samples is None else samples
-        return cls(audit=request, samples=number, force=force, data=data)
+        return cls(
+            measurement=Measurement(audit=audit, samples=number, data=data, adversarials=adversarials), force=force
+        )
 
 
 @dataclass
@@ -84,8 +95,9 @@ def run_scan(
     Raises:
         DataError, UsageError: the images cannot be had; before any model is loaded.
     """
-    _check_images(entries, request)
-    stored = {**asdict(request.audit), "samples": request.samples, "force": request.force}
+    _check_images(entries, request.measurement)
+    asked = request.measurement
+    stored = {**asdict(asked.audit), "samples": asked.samples, "force": request.force}
     scan_id, queue = store.create_scan(name, stored, entries)
     outcome = ScanOutcome(scan_id)
     try:
@@ -126,7 +138,7 @@ def plan_scan(
     Raises:
         DataError, UsageError: as a scan would.
     """
-    _check_images(entries, request)
+    _check_images(entries, request.measurement)
     plan = []
     for entry in entries:
         reporter.model(entry.model)
@@ -150,7 +162,7 @@ def _planned(
         missing = source.missing(entry)
         if missing:
             return Planned(entry.model, "to download", missing)
-        found = estimator(source, entry, request, progress, wanted)
+        found = estimator(source, entry, request.measurement, progress, wanted)
     except AuditorError as error:
         return Planned(entry.model, "fails", str(error))
     return Planned(entry.model, "to do" if found else "done before", estimate=found)
@@ -177,7 +189,7 @@ def run_audit(
         return done is None
 
     try:
-        record = measure(source, job.entry, request, progress, wanted)
+        record = measure(source, job.entry, request.measurement, progress, wanted)
     except SQLAlchemyError:
         raise
     except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's
@@ -206,7 +218,7 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-def _check_images(entries: Sequence[ZooEntry], request: ScanRequest) -> None:
+def _check_images(entries: Sequence[ZooEntry], request: Measurement) -> None:
     """Say what is missing of the data sets before any model is loaded."""
     if request.samples != 0:
         for name, own in dict.fromkeys((entry.dataset, entry.own_data) for entry in entries):

@@ -117,7 +117,7 @@ def command(
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})
     entries = [_under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]
-    request = replace(_request(options), adversarials=adversarials)
+    request = _request(options, adversarials)
     limits = Limits.of(options["protocol"], options["time_limit"], options["memory_limit"])
     engine = open_database(settings().database_url)
     measure = InChild(limits=limits, preload=zoo.preload, threads=settings().threads)
@@ -161,7 +161,7 @@ def _under(entry: "ZooEntry", norm: str | None, eps: float | None) -> "ZooEntry"
     return changed if norm in (None, entry.norm) else replace(changed, threat_model=norm)
 
 
-def _request(options: dict[str, Any]) -> Any:
+def _request(options: dict[str, Any], adversarials: Path | None) -> Any:
     """The options as a request."""
     from auditor.config import settings
     from auditor.devices import check_device
@@ -175,4 +175,6 @@ def _request(options: dict[str, Any]) -> Any:
         device=check_device(options["device"]),
         batch_size=settings().batch_size,
     )
-    return ScanRequest.make(audit, options["samples"], options["force"], options["data"])
+    return ScanRequest.make(
+        audit, samples=options["samples"], force=options["force"], data=options["data"], adversarials=adversarials
+    )
