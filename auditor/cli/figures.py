@@ -24,14 +24,8 @@ def model_figure(detail: Detail) -> "Figure":
     row, parts = detail.row, detail.clusterings
     if not parts:
         raise UsageError(f"nothing to draw of {row['model']}: {'; '.join(row['not_measurable'])}")
-    return draw_model(
-        row["model"],
-        _subtitle(detail),
-        detail.classes,
-        detail.superclasses,
-        parts.get("weights"),
-        parts.get("features"),
-    )
+    shown = [parts[kind] for kind in ("weights", "deflated", "features") if kind in parts]
+    return draw_model(row["model"], _subtitle(detail), detail.classes, detail.superclasses, shown)
 
 
 def _subtitle(detail: Detail) -> str:

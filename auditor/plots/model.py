@@ -6,37 +6,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, ListedColormap, to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from scipy.cluster.hierarchy import dendrogram
 
 from auditor.clustering import average_linkage
-from auditor.records import Clustering, ClusteringScores, Matrix
+from auditor.records import Clustering, Matrix
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 """Paul Tol's bright scheme: told apart by colour-blind readers, and in print."""
 
+NAMED = 40
+"""Up to so many classes are named; of more, a strip shows the superclasses by colour."""
+
 
 def draw_model(
-    title: str,
-    subtitle: str,
-    classes: Sequence[str],
-    superclasses: Sequence[str],
-    weights: Clustering | None,
-    features: Clustering | None,
+    title: str, subtitle: str, classes: Sequence[str], superclasses: Sequence[str], parts: Sequence[Clustering]
 ) -> Figure:
-    """C (cosine similarity of the class templates) and F (distance of the class means), where they were measured.
+    """Matrices of one audit side by side: C (cosine similarity of the class templates), C without its leading direction
+    where its rank has collapsed, and F (distance of the class means).
 
-    F is divided by each row's maximum, as in the paper's figures; the scores under it are those of the symmetric F.
+    F is divided by each row's maximum, as in the paper's figures; the scores under it are those of the symmetric F. Of
+    many classes, an F that lacks some is left out.
     """
-    parts = [part for part in (weights, features) if part is not None]
-    figure = Figure(figsize=(6.6 * len(parts), 7.9), layout="constrained")
+    drawn = [part for part in parts if len(classes) <= NAMED or not math.isnan(part.scores.gap)] or parts[:1]
+    if len(drawn) < len(parts):
+        subtitle += f". F: {_heading(parts[-1]).splitlines()[1]}"
+    figure = Figure(figsize=(6.6 * len(drawn), 7.9), layout="constrained")
     (head,), (body,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 9))
-    head.text(0.01, 0.72, title, ha="left", va="center", fontsize=16, fontweight="bold")
-    head.text(0.01, 0.25, subtitle, ha="left", va="center", fontsize=9.5, color="#555555")
-    for column, part in zip(body.subfigures(1, len(parts), squeeze=False)[0], parts, strict=True):
+    head.text(0.01, 0.78, title, ha="left", va="center", fontsize=16, fontweight="bold")
+    lines = textwrap.fill(subtitle, 95 * len(drawn))
+    head.text(0.01, 0.25, lines, ha="left", va="center", fontsize=9.5, color="#555555")
+    for column, part in zip(body.subfigures(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         _draw_part(column, part, classes, superclasses)
     return figure
 
@@ -54,11 +58,19 @@ def _draw_part(figure: Any, part: Clustering, classes: Sequence[str], superclass
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     bar.set_label("cosine similarity of class templates" if similarity else "distance, each row by its maximum", size=8)
-    tree_axes.set_title(_heading(part.scores, similarity), loc="left", fontsize=10)
+    tree_axes.set_title(_heading(part), loc="left", fontsize=10)
 
 
-def _heading(scores: ClusteringScores, similarity: bool) -> str:
-    name = "C, linearized network" if similarity else "F, class means of the logits"
+HEADINGS = {
+    "weights": "C, linearized network",
+    "centred": "C, centred",
+    "deflated": "C without its leading direction",
+    "features": "F, class means of the logits",
+}
+
+
+def _heading(part: Clustering) -> str:
+    name, scores = HEADINGS[part.kind], part.scores
     if math.isnan(scores.gap):
         return f"{name}\nnot defined: {textwrap.shorten(scores.reasons.get('gap', ''), 70, placeholder='…')}"
     p_value = "p < 0.001" if scores.p_value < 0.001 else f"p = {scores.p_value:.3f}"
@@ -110,9 +122,9 @@ def _draw_matrix(axes: Axes, matrix: Matrix, limits: tuple[float, float], colors
 
 def _name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all_families: Sequence[str]) -> None:
     """Tick labels in their superclass's colour, and a frame around neighbours of one superclass."""
-    colors = {family: PALETTE[i % len(PALETTE)] for i, family in enumerate(dict.fromkeys(all_families))}
+    colors = _colors(list(dict.fromkeys(all_families)))
     count = len(names)
-    if count <= 40:
+    if count <= NAMED:
         axes.set_xticks(range(count), names, rotation=45, ha="right", fontsize=9)
         axes.set_yticks(range(count), names, fontsize=9)
         for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
@@ -123,6 +135,9 @@ def _name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all
         axes.set_xticks([])
         axes.set_yticks([])
     axes.tick_params(length=0)
+    if count > NAMED:
+        _show_strip(axes, [list(colors).index(family) for family in families], colors)
+        return
     start = 0
     for end in range(1, count + 1):
         if end == count or families[end] != families[start]:
@@ -132,3 +147,21 @@ def _name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all
                     Rectangle(corner, side, side, fill=False, edgecolor=colors[families[start]], linewidth=2.5)
                 )
             start = end
+
+
+def _colors(families: Sequence[str]) -> dict[str, str]:
+    """A colour a superclass: the palette's where it has enough, else as far apart in hue as so many can be."""
+    if len(families) <= len(PALETTE):
+        return dict(zip(families, PALETTE, strict=False))
+    hues = colormaps["turbo"](np.linspace(0.03, 0.97, len(families)))
+    return {family: to_hex(hue) for family, hue in zip(families, hues, strict=True)}
+
+
+def _show_strip(axes: Axes, families: Sequence[int], colors: dict[str, str]) -> None:
+    """Beside the rows the superclass of each, and below what the colours mean."""
+    strip = axes.inset_axes((-0.035, 0, 0.025, 1))
+    strip.imshow(np.array(families)[:, None], aspect="auto", cmap=ListedColormap(list(colors.values())),
+                 vmin=-0.5, vmax=len(colors) - 0.5, interpolation="nearest")  # fmt: skip
+    strip.set_axis_off()
+    marks = [Patch(color=color, label=family) for family, color in colors.items()]
+    axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=4, fontsize=6.5, frameon=False)

@@ -1,0 +1,62 @@
+"""Figures of one audit: what is drawn for few classes and for many, and what is left out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from auditor.clustering import clustering_scores, distance_scores
+from auditor.plots import draw_model
+from auditor.records import Clustering
+
+
+def parts(classes: int, *kinds: str) -> tuple[list[str], list[str], list[Clustering]]:
+    """Random matrices of ``classes`` classes in superclasses of five."""
+    names = [f"class {k}" for k in range(classes)]
+    families = [f"family {k // 5}" for k in range(classes)]
+    points = np.random.default_rng(0).normal(size=(classes, 8))
+    c = np.corrcoef(points)
+    made = []
+    for kind in kinds:
+        matrix = 1 - c if kind == "features" else c
+        scores = (distance_scores if kind == "features" else clustering_scores)(matrix, families, permutations=9)
+        made.append(Clustering(kind=kind, scores=scores, matrix=matrix))
+    return names, families, made
+
+
+def texts(figure: Figure) -> list[str]:
+    figure.canvas.draw()
+    return [one.get_text() for one in figure.findobj(lambda artist: hasattr(artist, "get_text")) if one.get_text()]
+
+
+@pytest.mark.parametrize("kinds", [("weights",), ("weights", "features"), ("weights", "deflated", "features")])
+def test_each_matrix_has_its_heading_and_few_classes_their_names(kinds: tuple[str, ...]) -> None:
+    names, families, made = parts(10, *kinds)
+    written = texts(draw_model("a model", "words", names, families, made))
+    headings = {"weights": "C, linearized", "deflated": "C without its leading", "features": "F, class means"}
+    for kind in headings:
+        assert any(one.startswith(headings[kind]) for one in written) == (kind in kinds)
+    assert set(names) < set(written)
+
+
+@pytest.mark.parametrize("classes", [60, 300])
+def test_many_classes_are_shown_by_the_colours_of_their_superclasses(classes: int) -> None:
+    names, families, made = parts(classes, "weights")
+    figure = draw_model("a model", "words " * 60, names, families, made)
+    written = texts(figure)
+    assert set(families) < set(written)
+    assert not set(names) & set(written)
+    (legend,) = [axes.get_legend() for axes in figure.findobj(lambda a: hasattr(a, "get_legend")) if axes.get_legend()]
+    colours = {patch.get_facecolor() for patch in legend.get_patches()}
+    assert len(colours) == len(set(families))
+
+
+def test_an_f_that_lacks_classes_is_left_out_among_many_and_kept_among_few() -> None:
+    for classes in (10, 60):
+        names, families, made = parts(classes, "weights", "features")
+        scores = replace(made[1].scores, gap=float("nan"), reasons={"gap": "a class has no samples"})
+        gone = Clustering(kind="features", scores=scores, matrix=np.full((classes, classes), np.nan))
+        written = " ".join(texts(draw_model("a model", "words", names, families, [made[0], gone])))
+        assert "a class has no samples" in written
+        assert ("F, class means" in written) == (classes == 10)
