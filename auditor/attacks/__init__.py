@@ -1,6 +1,6 @@
 """Adversarial accuracy: protocols, the cascade, and the flags that say when not to believe it.
 
-What needs torch is imported when it is asked for: who only looks up a protocol should not wait for it.
+What needs torch or SciPy is imported when it is asked for: who only looks up a protocol should not wait for it.
 """
 
 import importlib
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.attacks.adversarials import Adversarials, adversarials_file, keep_adversarials
 from auditor.attacks.protocols import PROTOCOLS, Protocol, find_protocol
-from auditor.statistics import mcnemar, wilson_interval
 
 if TYPE_CHECKING:
     from auditor.attacks.cascade import RobustnessResult
     from auditor.attacks.evaluate import evaluate_robustness
+    from auditor.statistics import mcnemar, wilson_interval
 
 __all__ = [
     "PROTOCOLS",
@@ -26,10 +26,15 @@ __all__ = [
     "mcnemar",
     "wilson_interval",
 ]
-_LATER = {"RobustnessResult": "cascade", "evaluate_robustness": "evaluate"}
+_LATER = {
+    "RobustnessResult": "auditor.attacks.cascade",
+    "evaluate_robustness": "auditor.attacks.evaluate",
+    "mcnemar": "auditor.statistics",
+    "wilson_interval": "auditor.statistics",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -120,7 +120,8 @@ def command(
     request = _request(options, adversarials)
     limits = Limits.of(options["protocol"], options["time_limit"], options["memory_limit"])
     engine = open_database(settings().database_url)
-    measure = InChild(limits=limits, preload=zoo.preload, threads=settings().threads)
+    here = any(zoo.missing(entry) is None for entry in entries)
+    measure = InChild(limits=limits, preload=zoo.preload if here else (), threads=settings().threads)
     if dry_run:
         with ScanProgress(len(entries)) as progress:
             probe = replace(measure, task="auditor.estimate.estimate")

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -190,7 +189,9 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table."""
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for place, name in enumerate(columns):
+        table.add_column(name, no_wrap=place < len(columns) - 1)  # names are there to be copied, words may wrap
     for row in rows:
         table.add_row(*row)
     _console().print(table)
@@ -199,4 +200,4 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _console() -> Console:
     """Stdout; wide enough for all columns where it is not a terminal."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Console(width=None if terminal else max(160, shutil.get_terminal_size().columns), highlight=False)
+    return Console(width=None if terminal else 1000, highlight=False)

@@ -45,7 +45,7 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
         print_json([asdict(entry) for entry in entries])
     else:
         rows = [
-            (entry.model, entry.dataset, f"{entry.norm} {format_eps(entry.eps)}", entry.description)
+            (entry.model, entry.dataset, entry.threat_model, f"{entry.norm} {format_eps(entry.eps)}", entry.description)
             for entry in entries
         ]
-        print_table(("model", "dataset", "threat model", "description"), rows)
+        print_table(("model", "dataset", "threat model", "audited under", "description"), rows)

@@ -68,7 +68,7 @@ def _entry(row: Row, version: str) -> ZooEntry:
     return ZooEntry(
         model=f"robustbench:{row.id}",
         source="robustbench",
-        description=_leaderboard(row, eps),
+        description=_leaderboard(row),
         architecture={"robustbench": row.id, "version": version},
         preprocessing={"inside": "robustbench"},
         dataset=row.dataset,
@@ -80,11 +80,11 @@ def _entry(row: Row, version: str) -> ZooEntry:
     )
 
 
-def _leaderboard(row: Row, eps: float) -> str:
+def _leaderboard(row: Row) -> str:
     if row.threat_model != "corruptions":
         return f"{row.threat_model} leaderboard"
     boards = "corruptions and 3D corruptions leaderboards" if row.dataset == "imagenet" else "corruptions leaderboard"
-    return f"{boards}; no ε of its own, audited at the usual Linf {format_eps(eps)}"
+    return f"{boards}; no ε of its own, so audited at the data set's usual one"
 
 
 def _resized(row: Row) -> tuple[int, int] | None:
