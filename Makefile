@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet -e '.[test,zoos]'
+	$(BIN)/pip install --quiet -e '.[test,zoos,service]'
 	touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed
