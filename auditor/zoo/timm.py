@@ -10,12 +10,12 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line
 from auditor.records import Transform, ZooEntry
 from auditor.zoo.base import LoadedModel
+from auditor.zoo.weight_files import from_address, obtain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,8 +63,10 @@ class TimmZoo:
         if entry.dataset == "features":
             raise ModelLoadError(f"{entry.model} gives features, not logits: there are no classes to audit")
         trained, away = bool(entry.training["pretrained"]), self.missing(entry)
-        if away:
+        if away and "://" not in away:
             _reach(away)
+        if trained:
+            _fetch_from_address(_name(entry))
         with contextlib.nullcontext() if away else _offline():  # what is here is used as it is, without asking
             model = _create(_name(entry), trained)
         notes: tuple[str, ...] = ()
@@ -141,18 +143,21 @@ def _transform(config: Any, size: tuple[int, ...]) -> Transform:
 
 def _cached(config: Any) -> bool:
     """Whether the weights lie in the hub's or in torch's cache."""
-    from urllib.parse import urlparse
-
-    import torch
     from huggingface_hub import try_to_load_from_cache
     from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives
 
     if not config.hf_hub_id:
-        name: str = urlparse(config.url).path.rpartition("/")[2]
-        return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
+        return from_address(config.url).path.is_file()
     wanted = config.hf_hub_filename or HF_WEIGHTS_NAME
     files = [*_get_safe_alternatives(wanted), wanted]
     return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
+
+
+def _fetch_from_address(name: str) -> None:
+    """A few networks' weights have an address and no place on the hub: checked before timm reads them."""
+    config = _timm().get_pretrained_cfg(name)
+    if not config.hf_hub_id:
+        obtain(from_address(config.url))
 
 
 def _create(name: str, trained: bool) -> "nn.Module":
@@ -230,7 +235,7 @@ def _reach(place: str) -> None:
     import httpx
     from huggingface_hub import constants
 
-    url = place if "://" in place else f"{constants.ENDPOINT}/{place}"
+    url = f"{constants.ENDPOINT}/{place}"
     if constants.HF_HUB_OFFLINE:
         raise ModelLoadError(
             f"download failed: {url} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set"

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 
 from auditor.errors import ModelLoadError
 from auditor.zoo import download as downloads
+from auditor.zoo import weight_files
 from auditor.zoo.download import what_is
-from auditor.zoo.robustbench import RobustBenchZoo, files
-from auditor.zoo.robustbench.files import WeightFile, obtain
+from auditor.zoo.robustbench import RobustBenchZoo
+from auditor.zoo.weight_files import WeightFile, obtain
 
 HTML = b"<!DOCTYPE html><html><head><title>Google Drive -\n Quota exceeded</title></head></html>"
 NOWHERE = "http://127.0.0.1:1/weights.pt"
@@ -299,4 +300,4 @@ def test_ensembles_and_hub_files_lie_where_robustbench_looks(monkeypatch: pytest
         "Chen2020Adversarial.pt_m0.pt, Chen2020Adversarial.pt_m1.pt, Chen2020Adversarial.pt_m2.pt"
     )
     assert zoo.missing(entries["imagenet/Linf/Standard_R50"]) == "resnet50-0676ba61.pth"
-    assert str(files.hub_folder()) == f"{torch.hub.get_dir()}/checkpoints"
+    assert str(weight_files.hub_folder()) == f"{torch.hub.get_dir()}/checkpoints"

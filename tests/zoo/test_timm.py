@@ -191,6 +191,28 @@ def test_a_pickle_in_the_cache_runs_nothing(entries: list[ZooEntry], hub: Path, 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("there", ["<!DOCTYPE html><title>Sign in</title>", "another network's weights", None])
+def test_weights_from_an_address_are_checked_like_all_downloads(
+    there: str | None, entries: list[ZooEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    chosen = entry(entries, "legacy_seresnet18.in1k")
+    file = tmp_path / "hub" / "checkpoints" / Path(timm.get_pretrained_cfg("legacy_seresnet18.in1k").url).name
+    said = "download failed"
+    if there:
+        file.parent.mkdir(parents=True)
+        file.write_text(there)
+        said = "an HTML page" if "html" in there else "no checkpoint"
+    if there and "html" not in there:
+        torch.save({"weight": torch.zeros(1)}, file)
+        said = "not the one meant"
+    with pytest.raises(ModelLoadError, match=f"{said}.*|download failed") as caught:
+        TimmZoo().load(chosen)
+    assert said in str(caught.value)
+    assert "download failed" in str(caught.value)
+
+
 def test_features_are_no_logits(entries: list[ZooEntry]) -> None:
     with pytest.raises(ModelLoadError, match="gives features, not logits"):
         TimmZoo().load(entry(entries, "convnextv2_nano.fcmae"))

@@ -35,7 +35,8 @@ class RobustBenchZoo:
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
-        from auditor.zoo.robustbench.files import files_of, obtain
+        from auditor.zoo.robustbench.files import files_of
+        from auditor.zoo.weight_files import obtain
 
         row = _row(entry)
         contents = {file.path: obtain(file) for file in files_of(row, self.folder)}

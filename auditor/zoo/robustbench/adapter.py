@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError, first_line
 from auditor.zoo.robustbench.catalogue import Row
-from auditor.zoo.robustbench.files import _checked
 from auditor.zoo.robustbench.strict import check_finite, strictly
+from auditor.zoo.weight_files import read_checked
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _patched(contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
 
     def read(file: Any, *_: Any, **__: Any) -> Any:
         path = Path(file)
-        return contents[path] if path in contents else _checked(path)
+        return contents[path] if path in contents else read_checked(path)
 
     def refuse(*arguments: Any, **named: Any) -> None:
         wanted = [str(value) for value in (*arguments, *named.values())]
