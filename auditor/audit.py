@@ -15,7 +15,7 @@ from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.attacks.gradient import frozen
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
-from auditor.errors import LinearizationError, ModelLoadError, first_line
+from auditor.errors import LinearizationError, ModelLoadError, first_line, one_line
 from auditor.linear import template_gram
 from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Progress, Verdicts, ZooEntry
 from auditor.zoo import LoadedModel
@@ -152,7 +152,7 @@ def _score_weights(
             templates = template_gram(model, entry.input_size, batch_norm=batch_norm, double=True)
             c = clustering.correlation(templates.gram.numpy())
     except LinearizationError as error:
-        found.not_measurable.append(f"linearize: {error}")
+        found.not_measurable.append(one_line(f"linearize: {error}"))
         return
     found.values["affinity_error"] = templates.affinity_error
     matrices = {"weights": c, "centred": clustering.correlation(clustering.centred(templates.gram.numpy()))}

@@ -5,30 +5,35 @@ which does not survive a fork, is first touched inside. What a model prints goes
 """
 
 import contextlib
+import ctypes
 import importlib
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import psutil
 
-from auditor.errors import AuditorError, MeasurementError, first_line
+from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, UsageError, first_line
 from auditor.records import Measurement, Progress, Wanted, ZooEntry
 from auditor.zoo import Source
 
 POLL_SECONDS = 0.25
+LONGEST_FOLDER = 70
 GIB = 2**30
+PR_SET_CHILD_SUBREAPER = 36  # of Linux
 HOURS = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "full": 14 * 24.0}
 """How long one model may take under a protocol, unless told otherwise: what takes longer hangs."""
 
@@ -42,7 +47,14 @@ class Limits:
 
     @classmethod
     def of(cls, protocol: str, minutes: float | None, gib: float | None) -> "Limits":
-        """The protocol's own limit of time and nine tenths of the machine's memory, where nothing else is said."""
+        """The protocol's own limit of time and nine tenths of the machine's memory, where nothing else is said.
+
+        Raises:
+            UsageError: a limit is no finite number.
+        """
+        for option, number, unit in (("--time-limit", minutes, "minutes"), ("--memory-limit", gib, "GiB")):
+            if number is not None and not math.isfinite(number):
+                raise UsageError(f"{option}: expected a number of {unit}, got {number}")
         seconds = HOURS[protocol] * 3600 if minutes is None else minutes * 60
         memory = int(0.9 * psutil.virtual_memory().total if gib is None else gib * GIB)
         return cls(seconds=seconds, memory=memory)
@@ -60,6 +72,14 @@ class InChild:
     task: str = "auditor.measure.measure"
     preload: tuple[str, ...] = ()
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises EnvironmentUnusableError where no socket fits into the folder for temporary files."""
+        if len(tempfile.gettempdir()) > LONGEST_FOLDER:
+            raise EnvironmentUnusableError(
+                f"{tempfile.gettempdir()} has more than {LONGEST_FOLDER} characters, too many for the sockets of child "
+                "processes: set TMPDIR to a shorter folder"
+            )
 
     def __call__(
         self, source: Source, entry: ZooEntry, request: Measurement, progress: Progress, wanted: Wanted
@@ -91,7 +111,11 @@ class InChild:
                 looked = time.monotonic()
                 self._check_limits(child.pid, deadline)
             try:
-                if not pipe.poll(POLL_SECONDS):
+                if not wait([pipe, child.sentinel], POLL_SECONDS):
+                    continue
+                if not pipe.poll(0) and child.exitcode is not None:  # a fork of it may keep the pipe open
+                    raise EOFError
+                if not pipe.poll(0):
                     continue
                 kind, content = pipe.recv()
             except (EOFError, ConnectionError):
@@ -148,12 +172,18 @@ def _resident(pid: int) -> int:
 
 def _kill(child: Any) -> None:
     """End a child and all that it started; nothing of it is left when this returns."""
-    with contextlib.suppress(psutil.Error):
-        for one in psutil.Process(child.pid).children(recursive=True):
-            one.kill()
+    _kill_descendants(child.pid)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # what it forked, where it is gone itself
+        os.killpg(child.pid, signal.SIGKILL)
     child.kill()
     child.join()
     child.close()
+
+
+def _kill_descendants(pid: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        for one in psutil.Process(pid).children(recursive=True):
+            one.kill()
 
 
 def _how_it_ended(child: Any) -> str:
@@ -162,7 +192,8 @@ def _how_it_ended(child: Any) -> str:
     if code == -signal.SIGKILL:
         return "its process was killed, most likely because the machine ran out of memory: see --memory-limit"
     if code is not None and code < 0:
-        return f"its process crashed: {signal.Signals(-code).name}"
+        known = -code in {kind.value for kind in signal.Signals}
+        return f"its process crashed: {signal.Signals(-code).name if known else f'signal {-code}'}"
     return f"its process ended unexpectedly, with exit code {code}"
 
 
@@ -193,7 +224,7 @@ def _work(
         pipe.send(("done", found))
     except AuditorError as error:
         pipe.send(("failed", str(error)))
-    except Exception as error:  # a model is other people's code: whatever it raises is its failure
+    except BaseException as error:  # a model is other people's code: whatever it raises is its failure
         logging.getLogger(__name__).debug("%s failed", task, exc_info=True)
         pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))
 
@@ -216,6 +247,9 @@ def _settle(environment: dict[str, str]) -> None:
     """Behave as a child: die with the parent, leave Ctrl-C to it, print nothing on its stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(os, "setsid"):
+        os.setsid()  # a group of its own, by which its forks are found
+    _adopt_orphans()
     os.environ.clear()
     os.environ.update(environment)
     sys.stdout.flush()
@@ -227,8 +261,17 @@ def _settle(environment: dict[str, str]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
+def _adopt_orphans() -> None:
+    """Linux: what a model's daemons leave behind stays below this process, and ends with it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        _kill_descendants(os.getpid())
+        if hasattr(os, "killpg"):
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)

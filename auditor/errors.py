@@ -1,9 +1,18 @@
 """Every error that a user can cause: one line that says what was expected, what was got and what to do."""
 
+LONGEST = 500
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type's name."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """Other people's words as one line that any terminal and database takes, cut where they do not end."""
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    printable = cut.encode("utf-8", "backslashreplace").decode("utf-8")
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in printable).split())
 
 
 class AuditorError(Exception):

@@ -1,22 +1,31 @@
 """What an audit would cost: one small batch is timed, and the protocol's passes are counted."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor, nn
 
 from auditor.attacks import find_protocol
-from auditor.attacks.protocols import Attack
+from auditor.attacks.flags import output_flags
+from auditor.attacks.protocols import Attack, for_randomized
 from auditor.audit import identity
+from auditor.clustering import clustering_scores
+from auditor.clustering.scores import PERMUTATIONS
 from auditor.data import hierarchy_of
 from auditor.measure import images_of
 from auditor.records import Estimate, Measurement, Progress, Wanted, ZooEntry
 from auditor.zoo import Source
+from auditor.zoo.download import no_downloads
 
 PROBE = 4
 """Images in the batch that is timed."""
+LINEAR = 4
+"""Passes a class that linearizing takes at most: in float32 and, where that is not enough, again in float64."""
+MATRICES = 4
+"""Scored at most: C, centred, without its leading direction, and F."""
 
 
 def estimate(
@@ -30,7 +39,8 @@ def estimate(
         AuditorError: the model, or its images, cannot be loaded.
     """
     images = images_of(entry, request)
-    loaded = source.load(entry)
+    with no_downloads():
+        loaded = source.load(entry)
     if not wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
     progress("probe", 0, 1)
@@ -41,30 +51,47 @@ def estimate(
     forward = _seconds(lambda: _forward(model, batch)) / PROBE
     both = _seconds(lambda: _forward_and_backward(model, batch)) / PROBE
     kept = _bytes_kept(model, batch) / PROBE
-    classes = len(hierarchy_of(entry).classes)
+    superclasses = hierarchy_of(entry).superclasses
+    classes = len(superclasses)
     n = 0 if images is None else len(images.labels)
-    gradients, forwards = _passes(find_protocol(request.audit.protocol).attacks)
+    attacks = find_protocol(request.audit.protocol).attacks
+    with torch.no_grad():
+        if n and "randomized" in output_flags(model, batch, model(batch.clone())):
+            attacks = for_randomized(attacks)
+    gradients, forwards = passes(attacks)
     templates = min(classes * batch[0].numel() * 4, 2**30)
     return Estimate(
-        seconds=classes * both + n * (gradients * both + forwards * forward),
+        seconds=LINEAR * classes * both
+        + MATRICES * _scoring_seconds(superclasses)
+        + n * (gradients * both + forwards * forward),
         memory=int(_resident() + max(min(n, request.audit.batch_size) * kept, 10 * kept + templates)),
     )
 
 
-def _passes(attacks: tuple[Attack, ...]) -> tuple[int, int]:
-    """Forward-and-backward passes and forward passes alone, an image."""
-    gradients, forwards = 1, 6  # gradients and repeated passes that flags are found by, clean accuracy
+def passes(attacks: tuple[Attack, ...]) -> tuple[int, int]:
+    """Forward-and-backward passes and forward passes alone, an image at most."""
+    gradients, forwards = 1, 7  # gradients and repeated passes that flags are found by, clean accuracy
     for attack in attacks:
         settings = attack.parameters
         if attack.engine == "gradient":
-            gradients += settings["steps"]
+            gradients += settings["steps"] * (2 if attack.name == "pgd-20" else 1)  # again on what FGSM broke
         elif "queries" in settings:
             forwards += settings["queries"] * settings["restarts"]
         else:
             repeats = settings["restarts"] * settings.get("targets", 1) * settings.get("eot", 1)
-            gradients += settings["iterations"] * repeats
+            gradients += (settings["iterations"] + 2) * repeats  # its first look and its last
+            forwards += (
+                settings["iterations"] * repeats if attack.name.startswith("fab") else 0
+            )  # is it over the border?
         forwards += 1
     return gradients, forwards
+
+
+def _scoring_seconds(superclasses: Sequence[str]) -> float:
+    """One matrix's scores: a hundredth of the permutations is timed."""
+    matrix = np.eye(len(superclasses))
+    few = _seconds(lambda: clustering_scores(matrix, superclasses, permutations=PERMUTATIONS // 100))
+    return 100 * few
 
 
 def _forward(model: nn.Module, batch: Tensor) -> None:
@@ -79,7 +106,7 @@ def _forward_and_backward(model: nn.Module, batch: Tensor) -> None:
         torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
 
 
-def _seconds(function: Callable[[], None]) -> float:
+def _seconds(function: Callable[[], object]) -> float:
     """The faster of two runs."""
     times = []
     for _ in range(2):

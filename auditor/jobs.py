@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from auditor.attacks import find_protocol
 from auditor.data import CLASSES, check_images
 from auditor.db.store import Job, Store
-from auditor.errors import AuditorError, UsageError, first_line
+from auditor.errors import AuditorError, UsageError, first_line, one_line
 from auditor.records import AuditRecord, AuditRequest, Estimate, Measurement, Progress, Wanted, ZooEntry
 from auditor.zoo import Source
 
@@ -164,7 +164,7 @@ def _planned(
             return Planned(entry.model, "to download", missing)
         found = estimator(source, entry, request.measurement, progress, wanted)
     except AuditorError as error:
-        return Planned(entry.model, "fails", str(error))
+        return Planned(entry.model, "fails", one_line(str(error)))
     return Planned(entry.model, "to do" if found else "done before", estimate=found)
 
 
@@ -193,7 +193,8 @@ def run_audit(
     except SQLAlchemyError:
         raise
     except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's
-        reason = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
+        said = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
+        reason = one_line(said)
         logger.debug("audit of %s failed", job.entry.model, exc_info=True)
         return f"failed: {reason}" if store.fail(job.audit_id, attempt, reason) else "taken"
     if record is not None:

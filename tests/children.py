@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+import psutil
 
 from auditor.errors import ModelLoadError
 
@@ -63,3 +66,41 @@ def unpicklable(*_):
 
 def deep(*_):
     return deep()
+
+
+def fork_and_crash(*_):
+    if os.fork() == 0:
+        time.sleep(3600)
+    os.abort()
+
+
+def leave_daemons(_, __, request, *___):
+    """Forks one child that stays, and one that leaves session and parent; writes down their numbers."""
+    if os.fork() == 0:
+        time.sleep(3600)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        Path(request).write_text(f"{os.getpid()}\n")
+        time.sleep(3600)
+    while not Path(request).exists():
+        time.sleep(0.01)
+    return [one.pid for one in psutil.Process().children(recursive=True)]
+
+
+def leave_daemons_and_hang(*arguments):
+    leave_daemons(*arguments)
+    time.sleep(3600)
+
+
+def interrupt_itself(*_):
+    raise KeyboardInterrupt
+
+
+def die_of_a_signal_without_a_name(*_):
+    os.kill(os.getpid(), 40)
+
+
+def say_too_much(*_):
+    raise ValueError("x" * 1_000_000 + "\0\x1b[31m\udcff")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from auditor.child import GIB, InChild, Limits
-from auditor.errors import MeasurementError
+from auditor.errors import EnvironmentUnusableError, MeasurementError, UsageError
 
 PLENTY = Limits(seconds=120, memory=64 * GIB)
 
@@ -39,6 +39,10 @@ def test_a_task_gets_its_arguments_asks_back_and_answers() -> None:
         ("eat", Limits(seconds=120, memory=2 * GIB), r"used 2\.\d GiB of memory, more than the 2.0 allowed"),
         ("be_killed", PLENTY, r"was killed, most likely because the machine ran out of memory"),
         ("crash", PLENTY, r"crashed: SIGSEGV"),
+        ("fork_and_crash", PLENTY, r"crashed: SIGABRT"),
+        ("die_of_a_signal_without_a_name", PLENTY, r"crashed: signal 40"),
+        ("interrupt_itself", PLENTY, r"^KeyboardInterrupt: KeyboardInterrupt$"),
+        ("say_too_much", PLENTY, r"^ValueError: x{500}…$"),
         ("leave", PLENTY, r"ended unexpectedly, with exit code 7"),
         ("refuse", PLENTY, r"^cannot read the weights$"),
         ("stumble", PLENTY, r"^ZeroDivisionError: somewhere in a model$"),
@@ -105,6 +109,59 @@ def test_a_child_does_not_outlive_a_caller_that_is_killed() -> None:
     gone, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
     assert len(gone) == 3
+
+
+def _gone(pids: list[int]) -> bool:
+    """Whether all have ended; some machines' first process never buries the dead."""
+    deadline = time.monotonic() + 30
+    while any(_lives(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not any(_lives(pid) for pid in pids)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_a_task_forked_ends_with_it_daemons_too(tmp_path: Path) -> None:
+    forked = child("leave_daemons")(None, None, str(tmp_path / "pids"), lambda *_: None, lambda _: True)
+    daemon = int((tmp_path / "pids").read_text())
+    assert daemon in forked
+    assert _gone(forked)
+
+
+def test_what_a_task_forked_does_not_outlive_a_caller_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "from tests.test_child import child\n"
+        f"child('leave_daemons_and_hang')(None, None, {str(tmp_path / 'pids')!r}, print, print)\n"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pids").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    pids = [one.pid for one in psutil.Process(caller.pid).children(recursive=True)]
+    assert int((tmp_path / "pids").read_text()) in pids
+    caller.kill()
+    caller.wait()
+    assert _gone(pids)
+
+
+@pytest.mark.parametrize("limits", [(float("nan"), None), (None, float("inf")), (None, float("nan"))])
+def test_limits_are_finite(limits: tuple[float | None, float | None]) -> None:
+    with pytest.raises(UsageError, match="expected a number of"):
+        Limits.of("quick", *limits)
+
+
+def test_a_folder_for_temporary_files_that_no_socket_fits_into_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/tmp/" + "long" * 25)
+    with pytest.raises(EnvironmentUnusableError, match="set TMPDIR to a shorter folder"):
+        child("answer")
 
 
 def test_memory_of_one_task_is_not_there_in_the_next() -> None:

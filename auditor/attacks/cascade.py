@@ -12,7 +12,7 @@ from auditor.attacks.adversarials import Adversarials, Part
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
 from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
 from auditor.attacks.noise import start_noise
-from auditor.attacks.protocols import RANDOMIZED, Attack
+from auditor.attacks.protocols import Attack, for_randomized
 from auditor.errors import InputError
 from auditor.records import AttackScore
 from auditor.statistics import wilson_interval
@@ -99,7 +99,7 @@ class Cascade:
     def run(self, attacks: tuple[Attack, ...]) -> None:
         randomized = "randomized" in self.flags
         if randomized:
-            attacks = (*(a for a in attacks if a.engine == "gradient"), *RANDOMIZED)
+            attacks = for_randomized(attacks)
             self.notes.append("randomized: attacked with AutoAttack's rand version (EOT over 20 passes)")
         for attack in attacks:
             adapted, note = adapt_to_classes(attack, self.logits.shape[1])

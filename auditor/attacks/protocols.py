@@ -46,6 +46,12 @@ RANDOMIZED = (
     Attack("apgd-dlr", "autoattack", {"iterations": 100, "restarts": 1, "eot": 20}),
 )
 
+
+def for_randomized(attacks: tuple[Attack, ...]) -> tuple[Attack, ...]:
+    """What takes a protocol's place for a randomized model: its own gradient attacks, then the rand version's."""
+    return (*(attack for attack in attacks if attack.engine == "gradient"), *RANDOMIZED)
+
+
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (

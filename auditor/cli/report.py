@@ -1,5 +1,6 @@
 """Does the gap go with robustness? The statement under every leaderboard of several models."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ def association(rows: Sequence[Row]) -> list[str]:
     for words, models in chosen.items():
         if len(models) > 3:
             found = spearman([row["gap"] for row in models], [row["robust_accuracy"] for row in models])
+            if math.isnan(found.rho):  # all alike
+                continue
             statements.append(
                 f"Spearman's ρ of gap and robust accuracy, {words}: "
                 f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})"

@@ -94,18 +94,24 @@ def _download(split: str) -> list[Path]:
 
 
 def find(place: Path | None, samples: int | None) -> Samples:
-    """The shipped subset where that is enough, else the whole test set; an image folder in ``place`` goes first.
+    """The first 1,000 as the shipped subset has them, from ``place`` where one is given; else the whole test set.
+
+    An image folder in ``place`` goes first, and has its own order.
 
     Raises:
         DataError: the files are nowhere to be found, or damaged.
     """
     if place is not None and image_folder.locate(place, CLASSES):
         return image_folder.find(place, CLASSES)
-    if samples is not None and samples <= len(CLASSES) * DEMO_PER_CLASS:
+    few = samples is not None and samples <= len(CLASSES) * DEMO_PER_CLASS
+    if few and place is None:
         images, labels, indices = load_demo()
         return Arrays(images[:, None], labels, indices)
     images, labels = load_split("test", place)
-    return Arrays(images[:, None], labels)
+    if not few or np.bincount(labels, minlength=len(CLASSES)).min() < DEMO_PER_CLASS:
+        return Arrays(images[:, None], labels)
+    indices = demo_indices(labels)
+    return Arrays(images[indices][:, None], labels[indices], indices)
 
 
 def demo_indices(labels: Labels) -> NDArray[np.int64]:

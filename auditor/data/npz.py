@@ -26,9 +26,14 @@ def read_npz(path: Path, classes: int) -> Arrays:
             images, labels = _arrays(np.load(stream, allow_pickle=False))
     except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"cannot read {path}: expected an .npz file of arrays images and labels, or x and y ({first_line(error)})"
+            f"cannot read {path}: expected an .npz file of arrays images and labels, or x and y ({_reason(error)})"
         ) from error
     return Arrays(_images(path, images), _labels(path, labels, len(images) if images.ndim else 0, classes))
+
+
+def _reason(error: Exception) -> str:
+    """NumPy's own advice to unpickle what is no array is not passed on."""
+    return "it is none" if "pickle" in str(error) else first_line(error)
 
 
 def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any]]:

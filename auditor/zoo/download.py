@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -35,6 +36,19 @@ STALE = 3600.0
 """Seconds without a byte, after which a temporary file was left behind by a process that was killed."""
 
 
+_forbidden: ContextVar[bool] = ContextVar("forbidden", default=False)
+
+
+@contextlib.contextmanager
+def no_downloads() -> Iterator[None]:
+    """Whatever would be downloaded inside fails instead."""
+    token = _forbidden.set(True)
+    try:
+        yield
+    finally:
+        _forbidden.reset(token)
+
+
 def download(url: str, path: Path, check: Callable[[Path], Checked], *, by_hand: str | None = None) -> Checked:
     """Fetch ``url`` into ``path``; what is there already is replaced only by what ``check`` accepts.
 
@@ -45,6 +59,8 @@ def download(url: str, path: Path, check: Callable[[Path], Checked], *, by_hand:
     Raises:
         ModelLoadError: "download failed: …" with the last try's cause, and what to do by hand.
     """
+    if _forbidden.get():
+        raise ModelLoadError(f"download failed: nothing is downloaded now, and {path} would have to be")
     started = time.monotonic()
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -74,6 +90,8 @@ def what_is(path: Path) -> str:
     Raises:
         ModelLoadError: it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        return "no regular file"
     try:
         with path.open("rb") as file:
             head = file.read(4096)

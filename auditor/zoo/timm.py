@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line, one_line
 from auditor.records import Transform, ZooEntry
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.weight_files import from_address, obtain
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 EPS = 4 / 255
 UNTRAINED_SEED = 0
-MOST = 300
-"""Characters of an error of timm's: what does not fit is on its later lines."""
 _DATASETS = {
     1000: "imagenet",
     11221: "imagenet21k-miil",
@@ -116,7 +114,7 @@ def _entry(name: str, config: Any, *, trained: bool) -> ZooEntry:
         model=f"timm:{name}",
         source="timm",
         description=f"pretrained, {tag}" if trained else "random weights: an architecture, not a trained network",
-        architecture={"timm": name.partition(".")[0]},
+        architecture={"timm": name.partition(".")[0], "version": _timm().__version__},
         preprocessing={
             "mean": list(config.mean if config else (0.485, 0.456, 0.406)),
             "std": list(config.std if config else (0.229, 0.224, 0.225)),
@@ -177,7 +175,10 @@ def _create(name: str, trained: bool) -> "nn.Module":
             model: nn.Module = timm.create_model(name, pretrained=trained)
         except Exception as error:
             kind = "download failed" if isinstance(error, httpx.HTTPError | OSError) else "timm cannot make it"
-            raise ModelLoadError(f"{kind}: {' '.join(str(error).split())[:MOST]}") from error
+            said = (
+                "its weights are a pickle that holds more than tensors" if "weights_only" in str(error) else str(error)
+            )
+            raise ModelLoadError(f"{kind}: {one_line(said)}") from error
     custom = trained and timm.get_pretrained_cfg(name).custom_load
     if trained and not custom and not loads:
         raise ModelLoadError(f"timm made {name} without loading weights into it")

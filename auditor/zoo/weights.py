@@ -14,7 +14,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from auditor.errors import ModelLoadError, first_line
+from auditor.errors import ModelLoadError, first_line, one_line
 
 ZIP = b"PK\x03\x04"
 LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number, pickled by itself
@@ -72,7 +72,8 @@ def fill(model: nn.Module, state: dict[str, Tensor], name: str) -> tuple[str, ..
     a model shares one name is enough, as in safetensors files; the rest is up to ``load_state_dict(strict=True)``.
 
     Raises:
-        ModelLoadError: keys are missing or too many, a shape differs, or a tensor holds NaN or infinity.
+        ModelLoadError: keys are missing or too many, a shape differs, a tensor holds NaN or infinity, another kind
+            of number than the model has, or other values than another name of the same tensor.
     """
     expected = model.state_dict()
     notes = tuple(_mend(state, expected))
@@ -80,8 +81,11 @@ def fill(model: nn.Module, state: dict[str, Tensor], name: str) -> tuple[str, ..
     try:
         model.load_state_dict(whole)
     except RuntimeError as error:
-        raise ModelLoadError(f"{name}: {_misfit(whole, expected) or first_line(error)}") from error
-    bad = [key for key, tensor in model.state_dict().items() if not _is_finite(tensor)]
+        raise ModelLoadError(f"{name}: {_misfit(whole, expected) or one_line(str(error))}") from error
+    loaded = model.state_dict()
+    if contradiction := _contradiction(whole, loaded):
+        raise ModelLoadError(f"{name}: {contradiction}")
+    bad = [key for key, tensor in loaded.items() if not _is_finite(tensor)]
     if bad:
         others = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise ModelLoadError(f"{name}: {bad[0]} holds values that are not finite{others}")
@@ -89,6 +93,8 @@ def fill(model: nn.Module, state: dict[str, Tensor], name: str) -> tuple[str, ..
 
 
 def _content(path: Path, sha256: str | None) -> bytes:
+    if path.exists() and not path.is_file():
+        raise ModelLoadError(f"the weights {path} are no regular file")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -184,6 +190,22 @@ def _with_shared(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> di
     if hasattr(state, "_metadata"):  # the versions of a model's modules, by which torch mends old checkpoints
         whole._metadata = state._metadata  # type: ignore[attr-defined]
     return whole
+
+
+def _contradiction(given: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
+    """What torch copies without a word: integers into weights, and one of two values that a shared tensor was given."""
+    names: dict[tuple[Any, ...], str] = {}
+    for key, tensor in ((key, tensor) for key, tensor in loaded.items() if key in given):
+        if _kind(given[key]) != _kind(tensor):
+            return f"{key} holds {given[key].dtype} where the model has {tensor.dtype}, which is not the same kind"
+        other = names.setdefault(_place(tensor), key) if tensor.numel() else key
+        if other != key and not torch.equal(given[key], given[other]):
+            return f"{other} and {key} are one tensor of the model, and hold different values"
+    return ""
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:

@@ -61,7 +61,7 @@ def test_each_layout_gives_the_same_samples(layout: str, tmp_path: Path) -> None
 
 def _idx_files(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    images, labels = np.resize(GREY, (1200, 28, 28)), np.arange(1200).astype(np.uint8) % 10
+    images, labels = np.resize(GREY, (1200, 28, 28)), np.arange(1200).astype(np.uint8) // 120
     (folder / "t10k-images-idx3-ubyte").write_bytes(layouts.idx(images))
     (folder / "t10k-labels-idx1-ubyte").write_bytes(layouts.idx(labels))
     return folder
@@ -72,8 +72,16 @@ def test_idx_files_of_fashion_mnist(place: str, tmp_path: Path) -> None:
     _idx_files(tmp_path / "d" / place)
     found = load_images("fashion_mnist", 1100, tmp_path / "d")
     assert np.array_equal(found.images[:20, 0], GREY.astype(np.float32) / 255)
-    shipped = load_images("fashion_mnist", 20)
-    assert load_images("fashion_mnist", 20, tmp_path / "d").digest == shipped.digest
+    few = load_images("fashion_mnist", 20, tmp_path / "d")
+    assert few.labels.tolist() == 2 * list(range(10))
+    assert few.indices.tolist() == [*range(0, 1200, 120), *range(1, 1200, 120)]
+    assert np.array_equal(few.images[1, 0], np.resize(GREY, (1200, 28, 28))[120].astype(np.float32) / 255)
+
+
+def test_the_published_idx_files_give_the_shipped_subset(fashion_mnist: Path) -> None:
+    shipped, found = load_images("fashion_mnist", 1000), load_images("fashion_mnist", 1000, fashion_mnist)
+    assert found.digest == shipped.digest
+    assert found.pictures.tolist() == shipped.pictures.tolist()
 
 
 def test_fashion_mnist_of_ones_own_goes_before_the_shipped_subset(tmp_path: Path) -> None:

@@ -185,6 +185,12 @@ MISFITS = [
     (SMALL, without("conv1.weight"), "missing: conv1.weight"),
     (SMALL, lambda state: without("mu")(without("fc.bias")(state)), "missing: mu, fc.bias"),
     (SMALL, without("mu"), "missing: mu"),
+    (SMALL, lambda state: state | {"module.fc.bias": state["fc.bias"]}, "both with and without the prefix 'module.'"),
+    (
+        SMALL,
+        lambda state: state | {"fc.bias": state["fc.bias"].to(torch.int8)},
+        "integers where the model does not: fc.bias",
+    ),
     (SMALL, lambda state: state | {"fc2.weight": torch.ones(2)}, "not known to the architecture: fc2.weight"),
     (SMALL, lambda state: without("sigma")(without("mu")(state)) | {"a": torch.ones(2)}, "architecture: a"),
     (SMALL, lambda state: state | {"fc.weight": torch.ones(9, 128)}, "fc.weight should be (10, 128) and is (9, 128)"),

@@ -214,6 +214,22 @@ def test_tied_weights_load_from_either_name_and_stay_tied(tmp_path: Path) -> Non
         assert torch.equal(model(torch.ones(1, 4)), source(torch.ones(1, 4)))
 
 
+def test_two_values_for_one_tensor_are_refused() -> None:
+    state = dict(_Tied().state_dict())
+    state["second.weight"] = state["second.weight"] + 1
+    with pytest.raises(ModelLoadError, match=r"first\.weight and second\.weight are one tensor of the model"):
+        fill(_Tied(), state, "w")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])
+def test_numbers_of_another_kind_are_refused(dtype: torch.dtype) -> None:
+    state = dict(STATE)
+    key = next(iter(state))
+    state[key] = state[key].to(dtype)
+    with pytest.raises(ModelLoadError, match=r"holds torch\.(int8|complex64) where the model has torch\.float32"):
+        fill(network(), state, "w.pt")
+
+
 def test_buffers_that_are_not_persistent_are_too_many_as_in_torch() -> None:
     state = dict(_Tied().state_dict()) | {"table": torch.arange(4.0)}
     with pytest.raises(ModelLoadError, match="1 key too many, the first is 'table'"):

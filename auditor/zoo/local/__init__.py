@@ -1,7 +1,7 @@
 """Local zoos: a folder of weights with a zoo.toml that says what they are (docs/local-zoos.md)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +78,8 @@ class LocalZoo:
         for model in read_zoo(self.folder):
             now = model.entry
             if now.model == entry.model:
-                if (now.architecture, now.preprocessing, now.input_size) != (
-                    entry.architecture,
-                    entry.preprocessing,
-                    entry.input_size,
-                ):
+                asked = replace(entry, threat_model=now.threat_model, norm=now.norm, eps=now.eps)  # a scan's to choose
+                if now != asked:
                     break
                 return model
         raise ModelLoadError(f"{entry.model}: {FILE}, or the code it names, has changed meanwhile: scan again")

@@ -104,7 +104,7 @@ class OwnDataset(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     name: str | None = Field(None, min_length=1)
-    path: str | None = Field(None, min_length=1)
+    path: str | None = Field(None, min_length=1, pattern=r"^[^\x00]*$")
     classes: Annotated[tuple[str, ...], BeforeValidator(_classes)] = Field(
         description="a list of names in the order of the logits, or the name of a known data set"
     )
@@ -141,6 +141,8 @@ def described(table: OwnDataset, name: str | None, borrowed: str | None, folder:
     hierarchy = _hierarchy(borrowed) if borrowed and table.superclasses is None else None
     levels = hierarchy.levels if hierarchy else table.superclasses or (table.classes,)  # each class its own group
     headline = table.headline if table.headline is not None else hierarchy.headline if hierarchy else 0
+    if not 0 <= headline < len(levels):
+        raise ValueError(f"headline: expected a level from 0 to {len(levels) - 1}, got {headline}")
     path = folder / Path(table.path).expanduser() if table.path else None
     name = table.name or name or (path.stem if path else "own")
     own = OwnData(path=str(path) if path else None, classes=table.classes, levels=levels, headline=headline)

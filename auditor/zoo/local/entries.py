@@ -1,5 +1,6 @@
 """From one checked table to an entry: what it leaves out comes from the data set and from timm."""
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,16 @@ def _architecture(model: Model, dataset: Dataset, size: Size, folder: Path) -> d
     """Name and arguments; of Python the digest, too, since its code can change the numbers."""
     chosen = model.architecture
     if chosen.timm is not None:
-        return {"timm": chosen.timm, "kwargs": {"num_classes": dataset.classes, "in_chans": size[0]} | chosen.kwargs}
+        kwargs = {"num_classes": dataset.classes, "in_chans": size[0]} | chosen.kwargs
+        return {"timm": chosen.timm, "version": _timm_version(), "kwargs": kwargs}
     name = str(chosen.python)
     digest = sources.digest(folder.resolve(), inside(folder, name.rpartition(":")[0]))
     return {"python": name, "kwargs": chosen.kwargs, "sha256": digest}
+
+
+def _timm_version() -> str | None:
+    """Another version's network of this name may be another; None where timm is not installed, and loading fails."""
+    try:
+        return version("timm")
+    except PackageNotFoundError:
+        return None

@@ -9,7 +9,8 @@ from pathlib import Path
 def digest(folder: Path, file: Path) -> str:
     """SHA-256 of a Python file or, where it imports others of the folder, over the digests of them all.
 
-    Imports are read off the text: what the code imports by computed names, and installed packages, are not covered.
+    Imports are read off the text: what the code imports by computed names, installed packages, and files that it reads
+    as data are not covered.
     """
     files = _with_imports(folder, file)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
@@ -24,21 +25,26 @@ def _with_imports(folder: Path, file: Path) -> list[Path]:
         path = pending.pop()
         if path not in found:
             found.add(path)
-            pending += [module for name in _imported(path) for module in _modules(folder, name)]
+            pending += [module for place, name in _imported(folder, path) for module in _modules(place, name)]
     return [file, *sorted(found - {file})]
 
 
-def _imported(file: Path) -> Iterator[str]:
-    """The dotted names after ``import`` and ``from``; none of a file that is no Python, which fails when it is run."""
+def _imported(folder: Path, file: Path) -> Iterator[tuple[Path, str]]:
+    """The dotted names that are imported, and the folder that each starts in: of a relative one its package.
+
+    None of a file that is no Python, which fails when it is run.
+    """
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((folder, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" if node.module else alias.name for alias in node.names)
+            place = file.parents[node.level - 1] if 0 < node.level <= len(file.parents) else folder
+            names = (f"{node.module}.{alias.name}" if node.module else alias.name for alias in node.names)
+            yield from ((place, name) for name in names)
 
 
 def _modules(folder: Path, name: str) -> Iterator[Path]:

@@ -66,7 +66,7 @@ def load(row: Row, folder: Path, contents: Mapping[Path, Any]) -> tuple[nn.Modul
         ModelLoadError: it cannot be constructed, or the weights do not fit it.
     """
     notes: list[str] = []
-    with quiet(), _patched(contents, notes):
+    with quiet(), _patched(row.id, contents, notes):
         try:
             model: nn.Module = utils.load_model(row.name, folder, row.dataset, row.threat_model)
         except ModelLoadError:
@@ -80,7 +80,7 @@ def load(row: Row, folder: Path, contents: Mapping[Path, Any]) -> tuple[nn.Modul
 
 
 @contextlib.contextmanager
-def _patched(contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
+def _patched(name: str, contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
     """Nothing is downloaded, nothing is read unchecked, no key goes missing unseen."""
 
     def read(file: Any, *_: Any, **__: Any) -> Any:
@@ -95,7 +95,10 @@ def _patched(contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
         hit = sum(prefix in key for key in state)
         if hit and prefix == "module.":
             notes.append("the prefix 'module.' of parallel training was taken off the checkpoint's keys")
-        return strip(state, prefix)
+        stripped = strip(state, prefix)
+        if len(stripped) < len(state):
+            raise ModelLoadError(f"{name}: it has keys both with and without the prefix {prefix!r}: which are meant?")
+        return stripped
 
     def stay(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
         notes.append("its constructor wants a GPU and was given the CPU: the audit's device comes later")

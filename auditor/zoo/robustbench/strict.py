@@ -27,6 +27,9 @@ def strictly(lenient: Loader) -> Loader:
     def load(model: nn.Module, name: str, state: dict[str, Tensor], dataset: Any) -> nn.Module:
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise ModelLoadError(f"{name}: expected a state dict of tensors, got {_kind(state)}")
+        quantized = [key for key, value in model.state_dict().items() if _is_coarser(state.get(key), value)]
+        if quantized:
+            raise ModelLoadError(f"{name}: the checkpoint holds integers where the model does not: {_some(quantized)}")
         try:
             found = model.load_state_dict(state, strict=False)
         except RuntimeError as error:
@@ -46,6 +49,10 @@ def strictly(lenient: Loader) -> Loader:
             raise misfit from error
 
     return load
+
+
+def _is_coarser(given: Tensor | None, expected: Tensor) -> bool:
+    return given is not None and expected.is_floating_point() and not given.is_floating_point()
 
 
 def _is_displaced(key: str, state: dict[str, Tensor], model: nn.Module, missing: list[str]) -> bool:
