@@ -94,7 +94,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; a key may come again, as RobustBench's do, with the same value only."""
     values = dict(pairs)
     for key, value in pairs:
-        if value != values[key]:
+        if value is not values[key] and value != values[key]:  # NaN is not equal to itself
             raise UsageError(f"expected one value for {key!r}, got {value!r:.60} and {values[key]!r:.60}")
     return values
 
