@@ -93,8 +93,10 @@ def run_scan(
     A KeyboardInterrupt cancels what is not done, keeps what is, and is raised again.
 
     Raises:
-        DataError, UsageError: the images cannot be had; before any model is loaded.
+        DataError, UsageError: the images cannot be had, or another folder has a model of the same name; before any
+            model is loaded.
     """
+    _check_places(store, entries)
     _check_images(entries, request.measurement)
     asked = request.measurement
     stored = {**asdict(asked.audit), "samples": asked.samples, "force": request.force}
@@ -138,6 +140,7 @@ def plan_scan(
     Raises:
         DataError, UsageError: as a scan would.
     """
+    _check_places(store, entries)
     _check_images(entries, request.measurement)
     plan = []
     for entry in entries:
@@ -217,6 +220,26 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for kind, handler in handlers.items():
             signal.signal(kind, handler)
+
+
+def _check_places(store: Store, entries: Sequence[ZooEntry]) -> None:
+    """Models are known by name: two folders' models of one name would pass for one model that has changed."""
+    places = {entry.model: entry.place for entry in entries if entry.place is not None}
+    for model, known in store.find_places(list(places)).items():
+        if _elsewhere(known, places[model]):
+            name = model.partition(":")[2]
+            raise UsageError(
+                f"{model} is a model of {known} already, so that the one of {places[model]} would be taken for it: "
+                f"rename one of them in its zoo.toml; names may hold a slash, for example team-b/{name}"
+            )
+
+
+def _elsewhere(known: str, place: str) -> bool:
+    """Whether ``known`` is still a folder, and not this one; where it is gone the model has moved."""
+    try:
+        return Path(known).is_dir() and not Path(known).samefile(place)
+    except OSError:
+        return known != place
 
 
 def _check_images(entries: Sequence[ZooEntry], request: Measurement) -> None:

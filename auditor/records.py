@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class ZooEntry:
         norm, eps: the norm ball it is audited under; ``eps`` in units of the [0, 1] pixels.
         file_sha256: of the weights' file, where it is known beforehand.
         training: how it was trained, for people and for plots; changes no number.
+        place: the absolute folder of a local zoo, which tells its models from another one's of the same name.
     """
 
     model: str
@@ -76,6 +78,7 @@ class ZooEntry:
     training: dict[str, Any] = field(default_factory=dict)
     own_data: OwnData | None = None
     transform: Transform | None = None
+    place: str | None = None
 
 
 def format_eps(eps: float) -> str:
@@ -84,6 +87,23 @@ def format_eps(eps: float) -> str:
     if abs(parts - round(parts)) < 1e-6 and 0 < round(parts) < 64:
         return f"{round(parts)}/255"
     return f"{eps:g}"
+
+
+def parse_eps(text: Any) -> float:
+    """An attack radius in [0, 1] pixels: a number, or text such as ``0.03`` or ``8/255``.
+
+    Raises:
+        ValueError: it is neither, or not above 0 and below 1000.
+    """
+    try:
+        if isinstance(text, bool) or not isinstance(text, str | int | float):
+            raise ValueError
+        eps = float(Fraction(text)) if isinstance(text, str) and "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(f"expected a number such as 0.03 or 8/255, got {text!r}") from None
+    if not 0 < eps < 1000:
+        raise ValueError(f"expected a radius above 0, in units of the [0, 1] pixels, got {text!r}")
+    return eps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +199,8 @@ class AttackScore:
 class Verdicts:
     """Per-sample verdicts: indices in the data set's own order, whether clean, whether nothing broke it.
 
-    ``pictures`` are digests of what the model saw and should have said, ``(N,)``, by which two audits find the samples
-    that they share; None where they were not taken.
+    ``pictures`` are digests of the data set's own pictures, before any transform, with their labels, ``(N,)``, by which
+    two audits find the samples that they share; None where they were not taken.
     """
 
     indices: NDArray[np.int64]

@@ -48,7 +48,7 @@ def compared(first: str, second: str, protocol: str | None) -> dict[str, Any]:
     from auditor.db.pairing import pair
 
     a, b = _choose(first, second, protocol)
-    paired = pair(a, b)
+    paired = pair((a.row, a.verdicts), (b.row, b.verdicts))
     found: dict[str, Any] = {
         "a": _side(a),
         "b": _side(b),

@@ -40,13 +40,13 @@ def _subtitle(detail: Detail) -> str:
 
 
 def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
-    """Gap against robust accuracy under one protocol; of several threat models and sample sizes the one used most."""
+    """Gap against robust accuracy under one protocol; of several settings the one used most."""
     rows = list_results(engine, Filter(source=source, protocol=protocol, linearization="remove", status="done"))
     rows = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
     if not rows:
         raise UsageError(f"no results of attacks under {protocol!r} to draw; scan a zoo first")
     sizes = Counter(setting_of(row) for row in rows)
-    setting = max(sizes, key=lambda key: (sizes[key], key[3]))
+    setting = max(sizes, key=lambda key: (sizes[key], key[4]))
     for other in sizes.keys() - {setting}:
         say(f"left out: {sizes[other]} results of {describe(other)}")
     rows = [row for row in rows if setting_of(row) == setting]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, DecimalException
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,18 +14,19 @@ Row = dict[str, Any]
 SIGNIFICANT = 0.05
 
 
-class Share(click.ParamType[float]):
-    """A share from 0 to 1: ``0.45`` or ``45%``."""
+class Share(click.ParamType[Decimal]):
+    """A share from 0 to 1, ``0.45`` or ``45%``, as it was written: no binary rounding."""
 
     name = "share"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         text = str(value).strip()
         try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share <= 1:
+            share = Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+            within = 0 <= share <= 1
+        except DecimalException:  # comparing with NaN is one, too
+            within = False
+        if not within:
             self.fail(f"expected a share from 0 to 1, or percents such as 45%, got {value!r}", param, ctx)
         return share
 
@@ -37,7 +39,7 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )  # fmt: skip
     regression = click.option(
         "--fail-on-regression", is_flag=True,
-        help="Exit with 4 if a model is worse than in its last result under the same setting and on the same images: "
+        help="Exit with 4 if a model is worse than in its last result under the same setting and on the same pictures: "
         "robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, or failed now.",
     )  # fmt: skip
     return under(regression(command))
@@ -47,7 +49,7 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
 class Gates:
     """What a scan's results must meet; ``under`` is a share from 0 to 1."""
 
-    under: float | None
+    under: Decimal | None
     regression: bool
 
 
@@ -86,14 +88,14 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
         raise GateError(f"gates not met: {len(unmet)}, by {len(rows)} models; all results are stored")
 
 
-def _too_low(row: Row, under: float) -> Iterator[str]:
+def _too_low(row: Row, under: Decimal) -> Iterator[str]:
     expected = f"{row['model']}: expected a robust accuracy of at least {_percent(under)}, got"
     accuracy = row["robust_accuracy"]
     if accuracy is None:
         yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
     elif row["flags"]:
         yield f"{expected} {_percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
-    elif accuracy < under:
+    elif round(accuracy * row["n"]) < under * row["n"]:  # whole samples: 9 of 500 are 1.8 %
         yield f"{expected} {_percent(accuracy)}"
 
 
@@ -105,7 +107,7 @@ def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
         return
     before = previous_result(engine, row, scan_id)
     if before is None:
-        say(f"{row['model']}: no earlier result under this setting and on these images, nothing to compare with")
+        say(f"{row['model']}: no earlier result under this setting and on these pictures, nothing to compare with")
         return
     named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
     if row["status"] == "failed":
@@ -115,21 +117,21 @@ def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
     if new:
         yield f"{named} the new flag {', '.join(new)}"
     if row["robust_accuracy"] is not None and before["robust_accuracy"] is not None:
-        p = _p_of_loss(engine, before["id"], row["id"])
+        p = _p_of_loss(engine, before, row)
         if p < SIGNIFICANT:
             accuracies = f"{_percent(row['robust_accuracy'])} instead of {_percent(before['robust_accuracy'])}"
             yield f"{named} a robust accuracy of {accuracies} (one-sided McNemar p {p:.2g})"
 
 
-def _p_of_loss(engine: "Engine", before: int, now: int) -> float:
+def _p_of_loss(engine: "Engine", before: Row, now: Row) -> float:
     """One-sided exact McNemar p of the samples that survived before and do not now."""
     from auditor.db.pairing import pair
-    from auditor.db.results import load_detail
+    from auditor.db.results import load_verdicts
     from auditor.statistics import mcnemar
 
-    robust = pair(load_detail(engine, before), load_detail(engine, now)).robust
+    robust = pair(*((row, load_verdicts(engine, row["id"])) for row in (before, now))).robust
     return mcnemar(robust.only_first, robust.only_second, one_sided=True)
 
 
-def _percent(value: float) -> str:
+def _percent(value: float | Decimal) -> str:
     return f"{100 * value:.1f} %"

@@ -1,10 +1,11 @@
 """Options and values that several commands share."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import click
+
+from auditor.records import parse_eps
 
 FORMAT = click.option(
     "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True,
@@ -21,14 +22,10 @@ class Eps(click.ParamType[float]):
     name = "eps"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value)
         try:
-            eps = float(Fraction(text)) if "/" in text else float(text)
-        except (ValueError, ZeroDivisionError, OverflowError):
-            self.fail(f"expected a number such as 0.1 or 8/255, got {value!r}", param, ctx)
-        if not 0 < eps < 1000:
-            self.fail(f"expected a radius above 0 in units of [0, 1] pixels, got {value!r}", param, ctx)
-        return eps
+            return parse_eps(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:

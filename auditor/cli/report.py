@@ -46,7 +46,7 @@ def association(rows: Sequence[Row]) -> list[str]:
 
 
 def print_association(rows: Sequence[Row]) -> None:
-    """The statements on stdout; nothing for fewer than four models or several protocols mixed."""
+    """The statements on stdout; nothing for fewer than four models or several settings mixed."""
     if len({setting_of(row) for row in rows if row["status"] == "done"}) == 1:
         for statement in association(rows):
             click.echo(statement)

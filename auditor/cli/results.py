@@ -26,7 +26,9 @@ command.add_command(compare)
     help="A table for people, one JSON array, or CSV.",
 )  # fmt: skip
 def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
-    """The newest result of each model, protocol and setting.
+    """The newest result of each model, data set, protocol and setting.
+
+    In the table `#` ranks the rows shown by robust accuracy: filters and --limit change it.
 
     \b
     Examples:

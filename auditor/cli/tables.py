@@ -68,19 +68,19 @@ def print_results(rows: Sequence[Row]) -> None:
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
-Setting = tuple[str, str, float, int, str]
+Setting = tuple[str, str, str, float, int, str]
 
 
 def setting_of(row: Row) -> Setting:
-    """What two rows must share to be ranked against each other: protocol, norm, eps, n, linearization."""
-    return row["protocol"], row["norm"], row["eps"], row["n"] or 0, row["linearization"]
+    """What two rows must share to be ranked against each other: protocol, data set, norm, eps, n, linearization."""
+    return row["protocol"], row["dataset"], row["norm"], row["eps"], row["n"] or 0, row["linearization"]
 
 
 def describe(setting: Setting) -> str:
-    """``quick, Linf 0.1, n = 256``, and whether batch norm was folded."""
-    protocol, norm, eps, n, linearization = setting
+    """``quick, fashion_mnist, Linf 0.1, n = 256``, and whether batch norm was folded."""
+    protocol, dataset, norm, eps, n, linearization = setting
     attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
-    return f"{protocol}{attacked}{', batch norm folded' if linearization == 'fold' else ''}"
+    return f"{protocol}, {dataset}{attacked}{', batch norm folded' if linearization == 'fold' else ''}"
 
 
 _COLUMNS = (

@@ -30,6 +30,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
+LEADERBOARD = (
+    "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy",
+    "n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
+    "claimed_clean_accuracy", "claimed_robust_accuracy", "claimed_unreliable",
+    "intra", "inter", "gap", "silhouette", "p_value", "effective_rank", "affinity_error",
+    "flags", "clean_accuracy_mismatch", "robust_accuracy_mismatch", "ranked",
+    "weights_sha256", "seconds", "device", "started_at", "audit_id",
+)  # fmt: skip
+"""The columns of the view ``leaderboard``, which the migrations make."""
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012
@@ -42,7 +53,10 @@ class Base(DeclarativeBase):
 
 
 class Model(Base):
-    """A zoo's model by name; its weights may change, so their digest is on the audits."""
+    """A zoo's model by name, as it was scanned last; weights and data set may change, so they are on the audits.
+
+    ``place``: the folder of a local zoo; NULL elsewhere.
+    """
 
     __tablename__ = "models"
 
@@ -53,6 +67,7 @@ class Model(Base):
     dataset: Mapped[str]
     architecture: Mapped[dict[str, Any]]
     training: Mapped[dict[str, Any]]
+    place: Mapped[str | None]
 
 
 class Scan(Base):
@@ -97,6 +112,7 @@ class Audit(Base):
     state: Mapped[str]
     attempt: Mapped[int]
     reason: Mapped[str | None]
+    dataset: Mapped[str]
     threat_model: Mapped[str]
     norm: Mapped[str]
     eps: Mapped[float]

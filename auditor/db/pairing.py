@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.db.results import Detail, Row
+from auditor.db.results import Row
 from auditor.errors import UsageError
 from auditor.records import Verdicts, format_eps
 from auditor.statistics import Paired
+
+Judged = tuple[Row, Verdicts | None]
+"""A result and its verdicts by sample, if it has any."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,19 @@ def objection(first: Row, second: Row) -> str | None:
     return None
 
 
-def pair(first: Detail, second: Detail) -> PairedVerdicts:
+def pair(first: Judged, second: Judged) -> PairedVerdicts:
     """The verdicts of two audits on the samples that they share: same number, same picture, same label.
+
+    Pictures are compared as they are in the data set: a model of another input size gets other images made of them.
 
     Raises:
         UsageError: they share none, or not the same pictures, or it is not known which pictures they saw.
     """
-    (a, pictures_a), (b, pictures_b) = _verdicts(first), _verdicts(second)
+    (a, pictures_a), (b, pictures_b) = _known(*first), _known(*second)
     shared, of_a, of_b = np.intersect1d(a.indices, b.indices, return_indices=True)
     if len(shared) == 0:
         raise UsageError("the two results share no samples")
-    if first.row["images_sha256"] != second.row["images_sha256"]:
+    if first[0]["images_sha256"] != second[0]["images_sha256"]:
         other = int((pictures_a[of_a] != pictures_b[of_b]).sum())
         if other:
             raise UsageError(
@@ -59,8 +64,7 @@ def pair(first: Detail, second: Detail) -> PairedVerdicts:
     )
 
 
-def _verdicts(detail: Detail) -> tuple[Verdicts, NDArray[np.uint64]]:
-    row, verdicts = detail.row, detail.verdicts
+def _known(row: Row, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
     if verdicts is None:
         raise UsageError(f"{row['model']} (id {row['id']}) has no verdicts by sample")
     if row["images_sha256"] is None or verdicts.pictures is None:

@@ -67,7 +67,7 @@ class Detail:
 def list_results(
     engine: Engine, filter: Filter, *, sort: str = "-robust_accuracy", limit: int | None = None
 ) -> list[Row]:
-    """Result rows; without ``scan`` and ``history`` the newest of each model under each protocol and setting.
+    """Result rows; without ``scan`` and ``history`` the newest of each model, data set, protocol and setting.
 
     ``sort`` is a column, with ``-`` in front for the largest first; rows without a value come last.
 
@@ -116,6 +116,13 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
         )
 
 
+def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
+    """An audit's verdicts by sample; None where it has none."""
+    with Session(engine) as session:
+        found = session.get(tables.Verdicts, audit_id)
+        return _verdicts(found) if found else None
+
+
 def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
     """Audits with their model, what was published of it, their weights' clustering and the other kinds' gaps."""
     audit, model = tables.Audit, tables.Model
@@ -130,7 +137,7 @@ def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
     for column, value in (
         (model.source, filter.source),
-        (model.dataset, filter.dataset),
+        (audit.dataset, filter.dataset),
         (audit.protocol, filter.protocol),
         (audit.linearization, filter.linearization),
         (audit.state, filter.status),
@@ -146,9 +153,9 @@ def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
 
 
 def _newest(states: tuple[str, ...]) -> Select[tuple[int]]:
-    """The audit confirmed last of each model, protocol, threat model, linearization and number of samples."""
+    """The audit confirmed last of each model, data set, protocol, threat model, linearization and number of samples."""
     audit = tables.Audit
-    group = (audit.model_id, audit.protocol, audit.norm, audit.eps, audit.linearization, audit.samples)
+    group = (audit.model_id, audit.dataset, audit.protocol, audit.norm, audit.eps, audit.linearization, audit.samples)
     age = func.row_number().over(partition_by=group, order_by=(audit.confirmed_at.desc(), audit.id.desc()))
     ranked = select(audit.id, age.label("age")).where(audit.state.in_(states)).subquery()
     return select(ranked.c.id).where(ranked.c.age == 1)
@@ -170,7 +177,7 @@ def _row(
     weights: tables.Clustering | None,
     *gaps: float | None,
 ) -> Row:
-    row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": model.dataset}
+    row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": audit.dataset}
     row |= {"status": audit.state, "training": model.training}
     row |= {name: getattr(audit, name) for name in _OF_AUDIT}
     row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}

@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import Engine, Inspector, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -113,7 +113,19 @@ def schema_drift(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = [_in_words(difference) for difference in compare_metadata(context, Base.metadata)]
-        return differences + ([] if inspect(connection).has_table("leaderboard") else ["missing view leaderboard"])
+        return differences + _view_drift(inspect(connection))
+
+
+def _view_drift(inspector: Inspector) -> list[str]:
+    """Alembic looks at tables only."""
+    from auditor.db.models import LEADERBOARD
+
+    if "leaderboard" not in inspector.get_view_names():
+        return ["missing view leaderboard"]
+    columns = [str(column["name"]) for column in inspector.get_columns("leaderboard")]
+    if columns == list(LEADERBOARD):
+        return []
+    return [f"view leaderboard: expected the columns {', '.join(LEADERBOARD)}, got {', '.join(columns)}"]
 
 
 def _in_words(difference: Any) -> str:

@@ -39,6 +39,13 @@ class Store:
             session.add_all(tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits)
             return scan.id, [Job(audit.id, entry) for audit, entry in zip(audits, entries, strict=True)]
 
+    def find_places(self, models: Sequence[str]) -> dict[str, str]:
+        """The folders that models of local zoos were in when they were scanned last, by name."""
+        model = tables.Model
+        query = select(model.name, model.place).where(model.name.in_(models), model.place.is_not(None))
+        with Session(self.engine) as session:
+            return {name: str(place) for name, place in session.execute(query)}
+
     def claim(self, audit_id: int) -> int | None:
         """Take a queued audit for this process: its attempt number, or None where somebody else has it."""
         claimed = (
@@ -123,7 +130,7 @@ def _now() -> datetime:
 def _model_row(session: Session, entry: ZooEntry) -> tables.Model:
     """The model's row, made or brought up to date; two scans may do so at once."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    names = ("source", "description", "dataset", "architecture", "training")
+    names = ("source", "description", "dataset", "architecture", "training", "place")
     values = {name: getattr(entry, name) for name in names}
     made = insert(tables.Model).values(name=entry.model, **values)
     session.execute(made.on_conflict_do_update(index_elements=["name"], set_=values))
@@ -135,6 +142,7 @@ def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any]) -> ta
         model=model,
         state="queued",
         attempt=0,
+        dataset=entry.dataset,
         threat_model=entry.threat_model,
         norm=entry.norm,
         eps=entry.eps,

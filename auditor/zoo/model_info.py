@@ -2,16 +2,15 @@
 
 import json
 import math
-import re
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
 from auditor.errors import UsageError
-from auditor.records import Published
+from auditor.records import Published, parse_eps
 
-_THREAT_MODEL = re.compile(r"Linf|L\d+|corruptions(_3d)?")
+_DATASETS = ("cifar10", "cifar100", "imagenet")
+_THREAT_MODELS = ("Linf", "L2", "corruptions", "corruptions_3d")
 _T = TypeVar("_T")
 _NONE = (None, "", "null", "None")
 
@@ -19,14 +18,16 @@ _NONE = (None, "", "null", "None")
 def find_files(folder: Path) -> list[Path]:
     """The JSON files of ``folder``, which is model_info itself, one data set of it, or one threat model of that.
 
+    Those in folders with unknown names are among them, for :func:`read_published` to refuse.
+
     Raises:
         UsageError: it holds none.
     """
     folder = folder.resolve()
     for pattern in ("*/*/*.json", "*/*.json", "*.json"):
-        files = [file for file in folder.glob(pattern) if _THREAT_MODEL.fullmatch(file.parent.name)]
-        if files:
-            return sorted(files)
+        files = sorted(folder.glob(pattern))
+        if any(file.parent.name in _THREAT_MODELS for file in files):
+            return files
     raise UsageError(
         f"no published figures in {folder}: expected RobustBench's folder model_info, "
         "with files such as cifar10/Linf/NAME.json in it"
@@ -39,8 +40,11 @@ def read_published(file: Path) -> Published:
     Raises:
         UsageError: it is no such file; the message names the reason, not the file.
     """
-    values = _object(file)
     dataset, threat_model, _ = file.parts[-3:]
+    for name, known, what in ((dataset, _DATASETS, "a data set"), (threat_model, _THREAT_MODELS, "a threat model")):
+        if name not in known:
+            raise UsageError(f"expected a folder named after {what}, {', '.join(known)}, got {name!r}")
+    values = _object(file)
     of_a_norm = not threat_model.startswith("corruptions")
     published = Published(
         model=_plain("the file's name", f"robustbench:{dataset}/{threat_model}/{file.stem}"),
@@ -58,18 +62,40 @@ def read_published(file: Path) -> Published:
     )
     if (published.clean_accuracy, published.robust_accuracy, published.corruptions_accuracy) == (None, None, None):
         raise UsageError("expected clean_acc, autoattack_acc, external or corruptions_acc, got none of them")
+    _check(published)
     return published
+
+
+def _check(published: Published) -> None:
+    """What no model can have: fractions where percents belong, an odd unit of eps, more robust than right."""
+    clean, eps = published.clean_accuracy, published.eps
+    if clean is not None and clean <= 0.01:
+        raise UsageError(f"expected clean_acc in percent, got {100 * clean:g}: a fraction?")
+    for key, accuracy in (("autoattack_acc", published.autoattack_accuracy), ("external", published.external_accuracy)):
+        if clean is not None and accuracy is not None and accuracy > clean:
+            raise UsageError(f"expected {key} of at most clean_acc, {100 * clean:g}, got {100 * accuracy:g}")
+    if published.norm == "Linf" and eps is not None and eps > 1:
+        raise UsageError(f"expected an Linf eps of at most 1, in units of the [0, 1] pixels, got {eps:g}")
 
 
 def _object(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"expected a JSON object, got a {type(values).__name__}")
+    return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a key may come again, as RobustBench's do, with the same value only."""
+    values = dict(pairs)
+    for key, value in pairs:
+        if value is not values[key] and value != values[key]:  # NaN is not equal to itself
+            raise UsageError(f"expected one value for {key!r}, got {value!r:.60} and {values[key]!r:.60}")
     return values
 
 
@@ -84,10 +110,10 @@ def _number(key: str, value: Any) -> float:
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError
-        number = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
+        number = float(value)
         if not math.isfinite(number):
             raise ValueError
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"expected a number for {key}, got {value!r}") from error
     return number
 
@@ -100,10 +126,10 @@ def _percent(key: str, value: Any) -> float:
 
 
 def _eps(key: str, value: Any) -> float:
-    eps = _number(key, value)
-    if not 0 < eps < 1000:
-        raise UsageError(f"expected {key} above 0, in units of [0, 1] pixels, got {value!r}")
-    return eps
+    try:
+        return parse_eps(value)
+    except ValueError as error:
+        raise UsageError(f"{key}: {error}") from error
 
 
 def _boolean(key: str, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""published figures, and which pictures an audit saw"""
+"""published figures, which pictures and data set an audit saw, and where a local model lies"""
 
 import runpy
 from pathlib import Path
@@ -16,7 +16,7 @@ depends_on = None
 LEADERBOARD = """
 CREATE VIEW leaderboard AS
 WITH newest AS (
-    SELECT a.*, m.name AS model, m.source, m.dataset, p.clean_accuracy AS claimed_clean_accuracy,
+    SELECT a.*, m.name AS model, m.source, p.clean_accuracy AS claimed_clean_accuracy,
            CASE WHEN p.norm = a.norm
                  AND (ABS(p.eps - a.eps) <= 0.001 * a.eps OR ABS(p.eps - ROUND(CAST(a.eps AS NUMERIC), 3)) < 1e-9)
                 THEN p.robust_accuracy END AS claimed_robust_accuracy,
@@ -26,7 +26,7 @@ WITH newest AS (
     LEFT JOIN published p ON p.model = m.name
     WHERE a.state = 'done' AND NOT EXISTS (
         SELECT 1 FROM audits b
-        WHERE b.model_id = a.model_id AND b.state = 'done'
+        WHERE b.model_id = a.model_id AND b.state = 'done' AND b.dataset = a.dataset
           AND b.protocol = a.protocol AND b.norm = a.norm AND b.eps = a.eps AND b.linearization = a.linearization
           AND COALESCE(b.samples, -1) = COALESCE(a.samples, -1)
           AND (b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.id > a.id))
@@ -76,6 +76,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model", name=op.f("pk_published")),
     )
     op.add_column("audits", sa.Column("images_sha256", sa.String(), nullable=True))
+    # SQLite makes a filled column NOT NULL only by copying the table, and what hangs on the old one would go with it:
+    # there the default stays.
+    op.add_column("audits", sa.Column("dataset", sa.String(), nullable=False, server_default=""))
+    op.execute("UPDATE audits SET dataset = (SELECT m.dataset FROM models m WHERE m.id = audits.model_id)")
+    if op.get_bind().dialect.name != "sqlite":
+        op.alter_column("audits", "dataset", server_default=None)
+    op.add_column("models", sa.Column("place", sa.String(), nullable=True))
     op.add_column("verdicts", sa.Column("pictures", sa.LargeBinary(), nullable=True))
     op.execute("DROP VIEW leaderboard")
     op.execute(LEADERBOARD)
@@ -83,8 +90,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP VIEW leaderboard")
-    # Not in batches: SQLite would copy the table, and what hangs on the old one would go with it.
+    # Not in batches, in which SQLite would copy the tables, too.
     op.drop_column("verdicts", "pictures")
+    op.drop_column("models", "place")
+    op.drop_column("audits", "dataset")
     op.drop_column("audits", "images_sha256")
     op.drop_table("published")
     before = runpy.run_path(str(Path(__file__).with_name("0001_models_scans_and_audits.py")))

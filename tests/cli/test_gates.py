@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,27 @@ def test_fail_under(models: list[str], gate: str, code: int, message: str | None
     assert len(json.loads(run("results", "list", "--format", "json").stdout)) == len(models)
 
 
-@pytest.mark.parametrize("gate", ["45", "-1", "nan", "x", "101%", "", "%"])
+@pytest.mark.parametrize(
+    "gate", ["45", "-1", "nan", "snan", "inf", "x", "101%", "100.000001%", "1e400", "9" * 400, "1e9" * 9, "", "%"]
+)
 def test_shares_that_are_none(gate: str) -> None:
     result = run("scan", "demo", "--fail-under", gate)
     assert result.exit_code == 2
     assert "expected a share from 0 to 1" in result.stderr
+
+
+@pytest.mark.parametrize("n", [256, 500, 1000, 10_000])
+def test_a_share_that_is_reached_exactly_is_enough(n: int) -> None:
+    """9 of 500 are 1.8 %, however the two were rounded."""
+    from auditor.cli.gates import Share, _too_low
+
+    for k in range(1, n, 7):
+        share = Decimal(k) / n  # exact, since each n divides a power of 10
+        for text in (f"{share:f}", f"{100 * share:f}%"):
+            under = Share().convert(text, None, None)
+            for accuracy, survivors in ((k / n, k), (1 - (n - k) / n, k), ((k - 1) / n, k - 1)):
+                row = {"model": "a", "robust_accuracy": accuracy, "n": n, "flags": [], "not_measurable": []}
+                assert bool(list(_too_low(row, under))) == (survivors < k), (text, accuracy)
 
 
 def test_what_the_protocol_cannot_measure_is_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -106,16 +123,20 @@ def test_an_unmet_gate_outweighs_a_failed_model(zoo: Path) -> None:  # noqa: F81
     assert run(*chosen, "--fail-under", "0.9").exit_code == 4
 
 
+@pytest.mark.parametrize("digest", ["same", "resized"])
 @pytest.mark.parametrize(("lost", "unmet"), [(0, False), (4, False), (5, True)])
-def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool) -> None:
-    """Of 5 samples lost and none won the one-sided p is 1/32, of 4 it is 1/16."""
+def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, digest: str) -> None:
+    """Of 5 samples lost and none won the one-sided p is 1/32, of 4 it is 1/16.
+
+    What a model makes of the pictures before it sees them is its own, and may change.
+    """
     from auditor.cli.gates import Gates, check_gates
     from auditor.db.results import Filter, list_results
     from auditor.errors import GateError
 
     audited("a", 50, identity="before")
     audited("a", 50, identity="other images", data=1)
-    now = audited("a", 50 - lost, identity="after")
+    now = audited("a", 50 - lost, identity="after", digest=digest)
     engine = open_database(settings().database_url)
     (row,) = list_results(engine, Filter())
     assert row["id"] == now

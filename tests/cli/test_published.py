@@ -34,7 +34,7 @@ def test_good_files_are_imported_and_all_bad_ones_named_at_once(tmp_path: Path) 
     assert again.exit_code == 0
     (row,) = json.loads(again.stdout)
     assert (row["model"], row["status"], row["clean_accuracy"]) == ("robustbench:cifar10/Linf/A", "unchanged", 0.8969)
-    write(root, "cifar10/Linf/A", GOOD | {"clean_acc": "1"})
+    write(root, "cifar10/Linf/A", GOOD | {"clean_acc": "91"})
     (row,) = json.loads(run("zoo", "import-published", root / "cifar10" / "Linf", "--format", "json").stdout)
     assert row["status"] == "updated"
 

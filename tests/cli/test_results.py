@@ -1,5 +1,6 @@
 """``auditor results``, ``zoo`` and ``db``: what was stored, shown in every shape."""
 
+import contextlib
 import csv
 import io
 import json
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from auditor.cli.report import print_association
 from auditor.clustering import spearman
+from tests.cli.test_compare import audited
 from tests.cli.test_scan import run
 
 
@@ -105,6 +108,34 @@ def test_the_association_is_that_of_the_unflagged_rows_with_and_without_regulari
         found = spearman([row["gap"] for row in chosen], [row["robust_accuracy"] for row in chosen])
         assert not math.isnan(found.rho)
         assert f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})" in shown
+
+
+def test_data_sets_are_ranked_apart(tmp_path: Path) -> None:
+    for number in range(5):
+        audited(f"a{number}", 60 + number)
+    for number in range(4):
+        audited(f"b{number}", 50 + number, dataset="cifar10")
+    table = run("results", "list").stdout
+    for setting, first in (
+        ("quick, fashion_mnist, Linf 0.1, n = 100", "a4"),
+        ("quick, cifar10, Linf 0.1, n = 100", "b3"),
+    ):
+        assert table.splitlines().count(setting) == 1
+        lines = table[table.index(setting) :].splitlines()
+        assert lines[2].split()[:2] == ["1", f"demo:{first}"]
+    rows = json.loads(run("results", "list", "--format", "json").stdout)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        print_association(rows)
+        assert out.getvalue() == ""
+        print_association([row for row in rows if row["dataset"] == "cifar10"])
+        assert "n = 4" in out.getvalue()
+    drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
+    assert drawn.exit_code == 0
+    assert "left out: 4 results of quick, cifar10, Linf 0.1, n = 100\n" in drawn.stderr
+
+
+def test_help_says_what_the_ranks_are_of() -> None:
+    assert "ranks the rows shown" in run("results", "list", "--help").stdout
 
 
 def test_zoo_list() -> None:

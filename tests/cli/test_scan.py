@@ -93,7 +93,7 @@ def test_the_table_ranks_and_leaves_flagged_rows_unranked() -> None:
     )
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
-    assert lines[0].strip() == "quick, Linf 0.1, n = 50"
+    assert lines[0].strip() == "quick, fashion_mnist, Linf 0.1, n = 50"
     assert lines[2].startswith("1  demo:at-eps0.10")
     assert lines[3].startswith("2  demo:standard")
     assert lines[4].startswith("–  demo:saturated")
@@ -285,13 +285,13 @@ def test_settings_are_ranked_apart_and_the_figure_takes_the_largest(tmp_path: Pa
     rows("--match", "*standard*", "--samples", "20")
     rows("--model", "noise", "--samples", "20", "--eps", "8/255", "--linearization", "fold")
     table = run("results", "list").stdout
-    assert "quick, Linf 0.1, n = 20" in table
-    assert "quick, Linf 8/255, n = 20, batch norm folded" in table
+    assert "quick, fashion_mnist, Linf 0.1, n = 20" in table
+    assert "quick, fashion_mnist, Linf 8/255, n = 20, batch norm folded" in table
     assert len(re.findall("^1  demo:", table, re.M)) >= 2
     rows("--model", "noise", "--samples", "20", "--eps", "8/255")
     drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
     assert drawn.exit_code == 0
-    assert "left out: 1 results of quick, Linf 8/255, n = 20" in drawn.stderr
+    assert "left out: 1 results of quick, fashion_mnist, Linf 8/255, n = 20" in drawn.stderr
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])

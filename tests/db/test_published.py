@@ -24,7 +24,7 @@ CLAIM = Published(model="demo:a", norm="Linf", eps=0.1, clean_accuracy=0.9, auto
 
 def _store(store: Store, *, name: str = "a", protocol: str = "standard", **values: object) -> int:
     """A done audit whose entry and record have these values."""
-    asked = {key: values.pop(key) for key in ("norm", "eps") if key in values}
+    asked = {key: values.pop(key) for key in ("norm", "eps", "dataset", "place") if key in values}
     entered = dataclasses.replace(entry(name), **asked)
     _, (job,) = store.create_scan("demo", REQUEST | {"protocol": protocol}, [entered])
     found = record(name, protocol=protocol, **({"n": 1000, "clean_accuracy": 0.9} | values))
@@ -48,7 +48,7 @@ def _board(engine: Engine, model: str) -> dict:
 
 def test_up_down_and_up_again_keeps_what_is_stored(url: str) -> None:
     engine = open_database(url)
-    audit_id = _store(Store(engine), images_sha256="d" * 64)
+    audit_id = _store(Store(engine), images_sha256="d" * 64, place="/zoo")
     for target in ("0001", "base"):
         with engine.begin() as connection:
             command.downgrade(alembic_config(connection), target)
@@ -59,12 +59,37 @@ def test_up_down_and_up_again_keeps_what_is_stored(url: str) -> None:
                 counts = [connection.scalar(text(f"SELECT COUNT(*) FROM {table}")) for table in tables]
                 assert connection.scalar(text("SELECT audit_id FROM leaderboard")) == audit_id
             assert counts == [1, 1, 1, 1]
+            assert not {"dataset", "images_sha256"} & _columns(engine, "audits").keys()
+            assert "place" not in _columns(engine, "models")
+            with engine.begin() as connection:
+                connection.execute(text("UPDATE models SET dataset = 'as it was'"))
             upgrade(engine)
+            assert _columns(engine, "audits")["dataset"] is False
+            assert _columns(engine, "models")["place"] is True
+            assert load_detail(engine, audit_id).row["dataset"] == "as it was"
             assert load_detail(engine, audit_id).verdicts.indices.tolist() == [7, 1, 9]
     upgrade(engine)
     assert (schema_drift(engine), current_revision(engine)) == ([], HEAD)
     assert inspect(engine).get_pk_constraint("published")["name"] == "pk_published"
     engine.dispose()
+
+
+def _columns(engine: Engine, table: str) -> dict[str, bool]:
+    """Whether each column may be NULL."""
+    return {column["name"]: column["nullable"] for column in inspect(engine).get_columns(table)}
+
+
+def test_a_result_stays_with_the_data_set_it_was_made_on(shared: Engine) -> None:
+    name = _store_one(shared, robust_accuracy=0.6)
+    _store(Store(shared), name=name.removeprefix("demo:"), robust_accuracy=0.3, dataset="cifar10")
+    rows = list_results(shared, Filter(model=name))
+    assert [(row["dataset"], row["robust_accuracy"]) for row in rows] == [("fashion_mnist", 0.6), ("cifar10", 0.3)]
+    for row in rows:
+        assert list_results(shared, Filter(model=name, dataset=row["dataset"])) == [row]
+        assert load_detail(shared, row["id"]).row == row
+    with shared.connect() as connection:
+        query = text("SELECT dataset, robust_accuracy FROM leaderboard WHERE model = :name ORDER BY 2 DESC")
+        assert connection.execute(query, {"name": name}).all() == [("fashion_mnist", 0.6), ("cifar10", 0.3)]
 
 
 def test_figures_are_made_updated_or_left(url: str) -> None:

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
+from auditor.db.models import LEADERBOARD
 from auditor.db.session import HEAD, alembic_config, current_revision, open_database, schema_drift, upgrade
 from auditor.db.store import Store
 from auditor.errors import EnvironmentUnusableError
@@ -44,6 +45,30 @@ def test_drift_is_noticed(tmp_path: Path) -> None:
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE scans ADD COLUMN surprise TEXT"))
     assert any("surprise" in line for line in schema_drift(engine))
+
+
+@pytest.mark.parametrize(
+    ("columns", "drift"),
+    [
+        (None, "missing view leaderboard"),
+        (LEADERBOARD[:-1], "view leaderboard: expected the columns model, source, "),
+        ((*LEADERBOARD, "beauty"), ", audit_id, beauty"),
+        ((*LEADERBOARD[1::-1], *LEADERBOARD[2:]), ", got source, model, "),
+        (LEADERBOARD, None),
+    ],
+    ids=["no view", "one column too few", "one too many", "another order", "as it should be"],
+)
+def test_a_leaderboard_that_differs_is_noticed(url: str, columns: tuple[str, ...] | None, drift: str | None) -> None:
+    engine = open_database(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP VIEW leaderboard"))
+        if columns:
+            selected = ", ".join(f"1 AS {name}" for name in columns)
+            connection.execute(text(f"CREATE VIEW leaderboard AS SELECT {selected}"))
+    lines = schema_drift(engine)
+    assert len(lines) == (drift is not None)
+    assert drift is None or drift in lines[0]
+    engine.dispose()
 
 
 def test_every_constraint_has_a_name(tmp_path: Path) -> None:

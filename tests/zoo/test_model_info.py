@@ -1,6 +1,7 @@
 """RobustBench's model_info as it is, and as it should not be."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -85,19 +86,57 @@ BAD = [
     (GOOD | {"clean_acc": float("nan")}, "expected a number for clean_acc"),
     (GOOD | {"clean_acc": True}, "expected a number for clean_acc, got True"),
     (GOOD | {"external": ["59"]}, "expected a number for external"),
-    (GOOD | {"eps": "8/0"}, "expected a number for eps"),
-    (GOOD | {"eps": "0"}, "expected eps above 0"),
+    (GOOD | {"eps": "8/0"}, "eps: expected a number such as 0.03 or 8/255, got '8/0'"),
+    (GOOD | {"eps": "0"}, "eps: expected a radius above 0"),
     (GOOD | {"unreliable": "no"}, "expected true or false for unreliable"),
     (GOOD | {"name": "a\0b"}, "expected plain text for name"),
     (GOOD | {"name": "\ud800"}, "expected plain text for name"),
     (GOOD | {"venue": 2020}, "expected plain text for venue"),
+    (GOOD | {"clean_acc": "0.8969"}, "expected clean_acc in percent, got 0.8969: a fraction?"),
+    (GOOD | {"clean_acc": 1}, "expected clean_acc in percent, got 1: a fraction?"),
+    (GOOD | {"clean_acc": "59.3"}, "expected autoattack_acc of at most clean_acc, 59.3, got 59.53"),
+    (GOOD | {"external": "90"}, "expected external of at most clean_acc, 89.69, got 90"),
+    ('{"clean_acc": "80", "clean_acc": "90"}', "expected one value for 'clean_acc', got '80' and '90'"),
+    ('{"a\\nb": 1, "a\\nb": 2}', r"expected one value for 'a\nb', got 1 and 2"),
 ]
 
 
 @pytest.mark.parametrize(("content", "message"), BAD)
 def test_bad_files_say_why(tmp_path: Path, content: object, message: str) -> None:
-    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+    with pytest.raises(UsageError, match=re.escape(message)):
         read_published(write(tmp_path, "cifar10/Linf/A", content))
+
+
+def test_a_key_may_come_again_with_the_same_value(tmp_path: Path) -> None:
+    file = write(tmp_path, "cifar10/Linf/A", '{"clean_acc": "80", "clean_acc": "80"}')
+    assert read_published(file).clean_accuracy == 0.8
+
+
+@pytest.mark.parametrize(("name", "eps", "good"), [("L2", "3", True), ("Linf", "1", True), ("Linf", "8", False)])
+def test_a_radius_beyond_the_pixels_is_one_of_another_unit(tmp_path: Path, name: str, eps: str, good: bool) -> None:
+    file = write(tmp_path, f"cifar10/{name}/A", GOOD | {"eps": eps})
+    if good:
+        assert read_published(file).eps == float(eps)
+    else:
+        with pytest.raises(UsageError, match=r"expected an Linf eps of at most 1, .*, got 8"):
+            read_published(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("svhn/Linf", "a folder named after a data set, cifar10, cifar100, imagenet, got 'svhn'"),
+        ("cifar10/L1", "a folder named after a threat model, Linf, L2, corruptions, corruptions_3d, got 'L1'"),
+        ("cifar10/linf", "got 'linf'"),
+    ],
+)
+def test_folders_that_robustbench_does_not_have_are_refused(tmp_path: Path, name: str, message: str) -> None:
+    good, bad = write(tmp_path, "cifar10/Linf/A", GOOD), write(tmp_path, f"{name}/B", GOOD)
+    assert sorted(find_files(tmp_path)) == sorted([good, bad])
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_published(bad)
+    file = write(tmp_path, "cifar100/Linf/C", GOOD)  # as five of RobustBench's own do, it says cifar10
+    assert read_published(file).model == "robustbench:cifar100/Linf/C"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
