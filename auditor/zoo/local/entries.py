@@ -50,6 +50,7 @@ def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tu
         file_sha256=model.sha256,
         own_data=dataset.own,
         transform=_transform(model, dataset, size, defaults),
+        place=str(folder.resolve()),
     )
     return entry, notes
 

@@ -3,12 +3,12 @@
 import json
 import re
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from auditor.records import parse_eps
 from auditor.zoo.local.datasets import Dataset, InputSize, known, near
 
 NONE = "none"
@@ -38,18 +38,6 @@ def inside(folder: Path, name: str) -> Path:
     if not path.is_relative_to(folder.resolve()):
         raise ValueError(f"{name!r} leads out of the folder: put the file, not a link or a path to it, inside")
     return path
-
-
-def _eps(value: Any) -> float:
-    try:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError
-        eps = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise ValueError(f"expected a number such as 0.03 or '8/255', got {value!r}") from None
-    if not 0 < eps < 1000:
-        raise ValueError(f"expected a radius above 0, in units of the [0, 1] pixels, got {value!r}")
-    return eps
 
 
 def _norm(value: Any) -> Any:
@@ -140,7 +128,7 @@ class Model(BaseModel):
     name: str = Field(description="how the model is called: local:NAME")
     weights: str = Field(description="the file of its weights, inside the folder")
     norm: Annotated[Literal["Linf", "L2"], BeforeValidator(_norm)] = Field(description="Linf or L2")
-    eps: Annotated[float, BeforeValidator(_eps)] = Field(description="the attack radius, such as '8/255'")
+    eps: Annotated[float, BeforeValidator(parse_eps)] = Field(description="the attack radius, such as '8/255'")
     dataset: Dataset | None = Field(description="the name of a data set, or a table with path, classes, superclasses")
     architecture: Architecture = Field(description='{timm = "resnet18"} or {python = "file.py:function"}')
     input_size: InputSize | None = None
