@@ -1,5 +1,6 @@
 """The schema: made on first use, up and down with Alembic, no drift, newer and unusable databases refused."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -13,7 +14,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 from auditor.db.models import LEADERBOARD
-from auditor.db.session import HEAD, alembic_config, current_revision, open_database, schema_drift, upgrade
+from auditor.db.session import (
+    HEAD,
+    _prepare_sqlite,
+    alembic_config,
+    current_revision,
+    open_database,
+    schema_drift,
+    upgrade,
+)
 from auditor.db.store import Store
 from auditor.errors import EnvironmentUnusableError
 from tests.db.test_store import _done
@@ -124,6 +133,24 @@ def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path) -> No
     processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(4)]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
+
+
+def test_one_that_finds_the_database_locked_tries_again() -> None:
+    """SQLite gives up at once where two turn on its write-ahead log at the same moment."""
+
+    class Locked(sqlite3.Connection):
+        refusals = 3
+
+        def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+            if "journal_mode" in sql and self.refusals:
+                self.refusals -= 1
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(sql, *parameters)
+
+    with contextlib.closing(sqlite3.connect(":memory:", factory=Locked)) as connection:
+        _prepare_sqlite(connection, None)
+        assert connection.refusals == 0
+        assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
 
 def test_passwords_are_not_shown() -> None:
