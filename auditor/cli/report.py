@@ -36,12 +36,10 @@ def association(rows: Sequence[Row]) -> list[str]:
     for words, models in chosen.items():
         if len(models) > 3:
             found = spearman([row["gap"] for row in models], [row["robust_accuracy"] for row in models])
-            if math.isnan(found.rho):  # all alike
-                continue
-            statements.append(
-                f"Spearman's ρ of gap and robust accuracy, {words}: "
-                f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})"
-            )
+            value = f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})"
+            if math.isnan(found.rho):
+                value = f"not defined, since one of the two is the same for all (n = {found.n})"
+            statements.append(f"Spearman's ρ of gap and robust accuracy, {words}: {value}")
     return statements
 
 

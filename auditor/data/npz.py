@@ -33,7 +33,7 @@ def read_npz(path: Path, classes: int) -> Arrays:
 
 def _reason(error: Exception) -> str:
     """NumPy's own advice to unpickle what is no array is not passed on."""
-    return "it is none" if "pickle" in str(error) else first_line(error)
+    return "pickled objects are not read" if "pickle" in str(error) else first_line(error)
 
 
 def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -78,6 +78,8 @@ def fill(model: nn.Module, state: dict[str, Tensor], name: str) -> tuple[str, ..
     expected = model.state_dict()
     notes = tuple(_mend(state, expected))
     whole = _with_shared(state, expected)
+    if odd := _odd_kind(whole, expected):
+        raise ModelLoadError(f"{name}: {odd}")
     try:
         model.load_state_dict(whole)
     except RuntimeError as error:
@@ -192,12 +194,18 @@ def _with_shared(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> di
     return whole
 
 
+def _odd_kind(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Integers or complex numbers where the model has floating point: torch would convert them."""
+    for key, tensor in expected.items():
+        if key in given and _kind(given[key]) != _kind(tensor):
+            return f"{key} holds {given[key].dtype} where the model has {tensor.dtype}"
+    return ""
+
+
 def _contradiction(given: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
-    """What torch copies without a word: integers into weights, and one of two values that a shared tensor was given."""
+    """Of two values that a shared tensor was given torch keeps one, without a word."""
     names: dict[tuple[Any, ...], str] = {}
     for key, tensor in ((key, tensor) for key, tensor in loaded.items() if key in given):
-        if _kind(given[key]) != _kind(tensor):
-            return f"{key} holds {given[key].dtype} where the model has {tensor.dtype}, which is not the same kind"
         other = names.setdefault(_place(tensor), key) if tensor.numel() else key
         if other != key and not torch.equal(given[key], given[other]):
             return f"{other} and {key} are one tensor of the model, and hold different values"

@@ -1,5 +1,6 @@
 """The example with a real ImageNet network: the script runs, the weights fit, the pictures are recognized."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from auditor.data import CLASSES
@@ -50,3 +52,20 @@ def test_it_is_a_local_zoo_on_imagenets_classes(folder: Path) -> None:
     loaded = LocalZoo(folder).load(entry)
     assert (loaded.weights_sha256, loaded.notes) == (DIGEST, ())
     assert _right(loaded.model, folder) == 17
+
+
+@pytest.mark.slow  # a thousand classes at 224 x 224: minutes
+def test_from_scan_to_heatmap(folder: Path, tmp_path: Path) -> None:
+    def auditor(*arguments: object) -> str:
+        command = [sys.executable, "-m", "auditor", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    (row,) = json.loads(auditor("scan", "local", folder, "--samples", "20", "--format", "json"))
+    assert (row["clean_accuracy"], row["robust_accuracy"], row["n"]) == (0.85, 0.0, 20)
+    assert row["flags"] == ["rank_collapse"]
+    assert row["weights_sha256"] == DIGEST
+    assert 1 < row["effective_rank"] < 1.02
+    auditor("results", "plot", "local:efficientnet-lite0", "-o", tmp_path / "heatmap.png")
+    assert Image.open(tmp_path / "heatmap.png").size[0] > 1000

@@ -80,7 +80,7 @@ def load(row: Row, folder: Path, contents: Mapping[Path, Any]) -> tuple[nn.Modul
 
 
 @contextlib.contextmanager
-def _patched(name: str, contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
+def _patched(model_id: str, contents: Mapping[Path, Any], notes: list[str]) -> Iterator[None]:
     """Nothing is downloaded, nothing is read unchecked, no key goes missing unseen."""
 
     def read(file: Any, *_: Any, **__: Any) -> Any:
@@ -97,7 +97,9 @@ def _patched(name: str, contents: Mapping[Path, Any], notes: list[str]) -> Itera
             notes.append("the prefix 'module.' of parallel training was taken off the checkpoint's keys")
         stripped = strip(state, prefix)
         if len(stripped) < len(state):
-            raise ModelLoadError(f"{name}: it has keys both with and without the prefix {prefix!r}: which are meant?")
+            raise ModelLoadError(
+                f"{model_id}: it has keys both with and without the prefix {prefix!r}: which are meant?"
+            )
         return stripped
 
     def stay(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
