@@ -31,7 +31,14 @@ def test_a_healthy_machine_is_all_right_in_words_and_in_json() -> None:
     assert "broken" not in states.values()
     for subject in ("python", "torch", "sqlalchemy", "database", "disk: data", "timm", "robustbench", "timm's hub"):
         assert states[subject] == "ok"
-    assert "torch" in run().stdout
+    table = run().stdout
+    assert "torch" in table
+
+
+def test_brackets_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda n: None if n == "celery" else real(n))
+    assert "pip install 'auditor[service]' brings" in run().stdout
 
 
 @pytest.mark.parametrize(
@@ -58,7 +65,7 @@ def test_a_package_out_of_its_pins_is_broken(
 
 def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     real = doctor._installed
-    monkeypatch.setattr(doctor, "_installed", lambda n: None if n in ("celery", "redis", "psycopg") else real(n))
+    monkeypatch.setattr(doctor, "_installed", lambda n: None if n in ("celery", "psycopg") else real(n))
     assert found("[service]") == doctor.Finding(
         "[service]", "absent", "pip install 'auditor[service]' brings workers and PostgreSQL"
     )

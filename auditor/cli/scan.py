@@ -111,8 +111,10 @@ def command(
     from auditor.db.session import open_database
     from auditor.db.store import Store
     from auditor.jobs import plan_scan, run_scan
+    from auditor.zoo import check_installed
 
     gates, adversarials = make_gates(options), prepare(options)
+    check_installed(source)
     zoo = open_zoo(source, folder, trust_code=trust_code)
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})

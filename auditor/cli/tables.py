@@ -193,7 +193,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for place, name in enumerate(columns):
         table.add_column(name, no_wrap=place < len(columns) - 1)  # names are there to be copied, words may wrap
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))  # brackets are no markup
     _console().print(table)
 
 

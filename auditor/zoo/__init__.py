@@ -1,12 +1,13 @@
 """Zoos: where models come from. One package or module a source, all behind :class:`auditor.zoo.base.Source`."""
 
 import difflib
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from auditor.errors import UsageError
+from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel, Source
 from auditor.zoo.demo import DemoZoo
@@ -32,7 +33,7 @@ SOURCES: dict[str, Callable[[Place], Source]] = {
 FOLDERS = ("demo", "robustbench", "local")
 """Sources whose models lie in a folder that the user may name."""
 
-__all__ = ["FOLDERS", "SOURCES", "LoadedModel", "Source", "find_source", "select"]
+__all__ = ["FOLDERS", "SOURCES", "LoadedModel", "Source", "check_installed", "find_source", "select"]
 
 
 def find_source(name: str, folder: Path | None = None, *, trust_code: bool = False) -> Source:
@@ -48,6 +49,16 @@ def find_source(name: str, folder: Path | None = None, *, trust_code: bool = Fal
     if folder and name not in FOLDERS:
         raise UsageError(f"{name} models lie in no folder of yours, got {folder}; leave it out")
     return SOURCES[name](Place(folder=folder, trust_code=trust_code))
+
+
+def check_installed(name: str) -> None:
+    """Whether a source's packages are here; its list may do without them.
+
+    Raises:
+        EnvironmentUnusableError: they are not.
+    """
+    if name in ("robustbench", "timm") and importlib.util.find_spec(name) is None:
+        raise EnvironmentUnusableError(f"{name} is not installed: pip install 'auditor[zoos]'")
 
 
 def select(

@@ -1,5 +1,6 @@
 """``auditor scan`` as its users run it: from the command to the stored rows and the exit code."""
 
+import importlib.util
 import json
 import os
 import re
@@ -320,3 +321,12 @@ def test_a_terminal_that_knows_ascii_only() -> None:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "demo:standard" in result.stdout
+
+
+@pytest.mark.parametrize("source", ["robustbench", "timm"])
+def test_a_zoo_whose_packages_are_not_here_is_one_clear_error(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == source else real(name, *more))
+    result = run("scan", source, "--protocol", "screen")
+    assert result.exit_code == 3
+    assert result.stderr == f"error: {source} is not installed: pip install 'auditor[zoos]'\n"
