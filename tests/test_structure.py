@@ -36,6 +36,16 @@ def test_commands_that_only_read_never_import_torch(arguments: list[str]) -> Non
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_help_waits_for_no_library_but_click() -> None:
+    code = (
+        "import sys\nfrom auditor.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('numpy', 'sqlalchemy', 'rich', 'pydantic', 'scipy') if name in sys.modules])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
 def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     for name in Settings.model_fields:

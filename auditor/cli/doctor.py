@@ -8,10 +8,11 @@ from auditor.cli.options import FORMAT
 @click.command("doctor")
 @FORMAT
 def command(shape: str) -> None:
-    """Check this machine: packages, GPU, database, broker, data sets, model folders, disk.
+    """Check whether this machine is fit for audits.
 
-    Each line is ok, or absent (some work can do without), or broken, and says how to mend it. Nothing is changed,
-    nothing is downloaded, but an older database is brought up to date.
+    Looks at packages, GPU, database, broker, data sets, model folders and disk. Each line is ok, or absent (some work
+    can do without), or broken, and says how to mend it. Nothing is changed or downloaded, but an older database is
+    brought up to date.
 
     \b
     Examples:

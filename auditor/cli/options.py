@@ -5,8 +5,6 @@ from typing import Any
 
 import click
 
-from auditor.records import parse_eps
-
 FORMAT = click.option(
     "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True,
     help="A table for people, or one JSON array on stdout.",
@@ -22,6 +20,8 @@ class Eps(click.ParamType[float]):
     name = "eps"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from auditor.records import parse_eps  # which imports NumPy
+
         try:
             return parse_eps(value)
         except ValueError as error:
