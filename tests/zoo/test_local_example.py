@@ -68,4 +68,5 @@ def test_from_scan_to_heatmap(folder: Path, tmp_path: Path) -> None:
     assert row["weights_sha256"] == DIGEST
     assert 1 < row["effective_rank"] < 1.02
     auditor("results", "plot", "local:efficientnet-lite0", "-o", tmp_path / "heatmap.png")
-    assert Image.open(tmp_path / "heatmap.png").size[0] > 1000
+    with Image.open(tmp_path / "heatmap.png") as picture:
+        assert picture.size[0] > 1000
