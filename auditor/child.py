@@ -227,6 +227,7 @@ def _work(
     except BaseException as error:  # a model is other people's code: whatever it raises is its failure
         logging.getLogger(__name__).debug("%s failed", task, exc_info=True)
         pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))
+    pipe.poll(None)  # the parent ends this process, and while it lives finds all that the model started
 
 
 def _throttled(pipe: Connection) -> Progress:
