@@ -198,6 +198,8 @@ def own(text: str) -> dict[str, str]:
             "expected the level with most groups first",
         ),
         (own('classes = ["x", "y"], superclasses = { a = ["x", "y"] }, headline = 1'), 9, "expected a level from 0"),
+        (own('classes = "cifar10", headline = 9'), 9, "expected a level from 0 to 1, got 9"),
+        (own('classes = ["x", "y"], headline = -1'), 9, "expected a level from 0 to 0, got -1"),
         ({"dataset": '{ classes = ["x", "y"] }'}, 6, "models[0].input_size: missing: [channels, height, width]"),
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",

@@ -127,22 +127,18 @@ class OwnDataset(BaseModel):
             raise ValueError("expected the level with most groups first")
         return levels
 
-    @field_validator("headline")
-    @classmethod
-    def _level(cls, value: int, info: ValidationInfo) -> int:
-        levels = info.data.get("superclasses")
-        if levels and not 0 <= value < len(levels):
-            raise ValueError(f"expected a level from 0 to {len(levels) - 1}, got {value}")
-        return value
-
 
 def described(table: OwnDataset, name: str | None, borrowed: str | None, folder: Path) -> Dataset:
-    """The data set of a table; ``borrowed`` is the known one whose classes, and levels, it has."""
+    """The data set of a table; ``borrowed`` is the known one whose classes, and levels, it has.
+
+    Raises:
+        ValueError: the headline is none of the levels.
+    """
     hierarchy = _hierarchy(borrowed) if borrowed and table.superclasses is None else None
     levels = hierarchy.levels if hierarchy else table.superclasses or (table.classes,)  # each class its own group
     headline = table.headline if table.headline is not None else hierarchy.headline if hierarchy else 0
     if not 0 <= headline < len(levels):
-        raise ValueError(f"headline: expected a level from 0 to {len(levels) - 1}, got {headline}")
+        raise ValueError(f"expected a level from 0 to {len(levels) - 1}, got {headline}")
     path = folder / Path(table.path).expanduser() if table.path else None
     name = table.name or name or (path.stem if path else "own")
     own = OwnData(path=str(path) if path else None, classes=table.classes, levels=levels, headline=headline)

@@ -87,7 +87,11 @@ class _Reader:
         if table is None:
             return None
         borrowed = raw["classes"] if isinstance(raw["classes"], str) else None
-        return described(table, name, borrowed, self.folder)
+        try:
+            return described(table, name, borrowed, self.folder)
+        except ValueError as error:
+            self._problem((*where, "headline"), str(error))
+            return None
 
     def _model(self, raw: dict[str, Any], where: Key, surroundings: Surroundings) -> LocalModel | None:
         if isinstance(raw.get("dataset"), dict):
