@@ -113,9 +113,9 @@ class InChild:
             try:
                 if not wait([pipe, child.sentinel], POLL_SECONDS):
                     continue
-                if not pipe.poll(0) and child.exitcode is not None:  # a fork of it may keep the pipe open
-                    raise EOFError
                 if not pipe.poll(0):
+                    if child.exitcode is not None:  # a fork of it may keep the pipe open
+                        raise EOFError
                     continue
                 kind, content = pipe.recv()
             except (EOFError, ConnectionError):

@@ -22,7 +22,8 @@ def previous_result(engine: Engine, row: Row, scan_id: int) -> Row | None:
     with Session(engine) as session:
         audit = tables.Audit
         began = session.get_one(tables.Scan, scan_id).started_at
-        order = select(audit.id).where(audit.state == "done", audit.confirmed_at < began)
+        order = select(audit.id).join(tables.Model).where(tables.Model.name == row["model"])
+        order = order.where(audit.state == "done", audit.confirmed_at < began)
         earlier = list(session.scalars(order.order_by(audit.confirmed_at.desc(), audit.id.desc())))
     found = list_results(engine, Filter(model=row["model"], protocol=row["protocol"], status="done", history=True))
     by_id = {other["id"]: other for other in found if other["id"] != row["id"] and _same_setting(row, other)}

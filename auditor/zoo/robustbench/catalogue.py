@@ -1,5 +1,6 @@
 """What RobustBench lists, as a file that is read without importing it: ``build`` makes it."""
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class Row:
         return f"{self.dataset}/{self.threat_model}/{self.name}"
 
 
+@functools.cache
 def read() -> tuple[str, list[Row]]:
     """RobustBench's version and its rows, in its own order."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
