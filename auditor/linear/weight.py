@@ -173,7 +173,9 @@ def _checked(
                 result = read(affine)
                 if affine.error <= TOLERANCE[dtype]:
                     return _not_zero(result), affine
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except (LinearizationError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # other people's code
             raise LinearizationError(f"the linearized network does not run: {first_line(error)}") from error
     raise LinearizationError(_diagnosis(affine, input_size))
 
