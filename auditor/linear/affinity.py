@@ -16,11 +16,18 @@ REACH = 30.0
 """Standard deviation of the probe points: far beyond any bias, or all of them could lie on one piece of a kink."""
 
 
-def probe_points(input_size: tuple[int, ...], like: Tensor, seed: int = 0) -> Tensor:
+def probe_points(input_size: tuple[int, ...], like: Tensor, *, reach: float = REACH, seed: int = 0) -> Tensor:
     """The five points of the check, ``(5, C, H, W)``: 0, u, v, a·u + b·v and -v, with random u and v."""
     generator = torch.Generator().manual_seed(seed)
-    u, v = REACH * torch.randn(2, *input_size, generator=generator, dtype=torch.float64)
+    u, v = reach * torch.randn(2, *input_size, generator=generator, dtype=torch.float64)
     return torch.stack([torch.zeros_like(u), u, v, A * u + B * v, -v]).to(like)
+
+
+def drowned(outputs: Tensor) -> float:
+    """How many times larger f(0) is than ``f - f(0)``, from f at the probe points: rounding eats that many digits."""
+    zero, *others = outputs.double().flatten(1)
+    changes = torch.stack([other - zero for other in others]).abs().max()
+    return float(zero.abs().max() / changes.clamp_min(1e-300))
 
 
 def affinity_error(outputs: Tensor) -> float:
@@ -100,13 +107,13 @@ def _sketch(tensor: Tensor) -> Tensor:
     return flat @ direction.to(flat.device)
 
 
-def blame(linear: Linearized, input_size: tuple[int, ...], like: Tensor) -> list[str]:
+def blame(linear: Linearized, points: Tensor) -> list[str]:
     """The operations that make ``linear`` non-affine: those that are not affine although their inputs are.
 
-    Each probe point runs alone and traced; the runs are compared operation by operation, and what was non-affine
+    Each of the probe points ``(5, C, H, W)`` runs alone and traced; the runs are compared operation by operation, and what was non-affine
     but never reached the logits is left out.
     """
-    runs = [_traced(linear, point.unsqueeze(0)) for point in probe_points(input_size, like)]
+    runs = [_traced(linear, point.unsqueeze(0)) for point in points]
     lengths = {len(steps) for steps, _ in runs}
     if len(lengths) > 1:
         return ["control flow that depends on the input's values"]

@@ -4,17 +4,28 @@ import copy
 import functools
 from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from auditor.errors import InputError, LinearizationError, first_line
+from auditor.linear.history import inherit, note, past_of
+from auditor.linear.precision import aligned
 from auditor.linear.rules import table
 
 BatchNorm = Literal["remove", "fold"]
+
+
+class Head(NamedTuple):
+    """A fully connected layer: ``features (N, d)``, ``weight (K, d)`` and what comes out, ``(N, K)``."""
+
+    features: Tensor
+    weight: Tensor
+    output: Tensor
 
 
 class LinearMode(TorchFunctionMode):
@@ -22,11 +33,14 @@ class LinearMode(TorchFunctionMode):
 
     Parameters carry no gradients here and the input does, so "depends on the input" is ``requires_grad``. The input
     is no leaf; a leaf that wants gradients would pass for the input, and is refused.
+
+    ``head``: the last fully connected layer that ran on features ``(N, d)``.
     """
 
     def __init__(self, batch_norm: BatchNorm) -> None:
         super().__init__()
-        self.stand_ins = table(batch_norm)
+        self.table = table(batch_norm)
+        self.head: Head | None = None
 
     def __torch_function__(
         self,
@@ -36,21 +50,31 @@ class LinearMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        dependent = [tensor for tensor in tensors_of((args, kwargs)) if tensor.requires_grad]
+        tensors = list(tensors_of((args, kwargs)))
+        dependent = [tensor for tensor in tensors if tensor.requires_grad]
         foreign = next((tensor for tensor in dependent if tensor.is_leaf), None)
         if foreign is not None:
             raise LinearizationError(f"a tensor of shape {tuple(foreign.shape)} wants gradients and is no parameter")
-        if not dependent:
-            return func(*args, **kwargs)
-        result = self._stand_in(func, args, kwargs)
-        if not torch.is_grad_enabled() and any(tensor.is_floating_point() for tensor in tensors_of(result)):
-            raise LinearizationError(f"{name_of(func)} of the input runs under no_grad, hidden from the gradient")
+        if func in self.table.strict:
+            args, kwargs = aligned((args, kwargs))
+        result = self._stand_in(func, args, kwargs) if dependent else func(*args, **kwargs)
+        if dependent:
+            if not torch.is_grad_enabled() and any(tensor.is_floating_point() for tensor in tensors_of(result)):
+                raise LinearizationError(f"{name_of(func)} of the input runs under no_grad, hidden from the gradient")
+            fresh = [tensor for tensor in tensors_of(result) if tensor.requires_grad]
+            inherit(fresh, dependent, layer=func in self.table.layers, activation=func in self.table.activations)
+            if func is F.linear and fresh and args[0].ndim == 2 and len(dependent) == 1 and dependent[0] is args[0]:
+                self.head = Head(args[0], args[1], fresh[0])
+        if func in self.table.discrete and dependent or any(past_of(tensor).discrete for tensor in tensors):
+            for tensor in tensors_of(result):
+                if not tensor.requires_grad:
+                    note(tensor, discrete=True)
         return result
 
     def _stand_in(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the rules make of an operation that sees the input; the operation itself where they are silent."""
-        if func in self.stand_ins:
-            return self.stand_ins[func](*args, **kwargs)
+        if func in self.table.stand_ins:
+            return self.table.stand_ins[func](*args, **kwargs)
         if isinstance(func, FunctionType) and func.__module__ == F_MODULE:
             with self:  # made of other operations: look inside
                 return _body(func)(*args, **kwargs)
@@ -62,7 +86,7 @@ def name_of(func: Callable[..., Any]) -> str:
     return str(getattr(func, "__qualname__", None) or getattr(func, "__name__", repr(func)))
 
 
-F_MODULE = nn.functional.__name__
+F_MODULE = F.__name__
 
 
 def tensors_of(values: Any) -> Iterator[Tensor]:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import InputError, LinearizationError, first_line
-from auditor.linear.affinity import affinity_error, blame, probe_points, relative, worst
-from auditor.linear.linearize import BatchNorm, Linearized, linearize
+from auditor.linear.affinity import REACH, affinity_error, blame, drowned, probe_points, relative, worst
+from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, linearize
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
-W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input (does the model end with a softmax?)"
-HELD_BYTES = 2**30  # a larger W is never held: the Gram matrix comes from forward passes of its rows
+W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input (does the model end with a sigmoid?)"
+HELD_BYTES = 5 * 2**28  # a larger W is never held: the Gram matrix comes from forward passes of its rows
+DROWNED, REACHES = 1e3, 4  # f(0) this much larger than f - f(0) moves the probe points further out, so many times
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def class_correlation(
     """Cosine similarities of the class templates, ``C = W̃ W̃ᵀ``, ``(K, K)`` float64 on the CPU.
 
     Arguments and errors are those of :func:`implicit_weight`. A class with a zero template has NaN in its row and
-    column. Where W is larger than 1 GiB it is never held: see :func:`template_gram`.
+    column. Where W is larger than 1.25 GiB it is never held: see :func:`template_gram`.
     """
     gram = template_gram(model, input_size, batch_norm=batch_norm).gram
     sizes = gram.diagonal().clamp_min(0).sqrt()
@@ -92,63 +93,79 @@ class AffineMap:
     def __init__(self, linear: Linearized, points: Tensor) -> None:
         self.linear, self.points = linear, points
         self.images = points.clone().requires_grad_()
-        self.logits = linear(self.images)
-        self.outputs = self.logits.detach()
+        mode = LinearMode(linear.batch_norm)
+        logits = linear.run(self.images, mode)
+        self.outputs = logits.detach()
         if self.outputs.ndim != 2:
             raise LinearizationError(f"expected logits (N, K), the model gives {tuple(self.outputs.shape)}")
-        if not self.logits.requires_grad:
+        if not logits.requires_grad:
             raise LinearizationError(W_IS_ZERO)
         self.error = affinity_error(self.outputs)
+        head = mode.head
+        through = head is not None and head.output is logits and head.weight.shape[1] < head.weight.shape[0]
+        self.head = head.weight.detach() if head is not None and through else None
+        self.narrow = head.features if head is not None and through else logits
 
-    def templates(self) -> Iterator[tuple[int, Tensor]]:
-        """Each chunk's first class and its rows of W, ``(chunk, C, H, W)``, checked against the forward pass.
+    def rows(self) -> Iterator[tuple[int, Tensor]]:
+        """Chunks of J, the Jacobian of logits or of the head's features: first row, and rows ``(chunk, C, H, W)``.
 
         An affine network has one Jacobian everywhere, so the check's own graph serves: no second forward pass.
+        Every chunk is compared with that pass.
         """
-        classes, size = self.outputs.shape[1], len(self.images)
-        for first in range(0, classes, size):
-            rows = min(size, classes - first)
-            cotangent = torch.zeros_like(self.logits)
-            cotangent[range(rows), range(first, first + rows)] = 1
-            (gradient,) = torch.autograd.grad(self.logits, self.images, cotangent, retain_graph=True)
-            self._compare(first, gradient[:rows])
-            yield first, gradient[:rows]
+        width, size = self.narrow.shape[1], len(self.images)
+        for first in range(0, width, size):
+            count = min(size, width - first)
+            cotangent = torch.zeros_like(self.narrow)
+            cotangent[range(count), range(first, first + count)] = 1
+            (gradient,) = torch.autograd.grad(self.narrow, self.images, cotangent, retain_graph=True)
+            self._compare(first, gradient[:count])
+            yield first, gradient[:count]
 
-    def _changes(self) -> Tensor:
-        """``f(x) - f(0)`` at the other probe points, ``(4, K)`` float64."""
-        changes: Tensor = self.outputs[1:].double() - self.outputs[0].double()
-        return changes
-
-    def _compare(self, first: int, templates: Tensor) -> None:
-        """A forward pass at random points must give what W says: no path may hide from the gradient."""
-        seen = self._changes()[:, first : first + len(templates)]
-        said = (self.points[1:].flatten(1) @ templates.flatten(1).T).double()
+    def _compare(self, first: int, rows: Tensor) -> None:
+        """A forward pass at random points must give what J says: no path may hide from the gradient."""
+        narrow = self.narrow.detach()[:, first : first + len(rows)].double()
+        seen = narrow[1:] - narrow[0]
+        said = (self.points[1:].flatten(1) @ rows.flatten(1).T).double()
         self.error = worst(self.error, relative(said - seen, seen))
+
+    def jacobian(self) -> Tensor:
+        """J, ``(K or d, C, H, W)``."""
+        jacobian = self.points.new_empty(self.narrow.shape[1], *self.points.shape[1:])
+        for first, rows in self.rows():
+            jacobian[first : first + len(rows)] = rows
+        return jacobian
 
     def weight(self) -> Tensor:
         """W, ``(K, C, H, W)``."""
-        weight = self.points.new_empty(self.outputs.shape[1], *self.points.shape[1:])
-        for first, templates in self.templates():
-            weight[first : first + len(templates)] = templates
-        return weight
+        jacobian = self.jacobian()
+        return jacobian if self.head is None else torch.einsum("kd,dchw->kchw", self.head, jacobian)
 
     def gram(self, held_bytes: int) -> Tensor:
         """``W Wᵀ``, ``(K, K)`` float64."""
-        pixels, classes = self.points[0].numel(), self.outputs.shape[1]
-        if classes * pixels * self.points.element_size() > held_bytes:
-            gram = torch.cat([self._gram_rows(templates) for _, templates in self.templates()])
-            return (gram + gram.T) / 2
-        gram = torch.zeros(classes, classes, dtype=torch.float64, device=self.points.device)
-        for block in torch.split(self.weight().flatten(1), 4096, dim=1):
+        held = self.narrow.shape[1] * self.points[0].numel() * self.points.element_size() <= held_bytes
+        gram = self._gram_held() if held else self._gram_passed()
+        return gram if self.head is None else self.head.double() @ gram @ self.head.double().T
+
+    def _gram_held(self) -> Tensor:
+        width = self.narrow.shape[1]
+        gram = torch.zeros(width, width, dtype=torch.float64, device=self.points.device)
+        for block in torch.split(self.jacobian().flatten(1), 4096, dim=1):
             gram += block.double() @ block.double().T
         return gram
 
-    def _gram_rows(self, templates: Tensor) -> Tensor:
-        sizes = templates.double().flatten(1).norm(dim=1).clamp_min(1e-300)
-        scale = (math.sqrt(templates[0].numel()) / sizes).view(-1, 1, 1, 1)  # as large as the probe points
-        passed: Tensor = self.linear((templates * scale).to(templates.dtype)) - self.outputs[0]
-        rows: Tensor = passed.double() / scale.flatten(1)
-        return rows
+    def _gram_passed(self) -> Tensor:
+        """From forward passes over the rows of J, as ``narrow(w) - narrow(0) = J w``: J is never held."""
+        gram = torch.cat([self._pass(rows) for _, rows in self.rows()])
+        return (gram + gram.T) / 2
+
+    def _pass(self, rows: Tensor) -> Tensor:
+        sizes = rows.double().flatten(1).norm(dim=1).clamp_min(1e-300)
+        scale = (self.points[1].double().norm() / sizes).view(-1, 1, 1, 1)  # as large as the probe points
+        mode = LinearMode(self.linear.batch_norm)
+        passed = self.linear.run((rows * scale).to(rows.dtype), mode)
+        if self.head is not None and mode.head is not None:
+            passed = mode.head.features.detach()
+        return (passed.double() - self.narrow[0].detach().double()) / scale.flatten(1)
 
 
 def _checked(
@@ -166,9 +183,8 @@ def _checked(
     sample = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.zeros(1))
     only_double = double or sample.dtype == torch.float64
     for dtype in (torch.float64,) if only_double else (torch.float32, torch.float64):
-        points = probe_points(input_size, sample.new_empty(0, dtype=dtype))
         try:
-            affine = AffineMap(linear.to(dtype), points)
+            affine = _affine_map(linear.to(dtype), input_size, sample.new_empty(0, dtype=dtype))
             if affine.error <= TOLERANCE[dtype]:
                 result = read(affine)
                 if affine.error <= TOLERANCE[dtype]:
@@ -177,7 +193,19 @@ def _checked(
             raise
         except Exception as error:  # other people's code
             raise LinearizationError(f"the linearized network does not run: {first_line(error)}") from error
-    raise LinearizationError(_diagnosis(affine, input_size))
+    raise LinearizationError(_diagnosis(affine))
+
+
+def _affine_map(linear: Linearized, input_size: tuple[int, int, int], like: Tensor) -> AffineMap:
+    """From probe points so far out that biases do not drown what the input does."""
+    reach = REACH
+    for _ in range(REACHES):
+        affine = AffineMap(linear, probe_points(input_size, like, reach=reach))
+        ratio = drowned(affine.outputs)
+        if not DROWNED < ratio < math.inf:
+            break
+        reach *= ratio
+    return affine
 
 
 def _not_zero(result: Tensor) -> Tensor:
@@ -186,8 +214,8 @@ def _not_zero(result: Tensor) -> Tensor:
     return result
 
 
-def _diagnosis(affine: AffineMap, input_size: tuple[int, int, int]) -> str:
-    culprits = blame(affine.linear, input_size, affine.points)
+def _diagnosis(affine: AffineMap) -> str:
+    culprits = blame(affine.linear, affine.points)
     if math.isnan(affine.error):
         return f"values that are not finite, in float64 too, first from {', '.join(culprits) or 'the gradient'}"
     if culprits:

@@ -1,0 +1,82 @@
+"""Attention stand-ins: a weighting by the input's own scores becomes its constant mean over what the mask allows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from auditor.linear.history import is_dependent, past_of
+
+MASK = -1e4
+"""Scores as low as this count as masked; 1e4 is what half precision can still hold."""
+
+
+BELOW = 50.0
+"""Added scores this far below the others are masked, too (Swin's are -100): e to the -50 is nothing."""
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """A huge negative number masks attention scores as -inf does; a mask made of the input's values is an activation."""
+    if past_of(mask).discrete:
+        return input.clone()
+    return input.masked_fill(mask, -torch.inf if float(value) <= MASK else value)
+
+
+def masked_fill_in_place(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    return input if past_of(mask).discrete else input.masked_fill_(mask, -torch.inf if float(value) <= MASK else value)
+
+
+def add(input: Any, other: Any, *, alpha: float = 1, out: None = None) -> Any:
+    """A sum; where a mask is added, a tensor of zeros and one number far below them, it masks as -inf does."""
+    for scores, mask in ((input, other), (other, input)):
+        if alpha == 1 and isinstance(mask, Tensor) and not is_dependent(mask) and _is_mask(mask):
+            return scores + torch.zeros_like(mask).masked_fill(mask < 0, -torch.inf)
+    return torch.add(input, other, alpha=alpha, out=out)
+
+
+def _is_mask(tensor: Tensor) -> bool:
+    if tensor.ndim < 2 or not tensor.is_floating_point() or not tensor.numel():
+        return False
+    lowest = tensor.min()
+    return bool(lowest <= -BELOW) and bool(((tensor == 0) | (tensor == lowest)).all())
+
+
+def add_in_place(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    return input.copy_(add(input, other, alpha=alpha))
+
+
+def uniform_weights(input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> Tensor:
+    """Softmax of equal scores: 1/n over the n entries that are not masked by -inf, 0 elsewhere.
+
+    Of ``(N, K)`` it makes probabilities of classes, no weighting of keys: there it is dropped, as log-softmax is.
+    """
+    dim = -1 if dim is None else dim
+    if input.ndim == 2 and dim in (1, -1):
+        return input.clone()
+    allowed = (~torch.isneginf(input.detach())).to(input.dtype)
+    return allowed / allowed.sum(dim, keepdim=True).clamp_min(1)
+
+
+def uniform_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **_: Any,
+) -> Tensor:
+    """Attention ``(…, L, E)`` that weighs each key the mask allows alike, so that the value path stays linear."""
+    if not query.requires_grad and not key.requires_grad:  # a weighting that does not depend on the input stays
+        return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, **_)
+    scores = query.new_zeros(*query.shape[:-1], key.shape[-2], requires_grad=False)
+    if is_causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    if attn_mask is not None:
+        banned = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask <= attn_mask.amax(-1, keepdim=True) - BELOW
+        scores = scores.masked_fill(banned, -torch.inf)
+    if value.ndim > 3 and value.shape[-3] != query.shape[-3]:  # grouped queries share their keys and values
+        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    return uniform_weights(scores, -1) @ value

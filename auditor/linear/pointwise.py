@@ -1,0 +1,89 @@
+"""Stand-ins that leave shapes alone: activations and normalizations are dropped, gates open, sizes become 1."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from auditor.linear.history import is_dependent, note, past_of
+
+StandIn = Callable[..., Any]
+
+
+def identity(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
+    """A tensor of its own, as the operation would have returned: what works on it in place must not reach the input."""
+    return input if inplace else input.clone()
+
+
+def identity_in_place(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    return input
+
+
+def open_gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
+    """A gate that lets everything pass: constant 1."""
+    ones = torch.ones_like(input, requires_grad=False)
+    return note(input.copy_(ones), constant=True) if inplace else ones
+
+
+def open_gate_in_place(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    return open_gate(input, inplace=True)
+
+
+def first_half(input: Tensor, dim: int = -1) -> Tensor:
+    """A gated linear unit ``a * sigmoid(b)`` with its gate at 1."""
+    return input.chunk(2, dim)[0].clone()
+
+
+def unit_size(function: StandIn) -> StandIn:
+    """The input's own statistics: in the shape that they have, the constant 1."""
+
+    def ones(*arguments: Any, **named: Any) -> Any:
+        with torch.no_grad():
+            return pytree.tree_map(torch.ones_like, function(*arguments, **named))
+
+    return ones
+
+
+def unit_size_and_mean(function: StandIn) -> StandIn:
+    """``var_mean`` and ``std_mean``: the mean is linear and stays."""
+
+    def pair(input: Tensor, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        size, mean = function(input, *arguments, **named)
+        return torch.ones_like(size, requires_grad=False), mean
+
+    return pair
+
+
+def magnitude(input: Tensor, *_: Any) -> Tensor:
+    """The absolute value has no linear part; times the sign it is the tensor again, and so are its powers."""
+    return note(input.abs(), size_of=input)
+
+
+def sign(input: Tensor) -> Tensor:
+    return note(input.sign(), sign_of=input)
+
+
+def power(input: Any, exponent: Any, *_: Any) -> Any:
+    """A power is an activation; a square root, and what is below, is a size."""
+    if is_dependent(exponent):
+        return torch.pow(input, exponent)
+    if past_of(input).size_of is not None:
+        return note(torch.pow(input, exponent), size_of=past_of(input).size_of)
+    if bool((torch.as_tensor(exponent) <= 0.5).any()):
+        return torch.ones_like(input, requires_grad=False)
+    return input.clone()
+
+
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """Which branch follows from the input's values; where one of the two is a constant, it is an activation."""
+    if input is None:
+        return torch.where(condition)
+    if condition.dtype != torch.bool and isinstance(input, Tensor) and input.dtype == torch.bool:
+        condition, input = input, condition  # the method's order: input.where(condition, other)
+    if not past_of(condition).discrete or is_dependent(input) == is_dependent(other):
+        return torch.where(condition, input, other)
+    stays, constant = (input, other) if is_dependent(input) else (other, input)
+    shapes = [tensor.shape for tensor in (condition, stays, constant) if isinstance(tensor, Tensor)]
+    return stays.expand(torch.broadcast_shapes(*shapes)).clone()

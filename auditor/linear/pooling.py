@@ -1,0 +1,135 @@
+"""Pooling stand-ins: max pooling, of windows or of whole dimensions, becomes average pooling."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from auditor.linear.history import is_dependent
+
+StandIn = Callable[..., Any]
+
+
+def refuse(*_: Any, **__: Any) -> Tensor:
+    raise TypeError("max pooling that returns indices has no linear stand-in")
+
+
+class Largest(NamedTuple):
+    """What ``max`` along a dimension returns; its indices follow the input's values, and no rule covers their use."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def largest(input: Tensor, *arguments: Any, **named: Any) -> Any:
+    """``max`` and ``min``: of all, along a dimension, or of two tensors; the larger of two is their mean.
+
+    The larger of the input and a constant is an activation, and dropped.
+    """
+    other = named.get("other", arguments[0] if arguments else None)
+    if isinstance(other, Tensor):
+        return larger(input, other)
+    if other is None and "dim" not in named:
+        return input.mean()
+    dim = named.get("dim", other)
+    keepdim = named.get("keepdim", arguments[1] if len(arguments) > 1 else False)
+    return Largest(input.mean(dim, keepdim), input.argmax(dim, keepdim))
+
+
+def larger(input: Tensor, other: Tensor) -> Tensor:
+    """``maximum`` and ``minimum`` of two tensors."""
+    if is_dependent(input) and is_dependent(other):
+        return (input + other) / 2
+    stays = input if is_dependent(input) else other
+    return stays.expand(torch.broadcast_shapes(input.shape, other.shape)).clone()
+
+
+def average_pool(dimensions: int) -> StandIn:
+    """Average pooling in the place of max pooling: same kernel, stride, padding, dilation and ceil mode.
+
+    Padded cells count, as zeros: the divisor is the kernel's size. Cells that only ceil mode adds beyond the
+    padding do not count, as in torch's own average pooling.
+    """
+
+    def pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Tensor:
+        if return_indices:
+            return refuse()
+        kernel, steps = _spread(kernel_size, dimensions), _spread(stride or kernel_size, dimensions)
+        pads, holes = _spread(padding, dimensions), _spread(dilation, dimensions)
+        if max(holes) == 1:
+            function: StandIn = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[dimensions - 1]
+            return function(input, kernel, steps, pads, ceil_mode, True)  # type: ignore[no-any-return]
+        return _dilated_average(input, kernel, steps, pads, holes, ceil_mode)
+
+    return pool
+
+
+def _spread(value: Any, dimensions: int) -> tuple[int, ...]:
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    return values * dimensions if len(values) == 1 else values
+
+
+def _dilated_average(
+    input: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    ceil_mode: bool,
+) -> Tensor:
+    """Average pooling with holes, which torch lacks: a depthwise convolution with a uniform kernel."""
+    dimensions = len(kernel)
+    batched = input if input.ndim == dimensions + 2 else input.unsqueeze(0)
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    extra = [
+        _ceil_padding(size, p, span, s) if ceil_mode else 0
+        for size, p, span, s in zip(batched.shape[2:], padding, spans, stride, strict=True)
+    ]
+    around = [amount for p in reversed(padding) for amount in (p, p)]
+    beyond = [amount for e in reversed(extra) for amount in (0, e)]
+    channels = batched.shape[1]
+    weight = batched.new_ones((channels, 1, *kernel), requires_grad=False)
+    function: StandIn = (F.conv1d, F.conv2d, F.conv3d)[dimensions - 1]
+
+    def total(values: Tensor) -> Tensor:
+        summed: Tensor = function(F.pad(values, beyond), weight, None, stride, 0, dilation, channels)
+        return summed
+
+    padded = F.pad(batched, around)
+    pooled = total(padded) / total(torch.ones_like(padded, requires_grad=False))
+    return pooled if input.ndim == dimensions + 2 else pooled.squeeze(0)
+
+
+def _ceil_padding(size: int, padding: int, span: int, stride: int) -> int:
+    """Cells beyond the padding that ceil mode adds; no window may start there (as in torch's pooling)."""
+    outputs = math.ceil((size + 2 * padding - span) / stride) + 1
+    if (outputs - 1) * stride >= size + padding:
+        outputs -= 1
+    return max(0, (outputs - 1) * stride + span - size - 2 * padding)
+
+
+def adaptive_average(dimensions: int) -> StandIn:
+    function: StandIn = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[dimensions - 1]
+
+    def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
+        if return_indices:
+            return refuse()
+        return function(input, output_size)  # type: ignore[no-any-return]
+
+    return pool
+
+
+def mean_for_max(input: Tensor, dim: Any = (), keepdim: bool = False, **_: Any) -> Tensor:
+    """``amax`` and its like."""
+    return input.mean(dim if dim != () else None, keepdim)

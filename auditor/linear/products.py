@@ -1,0 +1,128 @@
+"""Products of two tensors that both depend on the input: the weighting becomes constant, the value path stays linear.
+
+Which of two factors is the weighting? Of a matrix product it is the left one, as in attention, with a softmax or
+without: ``weights @ values``, ``q @ (k.T @ v)``. Its constant mean is 1/n over the n entries that are summed. Of an
+elementwise product, in this order: the factor that is broadcast over the other, as gates of whole channels or places
+are; the factor with fewer linear layers behind it, since linear layers are what is kept; the factor fresh from an
+activation, as in SwiGLU; the left one, which is the query. It becomes 1, as every gate. A tensor times itself is an
+activation, and dropped.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auditor.linear.history import is_dependent, past_of
+
+StandIn = Callable[..., Any]
+
+
+def _uniform(weighting: Tensor, summed: int) -> Tensor:
+    return torch.full_like(weighting, 1 / max(1, summed), requires_grad=False)
+
+
+def multiply(input: Any, other: Any, *, out: None = None) -> Any:
+    """``input * other``, elementwise and broadcast."""
+    if not (is_dependent(input) and is_dependent(other)):
+        return torch.mul(input, other, out=out)
+    value = _value_of(input, other)
+    return value.expand(torch.broadcast_shapes(input.shape, other.shape)).clone()
+
+
+def multiply_in_place(input: Tensor, other: Any) -> Tensor:
+    return input.copy_(multiply(input, other)) if is_dependent(input) and is_dependent(other) else input.mul_(other)
+
+
+def add_product(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """``input + value * tensor1 * tensor2``."""
+    return torch.add(input, multiply(tensor1, tensor2), alpha=value)
+
+
+def _value_of(left: Tensor, right: Tensor) -> Tensor:
+    """The factor that stays, of an elementwise product; see above."""
+    if left is right:
+        return left
+    for one, other in ((left, right), (right, left)):
+        if past_of(one).size_of is not None and past_of(one).size_of is past_of(other).sign_of:
+            return past_of(one).size_of  # type: ignore[return-value]
+        if past_of(other).discrete:
+            return one
+    shape = torch.broadcast_shapes(left.shape, right.shape)
+    broadcast = _is_broadcast(left, shape), _is_broadcast(right, shape)
+    if broadcast[0] != broadcast[1]:
+        return right if broadcast[0] else left
+    a, b = past_of(left), past_of(right)
+    if a.layers != b.layers:
+        return right if a.layers < b.layers else left
+    if a.activated != b.activated:
+        return right if a.activated else left
+    return right
+
+
+def _is_broadcast(tensor: Tensor, shape: torch.Size) -> bool:
+    repeated = any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True))
+    return tensor.shape != shape or repeated
+
+
+def matrix_product(function: StandIn) -> StandIn:
+    """``left @ right``, also in batches and with vectors."""
+
+    def product(input: Tensor, other: Tensor, *arguments: Any, **named: Any) -> Any:
+        if is_dependent(input) and is_dependent(other):
+            input = _uniform(input, input.shape[-1])
+        return function(input, other, *arguments, **named)
+
+    return product
+
+
+def add_matrix_product(function: StandIn) -> StandIn:
+    """``input + left @ right``: addmm, baddbmm, addbmm, addmv."""
+
+    def product(input: Tensor, left: Tensor, right: Tensor, **named: Any) -> Any:
+        if is_dependent(left) and is_dependent(right):
+            left = _uniform(left, left.shape[-1])
+        return function(input, left, right, **named)
+
+    return product
+
+
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Einstein sums: every input-dependent operand but the last is a weighting."""
+    tensors = list(operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands)
+    dependent = [place for place, tensor in enumerate(tensors) if is_dependent(tensor)]
+    if len(dependent) > 1:
+        if not isinstance(equation, str):
+            raise TypeError("einsum of two input-dependent tensors has a stand-in where the equation is a string")
+        inputs, arrow, output = equation.replace(" ", "").partition("->")
+        letters = [term.replace("...", "") for term in inputs.split(",")]
+        if not arrow:
+            output = "".join(letter for letter in "".join(letters) if "".join(letters).count(letter) == 1)
+        counted: set[str] = set()
+        for place in dependent[:-1]:
+            own, shape = letters[place], tensors[place].shape
+            sizes = dict(zip(own, shape[len(shape) - len(own) :], strict=True))
+            summed = [letter for letter in own if letter not in output and letter not in counted]
+            counted.update(summed)
+            tensors[place] = _uniform(tensors[place], math.prod(sizes[letter] for letter in summed))
+    return torch.einsum(equation, *tensors)
+
+
+def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """A divisor that depends on the input normalizes: it becomes 1."""
+    if is_dependent(other) and rounding_mode is None:
+        shape = torch.broadcast_shapes(getattr(input, "shape", ()), other.shape)
+        whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
+        return whole.expand(shape).clone()
+    return torch.div(input, other, rounding_mode=rounding_mode)
+
+
+def divide_in_place(input: Tensor, other: Any) -> Tensor:
+    return input if is_dependent(other) else input.div_(other)
+
+
+def divide_from_right(input: Tensor, other: Any) -> Any:
+    """``other / input``, which Python asks the tensor on the right for."""
+    return divide(other, input)
