@@ -47,7 +47,8 @@ def relative(differences: Tensor, values: Tensor) -> float:
     is their rounding noise. NaN where a value is not finite.
     """
     largest = differences.abs().amax(0)
-    sizes = values.pow(2).mean(0).sqrt()
+    most = values.abs().amax(0).clamp_min(1e-300)  # squares of values near 1e200 would overflow
+    sizes = most * (values / most).pow(2).mean(0).sqrt()
     if not (torch.isfinite(largest).all() and torch.isfinite(sizes).all()):
         return math.nan
     sizes = sizes.clamp_min(1e-6 * sizes.max()).clamp_min(1e-300)

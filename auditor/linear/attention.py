@@ -75,8 +75,14 @@ def uniform_attention(
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     if attn_mask is not None:
-        banned = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask <= attn_mask.amax(-1, keepdim=True) - BELOW
-        scores = scores.masked_fill(banned, -torch.inf)
+        scores = scores.masked_fill(_banned(attn_mask), -torch.inf)
     if value.ndim > 3 and value.shape[-3] != query.shape[-3]:  # grouped queries share their keys and values
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     return uniform_weights(scores, -1) @ value
+
+
+def _banned(mask: Tensor) -> Tensor:
+    """Where attention is forbidden; of scores that depend on the input, as relative positions may, only -inf forbids."""
+    if mask.dtype == torch.bool:
+        return ~mask
+    return torch.isneginf(mask) if is_dependent(mask) else mask <= mask.amax(-1, keepdim=True) - BELOW

@@ -22,14 +22,21 @@ class TemplateGram:
     """``W Wᵀ`` of an implicit linear map.
 
     Attributes:
-        gram: ``(K, K)`` float64.
+        gram: ``(K, K)`` float64, of ``W / scale``.
         affinity_error: relative, the larger of the affinity check and of W against forward passes.
         dtype: what the network ran in, ``float32`` or ``float64``.
+        scale: 1, unless W is so large or small that its squares would leave float64.
     """
 
     gram: Tensor
     affinity_error: float
     dtype: str
+    scale: float = 1.0
+
+    @property
+    def norm(self) -> float:
+        """The Frobenius norm of W."""
+        return self.scale * math.sqrt(float(self.gram.diagonal().sum()))
 
 
 def implicit_weight(model: nn.Module, input_size: tuple[int, int, int], *, batch_norm: BatchNorm = "remove") -> Tensor:
@@ -81,7 +88,7 @@ def template_gram(
     templates gives the chunk's rows of the Gram matrix. ``double`` asks for float64 from the start.
     """
     gram, affine = _checked(model, input_size, batch_norm, double=double, read=lambda affine: affine.gram(held_bytes))
-    return TemplateGram(gram.cpu(), affine.error, str(affine.points.dtype).removeprefix("torch."))
+    return TemplateGram(gram.cpu(), affine.error, str(affine.points.dtype).removeprefix("torch."), affine.scale)
 
 
 class AffineMap:
@@ -105,6 +112,13 @@ class AffineMap:
         through = head is not None and head.output is logits and head.weight.shape[1] < head.weight.shape[0]
         self.head = head.weight.detach() if head is not None and through else None
         self.narrow = head.features if head is not None and through else logits
+        self.scale = self._scale()
+
+    def _scale(self) -> float:
+        """About the size of J where squares of it would leave float64, else 1."""
+        narrow = self.narrow.detach().double()
+        size = float((narrow[1:] - narrow[0]).abs().max() / self.points[1].double().norm())
+        return size if math.isfinite(size) and size > 0 and not 1e-60 < size < 1e60 else 1.0
 
     def rows(self) -> Iterator[tuple[int, Tensor]]:
         """Chunks of J, the Jacobian of logits or of the head's features: first row, and rows ``(chunk, C, H, W)``.
@@ -141,7 +155,7 @@ class AffineMap:
         return jacobian if self.head is None else torch.einsum("kd,dchw->kchw", self.head, jacobian)
 
     def gram(self, held_bytes: int) -> Tensor:
-        """``W Wᵀ``, ``(K, K)`` float64."""
+        """``W Wᵀ`` over the square of the scale, ``(K, K)`` float64."""
         held = self.narrow.shape[1] * self.points[0].numel() * self.points.element_size() <= held_bytes
         gram = self._gram_held() if held else self._gram_passed()
         return gram if self.head is None else self.head.double() @ gram @ self.head.double().T
@@ -150,7 +164,8 @@ class AffineMap:
         width = self.narrow.shape[1]
         gram = torch.zeros(width, width, dtype=torch.float64, device=self.points.device)
         for block in torch.split(self.jacobian().flatten(1), 4096, dim=1):
-            gram += block.double() @ block.double().T
+            scaled = block.double() / self.scale
+            gram += scaled @ scaled.T
         return gram
 
     def _gram_passed(self) -> Tensor:
@@ -159,13 +174,13 @@ class AffineMap:
         return (gram + gram.T) / 2
 
     def _pass(self, rows: Tensor) -> Tensor:
-        sizes = rows.double().flatten(1).norm(dim=1).clamp_min(1e-300)
-        scale = (self.points[1].double().norm() / sizes).view(-1, 1, 1, 1)  # as large as the probe points
+        sizes = self.scale * (rows.double() / self.scale).flatten(1).norm(dim=1).clamp_min(1e-300)
+        reach = (self.points[1].double().norm() / sizes).view(-1, 1, 1, 1)  # as large as the probe points
         mode = LinearMode(self.linear.batch_norm)
-        passed = self.linear.run((rows * scale).to(rows.dtype), mode)
+        passed = self.linear.run((rows * reach).to(rows.dtype), mode)
         if self.head is not None and mode.head is not None:
             passed = mode.head.features.detach()
-        return (passed.double() - self.narrow[0].detach().double()) / scale.flatten(1)
+        return (passed.double() - self.narrow[0].detach().double()) / self.scale / (reach.flatten(1) * self.scale)
 
 
 def _checked(
