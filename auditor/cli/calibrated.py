@@ -10,10 +10,8 @@ def calibration_lines(linearization: str) -> list[str]:
 
 def lines_of(found: Calibration, variant: str = "") -> list[str]:
     auc = f"AUC {found.auc:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
-    told = (
-        f"On the demo zoo{variant} (n = {found.n}, {found.robust} with a robust accuracy of {found.threshold:.0%} or "
-        f"more) the gap told robust from not with {auc}"
-    )
+    robust = f"{found.robust} with a robust accuracy of {100 * found.threshold:.0f} % or more"
+    told = f"On the demo zoo{variant} (n = {found.n}, {robust}) the gap told robust from not with {auc}"
     if found.low <= 0.5:
         told += ": it may be no better than chance"
     return [
