@@ -251,9 +251,9 @@ def _calibration(found: Found) -> str:
 ## Does the gap tell robust from not? The calibration of `screen`
 
 On the demo zoo a model counts as robust whose robust accuracy at ε = 0.1 under `standard` (500 images, README) is
-{100 * THRESHOLD:.0f} % or more. `saturated` is left out: its flag says that gradient attacks see nothing on it, and it has no
-robustness. AUC is the chance that a robust model has the larger gap of the two, with a 95 % interval after Newcombe
-(2006, method 5); beside it percentiles of a bootstrap over models, robust ones and others drawn separately.
+{100 * THRESHOLD:.0f} % or more. `saturated` is left out: its flag says that gradient attacks see nothing on it, and it
+has no robustness. AUC is the chance that a robust model has the larger gap of the two, with a 95 % interval after
+Newcombe (2006, method 5); beside it percentiles of a bootstrap over models, robust ones and others drawn separately.
 
 {table(["batch norm", "models", "n", "robust", "AUC (95 % interval)", "bootstrap"], rows)}
 {_verdict(main)} The threshold was fixed before any AUC was computed; others would
