@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from auditor.cli.calibrated import calibration_lines
 from auditor.cli.claims import claim_lines
 from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, print_pairs, print_table
 from auditor.db.results import Detail
@@ -89,6 +90,8 @@ def print_detail(detail: Detail) -> None:
             ],
         )
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
+        if row["protocol"] == "screen":
+            print("\n".join(calibration_lines(row["linearization"])))
 
 
 def _percent(value: float | None) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from auditor.cli.calibrated import calibration_lines
 from auditor.records import format_eps
 
 Row = dict[str, Any]
@@ -171,8 +172,11 @@ def _footnotes(done: Sequence[Row]) -> list[str]:
         )
     if any(_doubtful(row) for row in done):
         lines.append("* marked unreliable by its publisher.")
-    if any(row["protocol"] == "screen" for row in done):
+    screened = [row for row in done if row["protocol"] == "screen"]
+    if screened:
         lines.append(SCREEN_NOTE)
+    for linearization in dict.fromkeys(row["linearization"] for row in screened):
+        lines += calibration_lines(linearization)
     if any(row["gap"] is not None for row in done):
         lines.append(GAP_NOTE)
     return lines

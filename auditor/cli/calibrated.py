@@ -1,0 +1,21 @@
+"""What a screen result is worth: the lines beside every one."""
+
+from auditor.data.calibration import Calibration, load_calibration
+
+
+def calibration_lines(linearization: str) -> list[str]:
+    """How well the gap told robust models from others, and which gap means nothing; for ``remove`` or ``fold``."""
+    return lines_of(load_calibration(linearization), ", batch norm folded" if linearization == "fold" else "")
+
+
+def lines_of(found: Calibration, variant: str = "") -> list[str]:
+    auc = f"AUC {found.auc:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
+    robust = f"{found.robust} with a robust accuracy of {100 * found.threshold:.0f} % or more"
+    told = f"On the demo zoo{variant} (n = {found.n}, {robust}) the gap told robust from not with {auc}"
+    if found.low <= 0.5:
+        told += ": it may be no better than chance"
+    return [
+        f"{told}.",
+        f"5 % of {found.networks} randomly initialised networks of ten classes{variant} had a gap above "
+        f"{found.gap_95:.2f}.",
+    ]
