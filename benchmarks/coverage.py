@@ -148,7 +148,7 @@ def perturb(model: nn.Module, seed: int = 0) -> nn.Module:
     """Noise on every weight, and batch-norm statistics as training would leave them."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for tensor in model.parameters():
+        for tensor in (tensor for tensor in model.parameters() if tensor.is_floating_point()):
             tensor.add_(0.02 * torch.randn(tensor.shape, generator=generator))
         for module in model.modules():
             if getattr(module, "running_mean", None) is not None:
