@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from auditor.cli.claims import claim_lines
-from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, print_pairs, print_table
+from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, error_of, print_pairs, print_table
 from auditor.db.results import Detail
 from auditor.records import format_eps
 
@@ -53,6 +53,7 @@ def print_detail(detail: Detail) -> None:
                 "linearization",
                 f"batch norm: {row['linearization']}, affinity error {_short(row['affinity_error'])}",
             ),
+            ("correlation", _correlation(row)),
             ("flags", ", ".join(row["flags"]) or "none"),
             *(("note", note) for note in row["notes"]),
             *(("not measurable", part) for part in row["not_measurable"]),
@@ -79,7 +80,8 @@ def print_detail(detail: Detail) -> None:
     if detail.clusterings:
         print()
         names = (
-            "gap", "p_value", "intra", "inter", "silhouette", "rand_index", "cophenetic", "effective_rank",
+            "gap", *(() if row["sketch"] is None else ("gap_error",)), "p_value", "intra", "inter", "silhouette",
+            "rand_index", "cophenetic", "effective_rank",
         )  # fmt: skip
         print_table(
             ("clustering", *names),
@@ -89,6 +91,13 @@ def print_detail(detail: Detail) -> None:
             ],
         )
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
+
+
+def _correlation(row: dict[str, Any]) -> str:
+    if row["sketch"] is None:
+        return "exact"
+    error = error_of(row)
+    return f"sketch of {row['sketch']} probes{f', gap {error[0]} {error[1:]}' if error else ''}"
 
 
 def _percent(value: float | None) -> str:

@@ -27,7 +27,7 @@ def sketched_correlation(responses: ArrayLike) -> Matrix:
 def centred_responses(responses: ArrayLike) -> Matrix:
     """Responses of ``w_k - mean_j w_j``, ``(R, K)``; 0 where nothing but rounding noise is left of a class."""
     rows = _checked(responses)
-    result = rows - rows.mean(1, keepdims=True)
+    result: Matrix = rows - rows.mean(1, keepdims=True)
     result[:, (result**2).sum(0) < 1e-13 * (rows**2).sum(0).max(initial=0)] = 0
     return result
 
@@ -125,7 +125,7 @@ def _members(superclasses: Sequence[Hashable]) -> Matrix:
 
 
 def _gap(rows: Matrix, members: Matrix) -> float:
-    """intra - inter of the responses' correlation, from sums over superclasses: C itself is not needed."""
+    """Siblings' mean correlation minus strangers', from sums over superclasses: C itself is not needed."""
     unit, sizes = _unit(rows), members.sum(0)
     classes = len(members)
     inside, outside = float((sizes * (sizes - 1)).sum()), float(classes**2 - (sizes**2).sum())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,9 +68,13 @@ def template_sketch(
 def _responses(affine: AffineMap, probes: int, seed: int) -> Tensor:
     affine.error = worst(affine.error, _hidden_error(affine))
     # The linearized network follows its input by autograd's marks; what autograd would save for later is not wanted.
-    with torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: None):
+    with torch.autograd.graph.saved_tensors_hooks(_forget, _forget):
         passed = [affine.linear(batch) - affine.outputs[0] for batch in _batches(affine.points, probes, seed)]
     return torch.cat(passed).double() / REACH
+
+
+def _forget(_: Any) -> Any:
+    return None
 
 
 def _batches(points: Tensor, probes: int, seed: int) -> Iterator[Tensor]:

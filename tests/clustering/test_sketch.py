@@ -69,7 +69,7 @@ def _same(rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("prepare", [_same, centred_responses], ids=["as they are", "centred"])
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_the_stated_error_of_the_gap_is_the_one_seen(name: str, prepare: Callable, probes: int) -> None:
-    sketches = [prepare(rows) for rows in _sketches(WEIGHTS[name], probes, 300)]
+    sketches = [prepare(rows) for rows in _sketches(WEIGHTS[name], probes, 150)]
     seen = np.std([_gap(sketched_correlation(rows)) for rows in sketches])
     stated = np.mean([gap_error(rows, LABELS) for rows in sketches])
     assert seen > 1e-4
@@ -96,7 +96,7 @@ def test_the_gap_is_right_on_average(name: str) -> None:
 @pytest.mark.parametrize("centre", [False, True], ids=["as they are", "centred"])
 @pytest.mark.parametrize("w", [*WEIGHTS.values(), _near_rank_one()], ids=[*WEIGHTS, "near rank one"])
 def test_squared_entries_are_estimated_without_bias(w: np.ndarray, centre: bool, probes: int) -> None:
-    """The mean of ``K² / rank`` over sketches is the sum of C's squared entries; at few probes clipping at K bites."""
+    """The mean of ``K² / rank`` over sketches is the sum of C's squared entries; at 8 probes clipping bites."""
     gram = centred(w @ w.T) if centre else w @ w.T
     exact = effective_rank(correlation(gram))
     sketches = _sketches(w, probes, 400)
@@ -106,7 +106,7 @@ def test_squared_entries_are_estimated_without_bias(w: np.ndarray, centre: bool,
     assert np.mean(inverse) == pytest.approx(1 / exact, abs=4 * noise + 1e-9, rel=0.2 if clipped else None)
     biased = [1 / effective_rank(sketched_correlation(centred_responses(r) if centre else r)) for r in sketches]
     if exact > 5:
-        assert np.mean(biased) > 1 / exact + 0.6 / probes
+        assert np.mean(biased) > 1 / exact + 0.4 / probes
 
 
 def test_one_sketch_of_a_high_rank_is_near_it() -> None:
