@@ -9,6 +9,7 @@ are not, but for the noise.
 """
 
 import argparse
+import runpy
 import statistics
 import tempfile
 import time
@@ -30,11 +31,10 @@ from auditor.clustering import (
     sketched_correlation,
     sketched_rank,
 )
-from auditor.data.hierarchies import load_hierarchy
+from auditor.data import CLASSES, load_hierarchy
 from auditor.linear import template_gram, template_sketch
-from examples.efficientnet_lite0 import write_weights
 
-CLASSES = 1000
+EXAMPLE = Path(__file__).parent.parent / "examples" / "efficientnet_lite0.py"
 PROBES = (32, 64, 128)
 
 
@@ -42,14 +42,14 @@ def trained_efficientnet() -> nn.Module:
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"
-        write_weights(file)
+        runpy.run_path(str(EXAMPLE))["write_weights"](file)
         network.load_state_dict(load_file(file))
     return network
 
 
 def wide_network() -> nn.Module:
     """Two layers, and as many random features as make the templates of 1,000 classes nearly orthogonal."""
-    return nn.Sequential(nn.Conv2d(3, 64, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 32 * 32, CLASSES))
+    return nn.Sequential(nn.Conv2d(3, 64, 5, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 32 * 32, 1000))
 
 
 def networks() -> Iterator[tuple[str, nn.Module, int]]:
@@ -72,7 +72,7 @@ def root_mean_square(values: Any) -> float:
 
 def compare(name: str, network: nn.Module, side: int, repeats: int) -> None:
     network.eval().requires_grad_(False)
-    size, superclasses = (3, side, side), load_hierarchy("imagenet").superclasses
+    size, superclasses = (3, side, side), load_hierarchy("imagenet", CLASSES["imagenet"]).superclasses
     template_sketch(network, size, probes=8)  # warms up
     seconds, exact = timed(lambda: template_gram(network, size))
     c = correlation(exact.gram.numpy())
@@ -93,9 +93,10 @@ def compare(name: str, network: nn.Module, side: int, repeats: int) -> None:
             ranks.append(sketched_rank(rows))
         took = statistics.median(times)
         print(
-            f"  R = {probes}: {took:.2f} s, {took / seconds:.3f} of exact; entries off by {root_mean_square(entries):.4f}, "
-            f"gap by {root_mean_square(gaps):.4f} (at most {max(map(abs, gaps)):.4f}), stated "
-            f"{root_mean_square(stated):.4f}; effective rank {min(ranks):.1f} to {max(ranks):.1f}",
+            f"  R = {probes}: {took:.2f} s, {took / seconds:.3f} of exact; "
+            f"entries off by {root_mean_square(entries):.4f}, gap by {root_mean_square(gaps):.4f} "
+            f"(at most {max(map(abs, gaps)):.4f}), stated {root_mean_square(stated):.4f}; "
+            f"effective rank {min(ranks):.1f} to {max(ranks):.1f}",
             flush=True,
         )
 

@@ -1,11 +1,11 @@
 """From responses W r to random images to the matrices that are scored, and how far off their scores are."""
 
+import functools
 import math
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import hyp2f1
 
 from auditor.clustering.matrices import correlation
 from auditor.errors import InputError
@@ -58,7 +58,7 @@ def sketched_rank(responses: ArrayLike, *, lost: int = 0) -> float:
     if not np.isfinite(c).all():
         return math.nan
     number, rest = len(np.asarray(responses)) - lost, np.clip(1 - c**2, 0, 1)
-    squares = 1 - (number - 2) / (number - 1) * rest * hyp2f1(1, 1, (number + 1) / 2, rest)
+    squares = 1 - (number - 2) / (number - 1) * rest * _hypergeometric((number + 1) / 2, rest)
     np.fill_diagonal(squares, 1)
     classes, total = len(c), squares.sum()
     return float(classes) if total <= classes else float(max(1, classes**2 / total))
@@ -103,6 +103,26 @@ def gap_error(
     pseudo = shares * whole - (shares - 1) * without
     centre = len(parts) * whole - ((1 - 1 / shares) * without).sum()
     return float(np.sqrt(np.mean((pseudo - centre) ** 2 / (shares - 1))))
+
+
+_GRID = np.linspace(0, 1, 4097)
+
+
+def _hypergeometric(c: float, z: Matrix) -> Matrix:
+    """The series ``2F1(1, 1; c; z)`` for z in [0, 1] and c of 3.5 or more; SciPy's overflows for large c."""
+    return np.interp(z, _GRID, _series(c))
+
+
+@functools.cache
+def _series(c: float) -> Matrix:
+    """Its values on the grid."""
+    total, term = np.ones_like(_GRID), np.ones_like(_GRID)
+    for k in range(4000):
+        term = term * _GRID * (k + 1) / (c + k)
+        total += term
+        if term[-1] < 1e-12:
+            break
+    return total
 
 
 def _checked(responses: ArrayLike) -> Matrix:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.special import hyp2f1
 
 from auditor.clustering import (
     centred,
@@ -18,6 +19,7 @@ from auditor.clustering import (
     sketched_correlation,
     sketched_rank,
 )
+from auditor.clustering.sketch import _hypergeometric
 from auditor.errors import InputError
 
 LABELS = tuple(number // 6 for number in range(60))
@@ -107,6 +109,19 @@ def test_squared_entries_are_estimated_without_bias(w: np.ndarray, centre: bool,
     biased = [1 / effective_rank(sketched_correlation(centred_responses(r) if centre else r)) for r in sketches]
     if exact > 5:
         assert np.mean(biased) > 1 / exact + 0.4 / probes
+
+
+@pytest.mark.parametrize("probes", [8, 9, 64, 200])
+def test_the_series_is_scipy_s_where_that_one_does_not_overflow(probes: int) -> None:
+    z = np.linspace(0, 1, 5001)
+    np.testing.assert_allclose(_hypergeometric((probes + 1) / 2, z), hyp2f1(1, 1, (probes + 1) / 2, z), atol=2e-6)
+
+
+@pytest.mark.parametrize("probes", [1999, 2000, 4001])
+def test_many_probes_leave_the_rank_as_it_is(probes: int) -> None:
+    w = WEIGHTS["high rank"]
+    (rows,) = _sketches(w, probes, 1)
+    assert sketched_rank(rows) == pytest.approx(effective_rank(correlation(w @ w.T)), rel=0.02)
 
 
 def test_one_sketch_of_a_high_rank_is_near_it() -> None:
