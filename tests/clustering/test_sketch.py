@@ -111,7 +111,7 @@ def test_squared_entries_are_estimated_without_bias(w: np.ndarray, centre: bool,
         assert np.mean(biased) > 1 / exact + 0.4 / probes
 
 
-@pytest.mark.parametrize("probes", [8, 9, 64, 200])
+@pytest.mark.parametrize("probes", [8, 9, 64, 100])
 def test_the_series_is_scipy_s_where_that_one_does_not_overflow(probes: int) -> None:
     z = np.linspace(0, 1, 5001)
     np.testing.assert_allclose(_hypergeometric((probes + 1) / 2, z), hyp2f1(1, 1, (probes + 1) / 2, z), atol=2e-6)
