@@ -24,8 +24,8 @@ PROBE = 4
 """Images in the batch that is timed."""
 LINEAR = 4
 """Passes a class, or a probe of a sketch, at most: in float32 and, where that is not enough, again in float64."""
-CHECK = 5
-"""Images of the check that a network is affine, with a backward pass."""
+CHECK = 7
+"""Images of the checks that a network is affine and hides nothing, with a backward pass."""
 MATRICES = 4
 """Scored at most: C, centred, without its leading direction, and F."""
 
@@ -68,7 +68,10 @@ def estimate(
         seconds=LINEAR * linear
         + MATRICES * _scoring_seconds(superclasses)
         + n * (gradients * both + forwards * forward),
-        memory=int(_resident() + max(min(n, request.audit.batch_size) * kept, 10 * kept + held)),
+        memory=int(
+            _resident()
+            + max(min(n, request.audit.batch_size) * kept, (10 if sketch is None else 2 * CHECK) * kept + held)
+        ),
     )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from auditor import clustering
 from auditor.data import Hierarchy
-from auditor.linear import template_gram, template_sketch
+from auditor.linear import TemplateSketch, template_gram, template_sketch
 from auditor.records import AuditRequest, Clustering, Matrix
 
 
@@ -54,13 +54,13 @@ def _sketched(
 ) -> TemplateScores:
     asked: dict[str, Any] = {"batch_norm": request.linearization, "probes": request.sketch, "seed": request.seed}
     found = template_sketch(model, input_size, **asked)
-    collapsed = clustering.sketched_rank(found.responses.numpy()) < clustering.RANK_COLLAPSE
+    collapsed = clustering.sketched_rank(_scaled(found)) < clustering.RANK_COLLAPSE
     if collapsed and found.dtype != "float64":
         found = template_sketch(model, input_size, **asked, double=True)
     variants: dict[str, Callable[[Matrix], Matrix]] = {"weights": _same, "centred": clustering.centred_responses}
     if collapsed:
         variants["deflated"] = clustering.deflated_responses
-    responses, parts = found.responses.numpy(), []
+    responses, parts = _scaled(found), []
     for kind, prepare in variants.items():
         seen = prepare(responses)
         part = _scored(kind, clustering.sketched_correlation(seen), request, hierarchy)
@@ -71,6 +71,12 @@ def _sketched(
         )
         parts.append(replace(part, scores=scores))
     return TemplateScores(tuple(parts), found.affinity_error, collapsed)
+
+
+def _scaled(sketch: TemplateSketch) -> Matrix:
+    """The responses, so that their squares stay within float64: no score depends on the scale."""
+    scaled: Matrix = (sketch.responses / sketch.responses.abs().max()).numpy()
+    return scaled
 
 
 def _same(responses: Matrix) -> Matrix:

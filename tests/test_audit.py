@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from auditor import templates
 from auditor.audit import audit, identity
 from auditor.clustering import clustering_scores
 from auditor.data import load_images
 from auditor.errors import ModelLoadError
-from auditor.linear import implicit_weight
+from auditor.linear import TemplateSketch, implicit_weight, template_sketch
 from auditor.records import AuditRecord, AuditRequest
 from auditor.zoo import LoadedModel
 from auditor.zoo.demo import DemoZoo
@@ -96,6 +97,22 @@ def test_a_sketch_is_near_the_exact_scores_and_says_how_near() -> None:
         assert other.scores.effective_rank == pytest.approx(one.scores.effective_rank, rel=0.05)
     again, other = run(model, replace(screen, sketch=2000)), run(model, replace(screen, sketch=2000, seed=1))
     assert again.clusterings[0].scores.gap == sketch.clusterings[0].scores.gap != other.clusterings[0].scores.gap
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e170])
+def test_scores_of_a_sketch_do_not_depend_on_the_size_of_w(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squares of these responses leave float64."""
+    model, screen = _Linear(_random()), replace(REQUEST, protocol="screen", sketch=64)
+    expected = run(model, screen)
+
+    def resized(*args: object, **more: object) -> TemplateSketch:
+        found = template_sketch(*args, **more)
+        return replace(found, responses=size * found.responses)
+
+    monkeypatch.setattr(templates, "template_sketch", resized)
+    for one, other in zip(expected.clusterings, run(model, screen).clusterings, strict=True):
+        assert other.scores.gap == pytest.approx(one.scores.gap)
+        assert other.scores.gap_error == pytest.approx(one.scores.gap_error)
 
 
 def test_few_probes_of_a_high_rank_are_no_collapse() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import InputError
-from auditor.linear.affinity import REACH, relative, worst
+from auditor.linear.affinity import relative, worst
 from auditor.linear.linearize import BatchNorm
 from auditor.linear.weight import AffineMap, _checked
 
@@ -67,39 +67,42 @@ def template_sketch(
 
 def _responses(affine: AffineMap, probes: int, seed: int) -> Tensor:
     affine.error = worst(affine.error, _hidden_error(affine))
+    # As far out as the points of the affinity check, or biases would drown them.
+    reach = affine.points[1].double().std()
     # The linearized network follows its input by autograd's marks; what autograd would save for later is not wanted.
     with torch.autograd.graph.saved_tensors_hooks(_forget, _forget):
-        passed = [affine.linear(batch) - affine.outputs[0] for batch in _batches(affine.points, probes, seed)]
-    return torch.cat(passed).double() / REACH
+        passed = [affine.linear(batch) - affine.outputs[0] for batch in _batches(affine.points, reach, probes, seed)]
+    return torch.cat(passed).double() / reach
 
 
 def _forget(_: Any) -> Any:
     return None
 
 
-def _batches(points: Tensor, probes: int, seed: int) -> Iterator[Tensor]:
-    """The probes, as far out as the points of the affinity check, or biases would drown them."""
+def _batches(points: Tensor, reach: Tensor, probes: int, seed: int) -> Iterator[Tensor]:
+    """The probes times ``reach``, on the device and in the dtype of ``points``."""
     generator = torch.Generator().manual_seed(seed)
     for first in range(0, probes, BATCH):
         count = min(BATCH, probes - first)
         drawn = [torch.randn(points.shape[1:], generator=generator, dtype=torch.float64) for _ in range(count)]
-        yield (REACH * torch.stack(drawn)).to(points)
+        yield (reach * torch.stack(drawn).to(reach)).to(points)
 
 
 def _hidden_error(affine: AffineMap) -> float:
     """``cᵀ W u`` by the gradient against ``cᵀ g(u)`` by forward passes: no path may hide from the gradient.
 
-    Five random combinations c of all the classes, one for each image of the check's own graph, in one backward pass.
-    Each class counts as much as any other in them.
+    Two random combinations c of all the classes, one for each of two images in one backward pass. Each class counts as
+    much as any other in them.
     """
+    images = affine.points[:2].clone().requires_grad_()
+    logits = affine.linear(images)
     changes = affine.outputs[1:].double() - affine.outputs[0].double()
-    sizes = changes.pow(2).mean(0).sqrt()
+    sizes = changes.abs().amax(0)
     sizes = sizes.clamp_min(1e-6 * sizes.max()).clamp_min(1e-300)
     generator = torch.Generator().manual_seed(1)
-    drawn = torch.randn(affine.outputs.shape, generator=generator, dtype=torch.float64).to(sizes) / sizes
-    scale = drawn.abs().max()
-    cotangent = (drawn / scale).to(affine.logits)
-    (gradient,) = torch.autograd.grad(affine.logits, affine.images, cotangent)
+    drawn = torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(sizes)
+    cotangent = (drawn * (sizes.min() / sizes)).to(logits)
+    (gradient,) = torch.autograd.grad(logits, images, cotangent)
     said = (affine.points[1:].double().flatten(1) @ gradient.double().flatten(1).T).reshape(-1, 1)
     seen = (changes @ cotangent.double().T).reshape(-1, 1)
     return relative(said - seen, seen)

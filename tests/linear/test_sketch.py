@@ -128,7 +128,7 @@ def test_one_backward_pass_and_no_batch_of_more_than_eight(monkeypatch: pytest.M
     network[0].register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     template_sketch(network, (3, 15, 15), probes=20)
     assert len(passes) == 1
-    assert sizes == [5, 8, 8, 4]
+    assert sizes == [5, 2, 8, 8, 4]
 
 
 def test_the_mean_of_many_sketches_is_the_gram_matrix() -> None:
