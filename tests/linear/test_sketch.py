@@ -83,15 +83,14 @@ def test_what_float32_cannot_hold_goes_to_float64() -> None:
     ("last", "message"),
     [
         (lambda z: z.exp(), r"exp"),
-        (lambda z: z * z.flip(1), r"mul"),
-        (lambda z: z.softmax(1), r"W is 0.*softmax"),
+        (lambda z: 0 * z, r"W is 0"),
         (lambda z: z + _hidden(z), r"mul of the input runs under no_grad"),
         (lambda z: _hooked(2 * z), r"does not match its forward pass"),
         (lambda z: z + z.data, r"does not match its forward pass"),
         (lambda z: z * float("inf"), r"not finite.*mul"),
         (lambda z: z[:, :, None], r"expected logits \(N, K\)"),
     ],
-    ids=["exp", "product", "softmax", "hidden", "hooked", "data", "infinite", "shape"],
+    ids=["exp", "zero", "hidden", "hooked", "data", "infinite", "shape"],
 )
 def test_refused_as_w_would_be(last: object, message: str) -> None:
     with pytest.raises(LinearizationError, match=message):
