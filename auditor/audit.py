@@ -16,8 +16,8 @@ from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, ke
 from auditor.attacks.gradient import frozen
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, first_line, one_line
-from auditor.linear import template_gram
 from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Progress, Verdicts, ZooEntry
+from auditor.templates import score_templates
 from auditor.zoo import LoadedModel
 
 
@@ -36,6 +36,7 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         "classes": hierarchy.classes,
         "hierarchy": [hierarchy.levels, hierarchy.headline],
         "linearization": request.linearization,
+        "sketch": request.sketch,
         "norm": entry.norm,
         "eps": entry.eps,
         "protocol": [protocol.name, *(asdict(attack) for attack in protocol.attacks)],
@@ -82,6 +83,7 @@ def audit(
         protocol=request.protocol,
         parameters={"attacks": [asdict(attack) for attack in find_protocol(request.protocol).attacks]},
         linearization=request.linearization,
+        sketch=request.sketch,
         hierarchy=hierarchy.name,
         seed=request.seed,
         weights_sha256=loaded.weights_sha256,
@@ -142,28 +144,16 @@ class _Findings:
 def _score_weights(
     model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
 ) -> None:
-    """C of the templates, centred and, where its rank has collapsed, without its leading direction."""
-    batch_norm: Any = request.linearization
+    """C of the templates and its variants; a collapsed rank is a flag."""
     try:
-        templates = template_gram(model, entry.input_size, batch_norm=batch_norm)
-        c = clustering.correlation(templates.gram.numpy())
-        collapsed = clustering.effective_rank(c) < clustering.RANK_COLLAPSE
-        if collapsed and templates.dtype != "float64":
-            templates = template_gram(model, entry.input_size, batch_norm=batch_norm, double=True)
-            c = clustering.correlation(templates.gram.numpy())
+        scored = score_templates(model, entry.input_size, request, hierarchy)
     except LinearizationError as error:
         found.not_measurable.append(one_line(f"linearize: {error}"))
         return
-    found.values["affinity_error"] = templates.affinity_error
-    matrices = {"weights": c, "centred": clustering.correlation(clustering.centred(templates.gram.numpy()))}
-    if collapsed:
+    found.values["affinity_error"] = scored.affinity_error
+    found.clusterings += scored.clusterings
+    if scored.collapsed:
         found.flags.append("rank_collapse")
-        matrices["deflated"] = clustering.deflated(c)
-    for kind, matrix in matrices.items():
-        scores = clustering.clustering_scores(
-            matrix, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels
-        )
-        found.clusterings.append(Clustering(kind=kind, scores=scores, matrix=matrix))
 
 
 def _attack(

@@ -23,7 +23,9 @@ from auditor.zoo.download import no_downloads
 PROBE = 4
 """Images in the batch that is timed."""
 LINEAR = 4
-"""Passes a class that linearizing takes at most: in float32 and, where that is not enough, again in float64."""
+"""Passes a class, or a probe of a sketch, at most: in float32 and, where that is not enough, again in float64."""
+CHECK = 7
+"""Images of the checks that a network is affine and hides nothing, with a backward pass."""
 MATRICES = 4
 """Scored at most: C, centred, without its leading direction, and F."""
 
@@ -59,12 +61,17 @@ def estimate(
         if n and "randomized" in output_flags(model, batch, model(batch.clone())):
             attacks = for_randomized(attacks)
     gradients, forwards = passes(attacks)
-    templates = min(classes * batch[0].numel() * 4, 2**30)
+    sketch = request.audit.sketch
+    linear = classes * both if sketch is None else sketch * forward + CHECK * both
+    held = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
-        seconds=LINEAR * classes * both
+        seconds=LINEAR * linear
         + MATRICES * _scoring_seconds(superclasses)
         + n * (gradients * both + forwards * forward),
-        memory=int(_resident() + max(min(n, request.audit.batch_size) * kept, 10 * kept + templates)),
+        memory=int(
+            _resident()
+            + max(min(n, request.audit.batch_size) * kept, (10 if sketch is None else 2 * CHECK) * kept + held)
+        ),
     )
 
 

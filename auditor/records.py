@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """Part of every audit's identity: raised whenever the same model could get other numbers."""
 
 
@@ -108,10 +108,14 @@ def parse_eps(text: Any) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRequest:
-    """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity."""
+    """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity.
+
+    ``sketch``: estimate C from that many random images; None computes it.
+    """
 
     protocol: str
     linearization: str = "remove"
+    sketch: int | None = None
     seed: int = 0
     device: str = "cpu"
     batch_size: int = 256
@@ -159,6 +163,7 @@ class ClusteringScores:
         effective_rank: of the matrix, from 1 to K.
         tree_spearman: rank correlation of tree distance and matrix distance, for several levels.
         leaf_order: the classes in dendrogram order.
+        gap_error: standard error of the gap of a sketch; NaN, without a reason, where the matrix is exact.
     """
 
     intra: float
@@ -171,6 +176,7 @@ class ClusteringScores:
     effective_rank: float
     leaf_order: tuple[int, ...]
     tree_spearman: float = float("nan")
+    gap_error: float = float("nan")
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -243,7 +249,10 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord:
-    """What one audit found. Accuracies are fractions from 0 to 1; NaN where a part was not measured."""
+    """What one audit found. Accuracies are fractions from 0 to 1; NaN where a part was not measured.
+
+    ``sketch``: from how many random images the matrices of the weights are estimated; None where they are exact.
+    """
 
     entry: ZooEntry
     identity: str
@@ -255,6 +264,7 @@ class AuditRecord:
     weights_sha256: str
     classes: tuple[str, ...]
     superclasses: tuple[str, ...]
+    sketch: int | None = None
     n: int = 0
     clean_accuracy: float = float("nan")
     robust_accuracy: float = float("nan")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from auditor import templates
 from auditor.audit import audit, identity
 from auditor.clustering import clustering_scores
 from auditor.data import load_images
 from auditor.errors import ModelLoadError
-from auditor.linear import implicit_weight
+from auditor.linear import TemplateSketch, implicit_weight, template_sketch
 from auditor.records import AuditRecord, AuditRequest
 from auditor.zoo import LoadedModel
 from auditor.zoo.demo import DemoZoo
@@ -83,6 +84,64 @@ def test_rank_collapse_is_flagged_and_shown_without_its_leading_direction() -> N
     assert record.verdicts is None
 
 
+def test_a_sketch_is_near_the_exact_scores_and_says_how_near() -> None:
+    model, screen = _Linear(_random()), replace(REQUEST, protocol="screen")
+    exact, sketch = run(model, screen), run(model, replace(screen, sketch=2000))
+    assert (exact.sketch, sketch.sketch) == (None, 2000)
+    for one, other in zip(exact.clusterings, sketch.clusterings, strict=True):
+        assert one.kind == other.kind
+        assert math.isnan(one.scores.gap_error)
+        assert 0 < other.scores.gap_error < 0.02
+        assert other.scores.gap != one.scores.gap
+        assert other.scores.gap == pytest.approx(one.scores.gap, abs=4 * other.scores.gap_error)
+        assert other.scores.effective_rank == pytest.approx(one.scores.effective_rank, rel=0.05)
+    again, other = run(model, replace(screen, sketch=2000)), run(model, replace(screen, sketch=2000, seed=1))
+    assert again.clusterings[0].scores.gap == sketch.clusterings[0].scores.gap != other.clusterings[0].scores.gap
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e170])
+def test_scores_of_a_sketch_do_not_depend_on_the_size_of_w(size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squares of these responses leave float64."""
+    model, screen = _Linear(_random()), replace(REQUEST, protocol="screen", sketch=64)
+    expected = run(model, screen)
+
+    def resized(*args: object, **more: object) -> TemplateSketch:
+        found = template_sketch(*args, **more)
+        return replace(found, responses=size * found.responses)
+
+    monkeypatch.setattr(templates, "template_sketch", resized)
+    for one, other in zip(expected.clusterings, run(model, screen).clusterings, strict=True):
+        assert other.scores.gap == pytest.approx(one.scores.gap)
+        assert other.scores.gap_error == pytest.approx(one.scores.gap_error)
+
+
+def test_few_probes_of_a_high_rank_are_no_collapse() -> None:
+    record = run(_Linear(_random()), replace(REQUEST, protocol="screen", sketch=8))
+    assert record.flags == ()
+    assert record.clusterings[0].scores.effective_rank > 4
+
+
+def test_a_sketch_of_a_collapsed_rank_is_deflated_in_float64() -> None:
+    direction = torch.randn(784, generator=torch.Generator().manual_seed(1))
+    signs = torch.tensor([1.0, -1, 1, 1, -1, 1, -1, 1, -1, 1])
+    model = _Linear(signs[:, None] * direction + 0.05 * _random())
+    screen = replace(REQUEST, protocol="screen")
+    exact, sketch = run(model, screen), run(model, replace(screen, sketch=2000))
+    assert sketch.flags == exact.flags == ("rank_collapse",)
+    assert sketch.affinity_error < 1e-10
+    one, other = exact.clusterings[2], sketch.clusterings[2]
+    assert one.kind == other.kind == "deflated"
+    np.testing.assert_allclose(other.matrix, one.matrix, atol=0.15)
+    assert other.scores.effective_rank == pytest.approx(one.scores.effective_rank, rel=0.05)
+    assert other.scores.gap == pytest.approx(one.scores.gap, abs=4 * other.scores.gap_error)
+
+
+def test_a_sketch_of_what_is_not_affine_is_not_measurable() -> None:
+    record = run(_Linear(_random(), lambda z: z.sinh()), replace(REQUEST, protocol="screen", sketch=8))
+    assert record.not_measurable[0].startswith("linearize: ")
+    assert record.clusterings == ()
+
+
 OTHER_CLASSES = r"expected 10 logits for fashion_mnist, got \(N, 12\): features instead of logits\?"
 
 
@@ -109,6 +168,7 @@ IMAGES = load_images("fashion_mnist", 20)
         ({"images": None}, False),
         ({"request": replace(REQUEST, seed=1)}, False),
         ({"request": replace(REQUEST, linearization="fold")}, False),
+        ({"request": replace(REQUEST, sketch=64)}, False),
         ({"request": replace(REQUEST, protocol="standard")}, False),
         ({"request": replace(REQUEST, device="cuda", batch_size=7)}, True),
         ({"entry": replace(ENTRY, model="demo:renamed", description="words", training={})}, True),

@@ -1,5 +1,7 @@
 """What an audit would cost: passes against those that attacks really make, memory against a closed form."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -63,6 +65,26 @@ def test_the_time_is_that_of_the_passes(request_: Measurement, monkeypatch: pyte
     gradients, forwards = passes(find_protocol("quick").attacks)
     assert found.seconds == 4 * 10 + 4 * 400 + 10 * (gradients + forwards)
     assert found.memory > 10**8
+
+
+def test_a_sketch_costs_a_forward_pass_a_probe(request_: Measurement, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = DemoZoo()
+    (entry,) = select(source.entries(), models=["standard"])
+    monkeypatch.setattr(estimating, "_seconds", lambda function: float(function()))
+    monkeypatch.setattr(estimating, "_forward", lambda *_: 4)  # a second an image, 1,000 with the gradient
+    monkeypatch.setattr(estimating, "_forward_and_backward", lambda *_: 4000)
+    monkeypatch.setattr(estimating, "_scoring_seconds", lambda _: 0)
+    screen = replace(request_, audit=replace(request_.audit, protocol="screen"), samples=0)
+    found = {
+        probes: estimate(source, entry, replace(screen, audit=replace(screen.audit, sketch=probes)), *_ANYTHING)
+        for probes in (None, 8, 64)
+    }
+    assert found[None].seconds == 4 * 10 * 1000
+    assert found[8].seconds == 4 * (8 + 7 * 1000)
+    assert found[64].seconds - found[8].seconds == 4 * (64 - 8)
+
+
+_ANYTHING = (lambda *_: None, lambda _: True)
 
 
 def test_what_a_forward_pass_keeps_is_counted_once_and_without_the_weights() -> None:

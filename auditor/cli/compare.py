@@ -73,9 +73,12 @@ def _choose(first: str, second: str, protocol: str | None) -> "tuple[Detail, Det
     fitting = [(a, b) for a, b in pairs if objection(a, b) is None]
     if not fitting:
         raise UsageError(f"cannot compare {first} and {second}: {objection(*pairs[0])}")
-    a, b = max(
-        fitting, key=lambda two: (min(row["n"] for row in two), two[0]["linearization"] == two[1]["linearization"])
-    )
+
+    def rank(two: tuple[dict[str, Any], dict[str, Any]]) -> tuple[int, bool, bool]:
+        alike = (two[0][name] == two[1][name] for name in ("linearization", "sketch"))
+        return min(row["n"] for row in two), *alike
+
+    a, b = max(fitting, key=rank)
     return load_detail(engine, a["id"]), load_detail(engine, b["id"])
 
 
@@ -88,7 +91,8 @@ def _parse(name: str) -> tuple[str, int | None]:
 def _side(detail: "Detail") -> dict[str, Any]:
     row = detail.row
     gaps = ("gap", "gap_centred", "gap_deflated", "gap_features")
-    return {name: row[name] for name in ("model", "id", "n", "flags", "weights_sha256", "linearization", *gaps)}
+    names = ("model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", "gap_error")
+    return {name: row[name] for name in (*names, *gaps)}
 
 
 def _numbers(paired: "Paired") -> dict[str, Any]:
@@ -168,10 +172,19 @@ def _print(found: dict[str, Any]) -> None:
     )
     click.echo()
     gaps = {"gap": "C, templates", "gap_centred": "C, centred", "gap_deflated": "C, deflated", "gap_features": "F"}
-    rows = [(words, *(_gap(side[name]) for side in (a, b))) for name, words in gaps.items()]
+    rows = [(words, *(_gap(side, name) for side in (a, b))) for name, words in gaps.items()]
     print_table(("gap", "A", "B"), [row for row in rows if row[1:] != ("–", "–")])
     click.echo(f"\n{found['verdict']}")
 
 
-def _gap(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _gap(side: dict[str, Any], name: str) -> str:
+    """The error is known of the templates' own gap; the others of a sketch are marked as estimates."""
+    if side[name] is None:
+        return "–"
+    if name == "gap_features" or side["sketch"] is None:
+        return f"{side[name]:.3f}"
+    return (
+        f"{side[name]:.3f}±{side['gap_error']:.3f}"
+        if name == "gap" and side["gap_error"] is not None
+        else f"≈{side[name]:.3f}"
+    )

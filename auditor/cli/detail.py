@@ -5,7 +5,7 @@ from typing import Any
 
 from auditor.cli.calibrated import calibration_lines
 from auditor.cli.claims import claim_lines
-from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, print_pairs, print_table
+from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, error_of, print_pairs, print_table
 from auditor.db.results import Detail
 from auditor.records import format_eps
 
@@ -54,6 +54,7 @@ def print_detail(detail: Detail) -> None:
                 "linearization",
                 f"batch norm: {row['linearization']}, affinity error {_short(row['affinity_error'])}",
             ),
+            ("correlation", _correlation(row)),
             ("flags", ", ".join(row["flags"]) or "none"),
             *(("note", note) for note in row["notes"]),
             *(("not measurable", part) for part in row["not_measurable"]),
@@ -80,7 +81,8 @@ def print_detail(detail: Detail) -> None:
     if detail.clusterings:
         print()
         names = (
-            "gap", "p_value", "intra", "inter", "silhouette", "rand_index", "cophenetic", "effective_rank",
+            "gap", *(() if row["sketch"] is None else ("gap_error",)), "p_value", "intra", "inter", "silhouette",
+            "rand_index", "cophenetic", "effective_rank",
         )  # fmt: skip
         print_table(
             ("clustering", *names),
@@ -92,6 +94,13 @@ def print_detail(detail: Detail) -> None:
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
         if row["protocol"] == "screen":
             print("\n".join(calibration_lines(row["linearization"])))
+
+
+def _correlation(row: dict[str, Any]) -> str:
+    if row["sketch"] is None:
+        return "exact"
+    error = error_of(row)
+    return f"sketch of {row['sketch']} probes{f', gap {error[0]} {error[1:]}' if error else ''}"
 
 
 def _percent(value: float | None) -> str:

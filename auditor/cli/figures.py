@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from auditor.cli.progress import say
 from auditor.cli.report import association
-from auditor.cli.tables import describe, setting_of
+from auditor.cli.tables import describe, error_of, setting_of
 from auditor.db.results import Detail, Filter, list_results
 from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
@@ -30,12 +30,13 @@ def model_figure(detail: Detail) -> "Figure":
 
 def _subtitle(detail: Detail) -> str:
     row = detail.row
+    sketched = "" if row["sketch"] is None else f". C: a sketch of {row['sketch']} probes, gap {error_of(row) or '–'}"
     if row["robust_accuracy"] is None:
-        return f"{detail.description}. screen: not evidence of robustness"
+        return f"{detail.description}. screen: not evidence of robustness{sketched}"
     flags = f". Flagged: {', '.join(row['flags'])}" if row["flags"] else ""
     return (
         f"{detail.description}: clean {100 * row['clean_accuracy']:.1f} %, robust {100 * row['robust_accuracy']:.1f} % "
-        f"({row['norm']} {format_eps(row['eps'])}, {row['protocol']}, n = {row['n']}){flags}"
+        f"({row['norm']} {format_eps(row['eps'])}, {row['protocol']}, n = {row['n']}){flags}{sketched}"
     )
 
 

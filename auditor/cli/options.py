@@ -38,6 +38,7 @@ def filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--dataset", help="Only models of this data set."),
             click.option("--protocol", type=PROTOCOL, help="Only results of this protocol."),
             click.option("--linearization", type=click.Choice(["remove", "fold"]), help="Only this treatment."),
+            click.option("--correlation", type=click.Choice(["exact", "sketch"]), help="Only this kind of C."),
             click.option(
                 "--status",
                 type=click.Choice(["done", "failed", "cancelled", "queued", "running"]),

@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="What becomes of batch norm: removed as in the paper, or folded.",
 )
+@click.option(
+    "--sketch",
+    type=click.IntRange(8, 65_536),
+    metavar="R",
+    help="Estimate C from R random images, forward passes only, instead of computing it: for many classes. Shown and "
+    "stored as an estimate, with the standard error of the gap; an entry c of C is off by about (1 - c²) / √R.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every random draw.")
 @click.option(
     "--data",
@@ -88,7 +95,7 @@ def command(
       auditor scan demo --match 'at-*' --eps 8/255 --format json
       auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
-      auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only
+      auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan local ./my-zoo --dry-run
 
     \b
@@ -174,6 +181,7 @@ def _request(options: dict[str, Any], adversarials: Path | None) -> Any:
     audit = AuditRequest(
         protocol=options["protocol"],
         linearization=options["linearization"],
+        sketch=options["sketch"],
         seed=options["seed"],
         device=check_device(options["device"]),
         batch_size=settings().batch_size,

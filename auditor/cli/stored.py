@@ -1,6 +1,7 @@
 """What is stored, and the audit that a name on the command line means."""
 
 import difflib
+import math
 from collections.abc import Sequence
 
 from sqlalchemy import Engine
@@ -17,7 +18,7 @@ def open_settings() -> Engine:
 
 
 def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[Row]:
-    """The results that a name means, the one to show first: most images, then batch norm removed, then the newest.
+    """The results that a name means, the one to show first: most images, batch norm removed, C exact, the newest.
 
     Raises:
         UsageError: there is none; near names are suggested.
@@ -28,7 +29,12 @@ def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | 
     if not found:
         names = {row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))}
         raise UsageError(_no_result(model, protocol, audit_id, sorted(names - {model})))
-    return sorted(found, key=lambda row: (row["n"] or 0, row["linearization"] == "remove", row["id"]), reverse=True)
+
+    def rank(row: Row) -> tuple[int, bool, int | float, int]:
+        probes = math.inf if row["sketch"] is None else row["sketch"]
+        return row["n"] or 0, row["linearization"] == "remove", probes, row["id"]
+
+    return sorted(found, key=rank, reverse=True)
 
 
 def find_detail(model: str, protocol: str | None, audit_id: int | None) -> Detail:

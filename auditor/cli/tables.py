@@ -18,6 +18,7 @@ from auditor.records import format_eps
 
 Row = dict[str, Any]
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
+SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
 SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
 
 
@@ -69,19 +70,21 @@ def print_results(rows: Sequence[Row]) -> None:
         console.print(Text(line, style="dim"), soft_wrap=True)
 
 
-Setting = tuple[str, str, str, float, int, str]
+Setting = tuple[str, str, str, float, int, str, int | None]
 
 
 def setting_of(row: Row) -> Setting:
-    """What two rows must share to be ranked against each other: protocol, data set, norm, eps, n, linearization."""
-    return row["protocol"], row["dataset"], row["norm"], row["eps"], row["n"] or 0, row["linearization"]
+    """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
+    asked = row["protocol"], row["dataset"], row["norm"], row["eps"]
+    return *asked, row["n"] or 0, row["linearization"], row["sketch"]
 
 
 def describe(setting: Setting) -> str:
-    """``quick, fashion_mnist, Linf 0.1, n = 256``, and whether batch norm was folded."""
-    protocol, dataset, norm, eps, n, linearization = setting
+    """``quick, fashion_mnist, Linf 0.1, n = 256``, whether batch norm was folded and C is a sketch."""
+    protocol, dataset, norm, eps, n, linearization, sketch = setting
     attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
-    return f"{protocol}, {dataset}{attacked}{', batch norm folded' if linearization == 'fold' else ''}"
+    folded = ", batch norm folded" if linearization == "fold" else ""
+    return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"
 
 
 _COLUMNS = (
@@ -142,7 +145,7 @@ def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
         "robust % (95 % interval)": robust,
         "claimed clean %": _number(row["claimed_clean_accuracy"], 1, 100),
         "claimed robust %": _number(row["claimed_robust_accuracy"], 1, 100) + ("*" if _doubtful(row) else ""),
-        "gap": _number(row["gap"], 2),
+        "gap": _number(row["gap"], 2) + error_of(row),
         "p": _p_value(row["p_value"]),
         "intra": _number(row["intra"], 2),
         "inter": _number(row["inter"], 2),
@@ -158,6 +161,12 @@ def _doubtful(row: Row) -> bool:
 
 def _number(value: float | None, digits: int, scale: float = 1) -> str:
     return "–" if value is None else f"{scale * value:.{digits}f}"
+
+
+def error_of(row: Row) -> str:
+    """``±0.01``, the standard error of a sketch's gap; nothing for an exact one."""
+    error = row["gap_error"]
+    return "" if error is None else f"±{error:.{2 if error >= 0.005 else 3}f}"
 
 
 def _p_value(value: float | None) -> str:
@@ -177,6 +186,8 @@ def _footnotes(done: Sequence[Row]) -> list[str]:
         lines.append(SCREEN_NOTE)
     for linearization in dict.fromkeys(row["linearization"] for row in screened):
         lines += calibration_lines(linearization)
+    if any(row["gap_error"] is not None for row in done):
+        lines.append(SKETCH_NOTE)
     if any(row["gap"] is not None for row in done):
         lines.append(GAP_NOTE)
     return lines

@@ -31,10 +31,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 LEADERBOARD = (
-    "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy",
+    "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "hierarchy",
     "n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
     "claimed_clean_accuracy", "claimed_robust_accuracy", "claimed_unreliable",
-    "intra", "inter", "gap", "silhouette", "p_value", "effective_rank", "affinity_error",
+    "intra", "inter", "gap", "gap_error", "silhouette", "p_value", "effective_rank", "affinity_error",
     "flags", "clean_accuracy_mismatch", "robust_accuracy_mismatch", "ranked",
     "weights_sha256", "seconds", "device", "started_at", "audit_id",
 )  # fmt: skip
@@ -98,6 +98,7 @@ class Audit(Base):
 
     ``confirmed_at``: when a scan last found that this is what the model, as it is now, gives. Weights may change and
     change back, so the newest audit of a model is the one confirmed last, not the one made last.
+    ``sketch``: from how many random images C is estimated; NULL where it is exact.
     """
 
     __tablename__ = "audits"
@@ -119,6 +120,7 @@ class Audit(Base):
     protocol: Mapped[str]
     samples: Mapped[int | None]
     linearization: Mapped[str]
+    sketch: Mapped[int | None]
     seed: Mapped[int]
     parameters: Mapped[dict[str, Any]]
     hierarchy: Mapped[str | None]
@@ -151,7 +153,10 @@ class Audit(Base):
 
 
 class Clustering(Base):
-    """Scores of one matrix of an audit, and the matrix itself: float32, zlib. Kind: weights, centred, …"""
+    """Scores of one matrix of an audit, and the matrix itself: float32, zlib. Kind: weights, centred, …
+
+    ``gap_error``: standard error of a sketch's gap; NULL where the matrix is exact.
+    """
 
     __tablename__ = "clusterings"
     __table_args__ = (UniqueConstraint("audit_id", "kind"),)
@@ -162,6 +167,7 @@ class Clustering(Base):
     intra: Mapped[float | None]
     inter: Mapped[float | None]
     gap: Mapped[float | None]
+    gap_error: Mapped[float | None]
     silhouette: Mapped[float | None]
     rand_index: Mapped[float | None]
     cophenetic: Mapped[float | None]

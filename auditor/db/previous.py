@@ -10,14 +10,14 @@ from auditor.db.pairing import pair
 from auditor.db.results import Filter, Row, list_results, load_verdicts
 from auditor.errors import UsageError
 
-_SETTING = ("model", "dataset", "protocol", "norm", "linearization", "samples")
+_SETTING = ("model", "dataset", "protocol", "norm", "linearization", "sketch", "samples")
 
 
 def previous_result(engine: Engine, row: Row, scan_id: int) -> Row | None:
     """The done result of ``row``'s model that was confirmed last before the scan began, other than ``row`` itself.
 
-    On the same data set, under the same protocol, norm, eps, linearization and number of samples and, where ``row`` is
-    done and has been attacked, on the same pictures.
+    On the same data set, under the same protocol, norm, eps, linearization, sketch and number of samples and, where
+    ``row`` is done and has been attacked, on the same pictures.
     """
     with Session(engine) as session:
         audit = tables.Audit

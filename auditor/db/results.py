@@ -17,13 +17,13 @@ from auditor.records import AttackScore, Clustering, ClusteringScores, Published
 Row = dict[str, Any]
 
 _OF_AUDIT = (
-    "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "not_measurable",
+    "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "hierarchy", "not_measurable",
     "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "n", "affinity_error", "flags", "notes",
     "seconds", "device", "batch_size", "seed", "weights_sha256", "images_sha256", "identity", "samples", "versions",
     "started_at", "finished_at", "reason",
 )  # fmt: skip
 _OF_CLUSTERING = (
-    "intra", "inter", "gap", "silhouette", "rand_index", "cophenetic", "p_value", "effective_rank",
+    "intra", "inter", "gap", "gap_error", "silhouette", "rand_index", "cophenetic", "p_value", "effective_rank",
 )  # fmt: skip
 _OTHER_GAPS = {"centred": "gap_centred", "deflated": "gap_deflated", "features": "gap_features"}
 SORTABLE = (
@@ -35,7 +35,10 @@ STATES = ("done", "failed", "cancelled", "queued", "running")
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which results; every field that is not None narrows them. ``history`` asks for older ones, too."""
+    """Which results; every field that is not None narrows them. ``history`` asks for older ones, too.
+
+    ``correlation``: ``exact`` or ``sketch``.
+    """
 
     scan: int | None = None
     model: str | None = None
@@ -44,6 +47,7 @@ class Filter:
     dataset: str | None = None
     protocol: str | None = None
     linearization: str | None = None
+    correlation: str | None = None
     status: str | None = None
     flagged: bool | None = None
     history: bool = False
@@ -144,6 +148,8 @@ def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
     ):
         if value is not None:
             query = query.where(column == value)
+    if filter.correlation is not None:
+        query = query.where(audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None))
     if filter.scan is not None:
         mine = select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan)
         return query.where(audit.id.in_(mine))
@@ -153,9 +159,10 @@ def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
 
 
 def _newest(states: tuple[str, ...]) -> Select[tuple[int]]:
-    """The audit confirmed last of each model, data set, protocol, threat model, linearization and number of samples."""
+    """The audit confirmed last of each model, data set, protocol, threat model, linearization, sketch and samples."""
     audit = tables.Audit
-    group = (audit.model_id, audit.dataset, audit.protocol, audit.norm, audit.eps, audit.linearization, audit.samples)
+    asked = (audit.protocol, audit.norm, audit.eps, audit.linearization, audit.sketch, audit.samples)
+    group = (audit.model_id, audit.dataset, *asked)
     age = func.row_number().over(partition_by=group, order_by=(audit.confirmed_at.desc(), audit.id.desc()))
     ranked = select(audit.id, age.label("age")).where(audit.state.in_(states)).subquery()
     return select(ranked.c.id).where(ranked.c.age == 1)
@@ -180,6 +187,7 @@ def _row(
     row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": audit.dataset}
     row |= {"status": audit.state, "training": model.training}
     row |= {name: getattr(audit, name) for name in _OF_AUDIT}
+    row["correlation"] = "exact" if audit.sketch is None else "sketch"
     row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
     row |= dict(zip(_OTHER_GAPS.values(), gaps, strict=True))
     row |= claims_of(row, record_of(published) if published else None)

@@ -149,6 +149,7 @@ def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any]) -> ta
         protocol=request["protocol"],
         samples=request["samples"],
         linearization=request["linearization"],
+        sketch=request["sketch"],
         seed=request["seed"],
         device=request["device"],
         parameters={},

@@ -2,13 +2,16 @@
 
 from auditor.errors import LinearizationError
 from auditor.linear.linearize import linearize
+from auditor.linear.sketch import TemplateSketch, template_sketch
 from auditor.linear.weight import TemplateGram, class_correlation, implicit_weight, template_gram
 
 __all__ = [
     "LinearizationError",
     "TemplateGram",
+    "TemplateSketch",
     "class_correlation",
     "implicit_weight",
     "linearize",
     "template_gram",
+    "template_sketch",
 ]

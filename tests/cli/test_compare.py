@@ -37,9 +37,10 @@ def audited(
         pictures=known if digest else None,
     )
     asked = {key: changes.pop(key) for key in ("norm", "eps", "dataset") if key in changes}
+    sketch = changes.get("sketch")
     protocol = changes.pop("protocol", "quick")
     store = Store(open_database(settings().database_url))
-    request = REQUEST | {"protocol": protocol, "samples": len(numbers)}
+    request = REQUEST | {"protocol": protocol, "samples": len(numbers), "sketch": sketch}
     _, (job,) = store.create_scan("demo", request, [dataclasses.replace(entry(name), **asked)])
     found = record(
         name, protocol=protocol, n=len(numbers), robust_accuracy=robust / len(numbers), verdicts=verdicts,

@@ -147,5 +147,5 @@ def test_zoo_list() -> None:
 
 
 def test_db() -> None:
-    assert "revision 0002" in run("db", "upgrade").stdout
+    assert "revision 0003" in run("db", "upgrade").stdout
     assert run("db", "check").stdout == "no drift\n"

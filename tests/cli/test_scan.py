@@ -21,6 +21,7 @@ from auditor.zoo.demo import WEIGHTS
 
 KEYS = {
     "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "status",
+    "correlation", "sketch", "gap_error",
     "not_measurable", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "n", "intra", "inter", "gap",
     "silhouette", "p_value", "effective_rank", "affinity_error", "flags", "seconds", "device", "weights_sha256",
     "started_at", "reason",
@@ -68,6 +69,7 @@ def test_a_quick_scan_stores_every_key_and_a_second_one_does_nothing() -> None:
         ("--eps", "8/255"),
         ("--norm", "L2", "--eps", "1.5"),
         ("--linearization", "fold"),
+        ("--sketch", "64"),
         ("--samples", "21"),
     ],
     ids=lambda change: change[0],

@@ -34,6 +34,7 @@ def previous(audit_id: int) -> int | None:
         ({"digest": "resized for another input size"}, True),
         ({"eps": 0.05}, False),
         ({"norm": "L2"}, False),
+        ({"sketch": 64}, False),
         ({"dataset": "cifar10"}, False),
         ({"protocol": "standard"}, False),
         ({"numbers": range(N - 1)}, False),

@@ -25,7 +25,7 @@ from auditor.records import (
     ZooEntry,
 )
 
-REQUEST = {"protocol": "quick", "samples": 3, "linearization": "remove", "seed": 0, "device": "cpu"}
+REQUEST = {"protocol": "quick", "samples": 3, "linearization": "remove", "sketch": None, "seed": 0, "device": "cpu"}
 
 
 def entry(name: str = "a") -> ZooEntry:
