@@ -111,8 +111,8 @@ def _sketch(tensor: Tensor) -> Tensor:
 def blame(linear: Linearized, points: Tensor) -> list[str]:
     """The operations that make ``linear`` non-affine: those that are not affine although their inputs are.
 
-    Each of the probe points ``(5, C, H, W)`` runs alone and traced; the runs are compared operation by operation, and what was non-affine
-    but never reached the logits is left out.
+    Each of the probe points ``(5, C, H, W)`` runs alone and traced; the runs are compared operation by operation, and
+    what was non-affine but never reached the logits is left out.
     """
     runs = [_traced(linear, point.unsqueeze(0)) for point in points]
     lengths = {len(steps) for steps, _ in runs}

@@ -17,7 +17,7 @@ BELOW = 50.0
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """A huge negative number masks attention scores as -inf does; a mask made of the input's values is an activation."""
+    """A huge negative number masks attention scores as -inf does; a mask of the input's own values is an activation."""
     if past_of(mask).discrete:
         return input.clone()
     return input.masked_fill(mask, -torch.inf if float(value) <= MASK else value)
@@ -82,7 +82,7 @@ def uniform_attention(
 
 
 def _banned(mask: Tensor) -> Tensor:
-    """Where attention is forbidden; of scores that depend on the input, as relative positions may, only -inf forbids."""
+    """Where attention is forbidden; of scores that depend on the input, as relative positions do, only -inf is."""
     if mask.dtype == torch.bool:
         return ~mask
     return torch.isneginf(mask) if is_dependent(mask) else mask <= mask.amax(-1, keepdim=True) - BELOW

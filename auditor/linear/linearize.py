@@ -65,7 +65,7 @@ class LinearMode(TorchFunctionMode):
             inherit(fresh, dependent, layer=func in self.table.layers, activation=func in self.table.activations)
             if func is F.linear and fresh and args[0].ndim == 2 and len(dependent) == 1 and dependent[0] is args[0]:
                 self.head = Head(args[0], args[1], fresh[0])
-        if func in self.table.discrete and dependent or any(past_of(tensor).discrete for tensor in tensors):
+        if (func in self.table.discrete and dependent) or any(past_of(tensor).discrete for tensor in tensors):
             for tensor in tensors_of(result):
                 if not tensor.requires_grad:
                     note(tensor, discrete=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -86,4 +87,4 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         return torch.where(condition, input, other)
     stays, constant = (input, other) if is_dependent(input) else (other, input)
     shapes = [tensor.shape for tensor in (condition, stays, constant) if isinstance(tensor, Tensor)]
-    return stays.expand(torch.broadcast_shapes(*shapes)).clone()
+    return stays.expand(np.broadcast_shapes(*shapes)).clone()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -39,12 +40,18 @@ def largest(input: Tensor, *arguments: Any, **named: Any) -> Any:
     return Largest(input.mean(dim, keepdim), input.argmax(dim, keepdim))
 
 
+def largest_few(input: Tensor, k: int, dim: int = -1, *arguments: Any, **named: Any) -> Any:
+    """``topk``: each of the largest becomes the mean of all."""
+    mean = input.mean(dim, keepdim=True).repeat_interleave(k, dim)
+    return Largest(mean, input.topk(k, dim, *arguments, **named).indices)
+
+
 def larger(input: Tensor, other: Tensor) -> Tensor:
     """``maximum`` and ``minimum`` of two tensors."""
     if is_dependent(input) and is_dependent(other):
         return (input + other) / 2
     stays = input if is_dependent(input) else other
-    return stays.expand(torch.broadcast_shapes(input.shape, other.shape)).clone()
+    return stays.expand(np.broadcast_shapes(input.shape, other.shape)).clone()
 
 
 def average_pool(dimensions: int) -> StandIn:

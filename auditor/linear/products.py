@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +30,7 @@ def multiply(input: Any, other: Any, *, out: None = None) -> Any:
     if not (is_dependent(input) and is_dependent(other)):
         return torch.mul(input, other, out=out)
     value = _value_of(input, other)
-    return value.expand(torch.broadcast_shapes(input.shape, other.shape)).clone()
+    return value.expand(np.broadcast_shapes(input.shape, other.shape)).clone()
 
 
 def multiply_in_place(input: Tensor, other: Any) -> Tensor:
@@ -50,7 +51,7 @@ def _value_of(left: Tensor, right: Tensor) -> Tensor:
             return past_of(one).size_of  # type: ignore[return-value]
         if past_of(other).discrete:
             return one
-    shape = torch.broadcast_shapes(left.shape, right.shape)
+    shape = np.broadcast_shapes(left.shape, right.shape)
     broadcast = _is_broadcast(left, shape), _is_broadcast(right, shape)
     if broadcast[0] != broadcast[1]:
         return right if broadcast[0] else left
@@ -62,7 +63,7 @@ def _value_of(left: Tensor, right: Tensor) -> Tensor:
     return right
 
 
-def _is_broadcast(tensor: Tensor, shape: torch.Size) -> bool:
+def _is_broadcast(tensor: Tensor, shape: tuple[int, ...]) -> bool:
     repeated = any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True))
     return tensor.shape != shape or repeated
 
@@ -113,7 +114,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     """A divisor that depends on the input normalizes: it becomes 1."""
     if is_dependent(other) and rounding_mode is None:
-        shape = torch.broadcast_shapes(getattr(input, "shape", ()), other.shape)
+        shape = np.broadcast_shapes(getattr(input, "shape", ()), other.shape)
         whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
         return whole.expand(shape).clone()
     return torch.div(input, other, rounding_mode=rounding_mode)

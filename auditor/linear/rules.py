@@ -76,9 +76,7 @@ RULES: tuple[Rule, ...] = (
         pointwise.identity,
         "eval mode",
     ),
-    Rule(
-        "dropout_ alpha_dropout_ feature_dropout_ feature_alpha_dropout_", pointwise.identity_in_place, SAME_IN_PLACE
-    ),
+    Rule("dropout_ alpha_dropout_ feature_dropout_ feature_alpha_dropout_", pointwise.identity_in_place, SAME_IN_PLACE),
     Rule(
         "layer_norm group_norm instance_norm rms_norm local_response_norm",
         pointwise.identity,
@@ -120,6 +118,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("amax amin logsumexp", pooling.mean_for_max, "max pooling over any dimension becomes average pooling"),
     Rule("max min", pooling.largest, "the same"),
+    Rule("topk", pooling.largest_few, "the same, of the few largest"),
     Rule("maximum minimum fmax fmin", pooling.larger, "the same, of two tensors"),
     Rule("pad", zero_pad, "max pooling ignores -inf, average pooling cannot"),
     Rule("constant_pad_nd", constant_pad, "the same"),

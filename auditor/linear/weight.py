@@ -180,7 +180,9 @@ class AffineMap:
         passed = self.linear.run((rows * reach).to(rows.dtype), mode)
         if self.head is not None and mode.head is not None:
             passed = mode.head.features.detach()
-        return (passed.double() - self.narrow[0].detach().double()) / self.scale / (reach.flatten(1) * self.scale)
+        change = (passed.double() - self.narrow[0].detach().double()) / self.scale
+        result: Tensor = change / (reach.flatten(1) * self.scale)
+        return result
 
 
 def _checked(

@@ -130,7 +130,9 @@ def _layer_norm_by_hand(_: nn.Module, x: Tensor) -> Tensor:
 
 def _response_norm(m: nn.Module, x: Tensor) -> Tensor:
     size = x.norm(p=2, dim=(2, 3), keepdim=True)
-    return x + torch.addcmul(m.scale.bias.view(-1, 1, 1), m.scale.weight.view(-1, 1, 1), x * (size / size.mean(1, True)))
+    return x + torch.addcmul(
+        m.scale.bias.view(-1, 1, 1), m.scale.weight.view(-1, 1, 1), x * (size / size.mean(1, True))
+    )
 
 
 def _evo_norm(m: nn.Module, x: Tensor) -> Tensor:
@@ -210,12 +212,12 @@ CASES = (
          CONV | {"other": lambda: nn.Conv2d(6, 6, 1)}),
     Case("geglu_on_the_right", lambda m, x: m.other(x) * F.gelu(m.conv(x)), lambda m, x: m.other(x),
          CONV | {"other": lambda: nn.Conv2d(6, 6, 1)}),
-    Case("channel_gate", lambda m, x: x * m.fc(x.mean((2, 3), keepdim=True)).tanh(), lambda m, x: x,
+    Case("channel_gate", lambda m, x: x * m.fc(x.mean((2, 3), keepdim=True)).tanh(), lambda _, x: x,
          {"fc": lambda: nn.Conv2d(6, 6, 1)}),
     Case("star_relu", lambda m, x: 0.9 * F.relu(m.conv(x)) ** 2 - 0.4, lambda m, x: 0.9 * m.conv(x) - 0.4, CONV),
     Case("square", lambda m, x: m.conv(x).square() + x * x, lambda m, x: m.conv(x) + x, CONV),
     Case("signed_power", _signed_power, lambda m, x: m.conv(x), CONV),
-    Case("threshold", lambda m, x: torch.where((m.conv(x) - 0.1).abs() < 0.2, torch.ones_like(x), x), lambda m, x: x,
+    Case("threshold", lambda m, x: torch.where((m.conv(x) - 0.1).abs() < 0.2, torch.ones_like(x), x), lambda _, x: x,
          CONV),
     Case("relu_by_mask", lambda _, x: x * (x > 0) + (x > 0).float() * x, lambda _, x: 2 * x),
     Case("relu_by_filling", lambda _, x: x.masked_fill(x < 0, 0.0), lambda _, x: x),
@@ -230,6 +232,8 @@ CASES = (
          lambda _, x: x - x.mean((1, 2, 3), True)),
     Case("share", lambda _, x: x / x.sum((2, 3), keepdim=True), lambda _, x: x),
     Case("max_over_tokens", lambda _, x: _tokens(x).max(1)[0], lambda _, x: _tokens(x).mean(1)),
+    Case("topk", lambda _, x: _tokens(x).topk(5, dim=1).values.cumsum(1), lambda _, x: _tokens(x).mean(1, True)
+         * torch.arange(1, 6).view(-1, 1)),
     Case("max_of_two", lambda m, x: torch.maximum(m.conv(x), x) + torch.max(x, torch.zeros(1, dtype=x.dtype)),
          lambda m, x: (m.conv(x) + x) / 2 + x, CONV),
     Case("amax", lambda _, x: x.amax((2, 3)) + torch.logsumexp(x, (2, 3)), lambda _, x: 2 * x.mean((2, 3))),
