@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from auditor.errors import InputError
 from auditor.linear.affinity import relative, worst
 from auditor.linear.linearize import BatchNorm
-from auditor.linear.weight import AffineMap, _checked
+from auditor.linear.weight import AffineMap, checked
 
 FEWEST_PROBES = 8
 BATCH = 8
@@ -59,7 +59,7 @@ def template_sketch(
         raise InputError(
             f"expected at least {FEWEST_PROBES} probes, got {probes}: with fewer there is no error to state"
         )
-    responses, affine = _checked(
+    responses, affine = checked(
         model, input_size, batch_norm, double=double, read=lambda affine: _responses(affine, probes, seed)
     )
     return TemplateSketch(responses.cpu(), affine.error, str(affine.points.dtype).removeprefix("torch."))

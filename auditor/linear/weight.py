@@ -57,7 +57,7 @@ def implicit_weight(model: nn.Module, input_size: tuple[int, int, int], *, batch
         LinearizationError: the linearized network is not affine, not finite, or W is 0; names the operation.
         InputError: ``input_size`` or ``batch_norm`` is not what it should be.
     """
-    return _checked(model, input_size, batch_norm, double=False, read=AffineMap.weight)[0]
+    return checked(model, input_size, batch_norm, double=False, read=AffineMap.weight)[0]
 
 
 def class_correlation(
@@ -87,7 +87,7 @@ def template_gram(
     A W of more than ``held_bytes`` is not held: as ``f_lin(w) - f_lin(0) = W w``, a forward pass over a chunk of
     templates gives the chunk's rows of the Gram matrix. ``double`` asks for float64 from the start.
     """
-    gram, affine = _checked(model, input_size, batch_norm, double=double, read=lambda affine: affine.gram(held_bytes))
+    gram, affine = checked(model, input_size, batch_norm, double=double, read=lambda affine: affine.gram(held_bytes))
     return TemplateGram(gram.cpu(), affine.error, str(affine.points.dtype).removeprefix("torch."), affine.scale)
 
 
@@ -185,7 +185,7 @@ class AffineMap:
         return result
 
 
-def _checked(
+def checked(
     model: nn.Module,
     input_size: tuple[int, int, int],
     batch_norm: BatchNorm,
