@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint bench docs clean
+.PHONY: demo test test-slow lint bench coverage findings docs clean
 
 # Debian keeps ensurepip in python3-venv: without it, the pip that is there installs one into the environment.
 $(BIN)/pip:
@@ -40,7 +40,13 @@ test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow
 
 bench: $(VENV)/.installed-test
-	$(BIN)/python benchmarks/linearize.py
+	$(BIN)/python -m benchmarks.linearize
+	$(BIN)/python -m benchmarks.sketch
+	$(BIN)/python -m benchmarks.permutation
+
+# What linearizes, and what it finds: the pages and their measurements, resumable, each half an hour or more.
+coverage findings: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.$@ --write docs/$@.md
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.cli_reference > docs/cli.md

@@ -21,11 +21,19 @@ BatchNorm = Literal["remove", "fold"]
 
 
 class Head(NamedTuple):
-    """A fully connected layer: ``features (N, d)``, ``weight (K, d)`` and what comes out, ``(N, K)``."""
+    """A fully connected layer: ``features (N, d)``, ``weight (K, d)`` and what comes out, ``(N, K)``.
+
+    ``versions``: how often features and output had been changed in place when it ran.
+    """
 
     features: Tensor
     weight: Tensor
     output: Tensor
+    versions: tuple[int, int]
+
+    def gives(self, logits: Tensor) -> bool:
+        """Whether these logits are what came out, with nothing changed since."""
+        return self.output is logits and self.versions == (self.features._version, logits._version)
 
 
 class LinearMode(TorchFunctionMode):
@@ -64,7 +72,7 @@ class LinearMode(TorchFunctionMode):
             fresh = [tensor for tensor in tensors_of(result) if tensor.requires_grad]
             inherit(fresh, dependent, layer=func in self.table.layers, activation=func in self.table.activations)
             if func is F.linear and fresh and args[0].ndim == 2 and len(dependent) == 1 and dependent[0] is args[0]:
-                self.head = Head(args[0], args[1], fresh[0])
+                self.head = Head(args[0], args[1], fresh[0], (args[0]._version, fresh[0]._version))
         if (func in self.table.discrete and dependent) or any(past_of(tensor).discrete for tensor in tensors):
             for tensor in tensors_of(result):
                 if not tensor.requires_grad:

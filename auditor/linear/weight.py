@@ -109,7 +109,7 @@ class AffineMap:
             raise LinearizationError(W_IS_ZERO)
         self.error = affinity_error(self.outputs)
         head = mode.head
-        through = head is not None and head.output is logits and head.weight.shape[1] < head.weight.shape[0]
+        through = head is not None and head.gives(logits) and head.weight.shape[1] < head.weight.shape[0]
         self.head = head.weight.detach() if head is not None and through else None
         self.narrow = head.features if head is not None and through else logits
         self.scale = self._scale()

@@ -415,3 +415,30 @@ def test_maps_whose_squares_leave_float64(size: float, held_bytes: int) -> None:
     torch.testing.assert_close(found.gram / found.gram.trace(), gram / gram.trace())
     assert found.norm == pytest.approx(size * weight.norm().item())
     assert torch.isfinite(class_correlation(network, (1, 2, 2))).all()
+
+
+def _hotter(z: Tensor, head: nn.Linear) -> Tensor:
+    logits = head(z)
+    logits *= 3
+    return logits
+
+
+def _features_changed_later(z: Tensor, head: nn.Linear) -> Tensor:
+    logits = head(z)
+    z.mul_(5)
+    return logits
+
+
+@pytest.mark.parametrize(("last", "factor"), [(_hotter, 3), (_features_changed_later, 1)])
+def test_a_head_is_not_gone_through_where_something_changed_in_place(last: object, factor: float) -> None:
+    class Changing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(12, 3), nn.Linear(3, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return last(self.body(x.flatten(1)), self.head)
+
+    network = Changing().double()
+    expected = factor * network.head.weight.detach() @ network.body.weight.detach()
+    torch.testing.assert_close(implicit_weight(network, (3, 2, 2)).flatten(1), expected)
