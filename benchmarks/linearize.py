@@ -13,12 +13,12 @@ are measured whole, with their copy of the network, their check and their compar
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import timm
 import torch
@@ -115,14 +115,20 @@ def _templates(linear: nn.Module, image: Tensor, classes: int) -> Tensor:
     return torch.stack(rows)
 
 
+def peak_memory() -> int:
+    """Bytes that this process has held at most (Linux); getrusage would count its parent's, too."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+
 def memory(name: str) -> None:
     network = MEMORY[name]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = peak_memory()
     taken = seconds(lambda: class_correlation(network, (3, 224, 224)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     double = network.double()
     taken_double = seconds(lambda: class_correlation(double, (3, 224, 224)))
-    peak_double = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak_double = peak_memory()
     print(
         f"class_correlation, {name}, K = 1,000, 224x224: peak memory {peak / 1e9:.2f} GB in float32 ({taken:.0f} s), "
         f"{peak_double / 1e9:.2f} GB in float64 ({taken_double:.0f} s); {before / 1e9:.2f} GB before",

@@ -13,7 +13,7 @@ from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, lineariz
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input (does the model end with a sigmoid?)"
-HELD_BYTES = 5 * 2**28  # a larger W is never held: the Gram matrix comes from forward passes of its rows
+HELD_BYTES = 2**30  # a larger W is never held: the Gram matrix comes from forward passes of its rows
 DROWNED, REACHES = 1e3, 4  # f(0) this much larger than f - f(0) moves the probe points further out, so many times
 
 
@@ -66,7 +66,7 @@ def class_correlation(
     """Cosine similarities of the class templates, ``C = W̃ W̃ᵀ``, ``(K, K)`` float64 on the CPU.
 
     Arguments and errors are those of :func:`implicit_weight`. A class with a zero template has NaN in its row and
-    column. Where W is larger than 1.25 GiB it is never held: see :func:`template_gram`.
+    column. Where W is larger than 1 GiB it is never held: see :func:`template_gram`.
     """
     gram = template_gram(model, input_size, batch_norm=batch_norm).gram
     sizes = gram.diagonal().clamp_min(0).sqrt()
