@@ -80,6 +80,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "# What linearizes",
         "",
         *INTRODUCTION,
+        "",
         f"{len(good)} of {len(rows)} are affine within {LIMIT:.0e}, with W ≠ 0, under both treatments of batch norm "
         f"(torch {version('torch').split('+')[0]}, timm {version('timm')}, robustbench {version('robustbench')}). "
         "What each operation becomes is in [method.md](method.md).",
