@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor.linear.history import is_dependent, past_of
+from auditor.linear.history import is_dependent, note, past_of
 
 MASK = -1e4
 """Scores as low as this count as masked; 1e4 is what half precision can still hold."""
@@ -39,7 +39,8 @@ def _is_mask(tensor: Tensor) -> bool:
     if tensor.ndim < 2 or not tensor.is_floating_point() or not tensor.numel():
         return False
     lowest = tensor.min()
-    return bool(lowest <= -BELOW) and bool(((tensor == 0) | (tensor == lowest)).all())
+    zero = tensor == 0
+    return bool(lowest <= -BELOW) and bool(zero.any()) and bool((zero | (tensor == lowest)).all())
 
 
 def add_in_place(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
@@ -50,10 +51,11 @@ def uniform_weights(input: Tensor, dim: int | None = None, *_: Any, **__: Any) -
     """Softmax of equal scores: 1/n over the n entries that are not masked by -inf, 0 elsewhere.
 
     Of ``(N, K)`` it makes probabilities of classes, no weighting of keys: there it is dropped, as log-softmax is.
+    Should they turn out to weigh something, they count as 1/K each, see :mod:`auditor.linear.products`.
     """
     dim = -1 if dim is None else dim
     if input.ndim == 2 and dim in (1, -1):
-        return input.clone()
+        return note(input.clone(), shares=input.shape[1])
     allowed = (~torch.isneginf(input.detach())).to(input.dtype)
     return allowed / allowed.sum(dim, keepdim=True).clamp_min(1)
 

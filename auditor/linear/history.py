@@ -17,6 +17,8 @@ class Past:
         activated: an activation came after the last of them.
         constant: it has a gradient, of zero: a gate that was opened in place.
         discrete: it depends on the input and has no gradient, as comparisons have none.
+        shares: a softmax made it share 1 among so many classes, or weights; 0 where none did.
+        exponential: it is ``exp`` of something.
         size_of, sign_of: it is this tensor's absolute value (or a power of it), or its sign.
     """
 
@@ -24,6 +26,8 @@ class Past:
     activated: bool = False
     constant: bool = False
     discrete: bool = False
+    shares: int = 0
+    exponential: bool = False
     size_of: Tensor | None = None
     sign_of: Tensor | None = None
 
@@ -57,7 +61,8 @@ def inherit(result: Iterable[Tensor], parents: Sequence[Tensor], *, layer: bool,
     layers = max(past.layers for past in pasts) + layer
     activated = activation or (not layer and all(past.activated for past in pasts))
     constant = all(past.constant for past in pasts)
+    shares = 0 if layer or activation or len(pasts) > 1 else pasts[0].shares
     for tensor in result:
-        note(tensor, layers=layers, activated=activated, constant=constant)
+        note(tensor, layers=layers, activated=activated, constant=constant, shares=shares or past_of(tensor).shares)
         if any(tensor is parent for parent in parents):  # changed in place: no longer what it was
-            note(tensor, size_of=None, sign_of=None)
+            note(tensor, size_of=None, sign_of=None, exponential=False)

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from auditor.errors import InputError, LinearizationError, first_line
 from auditor.linear.history import inherit, note, past_of
-from auditor.linear.precision import aligned
+from auditor.linear.precision import MODEL, aligned
 from auditor.linear.rules import table
 
 BatchNorm = Literal["remove", "fold"]
@@ -69,7 +69,8 @@ class LinearMode(TorchFunctionMode):
         if dependent:
             if not torch.is_grad_enabled() and any(tensor.is_floating_point() for tensor in tensors_of(result)):
                 raise LinearizationError(f"{name_of(func)} of the input runs under no_grad, hidden from the gradient")
-            fresh = [tensor for tensor in tensors_of(result) if tensor.requires_grad]
+            changed = args[:1] if func is Tensor.__setitem__ else result
+            fresh = [tensor for tensor in tensors_of(changed) if tensor.requires_grad]
             inherit(fresh, dependent, layer=func in self.table.layers, activation=func in self.table.activations)
             if func is F.linear and fresh and args[0].ndim == 2 and len(dependent) == 1 and dependent[0] is args[0]:
                 self.head = Head(args[0], args[1], fresh[0], (args[0]._version, fresh[0]._version))
@@ -131,6 +132,8 @@ class Linearized(nn.Module):
         except (RuntimeError, TypeError) as error:
             raise LinearizationError(f"the model cannot be copied: {first_line(error)}") from error
         self.batch_norm = batch_norm
+        floats = (t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
+        self.model_dtype = next(floats, torch.zeros(1)).dtype
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x, LinearMode(self.batch_norm))
@@ -140,8 +143,12 @@ class Linearized(nn.Module):
         with torch.enable_grad():
             # Not a leaf, so that a network that works in place may do so, and never on the caller's tensor.
             dependent = x.clone() if x.requires_grad else x.detach().requires_grad_().clone()
-            with mode:
-                logits: Tensor = self.network(dependent)
+            token = MODEL.set(self.model_dtype)
+            try:
+                with mode:
+                    logits: Tensor = self.network(dependent)
+            finally:
+                MODEL.reset(token)
         return logits if x.requires_grad else logits.detach()
 
 

@@ -66,6 +66,24 @@ def sign(input: Tensor) -> Tensor:
     return note(input.sign(), sign_of=input)
 
 
+def root(input: Tensor, *_: Any) -> Tensor:
+    """A root is a size, and 1; that of an absolute value goes with the sign."""
+    size_of = past_of(input).size_of
+    return open_gate(input) if size_of is None else note(input.sqrt(), size_of=size_of)
+
+
+def exponential(input: Tensor) -> Tensor:
+    """Itself, with no linear part; a softmax by hand divides it by its sum."""
+    return note(input.exp(), exponential=True)
+
+
+def set_item(input: Tensor, index: Any, value: Any) -> None:
+    """``input[index] = value``; where the input's own values say where, and put a constant there, an activation."""
+    if past_of(index).discrete and not is_dependent(value):
+        return
+    input[index] = value
+
+
 def power(input: Any, exponent: Any, *_: Any) -> Any:
     """A power is an activation; a square root, and what is below, is a size."""
     if is_dependent(exponent):

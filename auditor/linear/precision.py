@@ -1,5 +1,7 @@
 """One precision throughout: models may cast, and make constants in float32; auditor decides what W is computed in."""
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -9,26 +11,38 @@ from torch.utils import _pytree as pytree
 STRICT = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv1d", "conv2d", "conv3d", "einsum", "cat", "stack")
 """Operations that want one dtype of all their tensors."""
 
+MODEL: ContextVar[torch.dtype] = ContextVar("MODEL", default=torch.float32)
+"""What the model that is running was in before auditor chose: a cast to the same hands the tensor itself on."""
 
-def keep(input: Tensor, *_: Any, **__: Any) -> Tensor:
-    """A cast to another precision is dropped."""
-    return input
+StandIn = Callable[..., Any]
 
 
-def move(input: Tensor, *arguments: Any, **named: Any) -> Any:
+def cast(function: StandIn) -> StandIn:
+    """``float``, ``half``, …: the precision stays; what would have been a copy is one."""
+    with torch.no_grad():
+        dtype = function(torch.zeros(0)).dtype
+
+    def stand_in(input: Tensor, *_: Any, **__: Any) -> Tensor:
+        return input if dtype == MODEL.get() else input.clone()
+
+    return stand_in
+
+
+def move(function: StandIn) -> StandIn:
     """``to``, ``type`` and ``type_as``: the device, not the precision; to integers as asked."""
-    if not arguments and not named:
-        return input.type()
-    wanted = [value for value in (*arguments, *named.values()) if isinstance(value, torch.dtype | Tensor)]
-    dtypes = [value.dtype if isinstance(value, Tensor) else value for value in wanted]
-    if any(not dtype.is_floating_point for dtype in dtypes):
-        return input.to(*arguments, **named)
-    like = next((value for value in wanted if isinstance(value, Tensor)), None)
-    if like is not None:
-        return input.to(like.device)
-    rest = [value for value in arguments if not isinstance(value, torch.dtype)]
-    options = {key: value for key, value in named.items() if not isinstance(value, torch.dtype)}
-    return input.to(*rest, **options) if rest or options else input
+
+    def stand_in(input: Tensor, *arguments: Any, **named: Any) -> Any:
+        with torch.no_grad():
+            like = function(torch.zeros(0, dtype=MODEL.get(), device=input.device), *arguments, **named)
+        if not isinstance(like, Tensor):
+            return like  # the name of its type
+        if not like.is_floating_point():
+            return function(input, *arguments, **named)
+        if like.device != input.device:
+            return input.to(like.device)
+        return input if like.dtype == MODEL.get() and not named.get("copy") else input.clone()
+
+    return stand_in
 
 
 def aligned(arguments: Any) -> Any:
@@ -40,7 +54,7 @@ def aligned(arguments: Any) -> Any:
     if all(tensor.dtype == widest for tensor in floats):
         return arguments
 
-    def cast(leaf: Any) -> Any:
+    def widen(leaf: Any) -> Any:
         return leaf.to(widest) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
-    return pytree.tree_map(cast, arguments)
+    return pytree.tree_map(widen, arguments)

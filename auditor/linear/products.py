@@ -2,10 +2,10 @@
 
 Which of two factors is the weighting? Of a matrix product it is the left one, as in attention, with a softmax or
 without: ``weights @ values``, ``q @ (k.T @ v)``. Its constant mean is 1/n over the n entries that are summed. Of an
-elementwise product, in this order: the factor that is broadcast over the other, as gates of whole channels or places
-are; the factor with fewer linear layers behind it, since linear layers are what is kept; the factor fresh from an
-activation, as in SwiGLU; the left one, which is the query. It becomes 1, as every gate. A tensor times itself is an
-activation, and dropped.
+elementwise product, in this order: what a softmax made, which becomes 1/n; the factor that is broadcast over the other,
+as gates of whole channels or places are; the factor with fewer linear layers behind it, since linear layers are what is
+kept; the factor fresh from an activation, as in SwiGLU; the left one, which is the query. These become 1, as every
+gate. A tensor times itself is an activation, and dropped.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.linear.history import is_dependent, past_of
+from auditor.linear.history import is_dependent, note, past_of
 
 StandIn = Callable[..., Any]
 
@@ -30,6 +30,8 @@ def multiply(input: Any, other: Any, *, out: None = None) -> Any:
     if not (is_dependent(input) and is_dependent(other)):
         return torch.mul(input, other, out=out)
     value = _value_of(input, other)
+    shares = past_of(input if value is other else other).shares
+    value = value / shares if shares and input is not other else value
     return value.expand(np.broadcast_shapes(input.shape, other.shape)).clone()
 
 
@@ -51,6 +53,8 @@ def _value_of(left: Tensor, right: Tensor) -> Tensor:
             return past_of(one).size_of  # type: ignore[return-value]
         if past_of(other).discrete:
             return one
+    if bool(past_of(left).shares) != bool(past_of(right).shares):
+        return right if past_of(left).shares else left
     shape = np.broadcast_shapes(left.shape, right.shape)
     broadcast = _is_broadcast(left, shape), _is_broadcast(right, shape)
     if broadcast[0] != broadcast[1]:
@@ -112,7 +116,9 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 
 def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
-    """A divisor that depends on the input normalizes: it becomes 1."""
+    """A divisor that depends on the input normalizes: it becomes 1; of exponentials it makes a softmax, 1/n."""
+    if past_of(input).exponential and is_dependent(other):
+        return _uniform(input, input.numel() // max(1, other.numel()))
     if is_dependent(other) and rounding_mode is None:
         shape = np.broadcast_shapes(getattr(input, "shape", ()), other.shape)
         whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
@@ -121,6 +127,8 @@ def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
 
 
 def divide_in_place(input: Tensor, other: Any) -> Tensor:
+    if past_of(input).exponential and is_dependent(other):
+        return note(input.copy_(divide(input, other)), constant=True)
     return input if is_dependent(other) else input.div_(other)
 
 

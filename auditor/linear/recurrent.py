@@ -94,3 +94,18 @@ def recurrent(step: Step, *, cell: bool = False) -> StandIn:
 
 
 lstm, gru, rnn = recurrent(_lstm_step, cell=True), recurrent(_gru_step), recurrent(_rnn_step)
+
+
+def recurrent_cell(step: Step, *, cell: bool = False) -> StandIn:
+    """Torch's ``lstm_cell(input, (h, c), weights…)``, ``gru_cell`` and ``rnn_*_cell``: one step."""
+
+    def stand_in(input: Tensor, hx: Any, *weights: Tensor | None) -> Any:
+        h, c = hx if cell else (hx, hx)
+        state = step(input, h, c, [weight for weight in weights if weight is not None])
+        return (state, state) if cell else state
+
+    return stand_in
+
+
+lstm_cell, gru_cell = recurrent_cell(_lstm_step, cell=True), recurrent_cell(_gru_step)
+rnn_cell = recurrent_cell(_rnn_step)

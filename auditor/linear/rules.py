@@ -83,7 +83,10 @@ RULES: tuple[Rule, ...] = (
         "normalization by the input's own statistics is not linear",
     ),
     Rule("norm vector_norm var std", pointwise.unit_size, STATISTICS, of_function=True),
-    Rule("sqrt rsqrt reciprocal", pointwise.open_gate, STATISTICS),
+    Rule("sqrt rsqrt", pointwise.root, STATISTICS),
+    Rule("reciprocal", pointwise.open_gate, STATISTICS),
+    Rule("exp", pointwise.exponential, "no linear part; over its sum it is a softmax"),
+    Rule("__setitem__", pointwise.set_item, "an activation written as an assignment"),
     Rule("sqrt_ rsqrt_ reciprocal_", pointwise.open_gate_in_place, SAME_IN_PLACE),
     Rule("var_mean std_mean", pointwise.unit_size_and_mean, STATISTICS, of_function=True),
     Rule("div divide true_divide __truediv__", products.divide, "a divisor that depends on the input normalizes: 1"),
@@ -93,12 +96,12 @@ RULES: tuple[Rule, ...] = (
     Rule("sigmoid_ hardsigmoid_", pointwise.open_gate_in_place, SAME_IN_PLACE),
     Rule("erf", pointwise.open_gate, "the gate of a GELU written by hand"),
     Rule("glu", pointwise.first_half, GATE),
-    Rule("softmax", attention.uniform_weights, WEIGHTING),
+    Rule("softmax _softmax", attention.uniform_weights, WEIGHTING),
     Rule("masked_fill", attention.masked_fill, "masks are often written as huge negative numbers"),
     Rule("masked_fill_", attention.masked_fill_in_place, SAME_IN_PLACE),
     Rule("add __add__ __radd__", attention.add, "and some masks are added to the scores"),
     Rule("add_ __iadd__", attention.add_in_place, SAME_IN_PLACE),
-    Rule("log_softmax", pointwise.identity, "it changes no ranking of the logits"),
+    Rule("log_softmax _log_softmax", pointwise.identity, "it changes no ranking of the logits"),
     Rule("log", pointwise.identity, "the inverse of the softmax, of probabilities that were mixed"),
     Rule("scaled_dot_product_attention", attention.uniform_attention, WEIGHTING),
     Rule("mul multiply __mul__ __rmul__", products.multiply, WEIGHTING),
@@ -110,6 +113,9 @@ RULES: tuple[Rule, ...] = (
     Rule("lstm", recurrent.lstm, "gates let all pass, the cell's path through time stays"),
     Rule("gru", recurrent.gru, "the update gate weighs old against new: one half each"),
     Rule("rnn_tanh rnn_relu", recurrent.rnn, ACTIVATION),
+    Rule("lstm_cell", recurrent.lstm_cell, "one step of the same"),
+    Rule("gru_cell", recurrent.gru_cell, "one step of the same"),
+    Rule("rnn_tanh_cell rnn_relu_cell", recurrent.rnn_cell, "one step of the same"),
     *(Rule(f"max_pool{d}d", pooling.average_pool(d), MAX) for d in (1, 2, 3)),
     *(Rule(f"adaptive_max_pool{d}d", pooling.adaptive_average(d), MAX) for d in (1, 2, 3)),
     *(
@@ -122,8 +128,8 @@ RULES: tuple[Rule, ...] = (
     Rule("maximum minimum fmax fmin", pooling.larger, "the same, of two tensors"),
     Rule("pad", zero_pad, "max pooling ignores -inf, average pooling cannot"),
     Rule("constant_pad_nd", constant_pad, "the same"),
-    Rule("float double half bfloat16", precision.keep, "W has one precision throughout"),
-    Rule("to type type_as", precision.move, "the same"),
+    Rule("float double half bfloat16", precision.cast, "W has one precision throughout", of_function=True),
+    Rule("to type type_as", precision.move, "the same", of_function=True),
     Rule("detach", pointwise.identity, "the map is read off by gradients: nothing may hide from them"),
 )
 
@@ -131,7 +137,8 @@ REMOVE_BATCH_NORM = Rule("batch_norm", pointwise.identity, "the paper: batch nor
 
 LAYERS = (
     "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d matmul __matmul__ mm bmm "
-    "addmm baddbmm addbmm einsum lstm gru rnn_tanh rnn_relu"
+    "addmm baddbmm addbmm einsum lstm gru rnn_tanh rnn_relu lstm_cell gru_cell "
+    "rnn_tanh_cell rnn_relu_cell"
 )
 """What counts as a linear layer on the way from the input."""
 
@@ -170,7 +177,7 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
 def _functions(operations: str) -> Iterator[Any]:
     places = (torch, torch.Tensor, F, torch._C._nn, torch.special, torch.linalg)
     for name in operations.split():
-        found = [getattr(place, name) for place in places if hasattr(place, name)]
+        found = [getattr(place, name) for place in places if callable(getattr(place, name, None))]
         if not found:
             raise LookupError(f"torch has no operation named {name}")
         yield from found

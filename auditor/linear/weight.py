@@ -112,6 +112,10 @@ class AffineMap:
         through = head is not None and head.gives(logits) and head.weight.shape[1] < head.weight.shape[0]
         self.head = head.weight.detach() if head is not None and through else None
         self.narrow = head.features if head is not None and through else logits
+        if self.head is not None:  # what is said of the features must hold for the logits
+            said = self.narrow.detach().double() @ self.head.double().T
+            changes = self.outputs[1:].double() - self.outputs[0].double()
+            self.error = worst(self.error, relative(said[1:] - said[0] - changes, changes))
         self.scale = self._scale()
 
     def _scale(self) -> float:

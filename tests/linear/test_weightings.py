@@ -171,6 +171,36 @@ def _rnn(kind: type[nn.RNNBase]) -> dict[str, Callable[[], nn.Module]]:
     return {"rnn": lambda: kind(6, 6, 2, batch_first=True, bidirectional=True)}
 
 
+def _cell(m: nn.Module, x: Tensor) -> Tensor:
+    """The candidate's share of an LSTM's or GRU's cell: the third of the stacked gates."""
+    pooled = x.mean((2, 3))
+    part = slice(12, 18)
+    into = pooled @ m.cell.weight_ih[part].T + m.cell.bias_ih[part]
+    return into + m.state(pooled) @ m.cell.weight_hh[part].T + m.cell.bias_hh[part]
+
+
+def _experts(m: nn.Module, x: Tensor) -> Tensor:
+    w = m.route(x.mean((2, 3))).softmax(1)[:, :, None, None, None]
+    return w[:, 0] * m.a(x) + w[:, 1] * m.b(x)
+
+
+def _softmax_by_hand(_: nn.Module, x: Tensor) -> Tensor:
+    tokens = _tokens(x)
+    scores = (tokens @ tokens.transpose(1, 2)).exp()
+    return scores / scores.sum(-1, keepdim=True) @ tokens
+
+
+def _plus_itself(x: Tensor, copy: Tensor) -> Tensor:
+    copy += x
+    return x + copy
+
+
+def _relu_by_assignment(m: nn.Module, x: Tensor) -> Tensor:
+    y = m.conv(x)
+    y[y < 0] = 0
+    return y
+
+
 def _swin_mask(_: nn.Module, x: Tensor) -> Tensor:
     tokens = _tokens(x)
     apart = torch.arange(16) // 8
@@ -189,6 +219,7 @@ def _ensemble(m: nn.Module, x: Tensor) -> Tensor:
 
 
 TWO = {"one": lambda: nn.Linear(96, 7), "two": lambda: nn.Linear(96, 7)}
+CELL = {"state": lambda: nn.Linear(6, 6)}
 SCALE = {"scale": lambda: nn.BatchNorm2d(6)}
 HEADS = ("bnc,bmc->bnm", "bnm,bmc->bnc")
 
@@ -254,6 +285,20 @@ CASES = (
     Case("baddbmm", lambda _, x: torch.baddbmm(_tokens(x), torch.bmm(_tokens(x), x.flatten(2)), _tokens(x)),
          lambda _, x: _tokens(x) + _mean_token(_tokens(x))),
     Case("softmax_ensemble", _ensemble, lambda m, x: 0.25 * m.one(x.flatten(1)) + 0.75 * m.two(x.flatten(1)), TWO),
+    Case("experts", _experts, lambda m, x: (m.a(x) + m.b(x)) / 2,
+         {"route": lambda: nn.Linear(6, 2), "a": lambda: nn.Conv2d(6, 6, 1), "b": lambda: nn.Conv2d(6, 6, 1)}),
+    Case("pooling_by_scores", lambda m, x: (m.scores(x.flatten(1)).softmax(1).unsqueeze(1) * x.flatten(2)).sum(-1),
+         lambda _, x: x.mean((2, 3)), {"scores": lambda: nn.Linear(96, 16)}),
+    Case("softmax_by_hand", _softmax_by_hand, lambda _, x: _mean_token(_tokens(x))),
+    Case("copied_by_a_cast", lambda _, x: _plus_itself(x, x.half()), lambda _, x: 3 * x),
+    Case("relu_by_assignment", _relu_by_assignment, lambda m, x: m.conv(x), CONV),
+    Case("offsets_are_no_masks", lambda _, x: 255 * x + torch.full((1, 6, 1, 1), -120.0), lambda _, x: 255 * x - 120),
+    Case("signed_root", lambda _, x: x.sign() * x.abs().sqrt(), lambda _, x: x),
+    Case("lstm_cell", lambda m, x: m.cell(x.mean((2, 3)), (m.state(x.mean((2, 3))), x[:, :, 0, 0]))[0],
+         lambda m, x: x[:, :, 0, 0] + _cell(m, x), CELL | {"cell": lambda: nn.LSTMCell(6, 6)}),
+    Case("gru_cell", lambda m, x: m.cell(x.mean((2, 3)), m.state(x.mean((2, 3)))),
+         lambda m, x: (m.state(x.mean((2, 3))) + _cell(m, x)) / 2,
+         CELL | {"cell": lambda: nn.GRUCell(6, 6)}),
     Case("casts", lambda m, x: m.conv(x.float() * torch.ones(6, 1, 1)).to(torch.float32).type_as(x),
          lambda m, x: m.conv(x), CONV),
     Case("constants_in_float32", lambda m, x: _tokens(x) + m.scores(torch.ones(1, 6)) @ m.back(_tokens(x)),
