@@ -16,6 +16,6 @@ def lines_of(found: Calibration, variant: str = "") -> list[str]:
         told += ": it may be no better than chance"
     return [
         f"{told}.",
-        f"5 % of {found.networks} randomly initialised networks of ten classes{variant} had a gap above "
-        f"{found.gap_95:.2f}.",
+        f"5 % of {found.networks} randomly initialised networks of ten classes{variant and f'{variant},'} had a gap "
+        f"above {found.gap_95:.2f}.",
     ]
