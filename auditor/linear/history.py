@@ -65,4 +65,4 @@ def inherit(result: Iterable[Tensor], parents: Sequence[Tensor], *, layer: bool,
     for tensor in result:
         note(tensor, layers=layers, activated=activated, constant=constant, shares=shares or past_of(tensor).shares)
         if any(tensor is parent for parent in parents):  # changed in place: no longer what it was
-            note(tensor, size_of=None, sign_of=None, exponential=False)
+            note(tensor, size_of=None, sign_of=None, exponential=False, shares=shares)

@@ -132,8 +132,7 @@ class Linearized(nn.Module):
         except (RuntimeError, TypeError) as error:
             raise LinearizationError(f"the model cannot be copied: {first_line(error)}") from error
         self.batch_norm = batch_norm
-        floats = (t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
-        self.model_dtype = next(floats, torch.zeros(1)).dtype
+        self.model_dtype = sample_of(model).dtype
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x, LinearMode(self.batch_norm))
@@ -150,6 +149,12 @@ class Linearized(nn.Module):
             finally:
                 MODEL.reset(token)
         return logits if x.requires_grad else logits.detach()
+
+
+def sample_of(model: nn.Module) -> Tensor:
+    """A tensor on the model's device and in its precision; on the CPU in float32 where it has none."""
+    floats = (tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point())
+    return next(floats, torch.zeros(1))
 
 
 def _shared(model: nn.Module) -> dict[int, Any]:

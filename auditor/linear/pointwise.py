@@ -13,6 +13,12 @@ from auditor.linear.history import is_dependent, note, past_of
 StandIn = Callable[..., Any]
 
 
+def stretched(value: Tensor, *others: Any) -> Tensor:
+    """A copy, broadcast as an operation on it and the others would be."""
+    shapes = [other.shape for other in others if isinstance(other, Tensor)]
+    return value.expand(np.broadcast_shapes(value.shape, *shapes)).clone()
+
+
 def identity(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
     """A tensor of its own, as the operation would have returned: what works on it in place must not reach the input."""
     return input if inplace else input.clone()
@@ -104,5 +110,4 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     if not past_of(condition).discrete or is_dependent(input) == is_dependent(other):
         return torch.where(condition, input, other)
     stays, constant = (input, other) if is_dependent(input) else (other, input)
-    shapes = [tensor.shape for tensor in (condition, stays, constant) if isinstance(tensor, Tensor)]
-    return stays.expand(np.broadcast_shapes(*shapes)).clone()
+    return stretched(stays, condition, constant)

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from auditor.linear.history import is_dependent
+from auditor.linear.pointwise import stretched
 
 StandIn = Callable[..., Any]
 
@@ -50,8 +50,7 @@ def larger(input: Tensor, other: Tensor) -> Tensor:
     """``maximum`` and ``minimum`` of two tensors."""
     if is_dependent(input) and is_dependent(other):
         return (input + other) / 2
-    stays = input if is_dependent(input) else other
-    return stays.expand(np.broadcast_shapes(input.shape, other.shape)).clone()
+    return stretched(input, other) if is_dependent(input) else stretched(other, input)
 
 
 def average_pool(dimensions: int) -> StandIn:

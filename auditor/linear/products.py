@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from auditor.linear.history import is_dependent, note, past_of
+from auditor.linear.pointwise import stretched
 
 StandIn = Callable[..., Any]
 
@@ -32,7 +33,7 @@ def multiply(input: Any, other: Any, *, out: None = None) -> Any:
     value = _value_of(input, other)
     shares = past_of(input if value is other else other).shares
     value = value / shares if shares and input is not other else value
-    return value.expand(np.broadcast_shapes(input.shape, other.shape)).clone()
+    return stretched(value, input, other)
 
 
 def multiply_in_place(input: Tensor, other: Any) -> Tensor:
@@ -120,9 +121,8 @@ def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if past_of(input).exponential and is_dependent(other):
         return _uniform(input, input.numel() // max(1, other.numel()))
     if is_dependent(other) and rounding_mode is None:
-        shape = np.broadcast_shapes(getattr(input, "shape", ()), other.shape)
         whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
-        return whole.expand(shape).clone()
+        return stretched(whole, other)
     return torch.div(input, other, rounding_mode=rounding_mode)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from auditor.errors import InputError, LinearizationError, first_line
 from auditor.linear.affinity import REACH, affinity_error, blame, drowned, probe_points, relative, worst
-from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, linearize
+from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, linearize, sample_of
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input (does the model end with a sigmoid?)"
@@ -201,7 +201,7 @@ def checked(
     if len(input_size) != 3 or min(input_size) < 1:
         raise InputError(f"expected an input size (C, H, W) of positive numbers, got {tuple(input_size)}")
     linear = linearize(model, batch_norm=batch_norm)
-    sample = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.zeros(1))
+    sample = sample_of(model)
     only_double = double or sample.dtype == torch.float64
     for dtype in (torch.float64,) if only_double else (torch.float32, torch.float64):
         try:

@@ -161,6 +161,13 @@ def _experts(m: nn.Module, x: Tensor) -> Tensor:
     return w[:, 0] * m.a(x) + w[:, 1] * m.b(x)
 
 
+def _shares_changed(m: nn.Module, x: Tensor) -> Tensor:
+    """What a softmax made is that no longer once something was added in place: the left factor is the query again."""
+    w = m.scores(x.flatten(1)).softmax(1)
+    w += m.scores(x.flatten(1))
+    return w * m.values(x.flatten(1))
+
+
 def _softmax_by_hand(_: nn.Module, x: Tensor) -> Tensor:
     tokens = _tokens(x)
     scores = (tokens @ tokens.transpose(1, 2)).exp()
@@ -266,6 +273,8 @@ CASES = (
          {"route": lambda: nn.Linear(6, 2), "a": lambda: nn.Conv2d(6, 6, 1), "b": lambda: nn.Conv2d(6, 6, 1)}),
     Case("pooling_by_scores", lambda m, x: (m.scores(x.flatten(1)).softmax(1).unsqueeze(1) * x.flatten(2)).sum(-1),
          lambda _, x: x.mean((2, 3)), {"scores": lambda: nn.Linear(96, 16)}),
+    Case("shares_changed_in_place", _shares_changed, lambda m, x: m.values(x.flatten(1)),
+         {"scores": lambda: nn.Linear(96, 8), "values": lambda: nn.Linear(96, 8)}),
     Case("softmax_by_hand", _softmax_by_hand, lambda _, x: _mean_token(_tokens(x))),
     Case("copied_by_a_cast", lambda _, x: _plus_itself(x, x.half()), lambda _, x: 3 * x),
     Case("relu_by_assignment", _relu_by_assignment, lambda m, x: m.conv(x), CONV),
