@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -41,6 +41,11 @@ LEADERBOARD = (
 """The columns of the view ``leaderboard``, which the migrations make."""
 
 
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """An index over a few of a table's rows."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012
@@ -71,7 +76,11 @@ class Model(Base):
 
 
 class Scan(Base):
-    """One request to audit many models. State: running, done, interrupted."""
+    """One request to audit many models. State: running, done, interrupted.
+
+    ``queue``: cpu or gpu, for workers, or here: in the process that is named by ``worker``.
+    ``pending``: how many of its audits have not ended.
+    """
 
     __tablename__ = "scans"
 
@@ -79,6 +88,9 @@ class Scan(Base):
     source: Mapped[str]
     request: Mapped[dict[str, Any]]
     state: Mapped[str]
+    queue: Mapped[str]
+    worker: Mapped[str | None]
+    pending: Mapped[int]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -96,8 +108,13 @@ class ScanAudit(Base):
 class Audit(Base):
     """One audit. State: queued, running, done, failed, cancelled; ``attempt`` counts claims.
 
+    ``entry``: the zoo entry as it was asked for. ``worker``: the process that claimed it last.
+    ``lease_until``: renewed while it runs; ``losses`` counts the leases that ran out.
+    ``sent_at``: when its id was sent to the queue last. ``cancelling``: why it is to be cancelled, while it still runs.
     ``confirmed_at``: when a scan last found that this is what the model, as it is now, gives. Weights may change and
     change back, so the newest audit of a model is the one confirmed last, not the one made last.
+    ``latest``: of the done and failed audits of a model under one setting the one confirmed last; ``latest_done``: of
+    the done ones.
     ``sketch``: from how many random images C is estimated; NULL where it is exact.
     """
 
@@ -105,14 +122,26 @@ class Audit(Base):
     __table_args__ = (
         Index("ix_audits_identity_state", "identity", "state"),
         Index("ix_audits_model_id_state_confirmed_at", "model_id", "state", "confirmed_at"),
+        _partial("ix_audits_latest", "model_id", where="latest"),
+        _partial("ix_audits_latest_done", "model_id", where="latest_done"),
+        _partial("ix_audits_unfinished", "queue", "state", where="state IN ('queued', 'running')"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
     identity: Mapped[str | None]
+    entry: Mapped[dict[str, Any] | None]
+    queue: Mapped[str]
     state: Mapped[str]
     attempt: Mapped[int]
+    losses: Mapped[int]
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    cancelling: Mapped[str | None]
     reason: Mapped[str | None]
+    latest: Mapped[bool]
+    latest_done: Mapped[bool]
     dataset: Mapped[str]
     threat_model: Mapped[str]
     norm: Mapped[str]
@@ -156,6 +185,7 @@ class Clustering(Base):
     """Scores of one matrix of an audit, and the matrix itself: float32, zlib. Kind: weights, centred, …
 
     ``gap_error``: standard error of a sketch's gap; NULL where the matrix is exact.
+    ``matrix``: NULL where it was pruned.
     """
 
     __tablename__ = "clusterings"
@@ -177,7 +207,7 @@ class Clustering(Base):
     leaf_order: Mapped[list[Any]]
     reasons: Mapped[dict[str, Any]]
     size: Mapped[int]
-    matrix: Mapped[bytes]
+    matrix: Mapped[bytes | None]
 
 
 class AttackScore(Base):
@@ -231,3 +261,33 @@ class Published(Base):
     paper: Mapped[str | None]
     venue: Mapped[str | None]
     link: Mapped[str | None]
+
+
+class AttackProgress(Base):
+    """How far the attacks of an unfinished audit have come, under a key of all that they depend on."""
+
+    __tablename__ = "attack_progress"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str]
+    state: Mapped[bytes]
+    saved_at: Mapped[datetime]
+
+
+class Worker(Base):
+    """A process that runs audits, as it last said that it lives: ``name`` is host:pid:start.
+
+    ``queue``: cpu, gpu or here; ``part``: of the audit that it is at, ``part_done`` of ``part_total``.
+    """
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    queue: Mapped[str]
+    device: Mapped[str]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    audit_id: Mapped[int | None] = mapped_column(ForeignKey("audits.id", ondelete="SET NULL"), index=True)
+    part: Mapped[str | None]
+    part_done: Mapped[int | None]
+    part_total: Mapped[int | None]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from auditor.errors import EnvironmentUnusableError
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision under migrations/; a test compares the two."""
 
 

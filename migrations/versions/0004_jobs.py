@@ -1,0 +1,160 @@
+"""jobs: their zoo entries, leases, workers and attacks' progress; which audits are the latest; matrices may be pruned"""
+
+import runpy
+import struct
+import zlib
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+# As in 0003, from the audits that are marked as the latest.
+LEADERBOARD = """
+CREATE VIEW leaderboard AS
+WITH newest AS (
+    SELECT a.*, m.name AS model, m.source, p.clean_accuracy AS claimed_clean_accuracy,
+           CASE WHEN p.norm = a.norm
+                 AND (ABS(p.eps - a.eps) <= 0.001 * a.eps OR ABS(p.eps - ROUND(CAST(a.eps AS NUMERIC), 3)) < 1e-9)
+                THEN p.robust_accuracy END AS claimed_robust_accuracy,
+           CASE WHEN p.unreliable THEN 1 WHEN p.model IS NOT NULL THEN 0 END AS claimed_unreliable
+    FROM audits a
+    JOIN models m ON m.id = a.model_id
+    LEFT JOIN published p ON p.model = m.name
+    WHERE a.latest_done
+), judged AS (
+    SELECT newest.*,
+           CASE WHEN ABS(clean_accuracy - claimed_clean_accuracy) > 0.02 - 1e-9
+                 AND n * (clean_accuracy - claimed_clean_accuracy) * (clean_accuracy - claimed_clean_accuracy)
+                     > 10.8276 * claimed_clean_accuracy * (1 - claimed_clean_accuracy)
+                THEN 1 ELSE 0 END AS clean_accuracy_mismatch,
+           CASE WHEN ABS(robust_accuracy - claimed_robust_accuracy) > 0.02 - 1e-9
+                 AND n * (robust_accuracy - claimed_robust_accuracy) * (robust_accuracy - claimed_robust_accuracy)
+                     > 10.8276 * claimed_robust_accuracy * (1 - claimed_robust_accuracy)
+                 AND (protocol IN ('standard', 'full') OR robust_accuracy < claimed_robust_accuracy)
+                THEN 1 ELSE 0 END AS robust_accuracy_mismatch
+    FROM newest
+)
+SELECT a.model, a.source, a.dataset, a.threat_model, a.norm, a.eps, a.protocol, a.linearization, a.sketch,
+       a.hierarchy, a.n, a.clean_accuracy, a.robust_accuracy, a.robust_low, a.robust_high,
+       a.claimed_clean_accuracy, a.claimed_robust_accuracy, a.claimed_unreliable,
+       c.intra, c.inter, c.gap, c.gap_error, c.silhouette, c.p_value, c.effective_rank, a.affinity_error,
+       a.flags, a.clean_accuracy_mismatch, a.robust_accuracy_mismatch,
+       CASE WHEN CAST(a.flags AS TEXT) = '[]' AND a.clean_accuracy_mismatch = 0 AND a.robust_accuracy_mismatch = 0
+            THEN 1 ELSE 0 END AS ranked,
+       a.weights_sha256, a.seconds, a.device, a.started_at, a.id AS audit_id
+FROM judged a
+LEFT JOIN clusterings c ON c.audit_id = a.id AND c.kind = 'weights'
+"""
+
+LATEST = """
+UPDATE audits SET {flag} = true WHERE id IN (
+    SELECT id FROM (
+        SELECT id, ROW_NUMBER() OVER (
+            PARTITION BY model_id, dataset, protocol, norm, eps, linearization, sketch, samples
+            ORDER BY confirmed_at DESC, id DESC
+        ) AS age
+        FROM audits WHERE state IN ({states})
+    ) ranked WHERE age = 1
+)
+"""
+
+TIME = sa.DateTime(timezone=True)
+OF_SCANS = (
+    sa.Column("queue", sa.String(), nullable=False, server_default="here"),
+    sa.Column("worker", sa.String(), nullable=True),
+    sa.Column("pending", sa.Integer(), nullable=False, server_default="0"),
+)
+OF_AUDITS = (
+    sa.Column("entry", sa.JSON(), nullable=True),
+    sa.Column("queue", sa.String(), nullable=False, server_default="here"),
+    sa.Column("losses", sa.Integer(), nullable=False, server_default="0"),
+    sa.Column("worker", sa.String(), nullable=True),
+    sa.Column("lease_until", TIME, nullable=True),
+    sa.Column("sent_at", TIME, nullable=True),
+    sa.Column("cancelling", sa.String(), nullable=True),
+    sa.Column("latest", sa.Boolean(), nullable=False, server_default=sa.false()),
+    sa.Column("latest_done", sa.Boolean(), nullable=False, server_default=sa.false()),
+)
+INDEXES = (
+    ("ix_audits_latest", ["model_id"], "latest"),
+    ("ix_audits_latest_done", ["model_id"], "latest_done"),
+    ("ix_audits_unfinished", ["queue", "state"], "state IN ('queued', 'running')"),
+)
+
+
+def upgrade() -> None:
+    op.execute("DROP VIEW leaderboard")
+    for table, columns in (("scans", OF_SCANS), ("audits", OF_AUDITS)):
+        for column in columns:
+            op.add_column(table, column.copy())
+    for flag, states in (("latest", "'done', 'failed'"), ("latest_done", "'done'")):
+        op.execute(LATEST.format(flag=flag, states=states))
+    op.execute(
+        "UPDATE scans SET pending = (SELECT COUNT(*) FROM scan_audits s JOIN audits a ON a.id = s.audit_id "
+        "WHERE s.scan_id = scans.id AND NOT s.reused AND a.state IN ('queued', 'running'))"
+    )
+    for name, columns, where in INDEXES:
+        op.create_index(name, "audits", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+    with op.batch_alter_table("clusterings") as clusterings:  # nothing hangs on these rows, they may be copied
+        clusterings.alter_column("matrix", existing_type=sa.LargeBinary(), nullable=True)
+    op.create_table(
+        "attack_progress",
+        sa.Column("audit_id", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("state", sa.LargeBinary(), nullable=False),
+        sa.Column("saved_at", TIME, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["audit_id"], ["audits.id"], name=op.f("fk_attack_progress_audit_id_audits"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("audit_id", name=op.f("pk_attack_progress")),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("queue", sa.String(), nullable=False),
+        sa.Column("device", sa.String(), nullable=False),
+        sa.Column("started_at", TIME, nullable=False),
+        sa.Column("seen_at", TIME, nullable=False),
+        sa.Column("audit_id", sa.Integer(), nullable=True),
+        sa.Column("part", sa.String(), nullable=True),
+        sa.Column("part_done", sa.Integer(), nullable=True),
+        sa.Column("part_total", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["audit_id"], ["audits.id"], name=op.f("fk_workers_audit_id_audits"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
+    )
+    op.create_index(op.f("ix_workers_audit_id"), "workers", ["audit_id"])
+    op.execute(LEADERBOARD)
+
+
+def downgrade() -> None:
+    op.execute("DROP VIEW leaderboard")
+    op.drop_table("workers")
+    op.drop_table("attack_progress")
+    _unprune()
+    with op.batch_alter_table("clusterings") as clusterings:
+        clusterings.alter_column("matrix", existing_type=sa.LargeBinary(), nullable=False)
+    for name, _, _ in INDEXES:
+        op.drop_index(name, "audits")
+    for table, columns in (("audits", OF_AUDITS), ("scans", OF_SCANS)):
+        for column in columns:
+            op.drop_column(table, column.name)
+    before = runpy.run_path(str(Path(__file__).with_name("0003_sketches.py")))
+    op.execute(before["LEADERBOARD"])
+
+
+def _unprune() -> None:
+    """A pruned matrix cannot be made again, and 0003 has no word for one: it becomes one of NaN, its scores are kept."""
+    connection = op.get_bind()
+    pruned = connection.execute(sa.text("SELECT id, size FROM clusterings WHERE matrix IS NULL")).all()
+    for number, size in pruned:
+        blank = zlib.compress(struct.pack("<f", float("nan")) * size**2)
+        connection.execute(
+            sa.text("UPDATE clusterings SET matrix = :blank WHERE id = :number"), {"blank": blank, "number": number}
+        )
