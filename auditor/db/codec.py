@@ -1,12 +1,15 @@
-"""Matrices and verdicts as bytes and back: compressed, in one byte order on every machine."""
+"""Matrices and verdicts as bytes and back: compressed, in one byte order on every machine; zoo entries as JSON."""
 
+import functools
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from auditor.records import Matrix
+from auditor.records import Matrix, ZooEntry
 
 
 def pack_matrix(matrix: Matrix) -> bytes:
@@ -50,3 +53,18 @@ def null(value: float) -> float | None:
 
 def nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+@functools.cache
+def _entries() -> TypeAdapter[ZooEntry]:
+    return TypeAdapter(ZooEntry)
+
+
+def entry_to(entry: ZooEntry) -> dict[str, Any]:
+    """A zoo entry as JSON, nested records and all."""
+    dumped: dict[str, Any] = _entries().dump_python(entry, mode="json")
+    return dumped
+
+
+def entry_from(stored: dict[str, Any]) -> ZooEntry:
+    return _entries().validate_python(stored)

@@ -2,42 +2,69 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix, pack_pictures
+from auditor.db.codec import entry_from, entry_to, null, pack_bits, pack_indices, pack_matrix, pack_pictures
+from auditor.db.ending import count_down, end, now
+from auditor.db.latest import mark_latest
+from auditor.db.patience import patient
 from auditor.records import AuditRecord, ZooEntry
 
 
 @dataclass(frozen=True)
 class Job:
-    """One queued audit as it was asked for."""
+    """One audit as it was asked for; ``request`` is its scan's."""
 
     audit_id: int
+    scan_id: int
     entry: ZooEntry
+    request: dict[str, Any]
 
 
 class Store:
-    """Scans and audits in the database, each method one short transaction."""
+    """Scans and audits in the database, each method one short transaction.
 
-    def __init__(self, engine: Engine) -> None:
+    ``patience``: for how many seconds a job's writes wait for a database that does not answer, or has no room.
+    """
+
+    def __init__(self, engine: Engine, patience: float = 0) -> None:
         self.engine = engine
+        self.patience = patience
 
-    def create_scan(self, source: str, request: dict[str, Any], entries: Sequence[ZooEntry]) -> tuple[int, list[Job]]:
+    def create_scan(
+        self,
+        source: str,
+        request: dict[str, Any],
+        entries: Sequence[ZooEntry],
+        *,
+        queue: str = "here",
+        worker: str | None = None,
+    ) -> tuple[int, list[Job]]:
         """A running scan with one queued audit an entry; its id and the jobs."""
         with Session(self.engine) as session, session.begin():
-            scan = tables.Scan(source=source, request=request, state="running", started_at=_now())
+            scan = tables.Scan(
+                source=source,
+                request=request,
+                state="running",
+                queue=queue,
+                worker=worker,
+                pending=len(entries),
+                started_at=now(),
+            )
             session.add(scan)
-            audits = [_queued(_model_row(session, entry), entry, request) for entry in entries]
+            found = {entry.model: _model_row(session, entry) for entry in sorted(entries, key=lambda one: one.model)}
+            audits = [_queued(found[entry.model], entry, request, queue) for entry in entries]
             session.add_all(audits)
             session.flush()
             session.add_all(tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits)
-            return scan.id, [Job(audit.id, entry) for audit, entry in zip(audits, entries, strict=True)]
+            jobs = [Job(audit.id, scan.id, entry, request) for audit, entry in zip(audits, entries, strict=True)]
+            return scan.id, jobs
 
     def find_places(self, models: Sequence[str]) -> dict[str, str]:
         """The folders that models of local zoos were in when they were scanned last, by name."""
@@ -46,45 +73,51 @@ class Store:
         with Session(self.engine) as session:
             return {name: str(place) for name, place in session.execute(query)}
 
-    def claim(self, audit_id: int) -> int | None:
-        """Take a queued audit for this process: its attempt number, or None where somebody else has it."""
+    @patient
+    def load_job(self, audit_id: int) -> Job | None:
+        """A job by the id that a message carries; None where no job of this auditor has it."""
+        link, audit = tables.ScanAudit, tables.Audit
+        query = select(audit.entry, tables.Scan.id, tables.Scan.request).select_from(audit)
+        query = query.join(link, (link.audit_id == audit.id) & ~link.reused).join(tables.Scan)
+        with Session(self.engine) as session:
+            row = session.execute(query.where(audit.id == audit_id, audit.entry.is_not(None))).first()
+        return None if row is None else Job(audit_id, row[1], entry_from(row[0]), row[2])
+
+    @patient
+    def claim(self, audit_id: int, worker: str | None = None, lease: float = 60) -> int | None:
+        """Take a queued audit for ``lease`` seconds: its attempt number, or None where somebody else has it."""
+        audit, at = tables.Audit, now()
         claimed = (
-            update(tables.Audit)
-            .where(tables.Audit.id == audit_id, tables.Audit.state == "queued")
-            .values(state="running", attempt=tables.Audit.attempt + 1, started_at=_now())
-            .returning(tables.Audit.attempt)
+            update(audit)
+            .where(audit.id == audit_id, audit.state == "queued")
+            .values(
+                state="running",
+                attempt=audit.attempt + 1,
+                worker=worker,
+                lease_until=at + timedelta(seconds=lease),
+                started_at=at,
+            )
+            .returning(audit.attempt)
         )
         with Session(self.engine) as session, session.begin():
             return session.scalar(claimed)
 
+    @patient
     def finish(self, audit_id: int, attempt: int, record: AuditRecord) -> bool:
         """Store what an audit found; False, and nothing stored, where the attempt is no longer the current one."""
         with Session(self.engine) as session, session.begin():
-            if not self._end(session, audit_id, attempt, state="done", **_columns(record)):
+            if not end(session, audit_id, attempt, state="done", **_columns(record)):
                 return False
             session.add_all(_children(audit_id, record))
             return True
 
+    @patient
     def fail(self, audit_id: int, attempt: int, reason: str) -> bool:
         """Store why an audit failed."""
         with Session(self.engine) as session, session.begin():
-            return self._end(session, audit_id, attempt, state="failed", reason=reason)
+            return end(session, audit_id, attempt, state="failed", reason=reason)
 
-    def cancel(self, scan_id: int, reason: str) -> None:
-        """End a scan early: its audits that are not done are cancelled, with the reason."""
-        mine = select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == scan_id)
-        with Session(self.engine) as session, session.begin():
-            session.execute(
-                update(tables.Audit)
-                .where(tables.Audit.id.in_(mine), tables.Audit.state.in_(("queued", "running")))
-                .values(state="cancelled", reason=reason, finished_at=_now())
-            )
-            self._close_scan(session, scan_id, "interrupted")
-
-    def finish_scan(self, scan_id: int) -> None:
-        with Session(self.engine) as session, session.begin():
-            self._close_scan(session, scan_id, "done")
-
+    @patient
     def find_done(self, model: str, identity: str) -> int | None:
         """The newest done audit of this model and identity."""
         query = (
@@ -97,34 +130,21 @@ class Store:
         with Session(self.engine) as session:
             return session.scalar(query)
 
+    @patient
     def reuse(self, scan_id: int, audit_id: int, attempt: int, done_id: int) -> bool:
         """Let the scan speak of an audit done before, in the place of the one that need not run."""
         with Session(self.engine) as session, session.begin():
-            if not self._end(session, audit_id, attempt, state="cancelled", reason="done before"):
+            audit = tables.Audit
+            mine = (audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
+            if session.scalar(delete(audit).where(*mine).returning(audit.id)) is None:
                 return False
-            session.delete(session.get_one(tables.Audit, audit_id))
+            count_down(session, scan_id, 1)
             if session.get(tables.ScanAudit, (scan_id, done_id)) is None:
                 session.add(tables.ScanAudit(scan_id=scan_id, audit_id=done_id, reused=True))
-            session.get_one(tables.Audit, done_id).confirmed_at = _now()
+            session.get_one(tables.Audit, done_id).confirmed_at = now()
+            session.flush()
+            mark_latest(session, done_id)
             return True
-
-    def _end(self, session: Session, audit_id: int, attempt: int, **values: Any) -> bool:
-        now = _now()
-        ended = session.execute(
-            update(tables.Audit)
-            .where(tables.Audit.id == audit_id, tables.Audit.attempt == attempt, tables.Audit.state == "running")
-            .values(finished_at=now, confirmed_at=now, **values)
-            .returning(tables.Audit.id)
-        )
-        return ended.first() is not None
-
-    def _close_scan(self, session: Session, scan_id: int, state: str) -> None:
-        scan = session.get_one(tables.Scan, scan_id)
-        scan.state, scan.finished_at = state, _now()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _model_row(session: Session, entry: ZooEntry) -> tables.Model:
@@ -137,11 +157,16 @@ def _model_row(session: Session, entry: ZooEntry) -> tables.Model:
     return session.scalars(select(tables.Model).where(tables.Model.name == entry.model)).one()
 
 
-def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any]) -> tables.Audit:
+def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any], queue: str) -> tables.Audit:
     return tables.Audit(
         model=model,
+        entry=entry_to(entry),
+        queue=queue,
         state="queued",
         attempt=0,
+        losses=0,
+        latest=False,
+        latest_done=False,
         dataset=entry.dataset,
         threat_model=entry.threat_model,
         norm=entry.norm,
@@ -159,7 +184,7 @@ def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any]) -> ta
         notes=[],
         not_measurable=[],
         versions={},
-        queued_at=_now(),
+        queued_at=now(),
     )
 
 

@@ -1,0 +1,51 @@
+"""How a job ends, and with its last job a scan: every way out of ``running`` and ``queued`` leads through here."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.latest import mark_latest
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def end(session: Session, audit_id: int, attempt: int, *, state: str, **values: Any) -> bool:
+    """End a running audit; False where ``attempt`` is no longer its current one."""
+    audit, at = tables.Audit, now()
+    ended = session.execute(
+        update(audit)
+        .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
+        .values(state=state, finished_at=at, confirmed_at=at, lease_until=None, cancelling=None, **values)
+        .returning(audit.id)
+    )
+    if ended.first() is None:
+        return False
+    session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id == audit_id))
+    link = tables.ScanAudit
+    mine = select(link.scan_id).where(link.audit_id == audit_id, ~link.reused)
+    scan_id = session.scalar(mine)
+    if scan_id is not None:
+        count_down(session, scan_id, 1)
+    if state in ("done", "failed"):
+        mark_latest(session, audit_id)
+    return True
+
+
+def count_down(session: Session, scan_id: int, ended: int) -> None:
+    """Note that so many of a scan's audits have ended; the last one ends the scan. The row's lock orders them."""
+    scan = tables.Scan
+    counted = update(scan).where(scan.id == scan_id).values(pending=scan.pending - ended).returning(scan.pending)
+    if session.scalar(counted) == 0:
+        link, audit = tables.ScanAudit, tables.Audit
+        of_scan = select(audit.id).join(link, link.audit_id == audit.id).where(link.scan_id == scan_id, ~link.reused)
+        early = session.scalar(select(exists(of_scan.where(audit.state == "cancelled"))))
+        session.execute(
+            update(scan)
+            .where(scan.id == scan_id)
+            .values(state="interrupted" if early else "done", finished_at=now())
+        )

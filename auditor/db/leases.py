@@ -1,0 +1,186 @@
+"""Who has which job: leases renewed, given back, run out; cancelling, and what was saved of a job on its way."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Engine, Select, case, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.ending import count_down, end, now
+from auditor.db.patience import patient
+
+MOST_LOSSES = 3
+"""A job whose process was lost this often is not tried again: it may be what kills them."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A running job as somebody who watches it sees it: ``until`` changes whenever it is renewed."""
+
+    audit_id: int
+    attempt: int
+    until: datetime | None
+    worker: str | None
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """A queued job whose message may be lost; ``seconds`` is its limit of time."""
+
+    audit_id: int
+    seconds: float
+
+
+class Leases:
+    """Leases in the database, each method one short transaction; ``patience`` as in the store."""
+
+    def __init__(self, engine: Engine, patience: float = 0) -> None:
+        self.engine = engine
+        self.patience = patience
+
+    def renew(self, audit_id: int, attempt: int, lease: float) -> Literal["held", "cancelling", "lost"]:
+        """Say that a job is alive; learn whether it is still one's own, and wanted."""
+        audit = tables.Audit
+        renewed = (
+            update(audit)
+            .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
+            .values(lease_until=now() + timedelta(seconds=lease))
+            .returning(audit.cancelling)
+        )
+        with Session(self.engine) as session, session.begin():
+            row = session.execute(renewed).first()
+        return "lost" if row is None else "held" if row[0] is None else "cancelling"
+
+    @patient
+    def give_back(self, audit_id: int, attempt: int) -> bool:
+        """Put a job back that this process has to leave, at no cost to the job."""
+        with Session(self.engine) as session, session.begin():
+            return _put_back(session, audit_id, attempt, lost=0)
+
+    @patient
+    def cancelled(self, audit_id: int, attempt: int) -> bool:
+        """End a job that was to be cancelled; to be called when its process is gone."""
+        with Session(self.engine) as session, session.begin():
+            reason = session.scalar(select(tables.Audit.cancelling).where(tables.Audit.id == audit_id))
+            return end(session, audit_id, attempt, state="cancelled", reason=reason or "cancelled")
+
+    def expire(self, lease: Lease) -> str | None:
+        """Put back a job whose lease has run out; the state it is in then, None where somebody was faster."""
+        with Session(self.engine) as session, session.begin():
+            audit = tables.Audit
+            same = (audit.id == lease.audit_id, audit.attempt == lease.attempt, audit.lease_until == lease.until)
+            query = select(audit).where(*same, audit.state == "running").with_for_update()
+            one = session.scalars(query).first()
+            if one is None:
+                return None
+            losses, who = one.losses + 1, one.worker or "its process"
+            silent = f"{who} gave no sign of life for the length of its lease"
+            if one.cancelling is not None:
+                reason = f"{one.cancelling}; {silent}"
+                return "cancelled" if end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
+            if losses >= MOST_LOSSES:
+                reason = f"given up: {losses} processes that ran it were lost, the last time {silent}"
+                return "failed" if end(session, one.id, one.attempt, state="failed", reason=reason) else None
+            return "queued" if _put_back(session, one.id, one.attempt, lost=1) else None
+
+    def running(self) -> list[Lease]:
+        """The leases of all jobs that workers run."""
+        audit = tables.Audit
+        columns = (audit.id, audit.attempt, audit.lease_until, audit.worker)
+        with Session(self.engine) as session:
+            found = session.execute(select(*columns).where(audit.state == "running", audit.queue != "here"))
+            return [Lease(*row) for row in found]
+
+    def count_queued(self, queue: str) -> int:
+        """How many jobs wait for this queue's workers."""
+        with Session(self.engine) as session:
+            return session.scalar(select(func.count()).where(*_queued(queue))) or 0
+
+    def longest_unsent(self, queue: str, number: int) -> list[Unsent]:
+        """The jobs whose message was sent first, or never: of those that wait, they are the likeliest to have none."""
+        audit, link, scan = tables.Audit, tables.ScanAudit, tables.Scan
+        query = select(audit.id, scan.request).join(link, (link.audit_id == audit.id) & ~link.reused).join(scan)
+        query = query.where(*_queued(queue)).order_by(audit.sent_at.is_not(None), audit.sent_at, audit.id)
+        with Session(self.engine) as session:
+            return [Unsent(row[0], row[1]["seconds"]) for row in session.execute(query.limit(number))]
+
+    def mark_sent(self, audit_ids: list[int]) -> None:
+        with Session(self.engine) as session, session.begin():
+            for start in range(0, len(audit_ids), 1000):
+                some = tables.Audit.id.in_(audit_ids[start : start + 1000])
+                session.execute(update(tables.Audit).where(some).values(sent_at=now()))
+
+    @patient
+    def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes) -> None:
+        """Keep how far a job has come, while it is one's own."""
+        progress, audit = tables.AttackProgress, tables.Audit
+        values = {"key": key, "state": state, "saved_at": now()}
+        with Session(self.engine) as session, session.begin():
+            insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+            mine = select(audit.id).where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
+            if session.scalar(mine.with_for_update()) is not None:
+                saved = insert(progress).values(audit_id=audit_id, **values)
+                session.execute(saved.on_conflict_do_update(index_elements=["audit_id"], set_=values))
+
+    @patient
+    def load_progress(self, audit_id: int, key: str) -> bytes | None:
+        """What an earlier attempt saved; None where there is nothing, or it was saved under another key."""
+        progress = tables.AttackProgress
+        with Session(self.engine) as session:
+            return session.scalar(select(progress.state).where(progress.audit_id == audit_id, progress.key == key))
+
+
+def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
+    """Cancel a scan's queued jobs, and ask the processes that run the others to stop."""
+    audit = tables.Audit
+    queued = audit.state == "queued"  # one statement: a job that is claimed, or given back, meanwhile is not missed
+    asked = session.execute(
+        update(audit)
+        .where(audit.id.in_(_of_scan(scan_id)), audit.state.in_(("queued", "running")))
+        .values(
+            state=case((queued, "cancelled"), else_=audit.state),
+            reason=case((queued, reason), else_=audit.reason),
+            finished_at=case((queued, now()), else_=audit.finished_at),
+            cancelling=case((queued, None), else_=reason),
+        )
+        .returning(audit.state)
+    ).all()
+    ended = sum(state == "cancelled" for (state,) in asked)
+    if ended:
+        count_down(session, scan_id, ended)
+
+
+def cancel_all(session: Session, scan_id: int, reason: str) -> None:
+    """Cancel all of a scan that has not ended; for one whose processes are gone."""
+    audit = tables.Audit
+    values = {"state": "cancelled", "reason": reason, "finished_at": now(), "lease_until": None, "cancelling": None}
+    unfinished = audit.state.in_(("queued", "running"))
+    ended = session.scalars(
+        update(audit).where(audit.id.in_(_of_scan(scan_id)), unfinished).values(values).returning(audit.id)
+    ).all()
+    session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id.in_(_of_scan(scan_id))))
+    if ended:
+        count_down(session, scan_id, len(ended))
+
+
+def _of_scan(scan_id: int) -> Select[tuple[int]]:
+    return select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == scan_id, ~tables.ScanAudit.reused)
+
+
+def _queued(queue: str) -> tuple[ColumnElement[bool], ...]:
+    return (tables.Audit.state == "queued", tables.Audit.queue == queue)
+
+
+def _put_back(session: Session, audit_id: int, attempt: int, *, lost: int) -> bool:
+    audit = tables.Audit
+    values = {"state": "queued", "losses": audit.losses + lost, "lease_until": None, "sent_at": None}
+    back = (
+        update(audit)
+        .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running", audit.cancelling.is_(None))
+        .values(values)
+        .returning(audit.id)
+    )
+    return session.execute(back).first() is not None

@@ -1,0 +1,161 @@
+"""Scans as people ask about them: listed, shown, cancelled, tried again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, func, select, update
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.codec import entry_from
+from auditor.db.ending import now
+from auditor.db.latest import mark_latest
+from auditor.db.leases import ask_to_cancel, cancel_all
+from auditor.db.store import Job
+from auditor.errors import UsageError
+
+Row = dict[str, Any]
+STATES = ("queued", "running", "done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A scan that runs in a process of its own, and when that process last gave a sign of life."""
+
+    scan_id: int
+    worker: str | None
+    seen_at: datetime | None
+
+
+def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[Row]:
+    """Scans, the newest first, with how many of their audits are in which state."""
+    scan = tables.Scan
+    query = select(scan).order_by(scan.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(scan.state == state)
+    with Session(engine) as session:
+        scans = list(session.scalars(query))
+        counts = _counts(session, [one.id for one in scans])
+        return [_row(one, counts) for one in scans]
+
+
+def load_scan(engine: Engine, scan_id: int) -> Row:
+    """One scan, with its audits under ``audits``.
+
+    Raises:
+        UsageError: there is no such scan.
+    """
+    audit, link, worker = tables.Audit, tables.ScanAudit, tables.Worker
+    query = select(audit, tables.Model.name, link.reused, worker).join(link, link.audit_id == audit.id)
+    query = query.join(tables.Model, tables.Model.id == audit.model_id)
+    query = query.outerjoin(worker, (worker.audit_id == audit.id) & (worker.name == audit.worker))
+    with Session(engine) as session:
+        scan = _get(session, scan_id)
+        found = session.execute(query.where(link.scan_id == scan_id).order_by(audit.id)).all()
+        return _row(scan, _counts(session, [scan_id])) | {"audits": [_audit_row(*one) for one in found]}
+
+
+def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
+    """Cancel what is queued, and ask for the end of what runs: it is ``cancelled`` once its process is gone.
+
+    Raises:
+        UsageError: there is no such scan.
+    """
+    with Session(engine) as session, session.begin():
+        _get(session, scan_id)
+        ask_to_cancel(session, scan_id, reason)
+
+
+def abandon_scan(engine: Engine, scan_id: int, reason: str) -> None:
+    """Cancel all of a scan that has not ended, whose processes are gone."""
+    with Session(engine) as session, session.begin():
+        cancel_all(session, scan_id, reason)
+
+
+def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> list[Job]:
+    """Put a scan's failed and cancelled audits back into the queue, and hand them out.
+
+    Raises:
+        UsageError: there is no such scan, or it was made by an auditor that kept too little of it.
+    """
+    audit, link = tables.Audit, tables.ScanAudit
+    query = select(audit).join(link, link.audit_id == audit.id).order_by(audit.id)
+    query = query.where(link.scan_id == scan_id, ~link.reused, audit.state.in_(("failed", "cancelled")))
+    with Session(engine) as session, session.begin():
+        scan = _get(session, scan_id, lock=True)
+        ended = list(session.scalars(query.with_for_update(of=audit)))
+        if any(one.entry is None for one in ended):
+            raise UsageError(f"scan {scan_id} was made by an older auditor, which kept too little of it: scan again")
+        for one in ended:
+            failed = one.state == "failed"
+            one.state, one.queue, one.losses, one.reason, one.sent_at = "queued", queue, 0, None, None
+            one.started_at = one.finished_at = one.cancelling = one.worker = None
+            session.flush()
+            if failed:
+                mark_latest(session, one.id)
+        if ended:
+            scan.state, scan.finished_at, scan.pending = "running", None, scan.pending + len(ended)
+            scan.queue, scan.worker = queue, worker
+            rest = select(link.audit_id).where(link.scan_id == scan_id, ~link.reused)
+            session.execute(update(audit).where(audit.id.in_(rest), audit.state == "queued").values(queue=queue))
+        return [Job(one.id, scan_id, entry_from(one.entry or {}), scan.request) for one in ended]
+
+
+def scans_here(engine: Engine) -> list[Silent]:
+    """The running scans that no workers run but a process of their own."""
+    scan, worker = tables.Scan, tables.Worker
+    query = select(scan.id, scan.worker, worker.seen_at).outerjoin(worker, worker.name == scan.worker)
+    with Session(engine) as session:
+        found = session.execute(query.where(scan.state == "running", scan.queue == "here"))
+        return [Silent(*row) for row in found]
+
+
+def _get(session: Session, scan_id: int, *, lock: bool = False) -> tables.Scan:
+    scan = session.get(tables.Scan, scan_id, with_for_update=lock or None)
+    if scan is None:
+        raise UsageError(f"there is no scan {scan_id}; see `auditor scans list`")
+    return scan
+
+
+def _counts(session: Session, scan_ids: Sequence[int]) -> dict[tuple[int, str, bool], int]:
+    audit, link = tables.Audit, tables.ScanAudit
+    query = select(link.scan_id, audit.state, link.reused, func.count()).join(audit, audit.id == link.audit_id)
+    query = query.where(link.scan_id.in_(scan_ids)).group_by(link.scan_id, audit.state, link.reused)
+    return {(scan_id, state, reused): number for scan_id, state, reused, number in session.execute(query)}
+
+
+def _row(scan: tables.Scan, counts: dict[tuple[int, str, bool], int]) -> Row:
+    numbers = {state: counts.get((scan.id, state, False), 0) for state in STATES}
+    return {
+        "scan": scan.id,
+        "source": scan.source,
+        "state": scan.state,
+        "queue": scan.queue,
+        "protocol": scan.request.get("protocol"),
+        **numbers,
+        "reused": sum(number for (one, _, reused), number in counts.items() if one == scan.id and reused),
+        "worker": scan.worker,
+        "started_at": scan.started_at.isoformat(timespec="seconds"),
+        "finished_at": scan.finished_at.isoformat(timespec="seconds") if scan.finished_at else None,
+        "seconds": round(((scan.finished_at or now()) - scan.started_at).total_seconds(), 1),
+    }
+
+
+def _audit_row(audit: tables.Audit, model: str, reused: bool, worker: tables.Worker | None) -> Row:
+    return {
+        "audit": audit.id,
+        "model": model,
+        "state": "cancelling" if audit.state == "running" and audit.cancelling else audit.state,
+        "reused": reused,
+        "attempt": audit.attempt,
+        "losses": audit.losses,
+        "worker": audit.worker,
+        "part": worker.part if worker else None,
+        "part_done": worker.part_done if worker else None,
+        "part_total": worker.part_total if worker else None,
+        "reason": audit.reason or audit.cancelling,
+        "started_at": audit.started_at.isoformat(timespec="seconds") if audit.started_at else None,
+        "finished_at": audit.finished_at.isoformat(timespec="seconds") if audit.finished_at else None,
+    }

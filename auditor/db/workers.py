@@ -1,0 +1,76 @@
+"""The processes that run audits, as they last said that they live."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.ending import now
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """A sign of life: who, where, and how far it is with what."""
+
+    name: str
+    queue: str
+    device: str
+    started_at: datetime
+    audit_id: int | None = None
+    part: str | None = None
+    part_done: int | None = None
+    part_total: int | None = None
+
+
+def give_sign(engine: Engine, sign: Sign) -> None:
+    values = {**sign.__dict__, "seen_at": now()}
+    with Session(engine) as session, session.begin():
+        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        made = insert(tables.Worker).values(values)
+        session.execute(made.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def forget(engine: Engine, name: str) -> None:
+    """Take a process off the list, which ends or is known to be gone."""
+    with Session(engine) as session, session.begin():
+        session.execute(delete(tables.Worker).where(tables.Worker.name == name))
+
+
+def list_workers(engine: Engine) -> list[Row]:
+    """Each process with the audit that it is at; ``seconds_silent`` since its last sign of life."""
+    worker, audit, link = tables.Worker, tables.Audit, tables.ScanAudit
+    query = select(worker, audit, tables.Model.name, link.scan_id)
+    query = query.outerjoin(audit, audit.id == worker.audit_id).outerjoin(tables.Model)
+    query = query.outerjoin(link, (link.audit_id == audit.id) & ~link.reused).order_by(worker.queue, worker.name)
+    at = now()
+    with Session(engine) as session:
+        return [
+            {
+                "worker": one.name,
+                "queue": one.queue,
+                "device": one.device,
+                "audit": one.audit_id,
+                "scan": scan_id,
+                "model": model,
+                "protocol": job.protocol if job else None,
+                "attempt": job.attempt if job else None,
+                "part": one.part,
+                "part_done": one.part_done,
+                "part_total": one.part_total,
+                "audit_started_at": _iso(job.started_at) if job else None,
+                "started_at": _iso(one.started_at),
+                "seen_at": _iso(one.seen_at),
+                "seconds_silent": max(0.0, round((at - one.seen_at).total_seconds(), 1)),
+            }
+            for one, job, model, scan_id in session.execute(query)
+        ]
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat(timespec="seconds") if time else None
