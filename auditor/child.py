@@ -27,13 +27,14 @@ from typing import Any
 import psutil
 
 from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, UsageError, first_line
-from auditor.records import Measurement, Progress, Wanted, ZooEntry
+from auditor.records import Contact, Measurement, Progress, ZooEntry
 from auditor.zoo import Source
 
 POLL_SECONDS = 0.25
 LONGEST_FOLDER = 70
 GIB = 2**30
 PR_SET_CHILD_SUBREAPER = 36  # of Linux
+_ONE_AT_A_TIME = threading.Lock()  # multiprocessing, when it starts a child, looks how all others are
 HOURS = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "full": 14 * 24.0}
 """How long one model may take under a protocol, unless told otherwise: what takes longer hangs."""
 
@@ -81,10 +82,8 @@ class InChild:
                 "processes: set TMPDIR to a shorter folder"
             )
 
-    def __call__(
-        self, source: Source, entry: ZooEntry, request: Measurement, progress: Progress, wanted: Wanted
-    ) -> Any:
-        """Do the task on one model, and return what it returns.
+    def __call__(self, source: Source, entry: ZooEntry, request: Measurement, contact: Contact) -> Any:
+        """Do the task on one model, and return what it returns; from as many threads at once as one likes.
 
         Raises:
             MeasurementError: it failed, crashed, or went over a limit; the message says which.
@@ -94,36 +93,41 @@ class InChild:
         child = context.Process(
             target=_work, args=(theirs, dict(os.environ), self.task, self.threads, source, entry, request)
         )
-        with _no_main():
+        with _ONE_AT_A_TIME, _no_main():
             child.start()
         theirs.close()
         try:
-            return self._follow(child, ours, progress, wanted)
+            return self._follow(child, ours, contact)
         finally:
             _kill(child)
             ours.close()
 
-    def _follow(self, child: Any, pipe: Connection, progress: Progress, wanted: Wanted) -> Any:
+    def _follow(self, child: Any, pipe: Connection, contact: Contact) -> Any:
         """Listen to the child until it is done, and watch its limits."""
         deadline, looked = time.monotonic() + self.limits.seconds, 0.0
         while True:
             if time.monotonic() - looked >= POLL_SECONDS:
                 looked = time.monotonic()
+                contact.stopped()
                 self._check_limits(child.pid, deadline)
             try:
                 if not wait([pipe, child.sentinel], POLL_SECONDS):
                     continue
                 if not pipe.poll(0):
-                    if child.exitcode is not None:  # a fork of it may keep the pipe open
+                    if _exit_code(child) is not None:  # a fork of it may keep the pipe open
                         raise EOFError
                     continue
                 kind, content = pipe.recv()
             except (EOFError, ConnectionError):
                 raise MeasurementError(_how_it_ended(child)) from None
             if kind == "progress":
-                progress(*content)
+                contact.progress(*content)
             elif kind == "wanted":
-                pipe.send(wanted(content))
+                pipe.send(contact.wanted(content))
+            elif kind == "load":
+                pipe.send(contact.load(content))
+            elif kind == "save":
+                contact.save(*content)
             elif kind == "failed":
                 raise MeasurementError(content)
             else:
@@ -176,8 +180,10 @@ def _kill(child: Any) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # what it forked, where it is gone itself
         os.killpg(child.pid, signal.SIGKILL)
     child.kill()
-    child.join()
-    child.close()
+    wait([child.sentinel])
+    with _ONE_AT_A_TIME:
+        child.join()
+        child.close()
 
 
 def _kill_descendants(pid: int) -> None:
@@ -186,9 +192,14 @@ def _kill_descendants(pid: int) -> None:
             one.kill()
 
 
+def _exit_code(child: Any) -> Any:
+    with _ONE_AT_A_TIME:
+        return child.exitcode
+
+
 def _how_it_ended(child: Any) -> str:
-    child.join(10)
-    code = child.exitcode
+    wait([child.sentinel], 10)
+    code = _exit_code(child)
     if code == -signal.SIGKILL:
         return "its process was killed, most likely because the machine ran out of memory: see --memory-limit"
     if code is not None and code < 0:
@@ -213,14 +224,10 @@ def _work(
     if threads is not None:
         torch.set_num_threads(threads)
 
-    def wanted(identity: str) -> bool:
-        pipe.send(("wanted", identity))
-        answer: bool = pipe.recv()
-        return answer
-
+    contact = _contact(pipe)
     try:
         module, _, function = task.rpartition(".")
-        found = getattr(importlib.import_module(module), function)(source, entry, request, _throttled(pipe), wanted)
+        found = getattr(importlib.import_module(module), function)(source, entry, request, contact)
         pipe.send(("done", found))
     except AuditorError as error:
         pipe.send(("failed", str(error)))
@@ -228,6 +235,21 @@ def _work(
         logging.getLogger(__name__).debug("%s failed", task, exc_info=True)
         pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))
     pipe.poll(None)  # the parent ends this process, and while it lives finds all that the model started
+
+
+def _contact(pipe: Connection) -> Contact:
+    """What a task says and asks goes over the pipe, in this order."""
+
+    def ask(kind: str, content: str) -> Any:
+        pipe.send((kind, content))
+        return pipe.recv()
+
+    return Contact(
+        progress=_throttled(pipe),
+        wanted=lambda identity: ask("wanted", identity),
+        load=lambda key: ask("load", key),
+        save=lambda key, state: pipe.send(("save", (key, state))),
+    )
 
 
 def _throttled(pipe: Connection) -> Progress:

@@ -16,7 +16,7 @@ from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
 from auditor.data import hierarchy_of
 from auditor.measure import images_of
-from auditor.records import Estimate, Measurement, Progress, Wanted, ZooEntry
+from auditor.records import Contact, Estimate, Measurement, ZooEntry
 from auditor.zoo import Source
 from auditor.zoo.download import no_downloads
 
@@ -30,12 +30,10 @@ MATRICES = 4
 """Scored at most: C, centred, without its leading direction, and F."""
 
 
-def estimate(
-    source: Source, entry: ZooEntry, request: Measurement, progress: Progress, wanted: Wanted
-) -> Estimate | None:
+def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Contact) -> Estimate | None:
     """An upper bound of the time, as if no attack broke anything, and the memory of the largest batch.
 
-    None where ``wanted`` says no to the audit's identity.
+    None where ``contact.wanted`` says no to the audit's identity.
 
     Raises:
         AuditorError: the model, or its images, cannot be loaded.
@@ -43,9 +41,9 @@ def estimate(
     images = images_of(entry, request)
     with no_downloads():
         loaded = source.load(entry)
-    if not wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
+    if not contact.wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
-    progress("probe", 0, 1)
+    contact.progress("probe", 0, 1)
     device = request.audit.device
     model = loaded.model.to(device).requires_grad_(False)
     batch = torch.rand(PROBE, *entry.input_size, device=device)

@@ -15,13 +15,13 @@ from auditor.attacks import find_protocol
 from auditor.data import CLASSES, check_images
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, UsageError, first_line, one_line
-from auditor.records import AuditRecord, AuditRequest, Estimate, Measurement, Progress, Wanted, ZooEntry
+from auditor.records import AuditRecord, AuditRequest, Contact, Estimate, Measurement, Progress, ZooEntry
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
 
-Estimator = Callable[[Source, ZooEntry, Measurement, Progress, Wanted], Estimate | None]
-Measure = Callable[[Source, ZooEntry, Measurement, Progress, Wanted], AuditRecord | None]
+Estimator = Callable[[Source, ZooEntry, Measurement, Contact], Estimate | None]
+Measure = Callable[[Source, ZooEntry, Measurement, Contact], AuditRecord | None]
 """How one model is measured: :func:`auditor.measure.measure` itself, or the same in a child process."""
 
 
@@ -165,7 +165,7 @@ def _planned(
         missing = source.missing(entry)
         if missing:
             return Planned(entry.model, "to download", missing)
-        found = estimator(source, entry, request.measurement, progress, wanted)
+        found = estimator(source, entry, request.measurement, Contact(progress=progress, wanted=wanted))
     except AuditorError as error:
         return Planned(entry.model, "fails", one_line(str(error)))
     return Planned(entry.model, "to do" if found else "done before", estimate=found)
@@ -192,7 +192,7 @@ def run_audit(
         return done is None
 
     try:
-        record = measure(source, job.entry, request.measurement, progress, wanted)
+        record = measure(source, job.entry, request.measurement, Contact(progress=progress, wanted=wanted))
     except SQLAlchemyError:
         raise
     except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's

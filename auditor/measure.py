@@ -2,23 +2,21 @@
 
 from auditor.audit import audit, identity
 from auditor.data import ImageSet, load_images
-from auditor.records import AuditRecord, Measurement, Progress, Wanted, ZooEntry
+from auditor.records import AuditRecord, Contact, Measurement, ZooEntry
 from auditor.zoo import Source
 
 
-def measure(
-    source: Source, entry: ZooEntry, request: Measurement, progress: Progress, wanted: Wanted
-) -> AuditRecord | None:
-    """Audit one model; None where ``wanted`` says no to its identity.
+def measure(source: Source, entry: ZooEntry, request: Measurement, contact: Contact) -> AuditRecord | None:
+    """Audit one model; None where ``contact.wanted`` says no to its identity.
 
     Raises:
         AuditorError: the model, or its images, cannot be loaded or do not fit each other.
     """
     images = images_of(entry, request)
     loaded = source.load(entry)
-    if not wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
+    if not contact.wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
-    return audit(entry, loaded, request.audit, images, progress, request.adversarials)
+    return audit(entry, loaded, request.audit, images, contact.progress, request.adversarials)
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:

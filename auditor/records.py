@@ -150,6 +150,22 @@ Wanted = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Contact:
+    """How a measurement speaks with who asked for it. Whatever these raise ends the measurement.
+
+    ``save`` keeps something under a key for a later attempt at this audit, in place of what was kept before; ``load``
+    gives what an earlier one saved under this key, None where there is nothing, or it was saved under another key.
+    ``stopped`` is called several times a second while a child process measures, and raises once that is to end.
+    """
+
+    progress: Progress = lambda *_: None
+    wanted: Wanted = lambda _: True
+    load: Callable[[str], bytes | None] = lambda _: None
+    save: Callable[[str, bytes], None] = lambda *_: None
+    stopped: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClusteringScores:
     """How strongly classes cluster along superclasses; see docs/method.md.
 

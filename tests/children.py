@@ -12,10 +12,20 @@ import psutil
 from auditor.errors import ModelLoadError
 
 
-def answer(source, entry, request, progress, wanted):
-    progress("first", 0, 2)
-    progress("first", 2, 2)
-    return [source, entry, request, wanted("an identity"), os.getpid()]
+def answer(source, entry, request, contact):
+    contact.progress("first", 0, 2)
+    contact.progress("first", 2, 2)
+    return [source, entry, request, contact.wanted("an identity"), os.getpid()]
+
+
+def count_on(_, __, request, contact):
+    """Counts on from what is saved, and saves each number; ends itself at a multiple of ``request``."""
+    while True:
+        number = int(contact.load("number") or b"0") + 1
+        contact.save("number", b"%d" % number)
+        contact.save("payload", b"x" * 1_000_000)
+        if number % request == 0:
+            return number
 
 
 def hang(*_):
@@ -74,7 +84,7 @@ def fork_and_crash(*_):
     os.abort()
 
 
-def leave_daemons(_, __, request, *___):
+def leave_daemons(_, __, request, ___):
     """Forks one child that stays, and one that leaves session and parent; writes down their numbers."""
     if os.fork() == 0:
         time.sleep(3600)

@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from auditor.child import GIB, InChild, Limits
 from auditor.errors import EnvironmentUnusableError, MeasurementError, UsageError
+from auditor.records import Contact
 
 PLENTY = Limits(seconds=120, memory=64 * GIB)
 
@@ -19,8 +22,8 @@ def child(task: str, limits: Limits = PLENTY) -> InChild:
     return InChild(limits=limits, task=f"tests.children.{task}")
 
 
-def run(task: str, limits: Limits = PLENTY, progress=lambda *_: None, wanted=lambda _: True):
-    return child(task, limits)("a source", "an entry", "a request", progress, wanted)
+def run(task: str, limits: Limits = PLENTY, request: object = "a request", **contact: Any) -> Any:
+    return child(task, limits)("a source", "an entry", request, Contact(**contact))
 
 
 def test_a_task_gets_its_arguments_asks_back_and_answers() -> None:
@@ -127,17 +130,14 @@ def _lives(pid: int) -> bool:
 
 
 def test_what_a_task_forked_ends_with_it_daemons_too(tmp_path: Path) -> None:
-    forked = child("leave_daemons")(None, None, str(tmp_path / "pids"), lambda *_: None, lambda _: True)
+    forked = child("leave_daemons")(None, None, str(tmp_path / "pids"), Contact())
     daemon = int((tmp_path / "pids").read_text())
     assert daemon in forked
     assert _gone(forked)
 
 
 def test_what_a_task_forked_does_not_outlive_a_caller_that_is_killed(tmp_path: Path) -> None:
-    code = (
-        "from tests.test_child import child\n"
-        f"child('leave_daemons_and_hang')(None, None, {str(tmp_path / 'pids')!r}, print, print)\n"
-    )
+    code = f"from tests.test_child import run\nrun('leave_daemons_and_hang', request={str(tmp_path / 'pids')!r})\n"
     caller = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
     deadline = time.monotonic() + 60
     while not (tmp_path / "pids").exists() and time.monotonic() < deadline:
@@ -148,6 +148,55 @@ def test_what_a_task_forked_does_not_outlive_a_caller_that_is_killed(tmp_path: P
     caller.kill()
     caller.wait()
     assert _gone(pids)
+
+
+def test_a_task_saves_and_loads_in_order() -> None:
+    saved: dict[str, bytes] = {}
+    assert run("count_on", request=5, load=saved.get, save=saved.__setitem__) == 5
+    assert run("count_on", request=5, load=saved.get, save=saved.__setitem__) == 10
+    assert saved == {"number": b"10", "payload": b"x" * 1_000_000}
+
+
+def _refuse(*_: object) -> Any:
+    raise KeyError("the database is gone")
+
+
+@pytest.mark.parametrize("part", ["load", "save"])
+def test_what_load_and_save_raise_ends_the_task(part: str) -> None:
+    with pytest.raises(KeyError, match="the database is gone"):
+        run("count_on", request=5, **{part: _refuse})
+
+
+def test_a_task_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+    forked: list[int] = []
+
+    def stopped() -> None:
+        if (tmp_path / "pids").exists():
+            forked.append(int((tmp_path / "pids").read_text()))
+            server = psutil.Process().children()
+            forked.extend(one.pid for up in server for child in up.children() for one in [child, *child.children()])
+            raise InterruptedError("not wanted any more")
+
+    with pytest.raises(InterruptedError, match="not wanted any more"):
+        run("leave_daemons_and_hang", request=str(tmp_path / "pids"), stopped=stopped)
+    assert len(set(forked)) >= 3  # itself, what it forked, and the daemon
+    assert not any(_lives(pid) for pid in forked)
+
+
+def test_tasks_run_side_by_side() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda number: run("answer", request=number), range(32)))
+        crashes = list(threads.map(lambda task: _reason(task), 8 * ["leave", "crash"]))
+    assert [answer[2] for answer in answers] == list(range(32))
+    assert len({answer[-1] for answer in answers}) == 32
+    assert [("code 7" in said, "SIGSEGV" in said) for said in crashes] == 8 * [(True, False), (False, True)]
+    assert sys.modules["__main__"].__name__ == "__main__"
+
+
+def _reason(task: str) -> str:
+    with pytest.raises(MeasurementError) as caught:
+        run(task)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("limits", [(float("nan"), None), (None, float("inf")), (None, float("nan"))])

@@ -11,7 +11,7 @@ from auditor.attacks import evaluate_robustness, find_protocol
 from auditor.attacks.protocols import for_randomized
 from auditor.estimate import estimate, passes
 from auditor.measure import measure
-from auditor.records import AuditRequest, Measurement
+from auditor.records import AuditRequest, Contact, Measurement
 from auditor.zoo import select
 from auditor.zoo.demo import DemoZoo
 
@@ -52,8 +52,8 @@ def test_a_model_that_is_done_before_is_not_timed(request_: Measurement) -> None
     source = DemoZoo()
     (entry,) = select(source.entries(), models=["standard"])
     identities: list[str] = []
-    record = measure(source, entry, request_, lambda *_: None, lambda _: True)
-    assert estimate(source, entry, request_, lambda *_: None, lambda name: identities.append(name)) is None
+    record = measure(source, entry, request_, Contact())
+    assert estimate(source, entry, request_, Contact(wanted=lambda name: identities.append(name))) is None
     assert identities == [record.identity]
 
 
@@ -61,7 +61,7 @@ def test_the_time_is_that_of_the_passes(request_: Measurement, monkeypatch: pyte
     source = DemoZoo()
     (entry,) = select(source.entries(), models=["standard"])
     monkeypatch.setattr(estimating, "_seconds", lambda _: 4.0)  # a second an image, whatever is timed
-    found = estimate(source, entry, request_, lambda *_: None, lambda _: True)
+    found = estimate(source, entry, request_, Contact())
     gradients, forwards = passes(find_protocol("quick").attacks)
     assert found.seconds == 4 * 10 + 4 * 400 + 10 * (gradients + forwards)
     assert found.memory > 10**8
@@ -76,15 +76,12 @@ def test_a_sketch_costs_a_forward_pass_a_probe(request_: Measurement, monkeypatc
     monkeypatch.setattr(estimating, "_scoring_seconds", lambda _: 0)
     screen = replace(request_, audit=replace(request_.audit, protocol="screen"), samples=0)
     found = {
-        probes: estimate(source, entry, replace(screen, audit=replace(screen.audit, sketch=probes)), *_ANYTHING)
+        probes: estimate(source, entry, replace(screen, audit=replace(screen.audit, sketch=probes)), Contact())
         for probes in (None, 8, 64)
     }
     assert found[None].seconds == 4 * 10 * 1000
     assert found[8].seconds == 4 * (8 + 7 * 1000)
     assert found[64].seconds - found[8].seconds == 4 * (64 - 8)
-
-
-_ANYTHING = (lambda *_: None, lambda _: True)
 
 
 def test_what_a_forward_pass_keeps_is_counted_once_and_without_the_weights() -> None:

@@ -14,7 +14,7 @@ from auditor.attacks.protocols import Attack
 from auditor.audit import AuditRequest
 from auditor.data import load_images
 from auditor.measure import Measurement, measure
-from auditor.records import AuditRecord
+from auditor.records import AuditRecord, Contact
 from auditor.zoo.demo import DemoZoo
 from tests.attacks.models import Linear, OutOfMemory, Wrapped, distances
 from tests.cli.test_scan import run
@@ -95,7 +95,7 @@ def _measured(folder: Path) -> AuditRecord | None:
     zoo = DemoZoo()
     chosen = next(entry for entry in zoo.entries() if entry.model == "demo:at-eps0.05")
     request = Measurement(audit=AuditRequest(protocol="quick", batch_size=32), samples=60, adversarials=folder)
-    return measure(zoo, chosen, request, lambda *_: None, lambda _: True)
+    return measure(zoo, chosen, request, Contact())
 
 
 def _check_demo_file(file: Path, robust: float) -> None:
