@@ -57,8 +57,13 @@ class Limits:
             if number is not None and not math.isfinite(number):
                 raise UsageError(f"{option}: expected a number of {unit}, got {number}")
         seconds = HOURS[protocol] * 3600 if minutes is None else minutes * 60
-        memory = int(0.9 * psutil.virtual_memory().total if gib is None else gib * GIB)
-        return cls(seconds=seconds, memory=memory)
+        return cls.share(seconds, None if gib is None else int(gib * GIB))
+
+    @classmethod
+    def share(cls, seconds: float, memory: int | None, processes: int = 1) -> "Limits":
+        """Limits of one of so many processes, which share nine tenths of the machine's memory where none is given."""
+        machine = int(0.9 * psutil.virtual_memory().total)
+        return cls(seconds=seconds, memory=machine // processes if memory is None else memory)
 
 
 @dataclass(frozen=True, kw_only=True)

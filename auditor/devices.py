@@ -1,6 +1,13 @@
-"""Which device an audit runs on."""
+"""Which device an audit runs on, and with how many threads."""
+
+import os
 
 from auditor.errors import EnvironmentUnusableError, UsageError
+
+
+def share_of_threads(processes: int) -> int | None:
+    """Threads for each of so many processes; None, all of torch's choice, for one alone."""
+    return None if processes == 1 else max(1, (os.cpu_count() or 1) // processes)
 
 
 def check_device(name: str) -> str:

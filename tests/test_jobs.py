@@ -11,14 +11,15 @@ from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
-from auditor.jobs import ScanRequest, plan_scan, run_scan
+from auditor.here import run_scan
 from auditor.records import AuditRequest, Estimate, Measurement
+from auditor.scans import ScanRequest, plan_scan
 from tests.db.test_store import entry, record
 
 
 class Silent:
     def model(self, name: str) -> None: ...
-    def part(self, name: str, done: int, total: int) -> None: ...
+    def part(self, name: str, part: str, done: int, total: int) -> None: ...
     def ended(self, name: str, outcome: str) -> None: ...
 
 

@@ -52,6 +52,10 @@ class Gates:
     under: Decimal | None
     regression: bool
 
+    @property
+    def any(self) -> bool:
+        return self.regression or self.under is not None
+
 
 def make_gates(options: dict[str, Any]) -> Gates:
     """The gates among a scan's options, taken out of them.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from auditor.cli.tables import print_table
-from auditor.jobs import Planned
+from auditor.scans import Planned
 
 GIB = 2**30
 

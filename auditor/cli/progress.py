@@ -1,4 +1,4 @@
-"""How a scan gets on: two bars on a terminal, a line a model elsewhere; always on stderr."""
+"""How a scan gets on: a bar for all and one for each model at work, or a line a model; always on stderr."""
 
 import contextlib
 import sys
@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -18,14 +19,14 @@ from rich.progress import (
 
 
 class ScanProgress:
-    """A context manager and a reporter of :func:`auditor.jobs.run_scan`."""
+    """A context manager and a reporter of :func:`auditor.here.run_scan`."""
 
     def __init__(self, models: int) -> None:
-        self.count, self.total, self.name = 0, models, ""
+        self.count, self.total = 0, models
         self.bars: Progress | None = None
         if sys.stderr is not None and sys.stderr.isatty():
             self.bars = Progress(
-                TextColumn("{task.description:<34}"),
+                TextColumn("{task.description:<40}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -34,7 +35,7 @@ class ScanProgress:
                 transient=True,
             )
             self.models = self.bars.add_task("models", total=models)
-            self.attack = self.bars.add_task("", total=None)
+            self.running: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         if self.bars:
@@ -48,18 +49,18 @@ class ScanProgress:
             self.bars.stop()
 
     def model(self, name: str) -> None:
-        self.name = name
         if self.bars:
-            self.bars.update(self.models, description=name)
+            self.running[name] = self.bars.add_task(name, total=None)
 
-    def part(self, name: str, done: int, total: int) -> None:
-        if self.bars:
-            self.bars.update(self.attack, description=f"  {name}", completed=done, total=total)
+    def part(self, name: str, part: str, done: int, total: int) -> None:
+        if self.bars and name in self.running:
+            self.bars.update(self.running[name], description=f"{name} {part}", completed=done, total=total)
 
     def ended(self, name: str, outcome: str) -> None:
         self.count += 1
         if self.bars:
             self.bars.update(self.models, completed=self.count)
+            self.bars.remove_task(self.running.pop(name))
         if self.bars is None or outcome.startswith("failed"):
             say(f"{self.count}/{self.total} {name}: {outcome}")
 

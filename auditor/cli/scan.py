@@ -1,9 +1,8 @@
-"""``auditor scan``: audit a zoo here and now, and print what was found."""
+"""``auditor scan``: audit a zoo, here and now or by workers, and print what was found."""
 
 import signal
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,9 +10,7 @@ from auditor.cli.gates import gate_options
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 from auditor.cli.saving import SAVE
 from auditor.cli.sources import auditable, choose, chosen, open_zoo
-
-if TYPE_CHECKING:
-    from auditor.records import ZooEntry
+from auditor.cli.where import where_options
 
 
 @click.command("scan")
@@ -64,6 +61,7 @@ if TYPE_CHECKING:
     metavar="GIB",
     help="Of one model; by default nine tenths of the machine's.",
 )
+@where_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and estimate how long it takes.")
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
 @gate_options
@@ -84,6 +82,9 @@ def command(
     DIR is the folder of a local zoo, or of RobustBench's models. Each model is measured in a process of its own,
     within limits of time and memory.
 
+    With a broker (AUDITOR_BROKER_URL) the audits go into the queue of the workers (`auditor worker`), and the command
+    returns; --wait follows them, --here runs them in this process instead, as is the rule without a broker.
+
     What is done already under the same identity (weights, data, protocol, seed, …) is not done again. A model that
     fails is stored as failed with its reason, and the scan goes on.
 
@@ -97,6 +98,8 @@ def command(
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan local ./my-zoo --dry-run
+      auditor scan demo --here --jobs 2
+      auditor scan robustbench --dataset cifar10 --device cuda --queue --wait
 
     \b
     Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable;
@@ -106,86 +109,34 @@ def command(
         if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(getattr(signal, kind), signal.default_int_handler)
 
-    from auditor.child import InChild, Limits
+    from auditor.cli.asked import make_request, under
     from auditor.cli.gates import check_gates, make_gates
-    from auditor.cli.plan import as_rows, print_plan
-    from auditor.cli.progress import ScanProgress, say
-    from auditor.cli.report import print_association
+    from auditor.cli.outcome import print_outcome
     from auditor.cli.saving import prepare, say_saved
-    from auditor.cli.tables import print_json, print_results
+    from auditor.cli.where import decide, dry, run_where
     from auditor.config import settings
-    from auditor.db.results import Filter, list_results
     from auditor.db.session import open_database
     from auditor.db.store import Store
-    from auditor.jobs import plan_scan, run_scan
     from auditor.zoo import check_installed
 
     gates, adversarials = make_gates(options), prepare(options)
+    where = decide(options, gated=gates.any)
     check_installed(source)
     zoo = open_zoo(source, folder, trust_code=trust_code)
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})
-    entries = [_under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]
-    request = _request(options, adversarials)
-    limits = Limits.of(options["protocol"], options["time_limit"], options["memory_limit"])
+    entries = [under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]
+    request = make_request(options, folder, adversarials, trust_code=trust_code, queue=where.queue)
     engine = open_database(settings().database_url)
-    here = any(zoo.missing(entry) is None for entry in entries)
-    measure = InChild(limits=limits, preload=zoo.preload if here else (), threads=settings().threads)
+    store = Store(engine)
     if dry_run:
-        with ScanProgress(len(entries)) as progress:
-            probe = replace(measure, task="auditor.estimate.estimate")
-            plan = plan_scan(Store(engine), zoo, entries, request, progress, probe)
-        print_json(as_rows(plan)) if shape == "json" else print_plan(plan)
+        dry(store, zoo, entries, request, shape)
         return
-    with ScanProgress(len(entries)) as progress:
-        outcome = run_scan(Store(engine), zoo, source, entries, request, progress, measure)
-    rows = list_results(engine, Filter(scan=outcome.scan_id))
-    if shape == "json":
-        print_json(rows)
-    else:
-        print_results(rows)
-        print_association(rows)
-        say(
-            f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "
-            f"{len(outcome.failed)} failed; stored in {engine.url.render_as_string()}"
-        )
+    outcome = run_where(where, store, zoo, source, entries, request)
+    rows = print_outcome(engine, outcome, shape)
+    if not outcome.ended:
+        return
     say_saved(adversarials, rows, outcome.reused)
     check_gates(engine, gates, outcome.scan_id, rows)
     if outcome.failed:
         click.get_current_context().exit(1)
-
-
-def _under(entry: "ZooEntry", norm: str | None, eps: float | None) -> "ZooEntry":
-    """The entry under the threat model that was asked for.
-
-    Raises:
-        UsageError: another norm without a radius of its own, or a radius that no image has room for.
-    """
-    from auditor.errors import UsageError
-
-    if norm not in (None, entry.norm) and eps is None:
-        raise UsageError(f"--norm {norm} needs --eps: {entry.model}'s own radius is one of {entry.norm}")
-    changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
-    if changed.norm == "Linf" and changed.eps > 1:
-        raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")
-    return changed if norm in (None, entry.norm) else replace(changed, threat_model=norm)
-
-
-def _request(options: dict[str, Any], adversarials: Path | None) -> Any:
-    """The options as a request."""
-    from auditor.config import settings
-    from auditor.devices import check_device
-    from auditor.jobs import ScanRequest
-    from auditor.records import AuditRequest
-
-    audit = AuditRequest(
-        protocol=options["protocol"],
-        linearization=options["linearization"],
-        sketch=options["sketch"],
-        seed=options["seed"],
-        device=check_device(options["device"]),
-        batch_size=settings().batch_size,
-    )
-    return ScanRequest.make(
-        audit, samples=options["samples"], force=options["force"], data=options["data"], adversarials=adversarials
-    )

@@ -45,7 +45,5 @@ def count_down(session: Session, scan_id: int, ended: int) -> None:
         of_scan = select(audit.id).join(link, link.audit_id == audit.id).where(link.scan_id == scan_id, ~link.reused)
         early = session.scalar(select(exists(of_scan.where(audit.state == "cancelled"))))
         session.execute(
-            update(scan)
-            .where(scan.id == scan_id)
-            .values(state="interrupted" if early else "done", finished_at=now())
+            update(scan).where(scan.id == scan_id).values(state="interrupted" if early else "done", finished_at=now())
         )

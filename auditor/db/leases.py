@@ -113,7 +113,6 @@ class Leases:
                 some = tables.Audit.id.in_(audit_ids[start : start + 1000])
                 session.execute(update(tables.Audit).where(some).values(sent_at=now()))
 
-    @patient
     def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes) -> None:
         """Keep how far a job has come, while it is one's own."""
         progress, audit = tables.AttackProgress, tables.Audit
@@ -166,7 +165,7 @@ def cancel_all(session: Session, scan_id: int, reason: str) -> None:
         count_down(session, scan_id, len(ended))
 
 
-def _of_scan(scan_id: int) -> Select[tuple[int]]:
+def _of_scan(scan_id: int) -> Select[int]:
     return select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == scan_id, ~tables.ScanAudit.reused)
 
 

@@ -11,7 +11,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from auditor.errors import first_line
 
 logger = logging.getLogger(__name__)
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 AWAY = (OperationalError, InterfaceError)
 """What SQLAlchemy raises for lost connections, servers that start, full disks and locked files, not for wrong SQL."""
 
@@ -37,7 +38,8 @@ def patient(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
             before_sleep=_tell,
             reraise=True,
         )
-        return trying(method, self, *args, **kwargs)
+        result: R = trying(method, self, *args, **kwargs)
+        return result
 
     return repeated
 

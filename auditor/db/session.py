@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, Inspector, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
 
 from auditor.errors import EnvironmentUnusableError
 
@@ -25,7 +26,7 @@ def open_database(url: str) -> Engine:
     try:
         parsed = make_url(url)
         _make_folder(parsed)
-        engine = create_engine(parsed)
+        engine = create_engine(parsed, **_options(parsed))
         if parsed.get_backend_name() == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
         _bring_up_to_date(engine)
@@ -39,6 +40,15 @@ def open_database(url: str) -> Engine:
             f"cannot use the database {shown}: {reason}; check AUDITOR_DATABASE_URL and its permissions"
         ) from error
     return engine
+
+
+def _options(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() == "postgresql":  # a server that restarts is reconnected to, one that hangs is given up
+        alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+        return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10, **alive}}
+    if url.database in (None, "", ":memory:"):
+        return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}  # one for all threads
+    return {}
 
 
 def _make_folder(url: URL) -> None:

@@ -46,7 +46,8 @@ def list_workers(engine: Engine) -> list[Row]:
     """Each process with the audit that it is at; ``seconds_silent`` since its last sign of life."""
     worker, audit, link = tables.Worker, tables.Audit, tables.ScanAudit
     query = select(worker, audit, tables.Model.name, link.scan_id)
-    query = query.outerjoin(audit, audit.id == worker.audit_id).outerjoin(tables.Model)
+    query = query.outerjoin(audit, audit.id == worker.audit_id)
+    query = query.outerjoin(tables.Model, tables.Model.id == audit.model_id)
     query = query.outerjoin(link, (link.audit_id == audit.id) & ~link.reused).order_by(worker.queue, worker.name)
     at = now()
     with Session(engine) as session:

@@ -1,0 +1,31 @@
+"""What a scan has come to: its rows, and one line that sums it up."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from auditor.here import ScanOutcome
+
+Row = dict[str, Any]
+
+
+def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> list[Row]:
+    """The scan's rows, printed; as a table only once there are results."""
+    from auditor.cli.progress import say
+    from auditor.cli.report import print_association
+    from auditor.cli.tables import print_json, print_results
+    from auditor.db.results import Filter, list_results
+
+    rows = list_results(engine, Filter(scan=outcome.scan_id))
+    if shape == "json":
+        print_json(rows)
+    elif outcome.ended:
+        print_results(rows)
+        print_association(rows)
+        cancelled = f", {len(outcome.cancelled)} cancelled" if outcome.cancelled else ""
+        say(
+            f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "
+            f"{len(outcome.failed)} failed{cancelled}; stored in {engine.url.render_as_string()}"
+        )
+    return rows

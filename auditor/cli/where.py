@@ -1,0 +1,172 @@
+"""Where a scan runs: in this process, or in the workers' queue, waited for or not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from auditor.db.store import Job, Store
+    from auditor.here import ScanOutcome
+    from auditor.records import ZooEntry
+    from auditor.scans import ScanRequest
+    from auditor.zoo import Source
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--queue/--here``, ``--wait`` and ``--jobs``."""
+    for option in reversed(
+        (
+            click.option(
+                "--queue/--here", "queued", default=None,
+                help="Leave the audits to workers, or run them in this process. By default to workers where "
+                "AUDITOR_BROKER_URL is set.",
+            ),
+            click.option("--wait", is_flag=True, help="With --queue: follow the audits until the last one has ended."),
+            click.option(
+                "--jobs", type=click.IntRange(1, 64), metavar="N",
+                help="With --here: measure N models side by side, each with its share of threads and memory.",
+            ),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Where:
+    """``queue``: here, cpu or gpu; ``jobs``: models side by side, here."""
+
+    queue: str
+    wait: bool
+    jobs: int
+
+
+def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
+    """Where the options say; takes theirs out of them.
+
+    Raises:
+        UsageError: they contradict each other, or there is no broker.
+    """
+    from auditor.config import settings
+    from auditor.errors import UsageError
+
+    queued, wait, jobs = options.pop("queued"), options.pop("wait"), options.pop("jobs")
+    if queued is None:
+        queued = settings().broker_url is not None
+    if not queued:
+        if wait:
+            raise UsageError("--wait goes with --queue: a scan that runs here is waited for anyway")
+        return Where("here", False, jobs or 1)
+    if jobs:
+        raise UsageError("--jobs goes with --here: how many audits workers run at once is theirs to say")
+    if gated and not wait:
+        raise UsageError("--fail-under and --fail-on-regression need the results: add --wait, or say --here")
+    from auditor.dispatch import broker_url, queue_of
+
+    broker_url()
+    return Where(queue_of(options["device"]), wait, 1)
+
+
+def run_where(
+    where: Where,
+    store: "Store",
+    zoo: "Source",
+    source: str,
+    entries: "Sequence[ZooEntry]",
+    request: "ScanRequest",
+) -> "ScanOutcome":
+    """Run a scan here, or send it to workers and, if asked to, follow it."""
+    from auditor.cli.progress import ScanProgress
+    from auditor.here import run_scan
+
+    if where.queue != "here":
+        from auditor.dispatch import check_broker
+        from auditor.scans import check_scan
+
+        check_broker()
+        check_scan(store, entries, request.measurement, images=False)
+        scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue)
+        return send_and_follow(where, store, scan_id, jobs, request)
+    measure = _in_children(where, zoo, entries, request)
+    with ScanProgress(len(entries)) as progress:
+        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=where.jobs)
+
+
+def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
+    """Run what failed or was cancelled of a scan once more, with what the scan asked for."""
+    from auditor.cli.progress import ScanProgress
+    from auditor.cli.sources import open_zoo
+    from auditor.db.scans import load_scan, retry_scan
+    from auditor.devices import check_device
+    from auditor.here import ScanOutcome, run_jobs
+    from auditor.leases import process_name
+    from auditor.scans import ScanRequest
+
+    source = load_scan(store.engine, scan_id)["source"]
+    if where.queue != "here":
+        from auditor.dispatch import check_broker
+
+        check_broker()
+    jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
+    if not jobs:
+        return ScanOutcome(scan_id)
+    request = ScanRequest.from_json(jobs[0].request)
+    if where.queue != "here":
+        return send_and_follow(where, store, scan_id, jobs, request)
+    check_device(request.measurement.audit.device)
+    zoo = open_zoo(source, request.place, trust_code=request.trust_code)
+    measure = _in_children(where, zoo, [job.entry for job in jobs], request)
+    with ScanProgress(len(jobs)) as progress:
+        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=where.jobs)
+
+
+def send_and_follow(
+    where: Where, store: "Store", scan_id: int, jobs: "Sequence[Job]", request: "ScanRequest"
+) -> "ScanOutcome":
+    """Send a stored scan's ids; where the broker fails in between, a worker's reaper will send them."""
+    from auditor.cli.follow import follow
+    from auditor.cli.progress import say
+    from auditor.db.leases import Leases, Unsent
+    from auditor.db.workers import list_workers
+    from auditor.dispatch import send
+    from auditor.errors import EnvironmentUnusableError
+    from auditor.here import ScanOutcome
+
+    try:
+        Leases(store.engine).mark_sent([job.audit_id for job in jobs])
+        send([Unsent(job.audit_id, request.seconds) for job in jobs], where.queue)
+    except EnvironmentUnusableError as error:
+        say(f"{error}; the scan is stored, and sent by any worker once it does")
+    say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
+    if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
+        say(f"no worker serves the queue {where.queue} yet: start one with `auditor worker --queue {where.queue}`")
+    if not where.wait:
+        return ScanOutcome(scan_id, ended=False)
+    return follow(store.engine, scan_id)
+
+
+def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> Any:
+    """How models are measured here: each in a process of its own, with its share of threads and memory."""
+    from auditor.child import InChild, Limits
+    from auditor.config import settings
+    from auditor.devices import share_of_threads
+
+    limits = Limits.share(request.seconds, request.memory, where.jobs)
+    here = any(zoo.missing(entry) is None for entry in entries)
+    threads = settings().threads or share_of_threads(where.jobs)
+    return InChild(limits=limits, preload=zoo.preload if here else (), threads=threads)
+
+
+def dry(store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str) -> None:
+    """``--dry-run``: say what a scan would do, here."""
+    from auditor.cli.plan import as_rows, print_plan
+    from auditor.cli.progress import ScanProgress
+    from auditor.cli.tables import print_json
+    from auditor.scans import plan_scan
+
+    probe = replace(_in_children(Where("here", False, 1), zoo, entries, request), task="auditor.estimate.estimate")
+    with ScanProgress(len(entries)) as progress:
+        plan = plan_scan(store, zoo, entries, request, progress, probe)
+    print_json(as_rows(plan)) if shape == "json" else print_plan(plan)

@@ -1,0 +1,131 @@
+"""Sends ids of audits to the workers' queues, once the transaction that wrote the audits has committed. No torch.
+
+A message is no more than a hint: the database says what is to be done, and a claim there who does it.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+
+from celery import Celery
+from kombu.entity import Queue
+from kombu.utils.url import maybe_sanitize_url
+
+from auditor.config import settings
+from auditor.db.leases import Unsent
+from auditor.errors import EnvironmentUnusableError, UsageError, first_line
+
+QUEUES = ("cpu", "gpu")
+TASK = "auditor.audit"
+SOFT_MARGIN, HARD_MARGIN = 120, 180
+"""Seconds beyond an audit's own limit until its worker's process is interrupted, and until it is killed."""
+LONGEST_DAYS = 30
+"""No audit may take longer in a queue; what a broker calls lost must be longer still."""
+BROKER_OPTIONS = {
+    "redis": {
+        "visibility_timeout": (LONGEST_DAYS + 1)
+        * 86_400,  # above the hard limit: Redis delivers again what takes longer
+        "socket_connect_timeout": 10,
+        "socket_timeout": 30,  # a broker that hangs is a lost connection, not a lost worker
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    },
+    "amqp": {"connect_timeout": 10},
+}
+
+
+def queue_of(device: str) -> str:
+    """The queue of a device: workers choose their own GPU."""
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"--queue takes --device cpu or cuda, and workers choose which GPU; got {device!r}")
+    return "cpu" if device == "cpu" else "gpu"
+
+
+def broker_url() -> str:
+    """The broker's address.
+
+    Raises:
+        UsageError: there is none.
+    """
+    url = settings().broker_url
+    if url is None:
+        raise UsageError("--queue needs a broker: set AUDITOR_BROKER_URL to redis://… or amqp://…, or say --here")
+    return url
+
+
+def broker_options(url: str) -> dict[str, object]:
+    """Options of the transport that a URL names."""
+    kind = "redis" if url.startswith("redis") else "amqp"
+    return dict(BROKER_OPTIONS[kind])
+
+
+def check_broker() -> None:
+    """Raises UsageError where there is no broker, EnvironmentUnusableError where it does not answer."""
+    app = _app(broker_url())
+    with _answering(), app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=10)
+
+
+def send(jobs: Sequence[Unsent], queue: str) -> None:
+    """Send the ids of queued audits.
+
+    Raises:
+        EnvironmentUnusableError: the broker does not answer; a worker's reaper will send them when it does again.
+    """
+    app = _app(broker_url())
+    with _answering(), app.producer_or_acquire() as producer:
+        for job in jobs:
+            app.send_task(
+                TASK,
+                args=[job.audit_id],
+                queue=queue,
+                producer=producer,
+                soft_time_limit=int(job.seconds) + SOFT_MARGIN,
+                time_limit=int(job.seconds) + HARD_MARGIN,
+                ignore_result=True,
+            )
+
+
+def count_waiting(queue: str) -> int:
+    """How many messages wait in a queue, without those that workers have taken.
+
+    Raises:
+        EnvironmentUnusableError: the broker does not answer.
+    """
+    app = _app(broker_url())
+    with _answering(), app.connection_for_write() as connection:
+        declared = app.amqp.queues[queue].bind(connection.default_channel)
+        declared.declare()
+        return int(declared.queue_declare(passive=True).message_count)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what brokers' libraries raise, each its own, into one error."""
+    try:
+        yield
+    except Exception as error:
+        shown = maybe_sanitize_url(settings().broker_url or "")
+        raise EnvironmentUnusableError(f"the broker {shown} does not answer: {first_line(error)}") from error
+
+
+@functools.cache
+def _app(url: str) -> Celery:
+    """Celery as a sender; workers/app.py has the receiver's settings."""
+    app = Celery("auditor", broker=url, set_as_current=False)
+    app.conf.update(sender_settings(url))
+    return app
+
+
+def sender_settings(url: str) -> dict[str, object]:
+    """What sender and receiver must agree on."""
+    return {
+        "task_serializer": "json",  # ids; nothing that runs when it is read
+        "broker_transport_options": broker_options(url),
+        # RabbitMQ gives up on a worker that has not acknowledged within 30 minutes; audits take longer.
+        "task_queues": [
+            Queue(name, durable=True, queue_arguments={"x-consumer-timeout": (LONGEST_DAYS + 1) * 86_400_000})
+            for name in QUEUES
+        ],
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},
+    }

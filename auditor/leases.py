@@ -1,0 +1,151 @@
+"""A lease is renewed by the process that runs a job, and watched by those that would put the job back.
+
+Nobody's wall clock decides: a lease has run out when it has not been renewed for its length by the steady clock of who
+watches it. So a clock that is set, on whatever machine, costs no job its process.
+"""
+
+import contextlib
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
+
+import psutil
+from sqlalchemy import Engine
+
+from auditor.db.ending import now
+from auditor.db.leases import Leases
+from auditor.db.patience import AWAY
+from auditor.db.workers import Sign, forget, give_sign
+
+logger = logging.getLogger(__name__)
+K = TypeVar("K", bound=Hashable)
+
+BEAT_SECONDS = 2.0
+"""Between two signs of life, at most: a job that is to be cancelled learns of it within this time."""
+
+
+class LeaseLostError(Exception):
+    """The job belongs to another process now, or has ended: whatever is found out about it is refused."""
+
+
+class JobCancelledError(Exception):
+    """Somebody asked for the job's end."""
+
+
+def process_name(slot: int = 0) -> str:
+    """``host:pid``, with the number of a slot where a process has several."""
+    return f"{platform.node()}:{os.getpid()}{f'/{slot}' if slot else ''}"
+
+
+def is_gone(name: str) -> bool:
+    """Whether a name is that of a process of this machine that has ended."""
+    host, _, pid = name.partition("/")[0].rpartition(":")
+    return host == platform.node() and pid.isdigit() and not psutil.pid_exists(int(pid))
+
+
+@dataclass
+class Hold:
+    """A job while this process runs it."""
+
+    audit_id: int
+    attempt: int
+    state: str = "held"
+    part: str | None = None
+    part_done: int | None = None
+    part_total: int | None = None
+
+    def check(self) -> None:
+        """Raises LeaseLostError or JobCancelledError once there is reason to."""
+        if self.state == "lost":
+            raise LeaseLostError
+        if self.state == "cancelling":
+            raise JobCancelledError
+
+    def progress(self, part: str, done: int, total: int) -> None:
+        self.part, self.part_done, self.part_total = part, done, total
+
+
+class Heart:
+    """Signs of life of a process, or one of its slots, from a thread: its row among the workers, its job's lease."""
+
+    def __init__(self, engine: Engine, *, queue: str, device: str, lease: float, slot: int = 0) -> None:
+        self.lease = lease
+        self._engine, self._leases = engine, Leases(engine)
+        self._sign = Sign(name=process_name(slot), queue=queue, device=device, started_at=now())
+        self._hold: Hold | None = None
+        self._end, self._beating = threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    @property
+    def name(self) -> str:
+        return self._sign.name
+
+    def __enter__(self) -> Self:
+        self.beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        with contextlib.suppress(*AWAY):
+            forget(self._engine, self.name)
+
+    @contextlib.contextmanager
+    def holding(self, audit_id: int, attempt: int) -> Iterator[Hold]:
+        """Keep a claimed job's lease for as long as this lasts."""
+        with self._beating:
+            self._hold = Hold(audit_id, attempt)
+        try:
+            yield self._hold
+        finally:
+            with self._beating:
+                self._hold = None
+
+    def beat(self) -> None:
+        """One sign of life; a database that is away is tried again at the next."""
+        with self._beating, contextlib.suppress(*AWAY):
+            hold = self._hold
+            if hold is None:
+                give_sign(self._engine, self._sign)
+                return
+            if hold.state != "lost":
+                hold.state = self._leases.renew(hold.audit_id, hold.attempt, self.lease)
+            sign = replace(self._sign, audit_id=hold.audit_id, part=hold.part)
+            give_sign(self._engine, replace(sign, part_done=hold.part_done, part_total=hold.part_total))
+
+    def _run(self) -> None:
+        while not self._end.wait(min(BEAT_SECONDS, self.lease / 3)):
+            try:
+                self.beat()
+            except Exception:  # a heart that stops would cost the job
+                logger.exception("no sign of life could be given")
+
+
+class Watch:
+    """Finds what has not changed for ``seconds`` of ``clock``."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._seen: dict[Hashable, tuple[object, float]] = {}
+        self._looked = clock()
+
+    def stale(self, signs: Mapping[K, object]) -> list[K]:
+        """The keys whose value is what it was ``seconds`` ago. To be called several times in ``seconds``."""
+        at = self._clock()
+        if at - self._looked > self._seconds / 2:  # who did not look, frozen perhaps, has not seen that nothing changed
+            self.forget()
+        self._looked = at
+        before = self._seen
+        self._seen = {
+            key: before[key] if key in before and before[key][0] == sign else (sign, at) for key, sign in signs.items()
+        }
+        return [key for key in signs if at - self._seen[key][1] >= self._seconds]
+
+    def forget(self) -> None:
+        self._seen = {}

@@ -1,0 +1,90 @@
+"""Puts back what was lost: jobs of dead processes, scans of dead processes, messages that a broker forgot."""
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from auditor.db.leases import Leases, Unsent
+from auditor.db.patience import AWAY
+from auditor.db.scans import abandon_scan, scans_here
+from auditor.db.workers import forget, list_workers
+from auditor.errors import AuditorError
+from auditor.leases import Watch, is_gone
+
+logger = logging.getLogger(__name__)
+
+
+class Broker(Protocol):
+    """The part of :mod:`auditor.dispatch` that a reaper needs."""
+
+    def send(self, jobs: Sequence[Unsent], queue: str) -> None: ...
+    def count_waiting(self, queue: str) -> int: ...
+
+
+class Reaper:
+    """Looks again and again; as many of them as there are workers may look at once, each change is made once."""
+
+    def __init__(self, engine: Engine, lease: float, broker: Broker | None = None, queues: Sequence[str] = ()) -> None:
+        self.engine, self.leases, self.broker, self.queues = engine, Leases(engine), broker, queues
+        self._jobs, self._scans, self._workers = Watch(lease), Watch(lease), Watch(2 * lease)
+        self._missing: dict[str, int] = {}
+
+    def look(self) -> None:
+        """To be called several times in the length of a lease. While the database is away nobody is blamed."""
+        try:
+            self.expire_jobs()
+            self._abandon_scans()
+            self._forget_workers()
+            for queue in self.queues:
+                self._send_again(queue)
+        except AWAY:
+            for watch in (self._jobs, self._scans, self._workers):
+                watch.forget()
+            raise
+
+    def expire_jobs(self) -> None:
+        leases = {(lease.audit_id, lease.attempt): lease for lease in self.leases.running()}
+        for key in self._jobs.stale({key: lease.until for key, lease in leases.items()}):
+            state = self.leases.expire(leases[key])
+            if state is not None:
+                logger.warning("audit %d: %s is lost, the audit is %s", key[0], leases[key].worker, state)
+
+    def _abandon_scans(self) -> None:
+        scans = {scan.scan_id: scan for scan in scans_here(self.engine)}
+        for scan_id in self._scans.stale({number: (scan.worker, scan.seen_at) for number, scan in scans.items()}):
+            abandon_scan(self.engine, scan_id, f"{scans[scan_id].worker or 'its process'} ended without a word")
+            logger.warning("scan %d: its process is lost", scan_id)
+
+    def _forget_workers(self) -> None:
+        seen = {row["worker"]: row["seen_at"] for row in list_workers(self.engine)}
+        for name in self._workers.stale(seen):
+            forget(self.engine, name)
+
+    def _send_again(self, queue: str) -> None:
+        """Send what the database has queued beyond what the broker holds, if that was so at the last look, too."""
+        if self.broker is None:
+            return
+        try:
+            missing = self.leases.count_queued(queue) - self.broker.count_waiting(queue)
+            again = min(missing, self._missing.get(queue, 0))
+            self._missing[queue] = missing
+            if again > 0:
+                jobs = self.leases.longest_unsent(queue, again)
+                self.leases.mark_sent([job.audit_id for job in jobs])
+                self.broker.send(jobs, queue)
+                self._missing[queue] = 0
+                logger.warning("queue %s: %d messages sent again", queue, len(jobs))
+        except AWAY:
+            raise
+        except (AuditorError, OSError) as error:
+            logger.warning("queue %s: %s", queue, error)
+
+
+def abandon_dead_scans(engine: Engine) -> None:
+    """End the scans of this machine's processes that are known to be gone; needs no waiting."""
+    for scan in scans_here(engine):
+        if scan.worker is not None and is_gone(scan.worker):
+            abandon_scan(engine, scan.scan_id, f"{scan.worker} ended without a word")
+            forget(engine, scan.worker)
