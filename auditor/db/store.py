@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix, pack_pictures
+from auditor.db.latest import confirm, mark_latest
 from auditor.records import AuditRecord, ZooEntry
 
 
@@ -63,12 +64,16 @@ class Store:
             if not self._end(session, audit_id, attempt, state="done", **_columns(record)):
                 return False
             session.add_all(_children(audit_id, record))
+            mark_latest(session, audit_id)
             return True
 
     def fail(self, audit_id: int, attempt: int, reason: str) -> bool:
         """Store why an audit failed."""
         with Session(self.engine) as session, session.begin():
-            return self._end(session, audit_id, attempt, state="failed", reason=reason)
+            if not self._end(session, audit_id, attempt, state="failed", reason=reason):
+                return False
+            mark_latest(session, audit_id)
+            return True
 
     def cancel(self, scan_id: int, reason: str) -> None:
         """End a scan early: its audits that are not done are cancelled, with the reason."""
@@ -105,7 +110,7 @@ class Store:
             session.delete(session.get_one(tables.Audit, audit_id))
             if session.get(tables.ScanAudit, (scan_id, done_id)) is None:
                 session.add(tables.ScanAudit(scan_id=scan_id, audit_id=done_id, reused=True))
-            session.get_one(tables.Audit, done_id).confirmed_at = _now()
+            confirm(session, done_id, _now())
             return True
 
     def _end(self, session: Session, audit_id: int, attempt: int, **values: Any) -> bool:
