@@ -202,8 +202,8 @@ def _children(audit_id: int, record: AuditRecord) -> list[tables.Base]:
                 kind=part.kind,
                 leaf_order=order,
                 reasons=reasons,
-                size=len(part.matrix),
-                matrix=pack_matrix(part.matrix),
+                size=len(part.whole()),
+                matrix=pack_matrix(part.whole()),
                 **{name: null(value) for name, value in scores.items()},
             )
         )
