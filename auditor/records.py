@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.errors import UsageError
+
 Matrix = NDArray[np.float64]
 
 METHOD_VERSION = 2
@@ -198,11 +200,27 @@ class ClusteringScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """One matrix ``(K, K)`` and its scores. ``kind``: ``weights``, ``centred``, ``deflated`` or ``features``."""
+    """One matrix ``(K, K)`` and its scores. ``kind``: ``weights``, ``centred``, ``deflated`` or ``features``.
+
+    ``matrix`` is None where it was stored and has been pruned since.
+    """
 
     kind: str
     scores: ClusteringScores
-    matrix: Matrix
+    matrix: Matrix | None
+
+    def whole(self) -> Matrix:
+        """The matrix.
+
+        Raises:
+            UsageError: it was pruned.
+        """
+        if self.matrix is None:
+            raise UsageError(
+                f"expected the matrix of the {self.kind}, got scores alone: it was pruned from the database; "
+                "`auditor scan … --force` makes it again"
+            )
+        return self.matrix
 
 
 @dataclass(frozen=True, kw_only=True)

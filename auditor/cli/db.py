@@ -1,11 +1,11 @@
-"""``auditor db``: the database's schema."""
+"""``auditor db``: the database's schema, and its size."""
 
 import click
 
 
 @click.group("db")
 def command() -> None:
-    """The database: bring its schema up to date, check it."""
+    """The database: bring its schema up to date, check it, make it smaller."""
 
 
 @command.command()
@@ -34,3 +34,41 @@ def check() -> None:
     if drift:
         raise EnvironmentUnusableError(f"the schema differs from what is expected in {len(drift)} places")
     click.echo("no drift")
+
+
+@command.command()
+@click.option(
+    "--keep-per-model", "keep", type=click.IntRange(1), required=True, metavar="N",
+    help="So many finished audits keep everything, of each model under one setting: those confirmed last.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Remove nothing: say what would be.")
+def prune(keep: int, dry_run: bool) -> None:
+    """Remove the matrices and verdicts by sample of older audits.
+
+    A setting is data set, protocol, norm, eps, linearization, sketch and number of samples. Scores, accuracies and
+    attacks of all audits stay, and everything of the newest one. What was removed comes back with `auditor scan …
+    --force` only. An SQLite file is made smaller; PostgreSQL uses the space again by itself.
+
+    \b
+    Examples:
+      auditor db prune --keep-per-model 30 --dry-run
+      auditor db prune --keep-per-model 1
+    """
+    from auditor.cli.stored import open_settings
+    from auditor.db.prune import prune as remove
+    from auditor.db.prune import vacuum
+
+    engine = open_settings()
+    found = remove(engine, keep, dry_run=dry_run)
+    would = "would remove" if dry_run else "removed"
+    click.echo(
+        f"{would} {found.matrices} matrices and {found.verdicts} verdicts by sample of {found.audits} audits: "
+        f"{found.bytes:,} bytes"
+    )
+    if dry_run or not found.audits:
+        return
+    if engine.dialect.name == "sqlite":
+        vacuum(engine)
+        click.echo("the file is smaller now")
+    else:
+        click.echo("PostgreSQL's autovacuum frees the space for what comes next; the files stay as large as they are")

@@ -7,7 +7,7 @@ from auditor.cli.calibrated import calibration_lines
 from auditor.cli.claims import claim_lines
 from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, error_of, print_pairs, print_table
 from auditor.db.results import Detail
-from auditor.records import format_eps
+from auditor.records import Clustering, format_eps
 
 KINDS = {
     "weights": "C, templates",
@@ -18,16 +18,14 @@ KINDS = {
 
 
 def as_dict(detail: Detail) -> dict[str, Any]:
-    """All of it as plain values, matrices as nested lists."""
+    """All of it as plain values, matrices as nested lists; null where they were pruned."""
     verdicts = detail.verdicts
     return detail.row | {
         "description": detail.description,
         "classes": list(detail.classes),
         "superclasses": list(detail.superclasses),
         "attacks": [asdict(score) for score in detail.attacks],
-        "clusterings": {
-            kind: asdict(part.scores) | {"matrix": part.matrix.tolist()} for kind, part in detail.clusterings.items()
-        },
+        "clusterings": {kind: _part(part) for kind, part in detail.clusterings.items()},
         "published": detail.published and asdict(detail.published),
         "verdicts": verdicts
         and {
@@ -36,6 +34,16 @@ def as_dict(detail: Detail) -> dict[str, Any]:
             "survived": verdicts.survived.tolist(),
         },
     }
+
+
+def _part(part: Clustering) -> dict[str, Any]:
+    matrix = part.matrix
+    return asdict(part.scores) | {"matrix": None if matrix is None else matrix.tolist(), "pruned": matrix is None}
+
+
+def pruned(detail: Detail) -> list[str]:
+    """The kinds of the matrices that were pruned."""
+    return [kind for kind, part in detail.clusterings.items() if part.matrix is None]
 
 
 def print_detail(detail: Detail) -> None:
@@ -58,6 +66,7 @@ def print_detail(detail: Detail) -> None:
             ("flags", ", ".join(row["flags"]) or "none"),
             *(("note", note) for note in row["notes"]),
             *(("not measurable", part) for part in row["not_measurable"]),
+            *([("pruned", _gone(detail))] if pruned(detail) else []),
             ("weights", f"SHA-256 {row['weights_sha256']}"),
             ("run", f"{row['started_at']}, {row['seconds']:.1f} s on {row['device']}, seed {row['seed']}"),
             ("versions", ", ".join(f"{name} {number}" for name, number in row["versions"].items())),
@@ -94,6 +103,12 @@ def print_detail(detail: Detail) -> None:
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
         if row["protocol"] == "screen":
             print("\n".join(calibration_lines(row["linearization"])))
+
+
+def _gone(detail: Detail) -> str:
+    what = f"the matrices of {', '.join(pruned(detail))}"
+    verdicts = " and the verdicts by sample" if detail.attacks and detail.verdicts is None else ""
+    return f"{what}{verdicts}; `auditor scan … --force` makes them again"
 
 
 def _correlation(row: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
     """
     from auditor.cli.stored import open_settings
     from auditor.cli.tables import as_csv, print_json, print_results
-    from auditor.db.results import Filter, list_results
+    from auditor.db.results import Filter, count_audits, list_results
 
     engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort=sort, limit=limit)
@@ -49,7 +49,7 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
     elif rows:
         print_results(rows)
     else:
-        stored = len(list_results(engine, Filter(history=True)))
+        stored = count_audits(engine)
         hint = f"none of the {stored} audits stored match" if stored else "`auditor scan demo` makes some"
         click.echo(f"no results: {hint}", err=True)
 
@@ -97,7 +97,7 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     """
     import json
 
-    from auditor.cli.detail import as_dict
+    from auditor.cli.detail import as_dict, pruned
     from auditor.cli.stored import open_settings
     from auditor.cli.tables import as_csv, finite
     from auditor.db.results import Filter, list_results, load_detail
@@ -108,7 +108,10 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     if shape == "csv":
         text = as_csv(rows)
     else:
-        text = json.dumps([finite(as_dict(load_detail(engine, row["id"]))) for row in rows], indent=1) + "\n"
+        details = [load_detail(engine, row["id"]) for row in rows]
+        text = json.dumps([finite(as_dict(detail)) for detail in details], indent=1) + "\n"
+        if gone := sum(bool(pruned(detail)) for detail in details):
+            click.echo(f"{gone} of {len(rows)} results without their matrices, which were pruned", err=True)
     if output is None:
         click.echo(text, nl=False)
         return

@@ -23,9 +23,8 @@ def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | 
     Raises:
         UsageError: there is none; near names are suggested.
     """
-    found = list_results(engine, Filter(model=model, protocol=protocol, status="done", history=audit_id is not None))
-    if audit_id is not None:
-        found = [row for row in found if row["id"] == audit_id]
+    wanted = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
+    found = list_results(engine, wanted)
     if not found:
         names = {row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))}
         raise UsageError(_no_result(model, protocol, audit_id, sorted(names - {model})))

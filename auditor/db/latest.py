@@ -1,6 +1,9 @@
 """Which audits of a model under one setting are the latest: marked as they end, so that lists need not look for them."""
 
-from sqlalchemy import select, update
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -11,18 +14,46 @@ SETTING = ("model_id", "dataset", "protocol", "norm", "eps", "linearization", "s
 _FLAGS = {tables.Audit.latest: ("done", "failed"), tables.Audit.latest_done: ("done",)}
 
 
-def mark_latest(session: Session, audit_id: int) -> None:
-    """Mark the audits confirmed last of the series of this one; one transaction a model at a time."""
+def lock_model(session: Session, model_id: int) -> None:
+    """Let one transaction a model at a time decide what is the latest; SQLite has one writer anyway.
+
+    Whoever locks an audit that is marked must hold this first, or two could wait for each other for good. New audits of
+    the model, whose foreign key looks at the row, need not wait.
+    """
+    model = tables.Model.id
+    session.execute(select(model).where(model == model_id).with_for_update(key_share=True))
+
+
+def confirm(session: Session, audit_id: int, now: datetime) -> None:
+    """An audit done before is what its model gives now: it becomes the latest."""
     audit = tables.Audit
-    one = session.get_one(audit, audit_id, populate_existing=True)
-    session.execute(select(tables.Model.id).where(tables.Model.id == one.model_id).with_for_update())
-    series = [getattr(audit, name).is_not_distinct_from(getattr(one, name)) for name in SETTING]
+    lock_model(session, session.scalars(select(audit.model_id).where(audit.id == audit_id)).one())
+    session.execute(update(audit).where(audit.id == audit_id).values(confirmed_at=now))
+    mark_latest(session, audit_id)
+
+
+def mark_latest(session: Session, audit_id: int) -> None:
+    """Mark the audits confirmed last of the series of this one.
+
+    Under READ COMMITTED each statement sees what was committed before it began, so those after the lock see all that
+    ended before.
+    """
+    audit = tables.Audit
+    one = session.execute(select(*(getattr(audit, name) for name in SETTING)).where(audit.id == audit_id)).one()
+    lock_model(session, one.model_id)
+    series = [_same(getattr(audit, name), getattr(one, name)) for name in SETTING]
     for flag, states in _FLAGS.items():
         newest = select(audit.id).where(*series, audit.state.in_(states))
-        number = session.scalar(newest.order_by(audit.confirmed_at.desc(), audit.id.desc()).limit(1))
+        number = session.scalar(newest.order_by(audit.confirmed_at.desc(), audit.id.desc()).limit(1)) or 0
         session.execute(
             update(audit)
-            .where(*series, flag | (audit.id == (number or 0)))
-            .values({flag: audit.id == (number or 0)})
+            .where(*series, flag.is_distinct_from(audit.id == number))
+            .values({flag: audit.id == number})
             .execution_options(synchronize_session=False)
         )
+
+
+def _same(column: Any, value: Any) -> ColumnElement[bool]:
+    """Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index."""
+    same: ColumnElement[bool] = column.is_(None) if value is None else column == value
+    return same

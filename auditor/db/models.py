@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint, text
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint, false, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -88,9 +88,9 @@ class Scan(Base):
     source: Mapped[str]
     request: Mapped[dict[str, Any]]
     state: Mapped[str]
-    queue: Mapped[str]
+    queue: Mapped[str] = mapped_column(server_default="here")
     worker: Mapped[str | None]
-    pending: Mapped[int]
+    pending: Mapped[int] = mapped_column(server_default="0")
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -131,17 +131,17 @@ class Audit(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
     identity: Mapped[str | None]
     entry: Mapped[dict[str, Any] | None]
-    queue: Mapped[str]
+    queue: Mapped[str] = mapped_column(server_default="here")
     state: Mapped[str]
     attempt: Mapped[int]
-    losses: Mapped[int]
+    losses: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     cancelling: Mapped[str | None]
     reason: Mapped[str | None]
-    latest: Mapped[bool]
-    latest_done: Mapped[bool]
+    latest: Mapped[bool] = mapped_column(server_default=false())
+    latest_done: Mapped[bool] = mapped_column(server_default=false())
     dataset: Mapped[str]
     threat_model: Mapped[str]
     norm: Mapped[str]

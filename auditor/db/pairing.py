@@ -66,7 +66,10 @@ def pair(first: Judged, second: Judged) -> PairedVerdicts:
 
 def _known(row: Row, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
     if verdicts is None:
-        raise UsageError(f"{row['model']} (id {row['id']}) has no verdicts by sample")
+        raise UsageError(
+            f"{row['model']} (id {row['id']}) has no verdicts by sample: none were taken, or they were "
+            "pruned from the database; `auditor scan … --force` makes them again"
+        )
     if row["images_sha256"] is None or verdicts.pictures is None:
         raise UsageError(
             f"{row['model']} (id {row['id']}) was audited before auditor noted which pictures it saw; "

@@ -1,18 +1,20 @@
 """Rows back as plain dicts and records: what every list, page, plot and export is made of."""
 
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Engine, Select, func, select
-from sqlalchemy.orm import Session, aliased, selectinload
+from sqlalchemy.orm import Session, aliased, load_only, selectinload
 
 from auditor.db import models as tables
 from auditor.db.claims import claims_of, mismatches
 from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
+from auditor.db.filters import Filter, check, chosen, order
 from auditor.db.published import record_of
-from auditor.errors import UsageError
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
+
+__all__ = ["Detail", "Filter", "Row", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
 Row = dict[str, Any]
 
@@ -26,31 +28,6 @@ _OF_CLUSTERING = (
     "intra", "inter", "gap", "gap_error", "silhouette", "rand_index", "cophenetic", "p_value", "effective_rank",
 )  # fmt: skip
 _OTHER_GAPS = {"centred": "gap_centred", "deflated": "gap_deflated", "features": "gap_features"}
-SORTABLE = (
-    "model", "source", "dataset", "protocol", "eps", "clean_accuracy", "robust_accuracy", "n", "intra", "inter", "gap",
-    "silhouette", "p_value", "effective_rank", "seconds", "started_at",
-)  # fmt: skip
-STATES = ("done", "failed", "cancelled", "queued", "running")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Which results; every field that is not None narrows them. ``history`` asks for older ones, too.
-
-    ``correlation``: ``exact`` or ``sketch``.
-    """
-
-    scan: int | None = None
-    model: str | None = None
-    match: str | None = None
-    source: str | None = None
-    dataset: str | None = None
-    protocol: str | None = None
-    linearization: str | None = None
-    correlation: str | None = None
-    status: str | None = None
-    flagged: bool | None = None
-    history: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +55,20 @@ def list_results(
     Raises:
         UsageError: there is no such column or state.
     """
-    column = sort.removeprefix("-")
-    if column not in SORTABLE:
-        raise UsageError(f"cannot sort by {column!r}; choose from {', '.join(SORTABLE)}")
-    if filter.status is not None and filter.status not in STATES:
-        raise UsageError(f"no status {filter.status!r}; choose from {', '.join(STATES)}")
+    check(filter, sort)
     with Session(engine) as session:
-        rows = [_row(*found) for found in session.execute(_query(filter))]
-    rows = [row for row in rows if _matches(row, filter)]
-    rows.sort(key=lambda row: row["id"])
-    present = [row for row in rows if row[column] is not None]
-    present.sort(key=lambda row: row[column], reverse=sort.startswith("-"))
-    return (present + [row for row in rows if row[column] is None])[:limit]
+        if filter.flagged is None:
+            return [_row(*found) for found in session.execute(_query(session, filter, sort, limit))]
+        # Flags depend on what was published since: looked at row by row, as many as are needed.
+        found = session.execute(_query(session, filter, sort, None).execution_options(yield_per=200))
+        rows = (_row(*parts) for parts in found)
+        return list(islice((row for row in rows if bool(row["flags"]) == filter.flagged), limit))
+
+
+def count_audits(engine: Engine) -> int:
+    """How many there are, whatever became of them."""
+    with Session(engine) as session:
+        return session.scalar(select(func.count()).select_from(tables.Audit)) or 0
 
 
 def load_detail(engine: Engine, audit_id: int) -> Detail:
@@ -127,54 +106,26 @@ def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
         return _verdicts(found) if found else None
 
 
-def _query(filter: Filter) -> Select[*tuple[Any, ...]]:
+def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[*tuple[Any, ...]]:
     """Audits with their model, what was published of it, their weights' clustering and the other kinds' gaps."""
     audit, model = tables.Audit, tables.Model
     weights = aliased(tables.Clustering)
     others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
+    ids = chosen(session, filter, sort, limit).subquery()
     query: Select[*tuple[Any, ...]] = (
         select(audit, model, tables.Published, weights, *(other.gap for other in others))
+        .join(ids, ids.c.id == audit.id)
         .join(model, model.id == audit.model_id)
         .outerjoin(tables.Published, tables.Published.model == model.name)
+        .options(
+            load_only(*(getattr(audit, name) for name in ("dataset", "state", *_OF_AUDIT))),
+            load_only(model.name, model.source, model.training),
+            load_only(*(getattr(weights, name) for name in _OF_CLUSTERING)),
+        )
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
-    for column, value in (
-        (model.source, filter.source),
-        (audit.dataset, filter.dataset),
-        (audit.protocol, filter.protocol),
-        (audit.linearization, filter.linearization),
-        (audit.state, filter.status),
-    ):
-        if value is not None:
-            query = query.where(column == value)
-    if filter.correlation is not None:
-        query = query.where(audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None))
-    if filter.scan is not None:
-        mine = select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan)
-        return query.where(audit.id.in_(mine))
-    if filter.status in (None, "done", "failed") and not filter.history:
-        query = query.where(audit.id.in_(_newest((filter.status,) if filter.status else ("done", "failed"))))
-    return query
-
-
-def _newest(states: tuple[str, ...]) -> Select[tuple[int]]:
-    """The audit confirmed last of each model, data set, protocol, threat model, linearization, sketch and samples."""
-    audit = tables.Audit
-    asked = (audit.protocol, audit.norm, audit.eps, audit.linearization, audit.sketch, audit.samples)
-    group = (audit.model_id, audit.dataset, *asked)
-    age = func.row_number().over(partition_by=group, order_by=(audit.confirmed_at.desc(), audit.id.desc()))
-    ranked = select(audit.id, age.label("age")).where(audit.state.in_(states)).subquery()
-    return select(ranked.c.id).where(ranked.c.age == 1)
-
-
-def _matches(row: Row, filter: Filter) -> bool:
-    names = (row["model"], row["model"].partition(":")[2])
-    return (
-        (filter.model is None or filter.model in names)
-        and (filter.match is None or any(fnmatchcase(name, filter.match) for name in names))
-        and filter.flagged in (None, bool(row["flags"]))
-    )
+    return query.order_by(*order(session, sort, weights))
 
 
 def _row(
@@ -202,7 +153,8 @@ def _clustering(row: tables.Clustering) -> Clustering:
     scores = ClusteringScores(
         **{name: nan(getattr(row, name)) for name in names}, leaf_order=tuple(row.leaf_order), reasons=row.reasons
     )
-    return Clustering(kind=row.kind, scores=scores, matrix=unpack_matrix(row.matrix, row.size))
+    matrix = None if row.matrix is None else unpack_matrix(row.matrix, row.size)
+    return Clustering(kind=row.kind, scores=scores, matrix=matrix)
 
 
 def _attack(row: tables.AttackScore) -> AttackScore:

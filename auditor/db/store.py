@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.codec import entry_from, entry_to, null, pack_bits, pack_indices, pack_matrix, pack_pictures
 from auditor.db.ending import count_down, end, now
-from auditor.db.latest import mark_latest
+from auditor.db.latest import confirm
 from auditor.db.patience import patient
 from auditor.records import AuditRecord, ZooEntry
 
@@ -141,9 +141,7 @@ class Store:
             count_down(session, scan_id, 1)
             if session.get(tables.ScanAudit, (scan_id, done_id)) is None:
                 session.add(tables.ScanAudit(scan_id=scan_id, audit_id=done_id, reused=True))
-            session.get_one(tables.Audit, done_id).confirmed_at = now()
-            session.flush()
-            mark_latest(session, done_id)
+            confirm(session, done_id, now())
             return True
 
 
@@ -222,8 +220,8 @@ def _children(audit_id: int, record: AuditRecord) -> list[tables.Base]:
                 kind=part.kind,
                 leaf_order=order,
                 reasons=reasons,
-                size=len(part.matrix),
-                matrix=pack_matrix(part.matrix),
+                size=len(part.whole()),
+                matrix=pack_matrix(part.whole()),
                 **{name: null(value) for name, value in scores.items()},
             )
         )

@@ -48,9 +48,10 @@ def draw_model(
 def _draw_part(figure: Any, part: Clustering, classes: Sequence[str], superclasses: Sequence[str]) -> None:
     similarity = part.kind != "features"
     tree_axes, axes = figure.subplots(2, 1, height_ratios=(1, 5))
-    distance = 1 - part.matrix if similarity else part.matrix
+    matrix = part.whole()
+    distance = 1 - matrix if similarity else matrix
     order = _draw_tree(tree_axes, distance, part.scores.leaf_order)
-    shown = part.matrix if similarity else _by_row(part.matrix)
+    shown = matrix if similarity else _by_row(matrix)
     limits = (-1.0, 1.0) if similarity else (0.0, 1.0)
     _draw_matrix(axes, shown[np.ix_(order, order)], limits, "RdBu_r" if similarity else "YlGnBu_r")
     _name_classes(axes, [classes[k] for k in order], [superclasses[k] for k in order], superclasses)

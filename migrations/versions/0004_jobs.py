@@ -64,22 +64,21 @@ UPDATE audits SET {flag} = true WHERE id IN (
 """
 
 TIME = sa.DateTime(timezone=True)
-OF_SCANS = (
-    sa.Column("queue", sa.String(), nullable=False, server_default="here"),
-    sa.Column("worker", sa.String(), nullable=True),
-    sa.Column("pending", sa.Integer(), nullable=False, server_default="0"),
-)
-OF_AUDITS = (
-    sa.Column("entry", sa.JSON(), nullable=True),
-    sa.Column("queue", sa.String(), nullable=False, server_default="here"),
-    sa.Column("losses", sa.Integer(), nullable=False, server_default="0"),
-    sa.Column("worker", sa.String(), nullable=True),
-    sa.Column("lease_until", TIME, nullable=True),
-    sa.Column("sent_at", TIME, nullable=True),
-    sa.Column("cancelling", sa.String(), nullable=True),
-    sa.Column("latest", sa.Boolean(), nullable=False, server_default=sa.false()),
-    sa.Column("latest_done", sa.Boolean(), nullable=False, server_default=sa.false()),
-)
+OF_SCANS = ("queue", "worker", "pending")
+OF_AUDITS = ("entry", "queue", "losses", "worker", "lease_until", "sent_at", "cancelling", "latest", "latest_done")
+KINDS = {
+    "queue": (sa.String(), "here"),
+    "pending": (sa.Integer(), "0"),
+    "losses": (sa.Integer(), "0"),
+    "latest": (sa.Boolean(), sa.false()),
+    "latest_done": (sa.Boolean(), sa.false()),
+    "entry": (sa.JSON(), None),
+    "worker": (sa.String(), None),
+    "cancelling": (sa.String(), None),
+    "lease_until": (TIME, None),
+    "sent_at": (TIME, None),
+}
+"""Type and default of each new column; those without a default may be NULL."""
 INDEXES = (
     ("ix_audits_latest", ["model_id"], "latest"),
     ("ix_audits_latest_done", ["model_id"], "latest_done"),
@@ -90,8 +89,9 @@ INDEXES = (
 def upgrade() -> None:
     op.execute("DROP VIEW leaderboard")
     for table, columns in (("scans", OF_SCANS), ("audits", OF_AUDITS)):
-        for column in columns:
-            op.add_column(table, column.copy())
+        for name in columns:
+            kind, default = KINDS[name]
+            op.add_column(table, sa.Column(name, kind, nullable=default is None, server_default=default))
     for flag, states in (("latest", "'done', 'failed'"), ("latest_done", "'done'")):
         op.execute(LATEST.format(flag=flag, states=states))
     op.execute(
@@ -143,8 +143,8 @@ def downgrade() -> None:
     for name, _, _ in INDEXES:
         op.drop_index(name, "audits")
     for table, columns in (("audits", OF_AUDITS), ("scans", OF_SCANS)):
-        for column in columns:
-            op.drop_column(table, column.name)
+        for name in columns:
+            op.drop_column(table, name)
     before = runpy.run_path(str(Path(__file__).with_name("0003_sketches.py")))
     op.execute(before["LEADERBOARD"])
 

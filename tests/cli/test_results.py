@@ -11,6 +11,7 @@ import pytest
 
 from auditor.cli.report import print_association
 from auditor.clustering import spearman
+from auditor.db.session import HEAD
 from tests.cli.test_compare import audited
 from tests.cli.test_scan import run
 
@@ -147,5 +148,5 @@ def test_zoo_list() -> None:
 
 
 def test_db() -> None:
-    assert "revision 0003" in run("db", "upgrade").stdout
+    assert f"revision {HEAD}" in run("db", "upgrade").stdout
     assert run("db", "check").stdout == "no drift\n"

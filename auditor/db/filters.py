@@ -1,0 +1,108 @@
+"""Which results a list is of, and in which order: said in SQL, so that a list of twenty results reads twenty."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, String, bindparam, select
+from sqlalchemy.orm import Session, aliased
+
+from auditor.db import models as tables
+from auditor.errors import UsageError
+
+_OF_MODEL = {"model": tables.Model.name, "source": tables.Model.source}
+_OF_WEIGHTS = ("intra", "inter", "gap", "silhouette", "p_value", "effective_rank")
+SORTABLE = (
+    "model", "source", "dataset", "protocol", "eps", "clean_accuracy", "robust_accuracy", "n", "intra", "inter", "gap",
+    "silhouette", "p_value", "effective_rank", "seconds", "started_at",
+)  # fmt: skip
+STATES = ("done", "failed", "cancelled", "queued", "running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which results; every field that is not None narrows them. ``history`` asks for older ones, too.
+
+    ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, failed are the models that fail now.
+    """
+
+    id: int | None = None
+    scan: int | None = None
+    model: str | None = None
+    match: str | None = None
+    source: str | None = None
+    dataset: str | None = None
+    protocol: str | None = None
+    linearization: str | None = None
+    correlation: str | None = None
+    status: str | None = None
+    flagged: bool | None = None
+    history: bool = False
+
+
+def check(filter: Filter, sort: str) -> None:
+    """Raises UsageError: there is no such column or state."""
+    if sort.removeprefix("-") not in SORTABLE:
+        raise UsageError(f"cannot sort by {sort.removeprefix('-')!r}; choose from {', '.join(SORTABLE)}")
+    if filter.status is not None and filter.status not in STATES:
+        raise UsageError(f"no status {filter.status!r}; choose from {', '.join(STATES)}")
+
+
+def order(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any], ColumnElement[int]]:
+    """By a column, ``-`` in front: largest first; what has no value last, and of equals the one made first."""
+    name, audit = sort.removeprefix("-"), tables.Audit
+    column = _OF_MODEL[name] if name in _OF_MODEL else getattr(weights if name in _OF_WEIGHTS else audit, name)
+    key: ColumnElement[Any] = column.expression
+    if session.get_bind().dialect.name == "postgresql" and isinstance(key.type, String):
+        key = key.collate("C")  # as SQLite and Python sort
+    return (key.desc() if sort.startswith("-") else key.asc()).nulls_last(), audit.id.asc()
+
+
+def chosen(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
+    """The ids of the audits that a list is of, looked for in as few tables as can be; ``flagged`` is not asked here."""
+    audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
+    query = select(audit.id).where(*_conditions(session, filter))
+    name = sort.removeprefix("-")
+    if filter.source is not None or (limit is not None and name in _OF_MODEL):
+        query = query.join(model, model.id == audit.model_id)
+    if limit is None:
+        return query
+    if name in _OF_WEIGHTS:
+        query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
+    return query.order_by(*order(session, sort, weights)).limit(limit)
+
+
+def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
+    audit = tables.Audit
+    for column, value in (
+        (audit.id, filter.id),
+        (tables.Model.source, filter.source),
+        (audit.dataset, filter.dataset),
+        (audit.protocol, filter.protocol),
+        (audit.linearization, filter.linearization),
+        (audit.state, filter.status),
+    ):
+        if value is not None:
+            yield column == value
+    if filter.correlation is not None:
+        yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)
+    if filter.model is not None or filter.match is not None:
+        # In the statement's text: databases limit the number of parameters.
+        yield audit.model_id.in_(bindparam("models", _named(session, filter), expanding=True, literal_execute=True))
+    if filter.scan is not None:
+        yield audit.id.in_(select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan))
+    elif not filter.history and filter.status in (None, "done", "failed"):
+        yield (audit.latest_done if filter.status == "done" else audit.latest).expression
+
+
+def _named(session: Session, filter: Filter) -> list[int]:
+    """The models that a name, with or without its source, or a pattern means."""
+    found = []
+    for number, name in session.execute(select(tables.Model.id, tables.Model.name)):
+        names = (name, name.partition(":")[2])
+        if filter.model in (None, *names) and (
+            filter.match is None or any(fnmatchcase(each, filter.match) for each in names)
+        ):
+            found.append(number)
+    return found

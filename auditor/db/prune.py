@@ -1,0 +1,98 @@
+"""Letting go of what is large in old audits: their matrices and verdicts by sample. All other numbers stay."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.latest import SETTING, lock_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What was taken from how many audits, and the bytes that it had as it was stored."""
+
+    audits: int = 0
+    matrices: int = 0
+    verdicts: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Removed") -> "Removed":
+        return Removed(
+            audits=self.audits + other.audits,
+            matrices=self.matrices + other.matrices,
+            verdicts=self.verdicts + other.verdicts,
+            bytes=self.bytes + other.bytes,
+        )
+
+
+def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> Removed:
+    """Keep matrices and verdicts of the ``keep`` done audits confirmed last of each model under one setting.
+
+    So the newest done one keeps its own; failed ones have none. One transaction a model, so that nobody waits long.
+    """
+    removed = Removed()
+    with Session(engine) as session:
+        numbers = session.scalars(select(tables.Model.id).order_by(tables.Model.id)).all()
+    for number in numbers:
+        with Session(engine) as session, session.begin():
+            if engine.dialect.name == "sqlite" and not dry_run:
+                # Who reads first and writes later may find that somebody else wrote in between.
+                session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+            elif not dry_run:
+                lock_model(session, number)
+            old = _old(number, keep)
+            found = _measure(session.connection(), old)
+            if not dry_run and found.audits:
+                _remove(session.connection(), old)
+            removed += found
+    return removed
+
+
+def vacuum(engine: Engine) -> None:
+    """Give the space of what was removed back to the file system, where the database does not do so by itself."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _old(model_id: int, keep: int) -> Select[int]:
+    """A model's done audits that are not among the last ones of their series."""
+    audit = tables.Audit
+    series = [getattr(audit, name) for name in SETTING]
+    age = func.row_number().over(partition_by=series, order_by=(audit.confirmed_at.desc(), audit.id.desc()))
+    ranked = select(audit.id, age.label("age")).where(audit.model_id == model_id, audit.state == "done").subquery()
+    return select(ranked.c.id).where(ranked.c.age > keep)
+
+
+def _measure(connection: Connection, old: Select[int]) -> Removed:
+    part, verdicts = tables.Clustering, tables.Verdicts
+    matrices = select(part.audit_id, func.length(part.matrix)).where(*_with_matrix(old))
+    sizes = [func.coalesce(func.length(column), 0) for column in _packed()]
+    judged = select(verdicts.audit_id, sum(sizes[1:], sizes[0])).where(verdicts.audit_id.in_(old))
+    of_matrices, of_verdicts = connection.execute(matrices).all(), connection.execute(judged).all()
+    both = [*of_matrices, *of_verdicts]
+    return Removed(
+        audits=len({number for number, _ in both}),
+        matrices=len(of_matrices),
+        verdicts=len(of_verdicts),
+        bytes=sum(size for _, size in both),
+    )
+
+
+def _remove(connection: Connection, old: Select[int]) -> None:
+    connection.execute(update(tables.Clustering).where(*_with_matrix(old)).values(matrix=None))
+    connection.execute(delete(tables.Verdicts).where(tables.Verdicts.audit_id.in_(old)))
+
+
+def _with_matrix(old: Select[int]) -> Iterator[ColumnElement[bool]]:
+    yield tables.Clustering.matrix.is_not(None)
+    yield tables.Clustering.audit_id.in_(old)
+
+
+def _packed() -> tuple[ColumnElement[bytes | None], ...]:
+    row = tables.Verdicts
+    return row.indices.expression, row.correct.expression, row.survived.expression, row.pictures.expression
