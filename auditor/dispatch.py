@@ -124,7 +124,7 @@ def sender_settings(url: str) -> dict[str, object]:
         "broker_transport_options": broker_options(url),
         # RabbitMQ gives up on a worker that has not acknowledged within 30 minutes; audits take longer.
         "task_queues": [
-            Queue(name, durable=True, queue_arguments={"x-consumer-timeout": (LONGEST_DAYS + 1) * 86_400_000})
+            Queue(name, durable=True, queue_arguments={"x-consumer-timeout": (LONGEST_DAYS + 1) * 86_400_000})  # type: ignore[no-untyped-call]
             for name in QUEUES
         ],
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from auditor.db.scans import abandon_scan
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs import Measure, Reporter, run_audit
@@ -113,7 +112,7 @@ def run_jobs(
                     future.cancel()
                 wait(futures)
                 with contextlib.suppress(SQLAlchemyError):  # of two errors the first one counts
-                    abandon_scan(store.engine, scan_id, reason)
+                    store.cancel(scan_id, reason)
             raise
     return outcome
 

@@ -8,7 +8,8 @@ from sqlalchemy import Engine
 
 from auditor.db.leases import Leases, Unsent
 from auditor.db.patience import AWAY
-from auditor.db.scans import abandon_scan, scans_here
+from auditor.db.scans import scans_here
+from auditor.db.store import Store
 from auditor.db.workers import forget, list_workers
 from auditor.errors import AuditorError
 from auditor.leases import Watch, is_gone
@@ -54,7 +55,7 @@ class Reaper:
     def _abandon_scans(self) -> None:
         scans = {scan.scan_id: scan for scan in scans_here(self.engine)}
         for scan_id in self._scans.stale({number: (scan.worker, scan.seen_at) for number, scan in scans.items()}):
-            abandon_scan(self.engine, scan_id, f"{scans[scan_id].worker or 'its process'} ended without a word")
+            Store(self.engine).cancel(scan_id, f"{scans[scan_id].worker or 'its process'} ended without a word")
             logger.warning("scan %d: its process is lost", scan_id)
 
     def _forget_workers(self) -> None:
@@ -86,5 +87,5 @@ def abandon_dead_scans(engine: Engine) -> None:
     """End the scans of this machine's processes that are known to be gone; needs no waiting."""
     for scan in scans_here(engine):
         if scan.worker is not None and is_gone(scan.worker):
-            abandon_scan(engine, scan.scan_id, f"{scan.worker} ended without a word")
+            Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
             forget(engine, scan.worker)

@@ -12,7 +12,7 @@ from auditor.db import models as tables
 from auditor.db.codec import entry_from
 from auditor.db.ending import now
 from auditor.db.latest import mark_latest
-from auditor.db.leases import ask_to_cancel, cancel_all
+from auditor.db.leases import ask_to_cancel
 from auditor.db.store import Job
 from auditor.errors import UsageError
 
@@ -68,12 +68,6 @@ def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
         ask_to_cancel(session, scan_id, reason)
 
 
-def abandon_scan(engine: Engine, scan_id: int, reason: str) -> None:
-    """Cancel all of a scan that has not ended, whose processes are gone."""
-    with Session(engine) as session, session.begin():
-        cancel_all(session, scan_id, reason)
-
-
 def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> list[Job]:
     """Put a scan's failed and cancelled audits back into the queue, and hand them out.
 
@@ -85,6 +79,12 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
     query = query.where(link.scan_id == scan_id, ~link.reused, audit.state.in_(("failed", "cancelled")))
     with Session(engine) as session, session.begin():
         scan = _get(session, scan_id, lock=True)
+        models = select(tables.Model.id).where(
+            tables.Model.id.in_(query.with_only_columns(audit.model_id).order_by(None))
+        )
+        session.execute(
+            models.order_by(tables.Model.name).with_for_update(key_share=True)
+        )  # as all who mark the latest
         ended = list(session.scalars(query.with_for_update(of=audit)))
         if any(one.entry is None for one in ended):
             raise UsageError(f"scan {scan_id} was made by an older auditor, which kept too little of it: scan again")

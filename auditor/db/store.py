@@ -13,6 +13,7 @@ from auditor.db import models as tables
 from auditor.db.codec import entry_from, entry_to, null, pack_bits, pack_indices, pack_matrix, pack_pictures
 from auditor.db.ending import count_down, end, now
 from auditor.db.latest import confirm
+from auditor.db.leases import cancel_all
 from auditor.db.patience import patient
 from auditor.records import AuditRecord, ZooEntry
 
@@ -116,6 +117,11 @@ class Store:
         """Store why an audit failed."""
         with Session(self.engine) as session, session.begin():
             return end(session, audit_id, attempt, state="failed", reason=reason)
+
+    def cancel(self, scan_id: int, reason: str) -> None:
+        """End a scan early, whose processes are gone: its audits that have not ended are cancelled, with the reason."""
+        with Session(self.engine) as session, session.begin():
+            cancel_all(session, scan_id, reason)
 
     @patient
     def find_done(self, model: str, identity: str) -> int | None:

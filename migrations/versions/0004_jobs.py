@@ -1,4 +1,4 @@
-"""jobs: their zoo entries, leases, workers and attacks' progress; which audits are the latest; matrices may be pruned"""
+"""jobs with zoo entries and leases, workers, attacks' progress; which audits are the latest; matrices may be pruned"""
 
 import runpy
 import struct
@@ -150,7 +150,7 @@ def downgrade() -> None:
 
 
 def _unprune() -> None:
-    """A pruned matrix cannot be made again, and 0003 has no word for one: it becomes one of NaN, its scores are kept."""
+    """A pruned matrix cannot be made again, and 0003 has no word for one: it becomes one of NaN."""
     connection = op.get_bind()
     pruned = connection.execute(sa.text("SELECT id, size FROM clusterings WHERE matrix IS NULL")).all()
     for number, size in pruned:
