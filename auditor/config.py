@@ -34,6 +34,12 @@ class Settings(BaseSettings):
         default_factory=lambda: Path.home() / ".cache" / "auditor",
         description="folder in torchvision's layout where data sets are looked for, and to which they are downloaded",
     )
+    lease_seconds: float = Field(
+        default=60, ge=3, description="an audit whose process gives no sign of life for so long is put back"
+    )
+    database_patience: float = Field(
+        default=600, ge=0, description="seconds for which workers wait for a database that is away, or full"
+    )
     batch_size: int = Field(default=256, ge=1, description="images attacked at once")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; all cores by default")
 

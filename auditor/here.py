@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from auditor.config import settings
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs import Measure, Reporter, run_audit
@@ -17,8 +18,6 @@ from auditor.reaper import abandon_dead_scans
 from auditor.records import ZooEntry
 from auditor.scans import ScanRequest, check_scan
 from auditor.zoo import Source
-
-LEASE_SECONDS = 60.0
 
 
 @dataclass
@@ -82,9 +81,8 @@ def run_jobs(
             raise _HaltedError
 
     def enter() -> None:
-        heart = Heart(
-            store.engine, queue="here", device=request.measurement.audit.device, lease=LEASE_SECONDS, slot=next(slots)
-        )
+        device, lease = request.measurement.audit.device, settings().lease_seconds
+        heart = Heart(store.engine, queue="here", device=device, lease=lease, slot=next(slots))
         free.heart = hearts.enter_context(heart)
 
     def run(job: Job) -> None:
@@ -92,7 +90,15 @@ def run_jobs(
         reporter.model(job.entry.model)
         asked = request.measurement
         ended = run_audit(
-            store, job, source, asked, measure, free.heart, force=request.force, reporter=reporter, stopped=stopped
+            store,
+            job,
+            lambda: source,
+            asked,
+            measure,
+            free.heart,
+            force=request.force,
+            reporter=reporter,
+            stopped=stopped,
         )
         _note(outcome, job.entry.model, ended)
         reporter.ended(job.entry.model, ended)

@@ -38,7 +38,7 @@ class Reporter(Protocol):
 def run_audit(
     store: Store,
     job: Job,
-    source: Source,
+    open_source: Callable[[], Source],
     request: Measurement,
     measure: Measure,
     heart: Heart,
@@ -49,6 +49,7 @@ def run_audit(
 ) -> str:
     """One audit from claim to stored row; returns ``done``, ``reused``, ``taken``, ``cancelled`` or ``failed: REASON``.
 
+    The source is opened after the claim: what is wrong with it on this machine is the audit's failure.
     ``taken``: by another process, so that nothing of this one is stored. ``stopped`` may raise, to end the audit; then,
     and when this process is to end, the job goes back into the queue.
     """
@@ -59,7 +60,7 @@ def run_audit(
     desk = _Desk(store, leases, job, attempt, force)
     with heart.holding(job.audit_id, attempt) as hold:
         try:
-            record = measure(source, job.entry, request, desk.contact(hold, reporter, stopped))
+            record = measure(open_source(), job.entry, request, desk.contact(hold, reporter, stopped))
         except LeaseLostError:
             return "taken"
         except JobCancelledError:

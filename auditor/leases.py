@@ -86,11 +86,11 @@ class Heart:
         return self._sign.name
 
     def __enter__(self) -> Self:
-        self.beat()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Off the list; the thread gives its last sign before."""
         self._end.set()
         self._thread.join()
         with contextlib.suppress(*AWAY):
@@ -120,11 +120,13 @@ class Heart:
             give_sign(self._engine, replace(sign, part_done=hold.part_done, part_total=hold.part_total))
 
     def _run(self) -> None:
-        while not self._end.wait(min(BEAT_SECONDS, self.lease / 3)):
+        while True:
             try:
                 self.beat()
             except Exception:  # a heart that stops would cost the job
                 logger.exception("no sign of life could be given")
+            if self._end.wait(min(BEAT_SECONDS, self.lease / 3)):
+                return
 
 
 class Watch:

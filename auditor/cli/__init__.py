@@ -19,7 +19,10 @@ UNUSABLE = 3
 class Commands(click.Group):
     """A group that imports a command's module when it is needed, and turns domain errors into one line."""
 
-    modules = {"scan": "scan", "zoo": "zoo", "results": "results", "db": "db", "doctor": "doctor"}  # noqa: RUF012
+    modules = {  # noqa: RUF012
+        "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "worker": "worker",
+        "workers": "worker:listing", "db": "db", "doctor": "doctor",
+    }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.modules)
@@ -27,7 +30,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in self.modules:
             return None
-        command: click.Command = importlib.import_module(f"auditor.cli.{self.modules[cmd_name]}").command
+        module, _, name = self.modules[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"auditor.cli.{module}"), name or "command")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -9,7 +9,7 @@ import click
 from auditor.cli.gates import gate_options
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 from auditor.cli.saving import SAVE
-from auditor.cli.sources import auditable, choose, chosen, open_zoo
+from auditor.cli.sources import auditable, choose, chosen
 from auditor.cli.where import where_options
 
 
@@ -117,12 +117,12 @@ def command(
     from auditor.config import settings
     from auditor.db.session import open_database
     from auditor.db.store import Store
-    from auditor.zoo import check_installed
+    from auditor.zoo import check_installed, find_source
 
     gates, adversarials = make_gates(options), prepare(options)
     where = decide(options, gated=gates.any)
     check_installed(source)
-    zoo = open_zoo(source, folder, trust_code=trust_code)
+    zoo = find_source(source, folder, trust_code=trust_code)
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})
     entries = [under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]

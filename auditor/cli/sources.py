@@ -35,15 +35,6 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def open_zoo(source: str, folder: Path | None, *, trust_code: bool = False) -> "Source":
-    """The source, on DIR or on the folder that a setting names."""
-    from auditor.config import settings
-    from auditor.zoo import find_source
-
-    own = {"demo": settings().demo_weights, "robustbench": settings().robustbench_models}
-    return find_source(source, folder or own.get(source), trust_code=trust_code)
-
-
 def auditable(zoo: "Source", entries: "list[ZooEntry]", named: tuple[str, ...]) -> "list[ZooEntry]":
     """The entries whose classes are known, or that are named one by one; the others cannot be audited.
 

@@ -48,6 +48,7 @@ def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
 
     Raises:
         UsageError: they contradict each other, or there is no broker.
+        EnvironmentUnusableError: the broker does not answer.
     """
     from auditor.config import settings
     from auditor.errors import UsageError
@@ -63,9 +64,11 @@ def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
         raise UsageError("--jobs goes with --here: how many audits workers run at once is theirs to say")
     if gated and not wait:
         raise UsageError("--fail-under and --fail-on-regression need the results: add --wait, or say --here")
-    from auditor.dispatch import broker_url, queue_of
+    from auditor.cli.service import check_service
 
-    broker_url()
+    check_service()
+    from auditor.dispatch import queue_of
+
     return Where(queue_of(options["device"]), wait, 1)
 
 
@@ -82,10 +85,8 @@ def run_where(
     from auditor.here import run_scan
 
     if where.queue != "here":
-        from auditor.dispatch import check_broker
         from auditor.scans import check_scan
 
-        check_broker()
         check_scan(store, entries, request.measurement, images=False)
         scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue)
         return send_and_follow(where, store, scan_id, jobs, request)
@@ -97,18 +98,14 @@ def run_where(
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     """Run what failed or was cancelled of a scan once more, with what the scan asked for."""
     from auditor.cli.progress import ScanProgress
-    from auditor.cli.sources import open_zoo
     from auditor.db.scans import load_scan, retry_scan
     from auditor.devices import check_device
     from auditor.here import ScanOutcome, run_jobs
     from auditor.leases import process_name
     from auditor.scans import ScanRequest
+    from auditor.zoo import find_source
 
     source = load_scan(store.engine, scan_id)["source"]
-    if where.queue != "here":
-        from auditor.dispatch import check_broker
-
-        check_broker()
     jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
     if not jobs:
         return ScanOutcome(scan_id)
@@ -116,7 +113,7 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     if where.queue != "here":
         return send_and_follow(where, store, scan_id, jobs, request)
     check_device(request.measurement.audit.device)
-    zoo = open_zoo(source, request.place, trust_code=request.trust_code)
+    zoo = find_source(source, request.place, trust_code=request.trust_code)
     measure = _in_children(where, zoo, [job.entry for job in jobs], request)
     with ScanProgress(len(jobs)) as progress:
         return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=where.jobs)

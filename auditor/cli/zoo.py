@@ -7,7 +7,7 @@ import click
 
 from auditor.cli.options import FORMAT
 from auditor.cli.published import import_published
-from auditor.cli.sources import choose, chosen, open_zoo
+from auditor.cli.sources import choose, chosen
 from auditor.cli.zoo_init import init
 
 
@@ -39,8 +39,9 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
 
     from auditor.cli.tables import print_json, print_table
     from auditor.records import format_eps
+    from auditor.zoo import find_source
 
-    entries = choose(open_zoo(source, folder), **filters)
+    entries = choose(find_source(source, folder), **filters)
     if shape == "json":
         print_json([asdict(entry) for entry in entries])
     else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -72,13 +72,15 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
     """Put a scan's failed and cancelled audits back into the queue, and hand them out.
 
     Raises:
-        UsageError: there is no such scan, or it was made by an auditor that kept too little of it.
+        UsageError: there is no such scan, it still runs elsewhere, or an older auditor kept too little of it.
     """
     audit, link = tables.Audit, tables.ScanAudit
     query = select(audit).join(link, link.audit_id == audit.id).order_by(audit.id)
     query = query.where(link.scan_id == scan_id, ~link.reused, audit.state.in_(("failed", "cancelled")))
     with Session(engine) as session, session.begin():
         scan = _get(session, scan_id, lock=True)
+        if scan.state == "running" and "here" in (scan.queue, queue):
+            raise UsageError(f"scan {scan_id} still runs; wait for its end, or `auditor scans cancel {scan_id}` first")
         models = select(tables.Model.id).where(
             tables.Model.id.in_(query.with_only_columns(audit.model_id).order_by(None))
         )
@@ -98,8 +100,6 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
         if ended:
             scan.state, scan.finished_at, scan.pending = "running", None, scan.pending + len(ended)
             scan.queue, scan.worker = queue, worker
-            rest = select(link.audit_id).where(link.scan_id == scan_id, ~link.reused)
-            session.execute(update(audit).where(audit.id.in_(rest), audit.state == "queued").values(queue=queue))
         return [Job(one.id, scan_id, entry_from(one.entry or {}), scan.request) for one in ended]
 
 
@@ -134,6 +134,7 @@ def _row(scan: tables.Scan, counts: dict[tuple[int, str, bool], int]) -> Row:
         "state": scan.state,
         "queue": scan.queue,
         "protocol": scan.request.get("protocol"),
+        "device": scan.request.get("device", "cpu"),
         **numbers,
         "reused": sum(number for (one, _, reused), number in counts.items() if one == scan.id and reused),
         "worker": scan.worker,

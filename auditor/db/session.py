@@ -24,11 +24,7 @@ def open_database(url: str) -> Engine:
         EnvironmentUnusableError: the database cannot be reached or written, or is from a newer auditor.
     """
     try:
-        parsed = make_url(url)
-        _make_folder(parsed)
-        engine = create_engine(parsed, **_options(parsed))
-        if parsed.get_backend_name() == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
+        engine = make_engine(url)
         _bring_up_to_date(engine)
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         shown = re.sub(r":[^:/@]*@", ":***@", url)
@@ -39,6 +35,16 @@ def open_database(url: str) -> Engine:
         raise EnvironmentUnusableError(
             f"cannot use the database {shown}: {reason}; check AUDITOR_DATABASE_URL and its permissions"
         ) from error
+    return engine
+
+
+def make_engine(url: str) -> Engine:
+    """An engine, without a look at the database: for processes of a program that has looked already."""
+    parsed = make_url(url)
+    _make_folder(parsed)
+    engine = create_engine(parsed, **_options(parsed))
+    if parsed.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from auditor.config import settings
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel, Source
@@ -37,7 +38,7 @@ __all__ = ["FOLDERS", "SOURCES", "LoadedModel", "Source", "check_installed", "fi
 
 
 def find_source(name: str, folder: Path | None = None, *, trust_code: bool = False) -> Source:
-    """The source of this name, on the folder that is given, or on its own.
+    """The source of this name, on the folder that is given, or on the one of this machine's settings.
 
     Raises:
         UsageError: there is no such source, it has no folder, or it needs one.
@@ -48,7 +49,8 @@ def find_source(name: str, folder: Path | None = None, *, trust_code: bool = Fal
         raise UsageError("expected the folder of a local zoo: `local DIR`; `auditor zoo init DIR` makes one")
     if folder and name not in FOLDERS:
         raise UsageError(f"{name} models lie in no folder of yours, got {folder}; leave it out")
-    return SOURCES[name](Place(folder=folder, trust_code=trust_code))
+    own = {"demo": settings().demo_weights, "robustbench": settings().robustbench_models}
+    return SOURCES[name](Place(folder=folder or own.get(name), trust_code=trust_code))
 
 
 def check_installed(name: str) -> None:

@@ -1,0 +1,102 @@
+"""``auditor worker``: become a Celery worker; and ``auditor workers``: who does what."""
+
+import click
+
+from auditor.cli.options import FORMAT
+
+
+@click.command("worker")
+@click.option("--queue", type=click.Choice(["cpu", "gpu"]), help="By default gpu where there is a GPU, else cpu.")
+@click.option("--processes", type=click.IntRange(1, 256), metavar="N", help="CPU: audits at once; by default 1.")
+@click.option("--gpus", metavar="LIST", help="GPUs to use, one process each, e.g. 0,2; by default all.")
+@click.option("--threads", type=click.IntRange(1, 1024), metavar="T", help="Of each process; by default its share.")
+@click.option(
+    "--max-jobs", type=click.IntRange(1), default=100, show_default=True, help="Renew a process after so many audits."
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, 3600),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When told to end: time for audits to finish; what is left goes back into the queue.",
+)
+@click.option("--trust-code", is_flag=True, help="Run the Python code of local zoos, where their scan says so, too.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    default="INFO",
+    show_default=True,
+    help="Of what goes to stderr.",
+)
+def command(gpus: str | None, **options: object) -> None:
+    """Run audits that `auditor scan --queue` has sent, until it is told to end.
+
+    Needs AUDITOR_BROKER_URL and a database that all workers share (AUDITOR_DATABASE_URL). One process a GPU, each model
+    in a child process of its own. SIGTERM or Ctrl-C: audits that do not finish within --grace go back into the queue,
+    with the progress of their attacks. Start as many workers, on as many machines, as you like.
+
+    \b
+    Examples:
+      auditor worker
+      auditor worker --queue cpu --processes 4
+      auditor worker --gpus 0,1 --trust-code
+    """
+    import json
+    import os
+    import sys
+
+    from auditor.cli.service import check_service
+    from auditor.config import settings
+    from auditor.db.session import open_database
+    from auditor.errors import UsageError
+
+    if gpus is not None and (options["queue"] == "cpu" or options["processes"]):
+        raise UsageError("--gpus goes with neither --queue cpu nor --processes: there is one process a GPU")
+    chosen = None if gpus is None else [part.strip() for part in gpus.split(",") if part.strip()]
+    if chosen == []:
+        raise UsageError(f"--gpus: expected numbers such as 0,2, got {gpus!r}")
+    if options["threads"] is None:
+        options["threads"] = settings().threads
+    check_service()
+    open_database(settings().database_url).dispose()
+    asked = json.dumps({"gpus": chosen, **options})
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "workers", asked])
+
+
+@click.command("workers")
+@FORMAT
+def listing(shape: str) -> None:
+    """Who runs audits, and which: every process that gave a sign of life lately.
+
+    \b
+    Examples:
+      auditor workers
+      watch auditor workers
+      auditor workers --format json
+    """
+    from auditor.cli.follow import part_of
+    from auditor.cli.tables import print_json, print_table
+    from auditor.config import settings
+    from auditor.db.session import open_database
+    from auditor.db.workers import list_workers
+
+    rows = list_workers(open_database(settings().database_url))
+    if shape == "json":
+        print_json(rows)
+    elif not rows:
+        click.echo("no process runs audits; `auditor worker` starts one")
+    else:
+        cells = [
+            [
+                row["worker"],
+                row["queue"],
+                row["device"],
+                row["model"] or "idle",
+                part_of(row),
+                "" if row["scan"] is None else str(row["scan"]),
+                f"{row['seconds_silent']:.0f} s ago",
+            ]
+            for row in rows
+        ]
+        print_table(["worker", "queue", "device", "model", "part", "scan", "last seen"], cells)

@@ -1,0 +1,37 @@
+"""``python -m workers OPTIONS``, which ``auditor worker`` becomes: Celery with a pool of processes, and the reaper."""
+
+import os
+import platform
+import sys
+
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # to end is to end softly; Celery reads this when it is imported
+
+from workers.app import app
+from workers.options import Options
+from workers.process import inherit
+from workers.reaper import ReaperStep
+
+
+def main(asked: str) -> None:
+    """Run a worker until it is told to end."""
+    options = Options.resolve(asked)
+    inherit(options)
+    app.conf.worker_max_tasks_per_child = options.max_jobs  # a process is renewed before its leaks matter
+    app.conf.worker_soft_shutdown_timeout = options.grace  # short audits finish, others go back with what is saved
+    app.steps["worker"].add(ReaperStep)
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",  # cancel and time limits do nothing in threads
+            f"--concurrency={options.processes}",
+            f"--queues={options.queue}",
+            f"--hostname={options.queue}-{os.getpid()}@{platform.node()}",
+            f"--loglevel={options.log_level}",
+            "--without-gossip",  # workers need not know of each other: the database knows all of them
+            "--without-mingle",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

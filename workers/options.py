@@ -1,0 +1,45 @@
+"""What one worker was started with; its pool's processes inherit it by their fork."""
+
+import json
+import os
+from dataclasses import dataclass
+
+from workers.devices import visible_gpus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """As ``auditor worker`` takes them.
+
+    Attributes:
+        queue: cpu or gpu.
+        gpus: the numbers of the GPUs, one process each; empty for the CPU.
+        processes: at once; for GPUs one each.
+        threads: of torch, in each process.
+        max_jobs: after so many audits a process is renewed.
+        grace: seconds that running audits get to finish when the worker is told to end.
+        trust_code: whether a local zoo's own Python may run here.
+    """
+
+    queue: str
+    gpus: tuple[str, ...]
+    processes: int
+    threads: int
+    max_jobs: int
+    grace: float
+    trust_code: bool
+    log_level: str = "INFO"
+
+    @classmethod
+    def resolve(cls, asked: str) -> "Options":
+        """From JSON, with what was not said: all GPUs where there are any, else the CPU."""
+        given = json.loads(asked)
+        gpus = tuple(given["gpus"]) if given["gpus"] is not None else visible_gpus()
+        queue = given["queue"] or ("gpu" if gpus else "cpu")
+        if queue == "cpu":
+            gpus = ()
+        processes = len(gpus) or given["processes"] or 1
+        cores = os.cpu_count() or 1
+        others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level")}
+        threads = given["threads"] or max(1, cores // processes)
+        return cls(queue=queue, gpus=gpus, processes=processes, threads=threads, **others)

@@ -1,0 +1,127 @@
+"""A process of the pool: its device, its heart, and the audits that it runs, each model in a child of its own."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import billiard
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from auditor.child import InChild, Limits
+from auditor.config import settings
+from auditor.db.session import make_engine
+from auditor.db.store import Job, Store
+from auditor.errors import AuditorError, UsageError
+from auditor.jobs import Measure, run_audit
+from auditor.leases import Heart
+from auditor.records import ZooEntry
+from auditor.scans import ScanRequest
+from auditor.zoo import Source, find_source
+from workers.devices import settle
+from workers.options import Options
+
+logger = logging.getLogger(__name__)
+
+
+class Process:
+    """What a process of the pool holds between its jobs."""
+
+    def __init__(self, options: Options, slot: int) -> None:
+        self.options = options
+        device = settle(slot, options.gpus, options.threads)
+        engine = make_engine(settings().database_url)
+        self.store = Store(engine, settings().database_patience)
+        self.heart = Heart(engine, queue=options.queue, device=device, lease=settings().lease_seconds)
+        self.heart.__enter__()
+
+    def run(self, audit_id: int) -> None:
+        """One audit, by the id that a message carried."""
+        job = self.store.load_job(audit_id)
+        if job is None:
+            logger.warning("audit %d is not in the database, or was made by an older auditor", audit_id)
+            return
+        began = time.monotonic()
+        ended = self._audit(job)
+        logger.info("audit %d, %s: %s after %.1f s", audit_id, job.entry.model, ended, time.monotonic() - began)
+
+    def _audit(self, job: Job) -> str:
+        try:
+            request = ScanRequest.from_json(job.request)
+        except AuditorError as error:
+            attempt = self.store.claim(job.audit_id, self.heart.name, self.heart.lease)
+            return "taken" if attempt is None or not self.store.fail(job.audit_id, attempt, str(error)) else "failed"
+        return run_audit(
+            self.store,
+            job,
+            lambda: self._open(job.entry, request),
+            request.measurement,
+            self.measure(request),
+            self.heart,
+            force=request.force,
+        )
+
+    def measure(self, request: ScanRequest) -> Measure:
+        """How a model is measured: within the scan's limits and this process's share of the machine."""
+        limits = Limits.share(request.seconds, request.memory, self.options.processes)
+        return InChild(limits=limits, threads=self.options.threads)
+
+    def _open(self, entry: ZooEntry, request: ScanRequest) -> Source:
+        if request.trust_code and not self.options.trust_code and "python" in entry.architecture:
+            raise UsageError(
+                f"{entry.model}: loading would run Python code of {request.folder}, which this worker does not trust: "
+                "start it with `auditor worker --trust-code`"
+            )
+        if request.place is not None and not request.place.is_dir():
+            raise UsageError(
+                f"{entry.model}: no folder {request.place} on {os.uname().nodename}, where its worker runs"
+            )
+        return find_source(entry.source, request.place, trust_code=request.trust_code and self.options.trust_code)
+
+
+_options: Options | None = None
+_process: Process | None = None
+
+
+def inherit(options: Options) -> None:
+    """What the pool's processes are to be like; to be called before they are forked."""
+    global _options
+    _options = options
+
+
+def current() -> Process:
+    assert _process is not None, "no process of a worker's pool"
+    return _process
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _begin(**_: Any) -> None:
+    """After the fork, and before torch is imported anywhere in here."""
+    global _process
+    assert _options is not None, "workers are started by `auditor worker`"
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it has children
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    _process = Process(_options, billiard.current_process().index)
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _finish(**_: Any) -> None:
+    if _process is not None:
+        _process.heart.__exit__()
+
+
+def _leave(*_: object) -> None:
+    """A worker that is told to end does not wait: the job of this process goes back into the queue."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _end_with_parent(parent: int) -> None:
+    """A worker that is killed takes its pool along: another one will be started on the same device."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
