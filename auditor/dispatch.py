@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 from kombu.utils.url import maybe_sanitize_url
 
 from auditor.config import settings
@@ -95,8 +95,7 @@ def count_waiting(queue: str) -> int:
     app = _app(broker_url())
     with _answering(), app.connection_for_write() as connection:
         declared = app.amqp.queues[queue].bind(connection.default_channel)
-        declared.declare()
-        return int(declared.queue_declare(passive=True).message_count)
+        return int(declared.queue_declare().message_count)
 
 
 @contextlib.contextmanager
@@ -124,7 +123,9 @@ def sender_settings(url: str) -> dict[str, object]:
         "broker_transport_options": broker_options(url),
         # RabbitMQ gives up on a worker that has not acknowledged within 30 minutes; audits take longer.
         "task_queues": [
-            Queue(name, durable=True, queue_arguments={"x-consumer-timeout": (LONGEST_DAYS + 1) * 86_400_000})  # type: ignore[no-untyped-call]
+            Queue(
+                name, Exchange("auditor"), name, queue_arguments={"x-consumer-timeout": (LONGEST_DAYS + 1) * 86_400_000}
+            )  # type: ignore[no-untyped-call]
             for name in QUEUES
         ],
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},

@@ -1,7 +1,7 @@
 """A process of the pool: its device, its heart, and the audits that it runs, each model in a child of its own."""
 
 import logging
-import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import sys
@@ -83,6 +83,7 @@ class Process:
         return find_source(entry.source, request.place, trust_code=request.trust_code and self.options.trust_code)
 
 
+_MAIN = multiprocessing.process.current_process()  # as it is before any fork
 _options: Options | None = None
 _process: Process | None = None
 
@@ -103,7 +104,8 @@ def _begin(**_: Any) -> None:
     """After the fork, and before torch is imported anywhere in here."""
     global _process
     assert _options is not None, "workers are started by `auditor worker`"
-    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it has children
+    # Celery's billiard poses as multiprocessing's current process, and as a daemon, which may have no children.
+    multiprocessing.process._current_process = _MAIN  # type: ignore[attr-defined]
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _process = Process(_options, billiard.current_process().index)
