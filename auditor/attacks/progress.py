@@ -145,7 +145,7 @@ def unpack_bytes(text: str) -> Tensor:
     Raises:
         ValueError: it is no such text.
     """
-    return torch.frombuffer(bytearray(base64.b64decode(text, validate=True)), dtype=torch.uint8)
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text, validate=True), np.uint8).copy())
 
 
 def generator_states(device: torch.device) -> list[str]:
