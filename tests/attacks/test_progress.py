@@ -183,7 +183,7 @@ def test_a_crash_at_a_save_changes_nothing(case: str) -> None:
 def test_a_crash_in_the_middle_of_a_batch_changes_nothing(case: str) -> None:
     expected, passes, _ = _whole(case)
     points = (
-        np.linspace(1, passes, 40 if case == "quick" else 6 if CASES[case][1] == "quick" else 5).astype(int).tolist()
+        np.linspace(1, passes, 40 if case == "quick" else 6 if CASES[case][1] == "quick" else 4).astype(int).tolist()
     )
     for last in points:
         kept = Kept()
