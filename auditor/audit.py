@@ -14,9 +14,10 @@ import torch
 from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.attacks.gradient import frozen
+from auditor.attempts import Attempts, attempt_key
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, first_line, one_line
-from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Progress, Verdicts, ZooEntry
+from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Contact, Verdicts, ZooEntry
 from auditor.templates import score_templates
 from auditor.zoo import LoadedModel
 
@@ -50,13 +51,14 @@ def audit(
     loaded: LoadedModel,
     request: AuditRequest,
     images: ImageSet | None,
-    progress: Progress,
+    contact: Contact,
     adversarials: Path | None = None,
 ) -> AuditRecord:
     """Linearize and score a model and, where there are images, attack it.
 
     A part that cannot be measured is named with its reason in ``not_measurable``; the others go on. The images that
-    broke a sample go into a file in the folder ``adversarials``, where one is given.
+    broke a sample go into a file in the folder ``adversarials``, where one is given; without one the attacks
+    go on from where an earlier attempt was.
 
     Raises:
         ModelLoadError: the model, its images and its data set's classes do not fit each other.
@@ -66,13 +68,13 @@ def audit(
     hierarchy = hierarchy_of(entry)
     _check_output(model, entry, len(hierarchy.classes), images)
     found = _Findings(flags=list(loaded.flags), notes=list(loaded.notes))
-    progress("linearize", 0, 1)
+    contact.progress("linearize", 0, 1)
     _score_weights(model, entry, request, hierarchy, found)
-    progress("linearize", 1, 1)
-    kept = None
+    contact.progress("linearize", 1, 1)
+    kept, name = None, identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
-        kept = _attack(model, entry, request, images, hierarchy, found, progress, adversarials is not None)
-    name = identity(entry, loaded.weights_sha256, request, images)
+        attempts = Attempts(contact, attempt_key(name, request, _versions()))
+        kept = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
     if adversarials is not None and kept is not None:
         found.notes += keep_adversarials(
             adversarials, kept, model=entry.model, identity=name, norm=entry.norm, eps=entry.eps
@@ -93,7 +95,7 @@ def audit(
         flags=tuple(found.flags),
         notes=tuple(found.notes),
         not_measurable=tuple(found.not_measurable),
-        seconds=time.perf_counter() - started,
+        seconds=found.earlier + time.perf_counter() - started,
         device=request.device,
         versions=_versions(),
         **found.values,
@@ -139,6 +141,7 @@ class _Findings:
     notes: list[str] = field(default_factory=list)
     not_measurable: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
+    earlier: float = 0.0
 
 
 def _score_weights(
@@ -163,7 +166,7 @@ def _attack(
     images: ImageSet,
     hierarchy: Hierarchy,
     found: _Findings,
-    progress: Progress,
+    attempts: Attempts,
     keep: bool,
 ) -> Adversarials | None:
     """Clean and robust accuracy, and F from the logits of the same clean images; hands back what broke them."""
@@ -177,14 +180,16 @@ def _attack(
         batch_size=request.batch_size,
         seed=request.seed,
         indices=images.indices.tolist(),
-        progress=progress,
+        progress=attempts.contact.progress,
         keep=keep,
+        saved=attempts,
     )
     distance = clustering.feature_distance(result.logits.numpy(), images.labels, len(hierarchy.classes))
     scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
     found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
     found.flags += result.flags
     found.notes += result.notes
+    found.earlier = result.earlier
     found.values |= {
         "n": len(images.labels),
         "clean_accuracy": result.clean_accuracy,

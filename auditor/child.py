@@ -127,10 +127,10 @@ class InChild:
                 raise MeasurementError(_how_it_ended(child)) from None
             if kind == "progress":
                 contact.progress(*content)
-            elif kind == "wanted":
-                pipe.send(contact.wanted(content))
-            elif kind == "load":
-                pipe.send(contact.load(content))
+            elif kind in ("wanted", "load"):
+                answer = getattr(contact, kind)(content)
+                with contextlib.suppress(ConnectionError):  # it has ended: the next look says how
+                    pipe.send(answer)
             elif kind == "save":
                 contact.save(*content)
             elif kind == "failed":

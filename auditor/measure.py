@@ -16,7 +16,7 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, contact: Cont
     loaded = source.load(entry)
     if not contact.wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
-    return audit(entry, loaded, request.audit, images, contact.progress, request.adversarials)
+    return audit(entry, loaded, request.audit, images, contact, request.adversarials)
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:

@@ -14,7 +14,7 @@ from auditor.clustering import clustering_scores
 from auditor.data import load_images
 from auditor.errors import ModelLoadError
 from auditor.linear import TemplateSketch, implicit_weight, template_sketch
-from auditor.records import AuditRecord, AuditRequest
+from auditor.records import AuditRecord, AuditRequest, Contact
 from auditor.zoo import LoadedModel
 from auditor.zoo.demo import DemoZoo
 from tests.db.test_store import entry
@@ -25,7 +25,7 @@ ENTRY = entry("test")
 
 def run(model: nn.Module, request: AuditRequest = REQUEST, samples: int = 20) -> AuditRecord:
     images = load_images("fashion_mnist", samples) if request.protocol != "screen" else None
-    return audit(ENTRY, LoadedModel(model, "w" * 64), request, images, lambda *_: None)
+    return audit(ENTRY, LoadedModel(model, "w" * 64), request, images, Contact())
 
 
 class _Linear(nn.Module):
@@ -48,7 +48,7 @@ def test_all_parts_of_a_demo_model() -> None:
     chosen = next(entry for entry in zoo.entries() if entry.model == "demo:at-eps0.10")
     loaded, images = zoo.load(chosen), load_images("fashion_mnist", 20)
     parts: list[str] = []
-    record = audit(chosen, loaded, REQUEST, images, lambda part, *_: parts.append(part))
+    record = audit(chosen, loaded, REQUEST, images, Contact(progress=lambda part, *_: parts.append(part)))
     assert {part.kind for part in record.clusterings} == {"weights", "centred", "features"}
     weights = next(part for part in record.clusterings if part.kind == "weights")
     rows = implicit_weight(loaded.model, (1, 28, 28)).flatten(1).double()

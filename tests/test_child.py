@@ -157,6 +157,18 @@ def test_a_task_saves_and_loads_in_order() -> None:
     assert saved == {"number": b"10", "payload": b"x" * 1_000_000}
 
 
+def test_a_task_that_dies_while_it_is_answered_is_said_to_have_died() -> None:
+    def wanted(_: str) -> bool:
+        server = psutil.Process().children()
+        for one in [child for up in server for child in up.children()]:
+            one.kill()
+            one.wait(10)
+        return True
+
+    with pytest.raises(MeasurementError, match="was killed"):
+        run("answer", wanted=wanted)
+
+
 def _refuse(*_: object) -> Any:
     raise KeyError("the database is gone")
 

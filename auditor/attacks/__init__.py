@@ -10,8 +10,8 @@ from auditor.attacks.adversarials import Adversarials, adversarials_file, keep_a
 from auditor.attacks.protocols import PROTOCOLS, Protocol, find_protocol
 
 if TYPE_CHECKING:
-    from auditor.attacks.cascade import RobustnessResult
     from auditor.attacks.evaluate import evaluate_robustness
+    from auditor.attacks.result import RobustnessResult
     from auditor.statistics import mcnemar, wilson_interval
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "wilson_interval",
 ]
 _LATER = {
-    "RobustnessResult": "auditor.attacks.cascade",
+    "RobustnessResult": "auditor.attacks.result",
     "evaluate_robustness": "auditor.attacks.evaluate",
     "mcnemar": "auditor.statistics",
     "wilson_interval": "auditor.statistics",

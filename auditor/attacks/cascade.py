@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,42 +11,24 @@ from auditor.attacks.adversarials import Adversarials, Part
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
 from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
 from auditor.attacks.noise import start_noise
+from auditor.attacks.progress import (
+    SavedProgress,
+    Saver,
+    State,
+    generator_states,
+    pack_bits,
+    set_generators,
+    unpack_bits,
+)
 from auditor.attacks.protocols import Attack, for_randomized
+from auditor.attacks.result import RobustnessResult
 from auditor.errors import InputError
 from auditor.records import AttackScore
 from auditor.statistics import wilson_interval
 
 Progress = Callable[[str, int, int], None]
 """Called with the attack's name, the samples it is done with, and how many it has."""
-
-
-@dataclass(frozen=True)
-class RobustnessResult:
-    """What a cascade found on N samples.
-
-    Attributes:
-        clean_accuracy, robust_accuracy: fractions; the robust one is the per-sample worst case of all attacks run.
-        low, high: 95 % Wilson interval of ``robust_accuracy``.
-        attacks: in the order in which they ran.
-        correct, survived: ``(N,)`` bool, on the CPU.
-        logits: ``(N, K)`` on the clean images, on the CPU.
-        flags: why the result should not be ranked; ``notes``: what a reader should know besides.
-        batch_size: the one used in the end; halved when memory ran out.
-        adversarials: what broke the samples, where it was asked for.
-    """
-
-    clean_accuracy: float
-    robust_accuracy: float
-    low: float
-    high: float
-    attacks: list[AttackScore]
-    correct: Tensor
-    survived: Tensor
-    logits: Tensor
-    flags: list[str]
-    notes: list[str]
-    batch_size: int
-    adversarials: Adversarials | None = None
+RAND = "randomized: attacked with AutoAttack's rand version (EOT over 20 passes)"
 
 
 class Cascade:
@@ -65,6 +46,7 @@ class Cascade:
         seed: int,
         progress: Progress,
         keep: bool,
+        saved: SavedProgress | None = None,
     ) -> None:
         self.model, self.images, self.labels, self.numbers = model, images, labels, numbers
         self.norm, self.eps, self.batch_size, self.seed = norm, eps, batch_size, seed
@@ -74,6 +56,11 @@ class Cascade:
         self.broken_by: dict[str, Tensor] = {}
         self.flags: list[str] = []
         self.notes: list[str] = []
+        self.saver = Saver(None if keep else saved, model)
+        self.step = 0
+        self.partial: Tensor | None = None
+        self.earlier = self.attack_earlier = 0.0
+        self.started = self.attack_started = time.perf_counter()
 
     def look(self) -> None:
         """Clean logits, and what they and their gradients say of the model itself."""
@@ -96,18 +83,40 @@ class Cascade:
             zeros = int(self._in_batches("gradients", chosen, self._zero_gradients).sum())
             self._found(flags.zero_gradient_finding(zeros, len(chosen)))
 
+    def resume(self) -> None:
+        """Take up what an earlier attempt saved, where it saw the same model as this one has looked at."""
+        state = self.saver.load()
+        if state is None:
+            return
+        if not torch.equal(unpack_bits(state.correct), self.correct.cpu()):
+            self.notes.append(
+                "attacks not resumed but run anew: the clean images are not classified as they were before"
+            )
+            return
+        try:
+            set_generators(state.generators, self.images.device)
+        except (ValueError, RuntimeError):
+            return  # the generators of another machine
+        self.broken_by = {name: unpack_bits(bits).to(self.standing) for name, bits in state.broken_by.items()}
+        self.standing = unpack_bits(state.standing).to(self.standing)
+        self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes
+        self.batch_size, self.step = state.batch_size, state.step
+        self.partial = None if state.partial is None else unpack_bits(state.partial).to(self.standing)
+        self.earlier, self.attack_earlier = state.seconds, state.attack_seconds
+
     def run(self, attacks: tuple[Attack, ...]) -> None:
-        randomized = "randomized" in self.flags
-        if randomized:
+        if "randomized" in self.flags:
             attacks = for_randomized(attacks)
-            self.notes.append("randomized: attacked with AutoAttack's rand version (EOT over 20 passes)")
-        for attack in attacks:
+            self.notes += [] if RAND in self.notes else [RAND]
+        for attack in attacks[self.step :]:
             adapted, note = adapt_to_classes(attack, self.logits.shape[1])
-            self.notes += [note] if note else []
+            self.notes += [note] if note and self.partial is None else []
             if adapted and not self.differentiable and adapted.engine == "autoattack" and adapted.name != "square":
                 self.notes.append(f"{adapted.name} left out: the model passes no gradient to its input")
             elif adapted:
                 self._attack(adapted)
+            self.step += 1
+            self._save()
         self._compare_steps(attacks)
         if "square" in self.broken_by:
             self._found(flags.square_finding(int(self.broken_by["square"].sum()), len(self.images)))
@@ -128,14 +137,34 @@ class Cascade:
             notes=self.notes,
             batch_size=self.batch_size,
             adversarials=self._adversarials(),
+            earlier=self.earlier,
+        )
+
+    def _save(self) -> None:
+        now = time.perf_counter()
+        self.saver.save(
+            State(
+                correct=pack_bits(self.correct),
+                standing=pack_bits(self.standing),
+                broken_by={name: pack_bits(broken) for name, broken in self.broken_by.items()},
+                scores=tuple(self.scores),
+                flags=self.flags,
+                notes=self.notes,
+                batch_size=self.batch_size,
+                step=self.step,
+                partial=None if self.partial is None else pack_bits(self.partial),
+                generators=generator_states(self.images.device),
+                attack_seconds=0.0 if self.partial is None else self.attack_earlier + now - self.attack_started,
+                seconds=self.earlier + now - self.started,
+            )
         )
 
     def _attack(self, attack: Attack) -> None:
         """Run one attack on what stands; what it breaks, inside the budget, stands no longer."""
-        started, chosen = time.perf_counter(), self.standing.nonzero().flatten()
+        self.attack_started, chosen = time.perf_counter(), self.standing.nonzero().flatten()
         broken = torch.zeros_like(self.standing)
         if len(chosen):
-            broken[chosen] = self._in_batches(attack.name, chosen, lambda some: self._breaks(attack, some, self.kept))
+            broken[chosen] = self._resumable(attack.name, chosen, lambda some: self._breaks(attack, some, self.kept))
         self.broken_by[attack.name] = broken
         self.standing &= ~broken
         self.scores.append(
@@ -145,9 +174,10 @@ class Cascade:
                 n=len(chosen),
                 broken=int(broken.sum()),
                 robust_accuracy=int(self.standing.sum()) / len(self.images),
-                seconds=time.perf_counter() - started,
+                seconds=self.attack_earlier + time.perf_counter() - self.attack_started,
             )
         )
+        self.attack_earlier = 0.0
 
     def _breaks(self, attack: Attack, some: Tensor, keep: list[tuple[str, Part]] | None = None) -> Tensor:
         """Which of these samples the attack breaks: misclassified again, and the budget kept. Adds them to ``keep``."""
@@ -200,7 +230,7 @@ class Cascade:
         if pgd_20 is None or fgsm is None or not fgsm.any():
             return
         chosen = fgsm.nonzero().flatten()
-        again = self._in_batches("pgd-20, for flags", chosen, lambda some: self._breaks(pgd_20, some))
+        again = self._resumable("pgd-20, for flags", chosen, lambda some: self._breaks(pgd_20, some))
         only_fgsm, only_pgd = int((~again).sum()), int(self.broken_by["pgd-20"].sum())
         self._found(flags.steps_finding(only_fgsm, only_pgd, len(self.images)))
 
@@ -222,10 +252,23 @@ class Cascade:
     def _zero_gradients(self, some: Tensor) -> Tensor:
         return torch.tensor([flags.zero_gradients(self.model, self.images[some], self.labels[some])])
 
-    def _in_batches(self, name: str, chosen: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """``function`` of each batch of sample numbers, joined; the batch is halved where memory runs out."""
-        results, done = [], 0
-        self.progress(name, 0, len(chosen))
+    def _resumable(self, name: str, chosen: Tensor, verdicts: Callable[[Tensor], Tensor]) -> Tensor:
+        """``verdicts`` in batches, on from where an earlier attempt was, if it was in here."""
+        before = self.standing[:0] if self.partial is None else self.partial
+        found = self._in_batches(name, chosen, verdicts, [before])
+        self.partial = None
+        return found
+
+    def _in_batches(
+        self, name: str, chosen: Tensor, function: Callable[[Tensor], Tensor], before: list[Tensor] | None = None
+    ) -> Tensor:
+        """``function`` of each batch of sample numbers, joined; the batch is halved where memory runs out.
+
+        With ``before``, the results of the first of them, the state is saved between two batches now and then.
+        """
+        results = before or []
+        done = sum(map(len, results))
+        self.progress(name, done, len(chosen))
         while done < len(chosen):
             try:
                 results.append(function(chosen[done : done + self.batch_size]))
@@ -237,6 +280,9 @@ class Cascade:
                 continue
             done += self.batch_size
             self.progress(name, min(done, len(chosen)), len(chosen))
+            if before is not None and done < len(chosen) and self.saver.due():
+                self.partial = torch.cat(results)
+                self._save()
         return torch.cat(results)
 
 

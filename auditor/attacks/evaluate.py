@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.cascade import Cascade, Progress, RobustnessResult
+from auditor.attacks.cascade import Cascade, Progress
 from auditor.attacks.gradient import frozen
+from auditor.attacks.progress import SavedProgress
 from auditor.attacks.protocols import Protocol, find_protocol
+from auditor.attacks.result import RobustnessResult
 from auditor.errors import InputError
 
 
@@ -24,6 +26,7 @@ def evaluate_robustness(
     indices: Sequence[int] | None = None,
     progress: Progress | None = None,
     keep: bool = False,
+    saved: SavedProgress | None = None,
 ) -> RobustnessResult:
     """Robust accuracy: the share of samples that are classified correctly and that no attack breaks.
 
@@ -41,6 +44,10 @@ def evaluate_robustness(
         indices: N numbers that identify the samples; noise is drawn by them. 0 to N - 1 by default.
         progress: called after each batch of each attack.
         keep: whether to hand back the adversarial images; they take as much memory as the images themselves.
+            With it nothing is saved and nothing resumed: the images would be far too much.
+        saved: where the attacks' progress is kept, at the end of each and every half minute; what is found there, of a
+            run with the same arguments on the same machine, is gone on from, to the result of a run in one go.
+            Randomness of the model's own is part of it where it comes from torch's global generators.
 
     Raises:
         InputError: an argument is not as described, or the model's output is not ``(N, K)`` and finite.
@@ -51,8 +58,10 @@ def evaluate_robustness(
     devices = [images.device] if images.device.type == "cuda" else []
     with frozen(model), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        cascade = Cascade(model, images, labels, numbers, norm, eps, batch_size, seed, progress or _silent, keep)
+        silent = progress or _silent
+        cascade = Cascade(model, images, labels, numbers, norm, eps, batch_size, seed, silent, keep, saved)
         cascade.look()
+        cascade.resume()
         cascade.run(protocol.attacks)
         return cascade.result()
 

@@ -10,7 +10,8 @@ SAVE = click.option(
     "--save-adversarials",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the images that broke each model in DIR, one .npz file a model; only of audits done now.",
+    help="Keep the images that broke each model in DIR, one .npz file a model; only of audits done now. An audit that "
+    "is interrupted starts anew then, since its images are not kept half way.",
 )
 
 

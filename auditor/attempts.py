@@ -1,0 +1,43 @@
+"""Earlier attempts at an audit: what they saved, under a key that says when going on from it is exact."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+
+import torch
+
+from auditor.records import AuditRequest, Contact
+
+logger = logging.getLogger(__name__)
+
+
+def attempt_key(identity: str, request: AuditRequest, versions: Mapping[str, str]) -> str:
+    """SHA-256 over the audit's identity and what else decides how its numbers are rounded and drawn."""
+    parts = {
+        "identity": identity,
+        "device": torch.device(request.device).type,
+        "batch_size": request.batch_size,
+        "versions": {name: versions[name] for name in ("auditor", "torch", "numpy", "pyautoattack")},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class Attempts:
+    """Where the attacks of one audit keep their progress. The key is in the bytes, too: a store may mix them up."""
+
+    def __init__(self, contact: Contact, key: str) -> None:
+        self.contact, self.key = contact, key
+
+    def load(self) -> bytes | None:
+        content = self.contact.load(self.key)
+        if content is None:
+            return None
+        head = self.key.encode()
+        if not content.startswith(head):
+            logger.debug("progress saved under another key is not used")
+            return None
+        return content[len(head) :]
+
+    def save(self, state: bytes) -> None:
+        self.contact.save(self.key, self.key.encode() + state)
