@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
-from tests.services import postgresql, server, template  # noqa: F401
+from tests.services import EMPTY, bare, lent, migrated, server  # noqa: F401
 
 hypothesis_settings.register_profile("auditor", deadline=None)  # these machines are noisy
 hypothesis_settings.load_profile("auditor")
@@ -61,7 +61,7 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 def _own_database(request: pytest.FixtureRequest, folder: Path) -> contextlib.AbstractContextManager[str]:
     if request.config.getoption("--database") == "sqlite":
         return contextlib.nullcontext(f"sqlite:///{folder}/auditor.db")
-    return postgresql(request.getfixturevalue("server"), request.getfixturevalue("template"))
+    return lent(request.getfixturevalue("migrated"), *EMPTY)
 
 
 @pytest.fixture(scope="session")

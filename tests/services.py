@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import NullPool, Pool
 
+from auditor.db.models import Base
 from auditor.db.session import open_database
 
 USUAL = "postgresql+psycopg://postgres@127.0.0.1:5432/"
@@ -73,37 +74,68 @@ def _own_server(programs: Path, folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def postgresql(server: str, template: str | None = None) -> Iterator[str]:
-    """A database of one's own, empty or a copy of another one that nobody has open.
-
-    What is left open on it is closed before it goes: psycopg warns of connections that are merely forgotten.
-    """
+def postgresql(server: str) -> Iterator[str]:
+    """An empty database of one's own. To drop one takes a second: better one for many tests, emptied after each."""
     name = f"auditor_test_{uuid.uuid4().hex}"
-    copied = f" TEMPLATE {template}" if template else ""
+    _run(f"{server}postgres", f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET synchronous_commit = off")
+    try:
+        with _closed_at_the_end(name):
+            yield server + name
+    finally:
+        _run(f"{server}postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def lent(url: str, *empty: str) -> Iterator[str]:
+    """A database for a while: then nobody is connected any more, and the statements ``empty`` it."""
+    name = url.rpartition("/")[2]
+    try:
+        with _closed_at_the_end(name):
+            yield url
+    finally:
+        others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        _run(url, f"{others} AND pid <> pg_backend_pid()", *empty)
+
+
+@contextlib.contextmanager
+def _closed_at_the_end(name: str) -> Iterator[None]:
+    """Connections that tests forget are closed, for psycopg warns of those that are merely lost."""
     opened: list[Any] = []
 
     def remember(connection: Any, _: Any) -> None:
         if getattr(getattr(connection, "info", None), "dbname", None) == name:
             opened.append(connection)
 
-    engine = create_engine(f"{server}postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}{copied}"))
     event.listen(Pool, "connect", remember)
     try:
-        yield server + name
+        yield
     finally:
         event.remove(Pool, "connect", remember)
         for connection in opened:
             connection.close()
-        with engine.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        engine.dispose()
+
+
+def _run(url: str, *statements: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
 
 
 @pytest.fixture(scope="session")
-def template(server: str) -> Iterator[str]:
-    """The name of a database with the tables and nothing in them, to make others of."""
+def bare(server: str) -> Iterator[str]:
+    """A database with nothing in it, to be lent with ``BARE``."""
+    with postgresql(server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated(server: str) -> Iterator[str]:
+    """A database with empty tables, to be lent with ``EMPTY``."""
     with postgresql(server) as url:
         open_database(url).dispose()
-        yield url.rpartition("/")[2]
+        yield url
+
+
+BARE = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+EMPTY = (f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY",)

@@ -8,13 +8,16 @@ import pytest
 from sqlalchemy import Engine
 
 from auditor.db.session import open_database
-from tests.services import postgresql
+from tests.services import BARE, lent, postgresql
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database."""
-    with database(request, tmp_path) as found:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/own.db"
+        return
+    with lent(request.getfixturevalue("bare"), *BARE) as found:
         yield found
 
 
@@ -29,6 +32,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @contextlib.contextmanager
 def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """An empty one for all of a module's tests."""
     if request.param == "sqlite":
         yield f"sqlite:///{folder}/own.db"
         return
