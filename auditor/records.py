@@ -200,9 +200,9 @@ class ClusteringScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """One matrix ``(K, K)`` and its scores. ``kind``: ``weights``, ``centred``, ``deflated`` or ``features``.
+    """One matrix ``(K, K)``, None where it has been pruned, and its scores.
 
-    ``matrix`` is None where it was stored and has been pruned since.
+    ``kind``: ``weights``, ``centred``, ``deflated`` or ``features``.
     """
 
     kind: str
@@ -210,11 +210,7 @@ class Clustering:
     matrix: Matrix | None
 
     def whole(self) -> Matrix:
-        """The matrix.
-
-        Raises:
-            UsageError: it was pruned.
-        """
+        """Raises UsageError: the matrix was pruned."""
         if self.matrix is None:
             raise UsageError(
                 f"expected the matrix of the {self.kind}, got scores alone: it was pruned from the database; "

@@ -1,5 +1,6 @@
 """Shared by all tests. In CI a skipped test is a failure, unless what it misses is an accelerator."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,26 @@ from hypothesis import settings as hypothesis_settings
 
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
+from tests.services import EMPTY, bare, lent, migrated, server  # noqa: F401
 
 hypothesis_settings.register_profile("auditor", deadline=None)  # these machines are noisy
 hypothesis_settings.load_profile("auditor")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database", choices=("sqlite", "postgresql"), default="sqlite", help="what each test's own database is"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, what is about SQLite's files is left out, and what is tried on both databases anyway."""
+    if config.getoption("--database") == "sqlite":
+        return
+    left_out = [item for item in items if item.get_closest_marker("sqlite") or "[sqlite" in item.name]
+    left_out += [item for item in items if "[postgresql" in item.name]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,15 +46,22 @@ def pytest_runtest_makereport(item, call):  # noqa: ARG001
 
 
 @pytest.fixture(autouse=True)
-def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test has a database of its own, and settings of nobody else."""
     for name in [name for name in os.environ if name.startswith("AUDITOR_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AUDITOR_DATABASE_URL", f"sqlite:///{tmp_path}/auditor.db")
     monkeypatch.chdir(tmp_path)
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
+    with _own_database(request, tmp_path) as url:
+        monkeypatch.setenv("AUDITOR_DATABASE_URL", url)
+        settings.cache_clear()
+        yield
+        settings.cache_clear()
+
+
+def _own_database(request: pytest.FixtureRequest, folder: Path) -> contextlib.AbstractContextManager[str]:
+    if request.config.getoption("--database") == "sqlite":
+        return contextlib.nullcontext(f"sqlite:///{folder}/auditor.db")
+    return lent(request.getfixturevalue("migrated"), *EMPTY)
 
 
 @pytest.fixture(scope="session")

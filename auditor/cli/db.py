@@ -67,8 +67,9 @@ def prune(keep: int, dry_run: bool) -> None:
     )
     if dry_run or not found.audits:
         return
-    if engine.dialect.name == "sqlite":
-        vacuum(engine)
-        click.echo("the file is smaller now")
+    if engine.dialect.name != "sqlite":
+        click.echo("PostgreSQL's autovacuum frees the space for what comes next; its files keep their size")
+    elif vacuum(engine):
+        click.echo("the file was made smaller (VACUUM)")
     else:
-        click.echo("PostgreSQL's autovacuum frees the space for what comes next; the files stay as large as they are")
+        click.echo("the file keeps its size while others use it; the space is used again for what comes next")

@@ -1,5 +1,6 @@
 """``auditor results show``: one audit, whole."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -66,7 +67,7 @@ def print_detail(detail: Detail) -> None:
             ("flags", ", ".join(row["flags"]) or "none"),
             *(("note", note) for note in row["notes"]),
             *(("not measurable", part) for part in row["not_measurable"]),
-            *([("pruned", _gone(detail))] if pruned(detail) else []),
+            *(("pruned", f"{part}; `auditor scan … --force` makes them again") for part in _gone(detail)),
             ("weights", f"SHA-256 {row['weights_sha256']}"),
             ("run", f"{row['started_at']}, {row['seconds']:.1f} s on {row['device']}, seed {row['seed']}"),
             ("versions", ", ".join(f"{name} {number}" for name, number in row["versions"].items())),
@@ -105,10 +106,11 @@ def print_detail(detail: Detail) -> None:
             print("\n".join(calibration_lines(row["linearization"])))
 
 
-def _gone(detail: Detail) -> str:
-    what = f"the matrices of {', '.join(pruned(detail))}"
-    verdicts = " and the verdicts by sample" if detail.attacks and detail.verdicts is None else ""
-    return f"{what}{verdicts}; `auditor scan … --force` makes them again"
+def _gone(detail: Detail) -> Iterator[str]:
+    if kinds := pruned(detail):
+        yield f"the matrices of {', '.join(kinds)}"
+    if detail.attacks and detail.verdicts is None:
+        yield "the verdicts by sample"
 
 
 def _correlation(row: dict[str, Any]) -> str:

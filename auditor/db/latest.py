@@ -1,4 +1,4 @@
-"""Which audits of a model under one setting are the latest: marked as they end, for lists to be quick."""
+"""Which audits of a model under one setting are the latest: marked as they end, so that lists find them at once."""
 
 from datetime import datetime
 from typing import Any

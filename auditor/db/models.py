@@ -42,8 +42,9 @@ LEADERBOARD = (
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
-    """An index over a few of a table's rows."""
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+    """An index over a few of a table's rows; SQLite uses it only where a query says the same words, as of booleans."""
+    words = f"{where} = 1" if where.isidentifier() else where
+    return Index(name, *columns, sqlite_where=text(words), postgresql_where=text(where))
 
 
 class Base(DeclarativeBase):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -51,12 +52,15 @@ def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> Removed:
     return removed
 
 
-def vacuum(engine: Engine) -> None:
-    """Give the space of what was removed back to the file system, where the database does not do so by itself."""
-    if engine.dialect.name == "sqlite":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+def vacuum(engine: Engine) -> bool:
+    """Give the space of what was removed in an SQLite file back; False where somebody else keeps it busy."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        try:
             connection.exec_driver_sql("VACUUM")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+        except OperationalError:
+            return False
+        return not busy
 
 
 def _old(model_id: int, keep: int) -> Select[int]:
@@ -71,8 +75,9 @@ def _old(model_id: int, keep: int) -> Select[int]:
 def _measure(connection: Connection, old: Select[int]) -> Removed:
     part, verdicts = tables.Clustering, tables.Verdicts
     matrices = select(part.audit_id, func.length(part.matrix)).where(*_with_matrix(old))
-    sizes = [func.coalesce(func.length(column), 0) for column in _packed()]
-    judged = select(verdicts.audit_id, sum(sizes[1:], sizes[0])).where(verdicts.audit_id.in_(old))
+    packed = (verdicts.indices, verdicts.correct, verdicts.survived, verdicts.pictures)
+    size, *more = (func.coalesce(func.length(column), 0) for column in packed)
+    judged = select(verdicts.audit_id, sum(more, size)).where(verdicts.audit_id.in_(old))
     of_matrices, of_verdicts = connection.execute(matrices).all(), connection.execute(judged).all()
     both = [*of_matrices, *of_verdicts]
     return Removed(
@@ -91,8 +96,3 @@ def _remove(connection: Connection, old: Select[int]) -> None:
 def _with_matrix(old: Select[int]) -> Iterator[ColumnElement[bool]]:
     yield tables.Clustering.matrix.is_not(None)
     yield tables.Clustering.audit_id.in_(old)
-
-
-def _packed() -> tuple[ColumnElement[bytes | None], ...]:
-    row = tables.Verdicts
-    return row.indices.expression, row.correct.expression, row.survived.expression, row.pictures.expression

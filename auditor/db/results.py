@@ -60,9 +60,10 @@ def list_results(
         if filter.flagged is None:
             return [_row(*found) for found in session.execute(_query(session, filter, sort, limit))]
         # Flags depend on what was published since: looked at row by row, as many as are needed.
-        found = session.execute(_query(session, filter, sort, None).execution_options(yield_per=200))
-        rows = (_row(*parts) for parts in found)
-        return list(islice((row for row in rows if bool(row["flags"]) == filter.flagged), limit))
+        query = _query(session, filter, sort, None).execution_options(yield_per=200)
+        with session.execute(query) as found:
+            rows = (_row(*parts) for parts in found)
+            return list(islice((row for row in rows if bool(row["flags"]) == filter.flagged), limit))
 
 
 def count_audits(engine: Engine) -> int:

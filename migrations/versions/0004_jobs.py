@@ -1,4 +1,4 @@
-"""jobs with zoo entries and leases, workers, attacks' progress; which audits are the latest; matrices may be pruned"""
+"""jobs: their zoo entries, leases, workers and attacks' progress; the latest audits; matrices may be pruned"""
 
 import runpy
 import struct
@@ -84,6 +84,8 @@ INDEXES = (
     ("ix_audits_latest_done", ["model_id"], "latest_done"),
     ("ix_audits_unfinished", ["queue", "state"], "state IN ('queued', 'running')"),
 )
+WORDS = {"latest": "latest = 1", "latest_done": "latest_done = 1"}
+"""SQLite uses an index over a few rows only where a query asks for them in the same words, as SQLAlchemy says them."""
 
 
 def upgrade() -> None:
@@ -99,7 +101,9 @@ def upgrade() -> None:
         "WHERE s.scan_id = scans.id AND NOT s.reused AND a.state IN ('queued', 'running'))"
     )
     for name, columns, where in INDEXES:
-        op.create_index(name, "audits", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+        op.create_index(
+            name, "audits", columns, sqlite_where=sa.text(WORDS.get(where, where)), postgresql_where=sa.text(where)
+        )
     with op.batch_alter_table("clusterings") as clusterings:  # nothing hangs on these rows, they may be copied
         clusterings.alter_column("matrix", existing_type=sa.LargeBinary(), nullable=True)
     op.create_table(
@@ -150,7 +154,7 @@ def downgrade() -> None:
 
 
 def _unprune() -> None:
-    """A pruned matrix cannot be made again, and 0003 has no word for one: it becomes one of NaN."""
+    """What was pruned is gone, and 0003 has no word for that: a matrix of NaN stands for it, its scores are kept."""
     connection = op.get_bind()
     pruned = connection.execute(sa.text("SELECT id, size FROM clusterings WHERE matrix IS NULL")).all()
     for number, size in pruned:

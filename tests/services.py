@@ -1,0 +1,141 @@
+"""A PostgreSQL server for the tests, and databases of one's own on it.
+
+Where no server answers at its usual place, the tests start one of their own from Debian's package.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool, Pool
+
+from auditor.db.models import Base
+from auditor.db.session import open_database
+
+USUAL = "postgresql+psycopg://postgres@127.0.0.1:5432/"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server that trusts its user, up to the database's name."""
+    pytest.importorskip("psycopg", reason="needs psycopg, of the extra `service`, for PostgreSQL")
+    if _answers(USUAL):
+        yield USUAL
+        return
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip(f"needs a PostgreSQL server, at {USUAL} or from Debian's package postgresql: there is neither")
+    with _own_server(programs[-1], tmp_path_factory.mktemp("postgresql")) as url:
+        yield url
+
+
+def _answers(server: str) -> bool:
+    engine = create_engine(f"{server}postgres?connect_timeout=3")
+    try:
+        with engine.connect():
+            return True
+    except OperationalError:
+        return False
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _own_server(programs: Path, folder: Path) -> Iterator[str]:
+    """A cluster in ``folder``, for as long as the tests run; PostgreSQL refuses to run as root."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_user:
+        for parent in (folder, *folder.parents[:2]):  # pytest's own folders let nobody else in
+            parent.chmod(0o755)
+        subprocess.run(["chown", "postgres", folder], check=True)
+
+    def run(*command: str | Path) -> None:
+        subprocess.run([*as_user, *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+
+    cluster = folder / "cluster"
+    run(programs / "initdb", "-D", cluster, "-U", "postgres", "--auth=trust")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    run(programs / "pg_ctl", "-D", cluster, "-o", options, "-l", folder / "log", "-w", "start")
+    try:
+        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/"
+    finally:
+        run(programs / "pg_ctl", "-D", cluster, "-m", "immediate", "stop")
+
+
+@contextlib.contextmanager
+def postgresql(server: str) -> Iterator[str]:
+    """An empty database of one's own. To drop one takes a second: better one for many tests, emptied after each."""
+    name = f"auditor_test_{uuid.uuid4().hex}"
+    _run(f"{server}postgres", f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET synchronous_commit = off")
+    try:
+        with _closed_at_the_end(name):
+            yield server + name
+    finally:
+        _run(f"{server}postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def lent(url: str, *empty: str) -> Iterator[str]:
+    """A database for a while: then nobody is connected any more, and the statements ``empty`` it."""
+    name = url.rpartition("/")[2]
+    try:
+        with _closed_at_the_end(name):
+            yield url
+    finally:
+        others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        _run(url, f"{others} AND pid <> pg_backend_pid()", *empty)
+
+
+@contextlib.contextmanager
+def _closed_at_the_end(name: str) -> Iterator[None]:
+    """Connections that tests forget are closed, for psycopg warns of those that are merely lost."""
+    opened: list[Any] = []
+
+    def remember(connection: Any, _: Any) -> None:
+        if getattr(getattr(connection, "info", None), "dbname", None) == name:
+            opened.append(connection)
+
+    event.listen(Pool, "connect", remember)
+    try:
+        yield
+    finally:
+        event.remove(Pool, "connect", remember)
+        for connection in opened:
+            connection.close()
+
+
+def _run(url: str, *statements: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+@pytest.fixture(scope="session")
+def bare(server: str) -> Iterator[str]:
+    """A database with nothing in it, to be lent with ``BARE``."""
+    with postgresql(server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated(server: str) -> Iterator[str]:
+    """A database with empty tables, to be lent with ``EMPTY``."""
+    with postgresql(server) as url:
+        open_database(url).dispose()
+        yield url
+
+
+BARE = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+EMPTY = (f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY",)
