@@ -125,7 +125,7 @@ def sender_settings(url: str) -> dict[str, object]:
         "task_queues": [
             Queue(
                 name, Exchange("auditor"), name, queue_arguments={"x-consumer-timeout": (LONGEST_DAYS + 1) * 86_400_000}
-            )  # type: ignore[no-untyped-call]
+            )
             for name in QUEUES
         ],
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2},

@@ -1,0 +1,236 @@
+"""A team for a test: a zoo, a broker and workers as real processes, which the test may stop, kill and freeze."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import save_file
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from auditor.cli import main
+from auditor.config import settings
+from tests.workers import nets
+
+ENDED = ("done", "failed", "cancelled")
+
+
+def until(true: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+    """What ``true`` gives once that is something; the test fails where it takes too long."""
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Redis:
+    """A broker of one's own, which keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        if shutil.which("redis-server") is None:
+            pytest.skip("needs Debian's package redis-server")
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until(lambda: self.ask("PING") == "PONG", 20, "Redis answers")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+    def ask(self, *words: str) -> str:
+        command = ["redis-cli", "-p", str(self.port), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+class Zoo:
+    """A local zoo whose models are made of tests/workers/nets.py."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tables: list[str] = []
+        folder.mkdir()
+        shutil.copy(nets.__file__, folder / "nets.py")
+
+    def add(self, *names: str, function: str = "tiny", **kwargs: Any) -> None:
+        for name in names:
+            torch.manual_seed(len(self.tables))
+            net = nets.Slow(0) if function == "slow" else nets.tiny()
+            save_file(net.state_dict(), self.folder / f"{name}.safetensors")
+            given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in kwargs.items())
+            self.tables.append(
+                f'[[models]]\nname = "{name}"\nweights = "{name}.safetensors"\ndataset = "fashion_mnist"\n'
+                f'norm = "Linf"\neps = 0.1\nmean = "none"\nstd = "none"\n'
+                f'architecture = {{ python = "nets.py:{function}", kwargs = {{ {given} }} }}\n'
+            )
+        (self.folder / "zoo.toml").write_text("\n".join(self.tables))
+
+    def gate(self, name: str) -> None:
+        """A model that is loaded once :meth:`open` is called."""
+        self.add(name, function="gated", name=name)
+
+    def open(self, name: str) -> None:
+        (self.folder / f"{name}.go").touch()
+
+    def loading(self, name: str, seconds: float = 60) -> int:
+        """The process that loads a gated model, once there is one."""
+        file = self.folder / f"{name}.loading"
+        pid = int(until(lambda: file.exists() and file.read_text(), seconds, f"{name} is being loaded"))
+        file.unlink()
+        return pid
+
+
+class Worker:
+    """``auditor worker`` as a process, in a session of its own."""
+
+    def __init__(self, folder: Path, number: int, *options: str, prefix: tuple[str, ...] = (), **environment: str):
+        self.log = folder / f"worker-{number}.log"
+        program = [sys.executable, "-m", "auditor", "worker", "--trust-code", "--queue", "cpu", *options]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*prefix, *program],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                start_new_session=True,
+            )
+
+    def ready(self) -> "Worker":
+        until(lambda: " ready." in self.said(), 60, f"the worker is ready; it said {self.said()}")
+        return self
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def family(self) -> list[psutil.Process]:
+        """The worker and all below it, where they live."""
+        try:
+            one = psutil.Process(self.process.pid)
+            return [one, *one.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def pool(self) -> list[int]:
+        """The processes of the pool."""
+        children = psutil.Process(self.process.pid).children()
+        return [child.pid for child in children if "workers.reaper" not in child.cmdline()]
+
+    def signal(self, number: int, *, all_of_it: bool = False) -> None:
+        for process in self.family() if all_of_it else [self.process]:
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                os.kill(process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL for the worker; what is below it has to notice."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        family = self.family()
+        self.signal(signal.SIGCONT, all_of_it=True)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(20)
+
+
+class Team:
+    """All of it, on the test's own database."""
+
+    def __init__(self, folder: Path, broker: Redis, monkeypatch: pytest.MonkeyPatch, lease: float = 3) -> None:
+        self.folder, self.broker = folder, broker
+        self.zoo = Zoo(folder / "zoo")
+        self.workers: list[Worker] = []
+        monkeypatch.setenv("AUDITOR_BROKER_URL", broker.url)
+        monkeypatch.setenv("AUDITOR_LEASE_SECONDS", str(lease))
+        settings.cache_clear()
+        self.url = os.environ["AUDITOR_DATABASE_URL"]
+
+    def worker(self, *options: str, prefix: tuple[str, ...] = (), **environment: str) -> Worker:
+        self.workers.append(Worker(self.folder, len(self.workers), *options, prefix=prefix, **environment))
+        return self.workers[-1]
+
+    def auditor(self, *arguments: object) -> Result:
+        settings.cache_clear()
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    def scan(self, *options: object) -> int:
+        """``auditor scan local ZOO --queue``; the scan's number."""
+        result = self.auditor("scan", "local", self.zoo.folder, "--queue", "--trust-code", *options)
+        assert result.exit_code == 0, result.output
+        return max(row["scan"] for row in self.rows("SELECT MAX(id) AS scan FROM scans"))
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        engine = create_engine(self.url, poolclass=NullPool)
+        try:
+            with engine.connect() as connection:
+                return [dict(row._mapping) for row in connection.execute(text(query))]
+        finally:
+            engine.dispose()
+
+    def audits(self, scan_id: int) -> dict[str, dict[str, Any]]:
+        """A scan's audits by the model's name."""
+        (scan,) = json.loads(self.auditor("scans", "show", scan_id, "--format", "json").stdout)
+        return {row["model"].removeprefix("local:"): row for row in scan["audits"]}
+
+    def ended(self, scan_id: int, seconds: float = 90) -> dict[str, dict[str, Any]]:
+        """A scan's audits, once all have ended: none is lost, none stored twice, and the queue drains."""
+        query = f"SELECT state FROM scans WHERE id = {scan_id} AND state <> 'running'"
+        until(lambda: self.rows(query), seconds, f"scan {scan_id} ends; {self.said()}")
+        found = self.audits(scan_id)
+        assert {row["state"] for row in found.values()} <= set(ENDED)
+        assert all(row["reason"] for row in found.values() if row["state"] != "done")
+        twice = self.rows("SELECT audit_id, kind FROM clusterings GROUP BY audit_id, kind HAVING COUNT(*) > 1")
+        assert twice == []
+        scored = Counter(
+            row["audit_id"] for row in self.rows("SELECT audit_id FROM clusterings WHERE kind = 'weights'")
+        )
+        done = {row["audit"] for row in found.values() if row["state"] == "done"}
+        assert done <= set(scored)
+        assert not {row["audit"] for row in found.values() if row["state"] != "done"} & set(scored)
+        until(lambda: self.broker.ask("LLEN", "cpu") == "0", 30, "the queue drains")
+        assert self.rows("SELECT audit_id FROM attack_progress") == []
+        return found
+
+    def said(self) -> str:
+        """The last words of all workers."""
+        return "\n".join(worker.said()[-2000:] for worker in self.workers)
+
+    def end(self) -> None:
+        for worker in self.workers:
+            worker.end()
+
+
+@contextlib.contextmanager
+def make_team(folder: Path, broker: Redis, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[Team]:
+    team = Team(folder, broker, monkeypatch, **options)
+    try:
+        yield team
+    finally:
+        team.end()
