@@ -17,7 +17,7 @@ def main(asked: str) -> None:
     options = Options.resolve(asked)
     inherit(options)
     app.conf.worker_max_tasks_per_child = options.max_jobs  # a process is renewed before its leaks matter
-    app.conf.worker_soft_shutdown_timeout = options.grace  # short audits finish, others go back with what is saved
+    app.conf.worker_soft_shutdown_timeout = options.grace  # Celery waits for all of it, if audits run
     app.steps["worker"].add(ReaperStep)
     app.worker_main(
         [
