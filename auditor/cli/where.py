@@ -67,8 +67,10 @@ def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
     from auditor.cli.service import check_service
 
     check_service()
-    from auditor.dispatch import queue_of
+    from auditor.dispatch import LONGEST_DAYS, queue_of
 
+    if (options.get("time_limit") or 0) > LONGEST_DAYS * 24 * 60:
+        raise UsageError(f"--time-limit: an audit in a queue may take {LONGEST_DAYS} days at most; or say --here")
     return Where(queue_of(options["device"]), wait, 1)
 
 
