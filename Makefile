@@ -33,8 +33,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What uses the database, for a second run with a PostgreSQL database of its own for each test.
+ON_POSTGRESQL := tests/db tests/cli tests/test_jobs.py
+
 test: lint
 	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --database postgresql $(ON_POSTGRESQL)
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow
@@ -43,6 +47,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.linearize
 	$(BIN)/python -m benchmarks.sketch
 	$(BIN)/python -m benchmarks.permutation
+	$(BIN)/python -m benchmarks.database
 
 # What linearizes, and what it finds: the pages and their measurements, resumable, each half an hour or more.
 coverage findings: $(VENV)/.installed-test
