@@ -33,8 +33,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What uses the database, for a second run with a PostgreSQL database of its own for each test.
-ON_POSTGRESQL := tests/db tests/cli tests/test_jobs.py
+# Once more with a PostgreSQL database for each test: what stores and reads. The rest of tests/cli is about terminals,
+# options and numbers, and passes there, too, in several minutes.
+ON_POSTGRESQL := tests/db tests/test_jobs.py $(patsubst %,tests/cli/test_%.py,compare gates published results sketch) \
+    'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
 
 test: lint
 	$(BIN)/pytest -m "not slow"
