@@ -89,7 +89,7 @@ def postgresql(server: str) -> Iterator[str]:
     name = f"auditor_test_{uuid.uuid4().hex}"
     _run(f"{server}postgres", f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET synchronous_commit = off")
     try:
-        with _closed_at_the_end(name):
+        with closed_at_the_end(name):
             yield server + name
     finally:
         _run(f"{server}postgres", f"DROP DATABASE {name} WITH (FORCE)")
@@ -100,7 +100,7 @@ def lent(url: str, *empty: str) -> Iterator[str]:
     """A database for a while: then nobody is connected any more, and the statements ``empty`` it."""
     name = url.rpartition("/")[2]
     try:
-        with _closed_at_the_end(name):
+        with closed_at_the_end(name):
             yield url
     finally:
         others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
@@ -108,7 +108,7 @@ def lent(url: str, *empty: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _closed_at_the_end(name: str) -> Iterator[None]:
+def closed_at_the_end(name: str) -> Iterator[None]:
     """Connections that tests forget are closed, for psycopg warns of those that are merely lost."""
     opened: list[Any] = []
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from amqp.exceptions import ChannelError
+from kombu import Connection
 
 from auditor.config import settings
 from auditor.db.leases import Unsent
 from auditor.dispatch import send
-from tests.services import Cluster
+from tests.services import Cluster, closed_at_the_end
 from tests.workers.team import Redis, Team, make_team, until
 
 
@@ -70,7 +72,7 @@ def test_postgresql_restarted_during_a_scan(
 ) -> None:
     monkeypatch.setenv("AUDITOR_DATABASE_URL", f"{cluster.url}postgres")
     broker.ask("FLUSHALL")
-    with make_team(tmp_path, broker, monkeypatch) as team:
+    with closed_at_the_end("postgres"), make_team(tmp_path, broker, monkeypatch) as team:
         team.zoo.gate("held")
         team.zoo.add("a", "b")
         scan = team.scan("--protocol", "screen")
@@ -133,6 +135,8 @@ def test_rabbitmq_carries_the_same_messages(tmp_path: Path, broker: Redis, monke
     with make_team(tmp_path, broker, monkeypatch) as team:
         monkeypatch.setenv("AUDITOR_BROKER_URL", url)
         settings.cache_clear()
+        with Connection(url) as connection, contextlib.suppress(ChannelError):
+            connection.default_channel.queue_purge("cpu")
         team.zoo.add("a", "b")
         worker = team.worker().ready()
         scan = team.scan("--protocol", "screen")
