@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 
+from auditor.errors import EnvironmentUnusableError
 from workers.devices import visible_gpus
 
 
@@ -32,12 +33,18 @@ class Options:
 
     @classmethod
     def resolve(cls, asked: str) -> "Options":
-        """From JSON, with what was not said: all GPUs where there are any, else the CPU."""
+        """From JSON, with what was not said: all GPUs where there are any, else the CPU.
+
+        Raises:
+            EnvironmentUnusableError: the queue gpu is to be served, and there is no GPU.
+        """
         given = json.loads(asked)
         gpus = tuple(given["gpus"]) if given["gpus"] is not None else visible_gpus()
         queue = given["queue"] or ("gpu" if gpus else "cpu")
         if queue == "cpu":
             gpus = ()
+        elif not gpus:
+            raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
         processes = len(gpus) or given["processes"] or 1
         cores = os.cpu_count() or 1
         others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level")}
