@@ -148,9 +148,10 @@ def send_and_follow(
 
 def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> Any:
     """How models are measured here: each in a process of its own, with its share of threads and memory."""
-    from auditor.child import InChild, Limits
+    from auditor.child import InChild
     from auditor.config import settings
     from auditor.devices import share_of_threads
+    from auditor.limits import Limits
 
     limits = Limits.share(request.seconds, request.memory, where.jobs)
     here = any(zoo.missing(entry) is None for entry in entries)
