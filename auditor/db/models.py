@@ -1,34 +1,12 @@
 """The tables. The database is the truth about jobs and results; docs/database.md describes it to people who use SQL."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, LargeBinary, MetaData, String, UniqueConstraint, false, text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-NAMES = {
-    "ix": "ix_%(column_0_label)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Times with a zone in Python, UTC in every database."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
-
+from auditor.db.base import Base, partial
 
 LEADERBOARD = (
     "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "hierarchy",
@@ -39,23 +17,6 @@ LEADERBOARD = (
     "weights_sha256", "seconds", "device", "started_at", "audit_id",
 )  # fmt: skip
 """The columns of the view ``leaderboard``, which the migrations make."""
-
-
-def _partial(name: str, *columns: str, where: str) -> Index:
-    """An index over a few of a table's rows; SQLite uses it only where a query says the same words, as of booleans."""
-    words = f"{where} = 1" if where.isidentifier() else where
-    return Index(name, *columns, sqlite_where=text(words), postgresql_where=text(where))
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map = {  # noqa: RUF012
-        datetime: UtcDateTime(),
-        dict[str, Any]: JSON(),
-        list[Any]: JSON(),
-        bytes: LargeBinary(),
-        str: String(),
-    }
 
 
 class Model(Base):
@@ -97,13 +58,14 @@ class Scan(Base):
 
 
 class ScanAudit(Base):
-    """The audits a scan speaks of; ``reused`` ones had been done before."""
+    """The audits a scan speaks of; ``reused`` ones had been done before, ``reverified`` ones were measured again."""
 
     __tablename__ = "scan_audits"
 
     scan_id: Mapped[int] = mapped_column(ForeignKey("scans.id", ondelete="CASCADE"), primary_key=True)
     audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True, index=True)
     reused: Mapped[bool]
+    reverified: Mapped[bool] = mapped_column(server_default=false())
 
 
 class Audit(Base):
@@ -124,9 +86,9 @@ class Audit(Base):
         Index("ix_audits_identity_state", "identity", "state"),
         Index("ix_audits_model_id_state_confirmed_at", "model_id", "state", "confirmed_at"),
         Index("ix_audits_started_at", text("started_at DESC NULLS LAST")).ddl_if(dialect="postgresql"),
-        _partial("ix_audits_latest", "model_id", where="latest"),
-        _partial("ix_audits_latest_done", "model_id", where="latest_done"),
-        _partial("ix_audits_unfinished", "queue", "state", where="state IN ('queued', 'running')"),
+        partial("ix_audits_latest", "model_id", where="latest"),
+        partial("ix_audits_latest_done", "model_id", where="latest_done"),
+        partial("ix_audits_unfinished", "queue", "state", where="state IN ('queued', 'running')"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -293,3 +255,38 @@ class Worker(Base):
     part: Mapped[str | None]
     part_done: Mapped[int | None]
     part_total: Mapped[int | None]
+
+
+class Schedule(Base):
+    """A command that is run again and again: ``cron`` in UTC; ``command`` are the words after ``auditor``.
+
+    ``changed_at``: due times before it do not count.
+    """
+
+    __tablename__ = "schedules"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    cron: Mapped[str]
+    command: Mapped[list[Any]]
+    enabled: Mapped[bool]
+    changed_at: Mapped[datetime]
+
+
+class ScheduleRun(Base):
+    """A due time of a schedule, once. State: started, done, failed, skipped; ``reported_at``: when its end was told.
+
+    ``scan_id``: the one scan that it became.
+    """
+
+    __tablename__ = "schedule_runs"
+    __table_args__ = (UniqueConstraint("schedule_id", "due_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("schedules.id", ondelete="CASCADE"))
+    due_at: Mapped[datetime]
+    scan_id: Mapped[int | None] = mapped_column(ForeignKey("scans.id", ondelete="SET NULL"), index=True)
+    state: Mapped[str]
+    started_at: Mapped[datetime]
+    reported_at: Mapped[datetime | None]
+    reason: Mapped[str | None]

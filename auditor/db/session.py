@@ -14,7 +14,7 @@ from sqlalchemy.pool import StaticPool
 
 from auditor.errors import EnvironmentUnusableError
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision under migrations/; a test compares the two."""
 
 
