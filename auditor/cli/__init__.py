@@ -21,7 +21,7 @@ class Commands(click.Group):
 
     modules = {  # noqa: RUF012
         "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "worker": "worker",
-        "workers": "worker:listing", "db": "db", "doctor": "doctor",
+        "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "db": "db", "doctor": "doctor",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

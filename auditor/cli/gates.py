@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 Row = dict[str, Any]
-SIGNIFICANT = 0.05
 
 
 class Share(click.ParamType[Decimal]):
@@ -106,6 +105,7 @@ def _too_low(row: Row, under: Decimal) -> Iterator[str]:
 def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
     from auditor.cli.progress import say
     from auditor.db.previous import previous_result
+    from auditor.db.regressions import losses
 
     if row["status"] not in ("done", "failed"):
         return
@@ -114,27 +114,8 @@ def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
         say(f"{row['model']}: no earlier result under this setting and on these pictures, nothing to compare with")
         return
     named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
-    if row["status"] == "failed":
-        yield f"{named} a failure: {row['reason']}"
-        return
-    new = [flag for flag in row["flags"] if flag not in before["flags"]]
-    if new:
-        yield f"{named} the new flag {', '.join(new)}"
-    if row["robust_accuracy"] is not None and before["robust_accuracy"] is not None:
-        p = _p_of_loss(engine, before, row)
-        if p < SIGNIFICANT:
-            accuracies = f"{_percent(row['robust_accuracy'])} instead of {_percent(before['robust_accuracy'])}"
-            yield f"{named} a robust accuracy of {accuracies} (one-sided McNemar p {p:.2g})"
-
-
-def _p_of_loss(engine: "Engine", before: Row, now: Row) -> float:
-    """One-sided exact McNemar p of the samples that survived before and do not now."""
-    from auditor.db.pairing import pair
-    from auditor.db.results import load_verdicts
-    from auditor.statistics import mcnemar
-
-    robust = pair(*((row, load_verdicts(engine, row["id"])) for row in (before, now))).robust
-    return mcnemar(robust.only_first, robust.only_second, one_sided=True)
+    for loss in losses(engine, before, row):
+        yield f"{named} {loss}"
 
 
 def _percent(value: float | Decimal) -> str:

@@ -1,0 +1,41 @@
+"""``auditor beat``: runs what is scheduled, and tells of its end."""
+
+import click
+
+
+@click.command("beat")
+@click.option("--queue/--here", "queued", default=None, help="By workers, or in this process; as of `auditor scan`.")
+def command(queued: bool | None) -> None:
+    """Run schedules when they are due, until told to end. A second beat does no harm: each due time is run once.
+
+    With a broker the scans go to workers; without one, or with --here, they run on this machine one after the other.
+    When a scan has ended it is compared with the one before, and AUDITOR_WEBHOOK_URL is told of failures, regressions and
+    results that did not come out again.
+
+    \b
+    Examples:
+      auditor beat
+      auditor beat --here
+    """
+    import logging
+    import signal
+
+    from auditor.beat import Beat
+    from auditor.config import settings
+    from auditor.db.session import open_database
+
+    for kind in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, kind):
+            signal.signal(getattr(signal, kind), signal.default_int_handler)
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s/beat] %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a webhook's is a secret
+    here = not queued if queued is not None else settings().broker_url is None
+    if not here:
+        from auditor.cli.service import check_service
+
+        check_service()
+    beat = Beat(open_database(settings().database_url), here=here)
+    try:
+        beat.run()
+    except KeyboardInterrupt:
+        logging.getLogger("auditor.beat").info("told to end")
