@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auditor.errors import UsageError
@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     database_patience: float = Field(
         default=600, ge=0, description="seconds for which workers wait for a database that is away, or full"
     )
+    webhook_url: SecretStr | None = Field(
+        default=None, description="told by `auditor beat` of scans that ended with failures or regressions"
+    )
+    webhook_private: bool = Field(default=False, description="whether the webhook may have a private address")
     batch_size: int = Field(default=256, ge=1, description="images attacked at once")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; all cores by default")
 

@@ -64,7 +64,8 @@ def _resolve(target: httpx.URL, allow_private: bool) -> list[str]:
     private = [address for address in addresses if not ipaddress.ip_address(address).is_global]
     if private and not allow_private:
         raise UsageError(
-            f"the webhook's host {target.host} has the private address {private[0]}: AUDITOR_WEBHOOK_PRIVATE=true allows it"
+            f"the webhook's host {target.host} has the private address {private[0]}; AUDITOR_WEBHOOK_PRIVATE=true "
+            "allows that"
         )
     return addresses
 

@@ -76,7 +76,7 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
 
 
 def fire(engine: Engine, run: Run, here: bool) -> None:
-    """Run a schedule's command as a program of its own; the scan that it makes is the run's, and there is one at most."""
+    """Run a schedule's command as a program of its own; one scan at most is the run's."""
     words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
     logger.info("schedule %s, due %s: auditor %s", run.schedule.name, run.due_at.isoformat(), " ".join(words))
     try:

@@ -9,8 +9,8 @@ def command(queued: bool | None) -> None:
     """Run schedules when they are due, until told to end. A second beat does no harm: each due time is run once.
 
     With a broker the scans go to workers; without one, or with --here, they run on this machine one after the other.
-    When a scan has ended it is compared with the one before, and AUDITOR_WEBHOOK_URL is told of failures, regressions and
-    results that did not come out again.
+    When a scan has ended it is compared with the one before, and AUDITOR_WEBHOOK_URL is told of failures, regressions
+    and results that did not come out again.
 
     \b
     Examples:

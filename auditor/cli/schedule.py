@@ -41,11 +41,8 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     check_command(words)
     add_schedule(_engine(), name, cron, words, replace=replace)
     due = next_due(cron, datetime.now(UTC))
-    say(
-        f"schedule {name}: due next at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it"
-        if due
-        else f"schedule {name}: never due"
-    )
+    when = f"due next at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
+    say(f"schedule {name}: {when}")
 
 
 @command.command("list")
@@ -62,7 +59,8 @@ def list_(shape: str) -> None:
     from auditor.db.schedules import all_schedules, last_run
     from auditor.schedules import next_due
 
-    engine, rows = _engine(), []
+    engine = _engine()
+    rows: list[dict[str, Any]] = []
     for one in all_schedules(engine):
         run = last_run(engine, one) or {}
         due = next_due(one.cron, datetime.now(UTC)) if one.enabled else None
@@ -85,13 +83,12 @@ def list_(shape: str) -> None:
     elif not rows:
         click.echo("no schedules; `auditor schedule add --help` shows how")
     else:
-        print_table(
-            ["schedule", "cron", "next due (UTC)", "last run", "command"],
-            [
-                [row["schedule"], row["cron"], row["next_due_at"] or "off", _last(row), " ".join(row["command"])]
-                for row in rows
-            ],
-        )
+        columns = ["schedule", "cron", "next due (UTC)", "last run", "command"]
+        print_table(columns, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [row["schedule"], row["cron"], row["next_due_at"] or "off", _last(row), " ".join(row["command"])]
 
 
 def _last(row: dict[str, Any]) -> str:

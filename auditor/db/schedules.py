@@ -83,13 +83,8 @@ def last_run(engine: Engine, schedule: Schedule) -> Row | None:
         if found is None:
             return None
         one, state = found
-        return {
-            "due_at": one.due_at,
-            "state": one.state,
-            "scan": one.scan_id,
-            "scan_state": state,
-            "reason": one.reason,
-        }
+        of_scan = {"scan": one.scan_id, "scan_state": state}
+        return {"due_at": one.due_at, "state": one.state, "reason": one.reason, **of_scan}
 
 
 def take_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:

@@ -135,7 +135,8 @@ def schema_drift(engine: Engine) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
-    from auditor.db.models import Base
+    from auditor.db import models  # noqa: F401, the tables
+    from auditor.db.base import Base
 
     with engine.connect() as connection, warnings.catch_warnings():
         # SQLite does not have the index that is made for PostgreSQL alone.

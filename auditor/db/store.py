@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import Base
 from auditor.db.codec import entry_from, entry_to, null, pack_bits, pack_indices, pack_matrix, pack_pictures
 from auditor.db.ending import count_down, end, now
 from auditor.db.latest import confirm
@@ -215,8 +216,8 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
     )
 
 
-def _children(audit_id: int, record: AuditRecord) -> list[tables.Base]:
-    rows: list[tables.Base] = []
+def _children(audit_id: int, record: AuditRecord) -> list[Base]:
+    rows: list[Base] = []
     for part in record.clusterings:
         scores = asdict(part.scores)
         order, reasons = list(scores.pop("leaf_order")), scores.pop("reasons")
