@@ -46,6 +46,7 @@ def run_scan(
     measure: Measure,
     *,
     side_by_side: int = 1,
+    run_id: int | None = None,
 ) -> ScanOutcome:
     """Audit every entry here and now; one that fails is stored as failed, and the scan goes on.
 
@@ -57,7 +58,7 @@ def run_scan(
     """
     check_scan(store, entries, request.measurement)
     abandon_dead_scans(store.engine)
-    scan_id, jobs = store.create_scan(name, request.to_json(), entries, worker=process_name())
+    scan_id, jobs = store.create_scan(name, request.to_json(), entries, worker=process_name(), run_id=run_id)
     return run_jobs(store, scan_id, jobs, source, request, reporter, measure, side_by_side=side_by_side)
 
 
@@ -97,6 +98,7 @@ def run_jobs(
             measure,
             free.heart,
             force=request.force,
+            reverify=job.entry.model in request.reverify,
             reporter=reporter,
             stopped=stopped,
         )
@@ -141,7 +143,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _note(outcome: ScanOutcome, model: str, ended: str) -> None:
-    if ended == "reused":
+    if ended in ("reused", "verified"):
         outcome.reused.append(model)
     elif ended.startswith("failed: "):
         outcome.failed[model] = ended.removeprefix("failed: ")

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.db.leases import Leases
 from auditor.db.patience import AWAY
+from auditor.db.reverify import compared
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, first_line, one_line
 from auditor.leases import Heart, Hold, JobCancelledError, LeaseLostError
@@ -44,11 +45,13 @@ def run_audit(
     heart: Heart,
     *,
     force: bool = False,
+    reverify: bool = False,
     reporter: Reporter | None = None,
     stopped: Callable[[], None] = lambda: None,
 ) -> str:
     """One audit from claim to stored row; returns ``done``, ``reused``, ``taken``, ``cancelled`` or ``failed: REASON``.
 
+    ``reverify``: measure a done result again; where the same comes out it is confirmed, and ``verified`` returned.
     The source is opened after the claim: what is wrong with it on this machine is the audit's failure.
     ``taken``: by another process, so that nothing of this one is stored. ``stopped`` may raise, to end the audit; then,
     and when this process is to end, the job goes back into the queue.
@@ -57,7 +60,7 @@ def run_audit(
     if attempt is None:
         return "taken"
     leases = Leases(store.engine, store.patience)
-    desk = _Desk(store, leases, job, attempt, force)
+    desk = _Desk(store, leases, job, attempt, force, reverify)
     with heart.holding(job.audit_id, attempt) as hold:
         try:
             record = measure(open_source(), job.entry, request, desk.contact(hold, reporter, stopped))
@@ -82,8 +85,11 @@ def run_audit(
 class _Desk:
     """One attempt at one job: what it asks the database, and what it leaves there."""
 
-    def __init__(self, store: Store, leases: Leases, job: Job, attempt: int, force: bool) -> None:
-        self.store, self.leases, self.job, self.attempt, self.force = store, leases, job, attempt, force
+    def __init__(
+        self, store: Store, leases: Leases, job: Job, attempt: int, force: bool, reverify: bool = False
+    ) -> None:
+        self.store, self.leases, self.job, self.attempt = store, leases, job, attempt
+        self.force, self.reverify = force, reverify
         self.done: int | None = None
 
     def contact(self, hold: Hold, reporter: Reporter | None, stopped: Callable[[], None]) -> Contact:
@@ -100,7 +106,7 @@ class _Desk:
 
     def wanted(self, identity: str) -> bool:
         self.done = None if self.force else self.store.find_done(self.job.entry.model, identity)
-        return self.done is None
+        return self.done is None or self.reverify
 
     def load(self, key: str) -> bytes | None:
         saved: bytes | None = self.leases.load_progress(self.job.audit_id, key)
@@ -117,6 +123,12 @@ class _Desk:
     def put_away(self, record: AuditRecord | None) -> str:
         """Store what was found, or that it had been before, or was by another scan meanwhile."""
         audit_id, attempt = self.job.audit_id, self.attempt
+        if record is not None and self.reverify and self.done is not None:
+            differing = compared(self.store.engine, self.done, record)
+            if differing is not None:
+                return "done" if self.store.finish(audit_id, attempt, differing) else "taken"
+            kept = self.store.reuse(self.job.scan_id, audit_id, attempt, self.done, reverified=True)
+            return "verified" if kept else "taken"
         if record is not None and self.wanted(record.identity):
             return "done" if self.store.finish(audit_id, attempt, record) else "taken"
         if self.done is None:

@@ -88,8 +88,8 @@ def _post_once(target: httpx.URL, addresses: list[str], text: str) -> None:
         raise EnvironmentUnusableError(f"the webhook at {target.host} refused the message: status {answer.status_code}")
 
 
-def in_words(diff: Diff, title: str) -> str:
-    """A scan's end for people: a line of numbers, then what is alarming, then what is new."""
+def in_words(diff: Diff, title: str, *, all_of_it: bool = False) -> str:
+    """A scan's end for people: a line of numbers, then what is alarming; ``all_of_it``: what is new and changed, too."""
     numbers = {
         "regressions": len(diff.regressions),
         "not reproduced": len(diff.not_reproduced),
@@ -99,10 +99,16 @@ def in_words(diff: Diff, title: str) -> str:
         "verified again": len(diff.reverified),
         "the same": len(diff.same),
     }
-    lines = [f"{title}: " + ", ".join(f"{number} {name}" for name, number in numbers.items() if number)]
+    counted = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+    lines = [f"{title}: {counted or 'nothing to compare'}"]
     lines += [f"regression: {model}: {'; '.join(worse)}" for model, worse in diff.regressions.items()]
     lines += [f"not reproduced: {model}: the same identity gave other verdicts" for model in diff.not_reproduced]
     lines += [f"failed: {model}: {reason}" for model, reason in diff.failed.items()]
-    if len(lines) > MOST_LINES:
+    if all_of_it:
+        lines += [f"new: {model}" for model in diff.new]
+        lines += [f"gone: {model}" for model in diff.gone]
+        lines += [f"changed: {model}: {how}" for model, how in diff.changed.items()]
+        lines += [f"not compared: {model}: {why}" for model, why in diff.not_compared.items()]
+    elif len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} more: `auditor scans diff` shows all"]
     return "\n".join(lines)

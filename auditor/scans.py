@@ -23,6 +23,7 @@ class ScanRequest:
         trust_code: whether a local zoo's Python may run, where the worker agrees.
         seconds: of wall time that one model may take; ``memory`` in bytes, None for most of the machine's.
         force: repeat what is done.
+        reverify: the models whose done results are to be measured again, and compared.
     """
 
     measurement: Measurement
@@ -31,6 +32,7 @@ class ScanRequest:
     seconds: float = 3600.0
     memory: int | None = None
     force: bool = False
+    reverify: tuple[str, ...] = ()
 
     @property
     def place(self) -> Path | None:
@@ -63,6 +65,7 @@ class ScanRequest:
         own = {name: getattr(self, name) for name in ("folder", "trust_code", "seconds", "memory", "force")}
         asked = self.measurement
         places = {name: None if path is None else str(path) for name, path in _places(asked).items()}
+        own["reverify"] = list(self.reverify)
         return {**asdict(asked.audit), "samples": asked.samples, **places, **own}
 
     @classmethod
@@ -75,7 +78,7 @@ class ScanRequest:
         except KeyError as error:
             raise UsageError(f"the scan was made by an older auditor, which kept no {error}: scan again") from error
         measurement = Measurement(audit=AuditRequest(**audit), samples=stored["samples"], **places)
-        return cls(measurement=measurement, **own)
+        return cls(measurement=measurement, reverify=tuple(stored.get("reverify", ())), **own)
 
 
 def _places(asked: Measurement) -> dict[str, Path | None]:

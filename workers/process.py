@@ -64,6 +64,7 @@ class Process:
             self.measure(request),
             self.heart,
             force=request.force,
+            reverify=job.entry.model in request.reverify,
         )
 
     def measure(self, request: ScanRequest) -> Measure:

@@ -1,6 +1,7 @@
 """``auditor scan``: audit a zoo, here and now or by workers, and print what was found."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,14 @@ from auditor.cli.where import where_options
 @where_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and estimate how long it takes.")
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
+@click.option(
+    "--reverify",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Measure N of the audits that are done already again, those measured longest ago: the same must come out, or the "
+    "result is flagged not_reproduced.",
+)
+@click.option("--run", "run_id", type=click.IntRange(1), hidden=True)  # of a schedule, by `auditor beat`
 @gate_options
 @SAVE
 @FORMAT
@@ -75,6 +84,8 @@ def command(
     shape: str,
     dry_run: bool,
     trust_code: bool,
+    reverify: int | None,
+    run_id: int | None,
     **options: Any,
 ) -> None:
     """Audit every model of a zoo: linearize, cluster, attack, store.
@@ -115,6 +126,7 @@ def command(
     from auditor.cli.saving import prepare, say_saved
     from auditor.cli.where import decide, dry, run_where
     from auditor.config import settings
+    from auditor.db.reverify import longest_unverified
     from auditor.db.session import open_database
     from auditor.db.store import Store
     from auditor.zoo import check_installed, find_source
@@ -132,7 +144,9 @@ def command(
     if dry_run:
         dry(store, zoo, entries, request, shape)
         return
-    outcome = run_where(where, store, zoo, source, entries, request)
+    if reverify:
+        request = replace(request, reverify=tuple(longest_unverified(engine, entries, request.to_json(), reverify)))
+    outcome = run_where(where, store, zoo, source, entries, request, run_id)
     rows = print_outcome(engine, outcome, shape)
     if not outcome.ended:
         return

@@ -86,6 +86,44 @@ def show(scan_id: int, shape: str) -> None:
 
 
 @command.command()
+@click.argument("before", metavar="A", type=click.IntRange(1, 2**31 - 1))
+@click.argument("after", metavar="B", type=click.IntRange(1, 2**31 - 1))
+@click.option(
+    "--gap-drop",
+    type=click.FloatRange(0),
+    default=0.1,
+    show_default=True,
+    help="A gap lower by more than this is worse.",
+)
+@FORMAT
+def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
+    """Compare what scan B found with what scan A had: new, changed, failed, measured again, and worse.
+
+    Worse is a robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, a failure, or a gap lower by
+    more than --gap-drop.
+
+    \b
+    Examples:
+      auditor scans diff 6 7
+      auditor scans diff 6 7 --format json
+
+    \b
+    Exit codes: 0 nothing is worse; 4 something is.
+    """
+    from auditor.cli.tables import print_json
+    from auditor.db.diff import diff_scans
+    from auditor.notify import in_words
+
+    found = diff_scans(_engine(), before, after, gap_drop=gap_drop)
+    if shape == "json":
+        print_json([found.to_json()])
+    else:
+        click.echo(in_words(found, f"scan {after} after scan {before}", all_of_it=True))
+    if found.alarming:
+        click.get_current_context().exit(4)
+
+
+@command.command()
 @SCAN
 def cancel(scan_id: int) -> None:
     """End a scan: what is queued is cancelled at once, what runs as soon as its process is gone.

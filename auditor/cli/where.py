@@ -81,6 +81,7 @@ def run_where(
     source: str,
     entries: "Sequence[ZooEntry]",
     request: "ScanRequest",
+    run_id: int | None = None,
 ) -> "ScanOutcome":
     """Run a scan here, or send it to workers and, if asked to, follow it."""
     from auditor.cli.progress import ScanProgress
@@ -90,11 +91,11 @@ def run_where(
         from auditor.scans import check_scan
 
         check_scan(store, entries, request.measurement, images=False)
-        scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue)
+        scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
         return send_and_follow(where, store, scan_id, jobs, request)
     measure = _in_children(where, zoo, entries, request)
     with ScanProgress(len(entries)) as progress:
-        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=where.jobs)
+        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=where.jobs, run_id=run_id)
 
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":

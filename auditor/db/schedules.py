@@ -122,6 +122,18 @@ def take_over(engine: Engine, patience: timedelta) -> list[Run]:
         return [Run(one.id, _record(schedule), one.due_at) for one, schedule in session.execute(found)]
 
 
+def give_scan(session: Session, run_id: int, scan_id: int) -> None:
+    """The scan that a run has become, in the transaction that makes it: one at most, whoever else made one meanwhile.
+
+    Raises:
+        UsageError: it has become one before, or there is no such run.
+    """
+    run = tables.ScheduleRun
+    given = update(run).where(run.id == run_id, run.scan_id.is_(None)).values(scan_id=scan_id).returning(run.id)
+    if session.scalar(given) is None:
+        raise UsageError(f"run {run_id} of a schedule has become a scan before, or is none")
+
+
 def end_run(engine: Engine, run_id: int, state: str, reason: str | None = None) -> None:
     """A run that has become what it was to become, or failed to."""
     run = tables.ScheduleRun

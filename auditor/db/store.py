@@ -16,6 +16,7 @@ from auditor.db.ending import count_down, end, now
 from auditor.db.latest import confirm
 from auditor.db.leases import cancel_all
 from auditor.db.patience import patient
+from auditor.db.schedules import give_scan
 from auditor.records import AuditRecord, ZooEntry
 
 
@@ -47,8 +48,13 @@ class Store:
         *,
         queue: str = "here",
         worker: str | None = None,
+        run_id: int | None = None,
     ) -> tuple[int, list[Job]]:
-        """A running scan with one queued audit an entry; its id and the jobs."""
+        """A running scan with one queued audit an entry; its id and the jobs.
+
+        Raises:
+            UsageError: the run of a schedule, ``run_id``, has become a scan before.
+        """
         with Session(self.engine) as session, session.begin():
             scan = tables.Scan(
                 source=source,
@@ -65,6 +71,8 @@ class Store:
             session.add_all(audits)
             session.flush()
             session.add_all(tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits)
+            if run_id is not None:
+                give_scan(session, run_id, scan.id)
             jobs = [Job(audit.id, scan.id, entry, request) for audit, entry in zip(audits, entries, strict=True)]
             return scan.id, jobs
 
@@ -138,8 +146,8 @@ class Store:
             return session.scalar(query)
 
     @patient
-    def reuse(self, scan_id: int, audit_id: int, attempt: int, done_id: int) -> bool:
-        """Let the scan speak of an audit done before, in the place of the one that need not run."""
+    def reuse(self, scan_id: int, audit_id: int, attempt: int, done_id: int, *, reverified: bool = False) -> bool:
+        """Let the scan speak of an audit done before, in the place of the one that need not run, or came to the same."""
         with Session(self.engine) as session, session.begin():
             audit = tables.Audit
             mine = (audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
@@ -147,7 +155,7 @@ class Store:
                 return False
             count_down(session, scan_id, 1)
             if session.get(tables.ScanAudit, (scan_id, done_id)) is None:
-                session.add(tables.ScanAudit(scan_id=scan_id, audit_id=done_id, reused=True))
+                session.add(tables.ScanAudit(scan_id=scan_id, audit_id=done_id, reused=True, reverified=reverified))
             confirm(session, done_id, now())
             return True
 
