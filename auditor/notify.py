@@ -89,7 +89,7 @@ def _post_once(target: httpx.URL, addresses: list[str], text: str) -> None:
 
 
 def in_words(diff: Diff, title: str, *, all_of_it: bool = False) -> str:
-    """A scan's end for people: a line of numbers, then what is alarming; ``all_of_it``: what is new and changed, too."""
+    """A scan's end for people: numbers, then what is alarming; ``all_of_it``: what is new and changed, too."""
     numbers = {
         "regressions": len(diff.regressions),
         "not reproduced": len(diff.not_reproduced),

@@ -69,8 +69,8 @@ from auditor.cli.where import where_options
     "--reverify",
     type=click.IntRange(1),
     metavar="N",
-    help="Measure N of the audits that are done already again, those measured longest ago: the same must come out, or the "
-    "result is flagged not_reproduced.",
+    help="Measure N of the done audits again, those measured longest ago: the same must come out, or the result "
+    "is flagged not_reproduced.",
 )
 @click.option("--run", "run_id", type=click.IntRange(1), hidden=True)  # of a schedule, by `auditor beat`
 @gate_options

@@ -99,8 +99,8 @@ def show(scan_id: int, shape: str) -> None:
 def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     """Compare what scan B found with what scan A had: new, changed, failed, measured again, and worse.
 
-    Worse is a robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, a failure, or a gap lower by
-    more than --gap-drop.
+    Worse is a robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, a failure, or a gap
+    lower by more than --gap-drop.
 
     \b
     Examples:

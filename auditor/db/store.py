@@ -147,7 +147,7 @@ class Store:
 
     @patient
     def reuse(self, scan_id: int, audit_id: int, attempt: int, done_id: int, *, reverified: bool = False) -> bool:
-        """Let the scan speak of an audit done before, in the place of the one that need not run, or came to the same."""
+        """Let the scan speak of an audit done before, in the place of one that need not run, or came to the same."""
         with Session(self.engine) as session, session.begin():
             audit = tables.Audit
             mine = (audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
