@@ -145,11 +145,13 @@ def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
             finished_at=case((queued, now()), else_=audit.finished_at),
             cancelling=case((queued, None), else_=reason),
         )
-        .returning(audit.state)
+        .returning(audit.id, audit.state)
     ).all()
-    ended = sum(state == "cancelled" for (state,) in asked)
+    ended = [audit_id for audit_id, state in asked if state == "cancelled"]
     if ended:
-        count_down(session, scan_id, ended)
+        over = _of_scan(scan_id).join(audit).where(audit.state == "cancelled")
+        session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id.in_(over)))
+        count_down(session, scan_id, len(ended))
 
 
 def cancel_all(session: Session, scan_id: int, reason: str) -> None:
