@@ -84,8 +84,10 @@ class Reaper:
 
 
 def abandon_dead_scans(engine: Engine) -> None:
-    """End the scans of this machine's processes that are known to be gone; needs no waiting."""
+    """End the scans of this machine's processes that are known to be gone, and forget these; needs no waiting."""
     for scan in scans_here(engine):
         if scan.worker is not None and is_gone(scan.worker):
             Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
-            forget(engine, scan.worker)
+    for row in list_workers(engine):
+        if is_gone(row["worker"]):
+            forget(engine, row["worker"])

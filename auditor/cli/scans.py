@@ -103,7 +103,7 @@ def cancel(scan_id: int) -> None:
     from auditor.cli.progress import say
     from auditor.config import settings
     from auditor.db.scans import cancel_scan, load_scan
-    from auditor.reaper import Reaper, abandon_dead_scans
+    from auditor.reaper import Reaper
 
     engine = _engine()
     scan = load_scan(engine, scan_id)
@@ -111,7 +111,6 @@ def cancel(scan_id: int) -> None:
         say(f"scan {scan_id} has ended already: {scan['state']}")
         return
     cancel_scan(engine, scan_id, "cancelled")
-    abandon_dead_scans(engine)
     lease = settings().lease_seconds
     reaper, until, told = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
     while (scan := load_scan(engine, scan_id))["state"] == "running" and time.monotonic() < until:
@@ -145,19 +144,21 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
     from auditor.cli.where import decide, rerun_where
     from auditor.db.scans import load_scan
     from auditor.db.store import Store
-    from auditor.reaper import abandon_dead_scans
 
     engine = _engine()
-    abandon_dead_scans(engine)
     where = decide(options | {"device": load_scan(engine, scan_id)["device"]})
     outcome = rerun_where(where, Store(engine), scan_id)
     print_outcome(engine, outcome, shape)
-    if outcome.failed:
+    if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(1)
 
 
 def _engine() -> "Engine":
+    """The database, in which no scan of a dead process of this machine runs any more."""
     from auditor.config import settings
     from auditor.db.session import open_database
+    from auditor.reaper import abandon_dead_scans
 
-    return open_database(settings().database_url)
+    engine = open_database(settings().database_url)
+    abandon_dead_scans(engine)
+    return engine

@@ -334,7 +334,7 @@ def test_of_two_who_expire_one_does(shared: Engine) -> None:
         assert desk.row["losses"] == 1
 
 
-def _hold(desk: Desk, job: Job, attempt: int) -> None:  # noqa: ARG001
+def _hold(desk: Desk, job: Job, attempt: int) -> None:
     """Keep it."""
 
 
