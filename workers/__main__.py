@@ -6,6 +6,7 @@ import sys
 
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # to end is to end softly; Celery reads this when it is imported
 
+from auditor.errors import AuditorError
 from workers.app import app
 from workers.options import Options
 from workers.process import inherit
@@ -14,7 +15,11 @@ from workers.reaper import ReaperStep
 
 def main(asked: str) -> None:
     """Run a worker until it is told to end."""
-    options = Options.resolve(asked)
+    try:
+        options = Options.resolve(asked)
+    except AuditorError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
     inherit(options)
     app.conf.worker_max_tasks_per_child = options.max_jobs  # a process is renewed before its leaks matter
     app.conf.worker_soft_shutdown_timeout = options.grace  # short audits finish, others go back with what is saved

@@ -110,7 +110,7 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     request = ScanRequest.from_json(load_request(store.engine, scan_id))
     if where.queue == "here":  # what is wrong here leaves the scan as it is
         check_device(request.measurement.audit.device)
-    zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
+        zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
     jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
     if not jobs:
         runs = scan["state"] == "running"
