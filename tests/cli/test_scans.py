@@ -329,7 +329,7 @@ def test_a_scan_that_runs_here_is_not_retried_beside_itself(engine: Engine) -> N
 
 
 @pytest.mark.parametrize("wrong", ["device", "folder"])
-def test_a_retry_that_cannot_run_here_leaves_the_scan_as_it_is(engine: Engine, tmp_path: Path, wrong: str) -> None:
+def test_a_retry_that_cannot_run_here_leaves_the_scan_as_it_is(engine: Engine, wrong: str) -> None:
     changes = {"device": "cuda:99"} if wrong == "device" else {"folder": None}
     source = "demo" if wrong == "device" else "local"
     store = Store(engine)
