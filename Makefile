@@ -33,8 +33,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Once more with a PostgreSQL database for each test: what stores and reads. The rest of tests/cli is about terminals,
+# options and numbers, and passes there, too, in several minutes.
+ON_POSTGRESQL := tests/db tests/test_jobs.py $(patsubst %,tests/cli/test_%.py,compare gates published results sketch) \
+    'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
+
 test: lint
 	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --database postgresql $(ON_POSTGRESQL)
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow
@@ -43,6 +49,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.linearize
 	$(BIN)/python -m benchmarks.sketch
 	$(BIN)/python -m benchmarks.permutation
+	$(BIN)/python -m benchmarks.database
 
 # What linearizes, and what it finds: the pages and their measurements, resumable, each half an hour or more.
 coverage findings: $(VENV)/.installed-test

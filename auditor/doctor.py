@@ -135,7 +135,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
     place = maybe_sanitize_url(settings.broker_url)
     try:
-        with Connection(settings.broker_url, connect_timeout=3) as connection:  # type: ignore[no-untyped-call]
+        with Connection(settings.broker_url, connect_timeout=3) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
     except Exception as error:
         yield Finding("broker", "broken", f"{place} does not answer: {first_line(error)}")

@@ -104,6 +104,8 @@ class _Desk:
 
     def load(self, key: str) -> bytes | None:
         saved: bytes | None = self.leases.load_progress(self.job.audit_id, key)
+        if saved is not None:
+            logger.info("audit %d, %s: goes on from what was saved", self.job.audit_id, self.job.entry.model)
         return saved
 
     def save(self, key: str, state: bytes) -> None:

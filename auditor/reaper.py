@@ -12,9 +12,10 @@ from auditor.db.scans import scans_here
 from auditor.db.store import Store
 from auditor.db.workers import forget, list_workers
 from auditor.errors import AuditorError
-from auditor.leases import Watch, is_gone
+from auditor.leases import BEAT_SECONDS, Watch, is_gone
 
 logger = logging.getLogger(__name__)
+SILENT_SECONDS = 3 * BEAT_SECONDS
 
 
 class Broker(Protocol):
@@ -84,10 +85,13 @@ class Reaper:
 
 
 def abandon_dead_scans(engine: Engine) -> None:
-    """End the scans of this machine's processes that are known to be gone, and forget these; needs no waiting."""
+    """End the scans of this machine's processes that are known to be gone, and have been silent for some heartbeats.
+
+    Silent, too: containers may share a host's name, and see only their own processes.
+    """
     for scan in scans_here(engine):
-        if scan.worker is not None and is_gone(scan.worker):
+        if scan.worker is not None and is_gone(scan.worker) and abs(scan.seconds) > SILENT_SECONDS:
             Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
     for row in list_workers(engine):
-        if is_gone(row["worker"]):
+        if is_gone(row["worker"]) and row["seconds_silent"] > SILENT_SECONDS:
             forget(engine, row["worker"])

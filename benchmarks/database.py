@@ -36,7 +36,7 @@ INSERT INTO audits (id, model_id, identity, state, attempt, reason, latest, late
                     weights_sha256, images_sha256, n, clean_accuracy, robust_accuracy, robust_low, robust_high,
                     affinity_error, flags, notes, not_measurable, seconds, device, batch_size, versions, queued_at,
                     started_at, finished_at, confirmed_at)
-SELECT :before + m, m, md5(m || ' ' || CAST(:night AS text)),
+SELECT CAST(:before AS integer) + m, m, md5(m || ' ' || CAST(:night AS text)),
        CASE WHEN failed THEN 'failed' ELSE 'done' END, 1, CASE WHEN failed THEN 'no weights' END, :night = :nights,
        :night = CASE WHEN m % 50 = 1 THEN :nights - 1 ELSE :nights END,
        CASE m % 3 WHEN 0 THEN 'imagenet' ELSE 'cifar10' END, 'Linf', 'Linf', 8 / 255.0,
@@ -58,7 +58,7 @@ INSERT INTO clusterings (audit_id, kind, intra, inter, gap, silhouette, rand_ind
                          leaf_order, reasons, size, matrix)
 SELECT id, 'weights', random(), random(), random(), random(), random(), random(), random(), 1 + 8 * random(),
        '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]', '{}', 10, decode(repeat(md5(id::text), 12), 'hex')
-FROM audits WHERE state = 'done' AND id > :before AND id <= :before + :models
+FROM audits WHERE state = 'done' AND id > :before AND id <= :upto
 """
 SEQUENCE = "SELECT setval('audits_id_seq', (SELECT MAX(id) FROM audits))"
 
@@ -93,7 +93,7 @@ def seed(engine: Engine, models: int, nights: int) -> None:
             connection.execute(text(MODELS), numbers)
         done = connection.execute(text("SELECT COALESCE(MAX(id), 0) / :models FROM audits"), numbers).scalar_one()
     for night in range(done + 1, nights + 1):
-        made = numbers | {"night": night, "before": (night - 1) * models}
+        made = numbers | {"night": night, "before": (night - 1) * models, "upto": night * models}
         with engine.begin() as connection:
             connection.execute(text("SET LOCAL synchronous_commit = off"))
             connection.execute(text(AUDITS), made)

@@ -30,11 +30,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if _answers(USUAL):
         yield USUAL
         return
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        pytest.skip(f"needs a PostgreSQL server, at {USUAL} or from Debian's package postgresql: there is neither")
-    with _own_server(programs[-1], tmp_path_factory.mktemp("postgresql")) as url:
-        yield url
+    cluster = Cluster(tmp_path_factory.mktemp("postgresql"))
+    yield cluster.url
+    cluster.stop()
 
 
 def _answers(server: str) -> bool:
@@ -48,29 +46,41 @@ def _answers(server: str) -> bool:
         engine.dispose()
 
 
-@contextlib.contextmanager
-def _own_server(programs: Path, folder: Path) -> Iterator[str]:
-    """A cluster in ``folder``, for as long as the tests run; PostgreSQL refuses to run as root."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_user:
-        for parent in (folder, *folder.parents[:2]):  # pytest's own folders let nobody else in
-            parent.chmod(0o755)
-        subprocess.run(["chown", "postgres", folder], check=True)
+class Cluster:
+    """A PostgreSQL server in ``folder``, to be stopped and started as a test likes; it refuses to run as root."""
 
-    def run(*command: str | Path) -> None:
-        subprocess.run([*as_user, *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+    def __init__(self, folder: Path) -> None:
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        if not programs:
+            pytest.skip("needs a PostgreSQL server of Debian's package postgresql")
+        self.programs, self.folder = programs[-1], folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if self.as_user:
+            for parent in (folder, *folder.parents[:2]):  # pytest's own folders let nobody else in
+                parent.chmod(0o755)
+            subprocess.run(["chown", "postgres", folder], check=True)
+        self._run("initdb", "-D", folder / "cluster", "-U", "postgres", "--auth=trust")
+        self.start()
 
-    cluster = folder / "cluster"
-    run(programs / "initdb", "-D", cluster, "-U", "postgres", "--auth=trust")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-    run(programs / "pg_ctl", "-D", cluster, "-o", options, "-l", folder / "log", "-w", "start")
-    try:
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/"
-    finally:
-        run(programs / "pg_ctl", "-D", cluster, "-m", "immediate", "stop")
+    @property
+    def url(self) -> str:
+        """Up to the database's name."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
+        self._run("pg_ctl", "-D", self.folder / "cluster", "-o", options, "-l", self.folder / "log", "-w", "start")
+
+    def stop(self) -> None:
+        """At once, as in a crash."""
+        self._run("pg_ctl", "-D", self.folder / "cluster", "-m", "immediate", "-w", "stop")
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        command = [*self.as_user, str(self.programs / program), *map(str, arguments)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
@@ -79,7 +89,7 @@ def postgresql(server: str) -> Iterator[str]:
     name = f"auditor_test_{uuid.uuid4().hex}"
     _run(f"{server}postgres", f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET synchronous_commit = off")
     try:
-        with _closed_at_the_end(name):
+        with closed_at_the_end(name):
             yield server + name
     finally:
         _run(f"{server}postgres", f"DROP DATABASE {name} WITH (FORCE)")
@@ -90,7 +100,7 @@ def lent(url: str, *empty: str) -> Iterator[str]:
     """A database for a while: then nobody is connected any more, and the statements ``empty`` it."""
     name = url.rpartition("/")[2]
     try:
-        with _closed_at_the_end(name):
+        with closed_at_the_end(name):
             yield url
     finally:
         others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
@@ -98,7 +108,7 @@ def lent(url: str, *empty: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _closed_at_the_end(name: str) -> Iterator[None]:
+def closed_at_the_end(name: str) -> Iterator[None]:
     """Connections that tests forget are closed, for psycopg warns of those that are merely lost."""
     opened: list[Any] = []
 

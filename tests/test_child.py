@@ -11,8 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from auditor.child import GIB, InChild, Limits
+from auditor.child import InChild
 from auditor.errors import EnvironmentUnusableError, MeasurementError, UsageError
+from auditor.limits import GIB, Limits
 from auditor.records import Contact
 
 PLENTY = Limits(seconds=120, memory=64 * GIB)

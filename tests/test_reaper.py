@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from kombu import pools
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 
 from auditor import dispatch
 from auditor.config import settings
 from auditor.db.ending import now
 from auditor.db.leases import Leases, Unsent
+from auditor.db.models import Scan, Worker
 from auditor.db.scans import load_scan
 from auditor.db.session import open_database
 from auditor.db.store import Store
@@ -212,8 +213,6 @@ def test_workers_that_are_silent_for_two_leases_are_forgotten(engine: Engine, cl
     def beat() -> None:
         with engine.begin() as connection:
             later = now() + timedelta(seconds=next(ahead))
-            from auditor.db.models import Worker
-
             connection.execute(Worker.__table__.update().where(Worker.name == "b:1").values(seen_at=later))
 
     reaper.look()
@@ -223,21 +222,42 @@ def test_workers_that_are_silent_for_two_leases_are_forgotten(engine: Engine, cl
     assert [row["worker"] for row in list_workers(engine)] == ["b:1"]
 
 
-def test_scans_of_dead_processes_of_this_machine_are_ended_at_once(engine: Engine) -> None:
+def silent(engine: Engine, seconds: float, worker: str | None = None) -> None:
+    """Let scans have begun, or a process given its last sign, so long ago."""
+    table, column = (Worker, "seen_at") if worker else (Scan, "started_at")
+    change = update(table).values({column: now() - timedelta(seconds=seconds)})
+    with engine.begin() as connection:
+        connection.execute(change.where(Worker.name == worker) if worker else change)
+
+
+@pytest.mark.parametrize(
+    ("host", "dead", "began", "seen", "ended"),
+    [
+        (platform.node(), True, 10, None, True),
+        (platform.node(), True, 100, 10, True),
+        (platform.node(), True, 3, None, False),
+        (platform.node(), True, 100, 3, False),  # of another container with this host's name
+        (platform.node(), False, 1000, 1000, False),  # frozen, perhaps: that is for the leases to say
+        ("elsewhere", True, 1000, 1000, False),
+    ],
+)
+def test_scans_of_dead_and_silent_processes_of_this_machine_are_ended_at_once(
+    engine: Engine, host: str, dead: bool, began: float, seen: float | None, ended: bool
+) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    names = {
-        f"{platform.node()}:{process.pid}": "interrupted",
-        f"{platform.node()}:{os.getpid()}": "running",
-        f"elsewhere:{process.pid}": "running",
-    }
-    scans = {name: scan(engine, 2, "here", name)[0] for name in names}
+    name = f"{host}:{process.pid if dead else os.getpid()}"
+    scan_id, _ = scan(engine, 2, "here", name)
     queued, _ = scan(engine)
-    give_sign(engine, Sign(name=f"{platform.node()}:{process.pid}", queue="here", device="cpu", started_at=now()))
+    silent(engine, began)
+    names = [] if seen is None else [name, f"{name}/1"]
+    for one in names:
+        give_sign(engine, Sign(name=one, queue="here", device="cpu", started_at=now()))
+        silent(engine, seen, one)
     abandon_dead_scans(engine)
-    assert {name: load_scan(engine, scan_id)["state"] for name, scan_id in scans.items()} == names
+    assert load_scan(engine, scan_id)["state"] == ("interrupted" if ended else "running")
+    assert [row["worker"] for row in list_workers(engine)] == ([] if ended else names)
     assert load_scan(engine, queued)["state"] == "running"
-    assert list_workers(engine) == []
 
 
 def test_messages_are_sent_again_only_if_missing_at_two_looks(engine: Engine, reaper: Reaper, shelf: Shelf) -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from auditor.records import format_eps, parse_eps
+from auditor.eps import format_eps, parse_eps
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ def test_an_installed_auditor_finds_its_migrations_and_its_zoo(tmp_path: Path) -
         archive.extractall(tmp_path / "site")
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     check = (
-        "import auditor, auditor.db.session as session\n"
+        "import auditor, auditor.db.session as session, workers.process\n"
+        f"assert workers.__file__.startswith({str(tmp_path)!r})\n"
         f"assert auditor.__file__.startswith({str(tmp_path)!r})\n"
         "assert session.migrations_folder().parent.name == 'auditor'\n"
     )

@@ -4,13 +4,8 @@ import os
 import platform
 import sys
 
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # to end is to end softly; Celery reads this when it is imported
-
 from auditor.errors import AuditorError
-from workers.app import app
 from workers.options import Options
-from workers.process import inherit
-from workers.reaper import ReaperStep
 
 
 def main(asked: str) -> None:
@@ -20,9 +15,15 @@ def main(asked: str) -> None:
     except AuditorError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # to end is to end softly; Celery reads this when it is imported
+
+    from workers.app import app
+    from workers.process import inherit
+    from workers.reaper import ReaperStep
+
     inherit(options)
     app.conf.worker_max_tasks_per_child = options.max_jobs  # a process is renewed before its leaks matter
-    app.conf.worker_soft_shutdown_timeout = options.grace  # short audits finish, others go back with what is saved
+    app.conf.worker_soft_shutdown_timeout = options.grace  # Celery waits for all of it, if audits run
     app.steps["worker"].add(ReaperStep)
     app.worker_main(
         [

@@ -36,15 +36,15 @@ class Options:
         """From JSON, with what was not said: all GPUs where there are any, else the CPU.
 
         Raises:
-            EnvironmentUnusableError: GPUs are asked for, and there are none.
+            EnvironmentUnusableError: the queue gpu is to be served, and there is no GPU.
         """
         given = json.loads(asked)
         gpus = tuple(given["gpus"]) if given["gpus"] is not None else visible_gpus()
         queue = given["queue"] or ("gpu" if gpus else "cpu")
         if queue == "cpu":
             gpus = ()
-        elif not gpus:  # it would take every audit from those that can run it, and fail it
-            raise EnvironmentUnusableError("no GPU for the queue gpu: nvidia-smi finds none; name them with --gpus 0,1")
+        elif not gpus:
+            raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
         processes = len(gpus) or given["processes"] or 1
         cores = os.cpu_count() or 1
         others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level")}

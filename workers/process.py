@@ -12,13 +12,14 @@ from typing import Any
 import billiard
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from auditor.child import InChild, Limits
+from auditor.child import InChild
 from auditor.config import settings
 from auditor.db.session import make_engine
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, UsageError
 from auditor.jobs import Measure, run_audit
 from auditor.leases import Heart
+from auditor.limits import Limits
 from auditor.records import ZooEntry
 from auditor.scans import ScanRequest
 from auditor.zoo import Source, find_source

@@ -29,9 +29,9 @@ def make_request(
     options: dict[str, Any], folder: Path | None, adversarials: Path | None, *, trust_code: bool, queue: str
 ) -> "ScanRequest":
     """The options as a request; a device is looked for only where the scan is to run here."""
-    from auditor.child import GIB, Limits
     from auditor.config import settings
     from auditor.devices import check_device
+    from auditor.limits import GIB, Limits
     from auditor.records import AuditRequest
     from auditor.scans import ScanRequest
 

@@ -1,7 +1,8 @@
 """Published figures in words, for `results show`."""
 
 from auditor.db.results import Detail
-from auditor.records import Published, format_eps
+from auditor.eps import format_eps
+from auditor.records import Published
 
 FLAGS = {
     "clean_accuracy_mismatch": "clean accuracy",

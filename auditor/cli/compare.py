@@ -150,7 +150,7 @@ def _p(numbers: dict[str, Any]) -> str:
 
 def _print(found: dict[str, Any]) -> None:
     from auditor.cli.tables import print_pairs, print_table
-    from auditor.records import format_eps
+    from auditor.eps import format_eps
 
     a, b = found["a"], found["b"]
     setting = f"{found['protocol']}, {found['norm']} {format_eps(found['eps'])}, {found['n']} samples of both"

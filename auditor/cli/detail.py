@@ -8,7 +8,8 @@ from auditor.cli.calibrated import calibration_lines
 from auditor.cli.claims import claim_lines
 from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, error_of, print_pairs, print_table
 from auditor.db.results import Detail
-from auditor.records import Clustering, format_eps
+from auditor.eps import format_eps
+from auditor.records import Clustering
 
 KINDS = {
     "weights": "C, templates",

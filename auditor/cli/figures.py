@@ -9,9 +9,9 @@ from auditor.cli.progress import say
 from auditor.cli.report import association
 from auditor.cli.tables import describe, error_of, setting_of
 from auditor.db.results import Detail, Filter, list_results
+from auditor.eps import format_eps
 from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
-from auditor.records import format_eps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -154,7 +154,7 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
 
 
 def _engine() -> "Engine":
-    """The database, in which no scan of a dead process of this machine runs any more."""
+    """The database, in which scans of processes of this machine that are gone have ended."""
     from auditor.config import settings
     from auditor.db.session import open_database
     from auditor.reaper import abandon_dead_scans

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.cli.calibrated import calibration_lines
-from auditor.records import format_eps
+from auditor.eps import format_eps
 
 Row = dict[str, Any]
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."

@@ -67,8 +67,10 @@ def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
     from auditor.cli.service import check_service
 
     check_service()
-    from auditor.dispatch import queue_of
+    from auditor.dispatch import LONGEST_DAYS, queue_of
 
+    if (options.get("time_limit") or 0) > LONGEST_DAYS * 24 * 60:
+        raise UsageError(f"--time-limit: an audit in a queue may take {LONGEST_DAYS} days at most; or say --here")
     return Where(queue_of(options["device"]), wait, 1)
 
 
@@ -150,9 +152,10 @@ def send_and_follow(
 
 def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> Any:
     """How models are measured here: each in a process of its own, with its share of threads and memory."""
-    from auditor.child import InChild, Limits
+    from auditor.child import InChild
     from auditor.config import settings
     from auditor.devices import share_of_threads
+    from auditor.limits import Limits
 
     limits = Limits.share(request.seconds, request.memory, where.jobs)
     here = any(zoo.missing(entry) is None for entry in entries)

@@ -19,7 +19,7 @@ from auditor.cli.options import FORMAT
     default=20.0,
     show_default=True,
     metavar="SECONDS",
-    help="When told to end: time for audits to finish; what is left goes back into the queue.",
+    help="When told to end while audits run: wait so long; what has not ended then goes back into the queue.",
 )
 @click.option("--trust-code", is_flag=True, help="Run the Python code of local zoos, where their scan says so, too.")
 @click.option(

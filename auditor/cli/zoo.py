@@ -38,7 +38,7 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
     from dataclasses import asdict
 
     from auditor.cli.tables import print_json, print_table
-    from auditor.records import format_eps
+    from auditor.eps import format_eps
     from auditor.zoo import find_source
 
     entries = choose(find_source(source, folder), **filters)

@@ -123,6 +123,7 @@ class Audit(Base):
     __table_args__ = (
         Index("ix_audits_identity_state", "identity", "state"),
         Index("ix_audits_model_id_state_confirmed_at", "model_id", "state", "confirmed_at"),
+        Index("ix_audits_started_at", text("started_at DESC NULLS LAST")).ddl_if(dialect="postgresql"),
         _partial("ix_audits_latest", "model_id", where="latest"),
         _partial("ix_audits_latest_done", "model_id", where="latest_done"),
         _partial("ix_audits_unfinished", "queue", "state", where="state IN ('queued', 'running')"),

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.db.results import Row
+from auditor.eps import format_eps
 from auditor.errors import UsageError
-from auditor.records import Verdicts, format_eps
+from auditor.records import Verdicts
 from auditor.statistics import Paired
 
 Judged = tuple[Row, Verdicts | None]

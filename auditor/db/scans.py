@@ -26,7 +26,11 @@ class Silent:
 
     scan_id: int
     worker: str | None
-    seen_at: datetime | None
+    seen_at: datetime
+
+    @property
+    def seconds(self) -> float:
+        return (now() - self.seen_at).total_seconds()
 
 
 def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[Row]:
@@ -116,7 +120,8 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
 def scans_here(engine: Engine) -> list[Silent]:
     """The running scans that no workers run but a process of their own."""
     scan, worker = tables.Scan, tables.Worker
-    query = select(scan.id, scan.worker, worker.seen_at).outerjoin(worker, worker.name == scan.worker)
+    query = select(scan.id, scan.worker, func.coalesce(worker.seen_at, scan.started_at, type_=scan.started_at.type))
+    query = query.outerjoin(worker, worker.name == scan.worker)
     with Session(engine) as session:
         found = session.execute(query.where(scan.state == "running", scan.queue == "here"))
         return [Silent(*row) for row in found]

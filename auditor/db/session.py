@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def schema_drift(engine: Engine) -> list[str]:
 
     from auditor.db.models import Base
 
-    with engine.connect() as connection:
+    with engine.connect() as connection, warnings.catch_warnings():
+        # SQLite does not have the index that is made for PostgreSQL alone.
+        warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression-based index")
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = [_in_words(difference) for difference in compare_metadata(context, Base.metadata)]
         return differences + _view_drift(inspect(connection))

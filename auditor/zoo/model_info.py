@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from auditor.eps import parse_eps
 from auditor.errors import UsageError
-from auditor.records import Published, parse_eps
+from auditor.records import Published
 
 _DATASETS = ("cifar10", "cifar100", "imagenet")
 _THREAT_MODELS = ("Linf", "L2", "corruptions", "corruptions_3d")

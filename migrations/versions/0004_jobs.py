@@ -104,6 +104,8 @@ def upgrade() -> None:
         op.create_index(
             name, "audits", columns, sqlite_where=sa.text(WORDS.get(where, where)), postgresql_where=sa.text(where)
         )
+    if op.get_bind().dialect.name == "postgresql":  # as lists sort; SQLite knows no such index, and its files are small
+        op.create_index("ix_audits_started_at", "audits", [sa.text("started_at DESC NULLS LAST")])
     with op.batch_alter_table("clusterings") as clusterings:  # nothing hangs on these rows, they may be copied
         clusterings.alter_column("matrix", existing_type=sa.LargeBinary(), nullable=True)
     op.create_table(
@@ -144,6 +146,8 @@ def downgrade() -> None:
     _unprune()
     with op.batch_alter_table("clusterings") as clusterings:
         clusterings.alter_column("matrix", existing_type=sa.LargeBinary(), nullable=False)
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index("ix_audits_started_at", "audits")
     for name, _, _ in INDEXES:
         op.drop_index(name, "audits")
     for table, columns in (("audits", OF_AUDITS), ("scans", OF_SCANS)):

@@ -16,8 +16,9 @@ from auditor.attacks import PROTOCOLS, Protocol, RobustnessResult, evaluate_robu
 from auditor.attacks.progress import SAVE_SECONDS, State, pack_bits, pack_bytes, unpack_bits, unpack_bytes
 from auditor.attacks.protocols import Attack
 from auditor.attempts import Attempts, attempt_key
-from auditor.child import GIB, InChild, Limits
+from auditor.child import InChild
 from auditor.errors import MeasurementError
+from auditor.limits import GIB, Limits
 from auditor.records import AttackScore, AuditRequest, Contact, Measurement
 from auditor.zoo import select
 from auditor.zoo.demo import DemoZoo

@@ -440,7 +440,7 @@ def test_a_scan_here_that_was_killed_is_interrupted_and_can_be_finished(zoo: Zoo
         until(lambda: not process.left(), 10, "nothing of it is left")
     finally:
         process.end()
-    assert [row["state"] for row in in_json("scans", "list")] == ["interrupted"]
+    until(lambda: in_json("scans", "list")[0]["state"] == "interrupted", 10, "its silence is noticed")
     assert in_json("workers") == []
     for name in ("x", "y"):
         zoo.open(name)

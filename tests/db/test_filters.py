@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -179,7 +180,8 @@ def test_a_model_that_is_well_again_is_not_among_those_that_fail(url: str) -> No
     engine.dispose()
 
 
-def test_sqlite_uses_the_index_over_the_latest(tmp_path: object) -> None:
+@pytest.mark.sqlite("its query plan")
+def test_sqlite_uses_the_index_over_the_latest(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/a.db")
     with engine.connect() as connection:
         asked = str(select(tables.Audit.id).where(tables.Audit.latest).compile(engine))

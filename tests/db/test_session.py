@@ -28,6 +28,7 @@ from auditor.errors import EnvironmentUnusableError
 from tests.db.test_store import _done
 
 
+@pytest.mark.sqlite("its file, folder and pragmas")
 def test_made_on_first_use_in_a_new_folder(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/new/folder/a.db")
     assert current_revision(engine) == HEAD == ScriptDirectory.from_config(alembic_config(None)).get_current_head()
@@ -101,12 +102,14 @@ def test_databases_that_cannot_be_used(url: str, message: str) -> None:
         open_database(url)
 
 
+@pytest.mark.sqlite("its file")
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "a.db").write_text("this is a shopping list, " * 100)
     with pytest.raises(EnvironmentUnusableError, match="file is not a database"):
         open_database(f"sqlite:///{tmp_path}/a.db")
 
 
+@pytest.mark.sqlite("its file")
 def test_a_read_only_database(tmp_path: Path) -> None:
     """Root may write anywhere, so the file is opened read-only through SQLite itself."""
     with sqlite3.connect(tmp_path / "a.db") as connection:
@@ -125,6 +128,7 @@ def test_several_processes_may_open_a_new_database_at_once(url: str) -> None:
     assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
 
 
+@pytest.mark.sqlite("its write-ahead log")
 def test_one_that_finds_the_database_locked_tries_again() -> None:
     """SQLite gives up at once where two turn on its write-ahead log at the same moment."""
 

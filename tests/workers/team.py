@@ -109,12 +109,13 @@ class Zoo:
 class Worker:
     """``auditor worker`` as a process, in a session of its own."""
 
-    def __init__(self, folder: Path, number: int, *options: str, prefix: tuple[str, ...] = (), **environment: str):
+    def __init__(self, folder: Path, number: int, *options: str, trusting: bool = True, **environment: str):
         self.log = folder / f"worker-{number}.log"
-        program = [sys.executable, "-m", "auditor", "worker", "--trust-code", "--queue", "cpu", *options]
+        program = [sys.executable, "-m", "auditor", "worker", "--queue", "cpu", *options]
+        program += ["--trust-code"] if trusting else []
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*prefix, *program],
+                program,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
@@ -172,8 +173,8 @@ class Team:
         settings.cache_clear()
         self.url = os.environ["AUDITOR_DATABASE_URL"]
 
-    def worker(self, *options: str, prefix: tuple[str, ...] = (), **environment: str) -> Worker:
-        self.workers.append(Worker(self.folder, len(self.workers), *options, prefix=prefix, **environment))
+    def worker(self, *options: str, trusting: bool = True, **environment: str) -> Worker:
+        self.workers.append(Worker(self.folder, len(self.workers), *options, trusting=trusting, **environment))
         return self.workers[-1]
 
     def auditor(self, *arguments: object) -> Result:

@@ -137,7 +137,7 @@ def test_a_machine_that_does_not_know_its_cores_has_one(driver: Any, monkeypatch
 
 def test_no_worker_serves_the_gpus_that_there_are_not(driver: Any) -> None:
     driver(None)
-    with pytest.raises(EnvironmentUnusableError, match="no GPU for the queue gpu"):
+    with pytest.raises(EnvironmentUnusableError, match="no GPU here"):
         resolve(queue="gpu")
 
 
@@ -148,7 +148,7 @@ def test_a_worker_without_its_gpus_ends_with_one_line(driver: Any) -> None:
         [sys.executable, "-P", "-m", "workers", json.dumps(usual)], capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout) == (3, "")
-    assert found.stderr.startswith("error: no GPU for the queue gpu")
+    assert found.stderr.startswith("error: no GPU here")
     assert len(found.stderr.splitlines()) == 1
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from auditor.records import parse_eps
+from auditor.eps import parse_eps
 from auditor.zoo.local.datasets import Dataset, InputSize, known, near
 
 NONE = "none"

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.eps import format_eps
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
-from auditor.records import ZooEntry, format_eps
+from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.robustbench import catalogue
 from auditor.zoo.robustbench.catalogue import Row

@@ -1,0 +1,39 @@
+"""What one model may use while it is measured."""
+
+import math
+from dataclasses import dataclass
+
+import psutil
+
+from auditor.errors import UsageError
+
+GIB = 2**30
+HOURS = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "full": 14 * 24.0}
+"""How long one model may take under a protocol, unless told otherwise: what takes longer hangs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one model may use: ``seconds`` of wall time, ``memory`` in bytes resident."""
+
+    seconds: float
+    memory: int
+
+    @classmethod
+    def of(cls, protocol: str, minutes: float | None, gib: float | None) -> "Limits":
+        """The protocol's own limit of time and nine tenths of the machine's memory, where nothing else is said.
+
+        Raises:
+            UsageError: a limit is no finite number.
+        """
+        for option, number, unit in (("--time-limit", minutes, "minutes"), ("--memory-limit", gib, "GiB")):
+            if number is not None and not math.isfinite(number):
+                raise UsageError(f"{option}: expected a number of {unit}, got {number}")
+        seconds = HOURS[protocol] * 3600 if minutes is None else minutes * 60
+        return cls.share(seconds, None if gib is None else int(gib * GIB))
+
+    @classmethod
+    def share(cls, seconds: float, memory: int | None, processes: int = 1) -> "Limits":
+        """Limits of one of so many processes, which share nine tenths of the machine's memory where none is given."""
+        machine = int(0.9 * psutil.virtual_memory().total)
+        return cls(seconds=seconds, memory=machine // processes if memory is None else memory)

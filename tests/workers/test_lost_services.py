@@ -1,0 +1,145 @@
+"""Brokers and databases that go away and come back, lose what they held, deliver twice, or have no room."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from amqp.exceptions import ChannelError
+from kombu import Connection
+
+from auditor.config import settings
+from auditor.db.leases import Unsent
+from auditor.dispatch import send
+from tests.services import Cluster, closed_at_the_end
+from tests.workers.team import Redis, Team, make_team, until
+
+
+def test_redis_stopped_for_twenty_seconds(tmp_path: Path, own_broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    with make_team(tmp_path, own_broker, monkeypatch) as team:
+        team.zoo.gate("held")
+        team.zoo.add(*"abcdef")
+        scan = team.scan("--protocol", "screen")
+        team.worker("--processes", "2").ready()
+        team.zoo.loading("held")
+        own_broker.stop()
+        time.sleep(20)
+        own_broker.start()  # with nothing in it
+        team.zoo.open("held")
+        found = team.ended(scan)
+        assert [row["state"] for row in found.values()] == ["done"] * 7
+        assert found["held"]["attempt"] == 1, "losing the broker ends no audit"
+
+
+def test_redis_emptied_with_fifty_audits_queued(team: Team) -> None:
+    names = [f"m{number}" for number in range(50)]
+    team.zoo.add(*names)
+    scan = team.scan("--protocol", "screen", "--sketch", "8")
+    assert team.broker.ask("LLEN", "cpu") == "50"
+    worker = team.worker("--processes", "2").ready()
+    until(lambda: any(row["state"] == "done" for row in team.audits(scan).values()), 60, "the first is done")
+    assert team.broker.ask("FLUSHALL") == "OK"
+    found = team.ended(scan, 240)
+    assert [row["state"] for row in found.values()] == ["done"] * 50
+    assert "messages sent again" in worker.said()
+
+
+def test_the_same_messages_delivered_twice_at_once(team: Team) -> None:
+    names = [f"m{number}" for number in range(6)]
+    team.zoo.add(*names)
+    scan = team.scan("--protocol", "screen")
+    audits = [row["audit"] for row in team.audits(scan).values()]
+    send([Unsent(audit, 60) for audit in audits for _ in range(2)], "cpu")
+    workers = [team.worker() for _ in range(2)]
+    found = team.ended(scan)
+    assert [(row["state"], row["attempt"]) for row in found.values()] == [("done", 1)] * 6
+    until(lambda: sum(worker.said().count(": taken") for worker in workers) == 12, 30, "the others were refused")
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield made
+    made.stop()
+
+
+def test_postgresql_restarted_during_a_scan(
+    tmp_path: Path, cluster: Cluster, broker: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDITOR_DATABASE_URL", f"{cluster.url}postgres")
+    broker.ask("FLUSHALL")
+    with closed_at_the_end("postgres"), make_team(tmp_path, broker, monkeypatch) as team:
+        team.zoo.gate("held")
+        team.zoo.add("a", "b")
+        scan = team.scan("--protocol", "screen")
+        worker = team.worker().ready()
+        team.zoo.loading("held")
+        cluster.stop()
+        team.zoo.open("held")
+        until(lambda: "waiting for the database" in worker.said(), 60, "the worker waits")
+        time.sleep(8)  # more than two leases
+        cluster.start()
+        found = team.ended(scan)
+        assert [(row["state"], row["attempt"]) for row in found.values()] == [("done", 1)] * 3
+
+
+@pytest.fixture
+def little_room(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    mounted = subprocess.run(
+        [*sudo, "mount", "-t", "tmpfs", "-o", "size=8m,mode=0777", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a file system: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run([*sudo, "umount", "-l", folder], check=True)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("patience", [60, 1])
+def test_a_full_disk_is_waited_for_and_then_tried_again(
+    tmp_path: Path, little_room: Path, broker: Redis, monkeypatch: pytest.MonkeyPatch, patience: int
+) -> None:
+    monkeypatch.setenv("AUDITOR_DATABASE_URL", f"sqlite:///{little_room}/auditor.db")
+    monkeypatch.setenv("AUDITOR_DATABASE_PATIENCE", str(patience))
+    broker.ask("FLUSHALL")
+    with make_team(tmp_path, broker, monkeypatch) as team:
+        team.zoo.gate("held")
+        scan = team.scan("--protocol", "quick", "--samples", "256")
+        worker = team.worker().ready()
+        team.zoo.loading("held")
+        filler = little_room / "filler"
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+        assert shutil.disk_usage(little_room).free == 0
+        team.zoo.open("held")
+        until(lambda: "disk is full" in worker.said() or "disk I/O error" in worker.said(), 60, worker.said())
+        time.sleep(3 if patience > 3 else 6)
+        filler.unlink()
+        found = team.ended(scan)["held"]
+        assert found["state"] == "done"
+        if patience > 3:
+            assert found["attempt"] == 1
+
+
+def test_rabbitmq_carries_the_same_messages(tmp_path: Path, broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
+    with make_team(tmp_path, broker, monkeypatch) as team:
+        monkeypatch.setenv("AUDITOR_BROKER_URL", url)
+        settings.cache_clear()
+        with Connection(url) as connection, contextlib.suppress(ChannelError):
+            connection.default_channel.queue_purge("cpu")
+        team.zoo.add("a", "b")
+        worker = team.worker().ready()
+        scan = team.scan("--protocol", "screen")
+        found = team.ended(scan)
+        assert [row["state"] for row in found.values()] == ["done"] * 2
+        assert "sent again" not in worker.said()
