@@ -3,7 +3,7 @@
 How a model is measured is replaced, and nothing else: claims, leases, signs of life, rows and messages are real.
 """
 
-import sys
+import sys  # noqa: I001
 
 from workers.__main__ import main  # first: it sets what Celery reads when it is imported
 
