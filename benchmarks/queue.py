@@ -19,16 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
-from safetensors.torch import save_file
 from sqlalchemy import Engine, create_engine, text
-from torch import nn
 
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
@@ -37,40 +33,7 @@ from auditor.db.store import Store
 from auditor.dispatch import count_waiting, send
 from auditor.records import AuditRequest, ZooEntry
 from auditor.scans import ScanRequest
-from auditor.zoo.local import LocalZoo
-
-NET = """
-from torch import nn
-
-
-def tiny():
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-"""
-MODEL = """
-[[models]]
-name = "tiny-{number}"
-weights = "{number}.safetensors"
-dataset = "fashion_mnist"
-norm = "Linf"
-eps = 0.1
-mean = "none"
-std = "none"
-architecture = {{ python = "nets.py:tiny" }}
-"""
-
-
-@contextlib.contextmanager
-def scratch_database(server: str) -> Iterator[str]:
-    """The URL of a database of one's own, which is dropped at the end."""
-    name = f"auditor_bench_{uuid.uuid4().hex}"
-    admin = create_engine(f"{server.rstrip('/')}/postgres", isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    try:
-        yield f"{server.rstrip('/')}/{name}"
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+from benchmarks.scratch import make_zoo, scratch_database
 
 
 @contextlib.contextmanager
@@ -182,16 +145,6 @@ def _part(process: psutil.Process) -> str:
 def _seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def make_zoo(folder: Path, number: int) -> LocalZoo:
-    folder.mkdir()
-    (folder / "nets.py").write_text(NET)
-    for index in range(number):
-        torch.manual_seed(index)
-        save_file(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).state_dict(), folder / f"{index}.safetensors")
-    (folder / "zoo.toml").write_text("".join(MODEL.format(number=index) for index in range(number)))
-    return LocalZoo(folder, trust_code=True)
 
 
 def no_ops(engine: Engine, sizes: Sequence[int], number: int, folder: Path) -> None:
