@@ -91,7 +91,7 @@ class Soak:
     def counts(self) -> dict[str, int]:
         audit = tables.Audit
         with self.engine.connect() as connection:
-            return dict(connection.execute(select(audit.state, func.count()).group_by(audit.state)).tuples().all())
+            return dict(connection.execute(select(audit.state, func.count()).group_by(audit.state)).all())
 
     def run(self, every: float, seconds: float) -> float:
         """Until no audit is queued or runs; the seconds that it took."""
