@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint bench coverage findings docs clean
+.PHONY: demo test test-slow lint bench soak coverage findings docs clean
 
 # Debian keeps ensurepip in python3-venv: without it, the pip that is there installs one into the environment.
 $(BIN)/pip:
@@ -50,6 +50,11 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.sketch
 	$(BIN)/python -m benchmarks.permutation
 	$(BIN)/python -m benchmarks.database
+	$(BIN)/python -m benchmarks.queue
+
+# A quarter of an hour; needs PostgreSQL at 127.0.0.1:5432 and Debian's package redis-server, as benchmarks.queue.
+soak: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
 
 # What linearizes, and what it finds: the pages and their measurements, resumable, each half an hour or more.
 coverage findings: $(VENV)/.installed-test

@@ -130,6 +130,15 @@ def _context(preload: tuple[str, ...]) -> Any:
     return context
 
 
+def warm_up(preload: tuple[str, ...] = ()) -> None:
+    """Return once the server has imported torch: seconds in which no model need wait, and no lease run."""
+    child = _context(preload).Process(target=os.getpid)
+    with _ONE_AT_A_TIME, _no_main():
+        child.start()
+        child.join()
+        child.close()
+
+
 @contextlib.contextmanager
 def _no_main() -> Iterator[None]:
     """Children need nothing of the program that starts them: importing it anew in each takes half a second."""

@@ -32,6 +32,8 @@ BROKER_OPTIONS = {
     },
     "amqp": {"connect_timeout": 10},
 }
+KINDS = dict.fromkeys(("redis", "rediss", "redis+socket"), "redis") | dict.fromkeys(("amqp", "amqps", "pyamqp"), "amqp")
+"""Celery's names of the brokers that audits may be left to: the others forget, or deliver twice, what takes hours."""
 
 
 def queue_of(device: str) -> str:
@@ -45,18 +47,22 @@ def broker_url() -> str:
     """The broker's address.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is of a kind that is not supported.
     """
     url = settings().broker_url
     if url is None:
-        raise UsageError("--queue needs a broker: set AUDITOR_BROKER_URL to redis://… or amqp://…, or say --here")
+        raise UsageError(
+            "the queue needs a broker: set AUDITOR_BROKER_URL to redis://… or amqp://…; scans may run --here"
+        )
+    kind, separator, _ = url.partition("://")
+    if not separator or kind.lower() not in KINDS:
+        raise UsageError(f"AUDITOR_BROKER_URL: expected redis://… or amqp://…, got {kind if separator else 'no URL'!r}")
     return url
 
 
 def broker_options(url: str) -> dict[str, object]:
     """Options of the transport that a URL names."""
-    kind = "redis" if url.startswith("redis") else "amqp"
-    return dict(BROKER_OPTIONS[kind])
+    return dict(BROKER_OPTIONS[KINDS[url.partition("://")[0].lower()]])
 
 
 def check_broker() -> None:

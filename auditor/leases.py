@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 
 import psutil
 from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
 
 from auditor.db.ending import now
 from auditor.db.leases import Leases
@@ -110,14 +111,16 @@ class Heart:
     def beat(self) -> None:
         """One sign of life; a database that is away is tried again at the next."""
         with self._beating, contextlib.suppress(*AWAY):
-            hold = self._hold
-            if hold is None:
-                give_sign(self._engine, self._sign)
-                return
-            if hold.state != "lost":
+            hold, sign = self._hold, self._sign
+            if hold is not None and hold.state != "lost":
                 hold.state = self._leases.renew(hold.audit_id, hold.attempt, self.lease)
-            sign = replace(self._sign, audit_id=hold.audit_id, part=hold.part)
-            give_sign(self._engine, replace(sign, part_done=hold.part_done, part_total=hold.part_total))
+            if hold is not None and hold.state != "lost":
+                sign = replace(sign, audit_id=hold.audit_id, part=hold.part)
+                sign = replace(sign, part_done=hold.part_done, part_total=hold.part_total)
+            try:
+                give_sign(self._engine, sign)
+            except IntegrityError:  # the audit is gone since: another one, done before, has taken its place
+                give_sign(self._engine, self._sign)
 
     def _run(self) -> None:
         while True:

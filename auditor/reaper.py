@@ -15,6 +15,7 @@ from auditor.errors import AuditorError
 from auditor.leases import BEAT_SECONDS, Watch, is_gone
 
 logger = logging.getLogger(__name__)
+SILENT_SECONDS = 3 * BEAT_SECONDS
 
 
 class Broker(Protocol):
@@ -89,6 +90,8 @@ def abandon_dead_scans(engine: Engine) -> None:
     Silent, too: containers may share a host's name, and see only their own processes.
     """
     for scan in scans_here(engine):
-        if scan.worker is not None and is_gone(scan.worker) and abs(scan.seconds) > 3 * BEAT_SECONDS:
+        if scan.worker is not None and is_gone(scan.worker) and abs(scan.seconds) > SILENT_SECONDS:
             Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
-            forget(engine, scan.worker)
+    for row in list_workers(engine):
+        if is_gone(row["worker"]) and row["seconds_silent"] > SILENT_SECONDS:
+            forget(engine, row["worker"])

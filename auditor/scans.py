@@ -75,9 +75,10 @@ class ScanRequest:
             audit = {name: stored[name] for name in AuditRequest.__dataclass_fields__}
             own = {name: stored[name] for name in ("folder", "trust_code", "seconds", "memory", "force")}
             places = {name: None if stored[name] is None else Path(stored[name]) for name in ("data", "adversarials")}
+            samples = stored["samples"]
         except KeyError as error:
             raise UsageError(f"the scan was made by an older auditor, which kept no {error}: scan again") from error
-        measurement = Measurement(audit=AuditRequest(**audit), samples=stored["samples"], **places)
+        measurement = Measurement(audit=AuditRequest(**audit), samples=samples, **places)
         return cls(measurement=measurement, reverify=tuple(stored.get("reverify", ())), **own)
 
 

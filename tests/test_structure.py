@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from auditor.config import Settings
+from auditor.config import Settings, settings
+from auditor.db.session import open_database
+from auditor.db.store import Store
 from tests import cli_reference
+from tests.db.test_store import REQUEST, entry
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "auditor").rglob("*.py")), ids=lambda file: file.name)
+FILES = sorted(file for package in ("auditor", "workers") for file in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_one_idea_a_file(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= 300
 
@@ -23,11 +29,14 @@ def test_one_idea_a_file(file: Path) -> None:
     [
         ["--help"], ["--version"], ["scan", "--help"], ["results", "list"], ["results", "list", "--format", "json"],
         ["results", "plot", "--help"], ["zoo", "list", "demo"], ["db", "upgrade"],
+        ["scans", "list"], ["scans", "--help"], ["scans", "show", "1"], ["workers"], ["worker", "--help"],
         ["zoo", "list", "robustbench"], ["zoo", "import-published", "--help"], ["results", "compare", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip
 def test_commands_that_only_read_never_import_torch(arguments: list[str]) -> None:
+    if "show" in arguments:
+        Store(open_database(settings().database_url)).create_scan("demo", REQUEST, [entry()], queue="cpu")
     code = (
         "import sys\nfrom auditor.cli import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    assert not end.code, end.code\n"

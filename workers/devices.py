@@ -1,5 +1,6 @@
 """Which GPUs there are, and which of them a process of the pool gets; asks the driver, never torch or CUDA."""
 
+import itertools
 import os
 import subprocess
 from collections.abc import MutableMapping, Sequence
@@ -9,7 +10,8 @@ def visible_gpus() -> tuple[str, ...]:
     """Numbers or UUIDs of the GPUs that CUDA_VISIBLE_DEVICES leaves, of all where it is not set."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return tuple(part.strip() for part in named.split(",") if part.strip() not in ("", "-1"))
+        parts = (part.strip() for part in named.split(","))
+        return tuple(itertools.takewhile(lambda part: part not in ("", "-1"), parts))  # as CUDA itself reads it
     try:
         asked = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         found = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True)

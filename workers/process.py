@@ -12,7 +12,7 @@ from typing import Any
 import billiard
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from auditor.child import InChild
+from auditor.child import InChild, warm_up
 from auditor.config import settings
 from auditor.db.session import make_engine
 from auditor.db.store import Job, Store
@@ -27,6 +27,9 @@ from workers.devices import settle
 from workers.options import Options
 
 logger = logging.getLogger(__name__)
+
+WARM_UP_SECONDS = 30.0
+"""For so long a process waits for torch before it takes its first audit; below Celery's worker_proc_alive_timeout."""
 
 
 class Process:
@@ -111,6 +114,10 @@ def _begin(**_: Any) -> None:
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _process = Process(_options, billiard.current_process().index)
+    # An audit that is claimed before torch is there is lost for nothing where this process is killed meanwhile.
+    warming = threading.Thread(target=warm_up, daemon=True)
+    warming.start()
+    warming.join(WARM_UP_SECONDS)
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

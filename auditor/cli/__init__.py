@@ -82,6 +82,6 @@ def main() -> None:
       auditor results plot --zoo -o zoo.png        gap against robust accuracy
 
     \b
-    Exit codes: 0 all done; 1 some models failed, the rest are stored; 2 usage;
+    Exit codes: 0 all done; 1 some models failed or were cancelled, the rest are stored; 2 usage;
     3 the database or a data set is not usable; 4 a gate of a scan was not met; 130 interrupted.
     """

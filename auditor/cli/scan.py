@@ -113,8 +113,8 @@ def command(
       auditor scan robustbench --dataset cifar10 --device cuda --queue --wait
 
     \b
-    Exit codes: 0 all done; 1 some models failed; 2 usage; 3 database or data not usable;
-    4 a gate was not met, whether or not some models failed; 130 interrupted.
+    Exit codes: 0 all done; 1 some models failed or were cancelled; 2 usage; 3 database or data not
+    usable; 4 a gate was not met, whether or not some models failed; 130 interrupted.
     """
     for kind in ("SIGTERM", "SIGHUP"):  # a polite kill, or a closed session, is an interrupt: nothing is lost
         if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
@@ -152,5 +152,5 @@ def command(
         return
     say_saved(adversarials, rows, outcome.reused)
     check_gates(engine, gates, outcome.scan_id, rows)
-    if outcome.failed:
+    if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(1)

@@ -187,7 +187,7 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
     where = decide(options | {"device": load_scan(engine, scan_id)["device"]})
     outcome = rerun_where(where, Store(engine), scan_id)
     print_outcome(engine, outcome, shape)
-    if outcome.failed:
+    if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(1)
 
 

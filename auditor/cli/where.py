@@ -100,23 +100,27 @@ def run_where(
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     """Run what failed or was cancelled of a scan once more, with what the scan asked for."""
-    from auditor.cli.progress import ScanProgress
-    from auditor.db.scans import load_scan, retry_scan
+    from auditor.cli.follow import follow
+    from auditor.cli.progress import ScanProgress, say
+    from auditor.db.scans import load_request, load_scan, retry_scan
     from auditor.devices import check_device
     from auditor.here import ScanOutcome, run_jobs
     from auditor.leases import process_name
     from auditor.scans import ScanRequest
     from auditor.zoo import find_source
 
-    source = load_scan(store.engine, scan_id)["source"]
+    scan = load_scan(store.engine, scan_id)
+    request = ScanRequest.from_json(load_request(store.engine, scan_id))
+    if where.queue == "here":  # what is wrong here leaves the scan as it is
+        check_device(request.measurement.audit.device)
+        zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
     jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
     if not jobs:
-        return ScanOutcome(scan_id)
-    request = ScanRequest.from_json(jobs[0].request)
+        runs = scan["state"] == "running"
+        say(f"scan {scan_id} {'runs, and' if runs else 'has ended:'} nothing of it has failed or was cancelled")
+        return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
     if where.queue != "here":
         return send_and_follow(where, store, scan_id, jobs, request)
-    check_device(request.measurement.audit.device)
-    zoo = find_source(source, request.place, trust_code=request.trust_code)
     measure = _in_children(where, zoo, [job.entry for job in jobs], request)
     with ScanProgress(len(jobs)) as progress:
         return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=where.jobs)

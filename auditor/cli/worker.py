@@ -80,8 +80,11 @@ def listing(shape: str) -> None:
     from auditor.config import settings
     from auditor.db.session import open_database
     from auditor.db.workers import list_workers
+    from auditor.reaper import abandon_dead_scans
 
-    rows = list_workers(open_database(settings().database_url))
+    engine = open_database(settings().database_url)
+    abandon_dead_scans(engine)
+    rows = list_workers(engine)
     if shape == "json":
         print_json(rows)
     elif not rows:

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import ScalarSelect, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.latest import mark_latest
+from auditor.db.latest import SETTING, mark_series
 
 
 def now() -> datetime:
@@ -21,26 +21,37 @@ def end(session: Session, audit_id: int, attempt: int, *, state: str, **values: 
         update(audit)
         .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
         .values(state=state, finished_at=at, confirmed_at=at, lease_until=None, cancelling=None, **values)
-        .returning(audit.id)
+        .returning(*(getattr(audit, name) for name in SETTING))
+        .execution_options(synchronize_session=False)  # to look which objects have changed takes longer than to change
     )
-    if ended.first() is None:
+    setting = ended.first()
+    if setting is None:
         return False
-    session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id == audit_id))
+    session.execute(
+        delete(tables.AttackProgress)
+        .where(tables.AttackProgress.audit_id == audit_id)
+        .execution_options(synchronize_session=False)
+    )
     link = tables.ScanAudit
-    mine = select(link.scan_id).where(link.audit_id == audit_id, ~link.reused)
-    scan_id = session.scalar(mine)
-    if scan_id is not None:
-        count_down(session, scan_id, 1)
+    mine = select(link.scan_id).where(link.audit_id == audit_id, ~link.reused).limit(1)
+    count_down(session, mine.scalar_subquery(), 1)
     if state in ("done", "failed"):
-        mark_latest(session, audit_id)
+        mark_series(session, setting)
     return True
 
 
-def count_down(session: Session, scan_id: int, ended: int) -> None:
+def count_down(session: Session, scan_id: int | ScalarSelect[int], ended: int) -> None:
     """Note that so many of a scan's audits have ended; the last one ends the scan. The row's lock orders them."""
     scan = tables.Scan
-    counted = update(scan).where(scan.id == scan_id).values(pending=scan.pending - ended).returning(scan.pending)
-    if session.scalar(counted) == 0:
+    counted = session.execute(
+        update(scan)
+        .where(scan.id == scan_id)
+        .values(pending=scan.pending - ended)
+        .returning(scan.id, scan.pending)
+        .execution_options(synchronize_session=False)
+    ).first()
+    if counted is not None and counted.pending == 0:
+        scan_id = counted.id
         link, audit = tables.ScanAudit, tables.Audit
         of_scan = select(audit.id).join(link, link.audit_id == audit.id).where(link.scan_id == scan_id, ~link.reused)
         early = session.scalar(select(exists(of_scan.where(audit.state == "cancelled"))))

@@ -3,15 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, Row, or_, select, update
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 
 SETTING = ("model_id", "dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples")
 """The columns that audits of one series share."""
-
-_FLAGS = {tables.Audit.latest: ("done", "failed"), tables.Audit.latest_done: ("done",)}
 
 
 def lock_model(session: Session, model_id: int) -> None:
@@ -33,24 +31,31 @@ def confirm(session: Session, audit_id: int, now: datetime) -> None:
 
 
 def mark_latest(session: Session, audit_id: int) -> None:
-    """Mark the audits confirmed last of the series of this one.
+    """Mark the audits confirmed last of the series of this one."""
+    setting = select(*(getattr(tables.Audit, name) for name in SETTING)).where(tables.Audit.id == audit_id)
+    mark_series(session, session.execute(setting).one())
+
+
+def mark_series(session: Session, setting: Row[Any]) -> None:
+    """Mark the audits confirmed last of a series; ``setting`` holds the columns that its audits share.
 
     Under READ COMMITTED each statement sees what was committed before it began, so those after the lock see all that
     ended before.
     """
     audit = tables.Audit
-    one = session.execute(select(*(getattr(audit, name) for name in SETTING)).where(audit.id == audit_id)).one()
-    lock_model(session, one.model_id)
-    series = [_same(getattr(audit, name), getattr(one, name)) for name in SETTING]
-    for flag, states in _FLAGS.items():
-        newest = select(audit.id).where(*series, audit.state.in_(states))
-        number = session.scalar(newest.order_by(audit.confirmed_at.desc(), audit.id.desc()).limit(1)) or 0
-        session.execute(
-            update(audit)
-            .where(*series, flag.is_distinct_from(audit.id == number))
-            .values({flag: audit.id == number})
-            .execution_options(synchronize_session=False)
-        )
+    lock_model(session, setting.model_id)
+    series = [_same(getattr(audit, name), getattr(setting, name)) for name in SETTING]
+    newest = select(audit.id).where(*series).order_by(audit.confirmed_at.desc(), audit.id.desc()).limit(1)
+    ended = newest.where(audit.state.in_(("done", "failed"))).scalar_subquery()
+    done = newest.where(audit.state == "done").scalar_subquery()
+    numbers = session.execute(select(ended, done)).one()
+    latest, latest_done = (audit.id == (number or 0) for number in numbers)
+    session.execute(
+        update(audit)
+        .where(*series, or_(audit.latest.is_distinct_from(latest), audit.latest_done.is_distinct_from(latest_done)))
+        .values(latest=latest, latest_done=latest_done)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _same(column: Any, value: Any) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.ending import count_down, end, now
 from auditor.db.patience import patient
+from auditor.db.session import single
 
 MOST_LOSSES = 3
 """A job whose process was lost this often is not tried again: it may be what kills them."""
@@ -49,8 +50,9 @@ class Leases:
             .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
             .values(lease_until=now() + timedelta(seconds=lease))
             .returning(audit.cancelling)
+            .execution_options(synchronize_session=False)
         )
-        with Session(self.engine) as session, session.begin():
+        with single(self.engine) as session:
             row = session.execute(renewed).first()
         return "lost" if row is None else "held" if row[0] is None else "cancelling"
 
@@ -90,13 +92,13 @@ class Leases:
         """The leases of all jobs that workers run."""
         audit = tables.Audit
         columns = (audit.id, audit.attempt, audit.lease_until, audit.worker)
-        with Session(self.engine) as session:
+        with single(self.engine) as session:
             found = session.execute(select(*columns).where(audit.state == "running", audit.queue != "here"))
             return [Lease(*row) for row in found]
 
     def count_queued(self, queue: str) -> int:
         """How many jobs wait for this queue's workers."""
-        with Session(self.engine) as session:
+        with single(self.engine) as session:
             return session.scalar(select(func.count()).where(*_queued(queue))) or 0
 
     def longest_unsent(self, queue: str, number: int) -> list[Unsent]:
@@ -128,7 +130,7 @@ class Leases:
     def load_progress(self, audit_id: int, key: str) -> bytes | None:
         """What an earlier attempt saved; None where there is nothing, or it was saved under another key."""
         progress = tables.AttackProgress
-        with Session(self.engine) as session:
+        with single(self.engine) as session:
             return session.scalar(select(progress.state).where(progress.audit_id == audit_id, progress.key == key))
 
 
@@ -145,11 +147,13 @@ def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
             finished_at=case((queued, now()), else_=audit.finished_at),
             cancelling=case((queued, None), else_=reason),
         )
-        .returning(audit.state)
+        .returning(audit.id, audit.state)
     ).all()
-    ended = sum(state == "cancelled" for (state,) in asked)
+    ended = [audit_id for audit_id, state in asked if state == "cancelled"]
     if ended:
-        count_down(session, scan_id, ended)
+        over = _of_scan(scan_id).join(audit).where(audit.state == "cancelled")
+        session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id.in_(over)))
+        count_down(session, scan_id, len(ended))
 
 
 def cancel_all(session: Session, scan_id: int, reason: str) -> None:

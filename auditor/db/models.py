@@ -239,7 +239,8 @@ class AttackProgress(Base):
 
 
 class Worker(Base):
-    """A process that runs audits, as it last said that it lives: ``name`` is host:pid:start.
+    """A process that runs audits, as it last said that it lives: ``name`` is host:pid, or
+    host:pid/slot where a process runs several.
 
     ``queue``: cpu, gpu or here; ``part``: of the audit that it is at, ``part_done`` of ``part_total``.
     """

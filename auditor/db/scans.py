@@ -61,6 +61,16 @@ def load_scan(engine: Engine, scan_id: int) -> Row:
         return _row(scan, _counts(session, [scan_id])) | {"audits": [_audit_row(*one) for one in found]}
 
 
+def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
+    """What a scan asked for.
+
+    Raises:
+        UsageError: there is no such scan.
+    """
+    with Session(engine) as session:
+        return _get(session, scan_id).request
+
+
 def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
     """Cancel what is queued, and ask for the end of what runs: it is ``cancelled`` once its process is gone.
 

@@ -1,21 +1,27 @@
 """Opening the database: made by Alembic on first use, brought up to date later, refused when it is too new."""
 
+import contextlib
 import re
 import sqlite3
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, Inspector, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from auditor.errors import EnvironmentUnusableError
 
 HEAD = "0005"
 """The newest revision under migrations/; a test compares the two."""
+
+IDLE_SECONDS = 1.0
+"""A connection that was not used for so long is tried before it is used again."""
 
 
 def open_database(url: str) -> Engine:
@@ -46,16 +52,47 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(parsed, **_options(parsed))
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        _try_idle(engine)
     return engine
+
+
+@contextlib.contextmanager
+def single(engine: Engine) -> Iterator[Session]:
+    """A session for one statement: a transaction by itself, to which PostgreSQL need not be told its begin and end."""
+    with Session(engine) as session, session.begin():
+        if engine.dialect.name == "postgresql":
+            session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
 
 
 def _options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "postgresql":  # a server that restarts is reconnected to, one that hangs is given up
         alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-        return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10, **alive}}
+        return {"connect_args": {"connect_timeout": 10, **alive}}
     if url.database in (None, "", ":memory:"):
         return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}  # one for all threads
     return {}
+
+
+def _try_idle(engine: Engine) -> None:
+    """Find out that a server was restarted before a statement does. Each time, as pool_pre_ping, costs a tenth more.
+
+    Where a connection is lost within the second, the statement fails, and is repeated by who is patient.
+    """
+
+    def returned(_: Any, record: Any) -> None:
+        record.info["returned"] = time.monotonic()
+
+    def wanted(connection: Any, record: Any, _: Any) -> None:
+        if time.monotonic() - record.info.get("returned", time.monotonic()) > IDLE_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", returned)
+    event.listen(engine, "checkout", wanted)
 
 
 def _make_folder(url: URL) -> None:

@@ -17,6 +17,7 @@ from auditor.db.latest import confirm
 from auditor.db.leases import cancel_all
 from auditor.db.patience import patient
 from auditor.db.schedules import give_scan
+from auditor.db.session import single
 from auditor.records import AuditRecord, ZooEntry
 
 
@@ -89,7 +90,7 @@ class Store:
         link, audit = tables.ScanAudit, tables.Audit
         query = select(audit.entry, tables.Scan.id, tables.Scan.request).select_from(audit)
         query = query.join(link, (link.audit_id == audit.id) & ~link.reused).join(tables.Scan)
-        with Session(self.engine) as session:
+        with single(self.engine) as session:
             row = session.execute(query.where(audit.id == audit_id, audit.entry.is_not(None))).first()
         return None if row is None else Job(audit_id, row[1], entry_from(row[0]), row[2])
 
@@ -108,8 +109,9 @@ class Store:
                 started_at=at,
             )
             .returning(audit.attempt)
+            .execution_options(synchronize_session=False)
         )
-        with Session(self.engine) as session, session.begin():
+        with single(self.engine) as session:
             return session.scalar(claimed)
 
     @patient
@@ -142,7 +144,7 @@ class Store:
             .order_by(tables.Audit.confirmed_at.desc(), tables.Audit.id.desc())
             .limit(1)
         )
-        with Session(self.engine) as session:
+        with single(self.engine) as session:
             return session.scalar(query)
 
     @patient

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.ending import now
+from auditor.db.session import single
 
 Row = dict[str, Any]
 
@@ -30,7 +31,7 @@ class Sign:
 
 def give_sign(engine: Engine, sign: Sign) -> None:
     values = {**sign.__dict__, "seen_at": now()}
-    with Session(engine) as session, session.begin():
+    with single(engine) as session:
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         made = insert(tables.Worker).values(values)
         session.execute(made.on_conflict_do_update(index_elements=["name"], set_=values))
@@ -38,7 +39,7 @@ def give_sign(engine: Engine, sign: Sign) -> None:
 
 def forget(engine: Engine, name: str) -> None:
     """Take a process off the list, which ends or is known to be gone."""
-    with Session(engine) as session, session.begin():
+    with single(engine) as session:
         session.execute(delete(tables.Worker).where(tables.Worker.name == name))
 
 

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas
@@ -12,7 +13,10 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
+from auditor.db import session as session_module
 from auditor.db.models import LEADERBOARD
 from auditor.db.session import (
     HEAD,
@@ -21,11 +25,13 @@ from auditor.db.session import (
     current_revision,
     open_database,
     schema_drift,
+    single,
     upgrade,
 )
 from auditor.db.store import Store
 from auditor.errors import EnvironmentUnusableError
 from tests.db.test_store import _done
+from tests.services import BARE, lent
 
 
 @pytest.mark.sqlite("its file, folder and pragmas")
@@ -145,6 +151,45 @@ def test_one_that_finds_the_database_locked_tries_again() -> None:
         _prepare_sqlite(connection, None)
         assert connection.refusals == 0
         assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+
+
+LOSE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> :own"
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_lost_connection_is_noticed_while_it_is_idle_and_outlived_by_the_patient(
+    bare: str, idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "IDLE_SECONDS", 0.0 if idle else 3600.0)
+    with lent(bare, *BARE) as url:
+        engine = open_database(url)
+        with engine.connect():
+            pass
+        other = create_engine(url, poolclass=NullPool)
+        with other.connect() as connection:
+            own = connection.scalar(text("SELECT pg_backend_pid()"))
+            assert connection.scalars(text(LOSE), {"own": own}).all() == [True]
+        time.sleep(0.1)
+        with pytest.raises(OperationalError) if not idle else contextlib.nullcontext():
+            assert Store(engine, patience=0).find_done("demo:a", "1") is None
+        assert Store(engine, patience=0).find_done("demo:a", "1") is None
+        with other.connect() as connection:
+            own = connection.scalar(text("SELECT pg_backend_pid()"))
+            connection.scalars(text(LOSE), {"own": own}).all()
+        assert Store(engine, patience=10).find_done("demo:a", "1") is None
+        engine.dispose()
+
+
+def test_a_single_statement_stays_and_leaves_the_next_session_its_transaction(url: str) -> None:
+    engine = open_database(url)
+    insert = text("INSERT INTO published (model, unreliable) VALUES (:name, :no)")
+    with single(engine) as session:
+        session.execute(insert, {"name": "a", "no": False})
+    with engine.connect() as connection:
+        connection.execute(insert, {"name": "b", "no": False})  # never committed
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT model FROM published")).all() == ["a"]
+    engine.dispose()
 
 
 def test_passwords_are_not_shown() -> None:

@@ -169,7 +169,7 @@ def own(text: str) -> dict[str, str]:
             14,
             "models[0].architecture.kwargs: pretrained: not to be set here, since the weights come from the file alone",
         ),
-        ({"architecture": '{ timm = "resnet18", kwargs = { day = 2020-01-01 } }'}, 14, "expected numbers, texts"),
+        ({"architecture": '{ timm = "resnet18", kwargs = { day = 2020-01-01 } }'}, 14, "expected finite numbers"),
         (own('classes = ["x"]'), 9, "models[0].dataset.classes: expected 2 classes or more, got 1"),
         (own('classes = ["x", "y", "x"]'), 9, "models[0].dataset.classes: expected each class once, got twice: x"),
         (own('classes = "fashion"'), 9, "no data set named 'fashion'; did you mean fashion_mnist?"),

@@ -104,9 +104,9 @@ class Architecture(BaseModel):
         if odd:
             raise ValueError(f"{', '.join(odd)}: not to be set here, since the weights come from the file alone")
         try:
-            json.dumps(value)
-        except TypeError as error:
-            raise ValueError("expected numbers, texts, truth values, lists and tables only") from error
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError("expected finite numbers, texts, truth values, lists and tables only") from error
         return value
 
     @model_validator(mode="after")

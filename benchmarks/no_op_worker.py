@@ -1,0 +1,42 @@
+"""``auditor worker`` whose models take no time: ``python -m benchmarks.no_op_worker OPTIONS`` for benchmarks.queue.
+
+How a model is measured is replaced, and nothing else: claims, leases, signs of life, rows and messages are real.
+"""
+
+import sys  # noqa: I001
+
+from workers.__main__ import main  # first: it sets what Celery reads when it is imported
+
+from auditor.jobs import Measure
+from auditor.records import AuditRecord, Contact, Measurement, ZooEntry
+from auditor.scans import ScanRequest
+from auditor.zoo import Source
+from workers.process import Process
+
+
+def nothing(source: Source, entry: ZooEntry, request: Measurement, contact: Contact) -> AuditRecord | None:  # noqa: ARG001
+    """Ask whether the audit is wanted, as a real measurement does, and find nothing."""
+    identity = f"no-op of {entry.model}"
+    if not contact.wanted(identity):
+        return None
+    return AuditRecord(
+        entry=entry,
+        identity=identity,
+        protocol=request.audit.protocol,
+        parameters={},
+        linearization=request.audit.linearization,
+        hierarchy="",
+        seed=request.audit.seed,
+        weights_sha256="",
+        classes=(),
+        superclasses=(),
+    )
+
+
+def measure(self: Process, request: ScanRequest) -> Measure:  # noqa: ARG001
+    return nothing
+
+
+if __name__ == "__main__":
+    Process.measure = measure  # type: ignore[method-assign]
+    main(sys.argv[1])
