@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -24,7 +24,9 @@ def longest_unverified(engine: Engine, entries: Sequence[ZooEntry], request: dic
     asked = [getattr(audit, name).is_not_distinct_from(request[name]) for name in names]
     mine = {(entry.model, entry.dataset, entry.norm, entry.eps) for entry in entries}
     query = select(model.name, audit.dataset, audit.norm, audit.eps).join(model, model.id == audit.model_id)
-    query = query.where(audit.latest_done, *asked).order_by(audit.started_at, audit.id)
+    link = tables.ScanAudit
+    measured = select(func.max(link.scan_id)).where(link.audit_id == audit.id, link.reverified | ~link.reused)
+    query = query.where(audit.latest_done, *asked).order_by(measured.scalar_subquery(), audit.id)
     with Session(engine) as session:
         found = [row.name for row in session.execute(query) if tuple(row) in mine]
     return found[:number]
