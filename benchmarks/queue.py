@@ -117,7 +117,7 @@ class Cost:
 
     @classmethod
     def now(cls, engine: Engine, family: Sequence[psutil.Process]) -> "Cost":
-        time.sleep(1.5)  # PostgreSQL tells its statistics once a second
+        time.sleep(11)  # PostgreSQL's idle backends tell their statistics every ten seconds
         with engine.connect() as connection:
             query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
             transactions = connection.scalar(text(query)) or 0
@@ -150,12 +150,13 @@ def _seconds(process: psutil.Process) -> float:
 def no_ops(engine: Engine, sizes: Sequence[int], number: int, folder: Path) -> None:
     with workers("benchmarks.no_op_worker", number, folder) as family:
         through_queue(engine, entries(folder, 20, "warm"), screen(folder))
+        before = Cost.now(engine, family)
         for size in sizes:
-            before = Cost.now(engine, family)
             took = through_queue(engine, entries(folder, size, f"no-op-{size}"), screen(folder))
             after = Cost.now(engine, family)
             print(f"{size:,} no-op audits, {number} workers: {took:.1f} ms an audit", flush=True)
             print(f"  an audit: {after.since(before, size)}", flush=True)
+            before = after
 
 
 def isolated(engine: Engine, server: str, audits: int, number: int, folder: Path) -> None:
