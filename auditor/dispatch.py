@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.utils.url import maybe_sanitize_url
 
+from auditor import connections
 from auditor.config import settings
 from auditor.db.leases import Unsent
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
@@ -28,6 +29,7 @@ BROKER_OPTIONS = {
         "socket_connect_timeout": 10,
         "socket_timeout": 30,  # a broker that hangs is a lost connection, not a lost worker
         "socket_keepalive": True,
+        "socket_keepalive_options": connections.redis(),  # a worker waits for messages, and sends nothing
         "health_check_interval": 10,
     },
     "amqp": {"connect_timeout": 10},
