@@ -73,8 +73,6 @@ class Cluster:
             self.port = free.getsockname()[1]
         self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self.as_user:
-            for parent in (folder, *folder.parents[:2]):  # pytest's own folders let nobody else in
-                parent.chmod(0o755)
             subprocess.run(["chown", "postgres", folder], check=True)
         secret = ["--auth=trust"] if password is None else ["--auth=scram-sha-256", f"--pwfile={password}"]
         self._run("initdb", "-D", folder / "cluster", "-U", user, *secret)
@@ -97,8 +95,11 @@ class Cluster:
         self._run("pg_ctl", "-D", self.folder / "cluster", "-m", "immediate", "-w", "stop")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
+        if self.as_user:  # pytest's own folders let nobody else in, and each of its runs sees to that
+            for parent in (self.folder, *self.folder.parents[:2]):
+                parent.chmod(0o755)
         command = [*self.within, *self.as_user, str(self.programs / program), *map(str, arguments)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
 
 
 @contextlib.contextmanager
