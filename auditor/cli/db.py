@@ -46,7 +46,9 @@ def downgrade(revision: str, yes: bool) -> None:
         raise UsageError(f"{', '.join(alive)} gave a sign of life just now: stop all workers and scans first")
     shown = f"{engine.url.render_as_string()}: revision {current_revision(engine)} -> {revision}"
     if not yes:
-        click.confirm(f"{shown}. What the older tables have no place for is lost. Is there a backup, and go on?", abort=True)
+        click.confirm(
+            f"{shown}. What the older tables have no place for is lost. Is there a backup, and go on?", abort=True
+        )
     take_back(engine, revision)
     click.echo(shown)
 

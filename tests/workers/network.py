@@ -18,8 +18,6 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
 
-
-
 class Host:
     """A namespace with one address; its link can be cut and mended."""
 

@@ -185,9 +185,7 @@ class Team:
         settings.cache_clear()
         self.url = os.environ["AUDITOR_DATABASE_URL"]
 
-    def worker(
-        self, *options: str, trusting: bool = True, within: Sequence[str] = (), **environment: str
-    ) -> Worker:
+    def worker(self, *options: str, trusting: bool = True, within: Sequence[str] = (), **environment: str) -> Worker:
         made = Worker(self.folder, len(self.workers), *options, trusting=trusting, within=within, **environment)
         self.workers.append(made)
         return self.workers[-1]

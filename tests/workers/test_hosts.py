@@ -30,7 +30,9 @@ def spread(
     services = network[0]
     cluster = Cluster(folder, within=services.within, trusted=SUBNET)
     redis = Redis("--bind", "*", "--protected-mode", "no", within=services.within, socket=folder / "redis.sock")
-    monkeypatch.setenv("AUDITOR_DATABASE_URL", f"postgresql+psycopg://postgres@/postgres?host={folder}&port={cluster.port}")
+    monkeypatch.setenv(
+        "AUDITOR_DATABASE_URL", f"postgresql+psycopg://postgres@/postgres?host={folder}&port={cluster.port}"
+    )
     try:
         with closed_at_the_end("postgres"), make_team(tmp_path, redis, monkeypatch) as team:
             team.over_the_network = {
@@ -61,7 +63,9 @@ def test_a_host_that_loses_its_link_loses_its_audit_and_writes_nothing_when_it_i
     assert {row["state"] for row in found.values()} == {"done"}
     assert (found["held"]["attempt"], found["held"]["losses"]) == (2, 1)
     assert found["held"]["worker"].split(":")[-1] in {str(pid) for pid in kept.pool()}
-    until(lambda: "waiting for the database" in lost.said(), DEAD_SECONDS + 30, f"the one cut off notices; {lost.said()}")
+    until(
+        lambda: "waiting for the database" in lost.said(), DEAD_SECONDS + 30, f"the one cut off notices; {lost.said()}"
+    )
     assert time.monotonic() - began < DEAD_SECONDS + 20
     rows = [spread.rows(f"SELECT * FROM {table} ORDER BY 1") for table in ("audits", "clusterings")]
     one.mend()
