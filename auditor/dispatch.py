@@ -22,7 +22,7 @@ SOFT_MARGIN, HARD_MARGIN = 120, 180
 """Seconds beyond an audit's own limit until its worker's process is interrupted, and until it is killed."""
 LONGEST_DAYS = 30
 """No audit may take longer in a queue; what a broker calls lost must be longer still."""
-BROKER_OPTIONS = {
+BROKER_OPTIONS: dict[str, dict[str, object]] = {
     "redis": {
         "visibility_timeout": (LONGEST_DAYS + 1)
         * 86_400,  # above the hard limit: Redis delivers again what takes longer

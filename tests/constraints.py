@@ -7,14 +7,14 @@ import sys
 import click
 
 HEAD = """\
-# The versions that the tests passed with, on Python {python} and Linux: pip install -c constraints.txt '.[zoos,service]'
+# What the tests passed with, on Python {python} and Linux: pip install -c constraints.txt '.[zoos,service]'
 # Written by `make constraints`. Builds of torch for the CPU and for CUDA have the same version; what only one of them
 # needs is here, too, and is installed with that one only.
 """
 
 
 def pinned(frozen: str) -> list[str]:
-    """``name==version`` of pip's list, without what is installed from a folder, pip itself, and local labels of builds."""
+    """``name==version`` of pip's list, without what is installed from a folder, pip, and local labels of builds."""
     found = [line for line in frozen.splitlines() if re.fullmatch(r"[\w.-]+==\S+", line)]
     others = [line for line in found if line.partition("==")[0].lower() not in ("pip", "auditor")]
     return sorted((line.partition("+")[0] for line in others), key=str.lower)

@@ -49,8 +49,9 @@ def _answers(server: str) -> bool:
 class Cluster:
     """A PostgreSQL server in ``folder``, to be stopped and started as a test likes; it refuses to run as root.
 
-    ``user`` is its superuser, who needs the password in ``password`` where one is given. ``within`` is what comes before
-    the server's command, to start it elsewhere; there it listens at all addresses, and trusts those in ``trusted``.
+    ``user`` is its superuser, who needs the password in ``password`` where one is given. ``within`` is what comes
+    before the server's command, to start it elsewhere; there it listens at all addresses, and trusts those in
+    ``trusted``.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ def test_postgresql_itself_gives_up_a_client_that_is_gone(bare: str, query: str)
         with engine.connect() as connection:
             shown = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
         engine.dispose()
-    assert shown[:4] == ["20s", "10", "5", "2"]
+    assert shown[:4] in (["20s", "10", "5", "2"], ["20000", "10", "5", "2"])
     assert shown[4] == ("5MB" if query else "4MB")
 
 

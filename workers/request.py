@@ -7,10 +7,12 @@ logger = get_logger(__name__)
 
 
 class Request(CeleryRequest):  # type: ignore[misc]
-    """Celery logs an acknowledgement that fails, and goes on. But a Redis channel counts the message as not acknowledged
-    then, and takes no other one: a worker with one process would be idle for ever. Raised, the error makes the worker
-    connect anew, as any lost connection does. Over a channel that is closed already there is nothing to end.
+    """Celery logs an acknowledgement that fails, and goes on. But a Redis channel counts the message as not
+    acknowledged then, and takes no other one: a worker with one process would be idle for ever. Raised, the error makes
+    the worker connect anew, as any lost connection does. Over a channel that is closed already there is nothing to end.
     """
+
+    acknowledged: bool
 
     def acknowledge(self) -> None:
         if not self.acknowledged:

@@ -27,8 +27,9 @@ def upgrade() -> None:
 def downgrade(revision: str, yes: bool) -> None:
     """Take the schema back to REVISION, for the auditor that was here before.
 
-    What older tables have no place for is lost: make a backup first. Every newer auditor that opens the database brings it
-    up to date again, so stop them all, and install the older one, before it is opened. Refused while processes run audits.
+    What older tables have no place for is lost: make a backup first. Every newer auditor that opens the database brings
+    it up to date again, so stop them all, and install the older one, before it is opened. Refused while processes run
+    audits.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The commands of the image and the compose file as they stand there, against a PostgreSQL and a Redis of the test's."""
+"""The commands of the image and the compose file as they stand there, against servers of the test's own."""
 
 import json
 import os

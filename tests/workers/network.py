@@ -1,4 +1,4 @@
-"""Hosts of a test: network namespaces of this machine, joined by a switch in the first one; the rest of it sees none."""
+"""Hosts of a test: network namespaces of this machine, joined by a switch in the first. No other address is used."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Several hosts, as network namespaces: one with Redis and PostgreSQL, two with workers, one of which loses its link."""
+"""Several hosts, as network namespaces: one with Redis and PostgreSQL, two with workers. One loses its link."""
 
 import time
 from collections.abc import Iterator
