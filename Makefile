@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint bench soak coverage findings docs clean
+.PHONY: demo test test-slow lint lint-deploy bench soak coverage findings constraints docs clean
 
 # Debian keeps ensurepip in python3-venv: without it, the pip that is there installs one into the environment.
 $(BIN)/pip:
@@ -33,12 +33,19 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The image and its compose file; compose checks its own where Docker's client or Debian's docker-compose has it.
+lint-deploy: $(VENV)/.installed-test
+	$(BIN)/hadolint Dockerfile
+	if docker compose version >/dev/null 2>&1; then docker compose config --quiet; \
+	elif command -v docker-compose >/dev/null; then docker-compose config --quiet; \
+	else echo "no docker compose here: compose.yaml is not checked"; fi
+
 # Once more with a PostgreSQL database for each test: what stores and reads. The rest of tests/cli is about terminals,
 # options and numbers, and passes there, too, in several minutes.
 ON_POSTGRESQL := tests/db tests/test_jobs.py $(patsubst %,tests/cli/test_%.py,compare gates published results sketch) \
     'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
 
-test: lint
+test: lint lint-deploy
 	$(BIN)/pytest -m "not slow"
 	$(BIN)/pytest -m "not slow" --database postgresql $(ON_POSTGRESQL)
 
@@ -59,6 +66,11 @@ soak: $(VENV)/.installed-test
 # What linearizes, and what it finds: the pages and their measurements, resumable, each half an hour or more.
 coverage findings: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.$@ --write docs/$@.md
+
+# The versions that the tests passed with, for installations that are to be the same next year, and for the image.
+constraints: $(VENV)/.installed-test
+	$(BIN)/python -m tests.constraints > constraints.txt.new
+	mv constraints.txt.new constraints.txt
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.cli_reference > docs/cli.md

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; all cores by default")
 
 
+SECRET = ("database_url", "broker_url", "webhook_url")
+"""Settings that may hold a password: ``AUDITOR_…_FILE`` names a file that holds one, for processes with secrets."""
+
+
 @functools.cache
 def settings() -> Settings:
     """The settings of this process.
@@ -55,17 +59,35 @@ def settings() -> Settings:
     Raises:
         UsageError: a variable holds what it cannot, or is none of ours: a misspelt one must not go unnoticed.
     """
-    known = [f"AUDITOR_{name.upper()}" for name in Settings.model_fields]
+    files = {f"AUDITOR_{name.upper()}_FILE": name for name in SECRET}
+    known = [*(f"AUDITOR_{name.upper()}" for name in Settings.model_fields), *files]
     for name in os.environ:
         if name.startswith("AUDITOR_") and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
             raise UsageError(f"{name} is no setting of auditor; {hint}")
+    secrets = {field: _read_secret(variable) for variable, field in files.items() if os.environ.get(variable)}
     try:
-        return Settings()
+        return Settings(**secrets)  # type: ignore[arg-type]  # each is a text
     except ValidationError as error:
         first = error.errors()[0]
         name = "AUDITOR_" + "_".join(str(part) for part in first["loc"]).upper()
         raise UsageError(f"{name}: {first['msg'].lower()}, got {first['input']!r}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the file .env in {Path.cwd()}: {error}") from error
+
+
+def _read_secret(variable: str) -> str:
+    """What stands in the file that a variable names; errors say the file's name and never what is in it."""
+    plain, path = variable.removesuffix("_FILE"), os.environ[variable]
+    if os.environ.get(plain):
+        raise UsageError(f"{plain} and {variable} are both set: unset one of them")
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UsageError(f"{variable}: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{variable}: {path} is no text in UTF-8") from error
+    if not secret or len(secret.splitlines()) != 1:
+        raise UsageError(f"{variable}: expected one line in {path}, got {len(secret.splitlines())}")
+    return secret

@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 from kombu.utils.url import maybe_sanitize_url
 
+from auditor import connections
 from auditor.config import settings
 from auditor.db.leases import Unsent
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
@@ -21,13 +22,14 @@ SOFT_MARGIN, HARD_MARGIN = 120, 180
 """Seconds beyond an audit's own limit until its worker's process is interrupted, and until it is killed."""
 LONGEST_DAYS = 30
 """No audit may take longer in a queue; what a broker calls lost must be longer still."""
-BROKER_OPTIONS = {
+BROKER_OPTIONS: dict[str, dict[str, object]] = {
     "redis": {
         "visibility_timeout": (LONGEST_DAYS + 1)
         * 86_400,  # above the hard limit: Redis delivers again what takes longer
         "socket_connect_timeout": 10,
         "socket_timeout": 30,  # a broker that hangs is a lost connection, not a lost worker
         "socket_keepalive": True,
+        "socket_keepalive_options": connections.redis(),  # a worker waits for messages, and sends nothing
         "health_check_interval": 10,
     },
     "amqp": {"connect_timeout": 10},

@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,24 @@ def _answers(server: str) -> bool:
 
 
 class Cluster:
-    """A PostgreSQL server in ``folder``, to be stopped and started as a test likes; it refuses to run as root."""
+    """A PostgreSQL server in ``folder``, to be stopped and started as a test likes; it refuses to run as root.
 
-    def __init__(self, folder: Path) -> None:
+    ``user`` is its superuser, who needs the password in ``password`` where one is given. ``within`` is what comes
+    before the server's command, to start it elsewhere; there it listens at all addresses, and trusts those in
+    ``trusted``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        user: str = "postgres",
+        password: Path | None = None,
+        within: Sequence[str] = (),
+        trusted: str | None = None,
+    ) -> None:
+        self.user, self.within = user, within
+        self.address = "127.0.0.1" if trusted is None else "*"
         programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
         if not programs:
             pytest.skip("needs a PostgreSQL server of Debian's package postgresql")
@@ -59,19 +74,21 @@ class Cluster:
             self.port = free.getsockname()[1]
         self.as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self.as_user:
-            for parent in (folder, *folder.parents[:2]):  # pytest's own folders let nobody else in
-                parent.chmod(0o755)
             subprocess.run(["chown", "postgres", folder], check=True)
-        self._run("initdb", "-D", folder / "cluster", "-U", "postgres", "--auth=trust")
+        secret = ["--auth=trust"] if password is None else ["--auth=scram-sha-256", f"--pwfile={password}"]
+        self._run("initdb", "-D", folder / "cluster", "-U", user, *secret)
+        if trusted is not None:
+            with (folder / "cluster" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {trusted} trust\n")
         self.start()
 
     @property
     def url(self) -> str:
         """Up to the database's name."""
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/"
+        return f"postgresql+psycopg://{self.user}@127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1"
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses={self.address}"
         self._run("pg_ctl", "-D", self.folder / "cluster", "-o", options, "-l", self.folder / "log", "-w", "start")
 
     def stop(self) -> None:
@@ -79,8 +96,11 @@ class Cluster:
         self._run("pg_ctl", "-D", self.folder / "cluster", "-m", "immediate", "-w", "stop")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        command = [*self.as_user, str(self.programs / program), *map(str, arguments)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if self.as_user:  # pytest's own folders let nobody else in, and each of its runs sees to that
+            for parent in (self.folder, *self.folder.parents[:2]):
+                parent.chmod(0o755)
+        command = [*self.within, *self.as_user, str(self.programs / program), *map(str, arguments)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
 
 
 @contextlib.contextmanager

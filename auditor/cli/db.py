@@ -2,6 +2,9 @@
 
 import click
 
+RECENT_SECONDS = 30
+"""Who gave no sign of life for so long uses the database no more."""
+
 
 @click.group("db")
 def command() -> None:
@@ -16,6 +19,39 @@ def upgrade() -> None:
 
     engine = open_database(settings().database_url)
     click.echo(f"{engine.url.render_as_string()}: revision {current_revision(engine)}")
+
+
+@command.command()
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def downgrade(revision: str, yes: bool) -> None:
+    """Take the schema back to REVISION, for the auditor that was here before.
+
+    What older tables have no place for is lost: make a backup first. Every newer auditor that opens the database brings
+    it up to date again, so stop them all, and install the older one, before it is opened. Refused while processes run
+    audits.
+
+    \b
+    Examples:
+      auditor db downgrade 0003
+    """
+    from auditor.cli.stored import open_settings
+    from auditor.db.session import current_revision
+    from auditor.db.session import downgrade as take_back
+    from auditor.db.workers import list_workers
+    from auditor.errors import UsageError
+
+    engine = open_settings()
+    alive = [row["worker"] for row in list_workers(engine) if row["seconds_silent"] < RECENT_SECONDS]
+    if alive:
+        raise UsageError(f"{', '.join(alive)} gave a sign of life just now: stop all workers and scans first")
+    shown = f"{engine.url.render_as_string()}: revision {current_revision(engine)} -> {revision}"
+    if not yes:
+        click.confirm(
+            f"{shown}. What the older tables have no place for is lost. Is there a backup, and go on?", abort=True
+        )
+    take_back(engine, revision)
+    click.echo(shown)
 
 
 @command.command()

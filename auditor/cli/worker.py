@@ -1,5 +1,7 @@
 """``auditor worker``: become a Celery worker; and ``auditor workers``: who does what."""
 
+from typing import Any
+
 import click
 
 from auditor.cli.options import FORMAT
@@ -66,7 +68,13 @@ def command(gpus: str | None, **options: object) -> None:
 
 @click.command("workers")
 @FORMAT
-def listing(shape: str) -> None:
+@click.option(
+    "--alive",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Only ask whether a process of this host gave a sign of life within so long: exit code 1 if none did.",
+)
+def listing(shape: str, alive: float | None) -> None:
     """Who runs audits, and which: every process that gave a sign of life lately.
 
     \b
@@ -74,6 +82,7 @@ def listing(shape: str) -> None:
       auditor workers
       watch auditor workers
       auditor workers --format json
+      auditor workers --alive 60                   is the worker of this host well? as containers' healthchecks ask
     """
     from auditor.cli.follow import part_of
     from auditor.cli.tables import print_json, print_table
@@ -85,6 +94,8 @@ def listing(shape: str) -> None:
     engine = open_database(settings().database_url)
     abandon_dead_scans(engine)
     rows = list_workers(engine)
+    if alive is not None:
+        rows = _alive_here(rows, alive)
     if shape == "json":
         print_json(rows)
     elif not rows:
@@ -103,3 +114,20 @@ def listing(shape: str) -> None:
             for row in rows
         ]
         print_table(["worker", "queue", "device", "model", "part", "scan", "last seen"], cells)
+
+
+def _alive_here(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
+    """The processes of this host's workers that gave a sign of life lately; scans that run here do not count.
+
+    Raises:
+        AuditorError: there is none.
+    """
+    import platform
+
+    from auditor.errors import AuditorError
+
+    ours = [row for row in rows if row["worker"].rpartition(":")[0] == platform.node() and row["queue"] != "here"]
+    if not any(row["seconds_silent"] <= seconds for row in ours):
+        known = f"; the last one came {min(row['seconds_silent'] for row in ours):.0f} s ago" if ours else ""
+        raise AuditorError(f"no worker of {platform.node()} gave a sign of life within {seconds:g} s{known}")
+    return [row for row in ours if row["seconds_silent"] <= seconds]

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Inspector, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Inspector, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
-from auditor.errors import EnvironmentUnusableError
+from auditor import connections
+from auditor.errors import EnvironmentUnusableError, UsageError
 
 HEAD = "0005"
 """The newest revision under migrations/; a test compares the two."""
@@ -68,8 +69,7 @@ def single(engine: Engine) -> Iterator[Session]:
 
 def _options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "postgresql":  # a server that restarts is reconnected to, one that hangs is given up
-        alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-        return {"connect_args": {"connect_timeout": 10, **alive}}
+        return {"connect_args": {"connect_timeout": 10, **connections.postgresql(url)}}
     if url.database in (None, "", ":memory:"):
         return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}  # one for all threads
     return {}
@@ -150,11 +150,34 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     from alembic import command  # slow to import, and seldom needed
 
     with engine.begin() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        elif engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(2111128)")
+        _lock(connection)
         command.upgrade(alembic_config(connection), revision)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Run the migrations down to ``revision``.
+
+    Raises:
+        UsageError: it is not one of those below the database's own.
+    """
+    from alembic import command
+
+    known = sorted(file.name[:4] for file in (migrations_folder() / "versions").glob("[0-9]*.py"))
+    below = [one for one in known if one < (current_revision(engine) or "")]
+    if revision not in below:
+        there = f"there is {', '.join(below)}" if below else "there is none"
+        raise UsageError(f"no revision {revision!r} below the database's {current_revision(engine)}; {there}")
+    with engine.begin() as connection:
+        _lock(connection)
+        command.downgrade(alembic_config(connection), revision)
+
+
+def _lock(connection: Connection) -> None:
+    """One process at a time changes the schema."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(2111128)")
 
 
 def alembic_config(connection: Any) -> Any:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +45,21 @@ def free_port() -> int:
 
 
 class Redis:
-    """A broker of one's own, which keeps nothing on disk."""
+    """A broker of one's own, which keeps nothing on disk; ``within`` comes before its command, ``options`` after."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str, within: Sequence[str] = (), socket: Path | None = None) -> None:
+        self.options, self.within, self.socket = options, within, socket
         if shutil.which("redis-server") is None:
             pytest.skip("needs Debian's package redis-server")
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://127.0.0.1:{self.port}/0" if socket is None else f"redis+socket://{socket}"
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
         command = ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+        command = [*self.within, *command, *self.options]
+        command += [] if self.socket is None else ["--unixsocket", str(self.socket)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until(lambda: self.ask("PING") == "PONG", 20, "Redis answers")
 
@@ -65,7 +68,8 @@ class Redis:
         self.process.wait(20)
 
     def ask(self, *words: str) -> str:
-        command = ["redis-cli", "-p", str(self.port), *words]
+        where = ["-p", str(self.port)] if self.socket is None else ["-s", str(self.socket)]
+        command = ["redis-cli", *where, *words]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
@@ -107,11 +111,19 @@ class Zoo:
 
 
 class Worker:
-    """``auditor worker`` as a process, in a session of its own."""
+    """``auditor worker`` as a process, in a session of its own; ``within`` comes before its command."""
 
-    def __init__(self, folder: Path, number: int, *options: str, trusting: bool = True, **environment: str):
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        *options: str,
+        trusting: bool = True,
+        within: Sequence[str] = (),
+        **environment: str,
+    ):
         self.log = folder / f"worker-{number}.log"
-        program = [sys.executable, "-m", "auditor", "worker", "--queue", "cpu", *options]
+        program = [*within, sys.executable, "-m", "auditor", "worker", "--queue", "cpu", *options]
         program += ["--trust-code"] if trusting else []
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -173,8 +185,9 @@ class Team:
         settings.cache_clear()
         self.url = os.environ["AUDITOR_DATABASE_URL"]
 
-    def worker(self, *options: str, trusting: bool = True, **environment: str) -> Worker:
-        self.workers.append(Worker(self.folder, len(self.workers), *options, trusting=trusting, **environment))
+    def worker(self, *options: str, trusting: bool = True, within: Sequence[str] = (), **environment: str) -> Worker:
+        made = Worker(self.folder, len(self.workers), *options, trusting=trusting, within=within, **environment)
+        self.workers.append(made)
         return self.workers[-1]
 
     def auditor(self, *arguments: object) -> Result:

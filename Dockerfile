@@ -1,0 +1,43 @@
+# auditor's image, for its worker, beat and every command: docs/operations.md says how to build and run it.
+# To pin the base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+# cpu, or cuda for NVIDIA's GPUs. pip's usual index has the CUDA build for x86-64: the CPU build is at PyTorch's own
+# index of wheels for the CPU, which TORCH_INDEX names. The build fails where it got the other one.
+ARG DEVICE=cpu
+ARG TORCH_INDEX=
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/src/constraints.txt
+RUN python -m venv /opt/auditor
+ENV PATH=/opt/auditor/bin:$PATH
+WORKDIR /src
+COPY constraints.txt ./
+# Largest and seldom changed: a layer of its own. Without what it needs, which comes from the usual index below.
+# hadolint ignore=DL3013 # constraints.txt pins all versions
+RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --index-url "$TORCH_INDEX" torch torchvision; fi
+COPY pyproject.toml README.md LICENSE ./
+COPY auditor auditor
+COPY workers workers
+COPY migrations migrations
+# hadolint ignore=DL3013
+RUN pip install hatchling \
+    && pip install --no-build-isolation '.[zoos,service]' \
+    && pip check
+RUN python -c "import sys, torch; found = 'cuda' if torch.version.cuda else 'cpu'; found == '$DEVICE' or sys.exit(f'this is the {found} build of torch, and DEVICE is $DEVICE: see docs/operations.md, Build')"
+
+FROM ${PYTHON_IMAGE}
+RUN useradd --uid 10001 --user-group --create-home auditor \
+    && install -d -o auditor -g auditor /data /models /checkpoints
+COPY --from=build /opt/auditor /opt/auditor
+ENV PATH=/opt/auditor/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    AUDITOR_DATA=/data \
+    AUDITOR_ROBUSTBENCH_MODELS=/models \
+    HF_HOME=/checkpoints/huggingface \
+    TORCH_HOME=/checkpoints/torch
+USER 10001:10001
+WORKDIR /home/auditor
+# The database says whether a process of this container's worker lives; other commands have no such healthcheck.
+HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 CMD ["auditor", "workers", "--alive", "60"]
+ENTRYPOINT ["auditor"]
+CMD ["worker"]
