@@ -4,6 +4,7 @@ import difflib
 import functools
 import os
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError
@@ -39,6 +40,9 @@ class Settings(BaseSettings):
     )
     database_patience: float = Field(
         default=600, ge=0, description="seconds for which workers wait for a database that is away, or full"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="what workers, the reaper and scans log to stderr: lines for people, or JSON"
     )
     batch_size: int = Field(default=256, ge=1, description="images attacked at once")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; all cores by default")
