@@ -121,7 +121,7 @@ def without_secrets(line: str) -> str:
 
 def _add_ids(record: logging.LogRecord) -> bool:
     for name, value in _about.get().items():
-        if not hasattr(record, name):
+        if value is not None and not hasattr(record, name):
             setattr(record, name, value)
     return True
 

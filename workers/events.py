@@ -4,8 +4,12 @@ Flower's page lives on events. Its API asks each worker through Celery's remote 
 broker could also end workers and kill their audits; of its commands only questions are left.
 """
 
+import logging
+
 from celery import Celery
 from celery.worker.control import Panel
+
+logger = logging.getLogger(__name__)
 
 QUESTIONS = (
     "active", "active_queues", "conf", "ping", "registered", "reserved", "revoked", "scheduled", "stats",
@@ -20,5 +24,9 @@ def open_to_questions(app: Celery) -> None:
     app.conf.worker_send_task_events = True
     app.conf.worker_enable_remote_control = True
     for name in set(Panel.data) - {*QUESTIONS, *HARMLESS}:
-        del Panel.data[name]
-        Panel.meta.pop(name, None)
+        Panel.data[name] = _refuse
+
+
+def _refuse(_: object, **__: object) -> dict[str, str]:
+    logger.warning("a command that came through the broker is refused")
+    return {"error": "workers are not steered through the broker; `auditor scans cancel` ends audits"}

@@ -1,4 +1,4 @@
-"""What the database says to who watches the service; all but :func:`count_all` find it by indexes in a million audits."""
+"""What the database says to who watches the service: by indexes, in a million audits, but for :func:`count_all`."""
 
 from dataclasses import dataclass
 from datetime import timedelta
