@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from auditor import logs
 from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, first_line
 from auditor.limits import GIB, Limits
 from auditor.records import Contact, Measurement, Progress, ZooEntry
@@ -66,7 +67,8 @@ class InChild:
         context = _context(self.preload)
         ours, theirs = context.Pipe()
         child = context.Process(
-            target=_work, args=(theirs, dict(os.environ), self.task, self.threads, source, entry, request)
+            target=_work,
+            args=(theirs, dict(os.environ), logs.luggage(), self.task, self.threads, source, entry, request),
         )
         with _ONE_AT_A_TIME, _no_main():
             child.start()
@@ -195,6 +197,7 @@ def _how_it_ended(child: Any) -> str:
 def _work(
     pipe: Connection,
     environment: dict[str, str],
+    luggage: Any,
     task: str,
     threads: int | None,
     source: Source,
@@ -202,7 +205,7 @@ def _work(
     request: Measurement,
 ) -> None:
     """What the child does."""
-    _settle(environment)
+    _settle(environment, luggage)
     import torch
 
     if threads is not None:
@@ -250,7 +253,7 @@ def _throttled(pipe: Connection) -> Progress:
     return tell
 
 
-def _settle(environment: dict[str, str]) -> None:
+def _settle(environment: dict[str, str], luggage: Any) -> None:
     """Behave as a child: die with the parent, leave Ctrl-C to it, print nothing on its stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -262,7 +265,7 @@ def _settle(environment: dict[str, str]) -> None:
     sys.stdout.flush()
     os.dup2(2, 1)
     warnings.simplefilter("ignore")  # what libraries say to their programmers
-    logging.getLogger().setLevel(logging.ERROR)
+    logs.unpack(luggage, logging.ERROR)
     with contextlib.suppress(OSError):  # Linux: when memory runs out, this process goes first, not the one that stores
         Path("/proc/self/oom_score_adj").write_text("1000")
     threading.Thread(target=_end_with_parent, daemon=True).start()

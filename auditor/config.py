@@ -4,6 +4,7 @@ import difflib
 import functools
 import os
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
@@ -44,6 +45,9 @@ class Settings(BaseSettings):
         default=None, description="told by `auditor beat` of scans that ended with failures or regressions"
     )
     webhook_private: bool = Field(default=False, description="whether the webhook may have a private address")
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="what workers, the reaper and scans log to stderr: lines for people, or JSON"
+    )
     batch_size: int = Field(default=256, ge=1, description="images attacked at once")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; all cores by default")
 

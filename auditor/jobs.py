@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from auditor.db.reverify import compared
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, first_line, one_line
 from auditor.leases import Heart, Hold, JobCancelledError, LeaseLostError
+from auditor.logs import about
 from auditor.records import AuditRecord, Contact, Estimate, Measurement, ZooEntry
 from auditor.zoo import Source
 
@@ -56,9 +58,36 @@ def run_audit(
     ``taken``: by another process, so that nothing of this one is stored. ``stopped`` may raise, to end the audit; then,
     and when this process is to end, the job goes back into the queue.
     """
-    attempt = store.claim(job.audit_id, heart.name, heart.lease)
-    if attempt is None:
-        return "taken"
+    began = time.monotonic()
+    with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=heart.name):
+        attempt = store.claim(job.audit_id, heart.name, heart.lease)
+        with about(attempt=attempt):
+            ended = "taken"
+            if attempt is not None:
+                ended = _run(store, job, attempt, open_source, request, measure, heart, force, reporter, stopped)
+            log_end(job, ended, time.monotonic() - began)
+            return ended
+
+
+def log_end(job: Job, ended: str, seconds: float) -> None:
+    """The one line that each attempt leaves, wherever it ran."""
+    outcome = {"outcome": ended.partition(":")[0], "seconds": round(seconds, 3)}
+    logger.info("audit %d, %s: %s after %.1f s", job.audit_id, job.entry.model, ended, seconds, extra=outcome)
+
+
+def _run(
+    store: Store,
+    job: Job,
+    attempt: int,
+    open_source: Callable[[], Source],
+    request: Measurement,
+    measure: Measure,
+    heart: Heart,
+    force: bool,
+    reporter: Reporter | None,
+    stopped: Callable[[], None],
+) -> str:
+    """A claimed audit, measured and stored."""
     leases = Leases(store.engine, store.patience)
     desk = _Desk(store, leases, job, attempt, force, reverify)
     with heart.holding(job.audit_id, attempt) as hold:

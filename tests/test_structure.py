@@ -30,6 +30,7 @@ def test_one_idea_a_file(file: Path) -> None:
         ["--help"], ["--version"], ["scan", "--help"], ["results", "list"], ["results", "list", "--format", "json"],
         ["results", "plot", "--help"], ["zoo", "list", "demo"], ["db", "upgrade"],
         ["scans", "list"], ["scans", "--help"], ["scans", "show", "1"], ["workers"], ["worker", "--help"],
+        ["metrics", "--once"], ["metrics", "--help"],
         ["zoo", "list", "robustbench"], ["zoo", "import-published", "--help"], ["results", "compare", "--help"],
     ],
     ids=" ".join,

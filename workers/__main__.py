@@ -18,15 +18,21 @@ def main(asked: str) -> None:
     os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # to end is to end softly; Celery reads this when it is imported
 
     from workers.app import app
+    from workers.events import open_to_questions
+    from workers.logs import log_as_asked
     from workers.process import inherit
     from workers.reaper import ReaperStep
 
     inherit(options)
+    quiet = log_as_asked(options.log_level)
+    if options.events:
+        open_to_questions(app)
     app.conf.worker_max_tasks_per_child = options.max_jobs  # a process is renewed before its leaks matter
     app.conf.worker_soft_shutdown_timeout = options.grace  # Celery waits for all of it, if audits run
     app.steps["worker"].add(ReaperStep)
     app.worker_main(
         [
+            *quiet,
             "worker",
             "--pool=prefork",  # cancel and time limits do nothing in threads
             f"--concurrency={options.processes}",

@@ -20,6 +20,8 @@ class Options:
         max_jobs: after so many audits a process is renewed.
         grace: seconds that running audits get to finish when the worker is told to end.
         trust_code: whether a local zoo's own Python may run here.
+        log_level: what is less than this is not logged.
+        events: whether to send events and answer questions through the broker, as Flower needs it.
     """
 
     queue: str
@@ -30,6 +32,7 @@ class Options:
     grace: float
     trust_code: bool
     log_level: str = "INFO"
+    events: bool = False
 
     @classmethod
     def resolve(cls, asked: str) -> "Options":
@@ -47,6 +50,6 @@ class Options:
             raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
         processes = len(gpus) or given["processes"] or 1
         cores = os.cpu_count() or 1
-        others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level")}
+        others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level", "events")}
         threads = given["threads"] or max(1, cores // processes)
         return cls(queue=queue, gpus=gpus, processes=processes, threads=threads, **others)

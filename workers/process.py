@@ -17,9 +17,10 @@ from auditor.config import settings
 from auditor.db.session import make_engine
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, UsageError
-from auditor.jobs import Measure, run_audit
+from auditor.jobs import Measure, log_end, run_audit
 from auditor.leases import Heart
 from auditor.limits import Limits
+from auditor.logs import about
 from auditor.records import ZooEntry
 from auditor.scans import ScanRequest
 from auditor.zoo import Source, find_source
@@ -49,17 +50,12 @@ class Process:
         if job is None:
             logger.warning("audit %d is not in the database, or was made by an older auditor", audit_id)
             return
-        began = time.monotonic()
-        ended = self._audit(job)
-        logger.info("audit %d, %s: %s after %.1f s", audit_id, job.entry.model, ended, time.monotonic() - began)
-
-    def _audit(self, job: Job) -> str:
         try:
             request = ScanRequest.from_json(job.request)
         except AuditorError as error:
-            attempt = self.store.claim(job.audit_id, self.heart.name, self.heart.lease)
-            return "taken" if attempt is None or not self.store.fail(job.audit_id, attempt, str(error)) else "failed"
-        return run_audit(
+            self._refuse(job, str(error))
+            return
+        run_audit(
             self.store,
             job,
             lambda: self._open(job.entry, request),
@@ -69,6 +65,13 @@ class Process:
             force=request.force,
             reverify=job.entry.model in request.reverify,
         )
+
+    def _refuse(self, job: Job, reason: str) -> None:
+        with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=self.heart.name):
+            attempt = self.store.claim(job.audit_id, self.heart.name, self.heart.lease)
+            failed = attempt is not None and self.store.fail(job.audit_id, attempt, reason)
+            with about(attempt=attempt):
+                log_end(job, f"failed: {reason}" if failed else "taken", 0)
 
     def measure(self, request: ScanRequest) -> Measure:
         """How a model is measured: within the scan's limits and this process's share of the machine."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from auditor import dispatch
+from auditor import dispatch, logs
 from auditor.config import settings
 from auditor.db.patience import AWAY
 from auditor.db.session import make_engine
@@ -43,7 +43,7 @@ class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 def main(parent: int) -> None:
     """Look until the worker is gone."""
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s/reaper] %(message)s")
+    logs.set_up("reaper")
     lease = settings().lease_seconds
     reaper = Reaper(make_engine(settings().database_url), lease, dispatch, dispatch.QUEUES)
     while os.getppid() == parent:

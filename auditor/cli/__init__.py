@@ -4,6 +4,7 @@ import contextlib
 import errno
 import importlib
 import io
+import logging
 import signal
 import sys
 from typing import Any
@@ -21,7 +22,8 @@ class Commands(click.Group):
 
     modules = {  # noqa: RUF012
         "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "worker": "worker",
-        "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "db": "db", "doctor": "doctor",
+        "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "db": "db",
+        "doctor": "doctor",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -58,8 +60,10 @@ class Commands(click.Group):
 
 
 def _end(ctx: click.Context, message: str, code: int) -> None:
+    logs = sys.modules.get("auditor.logs")  # where a command has set them up, and for a machine, this is a line of them
     with contextlib.suppress(OSError, AttributeError):
-        click.echo(message, err=True)
+        if logs is None or not logs.say_in_json(message, logging.ERROR):
+            click.echo(message, err=True)
     ctx.exit(code)
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from auditor.cli.progress import say
 from auditor.db.scans import load_scan
 from auditor.here import ScanOutcome
+from auditor.logs import about, speaks_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -36,9 +37,8 @@ def follow(engine: "Engine", scan_id: int) -> ScanOutcome:
 
 def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:
     told: set[int] = set()
-    live = (
-        Live(console=Console(stderr=True), transient=True) if sys.stderr is not None and sys.stderr.isatty() else None
-    )
+    watched = sys.stderr is not None and sys.stderr.isatty() and not speaks_json()
+    live = Live(console=Console(stderr=True), transient=True) if watched else None
     with live or contextlib.nullcontext():
         while True:
             scan = _patiently_load(engine, scan_id)
@@ -82,7 +82,8 @@ def _tell(scan: Row, told: set[int]) -> None:
         if audit["state"] in ENDED and audit["audit"] not in told:
             told.add(audit["audit"])
             reason = f": {audit['reason']}" if audit["reason"] else ""
-            say(f"{len(told)}/{len(scan['audits'])} {audit['model']}: {audit['state']}{reason}")
+            with about(scan=scan["scan"], audit=audit["audit"], model=audit["model"], attempt=audit["attempt"]):
+                say(f"{len(told)}/{len(scan['audits'])} {audit['model']}: {audit['state']}{reason}")
 
 
 def outcome_of(scan: Row) -> ScanOutcome:

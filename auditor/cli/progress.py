@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from auditor.logs import say_in_json, speaks_json
+
 
 class ScanProgress:
     """A context manager and a reporter of :func:`auditor.here.run_scan`."""
@@ -24,7 +26,7 @@ class ScanProgress:
     def __init__(self, models: int) -> None:
         self.count, self.total = 0, models
         self.bars: Progress | None = None
-        if sys.stderr is not None and sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty() and not speaks_json():
             self.bars = Progress(
                 TextColumn("{task.description:<40}"),
                 BarColumn(),
@@ -61,11 +63,14 @@ class ScanProgress:
         if self.bars:
             self.bars.update(self.models, completed=self.count)
             self.bars.remove_task(self.running.pop(name))
+        if speaks_json():
+            return  # the audit has left its line already, with all its ids
         if self.bars is None or outcome.startswith("failed"):
             say(f"{self.count}/{self.total} {name}: {outcome}")
 
 
 def say(line: str) -> None:
-    """A line on stderr; where nobody listens any more, the work goes on in silence."""
+    """A line on stderr, logged where it is to be JSON; where nobody listens any more, the work goes on in silence."""
     with contextlib.suppress(OSError, AttributeError):
-        click.echo(line, err=True)
+        if not say_in_json(line):
+            click.echo(line, err=True)

@@ -124,13 +124,14 @@ def command(
     from auditor.cli.gates import check_gates, make_gates
     from auditor.cli.outcome import print_outcome
     from auditor.cli.saving import prepare, say_saved
-    from auditor.cli.where import decide, dry, run_where
+    from auditor.cli.where import decide, dry, log_scan, run_where
     from auditor.config import settings
     from auditor.db.reverify import longest_unverified
     from auditor.db.session import open_database
     from auditor.db.store import Store
     from auditor.zoo import check_installed, find_source
 
+    log_scan()
     gates, adversarials = make_gates(options), prepare(options)
     where = decide(options, gated=gates.any)
     check_installed(source)

@@ -179,10 +179,11 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
     Exit codes: as of `auditor scan`.
     """
     from auditor.cli.outcome import print_outcome
-    from auditor.cli.where import decide, rerun_where
+    from auditor.cli.where import decide, log_scan, rerun_where
     from auditor.db.scans import load_scan
     from auditor.db.store import Store
 
+    log_scan()
     engine = _engine()
     where = decide(options | {"device": load_scan(engine, scan_id)["device"]})
     outcome = rerun_where(where, Store(engine), scan_id)

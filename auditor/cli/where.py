@@ -1,5 +1,6 @@
 """Where a scan runs: in this process, or in the workers' queue, waited for or not."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,15 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def log_scan() -> None:
+    """People see a scan's progress, and what goes wrong beside it; a machine reads a line for each audit."""
+    from auditor import logs
+
+    logs.set_up("scan", "WARNING")
+    if logs.speaks_json():
+        logging.getLogger("auditor").setLevel("INFO")
 
 
 @dataclass(frozen=True)

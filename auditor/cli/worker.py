@@ -25,11 +25,17 @@ from auditor.cli.options import FORMAT
 )
 @click.option("--trust-code", is_flag=True, help="Run the Python code of local zoos, where their scan says so, too.")
 @click.option(
+    "--events",
+    is_flag=True,
+    help="For Flower: send events, and answer questions that come through the broker. Whoever can write to the broker "
+    "can then ask what this worker does, not steer it: the commands that end or change workers stay off.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
     default="INFO",
     show_default=True,
-    help="Of what goes to stderr.",
+    help="Of what goes to stderr; AUDITOR_LOG_FORMAT=json makes it JSON.",
 )
 def command(gpus: str | None, **options: object) -> None:
     """Run audits that `auditor scan --queue` has sent, until it is told to end.

@@ -32,11 +32,8 @@ def open_database(url: str) -> Engine:
         EnvironmentUnusableError: the database cannot be reached or written, or is from a newer auditor.
     """
     try:
-        engine = make_engine(url)
+        engine = engine_of(url)
         _bring_up_to_date(engine)
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        shown = re.sub(r":[^:/@]*@", ":***@", url)
-        raise EnvironmentUnusableError(f"not a database URL that can be used: {shown!r} ({error})") from error
     except (DBAPIError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         shown = make_url(url).render_as_string(hide_password=True)
@@ -44,6 +41,19 @@ def open_database(url: str) -> Engine:
             f"cannot use the database {shown}: {reason}; check AUDITOR_DATABASE_URL and its permissions"
         ) from error
     return engine
+
+
+def engine_of(url: str) -> Engine:
+    """An engine, for who can do without the database while it is away.
+
+    Raises:
+        EnvironmentUnusableError: this is no URL of a database.
+    """
+    try:
+        return make_engine(url)
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        shown = re.sub(r":[^:/@]*@", ":***@", url)
+        raise EnvironmentUnusableError(f"not a database URL that can be used: {shown!r} ({error})") from error
 
 
 def make_engine(url: str) -> Engine:

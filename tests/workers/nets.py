@@ -1,5 +1,6 @@
 """A zoo's own code: tiny networks, some of which misbehave while they are loaded. Copied into the zoo by the tests."""
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -52,4 +53,9 @@ def hungry() -> nn.Module:
 def killed() -> nn.Module:
     """As the kernel does it when memory runs out."""
     os.kill(os.getpid(), 9)
+    return tiny()
+
+
+def telling() -> nn.Module:
+    logging.getLogger("zoo").error("told by a model")
     return tiny()

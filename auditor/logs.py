@@ -1,0 +1,193 @@
+"""What is logged, and how: for people or as JSON, each line with the ids that it is about, and without secrets."""
+
+import contextlib
+import json
+import logging
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, TextIO
+from urllib.parse import unquote
+
+from auditor.errors import EnvironmentUnusableError
+
+FIELDS = ("scan", "audit", "model", "attempt", "worker")
+"""The ids of a line, in this order; each where it is known."""
+SHORTEST_SECRET = 4
+"""A shorter one is hidden in addresses alone: to blot it out everywhere would spoil every line."""
+SECRET_SETTINGS = re.compile("webhook|secret|token|password")
+IN_ADDRESS = re.compile(r"(?<=://)[^:/@\s'\"]*(?::[^@\s'\"]*)?@")
+
+_about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a program logs: its name, whether in JSON, and what must not appear."""
+
+    program: str
+    json: bool
+    secrets: frozenset[str]
+
+
+_manner: Manner | None = None
+
+
+def set_up(name: str, level: int | str = logging.INFO) -> None:
+    """Send all that this process logs to stderr, as AUDITOR_LOG_FORMAT says.
+
+    Args:
+        name: which program this is: worker, reaper, beat, scan.
+        level: what is less than this is left out.
+
+    Raises:
+        EnvironmentUnusableError: JSON is asked for, and its package is not here.
+    """
+    from auditor.config import settings
+
+    asked = settings()
+    _install(Manner(name, asked.log_format == "json", frozenset(_secrets_of(dict(asked)))), level)
+    if asked.log_format == "json":
+        logging.captureWarnings(True)
+
+
+def _install(manner: Manner, level: int | str) -> None:
+    global _manner
+    handler = _ToStderr()
+    handler.setFormatter(_Hiding(_json(manner.program) if manner.json else _Text(manner.program)))
+    handler.addFilter(_add_ids)
+    root = logging.getLogger()
+    root.handlers[:] = [*(one for one in root.handlers if not isinstance(one, _ToStderr)), handler]
+    root.setLevel(level)
+    _manner = manner
+
+
+@contextlib.contextmanager
+def about(**ids: object) -> Iterator[None]:
+    """Whatever this thread logs meanwhile is about these."""
+    token = _about.set({**_about.get(), **ids})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def luggage() -> tuple[Manner | None, dict[str, object]]:
+    """What a process that this one starts needs to log in the same manner, about the same."""
+    return _manner, dict(_about.get())
+
+
+def unpack(taken: tuple[Manner | None, dict[str, object]], level: int) -> None:
+    """Go on in another process, with what was taken along."""
+    manner, ids = taken
+    _about.set(ids)
+    if manner is None:
+        logging.getLogger().setLevel(level)
+    else:
+        _install(manner, level)
+
+
+def hide(secret: str) -> None:
+    """Let a password, or an address that is one, appear in no line from now on; to be called after :func:`set_up`."""
+    global _manner
+    if _manner is not None:
+        _manner = replace(_manner, secrets=_manner.secrets | _written(secret))
+
+
+def speaks_json() -> bool:
+    """Whether stderr is for a machine: no bars and no lines for people then."""
+    return _manner is not None and _manner.json
+
+
+def say_in_json(line: str, level: int = logging.INFO) -> bool:
+    """Log what would be said to people; False where they are who listens."""
+    if _manner is None or not _manner.json:
+        return False
+    logging.getLogger(f"auditor.{_manner.program}").log(level, "%s", line)
+    return True
+
+
+def without_secrets(line: str) -> str:
+    """A line as it may be shown to anybody."""
+    line = IN_ADDRESS.sub("***@", line)
+    for secret in _manner.secrets if _manner else ():
+        line = line.replace(secret, "***")
+    return line
+
+
+def _add_ids(record: logging.LogRecord) -> bool:
+    for name, value in _about.get().items():
+        if value is not None and not hasattr(record, name):
+            setattr(record, name, value)
+    return True
+
+
+class _ToStderr(logging.StreamHandler[TextIO]):
+    """Whatever stderr is when a line comes; where nobody listens any more, the work goes on in silence."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is not None:
+            self.stream = sys.stderr
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+class _Hiding(logging.Formatter):
+    """Another formatter's lines, without secrets."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(self._formatter.format(record))
+
+
+class _Text(logging.Formatter):
+    """``[time: LEVEL/program] message [scan=3 audit=7 model=demo:noise attempt=1 worker=host:42]``"""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(f"[%(asctime)s: %(levelname)s/{program}] %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        ids = [f"{name}={getattr(record, name)}" for name in FIELDS if getattr(record, name, None) is not None]
+        return super().formatMessage(record) + (f" [{' '.join(ids)}]" if ids else "")
+
+
+def _json(program: str) -> logging.Formatter:
+    try:
+        from pythonjsonlogger.json import JsonFormatter
+    except ImportError:
+        raise EnvironmentUnusableError(
+            "AUDITOR_LOG_FORMAT=json needs python-json-logger: pip install 'auditor[service]'"
+        ) from None
+    return JsonFormatter(
+        ["levelname", "name", "message", "process"],
+        timestamp="time",
+        rename_fields={"levelname": "level", "name": "logger", "process": "pid", "exc_info": "exception"},
+        static_fields={"program": program, "host": platform.node()},
+    )
+
+
+def _secrets_of(asked: Mapping[str, Any]) -> Iterator[str]:
+    """Passwords in addresses, and all of a setting whose name says so."""
+    for name, value in asked.items():
+        if isinstance(value, str):
+            for part in IN_ADDRESS.findall(value):
+                yield from _written(part[:-1].partition(":")[2])
+            if SECRET_SETTINGS.search(name):
+                yield from _written(value)
+
+
+def _written(secret: str) -> frozenset[str]:
+    """A secret as it is, as URLs and as JSON write it."""
+    found = {secret, unquote(secret)}
+    found |= {json.dumps(one)[1:-1] for one in found}
+    return frozenset(one for one in found if len(one) >= SHORTEST_SECRET)

@@ -1,0 +1,59 @@
+"""What a worker logs: JSON with ids from all its processes, and no password of its addresses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.services import EMPTY, lent
+from tests.workers.team import Redis, make_team, until
+
+PASSWORD = "br0ker-geheim"
+
+
+@pytest.fixture
+def locked(own_broker: Redis) -> Redis:
+    """A broker with a password, in its address."""
+    own_broker.ask("CONFIG", "SET", "requirepass", PASSWORD)
+    own_broker.url = own_broker.url.replace("redis://", f"redis://:{PASSWORD}@")
+    return own_broker
+
+
+def test_every_line_is_json_with_ids_and_without_passwords(
+    tmp_path: Path, locked: Redis, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDISCLI_AUTH", PASSWORD)
+    with lent(migrated, *EMPTY) as url:
+        secret = make_url(url).set(password="db-geheim")
+        monkeypatch.setenv("AUDITOR_DATABASE_URL", secret.render_as_string(hide_password=False))
+        with make_team(tmp_path, locked, monkeypatch) as team:
+            team.zoo.add("good")
+            team.zoo.add("telling", function="telling")
+            team.zoo.add("killed", function="killed")
+            worker = team.worker(AUDITOR_LOG_FORMAT="json").ready()
+            scan_id = team.scan("--protocol", "screen")
+            audits = team.ended(scan_id)
+            locked.stop()
+            until(lambda: "Cannot connect" in worker.said(), 60, worker.said())
+            until(lambda: '"reaper"' in worker.said(), 60, worker.said())
+            worker.end()
+    text = worker.said()
+    assert "geheim" not in text
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    plain = [line for line in text.splitlines() if line and not line.startswith("{")]
+    assert plain == []
+    told = {line["model"]: line for line in lines if "outcome" in line and line["outcome"] != "taken"}
+    assert {model: line["outcome"] for model, line in told.items()} == {
+        "local:good": "done", "local:telling": "done", "local:killed": "failed",
+    }  # fmt: skip
+    for model, line in told.items():
+        audit = audits[model.removeprefix("local:")]
+        ids = {"scan": scan_id, "audit": audit["audit"], "attempt": 1, "worker": audit["worker"], "program": "worker"}
+        assert ids.items() <= line.items()
+    (said,) = [line for line in lines if line["message"] == "told by a model"]
+    same = ("scan", "audit", "model", "attempt", "worker")
+    assert [said[name] for name in same] == [told["local:telling"][name] for name in same]
+    assert said["pid"] != told["local:telling"]["pid"]
+    assert {"worker", "reaper"} == {line["program"] for line in lines}
+    assert any(line["logger"].startswith("celery.") for line in lines)
