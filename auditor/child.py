@@ -162,7 +162,7 @@ def _resident(pid: int) -> int:
 
 def _kill(child: Any) -> None:
     """End a child and all that it started; nothing of it is left when this returns."""
-    _kill_descendants(child.pid)
+    below = _kill_descendants(child.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):  # what it forked, where it is gone itself
         os.killpg(child.pid, signal.SIGKILL)
     child.kill()
@@ -170,12 +170,16 @@ def _kill(child: Any) -> None:
     with _ONE_AT_A_TIME:
         child.join()
         child.close()
+    psutil.wait_procs(below, timeout=10)  # a signal is on its way for a while where a machine is busy
 
 
-def _kill_descendants(pid: int) -> None:
+def _kill_descendants(pid: int) -> list[psutil.Process]:
+    below: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
         for one in psutil.Process(pid).children(recursive=True):
+            below.append(one)
             one.kill()
+    return below
 
 
 def _exit_code(child: Any) -> Any:

@@ -64,7 +64,8 @@ def run_audit(
         with about(attempt=attempt):
             ended = "taken"
             if attempt is not None:
-                ended = _run(store, job, attempt, open_source, request, measure, heart, force, reporter, stopped)
+                desk = _Desk(store, job, attempt, force=force, reverify=reverify)
+                ended = _run(desk, open_source, request, measure, heart, reporter, stopped)
             log_end(job, ended, time.monotonic() - began)
             return ended
 
@@ -76,20 +77,16 @@ def log_end(job: Job, ended: str, seconds: float) -> None:
 
 
 def _run(
-    store: Store,
-    job: Job,
-    attempt: int,
+    desk: "_Desk",
     open_source: Callable[[], Source],
     request: Measurement,
     measure: Measure,
     heart: Heart,
-    force: bool,
     reporter: Reporter | None,
     stopped: Callable[[], None],
 ) -> str:
     """A claimed audit, measured and stored."""
-    leases = Leases(store.engine, store.patience)
-    desk = _Desk(store, leases, job, attempt, force, reverify)
+    store, leases, job, attempt = desk.store, desk.leases, desk.job, desk.attempt
     with heart.holding(job.audit_id, attempt) as hold:
         try:
             record = measure(open_source(), job.entry, request, desk.contact(hold, reporter, stopped))
@@ -114,11 +111,10 @@ def _run(
 class _Desk:
     """One attempt at one job: what it asks the database, and what it leaves there."""
 
-    def __init__(
-        self, store: Store, leases: Leases, job: Job, attempt: int, force: bool, reverify: bool = False
-    ) -> None:
-        self.store, self.leases, self.job, self.attempt = store, leases, job, attempt
+    def __init__(self, store: Store, job: Job, attempt: int, *, force: bool, reverify: bool) -> None:
+        self.store, self.job, self.attempt = store, job, attempt
         self.force, self.reverify = force, reverify
+        self.leases = Leases(store.engine, store.patience)
         self.done: int | None = None
 
     def contact(self, hold: Hold, reporter: Reporter | None, stopped: Callable[[], None]) -> Contact:

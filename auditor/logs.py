@@ -168,12 +168,13 @@ def _json(program: str) -> logging.Formatter:
         raise EnvironmentUnusableError(
             "AUDITOR_LOG_FORMAT=json needs python-json-logger: pip install 'auditor[service]'"
         ) from None
-    return JsonFormatter(
+    formatter: logging.Formatter = JsonFormatter(
         ["levelname", "name", "message", "process"],
         timestamp="time",
         rename_fields={"levelname": "level", "name": "logger", "process": "pid", "exc_info": "exception"},
         static_fields={"program": program, "host": platform.node()},
     )
+    return formatter
 
 
 def _secrets_of(asked: Mapping[str, Any]) -> Iterator[str]:
