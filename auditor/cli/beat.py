@@ -20,6 +20,7 @@ def command(queued: bool | None) -> None:
     import logging
     import signal
 
+    from auditor import logs
     from auditor.beat import Beat
     from auditor.config import settings
     from auditor.db.session import open_database
@@ -27,7 +28,7 @@ def command(queued: bool | None) -> None:
     for kind in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, kind):
             signal.signal(getattr(signal, kind), signal.default_int_handler)
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s: %(levelname)s/beat] %(message)s")
+    logs.set_up("beat")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a webhook's is a secret
     here = not queued if queued is not None else settings().broker_url is None
     if not here:
