@@ -45,9 +45,12 @@ lint-deploy: $(VENV)/.installed-test
 ON_POSTGRESQL := tests/db tests/test_jobs.py $(patsubst %,tests/cli/test_%.py,compare gates published results sketch) \
     'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
 
+# Two at once, one thread each: many tests wait for processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
 test: lint lint-deploy
-	$(BIN)/pytest -m "not slow"
-	$(BIN)/pytest -m "not slow" --database postgresql $(ON_POSTGRESQL)
+	$(PYTEST)
+	$(PYTEST) --database postgresql $(ON_POSTGRESQL)
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow
