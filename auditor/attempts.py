@@ -16,11 +16,17 @@ def attempt_key(identity: str, request: AuditRequest, versions: Mapping[str, str
     """SHA-256 over the audit's identity and what else decides how its numbers are rounded and drawn."""
     parts = {
         "identity": identity,
-        "device": torch.device(request.device).type,
+        "device": _hardware(torch.device(request.device)),
+        "threads": torch.get_num_threads(),
         "batch_size": request.batch_size,
         "versions": {name: versions[name] for name in ("auditor", "torch", "numpy", "pyautoattack")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _hardware(device: torch.device) -> str:
+    """A CPU, or a GPU by its name: another one rounds otherwise."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 class Attempts:

@@ -18,8 +18,8 @@ from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 
 QUEUES = ("cpu", "gpu")
 TASK = "auditor.audit"
-SOFT_MARGIN, HARD_MARGIN = 120, 180
-"""Seconds beyond an audit's own limit until its worker's process is interrupted, and until it is killed."""
+SOFT_MARGIN, HARD_MARGIN = 900, 960
+"""Seconds beyond an audit's own limit until its process is interrupted, and killed: it may wait for the database."""
 LONGEST_DAYS = 30
 """No audit may take longer in a queue; what a broker calls lost must be longer still."""
 BROKER_OPTIONS: dict[str, dict[str, object]] = {
@@ -112,7 +112,10 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        shown = maybe_sanitize_url(settings().broker_url or "")
+        try:
+            shown = maybe_sanitize_url(settings().broker_url or "")
+        except ValueError:  # a port that is none
+            shown = "of AUDITOR_BROKER_URL"
         raise EnvironmentUnusableError(f"the broker {shown} does not answer: {first_line(error)}") from error
 
 

@@ -60,7 +60,7 @@ def run_audit(
     """
     began = time.monotonic()
     with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=heart.name):
-        attempt = store.claim(job.audit_id, heart.name, heart.lease)
+        attempt = store.claim(job.audit_id, heart.name, heart.lease, heart.queue)
         with about(attempt=attempt):
             ended = "taken"
             if attempt is not None:
@@ -94,8 +94,8 @@ def _run(
             return "taken"
         except JobCancelledError:
             return "cancelled" if leases.cancelled(job.audit_id, attempt) else "taken"
-        except SQLAlchemyError:
-            raise
+        except SQLAlchemyError as error:
+            return _not_stored(desk, error)
         except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's
             said = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
             reason = one_line(said)
@@ -105,7 +105,24 @@ def _run(
             with contextlib.suppress(SQLAlchemyError):  # of two errors the first one counts
                 leases.give_back(job.audit_id, attempt) or leases.cancelled(job.audit_id, attempt)
             raise
-        return desk.put_away(record)
+        try:
+            return desk.put_away(record)
+        except SQLAlchemyError as error:
+            return _not_stored(desk, error)
+
+
+def _not_stored(desk: "_Desk", error: SQLAlchemyError) -> str:
+    """A result that the database does not take: for a while, and the job goes back; or at all, and the job has failed.
+
+    Raises:
+        SQLAlchemyError: the database takes not even that; the lease will run out.
+    """
+    reason = one_line(f"could not be stored: {first_line(getattr(error, 'orig', None) or error)}")
+    if isinstance(error, AWAY):
+        logger.error("audit %d, %s: %s", desk.job.audit_id, desk.job.entry.model, reason)
+        desk.leases.give_back(desk.job.audit_id, desk.attempt)
+        raise error
+    return f"failed: {reason}" if desk.store.fail(desk.job.audit_id, desk.attempt, reason) else "taken"
 
 
 class _Desk:

@@ -5,6 +5,8 @@ watches it. So a clock that is set, on whatever machine, costs no job its proces
 """
 
 import contextlib
+import functools
+import hashlib
 import logging
 import os
 import platform
@@ -12,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self, TypeVar
 
 import psutil
@@ -38,15 +41,24 @@ class JobCancelledError(Exception):
     """Somebody asked for the job's end."""
 
 
+@functools.cache
+def host_name() -> str:
+    """A machine's name, and four letters of its boot and its processes' namespace: containers may share a name."""
+    seen = [platform.node()]
+    with contextlib.suppress(OSError):
+        seen += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return f"{platform.node()}-{hashlib.sha256(' '.join(seen).encode()).hexdigest()[:4]}"
+
+
 def process_name(slot: int = 0) -> str:
     """``host:pid``, with the number of a slot where a process has several."""
-    return f"{platform.node()}:{os.getpid()}{f'/{slot}' if slot else ''}"
+    return f"{host_name()}:{os.getpid()}{f'/{slot}' if slot else ''}"
 
 
 def is_gone(name: str) -> bool:
-    """Whether a name is that of a process of this machine that has ended."""
+    """Whether a name is that of a process that this one would see, and that has ended."""
     host, _, pid = name.partition("/")[0].rpartition(":")
-    return host == platform.node() and pid.isdigit() and not psutil.pid_exists(int(pid))
+    return host == host_name() and pid.isdigit() and not psutil.pid_exists(int(pid))
 
 
 @dataclass
@@ -77,6 +89,7 @@ class Heart:
     def __init__(self, engine: Engine, *, queue: str, device: str, lease: float, slot: int = 0) -> None:
         self.lease = lease
         self._engine, self._leases = engine, Leases(engine)
+        self.queue = queue
         self._sign = Sign(name=process_name(slot), queue=queue, device=device, started_at=now())
         self._hold: Hold | None = None
         self._end, self._beating = threading.Event(), threading.Lock()
@@ -140,8 +153,11 @@ class Watch:
         self._seen: dict[Hashable, tuple[object, float]] = {}
         self._looked = clock()
 
-    def stale(self, signs: Mapping[K, object]) -> list[K]:
-        """The keys whose value is what it was ``seconds`` ago. To be called several times in ``seconds``."""
+    def stale(self, signs: Mapping[K, object], own: Mapping[K, float | None] | None = None) -> list[K]:
+        """The keys whose value is what it was ``seconds`` ago. To be called several times in ``seconds``.
+
+        ``own``: keys with other seconds, where those are more.
+        """
         at = self._clock()
         if at - self._looked > self._seconds / 2:  # who did not look, frozen perhaps, has not seen that nothing changed
             self.forget()
@@ -150,7 +166,8 @@ class Watch:
         self._seen = {
             key: before[key] if key in before and before[key][0] == sign else (sign, at) for key, sign in signs.items()
         }
-        return [key for key in signs if at - self._seen[key][1] >= self._seconds]
+        patience = {key: max(self._seconds, (own or {}).get(key) or 0) for key in signs}
+        return [key for key in signs if at - self._seen[key][1] >= patience[key]]
 
     def forget(self) -> None:
         self._seen = {}

@@ -12,10 +12,9 @@ from auditor.db.scans import scans_here
 from auditor.db.store import Store
 from auditor.db.workers import forget, list_workers
 from auditor.errors import AuditorError
-from auditor.leases import BEAT_SECONDS, Watch, is_gone
+from auditor.leases import Watch, is_gone
 
 logger = logging.getLogger(__name__)
-SILENT_SECONDS = 3 * BEAT_SECONDS
 
 
 class Broker(Protocol):
@@ -34,13 +33,21 @@ class Reaper:
         self._missing: dict[str, int] = {}
 
     def look(self) -> None:
+        """All of it, one after the other."""
+        self.look_at_processes()
+        self.look_at_messages()
+
+    def look_at_messages(self) -> None:
+        """Takes as long as a broker that hangs."""
+        for queue in self.queues:
+            self._send_again(queue)
+
+    def look_at_processes(self) -> None:
         """To be called several times in the length of a lease. While the database is away nobody is blamed."""
         try:
             self.expire_jobs()
             self._abandon_scans()
             self._forget_workers()
-            for queue in self.queues:
-                self._send_again(queue)
         except AWAY:
             for watch in (self._jobs, self._scans, self._workers):
                 watch.forget()
@@ -48,7 +55,8 @@ class Reaper:
 
     def expire_jobs(self) -> None:
         leases = {(lease.audit_id, lease.attempt): lease for lease in self.leases.running()}
-        for key in self._jobs.stale({key: lease.until for key, lease in leases.items()}):
+        own = {key: lease.seconds for key, lease in leases.items()}
+        for key in self._jobs.stale({key: lease.until for key, lease in leases.items()}, own):
             state = self.leases.expire(leases[key])
             if state is not None:
                 logger.warning("audit %d: %s is lost, the audit is %s", key[0], leases[key].worker, state)
@@ -85,13 +93,10 @@ class Reaper:
 
 
 def abandon_dead_scans(engine: Engine) -> None:
-    """End the scans of this machine's processes that are known to be gone, and have been silent for some heartbeats.
-
-    Silent, too: containers may share a host's name, and see only their own processes.
-    """
+    """End the scans of this machine's processes that are known to be gone; needs no waiting."""
     for scan in scans_here(engine):
-        if scan.worker is not None and is_gone(scan.worker) and abs(scan.seconds) > SILENT_SECONDS:
+        if scan.worker is not None and is_gone(scan.worker):
             Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
     for row in list_workers(engine):
-        if is_gone(row["worker"]) and row["seconds_silent"] > SILENT_SECONDS:
+        if is_gone(row["worker"]):
             forget(engine, row["worker"])

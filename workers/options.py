@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 
-from auditor.errors import EnvironmentUnusableError
+from auditor.errors import EnvironmentUnusableError, UsageError
 from workers.devices import visible_gpus
 
 
@@ -40,16 +41,28 @@ class Options:
 
         Raises:
             EnvironmentUnusableError: the queue gpu is to be served, and there is no GPU.
+            UsageError: a GPU is named that is none, or twice.
         """
         given = json.loads(asked)
         gpus = tuple(given["gpus"]) if given["gpus"] is not None else visible_gpus()
         queue = given["queue"] or ("gpu" if gpus else "cpu")
         if queue == "cpu":
             gpus = ()
-        elif not gpus:
-            raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
+        else:
+            _check(gpus)
         processes = len(gpus) or given["processes"] or 1
         cores = os.cpu_count() or 1
         others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level", "events")}
         threads = given["threads"] or max(1, cores // processes)
         return cls(queue=queue, gpus=gpus, processes=processes, threads=threads, **others)
+
+
+def _check(gpus: tuple[str, ...]) -> None:
+    """A worker with a GPU that is not there would take every audit of the queue, and fail it."""
+    if not gpus:
+        raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
+    strange = [gpu for gpu in gpus if not re.fullmatch(r"\d+|(GPU|MIG)-[0-9a-fA-F/-]+", gpu)]
+    unknown = [gpu for gpu in gpus if gpu.isdigit() and gpu not in (visible_gpus() or gpus)]
+    if strange or unknown or len(set(gpus)) < len(gpus):
+        known = ", ".join(visible_gpus()) or "none that nvidia-smi sees"
+        raise UsageError(f"--gpus: expected different GPUs of this machine ({known}), got {','.join(gpus)}")

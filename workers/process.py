@@ -15,7 +15,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from auditor.child import InChild, warm_up
 from auditor.config import settings
 from auditor.db.session import make_engine
-from auditor.db.store import Job, Store
+from auditor.db.store import Store
 from auditor.errors import AuditorError, UsageError
 from auditor.jobs import Measure, log_end, run_audit
 from auditor.leases import Heart
@@ -46,14 +46,20 @@ class Process:
 
     def run(self, audit_id: int) -> None:
         """One audit, by the id that a message carried."""
-        job = self.store.load_job(audit_id)
+        try:
+            job = self.store.load_job(audit_id)
+        except UsageError as error:
+            logger.error("audit %d: %s", audit_id, error)
+            self._refuse(audit_id, str(error))
+            return
         if job is None:
             logger.warning("audit %d is not in the database, or was made by an older auditor", audit_id)
             return
         try:
             request = ScanRequest.from_json(job.request)
         except AuditorError as error:
-            self._refuse(job, str(error))
+            with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=self.heart.name):
+                log_end(job, f"failed: {error}" if self._refuse(audit_id, str(error)) else "taken", 0)
             return
         run_audit(
             self.store,
@@ -66,12 +72,10 @@ class Process:
             reverify=job.entry.model in request.reverify,
         )
 
-    def _refuse(self, job: Job, reason: str) -> None:
-        with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=self.heart.name):
-            attempt = self.store.claim(job.audit_id, self.heart.name, self.heart.lease)
-            failed = attempt is not None and self.store.fail(job.audit_id, attempt, reason)
-            with about(attempt=attempt):
-                log_end(job, f"failed: {reason}" if failed else "taken", 0)
+    def _refuse(self, audit_id: int, reason: str) -> bool:
+        """Fail an audit that cannot be begun; False where it is another process's."""
+        attempt = self.store.claim(audit_id, self.heart.name, self.heart.lease, self.heart.queue)
+        return attempt is not None and self.store.fail(audit_id, attempt, reason)
 
     def measure(self, request: ScanRequest) -> Measure:
         """How a model is measured: within the scan's limits and this process's share of the machine."""

@@ -81,6 +81,8 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
 
     unmet: list[str] = []
     for row in rows:
+        if gates.any and row["status"] not in ("done", "failed"):
+            unmet.append(f"{row['model']}: expected a result, got none: {row['status']}")
         if gates.under is not None and row["status"] == "done":
             unmet += _too_low(row, gates.under)
         if gates.regression:

@@ -114,6 +114,7 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     from auditor.cli.progress import ScanProgress, say
     from auditor.db.scans import load_request, load_scan, retry_scan
     from auditor.devices import check_device
+    from auditor.errors import UsageError
     from auditor.here import ScanOutcome, run_jobs
     from auditor.leases import process_name
     from auditor.scans import ScanRequest
@@ -124,6 +125,11 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     if where.queue == "here":  # what is wrong here leaves the scan as it is
         check_device(request.measurement.audit.device)
         zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
+    else:
+        from auditor.dispatch import LONGEST_DAYS
+
+        if request.seconds > LONGEST_DAYS * 86_400:
+            raise UsageError(f"scan {scan_id} gives a model more than {LONGEST_DAYS} days, too long for a queue")
     jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
     if not jobs:
         runs = scan["state"] == "running"
@@ -153,6 +159,9 @@ def send_and_follow(
         send([Unsent(job.audit_id, request.seconds) for job in jobs], where.queue)
     except EnvironmentUnusableError as error:
         say(f"{error}; the scan is stored, and sent by any worker once it does")
+    except KeyboardInterrupt:
+        say(f"scan {scan_id} is stored, and will be run by workers: `auditor scans cancel {scan_id}` ends it")
+        click.get_current_context().exit(130)
     say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
     if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
         say(f"no worker serves the queue {where.queue} yet: start one with `auditor worker --queue {where.queue}`")

@@ -41,8 +41,8 @@ def command(gpus: str | None, **options: object) -> None:
     """Run audits that `auditor scan --queue` has sent, until it is told to end.
 
     Needs AUDITOR_BROKER_URL and a database that all workers share (AUDITOR_DATABASE_URL). One process a GPU, each model
-    in a child process of its own. SIGTERM or Ctrl-C: audits that do not finish within --grace go back into the queue,
-    with the progress of their attacks. Start as many workers, on as many machines, as you like.
+    in a child process of its own. SIGTERM: audits that do not finish within --grace go back into the queue, with the
+    progress of their attacks. Ctrl-C waits for them, a second one does not. Start as many workers, on as many machines, as you like.
 
     \b
     Examples:
@@ -51,6 +51,7 @@ def command(gpus: str | None, **options: object) -> None:
       auditor worker --gpus 0,1 --trust-code
     """
     import json
+    import math
     import os
     import sys
 
@@ -62,6 +63,8 @@ def command(gpus: str | None, **options: object) -> None:
     if gpus is not None and (options["queue"] == "cpu" or options["processes"]):
         raise UsageError("--gpus goes with neither --queue cpu nor --processes: there is one process a GPU")
     chosen = None if gpus is None else [part.strip() for part in gpus.split(",") if part.strip()]
+    if not math.isfinite(float(str(options["grace"]))):
+        raise UsageError(f"--grace: expected seconds, got {options['grace']}")
     if chosen == []:
         raise UsageError(f"--gpus: expected numbers such as 0,2, got {gpus!r}")
     if options["threads"] is None:
@@ -128,12 +131,11 @@ def _alive_here(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, An
     Raises:
         AuditorError: there is none.
     """
-    import platform
-
     from auditor.errors import AuditorError
+    from auditor.leases import host_name
 
-    ours = [row for row in rows if row["worker"].rpartition(":")[0] == platform.node() and row["queue"] != "here"]
+    ours = [row for row in rows if row["worker"].rpartition(":")[0] == host_name() and row["queue"] != "here"]
     if not any(row["seconds_silent"] <= seconds for row in ours):
         known = f"; the last one came {min(row['seconds_silent'] for row in ours):.0f} s ago" if ours else ""
-        raise AuditorError(f"no worker of {platform.node()} gave a sign of life within {seconds:g} s{known}")
+        raise AuditorError(f"no worker of {host_name()} gave a sign of life within {seconds:g} s{known}")
     return [row for row in ours if row["seconds_silent"] <= seconds]

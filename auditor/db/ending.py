@@ -36,7 +36,7 @@ def end(session: Session, audit_id: int, attempt: int, *, state: str, **values: 
     mine = select(link.scan_id).where(link.audit_id == audit_id, ~link.reused).limit(1)
     count_down(session, mine.scalar_subquery(), 1)
     if state in ("done", "failed"):
-        mark_series(session, setting)
+        mark_series(session, setting, audit_id)
     return True
 
 

@@ -1,6 +1,6 @@
 """Which audits of a model under one setting are the latest: marked as they end, so that lists find them at once."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, or_, select, update
@@ -27,24 +27,32 @@ def confirm(session: Session, audit_id: int, now: datetime) -> None:
     audit = tables.Audit
     lock_model(session, session.scalars(select(audit.model_id).where(audit.id == audit_id)).one())
     session.execute(update(audit).where(audit.id == audit_id).values(confirmed_at=now))
-    mark_latest(session, audit_id)
+    mark_latest(session, audit_id, ended=True)
 
 
-def mark_latest(session: Session, audit_id: int) -> None:
-    """Mark the audits confirmed last of the series of this one."""
+def mark_latest(session: Session, audit_id: int, *, ended: bool = False) -> None:
+    """Mark the audits confirmed last of the series of this one; ``ended``: it has just been confirmed itself."""
     setting = select(*(getattr(tables.Audit, name) for name in SETTING)).where(tables.Audit.id == audit_id)
-    mark_series(session, session.execute(setting).one())
+    mark_series(session, session.execute(setting).one(), audit_id if ended else None)
 
 
-def mark_series(session: Session, setting: Row[Any]) -> None:
+def mark_series(session: Session, setting: Row[Any], ended: int | None = None) -> None:
     """Mark the audits confirmed last of a series; ``setting`` holds the columns that its audits share.
 
+    ``ended``: the audit that has just ended or been confirmed; it is the latest, whatever clocks say.
     Under READ COMMITTED each statement sees what was committed before it began, so those after the lock see all that
     ended before.
     """
     audit = tables.Audit
     lock_model(session, setting.model_id)
     series = [_same(getattr(audit, name), getattr(setting, name)) for name in SETTING]
+    if ended is not None:
+        others = select(audit.confirmed_at).where(*series, audit.id != ended, audit.state.in_(("done", "failed")))
+        last = session.scalar(others.order_by(audit.confirmed_at.desc()).limit(1))
+        if last is not None:
+            late = update(audit).where(audit.id == ended, audit.confirmed_at <= last)
+            late = late.values(confirmed_at=last + timedelta(microseconds=1))
+            session.execute(late.execution_options(synchronize_session=False))
     newest = select(audit.id).where(*series).order_by(audit.confirmed_at.desc(), audit.id.desc()).limit(1)
     ended = newest.where(audit.state.in_(("done", "failed"))).scalar_subquery()
     done = newest.where(audit.state == "done").scalar_subquery()

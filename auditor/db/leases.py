@@ -25,6 +25,7 @@ class Lease:
     attempt: int
     until: datetime | None
     worker: str | None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Leases:
     def running(self) -> list[Lease]:
         """The leases of all jobs that workers run."""
         audit = tables.Audit
-        columns = (audit.id, audit.attempt, audit.lease_until, audit.worker)
+        columns = (audit.id, audit.attempt, audit.lease_until, audit.worker, audit.lease_seconds)
         with single(self.engine) as session:
             found = session.execute(select(*columns).where(audit.state == "running", audit.queue != "here"))
             return [Lease(*row) for row in found]
@@ -112,8 +113,10 @@ class Leases:
     def mark_sent(self, audit_ids: list[int]) -> None:
         with Session(self.engine) as session, session.begin():
             for start in range(0, len(audit_ids), 1000):
-                some = tables.Audit.id.in_(audit_ids[start : start + 1000])
-                session.execute(update(tables.Audit).where(some).values(sent_at=now()))
+                audit = tables.Audit  # those that somebody holds are being claimed, and waiting for them could deadlock
+                some = select(audit.id).where(audit.id.in_(audit_ids[start : start + 1000]), audit.state == "queued")
+                free = some.with_for_update(skip_locked=True)
+                session.execute(update(audit).where(audit.id.in_(free)).values(sent_at=now()))
 
     def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes) -> None:
         """Keep how far a job has come, while it is one's own."""

@@ -72,7 +72,7 @@ class Audit(Base):
     """One audit. State: queued, running, done, failed, cancelled; ``attempt`` counts claims.
 
     ``entry``: the zoo entry as it was asked for. ``worker``: the process that claimed it last.
-    ``lease_until``: renewed while it runs; ``losses`` counts the leases that ran out.
+    ``lease_until``: renewed while it runs, by ``lease_seconds``; ``losses`` counts the leases that ran out.
     ``sent_at``: when its id was sent to the queue last. ``cancelling``: why it is to be cancelled, while it still runs.
     ``confirmed_at``: when a scan last found that this is what the model, as it is now, gives. Weights may change and
     change back, so the newest audit of a model is the one confirmed last, not the one made last.
@@ -101,6 +101,7 @@ class Audit(Base):
     losses: Mapped[int] = mapped_column(server_default="0")
     worker: Mapped[str | None]
     lease_until: Mapped[datetime | None]
+    lease_seconds: Mapped[float | None]
     sent_at: Mapped[datetime | None]
     cancelling: Mapped[str | None]
     reason: Mapped[str | None]

@@ -28,10 +28,6 @@ class Silent:
     worker: str | None
     seen_at: datetime
 
-    @property
-    def seconds(self) -> float:
-        return (now() - self.seen_at).total_seconds()
-
 
 def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[Row]:
     """Scans, the newest first, with how many of their audits are in which state."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Engine, delete, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,7 @@ from auditor.db.leases import cancel_all
 from auditor.db.patience import patient
 from auditor.db.schedules import give_scan
 from auditor.db.session import single
+from auditor.errors import UsageError, first_line
 from auditor.records import AuditRecord, ZooEntry
 
 
@@ -86,26 +87,42 @@ class Store:
 
     @patient
     def load_job(self, audit_id: int) -> Job | None:
-        """A job by the id that a message carries; None where no job of this auditor has it."""
+        """A job by the id that a message carries; None where no job of this auditor has it.
+
+        Raises:
+            UsageError: its entry is one of another version of auditor.
+        """
         link, audit = tables.ScanAudit, tables.Audit
         query = select(audit.entry, tables.Scan.id, tables.Scan.request).select_from(audit)
         query = query.join(link, (link.audit_id == audit.id) & ~link.reused).join(tables.Scan)
         with single(self.engine) as session:
             row = session.execute(query.where(audit.id == audit_id, audit.entry.is_not(None))).first()
-        return None if row is None else Job(audit_id, row[1], entry_from(row[0]), row[2])
+        if row is None:
+            return None
+        try:
+            return Job(audit_id, row[1], entry_from(row[0]), row[2])
+        except ValueError as error:
+            raise UsageError(f"its zoo entry was written by another version of auditor: {first_line(error)}") from error
 
     @patient
-    def claim(self, audit_id: int, worker: str | None = None, lease: float = 60) -> int | None:
-        """Take a queued audit for ``lease`` seconds: its attempt number, or None where somebody else has it."""
+    def claim(
+        self, audit_id: int, worker: str | None = None, lease: float = 60, queue: str | None = None
+    ) -> int | None:
+        """Take a queued audit for ``lease`` seconds: its attempt number, or None where somebody else has it.
+
+        ``queue``: only if it is in this one now; a message may be older than that.
+        """
         audit, at = tables.Audit, now()
+        right = audit.queue == queue if queue is not None else true()
         claimed = (
             update(audit)
-            .where(audit.id == audit_id, audit.state == "queued")
+            .where(audit.id == audit_id, audit.state == "queued", right)
             .values(
                 state="running",
                 attempt=audit.attempt + 1,
                 worker=worker,
                 lease_until=at + timedelta(seconds=lease),
+                lease_seconds=lease,
                 started_at=at,
             )
             .returning(audit.attempt)

@@ -1,4 +1,4 @@
-"""schedules, their runs, and what a scan measured again"""
+"""schedules, their runs, what a scan measured again, and how long a job's lease is"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -43,10 +43,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("schedule_id", "due_at", name=op.f("uq_schedule_runs_schedule_id")),
     )
     op.create_index(op.f("ix_schedule_runs_scan_id"), "schedule_runs", ["scan_id"])
+    op.add_column("audits", sa.Column("lease_seconds", sa.Double(), nullable=True))
     op.add_column("scan_audits", sa.Column("reverified", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
     op.drop_column("scan_audits", "reverified")
+    op.drop_column("audits", "lease_seconds")
     op.drop_table("schedule_runs")
     op.drop_table("schedules")
