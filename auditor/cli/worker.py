@@ -42,7 +42,8 @@ def command(gpus: str | None, **options: object) -> None:
 
     Needs AUDITOR_BROKER_URL and a database that all workers share (AUDITOR_DATABASE_URL). One process a GPU, each model
     in a child process of its own. SIGTERM: audits that do not finish within --grace go back into the queue, with the
-    progress of their attacks. Ctrl-C waits for them, a second one does not. Start as many workers, on as many machines, as you like.
+    progress of their attacks. Ctrl-C waits for them, a second one does not. Start as many workers, on as many machines,
+    as you like.
 
     \b
     Examples:

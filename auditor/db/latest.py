@@ -54,9 +54,9 @@ def mark_series(session: Session, setting: Row[Any], ended: int | None = None) -
             late = late.values(confirmed_at=last + timedelta(microseconds=1))
             session.execute(late.execution_options(synchronize_session=False))
     newest = select(audit.id).where(*series).order_by(audit.confirmed_at.desc(), audit.id.desc()).limit(1)
-    ended = newest.where(audit.state.in_(("done", "failed"))).scalar_subquery()
-    done = newest.where(audit.state == "done").scalar_subquery()
-    numbers = session.execute(select(ended, done)).one()
+    latest_id = newest.where(audit.state.in_(("done", "failed"))).scalar_subquery()
+    done_id = newest.where(audit.state == "done").scalar_subquery()
+    numbers = session.execute(select(latest_id, done_id)).one()
     latest, latest_done = (audit.id == (number or 0) for number in numbers)
     session.execute(
         update(audit)
