@@ -50,6 +50,8 @@ class Options:
             raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
         processes = len(gpus) or given["processes"] or 1
         cores = os.cpu_count() or 1
-        others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level", "events")}
+        others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level")}
         threads = given["threads"] or max(1, cores // processes)
-        return cls(queue=queue, gpus=gpus, processes=processes, threads=threads, **others)
+        return cls(
+            queue=queue, gpus=gpus, processes=processes, threads=threads, events=given.get("events", False), **others
+        )
