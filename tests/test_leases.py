@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -22,7 +21,7 @@ from auditor.db.scans import cancel_scan
 from auditor.db.session import make_engine, open_database
 from auditor.db.store import Store
 from auditor.db.workers import list_workers
-from auditor.leases import Heart, JobCancelledError, LeaseLostError, Watch, is_gone, process_name
+from auditor.leases import Heart, JobCancelledError, LeaseLostError, Watch, host_name, is_gone, process_name
 from tests.db.test_store import REQUEST, entry, record
 
 
@@ -126,20 +125,20 @@ def test_nobodys_wall_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("slot", [0, 1, 12])
 def test_a_process_that_lives_is_not_gone(slot: int) -> None:
     name = process_name(slot)
-    assert name == f"{platform.node()}:{os.getpid()}" + (f"/{slot}" if slot else "")
+    assert name == f"{host_name()}:{os.getpid()}" + (f"/{slot}" if slot else "")
     assert not is_gone(name)
 
 
 def test_a_process_is_gone_once_it_has_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    names = [f"{platform.node()}:{process.pid}{slot}" for slot in ("", "/3")]
+    names = [f"{host_name()}:{process.pid}{slot}" for slot in ("", "/3")]
     assert [is_gone(name) for name in names] == [False, False]
     process.communicate(b"\n")
     assert [is_gone(name) for name in names] == [True, True]
     assert not is_gone(f"another-host:{process.pid}")
 
 
-@pytest.mark.parametrize("name", ["", ":", "a", "a:b", f"{platform.node()}:", f"{platform.node()}:x/1"])
+@pytest.mark.parametrize("name", ["", ":", "a", "a:b", f"{host_name()}:", f"{host_name()}:x/1"])
 def test_what_is_no_name_of_a_process_is_not_said_to_be_gone(name: str) -> None:
     assert not is_gone(name)
 

@@ -52,9 +52,11 @@ class Options:
             _check(gpus)
         processes = len(gpus) or given["processes"] or 1
         cores = os.cpu_count() or 1
-        others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level", "events")}
+        others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level")}
         threads = given["threads"] or max(1, cores // processes)
-        return cls(queue=queue, gpus=gpus, processes=processes, threads=threads, **others)
+        return cls(
+            queue=queue, gpus=gpus, processes=processes, threads=threads, events=given.get("events", False), **others
+        )
 
 
 def _check(gpus: tuple[str, ...]) -> None:

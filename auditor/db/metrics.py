@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Engine, Select, case, func, literal_column, select, union
+from sqlalchemy import ColumnElement, Engine, Select, case, func, literal_column, select, union
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -77,7 +77,7 @@ def _unfinished(session: Session) -> list[Unfinished]:
     audit = tables.Audit
     since = case((audit.attempt == 0, audit.queued_at), else_=func.coalesce(audit.sent_at, audit.queued_at))
     oldest = func.min(since, type_=audit.queued_at.type)
-    words: list[Any] = [
+    words: list[ColumnElement[str]] = [
         literal_column(f"'{state}'") for state in ("queued", "running")
     ]  # the index's own, for SQLite's sake
     query = select(audit.state, audit.queue, func.count(), oldest).where(audit.state.in_(words))

@@ -1,7 +1,6 @@
 """``auditor workers --alive``: whether this host's worker lives."""
 
 import os
-import platform
 from datetime import timedelta
 
 import pytest
@@ -13,6 +12,7 @@ from auditor.db import models as tables
 from auditor.db.ending import now
 from auditor.db.session import open_database
 from auditor.db.workers import Sign, give_sign
+from auditor.leases import host_name
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_only_a_recent_sign_of_this_hosts_worker_counts(
 ) -> None:
     engine = open_database(os.environ["AUDITOR_DATABASE_URL"])
     if name is not None:
-        shown = name.format(host=platform.node())
+        shown = name.format(host=host_name())
         give_sign(engine, Sign(name=shown, queue=queue, device="cpu", started_at=now()))
         with engine.begin() as connection:
             connection.execute(update(tables.Worker).values(seen_at=now() - timedelta(seconds=age)))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from auditor.db.leases import Leases
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.db.workers import Sign, give_sign
+from auditor.leases import host_name
 from auditor.records import AuditRequest, Measurement
 from auditor.scans import ScanRequest
 from tests.cli.test_scan import audits, run
@@ -323,7 +323,7 @@ def test_a_retry_sends_what_failed_and_what_was_cancelled(engine: Engine, broker
 
 
 def test_a_scan_that_runs_here_is_not_retried_beside_itself(engine: Engine) -> None:
-    scan_id = stored(engine, "failed", "queued", queue="here", worker=f"{platform.node()}:{os.getpid()}")
+    scan_id = stored(engine, "failed", "queued", queue="here", worker=f"{host_name()}:{os.getpid()}")
     fails(run("scans", "retry", scan_id), 2, f"scan {scan_id} still runs")
     assert in_json("scans", "show", scan_id)[0]["failed"] == 1
 
@@ -432,7 +432,7 @@ def test_a_scan_here_that_was_killed_is_interrupted_and_can_be_finished(zoo: Zoo
     try:
         children = [zoo.loading("x"), zoo.loading("y")]
         names = {row["worker"] for row in in_json("workers")}
-        assert names == {f"{platform.node()}:{process.popen.pid}{slot}" for slot in ("", "/1")}
+        assert names == {f"{host_name()}:{process.popen.pid}{slot}" for slot in ("", "/1")}
         assert [row["state"] for row in in_json("scans", "list")] == ["running"]
         process.popen.kill()
         process.popen.wait(10)
