@@ -325,3 +325,16 @@ def test_a_heart_beats_several_times_in_a_lease(engine: Engine) -> None:
             seen.add(Leases(engine).running()[0].until)
             time.sleep(0.02)
     assert len(seen) >= 4  # of nine
+
+
+def test_a_lease_that_is_longer_than_the_watchers_own_counts() -> None:
+    at = [0.0]
+    watch = Watch(3, lambda: at[0])
+    stale = []
+    for second in range(70):
+        at[0] = float(second)
+        stale.append(watch.stale({"short": 1, "long": 1}, {"short": 1.0, "long": 60.0}))
+    assert stale[2] == []
+    assert stale[3] == ["short"]
+    assert stale[59] == ["short"]
+    assert stale[60] == ["short", "long"]

@@ -140,6 +140,7 @@ def cancel(scan_id: int) -> None:
     """
     from auditor.cli.progress import say
     from auditor.config import settings
+    from auditor.db.leases import Leases
     from auditor.db.scans import cancel_scan, load_scan
     from auditor.reaper import Reaper
 
@@ -149,7 +150,8 @@ def cancel(scan_id: int) -> None:
         say(f"scan {scan_id} has ended already: {scan['state']}")
         return
     cancel_scan(engine, scan_id, "cancelled")
-    lease = settings().lease_seconds
+    leases = [one.seconds or 0 for one in Leases(engine).running()]
+    lease = max(settings().lease_seconds, *leases, 0)
     reaper, until, told = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
     while (scan := load_scan(engine, scan_id))["state"] == "running" and time.monotonic() < until:
         running = [audit for audit in scan["audits"] if audit["state"] == "cancelling"]

@@ -78,7 +78,7 @@ def stored(engine: Engine, *ends: str, queue: str = "cpu", worker: str | None = 
     for job, end in zip(jobs, ends, strict=True):
         if end == "queued":
             continue
-        attempt = store.claim(job.audit_id, "elsewhere:1")
+        attempt = store.claim(job.audit_id, "elsewhere:1", 3)
         if end == "done":
             store.finish(job.audit_id, attempt, record(job.entry.model.removeprefix("demo:"), protocol="screen"))
         elif end == "failed":

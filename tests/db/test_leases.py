@@ -406,3 +406,32 @@ def test_a_scan_made_before_jobs_kept_their_entries_is_not_retried(shared: Engin
         retry_scan(shared, desk.scan_id, "cpu", None)
     assert desk.rows() == before
     assert desk.store.load_job(desk.audit_id) is None
+
+
+def test_a_message_that_is_older_than_a_jobs_queue_claims_nothing(shared: Engine) -> None:
+    desk = Desk(shared, queue="here")
+    assert desk.store.claim(desk.audit_id, "w", queue="cpu") is None
+    assert desk.store.claim(desk.audit_id, "w", queue="here") == 1
+
+
+def test_an_entry_of_another_version_is_said(shared: Engine) -> None:
+    desk = Desk(shared)
+    with Session(shared) as session, session.begin():
+        session.get_one(tables.Audit, desk.audit_id).entry = {"model": "x"}
+    with pytest.raises(UsageError, match="written by another version of auditor") as caught:
+        desk.store.load_job(desk.audit_id)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_has_just_ended_is_the_latest_whatever_clocks_say(shared: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, one = Store(shared), entry(f"clock-{uuid.uuid4().hex}")
+    ids = []
+    for hour in (12, 11, 10):  # a clock that is set back again and again
+        monkeypatch.setattr("auditor.db.ending.now", lambda hour=hour: datetime(2026, 3, 1, hour, tzinfo=UTC))
+        _, (job,) = store.create_scan("demo", REQUEST, [one])
+        assert store.finish(job.audit_id, store.claim(job.audit_id), record(one.model.removeprefix("demo:")))
+        ids.append(job.audit_id)
+    with Session(shared) as session:
+        rows = [session.get_one(tables.Audit, number) for number in ids]
+        assert [row.latest for row in rows] == [row.latest_done for row in rows] == [False, False, True]
+        assert rows[0].confirmed_at < rows[1].confirmed_at < rows[2].confirmed_at

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from auditor.errors import EnvironmentUnusableError
+from auditor.errors import EnvironmentUnusableError, UsageError
 from workers.devices import settle, visible_gpus
 from workers.options import Options
 
@@ -161,3 +161,11 @@ def test_torch_is_not_imported_before_a_process_has_its_device(module: str) -> N
     environment = {**os.environ, "AUDITOR_BROKER_URL": "redis://127.0.0.1:1/0"}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("gpus", [["banana"], ["0", "0"], ["7"], ["0", "-1"], [UUID, UUID]])
+def test_gpus_that_are_none_are_refused(driver: Any, gpus: list[str]) -> None:
+    driver("echo 0; echo 1")
+    asked = {"gpus": gpus, "queue": "gpu", "processes": None, "threads": 1, "max_jobs": 1, "grace": 1.0}
+    with pytest.raises(UsageError, match=r"expected different GPUs of this machine \(0, 1\)"):
+        Options.resolve(json.dumps(asked | {"trust_code": False, "log_level": "INFO"}))

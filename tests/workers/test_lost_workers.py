@@ -155,3 +155,16 @@ def test_attacks_go_on_where_a_killed_worker_had_come_with_the_same_result(
     rows = team.rows(scores)
     assert rows[: len(rows) // 2] == rows[len(rows) // 2 :]
     assert len(rows) == 4
+
+
+def test_a_reaper_that_is_killed_is_replaced(team: Team) -> None:
+    worker = team.worker().ready()
+
+    def reapers() -> list[int]:
+        alive = [one for one in worker.family() if one.status() != psutil.STATUS_ZOMBIE]
+        return [one.pid for one in alive if "workers.reaper" in one.cmdline()]
+
+    (first,) = until(reapers, 20)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: [pid for pid in reapers() if pid != first], 30, "another one is started")
+    assert "another one is started" in worker.said()
