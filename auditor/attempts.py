@@ -26,7 +26,8 @@ def attempt_key(identity: str, request: AuditRequest, versions: Mapping[str, str
 
 def _hardware(device: torch.device) -> str:
     """A CPU, or a GPU by its name: another one rounds otherwise."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    cuda = device.type == "cuda" and torch.cuda.is_available()
+    return torch.cuda.get_device_name(device) if cuda else device.type
 
 
 class Attempts:

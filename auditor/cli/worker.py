@@ -102,7 +102,8 @@ def listing(shape: str, alive: float | None) -> None:
     from auditor.reaper import abandon_dead_scans
 
     engine = open_database(settings().database_url)
-    abandon_dead_scans(engine)
+    if alive is None:  # a healthcheck only looks
+        abandon_dead_scans(engine)
     rows = list_workers(engine)
     if alive is not None:
         rows = _alive_here(rows, alive)

@@ -108,7 +108,7 @@ def test_up_down_and_up_again(url: str, low: str, high: str) -> None:
 
 @pytest.mark.parametrize("low", REVISIONS[:-1])
 def test_down_from_the_newest_and_up_again(url: str, low: str) -> None:
-    """What is pruned or runs on a lease, too: the numbers stay, the matrix is one of NaN."""
+    """What is pruned or runs on a lease, too: the numbers stay, the matrix is one of NaN below 0004."""
     engine = opened(url)
     upgrade(engine)
     fill(engine)
@@ -126,7 +126,10 @@ def test_down_from_the_newest_and_up_again(url: str, low: str) -> None:
     assert schema_drift(engine) == []
     after = stored(engine)
     blank = after["clusterings"][0].pop("matrix")
-    assert [str(value) for value in struct.unpack("<9f", zlib.decompress(blank))] == ["nan"] * 9
+    if low < "0004":  # which knows what was pruned
+        assert [str(value) for value in struct.unpack("<9f", zlib.decompress(blank))] == ["nan"] * 9
+    else:
+        assert blank is None
     assert before["clusterings"][0].pop("matrix") is None
     for name in ("models", "scan_audits", "clusterings", "attack_scores", "verdicts"):
         assert after[name] == before[name]
