@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 
 from auditor.config import settings
 from auditor.db.diff import diff_scans
-from auditor.db.patience import AWAY
+from auditor.db.patience import AWAY, cause_of
 from auditor.db.regressions import GAP_DROP
 from auditor.db.schedules import runs_to_report, scan_before, take_report
-from auditor.errors import AuditorError, first_line
+from auditor.errors import AuditorError
 from auditor.notify import in_words, post
 from auditor.schedules import tick
 
@@ -36,7 +36,7 @@ class Beat:
             tick(self.engine, self.here)
             self.report()
         except AWAY as error:
-            logger.warning("waiting for the database: %s", first_line(getattr(error, "orig", None) or error))
+            logger.warning("waiting for the database: %s", cause_of(error))
 
     def report(self) -> None:
         """Tell of what has ended, once."""

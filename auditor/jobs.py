@@ -9,7 +9,7 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.db.leases import Leases
-from auditor.db.patience import AWAY
+from auditor.db.patience import AWAY, cause_of
 from auditor.db.reverify import compared
 from auditor.db.store import Job, Store
 from auditor.errors import AuditorError, first_line, one_line
@@ -117,7 +117,7 @@ def _not_stored(desk: "_Desk", error: SQLAlchemyError) -> str:
     Raises:
         SQLAlchemyError: the database takes not even that; the lease will run out.
     """
-    reason = one_line(f"could not be stored: {first_line(getattr(error, 'orig', None) or error)}")
+    reason = one_line(f"could not be stored: {cause_of(error)}")
     if isinstance(error, AWAY):
         logger.error("audit %d, %s: %s", desk.job.audit_id, desk.job.entry.model, reason)
         desk.leases.give_back(desk.job.audit_id, desk.attempt)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.db.metrics import RECENT_HOURS, Ended, Seen, count_all, look
+from auditor.db.patience import cause_of
 from auditor.db.scans import STATES
 from auditor.errors import AuditorError, first_line
 from auditor.gpus import Gpu, find_gpus
@@ -38,7 +39,7 @@ class DatabaseMetrics:
         try:
             found = [*self._audits(seen := look(self.engine)), *_scans(seen), *self._workers(seen), *_parts(seen)]
         except SQLAlchemyError as error:
-            logger.warning("the database does not answer: %s", first_line(getattr(error, "orig", None) or error))
+            logger.warning("the database does not answer: %s", cause_of(error))
             found = []
         yield _gauge("auditor_up", "Whether the database answers.", (), [((), float(bool(found)))])
         took = "Seconds that the questions to the database took."

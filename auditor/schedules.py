@@ -65,11 +65,10 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
         due = last_due(schedule, at) if schedule.enabled else None
         if due is None:
             continue
+        late = None
         if at - due > LATEST:
             late = f"late by {(at - due).total_seconds() / 3600:.0f} hours, more than {LATEST.days} day"
-            if take_run(engine, schedule, due, skipped=late) is None:
-                continue
-        run = take_run(engine, schedule, due) if at - due <= LATEST else None
+        run = take_run(engine, schedule, due, skipped=late)
         if run is not None:
             yield run
     yield from take_over(engine, LOST_AFTER)

@@ -63,8 +63,9 @@ def _check(gpus: tuple[str, ...]) -> None:
     """A worker with a GPU that is not there would take every audit of the queue, and fail it."""
     if not gpus:
         raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
+    there = visible_gpus()
     strange = [gpu for gpu in gpus if not re.fullmatch(r"\d+|(GPU|MIG)-[0-9a-fA-F/-]+", gpu)]
-    unknown = [gpu for gpu in gpus if gpu.isdigit() and gpu not in (visible_gpus() or gpus)]
+    unknown = [gpu for gpu in gpus if gpu.isdigit() and gpu not in (there or gpus)]
     if strange or unknown or len(set(gpus)) < len(gpus):
-        known = ", ".join(visible_gpus()) or "none that nvidia-smi sees"
+        known = ", ".join(there) or "none that nvidia-smi sees"
         raise UsageError(f"--gpus: expected different GPUs of this machine ({known}), got {','.join(gpus)}")

@@ -16,9 +16,8 @@ from celery import bootsteps
 
 from auditor import dispatch, logs
 from auditor.config import settings
-from auditor.db.patience import AWAY
+from auditor.db.patience import AWAY, cause_of
 from auditor.db.session import make_engine
-from auditor.errors import first_line
 from auditor.reaper import Reaper
 
 logger = logging.getLogger("workers.reaper")
@@ -71,7 +70,7 @@ def _repeat(look: Callable[[], None], pause: float, parent: int) -> None:
         try:
             look()
         except AWAY as error:
-            logger.warning("waiting for the database: %s", first_line(getattr(error, "orig", None) or error))
+            logger.warning("waiting for the database: %s", cause_of(error))
         except Exception:
             logger.exception("a look failed; the next one comes")
         time.sleep(pause)

@@ -22,20 +22,20 @@ def command(queued: bool | None) -> None:
 
     from auditor import logs
     from auditor.beat import Beat
-    from auditor.config import settings
-    from auditor.db.session import open_database
+    from auditor.cli.stored import open_settings
+    from auditor.cli.where import runs_here
 
     for kind in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, kind):
             signal.signal(getattr(signal, kind), signal.default_int_handler)
     logs.set_up("beat")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a webhook's is a secret
-    here = not queued if queued is not None else settings().broker_url is None
+    here = runs_here(queued)
     if not here:
         from auditor.cli.service import check_service
 
         check_service()
-    beat = Beat(open_database(settings().database_url), here=here)
+    beat = Beat(open_settings(), here=here)
     try:
         beat.run()
     except KeyboardInterrupt:

@@ -94,14 +94,16 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
 
 
 def _too_low(row: Row, under: Decimal) -> Iterator[str]:
-    expected = f"{row['model']}: expected a robust accuracy of at least {_percent(under)}, got"
+    from auditor.db.regressions import percent
+
+    expected = f"{row['model']}: expected a robust accuracy of at least {percent(under)}, got"
     accuracy = row["robust_accuracy"]
     if accuracy is None:
         yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
     elif row["flags"]:
-        yield f"{expected} {_percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
+        yield f"{expected} {percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
     elif round(accuracy * row["n"]) < under * row["n"]:  # whole samples: 9 of 500 are 1.8 %
-        yield f"{expected} {_percent(accuracy)}"
+        yield f"{expected} {percent(accuracy)}"
 
 
 def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
@@ -118,7 +120,3 @@ def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
     named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
     for loss in losses(engine, before, row):
         yield f"{named} {loss}"
-
-
-def _percent(value: float | Decimal) -> str:
-    return f"{100 * value:.1f} %"

@@ -196,10 +196,9 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
 
 def _engine() -> "Engine":
     """The database, in which scans of processes of this machine that are gone have ended."""
-    from auditor.config import settings
-    from auditor.db.session import open_database
+    from auditor.cli.stored import open_settings
     from auditor.reaper import abandon_dead_scans
 
-    engine = open_database(settings().database_url)
+    engine = open_settings()
     abandon_dead_scans(engine)
     return engine

@@ -8,7 +8,7 @@ import click
 from auditor.cli.options import FORMAT
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    pass
 
 NAME = click.argument("name", metavar="NAME")
 
@@ -34,12 +34,13 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
       auditor schedule add demo --cron '*/30 * * * *' -- scan demo --reverify 2
     """
     from auditor.cli.progress import say
+    from auditor.cli.stored import open_settings
     from auditor.db.schedules import add_schedule
     from auditor.schedules import check_command, check_cron, next_due
 
     check_cron(cron)
     check_command(words)
-    add_schedule(_engine(), name, cron, words, replace=replace)
+    add_schedule(open_settings(), name, cron, words, replace=replace)
     due = next_due(cron, datetime.now(UTC))
     when = f"due next at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
     say(f"schedule {name}: {when}")
@@ -55,11 +56,12 @@ def list_(shape: str) -> None:
       auditor schedule list
       auditor schedule list --format json
     """
+    from auditor.cli.stored import open_settings
     from auditor.cli.tables import print_json, print_table
     from auditor.db.schedules import all_schedules, last_run
     from auditor.schedules import next_due
 
-    engine = _engine()
+    engine = open_settings()
     rows: list[dict[str, Any]] = []
     for one in all_schedules(engine):
         run = last_run(engine, one) or {}
@@ -103,27 +105,30 @@ def _last(row: dict[str, Any]) -> str:
 @NAME
 def remove(name: str) -> None:
     """Remove a schedule; the scans that it made stay."""
+    from auditor.cli.stored import open_settings
     from auditor.db.schedules import remove_schedule
 
-    remove_schedule(_engine(), name)
+    remove_schedule(open_settings(), name)
 
 
 @command.command()
 @NAME
 def enable(name: str) -> None:
     """Let a schedule run again; what was due meanwhile is not made up for."""
+    from auditor.cli.stored import open_settings
     from auditor.db.schedules import enable_schedule
 
-    enable_schedule(_engine(), name, enabled=True)
+    enable_schedule(open_settings(), name, enabled=True)
 
 
 @command.command()
 @NAME
 def disable(name: str) -> None:
     """Keep a schedule, and do not run it."""
+    from auditor.cli.stored import open_settings
     from auditor.db.schedules import enable_schedule
 
-    enable_schedule(_engine(), name, enabled=False)
+    enable_schedule(open_settings(), name, enabled=False)
 
 
 @command.command("run-now")
@@ -137,26 +142,19 @@ def run_now(name: str, queued: bool | None) -> None:
       auditor schedule run-now nightly
     """
     from auditor.cli.progress import say
-    from auditor.config import settings
+    from auditor.cli.stored import open_settings
+    from auditor.cli.where import runs_here
     from auditor.db.schedules import find_schedule, last_run, take_run
     from auditor.errors import EnvironmentUnusableError, UsageError
     from auditor.schedules import fire
 
-    engine = _engine()
+    engine = open_settings()
     schedule = find_schedule(engine, name)
     run = take_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} has just changed; try again")
-    here = not queued if queued is not None else settings().broker_url is None
-    fire(engine, run, here=here)
+    fire(engine, run, here=runs_here(queued))
     done = last_run(engine, schedule) or {}
     if done.get("state") == "failed":
         raise EnvironmentUnusableError(f"schedule {name}: {done['reason']}")
     say(f"schedule {name}: scan {done.get('scan')}; see `auditor scans show {done.get('scan')}`")
-
-
-def _engine() -> "Engine":
-    from auditor.config import settings
-    from auditor.db.session import open_database
-
-    return open_database(settings().database_url)

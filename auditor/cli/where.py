@@ -53,6 +53,13 @@ class Where:
     jobs: int
 
 
+def runs_here(queued: bool | None) -> bool:
+    """As ``--queue/--here`` says; where it says nothing, in this process unless there is a broker."""
+    from auditor.config import settings
+
+    return settings().broker_url is None if queued is None else not queued
+
+
 def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
     """Where the options say; takes theirs out of them.
 
@@ -60,13 +67,10 @@ def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
         UsageError: they contradict each other, or there is no broker.
         EnvironmentUnusableError: the broker does not answer.
     """
-    from auditor.config import settings
     from auditor.errors import UsageError
 
     queued, wait, jobs = options.pop("queued"), options.pop("wait"), options.pop("jobs")
-    if queued is None:
-        queued = settings().broker_url is not None
-    if not queued:
+    if runs_here(queued):
         if wait:
             raise UsageError("--wait goes with --queue: a scan that runs here is waited for anyway")
         return Where("here", False, jobs or 1)

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Index, LargeBinary, MetaData, String, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
 NAMES = {
@@ -34,6 +35,18 @@ def partial(name: str, *columns: str, where: str) -> Index:
     """An index over a few of a table's rows; SQLite uses it only where a query says the same words, as of booleans."""
     words = f"{where} = 1" if where.isidentifier() else where
     return Index(name, *columns, sqlite_where=text(words), postgresql_where=text(where))
+
+
+def inserting(session: Session, table: type["Base"]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT of the session's own database, which can say what is to become of a row that is there."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert(table)
+
+
+def upsert(session: Session, table: type["Base"], key: str, values: dict[str, Any]) -> None:
+    """Make a row, or bring the one of the same ``key`` up to date; others may do so at once."""
+    made = inserting(session, table).values(values)
+    session.execute(made.on_conflict_do_update(index_elements=[key], set_=values))
 
 
 class Base(DeclarativeBase):

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import ColumnElement, Engine, Select, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import upsert
 from auditor.db.ending import count_down, end, now
 from auditor.db.patience import patient
 from auditor.db.session import single
@@ -121,13 +121,11 @@ class Leases:
     def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes) -> None:
         """Keep how far a job has come, while it is one's own."""
         progress, audit = tables.AttackProgress, tables.Audit
-        values = {"key": key, "state": state, "saved_at": now()}
+        values = {"audit_id": audit_id, "key": key, "state": state, "saved_at": now()}
         with Session(self.engine) as session, session.begin():
-            insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
             mine = select(audit.id).where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
             if session.scalar(mine.with_for_update()) is not None:
-                saved = insert(progress).values(audit_id=audit_id, **values)
-                session.execute(saved.on_conflict_do_update(index_elements=["audit_id"], set_=values))
+                upsert(session, progress, "audit_id", values)
 
     @patient
     def load_progress(self, audit_id: int, key: str) -> bytes | None:

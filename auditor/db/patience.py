@@ -17,6 +17,11 @@ AWAY = (OperationalError, InterfaceError)
 """What SQLAlchemy raises for lost connections, servers that start, full disks and locked files, not for wrong SQL."""
 
 
+def cause_of(error: BaseException) -> str:
+    """What the database itself said, in one line."""
+    return first_line(getattr(error, "orig", None) or error)
+
+
 class Patient(Protocol):
     """``patience``: for how many seconds to try again; 0 for once."""
 
@@ -46,4 +51,4 @@ def patient(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
 def _tell(state: RetryCallState) -> None:
     error: Any = state.outcome.exception() if state.outcome else None
-    logger.warning("waiting for the database: %s", first_line(getattr(error, "orig", None) or error))
+    logger.warning("waiting for the database: %s", cause_of(error))

@@ -4,23 +4,21 @@ from collections.abc import Iterable
 from dataclasses import fields
 
 from sqlalchemy import Engine, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import upsert
 from auditor.records import Published
 
 
 def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, str]:
     """Make or bring up to date the figures of each model; ``new``, ``updated`` or ``unchanged`` by model."""
-    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
     outcome = {}
     with Session(engine) as session, session.begin():
         before = {row.model: record_of(row) for row in session.scalars(select(tables.Published))}
         for figure in figures:
             values = {name: getattr(figure, name) for name in _NAMES} | {"robust_accuracy": figure.robust_accuracy}
-            made = insert(tables.Published).values(**values)
-            session.execute(made.on_conflict_do_update(index_elements=["model"], set_=values))
+            upsert(session, tables.Published, "model", values)
             known = before.get(figure.model)
             outcome[figure.model] = "new" if known is None else "unchanged" if known == figure else "updated"
     return outcome

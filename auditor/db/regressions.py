@@ -1,6 +1,7 @@
 """What is worse in a result than in an earlier one of the same model under the same setting, in words."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from sqlalchemy import Engine
 
@@ -48,5 +49,5 @@ def comparable(before: Row, row: Row) -> bool:
     return all(before[name] == row[name] for name in names)
 
 
-def percent(value: float) -> str:
+def percent(value: float | Decimal) -> str:
     return f"{100 * value:.1f} %"

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import inserting
 from auditor.db.ending import now
 from auditor.errors import UsageError
 
@@ -106,8 +106,7 @@ def take_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: s
         current = session.scalars(same).first()
         if current is None or _record(current) != schedule:
             return None
-        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        made = insert(run).values(values).on_conflict_do_nothing(index_elements=["schedule_id", "due_at"])
+        made = inserting(session, run).values(values).on_conflict_do_nothing(index_elements=["schedule_id", "due_at"])
         number = session.scalar(made.returning(run.id))
     return None if number is None or skipped else Run(number, schedule, due_at)
 

@@ -6,11 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Engine, delete, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.base import Base
+from auditor.db.base import Base, upsert
 from auditor.db.codec import entry_from, entry_to, null, pack_bits, pack_indices, pack_matrix, pack_pictures
 from auditor.db.ending import count_down, end, now
 from auditor.db.latest import confirm
@@ -181,11 +180,8 @@ class Store:
 
 def _model_row(session: Session, entry: ZooEntry) -> tables.Model:
     """The model's row, made or brought up to date; two scans may do so at once."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     names = ("source", "description", "dataset", "architecture", "training", "place")
-    values = {name: getattr(entry, name) for name in names}
-    made = insert(tables.Model).values(name=entry.model, **values)
-    session.execute(made.on_conflict_do_update(index_elements=["name"], set_=values))
+    upsert(session, tables.Model, "name", {"name": entry.model, **{name: getattr(entry, name) for name in names}})
     return session.scalars(select(tables.Model).where(tables.Model.name == entry.model)).one()
 
 

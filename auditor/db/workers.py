@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import upsert
 from auditor.db.ending import now
 from auditor.db.session import single
 
@@ -32,9 +32,7 @@ class Sign:
 def give_sign(engine: Engine, sign: Sign) -> None:
     values = {**sign.__dict__, "seen_at": now()}
     with single(engine) as session:
-        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-        made = insert(tables.Worker).values(values)
-        session.execute(made.on_conflict_do_update(index_elements=["name"], set_=values))
+        upsert(session, tables.Worker, "name", values)
 
 
 def forget(engine: Engine, name: str) -> None:
