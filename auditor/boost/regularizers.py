@@ -1,11 +1,12 @@
-"""The clustering regularizer of Bai et al. (NeurIPS 2021): sibling classes are pulled together."""
+"""The clustering regularizers: of the logits, by Bai et al. (NeurIPS 2021), and of the linearized network itself."""
 
 from collections.abc import Hashable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auditor.errors import InputError
+from auditor.linear import correlation_loss
 
 
 def cluster_regularizer(logits: Tensor, superclasses: Sequence[Hashable]) -> Tensor:
@@ -34,3 +35,34 @@ def cluster_regularizer(logits: Tensor, superclasses: Sequence[Hashable]) -> Ten
     if not spreads:
         raise InputError("expected a superclass with at least two classes, got none: nothing to pull together")
     return torch.stack(spreads).mean()
+
+
+def linear_regularizer(model: nn.Module, input_size: tuple[int, int, int], superclasses: Sequence[Hashable]) -> Tensor:
+    """``1 - gap`` of the model's linearized network: mean similarity of siblings and of strangers, from C.
+
+    No sample is needed; batch norm is removed, as in the gap that an audit reports.
+
+    Args:
+        model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``.
+        input_size: ``(C, H, W)``.
+        superclasses: K labels, one a class.
+
+    Returns:
+        A scalar from -1 to 3, differentiable in the model's parameters.
+
+    Raises:
+        InputError: there is not one label a class, or there are no siblings, or no strangers.
+        LinearizationError: the model cannot be linearized.
+    """
+    same = torch.tensor([[one == other for other in superclasses] for one in superclasses])
+    siblings, strangers = same & ~torch.eye(len(same), dtype=torch.bool), ~same
+    if not siblings.any() or not strangers.any():
+        raise InputError("expected two superclasses, one of them with at least two classes: there is no gap to raise")
+
+    def loss(correlation: Tensor) -> Tensor:
+        if correlation.shape != same.shape:
+            raise InputError(f"expected one superclass a class, got {len(same)} for {len(correlation)}")
+        gap = correlation[siblings.to(correlation.device)].mean() - correlation[strangers.to(correlation.device)].mean()
+        return 1 - gap
+
+    return correlation_loss(model, input_size, loss)

@@ -1,43 +1,20 @@
-"""The training loop: standard, adversarial (PGD-AT) and TRADES, each with or without the clustering regularizer."""
+"""The training loop, epoch by epoch: what it holds can be saved after each and gone on from."""
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from auditor.attacks.gradient import cross_entropy, frozen, pgd
-from auditor.boost.regularizers import cluster_regularizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Everything that decides what a training run does, besides the network and the data.
-
-    ``eps`` is an Linf radius in [0, 1]; ``beta`` weighs the clustering regularizer; ``trades_lambda`` weighs
-    TRADES's robust term; ``noise`` is the standard deviation of Gaussian noise added to the pixels; the
-    cross-entropy is taken of ``logits / temperature``; ``max_lr`` is the peak of the one-cycle schedule.
-    """
-
-    method: Literal["standard", "at", "trades"] = "standard"
-    eps: float = 0.0
-    steps: int = 0
-    step_size: float = 0.0
-    random_start: bool = True
-    beta: float = 0.0
-    trades_lambda: float = 6.0
-    noise: float = 0.0
-    augment: bool = False
-    temperature: float = 1.0
-    epochs: int = 10
-    batch_size: int = 128
-    max_lr: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    seed: int = 0
+from auditor.boost.losses import step_loss
+from auditor.boost.perturbation import perturbed_backward
+from auditor.boost.regularizers import linear_regularizer
+from auditor.errors import InputError
+from auditor.records.boosts import Recipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +26,134 @@ class Epoch:
     seconds: float
 
 
+OnStep = Callable[[int, int, float], None]
+"""Told, after each step: its number from 1, of how many, and its loss."""
+
+
+class Trainer:
+    """A run of a recipe on a model, in place. Optimiser and schedule are torch's: SGD and one cycle.
+
+    The same seed, thread count and versions give the same weights on a CPU. Noise, shuffling and augmentation all draw
+    from torch's global generator: seed it, and keep it to this run.
+
+    Args:
+        model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``.
+        images: ``(N, C, H, W)``, float in [0, 1] or uint8, which takes a quarter of the memory.
+        labels: ``(N,)`` int64.
+        superclasses: K labels, one a class, used where ``recipe.beta`` is not 0.
+
+    Raises:
+        InputError: the recipe makes no sense, or there is not one batch of images.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, superclasses: Sequence[Hashable]
+    ) -> None:
+        recipe.check()
+        self.model, self.images, self.labels = model, images, labels
+        self.recipe, self.superclasses = recipe, superclasses
+        self.batches = len(images) // recipe.batch_size
+        if self.batches == 0:
+            raise InputError(f"expected at least one batch of {recipe.batch_size} training images, got {len(images)}")
+        self.device = next(model.parameters()).device
+        self.optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=recipe.max_lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+            weight_decay=recipe.weight_decay,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            max_lr=recipe.max_lr,
+            epochs=recipe.epochs,
+            steps_per_epoch=self.batches,
+            pct_start=0.3,
+            cycle_momentum=recipe.momentum > 0,
+        )
+        averaging = get_ema_multi_avg_fn(recipe.ema) if recipe.ema else None
+        self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True) if averaging else None
+        self._augment = _augmentation() if recipe.augment else None
+        self.number = 0
+
+    @property
+    def kept(self) -> nn.Module:
+        """The weights that count: their moving average where the recipe has one."""
+        return self.model if self.average is None else self.average.module  # type: ignore[no-any-return]
+
+    def epoch(self, on_step: OnStep | None = None) -> Epoch:
+        """One pass over the images, in a new order; leaves the model in training mode."""
+        started, total = time.perf_counter(), 0.0
+        for step, (x, y) in enumerate(self._shuffled(), 1):
+            loss = self._step(self._prepared(x), y.to(self.device), step)
+            total += loss
+            if on_step:
+                on_step(step, self.batches, loss)
+        self.number += 1
+        return Epoch(self.number, total / self.batches, time.perf_counter() - started)
+
+    def state(self) -> dict[str, Any]:
+        """All that the epochs to come depend on: tensors and plain values; with ``restore`` on a like run it goes on."""
+        return {
+            "number": self.number,
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.number = state["number"]
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+
+    def _step(self, x: Tensor, y: Tensor, step: int) -> float:
+        with self._precision():
+            loss = step_loss(self.model, x, y, self.recipe, self.superclasses)
+        self.optimizer.zero_grad()
+        if self.recipe.awp:
+            value = perturbed_backward(self.model, lambda: self._valued(loss), self.recipe.awp)
+        else:
+            value = self._valued(loss)
+            value.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.regularized == "linear" and step % self.recipe.linear_every == 0:
+            pull = linear_regularizer(self.model, tuple(x.shape[1:]), self.superclasses)  # type: ignore[arg-type]
+            (self.recipe.beta * self.recipe.linear_every * pull).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return value.item()
+
+    def _valued(self, loss: Callable[[], Tensor]) -> Tensor:
+        with self._precision():
+            return loss()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        mixed = self.recipe.amp and self.device.type == "cuda"
+        return torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext()
+
+    def _prepared(self, x: Tensor) -> Tensor:
+        x = x.to(self.device)
+        x = x if x.is_floating_point() else x.float() / 255
+        x = x if self._augment is None else torch.stack([self._augment(image) for image in x])
+        return (x + self.recipe.noise * torch.randn_like(x)).clamp(0, 1) if self.recipe.noise else x
+
+    def _shuffled(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole batches in a new order; the remainder is left for another epoch."""
+        order, size = torch.randperm(len(self.images)), self.recipe.batch_size
+        for chosen in torch.split(order[: self.batches * size], size):
+            yield self.images[chosen], self.labels[chosen]
+
+
 def train(
     model: nn.Module,
     images: Tensor,
@@ -57,99 +162,15 @@ def train(
     superclasses: Sequence[Hashable],
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> None:
-    """Train ``model`` in place; leaves it in eval mode.
-
-    The same seed, thread count and versions give the same weights on a CPU. Noise, shuffling and augmentation
-    all draw from torch's global generator: seed it, and keep it to this loop, as ``build`` does.
-
-    Args:
-        images: ``(N, C, H, W)`` float in [0, 1].
-        labels: ``(N,)`` int64.
-        superclasses: K labels, one a class, used where ``recipe.beta`` is not 0.
-    """
-    batches = len(images) // recipe.batch_size
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.max_lr,
-        momentum=recipe.momentum,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=recipe.max_lr, epochs=recipe.epochs, steps_per_epoch=batches, pct_start=0.3
-    )
-    augment = _augmentation() if recipe.augment else None
-    for number in range(1, recipe.epochs + 1):
-        started, total = time.perf_counter(), 0.0
-        for x, y in _shuffled(images, labels, recipe.batch_size):
-            x = x if augment is None else torch.stack([augment(image) for image in x])
-            if recipe.noise:
-                x = (x + recipe.noise * torch.randn_like(x)).clamp(0, 1)
-            loss = _loss(model, x, y, recipe, superclasses)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
+    """All epochs of a recipe in one go, in place; leaves the model in eval mode. Arguments as :class:`Trainer`."""
+    trainer = Trainer(model, images, labels, recipe, superclasses)
+    for _ in range(recipe.epochs):
+        epoch = trainer.epoch()
         if on_epoch:
-            on_epoch(Epoch(number, total / batches, time.perf_counter() - started))
+            on_epoch(epoch)
+    if trainer.average is not None:
+        model.load_state_dict(trainer.kept.state_dict())
     model.eval()
-
-
-def _shuffled(images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Whole batches in a new order; the remainder is left for another epoch."""
-    order = torch.randperm(len(images))
-    for chosen in torch.split(order[: len(order) - len(order) % size], size):
-        yield images[chosen], labels[chosen]
-
-
-def _loss(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, superclasses: Sequence[Hashable]) -> Tensor:
-    """``L_adv(f(x_adv), y) + beta L_cluster``, the regularizer on the logits that the loss is taken of."""
-    if recipe.method == "trades":
-        return _trades(model, x, y, recipe, superclasses)
-    if recipe.method == "at":
-        x = _attack(model, x, cross_entropy(y), recipe, _uniform_start(x, recipe))
-    model.train()
-    logits = model(x)
-    loss = F.cross_entropy(logits / recipe.temperature, y)
-    return loss + recipe.beta * cluster_regularizer(logits, superclasses) if recipe.beta else loss
-
-
-def _trades(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, superclasses: Sequence[Hashable]) -> Tensor:
-    """TRADES (Zhang et al., 2019): clean cross-entropy plus lambda times the KL divergence to the attacked point."""
-    with torch.no_grad():
-        target = model.eval()(x).softmax(1)
-    start = 0.001 * torch.randn_like(x)
-    attacked = _attack(model, x, lambda z: _divergence(z, target).sum(1), recipe, start)
-    model.train()
-    clean, adversarial = model(x), model(attacked)
-    loss = F.cross_entropy(clean, y)
-    loss = loss + recipe.trades_lambda * _divergence(adversarial, clean.softmax(1)).sum(1).mean()
-    return loss + recipe.beta * cluster_regularizer(adversarial, superclasses) if recipe.beta else loss
-
-
-def _divergence(logits: Tensor, target: Tensor) -> Tensor:
-    return F.kl_div(logits.log_softmax(1), target, reduction="none")
-
-
-def _uniform_start(x: Tensor, recipe: Recipe) -> Tensor | None:
-    return torch.empty_like(x).uniform_(-recipe.eps, recipe.eps) if recipe.random_start else None
-
-
-def _attack(
-    model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor], recipe: Recipe, start: Tensor | None
-) -> Tensor:
-    with frozen(model):
-        return pgd(
-            model,
-            x,
-            loss,
-            norm="Linf",
-            eps=recipe.eps,
-            steps=recipe.steps,
-            step_size=recipe.step_size,
-            start=start,
-        )
 
 
 def _augmentation() -> Callable[[Tensor], Tensor]:

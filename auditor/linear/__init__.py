@@ -1,12 +1,14 @@
 """Linearization: what each operation becomes, the affine network, the proof that it is one, W and C."""
 
 from auditor.errors import LinearizationError
+from auditor.linear.learning import correlation_loss
 from auditor.linear.linearize import linearize
 from auditor.linear.sketch import TemplateSketch, template_sketch
 from auditor.linear.weight import TemplateGram, class_correlation, implicit_weight, template_gram
 
 __all__ = [
     "LinearizationError",
+    "correlation_loss",
     "TemplateGram",
     "TemplateSketch",
     "class_correlation",

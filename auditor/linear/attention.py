@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor.linear.history import is_dependent, note, past_of
+from auditor.linear.history import is_dependent, note, past_of, sees_input
 
 MASK = -1e4
 """Scores as low as this count as masked; 1e4 is what half precision can still hold."""
@@ -70,7 +70,7 @@ def uniform_attention(
     **_: Any,
 ) -> Tensor:
     """Attention ``(…, L, E)`` that weighs each key the mask allows alike, so that the value path stays linear."""
-    if not query.requires_grad and not key.requires_grad:  # a weighting that does not depend on the input stays
+    if not sees_input(query) and not sees_input(key):  # a weighting that does not depend on the input stays
         return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, **_)
     scores = query.new_zeros(*query.shape[:-1], key.shape[-2], requires_grad=False)
     if is_causal:

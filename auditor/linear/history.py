@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -20,6 +21,7 @@ class Past:
         shares: a softmax made it share 1 among so many classes, or weights; 0 where none did.
         exponential: it is ``exp`` of something.
         size_of, sign_of: it is this tensor's absolute value (or a power of it), or its sign.
+        seen: it comes from the input, where parameters have gradients, too, and these cannot tell.
     """
 
     layers: int = 0
@@ -30,6 +32,7 @@ class Past:
     exponential: bool = False
     size_of: Tensor | None = None
     sign_of: Tensor | None = None
+    seen: bool = False
 
 
 NOTHING = Past()
@@ -47,12 +50,21 @@ def note(tensor: Tensor, **changes: object) -> Tensor:
     return tensor
 
 
+LEARNING: ContextVar[bool] = ContextVar("LEARNING", default=False)
+"""Whether parameters have gradients while the linearized network runs."""
+
+
+def sees_input(tensor: Tensor) -> bool:
+    """Whether a gradient leads from this tensor to the network's input."""
+    return tensor.requires_grad and (past_of(tensor).seen or not LEARNING.get())
+
+
 def is_dependent(value: object) -> bool:
     """Whether a value depends on the network's input, with a gradient or without."""
     if not isinstance(value, Tensor):
         return False
     past = past_of(value)
-    return past.discrete or (value.requires_grad and not past.constant)
+    return past.discrete or (sees_input(value) and not past.constant)
 
 
 def inherit(result: Iterable[Tensor], parents: Sequence[Tensor], *, layer: bool, activation: bool) -> None:
@@ -63,6 +75,7 @@ def inherit(result: Iterable[Tensor], parents: Sequence[Tensor], *, layer: bool,
     constant = all(past.constant for past in pasts)
     shares = 0 if layer or activation or len(pasts) > 1 else pasts[0].shares
     for tensor in result:
-        note(tensor, layers=layers, activated=activated, constant=constant, shares=shares or past_of(tensor).shares)
+        shared = shares or past_of(tensor).shares
+        note(tensor, layers=layers, activated=activated, constant=constant, shares=shared, seen=True)
         if any(tensor is parent for parent in parents):  # changed in place: no longer what it was
             note(tensor, size_of=None, sign_of=None, exponential=False, shares=shares)

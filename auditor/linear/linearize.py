@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from auditor.errors import InputError, LinearizationError, first_line
-from auditor.linear.history import inherit, note, past_of
+from auditor.linear.history import inherit, note, past_of, sees_input
 from auditor.linear.precision import MODEL, aligned
 from auditor.linear.rules import table
 
@@ -59,7 +59,7 @@ class LinearMode(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         tensors = list(tensors_of((args, kwargs)))
-        dependent = [tensor for tensor in tensors if tensor.requires_grad]
+        dependent = [tensor for tensor in tensors if sees_input(tensor)]
         foreign = next((tensor for tensor in dependent if tensor.is_leaf), None)
         if foreign is not None:
             raise LinearizationError(f"a tensor of shape {tuple(foreign.shape)} wants gradients and is no parameter")

@@ -23,9 +23,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
-from auditor.boost.training import Epoch, Recipe, train
+from auditor.boost.training import Epoch, train
 from auditor.data.fashion_mnist import CLASSES, load_split
 from auditor.data.hierarchies import load_hierarchy
+from auditor.records.boosts import Recipe
 from auditor.zoo.demo import WEIGHTS
 from auditor.zoo.demo.networks import ARCHITECTURES
 from auditor.zoo.demo.recipes import DEMO_MODELS, DemoModel

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from auditor.boost.training import Recipe
+from auditor.records.boosts import Recipe
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,34 @@
+"""Adversarial weight perturbation (Wu, Xia, Wang, NeurIPS 2020): the gradient of the loss at the worst nearby weights."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def perturbed_backward(model: nn.Module, loss: Callable[[], Tensor], size: float) -> Tensor:
+    """Fill in gradients of ``loss`` at weights moved uphill by ``size`` times their norm; the weights are put back.
+
+    Moves the weights of two dimensions or more, as the paper's code does, each along its own gradient. Without the
+    paper's proxy model: the gradient is taken at the weights themselves.
+
+    Returns:
+        The loss at the moved weights, detached.
+    """
+    weights = [weight for weight in model.parameters() if weight.ndim > 1 and weight.requires_grad]
+    gradients = torch.autograd.grad(loss(), weights, allow_unused=True)
+    moves = [
+        torch.zeros_like(weight)
+        if gradient is None
+        else gradient * (size * weight.norm() / gradient.norm().clamp_min(1e-12))
+        for weight, gradient in zip(weights, gradients, strict=True)
+    ]
+    with torch.no_grad():
+        torch._foreach_add_(weights, moves)  # type: ignore[no-untyped-call]
+    try:
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+    finally:
+        with torch.no_grad():
+            torch._foreach_sub_(weights, moves)  # type: ignore[no-untyped-call]
+    return value.detach()

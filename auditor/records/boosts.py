@@ -1,0 +1,97 @@
+"""What a training run is asked for and what it tells: plain values, so that commands and the database need no torch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from auditor.errors import InputError
+
+Regularizer = Literal["none", "logits", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides what a training run does, besides the network and the data.
+
+    Attributes:
+        method: ``standard``, ``at`` (PGD-AT, Madry et al., 2018) or ``trades`` (Zhang et al., 2019).
+        norm, eps: the attack's norm ball, ``eps`` in [0, 1] pixels; ``steps`` of ``step_size`` each.
+        regularizer, beta: which clustering regularizer, and its weight; ``linear`` acts every ``linear_every`` steps,
+            with so many times the weight.
+        trades_lambda: the weight of TRADES's robust term.
+        noise: standard deviation of Gaussian noise added to the pixels.
+        augment: heavy augmentation.
+        temperature: the cross-entropy is taken of ``logits / temperature``.
+        label_smoothing: of the cross-entropy, 0 to 1.
+        ema: decay of the moving average of the weights that is validated and kept; 0 for the weights themselves.
+        awp: size of the adversarial weight perturbation (Wu et al., 2020), relative to each weight's norm; 0 for none.
+        max_lr: the peak of the one-cycle schedule of SGD with Nesterov momentum.
+        amp: bfloat16 where torch's autocast finds it safe, on a GPU.
+    """
+
+    method: Literal["standard", "at", "trades"] = "standard"
+    eps: float = 0.0
+    steps: int = 0
+    step_size: float = 0.0
+    random_start: bool = True
+    beta: float = 0.0
+    trades_lambda: float = 6.0
+    noise: float = 0.0
+    augment: bool = False
+    temperature: float = 1.0
+    epochs: int = 10
+    batch_size: int = 128
+    max_lr: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    seed: int = 0
+    norm: str = "Linf"
+    regularizer: Regularizer = "logits"
+    linear_every: int = 4
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    awp: float = 0.0
+    amp: bool = False
+
+    @property
+    def regularized(self) -> Regularizer:
+        """The regularizer that acts: ``none`` where its weight is 0."""
+        return self.regularizer if self.beta else "none"
+
+    def check(self) -> None:
+        """Raises InputError for values that make no sense."""
+        ranges = {
+            "beta": (0, math.inf), "eps": (0, 1 if self.norm == "Linf" else math.inf), "steps": (0, 1000),
+            "step_size": (0, math.inf), "trades_lambda": (0, math.inf), "noise": (0, math.inf), "epochs": (1, 100_000),
+            "batch_size": (2, 2**20), "momentum": (0, 0.9999), "weight_decay": (0, 1), "label_smoothing": (0, 0.999),
+            "ema": (0, 0.999999), "awp": (0, 1), "linear_every": (1, 10**6), "seed": (0, 2**31 - 1),
+        }  # fmt: skip
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high or not math.isfinite(value):
+                raise InputError(f"expected {name} from {low:g} to {high:g}, got {value:g}")
+        if not 0 < self.max_lr < math.inf or not 0 < self.temperature < math.inf:
+            raise InputError(
+                f"expected a learning rate and a temperature above 0, got {self.max_lr:g}, {self.temperature:g}"
+            )
+        if self.method != "standard" and not (self.eps > 0 and self.steps > 0 and self.step_size > 0):
+            raise InputError(
+                f"adversarial training needs eps, steps and a step size above 0, "
+                f"got {self.eps:g}, {self.steps} and {self.step_size:g}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochScore:
+    """One epoch of a run as validation saw it; number 0 is the model that it began with.
+
+    ``loss`` is the mean training loss, NaN for number 0; accuracies are fractions of the validation images; ``gap`` is
+    NaN where the model cannot be linearized.
+    """
+
+    number: int
+    loss: float
+    clean_accuracy: float
+    pgd_accuracy: float
+    gap: float
+    seconds: float
