@@ -1,5 +1,6 @@
-"""Robustness boosting: the clustering regularizer and the training loop around it."""
+"""Robustness boosting: the clustering regularizers, the training loop around them, and fine-tuning."""
 
-from auditor.boost.regularizers import cluster_regularizer
+from auditor.boost.fine_tuning import FineTuned, fine_tune
+from auditor.boost.regularizers import cluster_regularizer, linear_regularizer
 
-__all__ = ["cluster_regularizer"]
+__all__ = ["FineTuned", "cluster_regularizer", "fine_tune", "linear_regularizer"]

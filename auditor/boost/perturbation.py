@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation (Wu, Xia, Wang, NeurIPS 2020): the gradient of the loss at the worst nearby weights."""
+"""Adversarial weight perturbation (Wu, Xia, Wang, NeurIPS 2020): gradients at the worst nearby weights."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def perturbed_backward(model: nn.Module, loss: Callable[[], Tensor], size: float
     Returns:
         The loss at the moved weights, detached.
     """
-    weights = [weight for weight in model.parameters() if weight.ndim > 1 and weight.requires_grad]
+    weights: list[Tensor] = [weight for weight in model.parameters() if weight.ndim > 1 and weight.requires_grad]
     gradients = torch.autograd.grad(loss(), weights, allow_unused=True)
     moves = [
         torch.zeros_like(weight)
@@ -24,11 +24,11 @@ def perturbed_backward(model: nn.Module, loss: Callable[[], Tensor], size: float
         for weight, gradient in zip(weights, gradients, strict=True)
     ]
     with torch.no_grad():
-        torch._foreach_add_(weights, moves)  # type: ignore[no-untyped-call]
+        torch._foreach_add_(weights, moves)
     try:
         value = loss()
         value.backward()  # type: ignore[no-untyped-call]
     finally:
         with torch.no_grad():
-            torch._foreach_sub_(weights, moves)  # type: ignore[no-untyped-call]
+            torch._foreach_sub_(weights, moves)
     return value.detach()

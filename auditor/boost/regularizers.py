@@ -54,15 +54,19 @@ def linear_regularizer(model: nn.Module, input_size: tuple[int, int, int], super
         InputError: there is not one label a class, or there are no siblings, or no strangers.
         LinearizationError: the model cannot be linearized.
     """
-    same = torch.tensor([[one == other for other in superclasses] for one in superclasses])
-    siblings, strangers = same & ~torch.eye(len(same), dtype=torch.bool), ~same
+    return correlation_loss(model, input_size, lambda correlation: 1 - gap_of(correlation, superclasses))
+
+
+def gap_of(correlation: Tensor, superclasses: Sequence[Hashable]) -> Tensor:
+    """Mean of C, ``(K, K)``, over two classes of one superclass minus that over two of different ones; a scalar.
+
+    Raises:
+        InputError: there is not one label a class, or there are no siblings, or no strangers.
+    """
+    same = torch.tensor([[one == other for other in superclasses] for one in superclasses], device=correlation.device)
+    siblings, strangers = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), ~same
+    if correlation.shape != same.shape:
+        raise InputError(f"expected one superclass a class, got {len(same)} for {len(correlation)}")
     if not siblings.any() or not strangers.any():
         raise InputError("expected two superclasses, one of them with at least two classes: there is no gap to raise")
-
-    def loss(correlation: Tensor) -> Tensor:
-        if correlation.shape != same.shape:
-            raise InputError(f"expected one superclass a class, got {len(same)} for {len(correlation)}")
-        gap = correlation[siblings.to(correlation.device)].mean() - correlation[strangers.to(correlation.device)].mean()
-        return 1 - gap
-
-    return correlation_loss(model, input_size, loss)
+    return correlation[siblings].mean() - correlation[strangers].mean()

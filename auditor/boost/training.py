@@ -71,7 +71,7 @@ class Trainer:
             pct_start=0.3,
             cycle_momentum=recipe.momentum > 0,
         )
-        averaging = get_ema_multi_avg_fn(recipe.ema) if recipe.ema else None
+        averaging = get_ema_multi_avg_fn(recipe.ema) if recipe.ema else None  # type: ignore[no-untyped-call]
         self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True) if averaging else None
         self._augment = _augmentation() if recipe.augment else None
         self.number = 0
@@ -79,7 +79,7 @@ class Trainer:
     @property
     def kept(self) -> nn.Module:
         """The weights that count: their moving average where the recipe has one."""
-        return self.model if self.average is None else self.average.module  # type: ignore[no-any-return]
+        return self.model if self.average is None else self.average.module
 
     def epoch(self, on_step: OnStep | None = None) -> Epoch:
         """One pass over the images, in a new order; leaves the model in training mode."""
@@ -93,7 +93,7 @@ class Trainer:
         return Epoch(self.number, total / self.batches, time.perf_counter() - started)
 
     def state(self) -> dict[str, Any]:
-        """All that the epochs to come depend on: tensors and plain values; with ``restore`` on a like run it goes on."""
+        """All that the epochs to come depend on, in tensors and plain values: a like run that restores it goes on."""
         return {
             "number": self.number,
             "model": self.model.state_dict(),

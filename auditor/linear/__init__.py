@@ -8,10 +8,10 @@ from auditor.linear.weight import TemplateGram, class_correlation, implicit_weig
 
 __all__ = [
     "LinearizationError",
-    "correlation_loss",
     "TemplateGram",
     "TemplateSketch",
     "class_correlation",
+    "correlation_loss",
     "implicit_weight",
     "linearize",
     "template_gram",

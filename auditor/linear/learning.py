@@ -26,8 +26,8 @@ def correlation_loss(
     """``loss(C)``, a scalar whose gradient reaches the model's parameters.
 
     No second derivative is needed. With ``V`` the gradient of the loss at W, held fixed, the gradient in the parameters
-    is that of ``<V, W>``; and as ``f_lin(v) - f_lin(0) = W v``, that is ``sum_k (f_lin(v_k) - f_lin(0))_k``: W costs one
-    forward pass and K rows of backward, this another forward and backward pass over K + 1 images.
+    is that of ``<V, W>``; and as ``f_lin(v) - f_lin(0) = W v``, that is ``sum_k (f_lin(v_k) - f_lin(0))_k``: W costs
+    one forward pass and K rows of backward, this another forward and backward pass over K + 1 images.
 
     Args:
         model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``; its mode is left as it is.
@@ -49,9 +49,12 @@ def correlation_loss(
     changes = logits[:-1] - logits[-1]
     said = (points[:-1] @ templates.detach().to(points).T).double()
     if relative(said - changes.detach().double(), said) > DISAGREEMENT:
-        raise LinearizationError("W does not follow the parameters: a path of the network is hidden from their gradient")
+        raise LinearizationError(
+            "W does not follow the parameters: a path of the network is hidden from their gradient"
+        )
     bridge = (changes.diagonal() * sizes.squeeze(1).to(changes)).sum()
-    return value.detach().to(bridge) + (bridge - bridge.detach())
+    result: Tensor = value.detach().to(bridge) + (bridge - bridge.detach())
+    return result
 
 
 def _run(model: nn.Module, images: Tensor, batch_norm: BatchNorm) -> Tensor:

@@ -10,7 +10,11 @@ from torch.nn import functional as F
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.boost import cluster_regularizer
-from auditor.boost.training import Epoch, Recipe, _loss, train
+from auditor.boost.losses import step_loss
+from auditor.boost.perturbation import perturbed_backward
+from auditor.boost.training import Epoch, Trainer, train
+from auditor.errors import InputError
+from auditor.records.boosts import Recipe
 
 SUPERCLASSES = ("a", "a", "b", "b")
 
@@ -103,7 +107,7 @@ def _with_fixed_attack(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
         asked.append(settings | {"training": model.training, "value": loss(model(x + FIXED)).sum().item()})
         return x + FIXED
 
-    monkeypatch.setattr("auditor.boost.training.pgd", fixed)
+    monkeypatch.setattr("auditor.boost.losses.pgd", fixed)
     return asked
 
 
@@ -114,7 +118,7 @@ def test_adversarial_loss_written_out(monkeypatch: pytest.MonkeyPatch, beta: flo
     recipe = Recipe(method="at", eps=0.2, steps=4, step_size=0.1, beta=beta, temperature=temperature)
     logits = copy.deepcopy(network).train()(images + FIXED)
     expected = F.cross_entropy(logits / temperature, labels) + beta * cluster_regularizer(logits, SUPERCLASSES)
-    torch.testing.assert_close(_loss(network, images, labels, recipe, SUPERCLASSES), expected)
+    torch.testing.assert_close(step_loss(network, images, labels, recipe, SUPERCLASSES)(), expected)
     (settings,) = asked
     assert (settings["eps"], settings["steps"], settings["step_size"]) == (0.2, 4, 0.1)
     assert settings["start"].abs().max() <= 0.2
@@ -134,10 +138,113 @@ def test_trades_loss_written_out(monkeypatch: pytest.MonkeyPatch, beta: float) -
         F.cross_entropy(clean, labels) + 5 * divergence.mean() + beta * cluster_regularizer(attacked, SUPERCLASSES)
     )
     before = copy.deepcopy(network).eval()
-    torch.testing.assert_close(_loss(network, images, labels, recipe, SUPERCLASSES), expected)
+    torch.testing.assert_close(step_loss(network, images, labels, recipe, SUPERCLASSES)(), expected)
     (settings,) = asked
     target, seen = before(images), before(images + FIXED)
     inner = (target.softmax(1) * (target.log_softmax(1) - seen.log_softmax(1))).sum()
     assert settings["value"] == pytest.approx(inner.item(), rel=1e-3)
     assert 0 < settings["start"].abs().max() < 0.01
     assert not settings["training"]
+
+
+HELPERS = [
+    {"ema": 0.9},
+    {"awp": 0.01},
+    {"label_smoothing": 0.1},
+    {"regularizer": "linear", "beta": 0.5, "linear_every": 2},
+    {"method": "at", "ema": 0.9, "awp": 0.01, "regularizer": "logits", "beta": 0.3, **ATTACK},
+]
+
+
+@pytest.mark.parametrize("options", HELPERS, ids=lambda options: "+".join(options))
+def test_a_run_that_is_saved_and_gone_on_from_gives_the_same_weights(options: dict) -> None:
+    images, labels = _data()
+    recipe = dataclasses.replace(RECIPE, **options)
+    torch.manual_seed(0)
+    whole = Trainer(_network(), images, labels, recipe, SUPERCLASSES)
+    torch.manual_seed(5)
+    for _ in range(3):
+        whole.epoch()
+    torch.manual_seed(5)
+    first = Trainer(_network(), images, labels, recipe, SUPERCLASSES)
+    torch.manual_seed(5)
+    first.epoch()
+    state = copy.deepcopy(first.state())
+    torch.manual_seed(77)
+    second = Trainer(_network(), images, labels, recipe, SUPERCLASSES)
+    second.restore(state)
+    second.epoch()
+    second.epoch()
+    expected, found = whole.kept.state_dict(), second.kept.state_dict()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_pixels_of_one_byte_are_the_same_images() -> None:
+    images, labels = _data()
+    bytes_ = (images * 255).round().to(torch.uint8)
+    states = []
+    for given in (bytes_, bytes_.float() / 255):
+        network = _network()
+        torch.manual_seed(0)
+        train(network, given, labels, RECIPE, SUPERCLASSES)
+        states.append(network.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_the_average_of_weights_is_what_the_formula_says() -> None:
+    """After each step ``a <- d a + (1 - d) w``, buffers of whole numbers copied; the first is a copy."""
+    images, labels = _data(64)
+    recipe = dataclasses.replace(RECIPE, ema=0.5, batch_size=32, epochs=1)
+    torch.manual_seed(0)
+    trainer, seen = Trainer(_network(), images, labels, recipe, SUPERCLASSES), []
+    trainer.epoch(lambda *_: seen.append(trainer.model[0].weight.detach().clone()))
+    assert trainer.recipe.ema == 0.5
+    first, second = seen
+    torch.testing.assert_close(trainer.kept[0].weight, 0.5 * first + 0.5 * second)
+
+
+def test_weights_are_perturbed_as_written_out() -> None:
+    """The gradient at ``w + size ||w|| g / ||g||``, by a copy of the network that is moved by hand."""
+    images, labels = _data(32)
+    network = _network()
+    twin = copy.deepcopy(network)
+    F.cross_entropy(twin(images), labels).backward()
+    with torch.no_grad():
+        for weight in twin.parameters():
+            if weight.ndim > 1:
+                weight += 0.1 * weight.norm() * weight.grad / weight.grad.norm()
+            weight.grad = None
+    expected = F.cross_entropy(twin(images), labels)
+    expected.backward()
+    before = copy.deepcopy(network.state_dict())
+    value = perturbed_backward(network, lambda: F.cross_entropy(network(images), labels), 0.1)
+    torch.testing.assert_close(value, expected.detach())
+    for ours, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(weight.detach(), before[name])
+
+
+BAD = [
+    ({"beta": -0.1}, "beta"),
+    ({"eps": 1.5}, "eps"),
+    ({"eps": float("nan")}, "eps"),
+    ({"epochs": 0}, "epochs"),
+    ({"max_lr": 0.0}, "learning rate"),
+    ({"ema": 1.0}, "ema"),
+    ({"label_smoothing": 1.0}, "label_smoothing"),
+    ({"method": "at"}, "eps, steps"),
+]
+
+
+@pytest.mark.parametrize(("options", "named"), BAD, ids=[str(options) for options, _ in BAD])
+def test_recipes_that_make_no_sense(options: dict, named: str) -> None:
+    images, labels = _data(64)
+    with pytest.raises(InputError, match=named):
+        Trainer(_network(), images, labels, dataclasses.replace(RECIPE, **options), SUPERCLASSES)
+
+
+def test_fewer_images_than_a_batch() -> None:
+    images, labels = _data(16)
+    with pytest.raises(InputError, match="one batch of 32"):
+        Trainer(_network(), images, labels, RECIPE, SUPERCLASSES)

@@ -1,0 +1,222 @@
+"""Fine-tuning a model for robustness: validated each epoch, ended where it goes wrong, the best epoch kept."""
+
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.attacks.noise import start_noise
+from auditor.boost.regularizers import cluster_regularizer, gap_of
+from auditor.boost.training import OnStep, Trainer
+from auditor.errors import InputError, LinearizationError
+from auditor.linear import class_correlation
+from auditor.records.boosts import EpochScore, Recipe
+
+VALIDATION_STEPS = 20
+COLLAPSE = 0.5
+"""Validated PGD accuracy below this share of the best so far: catastrophic overfitting (Wong et al., ICLR 2020)."""
+PATIENCE = 5
+"""Epochs without a better one until robust overfitting (Rice et al., ICML 2020) is called."""
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning gave.
+
+    Attributes:
+        state: the state dict of the best epoch, on the CPU.
+        best: that epoch, by validated PGD accuracy; never number 0, which is the model as it came.
+        history: all epochs, number 0 first.
+        stopped: why it ended before its last epoch, in words; None where it did not.
+    """
+
+    state: dict[str, Tensor]
+    best: EpochScore
+    history: tuple[EpochScore, ...]
+    stopped: str | None
+
+
+def fine_tune(
+    model: nn.Module,
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    recipe: Recipe,
+    superclasses: Sequence[Hashable],
+    *,
+    on_step: OnStep | None = None,
+    on_epoch: Callable[[EpochScore], None] | None = None,
+    load: Callable[[], dict[str, Any] | None] = lambda: None,
+    save: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> FineTuned:
+    """Fine-tune ``model`` in place by the recipe; it ends with the best epoch's weights, in eval mode.
+
+    Images ``(N, C, H, W)`` are float in [0, 1] or uint8, labels ``(N,)`` int64. Which epoch is best, and whether
+    training goes wrong, is for the validation images to say, which must be neither training nor test images. The same
+    seed, threads and versions give the same weights on a CPU, whether or not the run was interrupted and resumed.
+
+    Args:
+        on_step, on_epoch: told of each step and of each epoch; epoch number 0 is the model as it comes.
+        save: keeps the state of a run after each epoch, in the place of the one before; ``load`` gives what was saved
+            by a run of the same arguments. Tensors and plain values, for ``torch.save`` and ``weights_only`` loading.
+
+    Raises:
+        InputError: the recipe, the images or the superclasses do not make sense together; or the loss was not finite
+            before there was one good epoch.
+    """
+    recipe.check()
+    _check(model, training, validation, recipe, superclasses)
+    devices = [next(model.parameters()).device] if next(model.parameters()).is_cuda else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(recipe.seed)
+        run = _Run(Trainer(model, *training, recipe, superclasses), validation, on_epoch)
+        saved = load()
+        if saved is None:
+            run.begin()
+            save(run.state())
+        else:
+            run.restore(saved)
+        while run.trainer.number < recipe.epochs and run.stopped is None:
+            run.advance(on_step)
+            save(run.state())
+    if run.best_state is None or run.best is None:
+        raise InputError(f"{run.stopped}: try a lower learning rate than {recipe.max_lr:g}")
+    model.load_state_dict(run.best_state)
+    model.eval()
+    return FineTuned(run.best_state, run.best, tuple(run.history), run.stopped)
+
+
+class _Run:
+    """A trainer, what validation said of its epochs, and the best weights so far."""
+
+    def __init__(
+        self, trainer: Trainer, validation: tuple[Tensor, Tensor], on_epoch: Callable[[EpochScore], None] | None
+    ) -> None:
+        self.trainer, self.validation = trainer, validation
+        self.on_epoch = on_epoch or (lambda _: None)
+        self.history: list[EpochScore] = []
+        self.best_state: dict[str, Tensor] | None = None
+        self.stopped: str | None = None
+
+    @property
+    def best(self) -> EpochScore | None:
+        trained = [score for score in self.history if score.number > 0 and math.isfinite(score.loss)]
+        return max(trained, key=lambda score: (score.pgd_accuracy, score.clean_accuracy), default=None)
+
+    def begin(self) -> None:
+        self._note(0, math.nan, time.perf_counter())
+
+    def advance(self, on_step: OnStep | None) -> None:
+        started = time.perf_counter()
+        epoch = self.trainer.epoch(on_step)
+        if not math.isfinite(epoch.loss):
+            self.stopped = f"the loss was not finite in epoch {epoch.number}"
+            return
+        self._note(epoch.number, epoch.loss, started)
+        if self.best is self.history[-1]:
+            state = self.trainer.kept.state_dict()
+            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        self.stopped = why_stop(self.history)
+
+    def state(self) -> dict[str, Any]:
+        scores = [asdict(score) for score in self.history]
+        return {"trainer": self.trainer.state(), "history": scores, "best": self.best_state, "stopped": self.stopped}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.trainer.restore(state["trainer"])
+        self.history = [EpochScore(**score) for score in state["history"]]
+        self.best_state, self.stopped = state["best"], state["stopped"]
+
+    def _note(self, number: int, loss: float, started: float) -> None:
+        model, recipe = self.trainer.kept, self.trainer.recipe
+        clean, robust = validate(model, *self.validation, recipe)
+        gap = _gap(model, tuple(self.validation[0].shape[1:]), self.trainer.superclasses)
+        score = EpochScore(
+            number=number,
+            loss=loss,
+            clean_accuracy=clean,
+            pgd_accuracy=robust,
+            gap=gap,
+            seconds=time.perf_counter() - started,
+        )
+        self.history.append(score)
+        self.on_epoch(score)
+
+
+def why_stop(history: Sequence[EpochScore]) -> str | None:
+    """Why training should end after these epochs; None where it should go on."""
+    last, best = history[-1], max(history, key=lambda score: score.pgd_accuracy)
+    if last.pgd_accuracy < COLLAPSE * best.pgd_accuracy:
+        return (
+            f"catastrophic overfitting: PGD accuracy on validation images fell from {best.pgd_accuracy:.1%} "
+            f"to {last.pgd_accuracy:.1%} in epoch {last.number}"
+        )
+    trained = [score for score in history if score.number > 0]
+    peak = max(trained, key=lambda score: score.pgd_accuracy, default=last)
+    if last.number - peak.number >= PATIENCE:
+        return f"robust overfitting: no epoch was better on validation images than epoch {peak.number}"
+    return None
+
+
+def validate(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[float, float]:
+    """Clean and PGD-20 accuracy, 0 to 1, in eval mode and float32: step eps / 4, a random start by sample and seed."""
+    device, hits = next(model.parameters()).device, [0, 0]
+    attack: dict[str, Any] = {"norm": recipe.norm, "eps": recipe.eps, "steps": VALIDATION_STEPS}
+    with frozen(model):
+        for chosen in torch.split(torch.arange(len(images)), 250):
+            x, y = images[chosen].to(device), labels[chosen].to(device)
+            x = x if x.is_floating_point() else x.float() / 255
+            start = start_noise(chosen, x, norm=recipe.norm, eps=recipe.eps, seed=recipe.seed, name="validate")
+            with torch.no_grad():
+                hits[0] += int((model(x).argmax(1) == y).sum())
+            attacked = pgd(model, x, cross_entropy(y), start=start, labels=y, step_size=recipe.eps / 4, **attack)
+            with torch.no_grad():
+                hits[1] += int((model(attacked).argmax(1) == y).sum())
+    return hits[0] / len(images), hits[1] / len(images)
+
+
+def _gap(model: nn.Module, input_size: tuple[int, ...], superclasses: Sequence[Hashable]) -> float:
+    """The gap of C; NaN where there is none."""
+    try:
+        correlation = class_correlation(model, input_size)  # type: ignore[arg-type]
+        return gap_of(correlation, superclasses).item()
+    except (InputError, LinearizationError):
+        return math.nan
+
+
+def _check(
+    model: nn.Module,
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    recipe: Recipe,
+    superclasses: Sequence[Hashable],
+) -> None:
+    for name, (images, labels) in {"training": training, "validation": validation}.items():
+        if images.ndim != 4 or len(images) == 0 or labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+            raise InputError(
+                f"expected {name} images (N, C, H, W) and N int64 labels, got {tuple(images.shape)} and "
+                f"{tuple(labels.shape)} {labels.dtype}"
+            )
+        if labels.min() < 0 or labels.max() >= len(superclasses):
+            raise InputError(
+                f"expected {name} labels from 0 to {len(superclasses) - 1}, one a class of the hierarchy, "
+                f"got {labels.min().item()} to {labels.max().item()}"
+            )
+    if recipe.eps <= 0:
+        raise InputError(f"expected eps above 0 to validate under, got {recipe.eps:g}")
+    device = next(model.parameters()).device
+    probe = validation[0][:1].to(device)
+    with frozen(model), torch.no_grad():
+        logits = model(probe if probe.is_floating_point() else probe.float() / 255)
+    if logits.shape != (1, len(superclasses)):
+        raise InputError(
+            f"expected logits (N, {len(superclasses)}), one a class of the data set, got {tuple(logits.shape)}"
+        )
+    if recipe.regularized != "none":  # one superclass only, or none with siblings: say so before hours of training
+        cluster_regularizer(logits, superclasses)
+        if recipe.regularized == "linear":
+            gap_of(class_correlation(model, tuple(probe.shape[1:])), superclasses)  # type: ignore[arg-type]

@@ -1,0 +1,163 @@
+"""Does the clustering regularizer help fine-tuning? Runs on Fashion-MNIST that anybody can repeat.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.boost explore             # validation images only; about 2 hours on one core
+    OMP_NUM_THREADS=1 python -m benchmarks.boost explore --share 0/2 # the first of two processes that share the work
+    OMP_NUM_THREADS=1 python -m benchmarks.boost show                # what is stored so far
+    OMP_NUM_THREADS=1 python -m benchmarks.boost cost                # a step with `linear` against one with `logits`
+
+Each run is stored in `--store FOLDER` as it ends, and is not done again. Exploring trains on the first 30,000 training
+images, and looks at the last 5,000, which no demo model was trained on; the test images are not touched.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auditor.boost import fine_tune, linear_regularizer
+from auditor.boost.fine_tuning import validate
+from auditor.boost.losses import step_loss
+from auditor.boost.regularizers import gap_of
+from auditor.data.fashion_mnist import CLASSES, load_split
+from auditor.data.hierarchies import load_hierarchy
+from auditor.linear import class_correlation
+from auditor.records.boosts import Recipe, Regularizer
+from auditor.zoo.demo import DemoZoo
+
+SUPERCLASSES = load_hierarchy("fashion_mnist", CLASSES).superclasses
+STARTS = {"at-eps0.10": 0.05, "standard": 0.1}
+"""The demo models that runs begin with, and the peak learning rate from each."""
+BASE = Recipe(
+    method="at", eps=0.1, steps=5, step_size=0.04, epochs=2, batch_size=128, ema=0.99, beta=0.0, regularizer="none"
+)
+TRAINING, VALIDATION = 30_000, 5_000
+
+
+def recipes() -> dict[str, tuple[str, Recipe]]:
+    """Every run by name: the model that it begins with, and its recipe. Three seeds of the grid, one of the rest."""
+    runs: dict[str, tuple[str, Recipe]] = {}
+    pulls: list[tuple[Regularizer, float]] = [("none", 0.0), ("logits", 0.1), ("linear", 0.1)]
+    for seed, start, method, (kind, beta) in itertools.product(range(3), STARTS, ("at", "trades"), pulls):
+        name = f"{start}/{method}/{kind}-{beta:g}/plain/{seed}"
+        runs[name] = start, _recipe(start, seed, method=method, regularizer=kind, beta=beta)
+    for start, kind, beta in itertools.product(STARTS, ("logits", "linear"), (0.02, 0.5)):
+        runs[f"{start}/at/{kind}-{beta:g}/plain/0"] = start, _recipe(start, 0, regularizer=kind, beta=beta)
+    helpers: dict[str, dict[str, Any]] = {
+        "no-ema": {"ema": 0.0},
+        "awp-0.005": {"awp": 0.005},
+        "smooth-0.1": {"label_smoothing": 0.1},
+        "lr-0.01": {"max_lr": 0.01},
+    }
+    for start, (helper, changes) in itertools.product(STARTS, helpers.items()):
+        runs[f"{start}/at/none-0/{helper}/0"] = start, _recipe(start, 0, **changes)
+    return runs
+
+
+def _recipe(start: str, seed: int, **changes: Any) -> Recipe:
+    return dataclasses.replace(BASE, **({"max_lr": STARTS[start], "seed": seed} | changes))
+
+
+def training_data() -> tuple[Tensor, Tensor]:
+    images, labels = load_split("train")
+    return torch.from_numpy(images.copy()).unsqueeze(1), torch.from_numpy(labels)
+
+
+def load_start(name: str) -> nn.Module:
+    zoo = DemoZoo()
+    entry = next(entry for entry in zoo.entries() if entry.model == f"demo:{name}")
+    return zoo.load(entry).model.to(memory_format=torch.channels_last)
+
+
+def run(start: str, recipe: Recipe) -> dict[str, Any]:
+    """One run: what validation says of the model that it ends with, and how it got there."""
+    images, labels = training_data()
+    held = images[-VALIDATION:], labels[-VALIDATION:]
+    model, began = load_start(start), time.perf_counter()
+    few = held[0][:1000], held[1][:1000]
+    found = fine_tune(model, (images[:TRAINING], labels[:TRAINING]), few, recipe, SUPERCLASSES)
+    seconds = time.perf_counter() - began
+    clean, robust = validate(model, *held, recipe)
+    return {
+        "start": start,
+        "recipe": dataclasses.asdict(recipe),
+        "clean_accuracy": clean,
+        "pgd_accuracy": robust,
+        "gap": gap_of(class_correlation(model, (1, 28, 28)), SUPERCLASSES).item(),
+        "history": [dataclasses.asdict(score) for score in found.history],
+        "stopped": found.stopped,
+        "seconds": seconds,
+    }
+
+
+def explore(store: Path, share: str) -> None:
+    number, processes = (int(part) for part in share.split("/"))
+    store.mkdir(parents=True, exist_ok=True)
+    for name, (start, recipe) in list(recipes().items())[number::processes]:
+        file = store / f"{name.replace('/', '_')}.json"
+        if not file.exists():
+            scratch = file.with_suffix(".part")
+            scratch.write_text(json.dumps({"name": name, **run(start, recipe)}))
+            scratch.replace(file)
+            print(name, json.loads(file.read_text())["pgd_accuracy"], flush=True)
+
+
+def show(store: Path) -> None:
+    """A row for each kind of run: mean over its seeds, and the sample standard deviation where there are several."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted(store.glob("*.json")):
+        found = json.loads(file.read_text())
+        rows.setdefault(found["name"].rpartition("/")[0], []).append(found)
+    for name, found in rows.items():
+        cells = [_spread([one[key] for one in found]) for key in ("pgd_accuracy", "clean_accuracy", "gap", "seconds")]
+        print(f"{name:40s} n={len(found)}  " + "  ".join(cells))
+
+
+def _spread(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):8.4f}"
+    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else f"{mean}         "
+
+
+def cost(repeats: int = 30) -> None:
+    """Seconds of a training step with each regularizer, taking turns; the median over repeats."""
+    images, labels = training_data()
+    x, y = images[:128].float() / 255, labels[:128]
+    seconds: dict[str, list[float]] = {"none": [], "logits": [], "linear": []}
+    model = load_start("at-eps0.10")
+    for _, name in itertools.product(range(repeats), seconds):
+        recipe = dataclasses.replace(BASE, regularizer="logits", beta=0.1 if name == "logits" else 0.0)
+        began = time.perf_counter()
+        step_loss(model, x, y, recipe, SUPERCLASSES)().backward()  # type: ignore[no-untyped-call]
+        if name == "linear":
+            linear_regularizer(model, (1, 28, 28), SUPERCLASSES).backward()  # type: ignore[no-untyped-call]
+        seconds[name].append(time.perf_counter() - began)
+    none, logits, linear = (statistics.median(found) for found in seconds.values())
+    rare = none + (linear - none) / BASE.linear_every
+    print(f"a step with linear, at every step / a step with logits: {linear / logits:.3f}")
+    print(f"a step with linear, at every {BASE.linear_every}th / a step with logits: {rare / logits:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.boost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["explore", "show", "cost"])
+    parser.add_argument("--store", type=Path, default=Path("boost-runs"), help="folder of the stored runs")
+    parser.add_argument("--share", default="0/1", help="N/M: every M-th run, from the N-th on")
+    options = parser.parse_args()
+    if options.part == "explore":
+        explore(options.store, options.share)
+    elif options.part == "show":
+        show(options.store)
+    else:
+        cost()
+
+
+if __name__ == "__main__":
+    main()
