@@ -13,8 +13,8 @@ from auditor.data.samples import Arrays, Samples
 from auditor.errors import DataError, first_line
 
 
-def find(loader: str, classes: Sequence[str], place: Path | None) -> Samples:
-    """The test set: torchvision's files in ``place``, or an image folder there; for None, downloaded where needed.
+def find(loader: str, classes: Sequence[str], place: Path | None, *, train: bool = False) -> Samples:
+    """The test or training set: torchvision's files in ``place``, or an image folder there; for None, downloaded.
 
     Raises:
         DataError: the files are nowhere to be found, cannot be downloaded, or are not the published ones.
@@ -22,35 +22,36 @@ def find(loader: str, classes: Sequence[str], place: Path | None) -> Samples:
     from torchvision import datasets
 
     kind: Any = getattr(datasets, loader)
-    files = _batches(kind, place or data_folder())
+    files = _batches(kind, place or data_folder(), train)
     if files is None and place is not None:
         return image_folder.find(place, classes, usual=f"torchvision's folder {kind.base_folder}")
     if files is None:
         root = data_folder()
         download(
-            lambda: kind(str(root), train=False, download=True), loader, f"the folder {kind.base_folder} into {root}"
+            lambda: kind(str(root), train=train, download=True), loader, f"the folder {kind.base_folder} into {root}"
         )
         files = root / kind.base_folder
-    return _read(kind, files, classes)
+    return _read(kind, files, classes, train)
 
 
-def _batches(kind: Any, place: Path) -> Path | None:
-    """The folder of the test batch: torchvision's own in ``place``, or ``place`` itself."""
-    ((name, _),) = kind.test_list
+def _batches(kind: Any, place: Path, train: bool) -> Path | None:
+    """The folder of the batches: torchvision's own in ``place``, or ``place`` itself."""
+    (name, _), *_ = kind.train_list if train else kind.test_list
     return next((folder for folder in (place / kind.base_folder, place) if (folder / name).is_file()), None)
 
 
-def _read(kind: Any, files: Path, classes: Sequence[str]) -> Arrays:
-    """Only the test batch and the names of the classes are checked and read, so the training set need not be there."""
-    reader = type(kind.__name__, (kind,), {"base_folder": "", "train_list": []})
+def _read(kind: Any, files: Path, classes: Sequence[str], train: bool) -> Arrays:
+    """Only the wanted batches and the names of the classes are checked and read: the other set need not be there."""
+    reader = type(kind.__name__, (kind,), {"base_folder": "", "test_list" if train else "train_list": []})
     try:
         with warnings.catch_warnings():
             # The published pickles were written by a NumPy whose dtypes today's takes with a warning.
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-            batch = reader(str(files), train=False)
+            batch = reader(str(files), train=train)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"{files} does not hold {kind.__name__}'s published test batch, its MD5 differs or a file is missing: "
+            f"{files} does not hold {kind.__name__}'s published {'training batches' if train else 'test batch'}, "
+            f"its MD5 differs or a file is missing: "
             f"unpack {kind.filename} there again ({first_line(error)})"
         ) from error
     if list(batch.classes) != list(classes):

@@ -22,3 +22,8 @@ CLASSES = (
 def find(place: Path | None, samples: int | None) -> Samples:  # noqa: ARG001
     """The 10,000 test images; see :func:`auditor.data.cifar.find`."""
     return cifar.find("CIFAR100", CLASSES, place)
+
+
+def find_training(place: Path | None) -> Samples:
+    """The 50,000 training images; see :func:`auditor.data.cifar.find`."""
+    return cifar.find("CIFAR100", CLASSES, place, train=True)

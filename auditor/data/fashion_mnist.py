@@ -114,6 +114,18 @@ def find(place: Path | None, samples: int | None) -> Samples:
     return Arrays(images[indices][:, None], labels[indices], indices)
 
 
+def find_training(place: Path | None) -> Samples:
+    """The 60,000 training images in their own order, or an image folder in ``place``.
+
+    Raises:
+        DataError: the files are nowhere to be found, or damaged.
+    """
+    if place is not None and image_folder.locate(place, CLASSES):
+        return image_folder.find(place, CLASSES)
+    images, labels = load_split("train", place)
+    return Arrays(images[:, None], labels)
+
+
 def demo_indices(labels: Labels) -> NDArray[np.int64]:
     """The fixed rule of the demo subset: the first 100 test images of each class, classes taking turns."""
     per_class = [np.flatnonzero(labels == k)[:DEMO_PER_CLASS] for k in range(len(CLASSES))]

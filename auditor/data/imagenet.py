@@ -20,6 +20,17 @@ CLASSES = tuple(_LEAVES.values())
 WANTED = "a folder of ImageNet's validation pictures, one folder a class such as n01440764, or an .npz file"
 
 
+def find_training(place: Path | None) -> Samples:
+    """An image folder of training pictures, which must fit into memory once they are decoded.
+
+    Raises:
+        DataError: there is none in ``place``.
+    """
+    if place is None:
+        raise DataError("ImageNet's training pictures are looked for nowhere: pass --data PATH, a folder a class")
+    return image_folder.find(place, SYNSETS)
+
+
 def find(place: Path | None, samples: int | None) -> Samples:
     """The first ``samples`` pictures of the list in ``place``, or in ``val`` or ``imagenet`` there; none is opened.
 

@@ -8,7 +8,9 @@ from auditor.data.samples import Samples
 from auditor.errors import DataError
 
 
-def find_at(place: Path, name: str, classes: int, in_folder: Callable[[Path], Samples]) -> Samples:
+def find_at(
+    place: Path, name: str, classes: int, in_folder: Callable[[Path], Samples], *, what: str = "test"
+) -> Samples:
     """What the file, or else ``in_folder`` in the folder, holds of the data set ``name`` with so many classes.
 
     Raises:
@@ -17,5 +19,5 @@ def find_at(place: Path, name: str, classes: int, in_folder: Callable[[Path], Sa
     if place.is_file():
         return read_npz(place, classes)
     if not place.is_dir():
-        raise DataError(f"expected {name}'s test images in the folder or .npz file {place}, which is not there")
+        raise DataError(f"expected {name}'s {what} images in the folder or .npz file {place}, which is not there")
     return in_folder(place)
