@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     robustbench_models: Path = Field(
         default=Path("models"), description="folder of RobustBench's models, as its own loader lays it out"
     )
+    checkpoints: Path = Field(
+        default_factory=lambda: user_data_path("auditor") / "checkpoints",
+        description="folder of fine-tuned checkpoints; workers on several machines share it",
+    )
     data: Path = Field(
         default_factory=lambda: Path.home() / ".cache" / "auditor",
         description="folder in torchvision's layout where data sets are looked for, and to which they are downloaded",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from auditor.records import ZooEntry
     from auditor.zoo import Source
 
-NAMES = ["demo", "robustbench", "timm", "local"]
+NAMES = ["demo", "robustbench", "timm", "local", "checkpoint"]
 
 
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from auditor.config import settings
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel, Source
+from auditor.zoo.checkpoint import CheckpointZoo
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.local import LocalZoo
 from auditor.zoo.robustbench import RobustBenchZoo
@@ -30,8 +31,9 @@ SOURCES: dict[str, Callable[[Place], Source]] = {
     "robustbench": lambda place: RobustBenchZoo(place.folder) if place.folder else RobustBenchZoo(),
     "timm": lambda _: TimmZoo(),
     "local": lambda place: LocalZoo(place.folder or Path(), place.trust_code),
+    "checkpoint": lambda place: CheckpointZoo(place.folder or settings().checkpoints, find_source, place.trust_code),
 }
-FOLDERS = ("demo", "robustbench", "local")
+FOLDERS = ("demo", "robustbench", "local", "checkpoint")
 """Sources whose models lie in a folder that the user may name."""
 
 __all__ = ["FOLDERS", "SOURCES", "LoadedModel", "Source", "check_installed", "find_source", "select"]

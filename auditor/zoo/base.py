@@ -37,6 +37,13 @@ class Source(Protocol):
     def missing(self, entry: ZooEntry) -> str | None:
         """What would have to be downloaded before ``entry`` can be loaded; None when all of it is here."""
 
+    def construct(self, entry: ZooEntry) -> "nn.Module":
+        """The entry's network with its normalization inside, and whatever weights; a checkpoint brings its own.
+
+        Raises:
+            ModelLoadError: it cannot be made.
+        """
+
     def load(self, entry: ZooEntry) -> LoadedModel:
         """Construct one model and fill in its weights.
 

@@ -54,9 +54,11 @@ class TimmZoo:
             return None
         return str(config.hf_hub_id or config.url)
 
+    def construct(self, entry: ZooEntry) -> "nn.Module":
+        return _normalized(_create(_name(entry), False), entry)
+
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
-        from auditor.zoo.normalized import Normalized
 
         if entry.dataset == "features":
             raise ModelLoadError(f"{entry.model} gives features, not logits: there are no classes to audit")
@@ -75,11 +77,17 @@ class TimmZoo:
             )
             notes = (f"random weights (seed {UNTRAINED_SEED}); {other}",)
         return LoadedModel(
-            Normalized(model, entry.preprocessing["mean"], entry.preprocessing["std"]).eval(),
+            _normalized(model, entry).eval(),
             state_dict_digest(model.state_dict()),
             notes,
             () if trained else ("untrained",),
         )
+
+
+def _normalized(model: "nn.Module", entry: ZooEntry) -> "nn.Module":
+    from auditor.zoo.normalized import Normalized
+
+    return Normalized(model, entry.preprocessing["mean"], entry.preprocessing["std"])
 
 
 def has_hub() -> bool:

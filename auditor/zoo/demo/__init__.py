@@ -3,11 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel
+
+if TYPE_CHECKING:
+    from torch import nn
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -33,14 +36,18 @@ class DemoZoo:
             raise EnvironmentUnusableError(f"the demo zoo's manifest {manifest} names no model: build it first")
         return entries
 
-    def load(self, entry: ZooEntry) -> LoadedModel:
+    def construct(self, entry: ZooEntry) -> "nn.Module":
         from auditor.zoo.demo.networks import ARCHITECTURES
+
+        return ARCHITECTURES[entry.architecture["name"]]()
+
+    def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.weights import fill, read_safetensors
 
         name = entry.model.removeprefix("demo:")
         state = read_safetensors(self.folder / f"{name}.safetensors", entry.file_sha256)
-        model = ARCHITECTURES[entry.architecture["name"]]()
+        model = self.construct(entry)
         fill(model, state, f"{name}.safetensors")
         return LoadedModel(model.eval(), state_dict_digest(state))
 

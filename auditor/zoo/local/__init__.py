@@ -53,10 +53,14 @@ class LocalZoo:
                 f"{self.folder}; read it, then say --trust-code, or choose other models with --model"
             )
 
+    def construct(self, entry: ZooEntry) -> "nn.Module":
+        """As :meth:`auditor.zoo.base.Source.construct`; UsageError as :meth:`check`."""
+        self.check([entry])
+        return _normalized(self._construct(entry.architecture).float(), entry)
+
     def load(self, entry: ZooEntry) -> LoadedModel:
         """As :meth:`auditor.zoo.base.Source.load`; UsageError as :meth:`check`."""
         from auditor.zoo.digest import state_dict_digest
-        from auditor.zoo.normalized import Normalized
         from auditor.zoo.weights import fill, open_checkpoint
 
         self.check([entry])
@@ -69,9 +73,7 @@ class LocalZoo:
         model = self._construct(entry.architecture).float()
         mended = fill(model, checkpoint.state, path.name)
         digest = state_dict_digest(model.state_dict())
-        if entry.preprocessing:
-            model = Normalized(model, entry.preprocessing["mean"], entry.preprocessing["std"])
-        return LoadedModel(model.eval(), digest, (*found.notes, *checkpoint.notes, *mended))
+        return LoadedModel(_normalized(model, entry).eval(), digest, (*found.notes, *checkpoint.notes, *mended))
 
     def _found(self, entry: ZooEntry) -> LocalModel:
         """The model as the file has it now; what was asked for must not have changed meanwhile."""
@@ -101,3 +103,10 @@ class LocalZoo:
             except ImportError as error:
                 raise EnvironmentUnusableError("timm architectures need timm: install auditor[zoos]") from error
             return timm_models.create(architecture["timm"], architecture["kwargs"])
+
+
+def _normalized(model: "nn.Module", entry: ZooEntry) -> "nn.Module":
+    from auditor.zoo.normalized import Normalized
+
+    asked = entry.preprocessing
+    return Normalized(model, asked["mean"], asked["std"]) if asked else model

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditor.eps import format_eps
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
@@ -9,6 +10,9 @@ from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.robustbench import catalogue
 from auditor.zoo.robustbench.catalogue import Row
+
+if TYPE_CHECKING:
+    from torch import nn
 
 USUAL = {"cifar10": 8 / 255, "cifar100": 8 / 255, "imagenet": 4 / 255}
 """RobustBench's Linf radius of each data set, which its corruption models are audited under, too."""
@@ -33,6 +37,10 @@ class RobustBenchZoo:
 
         absent = [file.path.name for file in files_of(_row(entry), self.folder) if not file.path.is_file()]
         return ", ".join(absent) or None
+
+    def construct(self, entry: ZooEntry) -> "nn.Module":
+        """The model with its own weights: RobustBench's loader makes no other."""
+        return self.load(entry).model
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
