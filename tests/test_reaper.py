@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -404,7 +405,7 @@ def test_what_was_sent_waits_in_a_real_broker(queue: str) -> None:
     assert dispatch.count_waiting(queue) == 0
     dispatch.send([Unsent(7, 100.0), Unsent(8, 1e6)], queue)
     dispatch.send([], queue)
-    assert dispatch.count_waiting(queue) == 2
+    wait_for(queue, 2)
     messages = read(queue)
     assert [message.decode()[0] for message in messages] == [[7], [8]]
     assert {message.headers["task"] for message in messages} == {dispatch.TASK}
@@ -413,11 +414,20 @@ def test_what_was_sent_waits_in_a_real_broker(queue: str) -> None:
     assert dispatch.count_waiting(queue) == 0
 
 
+def wait_for(queue: str, number: int) -> None:
+    """RabbitMQ counts a message once it has taken it, a moment after it was sent."""
+    end = time.monotonic() + 5
+    while dispatch.count_waiting(queue) != number and time.monotonic() < end:
+        time.sleep(0.02)
+    assert dispatch.count_waiting(queue) == number
+
+
 def test_a_queue_that_a_real_broker_lost_is_filled_again(queue: str, engine: Engine) -> None:
     _, ids = scan(engine, 3, queue)
     jobs = Leases(engine).longest_unsent(queue, 9)
     Leases(engine).mark_sent(ids)
     dispatch.send(jobs, queue)
+    wait_for(queue, 3)
     reaper = Reaper(engine, LEASE, dispatch, (queue,))
     for _ in range(3):
         reaper.look()
