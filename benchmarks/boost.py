@@ -24,10 +24,9 @@ from torch import Tensor, nn
 from auditor.boost import fine_tune, linear_regularizer
 from auditor.boost.fine_tuning import validate
 from auditor.boost.losses import step_loss
-from auditor.boost.regularizers import gap_of
+from auditor.boost.regularizers import model_gap
 from auditor.data.fashion_mnist import CLASSES, load_split
 from auditor.data.hierarchies import load_hierarchy
-from auditor.linear import class_correlation
 from auditor.records.boosts import Recipe, Regularizer
 from auditor.zoo.demo import DemoZoo
 
@@ -89,7 +88,7 @@ def run(start: str, recipe: Recipe) -> dict[str, Any]:
         "recipe": dataclasses.asdict(recipe),
         "clean_accuracy": clean,
         "pgd_accuracy": robust,
-        "gap": gap_of(class_correlation(model, (1, 28, 28)), SUPERCLASSES).item(),
+        "gap": model_gap(model, (1, 28, 28), SUPERCLASSES),
         "history": [dataclasses.asdict(score) for score in found.history],
         "stopped": found.stopped,
         "seconds": seconds,

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.attacks.noise import start_noise
-from auditor.boost.regularizers import cluster_regularizer, gap_of
-from auditor.boost.training import OnStep, Trainer
+from auditor.boost.regularizers import cluster_regularizer, model_gap
+from auditor.boost.training import OnStep, Trainer, pixels_of, size_of
 from auditor.errors import InputError, LinearizationError
-from auditor.linear import class_correlation
 from auditor.records.boosts import EpochScore, Recipe
 
 VALIDATION_STEPS = 20
@@ -68,7 +67,6 @@ def fine_tune(
         InputError: the recipe, the images or the superclasses do not make sense together; or the loss was not finite
             before there was one good epoch.
     """
-    recipe.check()
     _check(model, training, validation, recipe, superclasses)
     devices = [next(model.parameters()).device] if next(model.parameters()).is_cuda else []
     with torch.random.fork_rng(devices):
@@ -104,7 +102,7 @@ class _Run:
 
     @property
     def best(self) -> EpochScore | None:
-        trained = [score for score in self.history if score.number > 0 and math.isfinite(score.loss)]
+        trained = [score for score in self.history if score.number > 0]
         return max(trained, key=lambda score: (score.pgd_accuracy, score.clean_accuracy), default=None)
 
     def begin(self) -> None:
@@ -134,7 +132,7 @@ class _Run:
     def _note(self, number: int, loss: float, started: float) -> None:
         model, recipe = self.trainer.kept, self.trainer.recipe
         clean, robust = validate(model, *self.validation, recipe)
-        gap = _gap(model, tuple(self.validation[0].shape[1:]), self.trainer.superclasses)
+        gap = _gap(model, size_of(self.validation[0]), self.trainer.superclasses)
         score = EpochScore(
             number=number,
             loss=loss,
@@ -168,8 +166,7 @@ def validate(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -
     attack: dict[str, Any] = {"norm": recipe.norm, "eps": recipe.eps, "steps": VALIDATION_STEPS}
     with frozen(model):
         for chosen in torch.split(torch.arange(len(images)), 250):
-            x, y = images[chosen].to(device), labels[chosen].to(device)
-            x = x if x.is_floating_point() else x.float() / 255
+            x, y = pixels_of(images[chosen].to(device)), labels[chosen].to(device)
             start = start_noise(chosen, x, norm=recipe.norm, eps=recipe.eps, seed=recipe.seed, name="validate")
             with torch.no_grad():
                 hits[0] += int((model(x).argmax(1) == y).sum())
@@ -179,11 +176,10 @@ def validate(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -
     return hits[0] / len(images), hits[1] / len(images)
 
 
-def _gap(model: nn.Module, input_size: tuple[int, ...], superclasses: Sequence[Hashable]) -> float:
+def _gap(model: nn.Module, input_size: tuple[int, int, int], superclasses: Sequence[Hashable]) -> float:
     """The gap of C; NaN where there is none."""
     try:
-        correlation = class_correlation(model, input_size)  # type: ignore[arg-type]
-        return gap_of(correlation, superclasses).item()
+        return model_gap(model, input_size, superclasses)
     except (InputError, LinearizationError):
         return math.nan
 
@@ -195,6 +191,7 @@ def _check(
     recipe: Recipe,
     superclasses: Sequence[Hashable],
 ) -> None:
+    recipe.check()
     for name, (images, labels) in {"training": training, "validation": validation}.items():
         if images.ndim != 4 or len(images) == 0 or labels.shape != images.shape[:1] or labels.dtype != torch.int64:
             raise InputError(
@@ -209,9 +206,9 @@ def _check(
     if recipe.eps <= 0:
         raise InputError(f"expected eps above 0 to validate under, got {recipe.eps:g}")
     device = next(model.parameters()).device
-    probe = validation[0][:1].to(device)
+    probe = pixels_of(validation[0][:1].to(device))
     with frozen(model), torch.no_grad():
-        logits = model(probe if probe.is_floating_point() else probe.float() / 255)
+        logits = model(probe)
     if logits.shape != (1, len(superclasses)):
         raise InputError(
             f"expected logits (N, {len(superclasses)}), one a class of the data set, got {tuple(logits.shape)}"
@@ -219,4 +216,4 @@ def _check(
     if recipe.regularized != "none":  # one superclass only, or none with siblings: say so before hours of training
         cluster_regularizer(logits, superclasses)
         if recipe.regularized == "linear":
-            gap_of(class_correlation(model, tuple(probe.shape[1:])), superclasses)  # type: ignore[arg-type]
+            model_gap(model, size_of(probe), superclasses)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import InputError
-from auditor.linear import correlation_loss
+from auditor.linear import class_correlation, correlation_loss
 
 
 def cluster_regularizer(logits: Tensor, superclasses: Sequence[Hashable]) -> Tensor:
@@ -55,6 +55,11 @@ def linear_regularizer(model: nn.Module, input_size: tuple[int, int, int], super
         LinearizationError: the model cannot be linearized.
     """
     return correlation_loss(model, input_size, lambda correlation: 1 - gap_of(correlation, superclasses))
+
+
+def model_gap(model: nn.Module, input_size: tuple[int, int, int], superclasses: Sequence[Hashable]) -> float:
+    """The gap of a model's linearized network; arguments and errors as :func:`linear_regularizer`."""
+    return gap_of(class_correlation(model, input_size), superclasses).item()
 
 
 def gap_of(correlation: Tensor, superclasses: Sequence[Hashable]) -> Tensor:

@@ -1,10 +1,8 @@
 """A run's state on disk: replaced as a whole, never half written, used by a run of the same key only."""
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 
 from auditor.errors import EnvironmentUnusableError, first_line
+from auditor.files import whole_file
 from auditor.records.boosts import Recipe
 
 logger = logging.getLogger(__name__)
@@ -58,20 +57,12 @@ class SavedRun:
         Raises:
             EnvironmentUnusableError: it cannot be written; what was saved before is still there.
         """
-        scratch = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with scratch.open("wb") as file:
+            with whole_file(self.path) as file:
                 torch.save({"key": self.key, "state": state}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self.path)
         except (OSError, RuntimeError) as error:  # torch's writer has its own error for a full disk
             kept = ": the last good state is kept" if self.path.exists() else ""
             raise EnvironmentUnusableError(f"cannot save {self.path}: {first_line(error)}{kept}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                scratch.unlink()
 
     def discard(self) -> None:
         """The run has ended, and its result is elsewhere."""

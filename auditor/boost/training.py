@@ -125,7 +125,7 @@ class Trainer:
             value = self._valued(loss)
             value.backward()  # type: ignore[no-untyped-call]
         if self.recipe.regularized == "linear" and step % self.recipe.linear_every == 0:
-            pull = linear_regularizer(self.model, tuple(x.shape[1:]), self.superclasses)  # type: ignore[arg-type]
+            pull = linear_regularizer(self.model, size_of(x), self.superclasses)
             (self.recipe.beta * self.recipe.linear_every * pull).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
@@ -142,8 +142,7 @@ class Trainer:
         return torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext()
 
     def _prepared(self, x: Tensor) -> Tensor:
-        x = x.to(self.device)
-        x = x if x.is_floating_point() else x.float() / 255
+        x = pixels_of(x.to(self.device))
         x = x if self._augment is None else torch.stack([self._augment(image) for image in x])
         return (x + self.recipe.noise * torch.randn_like(x)).clamp(0, 1) if self.recipe.noise else x
 
@@ -152,6 +151,17 @@ class Trainer:
         order, size = torch.randperm(len(self.images)), self.recipe.batch_size
         for chosen in torch.split(order[: self.batches * size], size):
             yield self.images[chosen], self.labels[chosen]
+
+
+def pixels_of(images: Tensor) -> Tensor:
+    """Images in [0, 1], of floats as they are or of bytes."""
+    return images if images.is_floating_point() else images.float() / 255
+
+
+def size_of(images: Tensor) -> tuple[int, int, int]:
+    """``(C, H, W)`` of images ``(N, C, H, W)``."""
+    _, channels, height, width = images.shape
+    return channels, height, width
 
 
 def train(

@@ -1,14 +1,11 @@
 """``auditor schedule``: what is to be run every night; ``auditor beat`` runs it."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from auditor.cli.options import FORMAT
-
-if TYPE_CHECKING:
-    pass
 
 NAME = click.argument("name", metavar="NAME")
 

@@ -1,6 +1,5 @@
 """Data sets: images ``(N, C, H, W)`` float32 in [0, 1], labels ``(N,)``, and class hierarchies as data files."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.data import own as own_data
+from auditor.data.digests import set_digest
 from auditor.data.hierarchies import Hierarchy, load_hierarchy
 from auditor.data.known import CLASSES, find_known
 from auditor.data.samples import Samples
@@ -85,11 +85,9 @@ def load_images(
     found = _find(name, samples, folder, own)
     pixels = np.ascontiguousarray(found.pixels(transform))
     indices = np.arange(len(found.labels)) if found.indices is None else found.indices
-    digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
-    for array in (pixels, found.labels, indices):
-        digest.update(np.ascontiguousarray(array).data)
+    digest = set_digest(pixels, found.labels, indices)
     images = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.float32(255), dtype=np.float32)
-    return ImageSet(name, images, found.labels, indices, found.digests(), digest.hexdigest())
+    return ImageSet(name, images, found.labels, indices, found.digests(), digest)
 
 
 def _find(name: str, samples: int | None, folder: Path | None, own: OwnData | None) -> Samples:

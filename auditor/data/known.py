@@ -44,9 +44,7 @@ def find_known(name: str, samples: int | None, place: Path | None) -> Samples:
         UsageError: the data set is unknown.
         DataError: it is not there.
     """
-    if name not in DATA_SETS:
-        raise UsageError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
-    data_set = DATA_SETS[name]
+    data_set = _known(name)
     if place is None:
         return data_set.find(None, samples)
     return find_at(place, name, len(data_set.classes), lambda folder: data_set.find(folder, samples))
@@ -54,9 +52,13 @@ def find_known(name: str, samples: int | None, place: Path | None) -> Samples:
 
 def find_known_training(name: str, place: Path | None) -> Samples:
     """The training set of a known data set; arguments and errors as :func:`find_known`."""
-    if name not in DATA_SETS:
-        raise UsageError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
-    data_set = DATA_SETS[name]
+    data_set = _known(name)
     if place is None:
         return data_set.find_training(None)
     return find_at(place, name, len(data_set.classes), data_set.find_training, what="training")
+
+
+def _known(name: str) -> DataSet:
+    if name not in DATA_SETS:
+        raise UsageError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]

@@ -1,6 +1,5 @@
 """Training data, part of it held out for validation: the same part in every run, and never a test image."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from auditor.data import image_folder
+from auditor.data.digests import set_digest
 from auditor.data.known import DATA_SETS, find_known_training
 from auditor.data.place import find_at
 from auditor.data.samples import Pixels, Samples
@@ -66,11 +66,9 @@ def load_training(
         pixels = np.ascontiguousarray(found.pixels(transform))
     except OSError as error:
         raise DataError(f"cannot read {name}'s training images: {first_line(error)}") from error
-    digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
-    for array in (pixels, found.labels):
-        digest.update(np.ascontiguousarray(array).data)
-    train, held = _split(name, found.labels, own)
-    return TrainingData(pixels[train], found.labels[train], pixels[held], found.labels[held], digest.hexdigest())
+    labels, digest = found.labels, set_digest(pixels, found.labels)
+    train, held = _split(name, labels, own)
+    return TrainingData(pixels[train], labels[train], pixels[held], labels[held], digest)
 
 
 def _find(name: str, folder: Path | None, own: OwnData | None) -> Samples:

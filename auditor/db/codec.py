@@ -1,15 +1,12 @@
-"""Matrices and verdicts as bytes and back: compressed, in one byte order on every machine; zoo entries as JSON."""
+"""Matrices and verdicts as bytes and back: compressed, in one byte order on every machine."""
 
-import functools
 import math
 import zlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from auditor.records import Matrix, ZooEntry
+from auditor.records import Matrix
 
 
 def pack_matrix(matrix: Matrix) -> bytes:
@@ -53,18 +50,3 @@ def null(value: float) -> float | None:
 
 def nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-@functools.cache
-def _entries() -> TypeAdapter[ZooEntry]:
-    return TypeAdapter(ZooEntry)
-
-
-def entry_to(entry: ZooEntry) -> dict[str, Any]:
-    """A zoo entry as JSON, nested records and all."""
-    dumped: dict[str, Any] = _entries().dump_python(entry, mode="json")
-    return dumped
-
-
-def entry_from(stored: dict[str, Any]) -> ZooEntry:
-    return _entries().validate_python(stored)

@@ -9,12 +9,12 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.codec import entry_from
 from auditor.db.ending import now
 from auditor.db.latest import mark_latest
 from auditor.db.leases import ask_to_cancel
 from auditor.db.store import Job
 from auditor.errors import UsageError
+from auditor.records.entries import entry_from
 
 Row = dict[str, Any]
 STATES = ("queued", "running", "done", "failed", "cancelled")

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import Base, upsert
-from auditor.db.codec import entry_from, entry_to, null, pack_bits, pack_indices, pack_matrix, pack_pictures
+from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix, pack_pictures
 from auditor.db.ending import count_down, end, now
 from auditor.db.latest import confirm
 from auditor.db.leases import cancel_all
@@ -19,6 +19,7 @@ from auditor.db.schedules import give_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import AuditRecord, ZooEntry
+from auditor.records.entries import entry_from, entry_to
 
 
 @dataclass(frozen=True)

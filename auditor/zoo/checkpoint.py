@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
+from auditor.files import whole_file
 from auditor.records import ZooEntry
+from auditor.records.entries import entry_from, entry_to
 from auditor.zoo.base import LoadedModel, Source
 
 if TYPE_CHECKING:
@@ -55,6 +54,7 @@ class CheckpointZoo:
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
+        from auditor.zoo.normalized import network_of
         from auditor.zoo.weights import fill, read_safetensors
 
         folder = self._folder(entry)
@@ -78,14 +78,6 @@ class CheckpointZoo:
         return origin, self.open_source(origin.source, place, trust_code=self.trust_code)
 
 
-def network_of(model: "nn.Module") -> "nn.Module":
-    """The network whose state dict is handed out: without the normalization that auditor has put before it."""
-    from auditor.zoo.normalized import Normalized
-
-    inner: nn.Module = model.model if isinstance(model, Normalized) else model
-    return inner
-
-
 def write_checkpoint(
     folder: Path,
     number: int,
@@ -99,7 +91,7 @@ def write_checkpoint(
     """Make ``folder/number`` a checkpoint: the weights first, what they are last, each as a whole or not at all.
 
     Args:
-        state: of the network as :func:`network_of` gives it.
+        state: of the network as :func:`auditor.zoo.normalized.network_of` gives it.
         origin: the entry of the zoo's model whose architecture this is; ``place`` is its zoo's folder, if it has one.
 
     Returns:
@@ -121,41 +113,25 @@ def write_checkpoint(
         place=None,
     )
     described = {
-        "entry": _entries().dump_python(entry, mode="json"),
-        "origin": _entries().dump_python(origin, mode="json"),
+        "entry": entry_to(entry),
+        "origin": entry_to(origin),
         "place": None if place is None else str(place),
     }
     target = folder / str(number)
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        _write(target / WEIGHTS, content)
-        _write(target / FILE, json.dumps(described, indent=1).encode())
+        for name, whole in ((WEIGHTS, content), (FILE, json.dumps(described, indent=1).encode())):
+            with whole_file(target / name) as file:
+                file.write(whole)
     except OSError as error:
         raise EnvironmentUnusableError(f"cannot write the checkpoint {target}: {first_line(error)}") from error
     return entry
-
-
-def _write(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _described(folder: Path) -> tuple[ZooEntry, ZooEntry, Path | None]:
     """A checkpoint's entry, that of the model it began as, and the folder of that one's zoo."""
     try:
         stored = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        entry, origin = (_entries().validate_python(stored[name]) for name in ("entry", "origin"))
+        entry, origin = (entry_from(stored[name]) for name in ("entry", "origin"))
         return entry, origin, Path(stored["place"]) if stored["place"] else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EnvironmentUnusableError(f"cannot read the checkpoint's {folder / FILE}: {first_line(error)}") from error
-
-
-def _entries() -> TypeAdapter[ZooEntry]:
-    return TypeAdapter(ZooEntry)

@@ -1,6 +1,7 @@
 """Normalization inside the model: attacks see [0, 1] pixels only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,3 +22,14 @@ class Normalized(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model((images - self.mean) / self.std)
         return logits
+
+
+def normalized(model: nn.Module, preprocessing: Mapping[str, Any]) -> nn.Module:
+    """The model behind the ``mean`` and ``std`` of an entry's preprocessing; itself where there is none."""
+    return Normalized(model, preprocessing["mean"], preprocessing["std"]) if preprocessing else model
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """The network whose state dict is handed out: without the normalization that auditor has put before it."""
+    inner: nn.Module = model.model if isinstance(model, Normalized) else model
+    return inner

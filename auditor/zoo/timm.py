@@ -55,10 +55,13 @@ class TimmZoo:
         return str(config.hf_hub_id or config.url)
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
-        return _normalized(_create(_name(entry), False), entry)
+        from auditor.zoo.normalized import normalized
+
+        return normalized(_create(_name(entry), False), entry.preprocessing)
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
+        from auditor.zoo.normalized import normalized
 
         if entry.dataset == "features":
             raise ModelLoadError(f"{entry.model} gives features, not logits: there are no classes to audit")
@@ -77,17 +80,11 @@ class TimmZoo:
             )
             notes = (f"random weights (seed {UNTRAINED_SEED}); {other}",)
         return LoadedModel(
-            _normalized(model, entry).eval(),
+            normalized(model, entry.preprocessing).eval(),
             state_dict_digest(model.state_dict()),
             notes,
             () if trained else ("untrained",),
         )
-
-
-def _normalized(model: "nn.Module", entry: ZooEntry) -> "nn.Module":
-    from auditor.zoo.normalized import Normalized
-
-    return Normalized(model, entry.preprocessing["mean"], entry.preprocessing["std"])
 
 
 def has_hub() -> bool:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from auditor.db.codec import entry_from, entry_to
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records import AuditRequest, Measurement, OwnData, Transform, ZooEntry
+from auditor.records.entries import entry_from, entry_to
 from auditor.scans import ScanRequest
 from auditor.zoo import find_source
 from auditor.zoo.local import LocalZoo

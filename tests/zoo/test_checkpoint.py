@@ -16,7 +16,8 @@ from auditor.errors import AuditorError, EnvironmentUnusableError, ModelLoadErro
 from auditor.records import ZooEntry
 from auditor.zoo import checkpoint as module
 from auditor.zoo import find_source
-from auditor.zoo.checkpoint import FILE, WEIGHTS, network_of, write_checkpoint
+from auditor.zoo.checkpoint import FILE, WEIGHTS, write_checkpoint
+from auditor.zoo.normalized import network_of
 from auditor.zoo.timm import _timm
 
 WORDS: dict[str, Any] = {"description": "fine-tuned", "training": {"method": "at"}}
@@ -152,14 +153,14 @@ def test_half_written_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Monke
     """The process ends between the weights and what says what they are; and a disk that is full at the second try."""
     origin, model = _demo()
     first = write_checkpoint(tmp_path, 7, model.state_dict(), origin, place=None, **WORDS)
-    write = module._write
+    whole_file = module.whole_file
 
-    def interrupted(path: Path, content: bytes) -> None:
+    def interrupted(path: Path) -> Any:
         if path.name == FILE:
             raise OSError(28, "No space left on device")
-        write(path, content)
+        return whole_file(path)
 
-    monkeypatch.setattr(module, "_write", interrupted)
+    monkeypatch.setattr(module, "whole_file", interrupted)
     with pytest.raises(EnvironmentUnusableError, match=r"cannot write the checkpoint .*8: .*No space left"):
         write_checkpoint(tmp_path, 8, model.state_dict(), origin, place=None, **WORDS)
     zoo = find_source("checkpoint", tmp_path)

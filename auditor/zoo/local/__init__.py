@@ -55,12 +55,15 @@ class LocalZoo:
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
         """As :meth:`auditor.zoo.base.Source.construct`; UsageError as :meth:`check`."""
+        from auditor.zoo.normalized import normalized
+
         self.check([entry])
-        return _normalized(self._construct(entry.architecture).float(), entry)
+        return normalized(self._construct(entry.architecture).float(), entry.preprocessing)
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         """As :meth:`auditor.zoo.base.Source.load`; UsageError as :meth:`check`."""
         from auditor.zoo.digest import state_dict_digest
+        from auditor.zoo.normalized import normalized
         from auditor.zoo.weights import fill, open_checkpoint
 
         self.check([entry])
@@ -73,7 +76,9 @@ class LocalZoo:
         model = self._construct(entry.architecture).float()
         mended = fill(model, checkpoint.state, path.name)
         digest = state_dict_digest(model.state_dict())
-        return LoadedModel(_normalized(model, entry).eval(), digest, (*found.notes, *checkpoint.notes, *mended))
+        return LoadedModel(
+            normalized(model, entry.preprocessing).eval(), digest, (*found.notes, *checkpoint.notes, *mended)
+        )
 
     def _found(self, entry: ZooEntry) -> LocalModel:
         """The model as the file has it now; what was asked for must not have changed meanwhile."""
@@ -103,10 +108,3 @@ class LocalZoo:
             except ImportError as error:
                 raise EnvironmentUnusableError("timm architectures need timm: install auditor[zoos]") from error
             return timm_models.create(architecture["timm"], architecture["kwargs"])
-
-
-def _normalized(model: "nn.Module", entry: ZooEntry) -> "nn.Module":
-    from auditor.zoo.normalized import Normalized
-
-    asked = entry.preprocessing
-    return Normalized(model, asked["mean"], asked["std"]) if asked else model
