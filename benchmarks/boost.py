@@ -6,7 +6,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.boost cost                # a step with `linear` against one with `logits`
 
 Each run is stored in `--store FOLDER` as it ends, and is not done again. Exploring trains on the first 30,000 training
-images, and looks at the last 5,000, which no demo model was trained on; the test images are not touched.
+images (the `long` runs on 55,000), and looks at the last 5,000, which no demo model was trained on; the test images are
+not touched.
 """
 
 import argparse
@@ -31,32 +32,43 @@ from auditor.records.boosts import Recipe, Regularizer
 from auditor.zoo.demo import DemoZoo
 
 SUPERCLASSES = load_hierarchy("fashion_mnist", CLASSES).superclasses
-STARTS = {"at-eps0.10": 0.05, "standard": 0.1}
+STARTS = {"at-eps0.10": 0.02, "standard": 0.1}
 """The demo models that runs begin with, and the peak learning rate from each."""
 BASE = Recipe(
     method="at", eps=0.1, steps=5, step_size=0.04, epochs=2, batch_size=128, ema=0.99, beta=0.0, regularizer="none"
 )
-TRAINING, VALIDATION = 30_000, 5_000
+SHORT, VALIDATION = 30_000, 5_000
+LONG = {"epochs": 6}
+"""The runs named `long`, which see all training images but the last 5,000."""
 
 
 def recipes() -> dict[str, tuple[str, Recipe]]:
     """Every run by name: the model that it begins with, and its recipe. Three seeds of the grid, one of the rest."""
-    runs: dict[str, tuple[str, Recipe]] = {}
     pulls: list[tuple[Regularizer, float]] = [("none", 0.0), ("logits", 0.1), ("linear", 0.1)]
-    for seed, start, method, (kind, beta) in itertools.product(range(3), STARTS, ("at", "trades"), pulls):
-        name = f"{start}/{method}/{kind}-{beta:g}/plain/{seed}"
-        runs[name] = start, _recipe(start, seed, method=method, regularizer=kind, beta=beta)
+    runs = _grid(0, pulls)
+    for start, (kind, beta) in itertools.product(STARTS, pulls):
+        runs[f"{start}/at/{kind}-{beta:g}/long/0"] = start, _recipe(start, 0, regularizer=kind, beta=beta, **LONG)
     for start, kind, beta in itertools.product(STARTS, ("logits", "linear"), (0.02, 0.5)):
         runs[f"{start}/at/{kind}-{beta:g}/plain/0"] = start, _recipe(start, 0, regularizer=kind, beta=beta)
     helpers: dict[str, dict[str, Any]] = {
         "no-ema": {"ema": 0.0},
         "awp-0.005": {"awp": 0.005},
         "smooth-0.1": {"label_smoothing": 0.1},
-        "lr-0.01": {"max_lr": 0.01},
+        "lr-0.05": {"max_lr": 0.05},
     }
     for start, (helper, changes) in itertools.product(STARTS, helpers.items()):
         runs[f"{start}/at/none-0/{helper}/0"] = start, _recipe(start, 0, **changes)
-    return runs
+    return runs | _grid(1, pulls) | _grid(2, pulls)
+
+
+def _grid(seed: int, pulls: list[tuple[Regularizer, float]]) -> dict[str, tuple[str, Recipe]]:
+    return {
+        f"{start}/{method}/{kind}-{beta:g}/plain/{seed}": (
+            start,
+            _recipe(start, seed, method=method, regularizer=kind, beta=beta),
+        )
+        for start, method, (kind, beta) in itertools.product(STARTS, ("at", "trades"), pulls)
+    }
 
 
 def _recipe(start: str, seed: int, **changes: Any) -> Recipe:
@@ -78,9 +90,10 @@ def run(start: str, recipe: Recipe) -> dict[str, Any]:
     """One run: what validation says of the model that it ends with, and how it got there."""
     images, labels = training_data()
     held = images[-VALIDATION:], labels[-VALIDATION:]
+    count = len(images) - VALIDATION if recipe.epochs == LONG["epochs"] else SHORT
     model, began = load_start(start), time.perf_counter()
     few = held[0][:1000], held[1][:1000]
-    found = fine_tune(model, (images[:TRAINING], labels[:TRAINING]), few, recipe, SUPERCLASSES)
+    found = fine_tune(model, (images[:count], labels[:count]), few, recipe, SUPERCLASSES)
     seconds = time.perf_counter() - began
     clean, robust = validate(model, *held, recipe)
     return {
