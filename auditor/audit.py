@@ -73,7 +73,7 @@ def audit(
     contact.progress("linearize", 1, 1)
     kept, name = None, identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
-        attempts = Attempts(contact, attempt_key(name, request, _versions()))
+        attempts = Attempts(contact, attempt_key(name, request, versions()))
         kept = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
     if adversarials is not None and kept is not None:
         found.notes += keep_adversarials(
@@ -97,7 +97,7 @@ def audit(
         not_measurable=tuple(found.not_measurable),
         seconds=found.earlier + time.perf_counter() - started,
         device=request.device,
-        versions=_versions(),
+        versions=versions(),
         **found.values,
     )
 
@@ -209,5 +209,5 @@ def _attack(
     return result.adversarials
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     return {name: version(name) for name in ("auditor", "torch", "numpy", "scipy", "pyautoattack")}

@@ -1,4 +1,4 @@
-"""Sends ids of audits to the workers' queues, once the transaction that wrote the audits has committed. No torch.
+"""Sends ids of jobs to the workers' queues, once the transaction that wrote the jobs has committed. No torch.
 
 A message is no more than a hint: the database says what is to be done, and a claim there who does it.
 """
@@ -17,7 +17,8 @@ from auditor.db.leases import Unsent
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 
 QUEUES = ("cpu", "gpu")
-TASK = "auditor.audit"
+TASKS = {"audit": "auditor.audit", "training": "auditor.train"}
+"""What a message asks for, by the kind of job."""
 SOFT_MARGIN, HARD_MARGIN = 900, 960
 """Seconds beyond an audit's own limit until its process is interrupted, and killed: it may wait for the database."""
 LONGEST_DAYS = 30
@@ -75,7 +76,7 @@ def check_broker() -> None:
 
 
 def send(jobs: Sequence[Unsent], queue: str) -> None:
-    """Send the ids of queued audits.
+    """Send the ids of queued jobs.
 
     Raises:
         EnvironmentUnusableError: the broker does not answer; a worker's reaper will send them when it does again.
@@ -84,8 +85,8 @@ def send(jobs: Sequence[Unsent], queue: str) -> None:
     with _answering(), app.producer_or_acquire() as producer:
         for job in jobs:
             app.send_task(
-                TASK,
-                args=[job.audit_id],
+                TASKS[job.kind],
+                args=[job.job_id],
                 queue=queue,
                 producer=producer,
                 soft_time_limit=int(job.seconds) + SOFT_MARGIN,

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -32,7 +32,7 @@ class ScanOutcome:
     ended: bool = True
 
 
-class _HaltedError(BaseException):
+class HaltedError(BaseException):
     """The scan ends: no model's failure."""
 
 
@@ -47,19 +47,37 @@ def run_scan(
     *,
     side_by_side: int = 1,
     run_id: int | None = None,
+    slot: int = 0,
+    halted: Callable[[], bool] = lambda: False,
 ) -> ScanOutcome:
     """Audit every entry here and now; one that fails is stored as failed, and the scan goes on.
 
     A KeyboardInterrupt cancels what is not done, keeps what is, and is raised again.
 
+    Args:
+        slot: the first of this process's that gives signs of life for an audit; another one where 0 is taken.
+        halted: asked several times a second; where it says so, the scan is cancelled.
+
     Raises:
+        HaltedError: ``halted`` said so.
         DataError, UsageError: the images cannot be had, or another folder has a model of the same name; before any
             model is loaded.
     """
     check_scan(store, entries, request.measurement)
     abandon_dead_scans(store.engine)
     scan_id, jobs = store.create_scan(name, request.to_json(), entries, worker=process_name(), run_id=run_id)
-    return run_jobs(store, scan_id, jobs, source, request, reporter, measure, side_by_side=side_by_side)
+    return run_jobs(
+        store,
+        scan_id,
+        jobs,
+        source,
+        request,
+        reporter,
+        measure,
+        side_by_side=side_by_side,
+        slot=slot,
+        halted=halted,
+    )
 
 
 def run_jobs(
@@ -72,14 +90,16 @@ def run_jobs(
     measure: Measure,
     *,
     side_by_side: int = 1,
+    slot: int = 0,
+    halted: Callable[[], bool] = lambda: False,
 ) -> ScanOutcome:
     """The queued jobs of one scan, in their order, ``side_by_side`` at once."""
     outcome, halt, free = ScanOutcome(scan_id), threading.Event(), threading.local()
-    slots = iter(range(side_by_side))
+    slots = iter(range(slot, slot + side_by_side))
 
     def stopped() -> None:
-        if halt.is_set():
-            raise _HaltedError
+        if halt.is_set() or halted():
+            raise HaltedError
 
     def enter() -> None:
         device, lease = request.measurement.audit.device, settings().lease_seconds

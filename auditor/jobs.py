@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +19,8 @@ from auditor.records import AuditRecord, Contact, Estimate, Measurement, ZooEntr
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
+Found = TypeVar("Found")
+Found_contra = TypeVar("Found_contra", contravariant=True)
 
 Estimator = Callable[[Source, ZooEntry, Measurement, Contact], Estimate | None]
 Measure = Callable[[Source, ZooEntry, Measurement, Contact], AuditRecord | None]
@@ -65,7 +67,11 @@ def run_audit(
             ended = "taken"
             if attempt is not None:
                 desk = _Desk(store, job, attempt, force=force, reverify=reverify)
-                ended = _run(desk, open_source, request, measure, heart, reporter, stopped)
+
+                def work(hold: Hold) -> AuditRecord | None:
+                    return measure(open_source(), job.entry, request, desk.contact(hold, reporter, stopped))
+
+                ended = carry_out(desk, heart, work)
             log_end(job, ended, time.monotonic() - began)
             return ended
 
@@ -76,42 +82,51 @@ def log_end(job: Job, ended: str, seconds: float) -> None:
     logger.info("audit %d, %s: %s after %.1f s", job.audit_id, job.entry.model, ended, seconds, extra=outcome)
 
 
-def _run(
-    desk: "_Desk",
-    open_source: Callable[[], Source],
-    request: Measurement,
-    measure: Measure,
-    heart: Heart,
-    reporter: Reporter | None,
-    stopped: Callable[[], None],
-) -> str:
-    """A claimed audit, measured and stored."""
-    store, leases, job, attempt = desk.store, desk.leases, desk.job, desk.attempt
-    with heart.holding(job.audit_id, attempt) as hold:
+class Desk(Protocol[Found_contra]):
+    """One attempt at one job: its lease, what is asked of the database for it, and what is left there."""
+
+    job_id: int
+    attempt: int
+    name: str
+
+    @property
+    def leases(self) -> Leases: ...
+
+    def put_away(self, found: Found_contra) -> str:
+        """Store what was found; what has become of the job, in a word."""
+
+    def fail(self, reason: str) -> bool:
+        """Store why the job failed; False where it is another process's by now."""
+
+
+def carry_out(desk: Desk[Found], heart: Heart, work: Callable[[Hold], Found]) -> str:
+    """A claimed job, worked on and stored; returns how it ended, as :func:`run_audit`."""
+    leases, mine = desk.leases, (desk.job_id, desk.attempt)
+    with heart.holding(leases, *mine) as hold:
         try:
-            record = measure(open_source(), job.entry, request, desk.contact(hold, reporter, stopped))
+            found = work(hold)
         except LeaseLostError:
             return "taken"
         except JobCancelledError:
-            return "cancelled" if leases.cancelled(job.audit_id, attempt) else "taken"
+            return "cancelled" if leases.cancelled(*mine) else "taken"
         except SQLAlchemyError as error:
             return _not_stored(desk, error)
         except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's
             said = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
             reason = one_line(said)
-            logger.debug("audit of %s failed", job.entry.model, exc_info=True)
-            return f"failed: {reason}" if store.fail(job.audit_id, attempt, reason) else "taken"
+            logger.debug("%s failed", desk.name, exc_info=True)
+            return f"failed: {reason}" if desk.fail(reason) else "taken"
         except BaseException:
             with contextlib.suppress(SQLAlchemyError):  # of two errors the first one counts
-                leases.give_back(job.audit_id, attempt) or leases.cancelled(job.audit_id, attempt)
+                leases.give_back(*mine) or leases.cancelled(*mine)
             raise
         try:
-            return desk.put_away(record)
+            return desk.put_away(found)
         except SQLAlchemyError as error:
             return _not_stored(desk, error)
 
 
-def _not_stored(desk: "_Desk", error: SQLAlchemyError) -> str:
+def _not_stored(desk: Desk[Found], error: SQLAlchemyError) -> str:
     """A result that the database does not take: for a while, and the job goes back; or at all, and the job has failed.
 
     Raises:
@@ -119,10 +134,10 @@ def _not_stored(desk: "_Desk", error: SQLAlchemyError) -> str:
     """
     reason = one_line(f"could not be stored: {cause_of(error)}")
     if isinstance(error, AWAY):
-        logger.error("audit %d, %s: %s", desk.job.audit_id, desk.job.entry.model, reason)
-        desk.leases.give_back(desk.job.audit_id, desk.attempt)
+        logger.error("%s: %s", desk.name, reason)
+        desk.leases.give_back(desk.job_id, desk.attempt)
         raise error
-    return f"failed: {reason}" if desk.store.fail(desk.job.audit_id, desk.attempt, reason) else "taken"
+    return f"failed: {reason}" if desk.fail(reason) else "taken"
 
 
 class _Desk:
@@ -132,7 +147,11 @@ class _Desk:
         self.store, self.job, self.attempt = store, job, attempt
         self.force, self.reverify = force, reverify
         self.leases = Leases(store.engine, store.patience)
+        self.job_id, self.name = job.audit_id, f"audit {job.audit_id}, {job.entry.model}"
         self.done: int | None = None
+
+    def fail(self, reason: str) -> bool:
+        return bool(self.store.fail(self.job_id, self.attempt, reason))
 
     def contact(self, hold: Hold, reporter: Reporter | None, stopped: Callable[[], None]) -> Contact:
         def progress(part: str, done: int, total: int) -> None:

@@ -65,7 +65,8 @@ def is_gone(name: str) -> bool:
 class Hold:
     """A job while this process runs it."""
 
-    audit_id: int
+    leases: Leases
+    job_id: int
     attempt: int
     state: str = "held"
     part: str | None = None
@@ -88,7 +89,7 @@ class Heart:
 
     def __init__(self, engine: Engine, *, queue: str, device: str, lease: float, slot: int = 0) -> None:
         self.lease = lease
-        self._engine, self._leases = engine, Leases(engine)
+        self._engine = engine
         self.queue = queue
         self._sign = Sign(name=process_name(slot), queue=queue, device=device, started_at=now())
         self._hold: Hold | None = None
@@ -111,10 +112,10 @@ class Heart:
             forget(self._engine, self.name)
 
     @contextlib.contextmanager
-    def holding(self, audit_id: int, attempt: int) -> Iterator[Hold]:
+    def holding(self, leases: Leases, job_id: int, attempt: int) -> Iterator[Hold]:
         """Keep a claimed job's lease for as long as this lasts."""
         with self._beating:
-            self._hold = Hold(audit_id, attempt)
+            self._hold = Hold(type(leases)(leases.engine), job_id, attempt)  # a beat does not wait for the database
         try:
             yield self._hold
         finally:
@@ -126,13 +127,14 @@ class Heart:
         with self._beating, contextlib.suppress(*AWAY):
             hold, sign = self._hold, self._sign
             if hold is not None and hold.state != "lost":
-                hold.state = self._leases.renew(hold.audit_id, hold.attempt, self.lease)
+                hold.state = hold.leases.renew(hold.job_id, hold.attempt, self.lease)
             if hold is not None and hold.state != "lost":
-                sign = replace(sign, audit_id=hold.audit_id, part=hold.part)
+                of = {f"{hold.leases.kind}_id": hold.job_id}
+                sign = replace(sign, part=hold.part, **of)  # type: ignore[arg-type]
                 sign = replace(sign, part_done=hold.part_done, part_total=hold.part_total)
             try:
                 give_sign(self._engine, sign)
-            except IntegrityError:  # the audit is gone since: another one, done before, has taken its place
+            except IntegrityError:  # the job is gone since: an audit that was done before has taken its place
                 give_sign(self._engine, self._sign)
 
     def _run(self) -> None:

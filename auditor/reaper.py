@@ -10,6 +10,7 @@ from auditor.db.leases import Leases, Unsent
 from auditor.db.patience import AWAY
 from auditor.db.scans import scans_here
 from auditor.db.store import Store
+from auditor.db.trainings import TrainingLeases, list_trainings
 from auditor.db.workers import forget, list_workers
 from auditor.errors import AuditorError
 from auditor.leases import Watch, is_gone
@@ -28,7 +29,8 @@ class Reaper:
     """Looks again and again; as many of them as there are workers may look at once, each change is made once."""
 
     def __init__(self, engine: Engine, lease: float, broker: Broker | None = None, queues: Sequence[str] = ()) -> None:
-        self.engine, self.leases, self.broker, self.queues = engine, Leases(engine), broker, queues
+        self.engine, self.broker, self.queues = engine, broker, queues
+        self.leases = {one.kind: one for one in (Leases(engine), TrainingLeases(engine))}
         self._jobs, self._scans, self._workers = Watch(lease), Watch(lease), Watch(2 * lease)
         self._missing: dict[str, int] = {}
 
@@ -54,12 +56,14 @@ class Reaper:
             raise
 
     def expire_jobs(self) -> None:
-        leases = {(lease.audit_id, lease.attempt): lease for lease in self.leases.running()}
+        leases = {
+            (kind, lease.job_id, lease.attempt): lease for kind, of in self.leases.items() for lease in of.running()
+        }
         own = {key: lease.seconds for key, lease in leases.items()}
         for key in self._jobs.stale({key: lease.until for key, lease in leases.items()}, own):
-            state = self.leases.expire(leases[key])
+            state = self.leases[key[0]].expire(leases[key])
             if state is not None:
-                logger.warning("audit %d: %s is lost, the audit is %s", key[0], leases[key].worker, state)
+                logger.warning("%s %d: %s is lost, it is %s", *key[:2], leases[key].worker, state)
 
     def _abandon_scans(self) -> None:
         scans = {scan.scan_id: scan for scan in scans_here(self.engine)}
@@ -77,12 +81,14 @@ class Reaper:
         if self.broker is None:
             return
         try:
-            missing = self.leases.count_queued(queue) - self.broker.count_waiting(queue)
+            queued = sum(leases.count_queued(queue) for leases in self.leases.values())
+            missing = queued - self.broker.count_waiting(queue)
             again = min(missing, self._missing.get(queue, 0))
             self._missing[queue] = missing
             if again > 0:
-                jobs = self.leases.longest_unsent(queue, again)
-                self.leases.mark_sent([job.audit_id for job in jobs])
+                jobs = [job for leases in self.leases.values() for job in leases.longest_unsent(queue, again)]
+                for kind, leases in self.leases.items():
+                    leases.mark_sent([job.job_id for job in jobs if job.kind == kind])
                 self.broker.send(jobs, queue)
                 self._missing[queue] = 0
                 logger.warning("queue %s: %d messages sent again", queue, len(jobs))
@@ -93,10 +99,14 @@ class Reaper:
 
 
 def abandon_dead_scans(engine: Engine) -> None:
-    """End the scans of this machine's processes that are known to be gone; needs no waiting."""
+    """End the scans, boosts and adaptations of this machine's processes that are known to be gone; needs no waiting."""
     for scan in scans_here(engine):
         if scan.worker is not None and is_gone(scan.worker):
             Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
+    for row in list_trainings(engine, state="running"):
+        if row["queue"] == "here" and is_gone(row["worker"]):
+            reason = f"{row['worker']} ended without a word; `auditor trainings resume {row['id']}` goes on"
+            TrainingLeases(engine).abandon(row["id"], row["attempt"], reason)
     for row in list_workers(engine):
         if is_gone(row["worker"]):
             forget(engine, row["worker"])

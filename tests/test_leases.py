@@ -180,7 +180,7 @@ def test_a_heart_shows_who_lives_and_forgets_itself(engine: Engine) -> None:
 def test_a_heart_renews_the_lease_and_tells_how_far_the_job_is(engine: Engine) -> None:
     scan_id, audit_id, attempt = claimed(engine)
     heart = make_heart(engine)
-    with heart.holding(audit_id, attempt) as hold:
+    with heart.holding(Leases(engine), audit_id, attempt) as hold:
         before = Leases(engine).running()[0].until
         hold.progress("apgd-ce", 64, 256)
         heart.beat()
@@ -200,7 +200,7 @@ def test_a_heart_renews_the_lease_and_tells_how_far_the_job_is(engine: Engine) -
 def test_a_heart_learns_that_its_job_is_cancelled(engine: Engine) -> None:
     scan_id, audit_id, attempt = claimed(engine)
     heart = make_heart(engine)
-    with heart.holding(audit_id, attempt) as hold:
+    with heart.holding(Leases(engine), audit_id, attempt) as hold:
         heart.beat()
         hold.check()
         cancel_scan(engine, scan_id, "enough")
@@ -228,7 +228,7 @@ def _reused(engine: Engine) -> None:
 def test_a_heart_learns_that_its_job_is_lost(engine: Engine, fate: Any) -> None:
     _, audit_id, attempt = claimed(engine)
     heart = make_heart(engine)
-    with heart.holding(audit_id, attempt) as hold:
+    with heart.holding(Leases(engine), audit_id, attempt) as hold:
         heart.beat()
         fate(engine)
         for _ in range(2):
@@ -246,7 +246,7 @@ def test_a_job_that_is_gone_between_two_statements_costs_one_sign(
     _, audit_id, attempt = claimed(engine)
     heart = make_heart(engine)
     monkeypatch.setattr(heart._leases, "renew", lambda *_: (_reused(engine), "held")[1])
-    with heart.holding(audit_id, attempt):
+    with heart.holding(Leases(engine), audit_id, attempt):
         heart.beat()
     monkeypatch.undo()
     heart.beat()
@@ -271,7 +271,7 @@ def test_a_heart_goes_on_once_the_database_is_back(engine: Engine, caplog: pytes
     shaky = make_engine(settings().database_url)
     away = Away(shaky)
     heart = make_heart(shaky)
-    with heart.holding(audit_id, attempt) as hold:
+    with heart.holding(Leases(engine), audit_id, attempt) as hold:
         away.gone = True
         for _ in range(3):
             heart.beat()
@@ -309,7 +309,7 @@ def test_a_heart_beats_on_after_an_error_that_nobody_foresaw(
     monkeypatch.setattr(Leases, "renew", renew)
     _, audit_id, attempt = claimed(engine)
     heart = make_heart(engine, lease=0.3)
-    with caplog.at_level(logging.ERROR), heart.holding(audit_id, attempt) as hold, heart:
+    with caplog.at_level(logging.ERROR), heart.holding(Leases(engine), audit_id, attempt) as hold, heart:
         until(lambda: len(calls) >= 3)
         assert hold.state == "held"
     assert [one.getMessage() for one in caplog.records] == ["no sign of life could be given"]
@@ -319,7 +319,7 @@ def test_a_heart_beats_several_times_in_a_lease(engine: Engine) -> None:
     _, audit_id, attempt = claimed(engine)
     heart = make_heart(engine, lease=0.6)
     seen = set()
-    with heart.holding(audit_id, attempt), heart:
+    with heart.holding(Leases(engine), audit_id, attempt), heart:
         end = time.monotonic() + 1.8
         while time.monotonic() < end:
             seen.add(Leases(engine).running()[0].until)

@@ -52,7 +52,7 @@ class Shelf:
     def send(self, jobs: Sequence[Unsent], queue: str) -> None:
         if self.error:
             raise self.error
-        self.messages[queue] += [job.audit_id for job in jobs]
+        self.messages[queue] += [job.job_id for job in jobs]
 
     def count_waiting(self, queue: str) -> int:
         if self.error:
@@ -408,7 +408,7 @@ def test_what_was_sent_waits_in_a_real_broker(queue: str) -> None:
     wait_for(queue, 2)
     messages = read(queue)
     assert [message.decode()[0] for message in messages] == [[7], [8]]
-    assert {message.headers["task"] for message in messages} == {dispatch.TASK}
+    assert {message.headers["task"] for message in messages} == {dispatch.TASKS["audit"]}
     # Hard limit before soft limit, in Celery's header.
     assert [message.headers["timelimit"] for message in messages] == [[1060, 1000], [1_000_960, 1_000_900]]
     assert dispatch.count_waiting(queue) == 0

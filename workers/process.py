@@ -12,10 +12,12 @@ from typing import Any
 import billiard
 from celery.signals import worker_process_init, worker_process_shutdown
 
+from auditor.boost_job import BOOST, BoostRequest, Silent, run_boost
 from auditor.child import InChild, warm_up
 from auditor.config import settings
 from auditor.db.session import make_engine
 from auditor.db.store import Store
+from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import AuditorError, UsageError
 from auditor.jobs import Measure, log_end, run_audit
 from auditor.leases import Heart
@@ -41,6 +43,7 @@ class Process:
         device = settle(slot, options.gpus, options.threads)
         engine = make_engine(settings().database_url)
         self.store = Store(engine, settings().database_patience)
+        self.trainings = Trainings(engine, settings().database_patience)
         self.heart = Heart(engine, queue=options.queue, device=device, lease=settings().lease_seconds)
         self.heart.__enter__()
 
@@ -76,6 +79,34 @@ class Process:
         """Fail an audit that cannot be begun; False where it is another process's."""
         attempt = self.store.claim(audit_id, self.heart.name, self.heart.lease, self.heart.queue)
         return attempt is not None and self.store.fail(audit_id, attempt, reason)
+
+    def train(self, training_id: int) -> None:
+        """One boost or adaptation, by the id that a message carried."""
+        try:
+            job = self.trainings.load_job(training_id)
+            if job is None:
+                logger.warning("training %d is not in the database", training_id)
+                return
+            self._train(job)
+        except UsageError as error:
+            logger.error("training %d: %s", training_id, error)
+            attempt = self.trainings.leases.claim(training_id, self.heart.name, self.heart.lease, self.heart.queue)
+            if attempt is not None:
+                self.trainings.fail(training_id, attempt, str(error))
+
+    def _train(self, job: TrainingJob) -> None:
+        request = BoostRequest.from_json(job.request)
+
+        def child(task: str) -> Any:
+            seconds = request.seconds if task == BOOST else request.scan.seconds
+            limits = Limits.share(seconds, request.scan.memory, self.options.processes)
+            return InChild(limits=limits, task=task, threads=self.options.threads)
+
+        def source() -> Source:
+            assert job.entry is not None
+            return self._open(job.entry, request.scan)
+
+        run_boost(self.trainings, job, request, source, child, self.heart, Silent())
 
     def measure(self, request: ScanRequest) -> Measure:
         """How a model is measured: within the scan's limits and this process's share of the machine."""

@@ -1,6 +1,5 @@
 """``auditor scan``: audit a zoo, here and now or by workers, and print what was found."""
 
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,21 +115,18 @@ def command(
     Exit codes: 0 all done; 1 some models failed or were cancelled; 2 usage; 3 database or data not
     usable; 4 a gate was not met, whether or not some models failed; 130 interrupted.
     """
-    for kind in ("SIGTERM", "SIGHUP"):  # a polite kill, or a closed session, is an interrupt: nothing is lost
-        if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
-            signal.signal(getattr(signal, kind), signal.default_int_handler)
-
     from auditor.cli.asked import make_request, under
     from auditor.cli.gates import check_gates, make_gates
     from auditor.cli.outcome import print_outcome
     from auditor.cli.saving import prepare, say_saved
-    from auditor.cli.where import decide, dry, log_scan, run_where
+    from auditor.cli.where import decide, dry, log_scan, polite_kills_interrupt, run_where
     from auditor.config import settings
     from auditor.db.reverify import longest_unverified
     from auditor.db.session import open_database
     from auditor.db.store import Store
     from auditor.zoo import check_installed, find_source
 
+    polite_kills_interrupt()
     log_scan()
     gates, adversarials = make_gates(options), prepare(options)
     where = decide(options, gated=gates.any)

@@ -1,6 +1,7 @@
 """Where a scan runs: in this process, or in the workers' queue, waited for or not."""
 
 import logging
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,13 @@ def log_scan() -> None:
     logs.set_up("scan", "WARNING")
     if logs.speaks_json():
         logging.getLogger("auditor").setLevel("INFO")
+
+
+def polite_kills_interrupt() -> None:
+    """A polite kill, or a closed session, is an interrupt: nothing is lost."""
+    for kind in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(getattr(signal, kind), signal.default_int_handler)
 
 
 @dataclass(frozen=True)

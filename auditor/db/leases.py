@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Engine, Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Engine, Select, case, delete, func, select, true, update
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -21,7 +21,7 @@ MOST_LOSSES = 3
 class Lease:
     """A running job as somebody who watches it sees it: ``until`` changes whenever it is renewed."""
 
-    audit_id: int
+    job_id: int
     attempt: int
     until: datetime | None
     worker: str | None
@@ -30,27 +30,59 @@ class Lease:
 
 @dataclass(frozen=True)
 class Unsent:
-    """A queued job whose message may be lost; ``seconds`` is its limit of time."""
+    """A queued job whose message may be lost: an audit, or a training; ``seconds`` is its limit of time."""
 
-    audit_id: int
+    job_id: int
     seconds: float
+    kind: Literal["audit", "training"] = "audit"
 
 
 class Leases:
-    """Leases in the database, each method one short transaction; ``patience`` as in the store."""
+    """Leases of audits, each method one short transaction; ``patience`` as in the store.
+
+    Of other jobs' leases ``table`` is another, as is what their end means.
+    """
+
+    kind: Literal["audit", "training"] = "audit"
+    table: type[tables.Audit] | type[tables.Training] = tables.Audit
 
     def __init__(self, engine: Engine, patience: float = 0) -> None:
         self.engine = engine
         self.patience = patience
 
-    def renew(self, audit_id: int, attempt: int, lease: float) -> Literal["held", "cancelling", "lost"]:
+    @patient
+    def claim(self, job_id: int, worker: str | None = None, lease: float = 60, queue: str | None = None) -> int | None:
+        """Take a queued job for ``lease`` seconds: its attempt number, or None where somebody else has it.
+
+        ``queue``: only if it is in this one now; a message may be older than that.
+        """
+        job, at = self.table, now()
+        right = job.queue == queue if queue is not None else true()
+        claimed = (
+            update(job)
+            .where(job.id == job_id, job.state == "queued", right)
+            .values(
+                state="running",
+                attempt=job.attempt + 1,
+                worker=worker,
+                lease_until=at + timedelta(seconds=lease),
+                lease_seconds=lease,
+                started_at=at,
+            )
+            .returning(job.attempt)
+            .execution_options(synchronize_session=False)
+        )
+        with single(self.engine) as session:
+            return session.scalar(claimed)
+
+    def renew(self, job_id: int, attempt: int, lease: float) -> Literal["held", "cancelling", "lost"]:
         """Say that a job is alive; learn whether it is still one's own, and wanted."""
-        audit = tables.Audit
+        job = self.table
         renewed = (
-            update(audit)
-            .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
+            update(job)
+            .where(job.id == job_id, job.attempt == attempt, job.state == "running")
             .values(lease_until=now() + timedelta(seconds=lease))
-            .returning(audit.cancelling)
+            .returning(job.cancelling)
             .execution_options(synchronize_session=False)
         )
         with single(self.engine) as session:
@@ -58,24 +90,24 @@ class Leases:
         return "lost" if row is None else "held" if row[0] is None else "cancelling"
 
     @patient
-    def give_back(self, audit_id: int, attempt: int) -> bool:
+    def give_back(self, job_id: int, attempt: int) -> bool:
         """Put a job back that this process has to leave, at no cost to the job."""
         with Session(self.engine) as session, session.begin():
-            return _put_back(session, audit_id, attempt, lost=0)
+            return self._put_back(session, job_id, attempt, lost=0)
 
     @patient
-    def cancelled(self, audit_id: int, attempt: int) -> bool:
+    def cancelled(self, job_id: int, attempt: int) -> bool:
         """End a job that was to be cancelled; to be called when its process is gone."""
         with Session(self.engine) as session, session.begin():
-            reason = session.scalar(select(tables.Audit.cancelling).where(tables.Audit.id == audit_id))
-            return end(session, audit_id, attempt, state="cancelled", reason=reason or "cancelled")
+            reason = session.scalar(select(self.table.cancelling).where(self.table.id == job_id))
+            return self._end(session, job_id, attempt, state="cancelled", reason=reason or "cancelled")
 
     def expire(self, lease: Lease) -> str | None:
         """Put back a job whose lease has run out; the state it is in then, None where somebody was faster."""
         with Session(self.engine) as session, session.begin():
-            audit = tables.Audit
-            same = (audit.id == lease.audit_id, audit.attempt == lease.attempt, audit.lease_until == lease.until)
-            query = select(audit).where(*same, audit.state == "running").with_for_update()
+            job: Any = self.table
+            same = (job.id == lease.job_id, job.attempt == lease.attempt, job.lease_until == lease.until)
+            query = select(job).where(*same, job.state == "running").with_for_update()
             one = session.scalars(query).first()
             if one is None:
                 return None
@@ -83,40 +115,42 @@ class Leases:
             silent = f"{who} gave no sign of life for the length of its lease"
             if one.cancelling is not None:
                 reason = f"{one.cancelling}; {silent}"
-                return "cancelled" if end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
+                return (
+                    "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
+                )
             if losses >= MOST_LOSSES:
                 reason = f"given up: {losses} processes that ran it were lost, the last time {silent}"
-                return "failed" if end(session, one.id, one.attempt, state="failed", reason=reason) else None
-            return "queued" if _put_back(session, one.id, one.attempt, lost=1) else None
+                return "failed" if self._end(session, one.id, one.attempt, state="failed", reason=reason) else None
+            return "queued" if self._put_back(session, one.id, one.attempt, lost=1) else None
 
     def running(self) -> list[Lease]:
         """The leases of all jobs that workers run."""
-        audit = tables.Audit
-        columns = (audit.id, audit.attempt, audit.lease_until, audit.worker, audit.lease_seconds)
+        job = self.table
+        columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds)
         with single(self.engine) as session:
-            found = session.execute(select(*columns).where(audit.state == "running", audit.queue != "here"))
+            found = session.execute(select(*columns).where(job.state == "running", job.queue != "here"))
             return [Lease(*row) for row in found]
 
     def count_queued(self, queue: str) -> int:
         """How many jobs wait for this queue's workers."""
         with single(self.engine) as session:
-            return session.scalar(select(func.count()).where(*_queued(queue))) or 0
+            return session.scalar(select(func.count()).where(*self._queued(queue))) or 0
 
     def longest_unsent(self, queue: str, number: int) -> list[Unsent]:
         """The jobs whose message was sent first, or never: of those that wait, they are the likeliest to have none."""
         audit, link, scan = tables.Audit, tables.ScanAudit, tables.Scan
         query = select(audit.id, scan.request).join(link, (link.audit_id == audit.id) & ~link.reused).join(scan)
-        query = query.where(*_queued(queue)).order_by(audit.sent_at.is_not(None), audit.sent_at, audit.id)
+        query = query.where(*self._queued(queue)).order_by(audit.sent_at.is_not(None), audit.sent_at, audit.id)
         with Session(self.engine) as session:
             return [Unsent(row[0], row[1]["seconds"]) for row in session.execute(query.limit(number))]
 
-    def mark_sent(self, audit_ids: list[int]) -> None:
+    def mark_sent(self, job_ids: list[int]) -> None:
         with Session(self.engine) as session, session.begin():
-            for start in range(0, len(audit_ids), 1000):
-                audit = tables.Audit  # those that somebody holds are being claimed, and waiting for them could deadlock
-                some = select(audit.id).where(audit.id.in_(audit_ids[start : start + 1000]), audit.state == "queued")
+            for start in range(0, len(job_ids), 1000):
+                job = self.table  # those that somebody holds are being claimed, and waiting for them could deadlock
+                some = select(job.id).where(job.id.in_(job_ids[start : start + 1000]), job.state == "queued")
                 free = some.with_for_update(skip_locked=True)
-                session.execute(update(audit).where(audit.id.in_(free)).values(sent_at=now()))
+                session.execute(update(job).where(job.id.in_(free)).values(sent_at=now()))
 
     def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes) -> None:
         """Keep how far a job has come, while it is one's own."""
@@ -133,6 +167,22 @@ class Leases:
         progress = tables.AttackProgress
         with single(self.engine) as session:
             return session.scalar(select(progress.state).where(progress.audit_id == audit_id, progress.key == key))
+
+    def _end(self, session: Session, job_id: int, attempt: int, *, state: str, **values: Any) -> bool:
+        return end(session, job_id, attempt, state=state, **values)
+
+    def _queued(self, queue: str) -> tuple[ColumnElement[bool], ...]:
+        return (self.table.state == "queued", self.table.queue == queue)
+
+    def _put_back(self, session: Session, job_id: int, attempt: int, *, lost: int) -> bool:
+        job = self.table
+        back = (
+            update(job)
+            .where(job.id == job_id, job.attempt == attempt, job.state == "running", job.cancelling.is_(None))
+            .values({"state": "queued", "losses": job.losses + lost, "lease_until": None, "sent_at": None})
+            .returning(job.id)
+        )
+        return session.execute(back).first() is not None
 
 
 def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
@@ -172,19 +222,3 @@ def cancel_all(session: Session, scan_id: int, reason: str) -> None:
 
 def _of_scan(scan_id: int) -> Select[int]:
     return select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == scan_id, ~tables.ScanAudit.reused)
-
-
-def _queued(queue: str) -> tuple[ColumnElement[bool], ...]:
-    return (tables.Audit.state == "queued", tables.Audit.queue == queue)
-
-
-def _put_back(session: Session, audit_id: int, attempt: int, *, lost: int) -> bool:
-    audit = tables.Audit
-    values = {"state": "queued", "losses": audit.losses + lost, "lease_until": None, "sent_at": None}
-    back = (
-        update(audit)
-        .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running", audit.cancelling.is_(None))
-        .values(values)
-        .returning(audit.id)
-    )
-    return session.execute(back).first() is not None

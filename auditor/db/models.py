@@ -7,6 +7,12 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from auditor.db.base import Base, partial
+from auditor.db.training_models import Checkpoint, Leased, Training
+
+__all__ = [
+    "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Checkpoint", "Clustering", "Leased", "Model", "Published",
+    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Training", "Verdicts", "Worker",
+]  # fmt: skip
 
 LEADERBOARD = (
     "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "hierarchy",
@@ -68,12 +74,9 @@ class ScanAudit(Base):
     reverified: Mapped[bool] = mapped_column(server_default=false())
 
 
-class Audit(Base):
-    """One audit. State: queued, running, done, failed, cancelled; ``attempt`` counts claims.
+class Audit(Leased, Base):
+    """One audit, a leased job. ``entry``: the zoo entry as it was asked for.
 
-    ``entry``: the zoo entry as it was asked for. ``worker``: the process that claimed it last.
-    ``lease_until``: renewed while it runs, by ``lease_seconds``; ``losses`` counts the leases that ran out.
-    ``sent_at``: when its id was sent to the queue last. ``cancelling``: why it is to be cancelled, while it still runs.
     ``confirmed_at``: when a scan last found that this is what the model, as it is now, gives. Weights may change and
     change back, so the newest audit of a model is the one confirmed last, not the one made last.
     ``latest``: of the done and failed audits of a model under one setting the one confirmed last; ``latest_done``: of
@@ -91,20 +94,9 @@ class Audit(Base):
         partial("ix_audits_unfinished", "queue", "state", where="state IN ('queued', 'running')"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
     identity: Mapped[str | None]
     entry: Mapped[dict[str, Any] | None]
-    queue: Mapped[str] = mapped_column(server_default="here")
-    state: Mapped[str]
-    attempt: Mapped[int]
-    losses: Mapped[int] = mapped_column(server_default="0")
-    worker: Mapped[str | None]
-    lease_until: Mapped[datetime | None]
-    lease_seconds: Mapped[float | None]
-    sent_at: Mapped[datetime | None]
-    cancelling: Mapped[str | None]
-    reason: Mapped[str | None]
     latest: Mapped[bool] = mapped_column(server_default=false())
     latest_done: Mapped[bool] = mapped_column(server_default=false())
     dataset: Mapped[str]
@@ -135,9 +127,6 @@ class Audit(Base):
     device: Mapped[str]
     batch_size: Mapped[int | None]
     versions: Mapped[dict[str, Any]]
-    queued_at: Mapped[datetime]
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
     confirmed_at: Mapped[datetime | None]
 
     model: Mapped[Model] = relationship()
@@ -240,10 +229,10 @@ class AttackProgress(Base):
 
 
 class Worker(Base):
-    """A process that runs audits, as it last said that it lives: ``name`` is host:pid, or
+    """A process that runs audits or trains, as it last said that it lives: ``name`` is host:pid, or
     host:pid/slot where a process runs several.
 
-    ``queue``: cpu, gpu or here; ``part``: of the audit that it is at, ``part_done`` of ``part_total``.
+    ``queue``: cpu, gpu or here; ``part``: of the job that it is at, ``part_done`` of ``part_total``.
     """
 
     __tablename__ = "workers"
@@ -254,6 +243,7 @@ class Worker(Base):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     audit_id: Mapped[int | None] = mapped_column(ForeignKey("audits.id", ondelete="SET NULL"), index=True)
+    training_id: Mapped[int | None] = mapped_column(ForeignKey("trainings.id", ondelete="SET NULL"), index=True)
     part: Mapped[str | None]
     part_done: Mapped[int | None]
     part_total: Mapped[int | None]

@@ -18,7 +18,7 @@ from sqlalchemy.pool import StaticPool
 from auditor import connections
 from auditor.errors import EnvironmentUnusableError, UsageError
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision under migrations/; a test compares the two."""
 
 IDLE_SECONDS = 1.0

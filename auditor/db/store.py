@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine, delete, select, true, update
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -13,7 +12,7 @@ from auditor.db.base import Base, upsert
 from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix, pack_pictures
 from auditor.db.ending import count_down, end, now
 from auditor.db.latest import confirm
-from auditor.db.leases import cancel_all
+from auditor.db.leases import Leases, cancel_all
 from auditor.db.patience import patient
 from auditor.db.schedules import give_scan
 from auditor.db.session import single
@@ -104,7 +103,6 @@ class Store:
         except ValueError as error:
             raise UsageError(f"its zoo entry was written by another version of auditor: {first_line(error)}") from error
 
-    @patient
     def claim(
         self, audit_id: int, worker: str | None = None, lease: float = 60, queue: str | None = None
     ) -> int | None:
@@ -112,24 +110,7 @@ class Store:
 
         ``queue``: only if it is in this one now; a message may be older than that.
         """
-        audit, at = tables.Audit, now()
-        right = audit.queue == queue if queue is not None else true()
-        claimed = (
-            update(audit)
-            .where(audit.id == audit_id, audit.state == "queued", right)
-            .values(
-                state="running",
-                attempt=audit.attempt + 1,
-                worker=worker,
-                lease_until=at + timedelta(seconds=lease),
-                lease_seconds=lease,
-                started_at=at,
-            )
-            .returning(audit.attempt)
-            .execution_options(synchronize_session=False)
-        )
-        with single(self.engine) as session:
-            return session.scalar(claimed)
+        return Leases(self.engine, self.patience).claim(audit_id, worker, lease, queue)
 
     @patient
     def finish(self, audit_id: int, attempt: int, record: AuditRecord) -> bool:

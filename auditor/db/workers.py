@@ -24,6 +24,7 @@ class Sign:
     device: str
     started_at: datetime
     audit_id: int | None = None
+    training_id: int | None = None
     part: str | None = None
     part_done: int | None = None
     part_total: int | None = None

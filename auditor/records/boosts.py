@@ -2,11 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from auditor.errors import InputError
 
 Regularizer = Literal["none", "logits", "linear"]
+GAIN, NO_GAIN, LOSS = "significant gain", "no significant gain", "significant loss"
+NOT_AUDITED = "not audited"
+RUN = "run.pt"
+"""In a checkpoint's folder, while it is made: all that the next epoch depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,3 +100,62 @@ class EpochScore:
     pgd_accuracy: float
     gap: float
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What training left: the weights of ``best_epoch``, SHA-256 of parent, weights and training data, and versions.
+
+    ``stopped``: why it ended before its last epoch; None where it did not.
+    """
+
+    parent: str
+    parent_sha256: str
+    weights_sha256: str
+    data_sha256: str
+    best_epoch: int
+    stopped: str | None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The audits before and after, on the same ``n`` images.
+
+    ``only_before``, ``only_after``: images robust in one of them; ``difference`` of the robust accuracies, after minus
+    before, with its 95 % interval; ``p_value`` of McNemar's exact test, two-sided.
+    """
+
+    before_audit_id: int
+    after_audit_id: int
+    n: int
+    only_before: int
+    only_after: int
+    difference: float
+    difference_low: float
+    difference_high: float
+    p_value: float
+
+    @property
+    def verdict(self) -> str:
+        """In words: a gain, or loss, counts where McNemar's test at 5 % says so."""
+        if self.p_value >= 0.05 or self.difference == 0:
+            return NO_GAIN
+        return GAIN if self.difference > 0 else LOSS
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoostTask:
+    """What a child process is asked for: ``number`` becomes the checkpoint's, in the folder ``checkpoints``.
+
+    ``training``: where the training images lie; None for the data set's own place. ``tests``: where the test images
+    lie, which must not be among them. ``place``: the folder of the model's zoo, if it has one.
+    """
+
+    recipe: Recipe
+    number: int
+    checkpoints: Path
+    training: Path | None
+    tests: Path | None
+    place: Path | None
+    device: str

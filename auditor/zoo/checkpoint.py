@@ -52,6 +52,11 @@ class CheckpointZoo:
         origin, source = self._origin(entry)
         return source.construct(origin)
 
+    def origin(self, entry: ZooEntry) -> tuple[ZooEntry, Path | None]:
+        """The zoo's model that a checkpoint began as, and the folder of that one's zoo."""
+        _, origin, place = _described(self._checked(entry))
+        return origin, place
+
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.normalized import network_of
@@ -69,13 +74,16 @@ class CheckpointZoo:
 
     def _origin(self, entry: ZooEntry) -> tuple[ZooEntry, Source]:
         """The zoo's model at the beginning, and where it comes from."""
+        origin, place = self.origin(entry)
+        return origin, self.open_source(origin.source, place, trust_code=self.trust_code)
+
+    def _checked(self, entry: ZooEntry) -> Path:
         folder = self._folder(entry)
         if not (folder / FILE).is_file():
             raise ModelLoadError(
                 f"{entry.model}: there is no such checkpoint in {self.folder}; see AUDITOR_CHECKPOINTS"
             )
-        _, origin, place = _described(folder)
-        return origin, self.open_source(origin.source, place, trust_code=self.trust_code)
+        return folder
 
 
 def write_checkpoint(

@@ -33,7 +33,7 @@ class Desk:
         self.audit_id = self.jobs[0].audit_id
 
     def lease(self, audit_id: int | None = None) -> Lease:
-        (found,) = [one for one in self.leases.running() if one.audit_id == (audit_id or self.audit_id)]
+        (found,) = [one for one in self.leases.running() if one.job_id == (audit_id or self.audit_id)]
         return found
 
     def rows(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def test_a_job_between_claim_and_end(shared: Engine) -> None:
     assert (desk.row["state"], desk.row["attempt"], desk.scan) == ("queued", 0, ("running", 1))
     assert desk.store.claim(desk.audit_id, "host:1", 60) == 1
     first = desk.lease()
-    assert (first.audit_id, first.attempt, first.worker) == (desk.audit_id, 1, "host:1")
+    assert (first.job_id, first.attempt, first.worker) == (desk.audit_id, 1, "host:1")
     assert (first.until - desk.row["started_at"]).total_seconds() == pytest.approx(60)
     assert desk.leases.renew(desk.audit_id, 1, 100) == "held"
     assert desk.lease().until > first.until

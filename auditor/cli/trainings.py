@@ -1,0 +1,131 @@
+"""``auditor trainings``: boosts and adaptations as jobs, listed, shown, followed, cancelled, gone on with."""
+
+import click
+
+from auditor.cli.options import FORMAT
+
+TRAINING = click.argument("training_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+
+
+@click.group("trainings")
+def command() -> None:
+    """Boosts and adaptations: which there were, how they get on, to end them, and to go on with them."""
+
+
+@command.command("list")
+@click.option("--kind", type=click.Choice(["boost", "adapt"]), help="Only these.")
+@click.option(
+    "--state",
+    type=click.Choice(["queued", "running", "done", "failed", "cancelled"]),
+    help="Only those in this state.",
+)
+@FORMAT
+def list_(kind: str | None, state: str | None, shape: str) -> None:
+    """List boosts and adaptations, the newest first.
+
+    \b
+    Examples:
+      auditor trainings list
+      auditor trainings list --state running --format json
+    """
+    from auditor.cli.stored import open_settings
+    from auditor.cli.tables import print_json, print_table
+    from auditor.db.trainings import list_trainings
+    from auditor.reaper import abandon_dead_scans
+
+    engine = open_settings()
+    abandon_dead_scans(engine)
+    rows = list_trainings(engine, kind=kind, state=state)  # type: ignore[arg-type]
+    if shape == "json":
+        print_json(rows)
+    elif not rows:
+        click.echo("no boosts or adaptations")
+    else:
+        names = ["id", "kind", "model", "state", "queue", "attempt", "part", "reason", "queued_at"]
+        print_table(names, [["" if row[name] is None else str(row[name]) for name in names] for row in rows])
+
+
+@command.command()
+@TRAINING
+@FORMAT
+def show(training_id: int, shape: str) -> None:
+    """Show one: its epochs so far, and what it came to.
+
+    \b
+    Examples:
+      auditor trainings show 7
+      auditor trainings show 7 --format json
+    """
+    from auditor.cli.stored import open_settings
+    from auditor.cli.training import epoch_line, show_training
+    from auditor.db.trainings import load_training
+
+    engine = open_settings()
+    row = load_training(engine, training_id)
+    if shape != "json":
+        for score in row["history"]:
+            click.echo(epoch_line(score, row["request"]["recipe"]["epochs"]))
+    show_training(engine, training_id, shape)
+
+
+@command.command()
+@TRAINING
+@FORMAT
+def follow(training_id: int, shape: str) -> None:
+    """Watch one that a worker runs until it has ended; Ctrl-C ends the watching only.
+
+    \b
+    Examples:
+      auditor trainings follow 7
+    """
+    from auditor.cli import training
+    from auditor.cli.stored import open_settings
+
+    engine = open_settings()
+    training.follow(engine, training_id)
+    training.show_training(engine, training_id, shape)
+
+
+@command.command()
+@TRAINING
+def cancel(training_id: int) -> None:
+    """End one; the state of its last epoch is kept.
+
+    \b
+    Examples:
+      auditor trainings cancel 7
+    """
+    from auditor.cli.stored import open_settings
+    from auditor.db.trainings import Trainings
+
+    state = Trainings(open_settings()).cancel(training_id, "cancelled by its user")
+    said = {"running": "will end within seconds", "cancelled": "is cancelled"}.get(state, f"is {state}: nothing to end")
+    click.echo(f"{training_id} {said}", err=True)
+
+
+@command.command()
+@TRAINING
+@click.option("--queue/--here", "queued", default=None, help="Leave it to a worker, or run it in this process.")
+@click.option("--wait", is_flag=True, help="With --queue: follow it until it has ended.")
+@FORMAT
+def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> None:
+    """Go on with one that failed, was cancelled or interrupted, from its last epoch.
+
+    \b
+    Examples:
+      auditor trainings resume 7
+      auditor trainings resume 7 --queue --wait
+    """
+    from auditor.cli.stored import open_settings
+    from auditor.cli.training import go_on, where_of
+    from auditor.cli.where import log_scan, polite_kills_interrupt
+    from auditor.db.trainings import Trainings, load_training
+    from auditor.reaper import abandon_dead_scans
+
+    polite_kills_interrupt()
+    log_scan()
+    trainings = Trainings(open_settings())
+    asked = load_training(trainings.engine, training_id)["request"]
+    queue = where_of(queued, wait, asked["scan"]["device"])
+    abandon_dead_scans(trainings.engine)
+    go_on(trainings, trainings.resume(training_id, queue), queue=queue, wait=wait, shape=shape)

@@ -1,0 +1,253 @@
+"""Boosts and adaptations in the database: asked for, leased like audits, followed, stored."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Engine, case, select, update
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.base import upsert
+from auditor.db.codec import null
+from auditor.db.ending import now
+from auditor.db.leases import Leases, Unsent
+from auditor.db.patience import patient
+from auditor.db.session import single
+from auditor.errors import UsageError, first_line
+from auditor.records import ZooEntry
+from auditor.records.boosts import NOT_AUDITED, Comparison, EpochScore, Made
+from auditor.records.entries import entry_from, entry_to
+
+Row = dict[str, Any]
+Kind = Literal["boost", "adapt"]
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One boost or adaptation as it was asked for; ``entry`` is None where it trains a model of its own."""
+
+    training_id: int
+    kind: Kind
+    model: str
+    entry: ZooEntry | None
+    request: dict[str, Any]
+
+
+class TrainingLeases(Leases):
+    """Leases of boosts and adaptations."""
+
+    kind = "training"
+    table = tables.Training
+
+    def longest_unsent(self, queue: str, number: int) -> list[Unsent]:
+        job = self.table
+        query = select(job.id, tables.Training.request).where(*self._queued(queue))
+        query = query.order_by(job.sent_at.is_not(None), job.sent_at, job.id).limit(number)
+        with Session(self.engine) as session:
+            return [Unsent(number, request["seconds"], "training") for number, request in session.execute(query)]
+
+    def abandon(self, job_id: int, attempt: int, reason: str) -> bool:
+        """End a job whose process is gone."""
+        with Session(self.engine) as session, session.begin():
+            return self._end(session, job_id, attempt, state="cancelled", reason=reason)
+
+    def _end(self, session: Session, job_id: int, attempt: int, *, state: str, **values: Any) -> bool:
+        job = tables.Training
+        ended = (
+            update(job)
+            .where(job.id == job_id, job.attempt == attempt, job.state == "running")
+            .values(state=state, finished_at=now(), lease_until=None, cancelling=None, **values)
+            .returning(job.id)
+        )
+        return session.execute(ended).first() is not None
+
+
+class Trainings:
+    """Each method one short transaction; writes of a job carry its attempt, and are refused once there is a newer."""
+
+    def __init__(self, engine: Engine, patience: float = 0) -> None:
+        self.engine, self.patience = engine, patience
+        self.leases = TrainingLeases(engine, patience)
+
+    def create(
+        self, kind: Kind, model: str, entry: ZooEntry | None, request: dict[str, Any], queue: str = "here"
+    ) -> TrainingJob:
+        """A queued job."""
+        with Session(self.engine) as session, session.begin():
+            row = tables.Training(
+                kind=kind,
+                model=model,
+                entry=None if entry is None else entry_to(entry),
+                request=request,
+                queue=queue,
+                state="queued",
+                attempt=0,
+                losses=0,
+                history=[],
+                queued_at=now(),
+            )
+            session.add(row)
+            session.flush()
+            return TrainingJob(row.id, kind, model, entry, request)
+
+    @patient
+    def load_job(self, training_id: int) -> TrainingJob | None:
+        """A job by the id that a message carries.
+
+        Raises:
+            UsageError: its entry is one of another version of auditor.
+        """
+        with single(self.engine) as session:
+            row = session.get(tables.Training, training_id)
+            if row is None:
+                return None
+            try:
+                entry = None if row.entry is None else entry_from(row.entry)
+            except ValueError as error:
+                raise UsageError(f"its zoo entry is one of another version of auditor: {first_line(error)}") from error
+            kind: Kind = "boost" if row.kind == "boost" else "adapt"
+            return TrainingJob(row.id, kind, row.model, entry, row.request)
+
+    @patient
+    def note_history(self, training_id: int, attempt: int, history: list[EpochScore]) -> bool:
+        """The epochs so far, in the place of what was there."""
+        rows = [{name: null(value) for name, value in asdict(score).items()} for score in history]
+        return self._write(training_id, attempt, history=rows)
+
+    @patient
+    def add_checkpoint(self, training_id: int, attempt: int, made: Made) -> bool:
+        """What training left, before it is audited; in the place of what an earlier attempt left."""
+        job = tables.Training
+        values = {**asdict(made), "id": training_id, "verdict": NOT_AUDITED, "created_at": now()}
+        mine = select(job.id).where(job.id == training_id, job.attempt == attempt, job.state == "running")
+        with Session(self.engine) as session, session.begin():
+            if session.scalar(mine.with_for_update()) is None:
+                return False
+            upsert(session, tables.Checkpoint, "id", values)
+            return True
+
+    @patient
+    def finish_boost(self, training_id: int, attempt: int, compared: Comparison, seconds: float) -> bool:
+        """Store what the audits before and after say, and that the boost is done."""
+        checkpoint = tables.Checkpoint
+        with Session(self.engine) as session, session.begin():
+            if not self.leases._end(session, training_id, attempt, state="done", seconds=seconds):
+                return False
+            values = {**asdict(compared), "verdict": compared.verdict}
+            session.execute(update(checkpoint).where(checkpoint.id == training_id).values(**values))
+            return True
+
+    @patient
+    def finish_adaptation(self, training_id: int, attempt: int, result: Row, seconds: float) -> bool:
+        with Session(self.engine) as session, session.begin():
+            return self.leases._end(session, training_id, attempt, state="done", result=result, seconds=seconds)
+
+    @patient
+    def fail(self, training_id: int, attempt: int, reason: str) -> bool:
+        with Session(self.engine) as session, session.begin():
+            return self.leases._end(session, training_id, attempt, state="failed", reason=reason)
+
+    def cancel(self, training_id: int, reason: str) -> str:
+        """Cancel what is queued, and ask the process that runs it to stop; the state that it is in then.
+
+        Raises:
+            UsageError: there is no such job.
+        """
+        job = tables.Training
+        queued = job.state == "queued"
+        asked = (
+            update(job)
+            .where(job.id == training_id, job.state.in_(("queued", "running")))
+            .values(
+                state=case((queued, "cancelled"), else_=job.state),
+                reason=case((queued, reason), else_=job.reason),
+                finished_at=case((queued, now()), else_=job.finished_at),
+                cancelling=case((queued, None), else_=reason),
+            )
+        )
+        with Session(self.engine) as session, session.begin():
+            session.execute(asked.execution_options(synchronize_session=False))
+            state = session.scalar(select(job.state).where(job.id == training_id))
+            if state is None:
+                raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
+            return state
+
+    def resume(self, training_id: int, queue: str) -> TrainingJob:
+        """Put one that failed or was cancelled back, to go on from its last epoch.
+
+        Raises:
+            UsageError: there is none of this number, or it has not ended early.
+        """
+        with Session(self.engine) as session, session.begin():
+            row = session.get(tables.Training, training_id, with_for_update=True)
+            if row is None:
+                raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
+            if row.state not in ("failed", "cancelled"):
+                raise UsageError(f"{row.kind} {training_id} is {row.state}: only what failed or was cancelled goes on")
+            row.state, row.queue, row.losses, row.reason, row.sent_at = "queued", queue, 0, None, None
+            row.started_at = row.finished_at = row.cancelling = row.worker = None
+            entry = None if row.entry is None else entry_from(row.entry)
+            return TrainingJob(row.id, "boost" if row.kind == "boost" else "adapt", row.model, entry, row.request)
+
+    def _write(self, training_id: int, attempt: int, **values: Any) -> bool:
+        job = tables.Training
+        written = (
+            update(job)
+            .where(job.id == training_id, job.attempt == attempt, job.state == "running")
+            .values(**values)
+            .returning(job.id)
+        )
+        with single(self.engine) as session:
+            return session.scalar(written) is not None
+
+
+def list_trainings(engine: Engine, *, kind: Kind | None = None, state: str | None = None) -> list[Row]:
+    """Jobs, the newest first, each with the part that it is at where it runs."""
+    job, worker = tables.Training, tables.Worker
+    query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))
+    query = query.order_by(job.id.desc())
+    query = query if kind is None else query.where(job.kind == kind)
+    query = query if state is None else query.where(job.state == state)
+    with Session(engine) as session:
+        return [_row(one, at) for one, at in session.execute(query)]
+
+
+def load_training(engine: Engine, training_id: int) -> Row:
+    """One of them.
+
+    Raises:
+        UsageError: there is none of this number.
+    """
+    job, worker = tables.Training, tables.Worker
+    query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))
+    with Session(engine) as session:
+        found = session.execute(query.where(job.id == training_id)).first()
+        if found is None:
+            raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
+        return _row(*found)
+
+
+def _row(job: tables.Training, worker: tables.Worker | None) -> Row:
+    times = {name: getattr(job, name) for name in ("queued_at", "started_at", "finished_at")}
+    same = (
+        "kind",
+        "model",
+        "queue",
+        "attempt",
+        "losses",
+        "worker",
+        "reason",
+        "history",
+        "request",
+        "result",
+        "seconds",
+    )
+    return {
+        "id": job.id,
+        "state": "cancelling" if job.state == "running" and job.cancelling else job.state,
+        **{name: getattr(job, name) for name in same},
+        **{name: time.isoformat(timespec="seconds") if time else None for name, time in times.items()},
+        "part": worker.part if worker else None,
+        "part_done": worker.part_done if worker else None,
+        "part_total": worker.part_total if worker else None,
+    }
