@@ -4,6 +4,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.boost explore --share 0/2 # the first of two processes that share the work
     OMP_NUM_THREADS=1 python -m benchmarks.boost show                # what is stored so far
     OMP_NUM_THREADS=1 python -m benchmarks.boost cost                # a step with `linear` against one with `logits`
+    OMP_NUM_THREADS=1 python -m benchmarks.boost confirm             # the one comparison, on the 10,000 test images
+    OMP_NUM_THREADS=1 python -m benchmarks.boost verdict             # what that one says
 
 Each run is stored in `--store FOLDER` as it ends, and is not done again. Exploring trains on the first 30,000 training
 images (the `long` runs on 55,000), and looks at the last 5,000, which no demo model was trained on; the test images are
@@ -20,8 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import t
 from torch import Tensor, nn
 
+from auditor.attacks import evaluate_robustness
+from auditor.attacks.protocols import Attack, Protocol
 from auditor.boost import fine_tune, linear_regularizer
 from auditor.boost.fine_tuning import validate
 from auditor.boost.losses import step_loss
@@ -40,6 +45,17 @@ BASE = Recipe(
 SHORT, VALIDATION = 30_000, 5_000
 LONG = {"epochs": 6}
 """The runs named `long`, which see all training images but the last 5,000."""
+CONFIRMED, CONFIRMED_SEEDS = "at-eps0.10", (10, 11, 12, 13)
+"""Of the one comparison: its beginning, and seeds that no exploration has used."""
+CONFIRMING = Protocol(
+    "confirm",
+    None,
+    (
+        Attack("apgd-ce", "autoattack", {"iterations": 100, "restarts": 1}),
+        Attack("apgd-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 3}),
+    ),
+    "two attacks of AutoAttack, the targeted one on the three likeliest other classes",
+)
 
 
 def recipes() -> dict[str, tuple[str, Recipe]]:
@@ -123,7 +139,7 @@ def explore(store: Path, share: str) -> None:
 def show(store: Path) -> None:
     """A row for each kind of run: mean over its seeds, and the sample standard deviation where there are several."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for file in sorted(store.glob("*.json")):
+    for file in sorted(store.glob("*_*_*_*_*.json")):
         found = json.loads(file.read_text())
         rows.setdefault(found["name"].rpartition("/")[0], []).append(found)
     for name, found in rows.items():
@@ -155,18 +171,82 @@ def cost(repeats: int = 30) -> None:
     print(f"a step with linear, at every {BASE.linear_every}th / a step with logits: {rare / logits:.3f}")
 
 
+def confirmations() -> dict[str, Recipe | None]:
+    """The comparison of docs/boosting.md, both arms in turn; None is the model that they begin with."""
+    begin, runs = CONFIRMED, {"begin/0": None}
+    for seed in CONFIRMED_SEEDS:
+        runs[f"none-0/{seed}"] = _recipe(begin, seed)
+        runs[f"logits-0.1/{seed}"] = _recipe(begin, seed, regularizer="logits", beta=0.1)
+    return runs
+
+
+def confirm(store: Path, share: str) -> None:
+    """Train on the first 30,000 training images, attack on all test images; verdicts by sample are kept."""
+    number, processes = (int(part) for part in share.split("/"))
+    store.mkdir(parents=True, exist_ok=True)
+    images, labels = load_split("test")
+    x, y = torch.from_numpy(images.copy()).unsqueeze(1).float() / 255, torch.from_numpy(labels)
+    for name, recipe in list(confirmations().items())[number::processes]:
+        file = store / f"confirm_{name.replace('/', '_')}.json"
+        if file.exists():
+            continue
+        model = load_start(CONFIRMED)
+        if recipe is not None:
+            train_images, train_labels = training_data()
+            few = train_images[-VALIDATION:][:1000], train_labels[-VALIDATION:][:1000]
+            fine_tune(model, (train_images[:SHORT], train_labels[:SHORT]), few, recipe, SUPERCLASSES)
+        judged = evaluate_robustness(model, x, y, norm="Linf", eps=0.1, protocol=CONFIRMING)
+        found = {
+            "name": name,
+            "clean_accuracy": judged.clean_accuracy,
+            "robust_accuracy": judged.robust_accuracy,
+            "gap": model_gap(model, (1, 28, 28), SUPERCLASSES),
+            "flags": list(judged.flags),
+            "attacks": [dataclasses.asdict(attack) for attack in judged.attacks],
+            "survived": judged.survived.int().tolist(),
+        }
+        scratch = file.with_suffix(".part")
+        scratch.write_text(json.dumps(found))
+        scratch.replace(file)
+        print(name, found["clean_accuracy"], found["robust_accuracy"], flush=True)
+
+
+def verdict(store: Path) -> None:
+    """Mean and standard deviation of each arm, and the paired difference over seeds with its 95 % t interval."""
+    files = {name: store / f"confirm_{name.replace('/', '_')}.json" for name in confirmations()}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    print(f"{len(found)} of {len(files)} runs are stored")
+    for name, one in found.items():
+        print(f"{name:14s}", *(f"{one[key]:8.4f}" for key in ("clean_accuracy", "robust_accuracy", "gap")))
+    for key in ("clean_accuracy", "robust_accuracy", "gap"):
+        pairs = [
+            (found[f"none-0/{seed}"][key], found[f"logits-0.1/{seed}"][key])
+            for seed in CONFIRMED_SEEDS
+            if f"none-0/{seed}" in found and f"logits-0.1/{seed}" in found
+        ]
+        if len(pairs) > 1:
+            none, logits = zip(*pairs, strict=True)
+            differences = [after - before for before, after in pairs]
+            reach = t.ppf(0.975, len(pairs) - 1) * statistics.stdev(differences) / len(pairs) ** 0.5
+            mean = statistics.mean(differences)
+            print(f"{key}: none {_spread(list(none))}, logits {_spread(list(logits))}, n = {len(pairs)} seeds")
+            print(f"  difference {mean:+.4f}, 95 % interval {mean - reach:+.4f} to {mean + reach:+.4f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.boost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["explore", "show", "cost"])
+    parser.add_argument("part", choices=["explore", "show", "cost", "confirm", "verdict"])
     parser.add_argument("--store", type=Path, default=Path("boost-runs"), help="folder of the stored runs")
     parser.add_argument("--share", default="0/1", help="N/M: every M-th run, from the N-th on")
     options = parser.parse_args()
     if options.part == "explore":
         explore(options.store, options.share)
-    elif options.part == "show":
-        show(options.store)
+    elif options.part == "confirm":
+        confirm(options.store, options.share)
+    elif options.part in ("show", "verdict"):
+        {"show": show, "verdict": verdict}[options.part](options.store)
     else:
         cost()
 
