@@ -147,7 +147,8 @@ def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], qu
 
 
 def _recipe(entry: "ZooEntry", options: dict[str, Any]) -> "Recipe":
-    """Raises InputError for values that make no sense."""
+    """Raises UsageError for values that make no sense."""
+    from auditor.errors import InputError, UsageError
     from auditor.records.boosts import Recipe
 
     same = ("method", "regularizer", "beta", "epochs", "steps", "batch_size", "weight_decay", "ema", "awp", "seed")
@@ -159,5 +160,8 @@ def _recipe(entry: "ZooEntry", options: dict[str, Any]) -> "Recipe":
         norm=entry.norm,
         step_size=min(step_size, 2 * entry.eps),
     )
-    recipe.check()
+    try:
+        recipe.check()
+    except InputError as error:
+        raise UsageError(str(error)) from error
     return recipe

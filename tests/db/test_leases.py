@@ -279,13 +279,13 @@ def test_what_waits_and_what_was_sent_longest_ago(shared: Engine) -> None:
     desk.leases.mark_sent(ids[:2])
     desk.leases.mark_sent(ids[3:4])
     desk.leases.mark_sent([])
-    order = [one.audit_id for one in desk.leases.longest_unsent(desk.queue, 9)]
+    order = [one.job_id for one in desk.leases.longest_unsent(desk.queue, 9)]
     assert order == [ids[2], ids[4], ids[0], ids[1], ids[3]]
-    assert [one.audit_id for one in desk.leases.longest_unsent(desk.queue, 2)] == order[:2]
+    assert [one.job_id for one in desk.leases.longest_unsent(desk.queue, 2)] == order[:2]
     attempt = desk.store.claim(ids[3])
     assert desk.leases.count_queued(desk.queue) == 4
     desk.leases.give_back(ids[3], attempt)  # its message is acknowledged by then
-    assert [one.audit_id for one in desk.leases.longest_unsent(desk.queue, 3)] == [ids[2], ids[3], ids[4]]
+    assert [one.job_id for one in desk.leases.longest_unsent(desk.queue, 3)] == [ids[2], ids[3], ids[4]]
     assert other.leases.count_queued(other.queue) == 1
     assert other.leases.count_queued("no such queue") == 0
 

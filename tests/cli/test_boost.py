@@ -1,0 +1,212 @@
+"""``auditor boost`` here: from a model to a checkpoint with proof, through interrupts, and what cannot be."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from sqlalchemy import create_engine, text
+
+from auditor.cli import main
+from auditor.config import settings
+from auditor.statistics import mcnemar
+from auditor.zoo import find_source
+from tests import garden
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    settings.cache_clear()
+    return garden.make(tmp_path / "zoo")
+
+
+def auditor(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def boosted(zoo: Path, *options: object) -> dict[str, Any]:
+    result = auditor(*garden.boost(zoo, "--format", "json", *options))
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)
+    return row
+
+
+def test_a_model_is_boosted_and_its_checkpoint_has_proof(zoo: Path, tmp_path: Path) -> None:
+    row = boosted(zoo)
+    assert (row["state"], row["checkpoint"], row["model"]) == ("done", "checkpoint:1", "local:plant")
+    before, after, found = row["before"], row["after"], row["comparison"]
+    assert after["n"] == before["n"] == found["n"] == 60
+    assert after["robust_accuracy"] > before["robust_accuracy"] + 0.2
+    gained = round(60 * (after["robust_accuracy"] - before["robust_accuracy"]))
+    assert found["only_after"] - found["only_before"] == gained
+    assert found["p_value"] == pytest.approx(mcnemar(found["only_after"], found["only_before"]))
+    assert row["verdict"] == "significant gain"
+    assert [score["number"] for score in row["history"]] == [0, 1, 2, 3]
+    best = max(row["history"][1:], key=lambda score: (score["pgd_accuracy"], score["clean_accuracy"]))
+    assert row["best"] == best["number"]
+    # the audits are of the models that the row names
+    rows = json.loads(auditor("results", "list", "--format", "json").stdout)
+    assert {one["model"]: one["weights_sha256"] for one in rows} == {
+        "local:plant": row["parent_sha256"],
+        "checkpoint:1": row["weights_sha256"],
+    }
+    # nothing but the checkpoint is left in its folder, and it is a model of a zoo
+    assert sorted(path.name for path in (tmp_path / "checkpoints/1").iterdir()) == ["entry.json", "model.safetensors"]
+    source = find_source("checkpoint", tmp_path / "checkpoints", trust_code=True)
+    (entry,) = source.entries()
+    pixels, labels = garden.images(2, 80)
+    with torch.no_grad():
+        logits = source.load(entry).model(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+    right = (logits.argmax(1).numpy() == labels)[:60].mean()
+    assert right == pytest.approx(after["clean_accuracy"])
+    # and SQL knows it
+    with create_engine(os.environ["AUDITOR_DATABASE_URL"]).connect() as connection:
+        seen = connection.execute(text("SELECT id, model, verdict, robust_after, gap_after FROM boosts")).one()
+    assert tuple(seen) == (1, "local:plant", "significant gain", after["robust_accuracy"], after["gap"])
+
+
+def test_a_checkpoint_is_boosted_again_and_knows_its_line(zoo: Path) -> None:
+    boosted(zoo)
+    words = garden.boost(zoo, "--format", "json", "--epochs", 1, "--lr", 1e-6, "--beta", 0)
+    words[1] = "checkpoint:1"
+    del words[2:4]  # the zoo is known from the checkpoint
+    result = auditor(*words)
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)
+    assert row["lineage"] == ["local:plant", "checkpoint:1"]
+    # a step that is next to nothing is no gain, and is said to be none
+    assert row["verdict"] == "no significant gain"
+    shown = auditor("trainings", "show", 2)
+    assert "no significant gain: robust accuracy" in shown.output
+    assert "no significant gain" in auditor("checkpoints", "list").output
+
+
+def test_the_same_seed_gives_the_same_weights(zoo: Path) -> None:
+    first, again, other = (boosted(zoo, "--seed", seed)["weights_sha256"] for seed in (5, 5, 6))
+    assert first == again != other
+
+
+CASES = [
+    (["--beta", "-1"], 2, "expected beta from 0 to inf, got -1"),
+    (["--eps", "1.5"], 2, "expected an Linf radius of at most 1"),
+    (["--data", "nowhere.npz"], 2, "--data: there is nothing at nowhere.npz"),
+    (["--protocol", "screen"], 2, "screen attacks nothing"),
+    (["--lr", "nan"], 2, "expected a learning rate"),
+    (["--device", "cuda"], 3, "cuda"),
+    (["--wait"], 2, "--wait goes with --queue"),
+]
+
+
+@pytest.mark.parametrize(("options", "code", "message"), CASES)
+def test_what_cannot_be_is_one_line_and_no_job(zoo: Path, options: list[str], code: int, message: str) -> None:
+    result = auditor(*garden.boost(zoo, *options))
+    assert (result.exit_code, message in result.output) == (code, True), result.output
+    assert "Traceback" not in result.output
+    assert auditor("trainings", "list").output.strip() == "no boosts or adaptations"
+
+
+@pytest.mark.parametrize("model", ["plant", "garden:plant", "local:rose"])
+def test_a_model_that_is_none(zoo: Path, model: str) -> None:
+    words = garden.boost(zoo)
+    words[1] = model
+    result = auditor(*words)
+    assert result.exit_code == 2
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def failing(zoo: Path, message: str, *options: object) -> None:
+    """The boost fails with its reason, which is stored, and exits with 1."""
+    result = auditor(*garden.boost(zoo, *options))
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert "Traceback" not in result.output
+    (row,) = json.loads(auditor("trainings", "list", "--format", "json").stdout)
+    assert row["state"] == "failed"
+    assert message in row["reason"]
+
+
+def test_no_training_data(zoo: Path) -> None:
+    words = garden.boost(zoo)
+    at = words.index("--data")
+    result = auditor(*words[:at], *words[at + 2 :])
+    assert result.exit_code == 1
+    assert "garden has no training data that auditor knows of: pass --data PATH" in result.output
+
+
+def test_test_images_among_the_training_images(zoo: Path) -> None:
+    pixels, labels = garden.images(1, 240)
+    others, _ = garden.images(2, 80)
+    np.savez(zoo / "mixed.npz", images=np.concatenate([pixels, others]), labels=np.concatenate([labels, labels[:80]]))
+    failing(zoo, "test", "--data", zoo / "mixed.npz")
+
+
+def test_one_superclass_only(tmp_path: Path, zoo: Path) -> None:
+    one = garden.make(tmp_path / "one", supers='{ plant = ["oak", "elm", "rose", "lily"] }')
+    failing(one, "superclass", "--regularizer", "linear")
+    assert zoo.exists()
+
+
+def test_classes_that_do_not_match_the_head(tmp_path: Path, zoo: Path) -> None:
+    toml = (zoo / "zoo.toml").read_text()
+    (zoo / "zoo.toml").write_text(
+        toml.replace('"lily"]', '"lily", "iris"]').replace('["rose", "lily", "iris"]', '["rose", "lily", "iris"]')
+    )
+    assert tmp_path.exists()
+    failing(zoo, "expected logits (N, 5)")
+
+
+def run(zoo: Path, tmp_path: Path, **environment: str) -> subprocess.Popen[str]:
+    """``auditor boost`` as a process that can be killed."""
+    command = [sys.executable, "-m", "auditor", *garden.boost(zoo, "--format", "json")]
+    return subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+
+
+def until(true: Any, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_is_interrupted_or_killed_goes_on_to_the_same_weights(zoo: Path, tmp_path: Path, kind: int) -> None:
+    whole = boosted(zoo)
+    hold = tmp_path / "hold"
+    state = tmp_path / "checkpoints/2/run.pt"
+    process = run(zoo, tmp_path, GARDEN_HOLD=str(hold))
+    until(lambda: state.exists())  # the model as it came is saved
+    saved = state.stat().st_mtime_ns
+    until(lambda: state.stat().st_mtime_ns > saved)  # and an epoch
+    hold.touch()
+    process.send_signal(kind)
+    process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if kind == signal.SIGKILL else 130)
+    hold.unlink()
+    rows = json.loads(auditor("trainings", "list", "--format", "json").stdout)
+    assert rows[0]["state"] == "cancelled", rows[0]
+    result = auditor("trainings", "resume", 2, "--format", "json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)
+    assert row["weights_sha256"] == whole["weights_sha256"]
+    assert [one["number"] for one in row["history"]] == [0, 1, 2, 3]
+    assert row["comparison"]["p_value"] == whole["comparison"]["p_value"]
+
+
+def test_what_has_ended_is_not_resumed_or_cancelled(zoo: Path) -> None:
+    boosted(zoo, "--epochs", 1)
+    assert "only what failed or was cancelled goes on" in auditor("trainings", "resume", 1).output
+    assert "is done: nothing to end" in auditor("trainings", "cancel", 1).output
+    for command in ("show", "cancel", "resume", "follow"):
+        result = auditor("trainings", command, 99)
+        assert (result.exit_code, "there is no boost or adaptation 99" in result.output) == (2, True)
