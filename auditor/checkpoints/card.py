@@ -125,7 +125,9 @@ def _lineage(row: Row) -> str:
         ("SHA-256 of the parent's weights", f"`{row['parent_sha256']}`"),
         ("SHA-256 of these weights", f"`{row['weights_sha256']}`"),
     ]
-    return f"{_bullets(pairs)}\n\nDigests of weights are over names, types, shapes and values, whatever file they are in."
+    return (
+        f"{_bullets(pairs)}\n\nDigests of weights are over names, types, shapes and values, whatever file they are in."
+    )
 
 
 def _licence(began: ZooEntry, origin: Origin) -> str:

@@ -29,7 +29,9 @@ def _timm(entry: ZooEntry, began: ZooEntry) -> str:
         "",
         f'model = timm.create_model({timm_name(entry, began)!r}{arguments}, checkpoint_path="model.safetensors").eval()',
     )
-    return f'{code}\n\nFrom the hub, `timm.create_model("hf-hub:OWNER/NAME", pretrained=True)` reads `config.json`, too.'
+    return (
+        f'{code}\n\nFrom the hub, `timm.create_model("hf-hub:OWNER/NAME", pretrained=True)` reads `config.json`, too.'
+    )
 
 
 def _demo(entry: ZooEntry) -> str:

@@ -54,7 +54,9 @@ def _draw_curves(panels: Sequence[Axes], history: Sequence[dict[str, Any]], best
     _draw_curve(gap, history, "gap", PALETTE[2])
     _draw_curve(loss, history, "loss", PALETTE[5])
     accuracies.set_ylim(-3, 103)
-    for axes, name in zip(panels, ("validation accuracy, %", "gap of the linearized network", "training loss"), strict=True):
+    for axes, name in zip(
+        panels, ("validation accuracy, %", "gap of the linearized network", "training loss"), strict=True
+    ):
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_xlabel("epoch; 0 is the parent", fontsize=9)
         axes.axvline(best, color="#555555", linewidth=1, linestyle=":")
