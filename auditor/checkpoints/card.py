@@ -1,5 +1,6 @@
 """The model card: what a checkpoint is, what it is worth, and what it is not."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -114,7 +115,7 @@ def _history(row: Row) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.3f}".replace("-", "−")  # noqa: PLR0124  # NaN
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _lineage(row: Row) -> str:

@@ -71,7 +71,7 @@ def _pretrained_cfg(entry: ZooEntry, network: "nn.Module") -> dict[str, Any]:
         "mean": entry.preprocessing["mean"],
         "std": entry.preprocessing["std"],
         "custom_load": False,
-        **_crop(entry.transform, (height, width)),
+        **_crop(entry.transform, (height, width), float(found.get("crop_pct", 0))),
     }
     if channels != 3:
         own["first_conv"] = None  # or timm would make other channels of its weights
@@ -80,23 +80,25 @@ def _pretrained_cfg(entry: ZooEntry, network: "nn.Module") -> dict[str, Any]:
     return theirs | own
 
 
-def _crop(transform: Transform | None, size: tuple[int, int]) -> dict[str, Any]:
-    """timm's words for an evaluation transform; without one the pictures have the size already."""
+def _crop(transform: Transform | None, size: tuple[int, int], usual: float) -> dict[str, Any]:
+    """An evaluation transform in timm's words; without one the pictures have the size already."""
     if transform is None or transform.resize is None:
         interpolation = transform.interpolation if transform else "bilinear"
         return {"crop_pct": 1.0, "crop_mode": "center", "interpolation": interpolation}
     resize, squash = transform.resize, not isinstance(transform.resize, int)
     scaled = min(resize) if isinstance(resize, tuple) else resize
     return {
-        "crop_pct": crop_fraction(min(size), scaled),
+        "crop_pct": crop_fraction(min(size), scaled, usual),
         "crop_mode": "squash" if squash else "center",
         "interpolation": transform.interpolation,
     }
 
 
-def crop_fraction(crop: int, resize: int) -> float:
-    """The fraction of which timm's ``floor(crop / fraction)`` is ``resize``, with as few digits as that takes."""
+def crop_fraction(crop: int, resize: int, usual: float = 0) -> float:
+    """The fraction of which timm's ``floor(crop / fraction)`` is ``resize``: the ``usual`` one, or one of few digits."""
     exact = crop / resize
+    if usual > 0 and math.floor(crop / usual) == resize:
+        return usual
     for digits in range(2, 10):
         fraction = round(exact, digits)
         if fraction > 0 and math.floor(crop / fraction) == resize:

@@ -41,7 +41,8 @@ def check_repo(repo: str) -> None:
         EnvironmentUnusableError: huggingface_hub is not installed.
     """
     try:
-        from huggingface_hub.utils import HFValidationError, validate_repo_id
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
     except ImportError as error:
         raise EnvironmentUnusableError("huggingface_hub is not installed: pip install 'auditor[zoos]'") from error
     try:

@@ -27,7 +27,8 @@ def _timm(entry: ZooEntry, began: ZooEntry) -> str:
     code = _python(
         "import timm",
         "",
-        f'model = timm.create_model({timm_name(entry, began)!r}{arguments}, checkpoint_path="model.safetensors").eval()',
+        f'model = timm.create_model({timm_name(entry, began)!r}{arguments}, checkpoint_path="model.safetensors")',
+        "model.eval()",
     )
     return (
         f'{code}\n\nFrom the hub, `timm.create_model("hf-hub:OWNER/NAME", pretrained=True)` reads `config.json`, too.'

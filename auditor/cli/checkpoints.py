@@ -131,7 +131,7 @@ def plot(number: int, output: Path) -> None:
     engine = open_settings()
     row = load_checkpoint(engine, number)
     details = [_detail(engine, row[when]) for when in ("before", "after")]
-    before, after = (detail and detail.clusterings.get("weights") for detail in details)
+    before, after = (detail.clusterings.get("weights") if detail else None for detail in details)
     known = next((detail for detail in details if detail), None)
     figure = draw_boost(
         f"{row['checkpoint']}, fine-tuned from {row['model']}",
