@@ -27,7 +27,7 @@ def model_card(row: Row, entry: ZooEntry, began: ZooEntry, origin: Origin) -> st
         ("Intended use and limits", _limits(row, entry)),
         ("Recipe", _recipe(row)),
         ("Training", _history(row)),
-        ("Lineage and digests", _lineage(row)),
+        ("Lineage and digests", _lineage(row, entry)),
         ("Licence", _licence(began, origin)),
         ("Versions", _bullets(sorted(row["versions"].items()))),
     )
@@ -118,30 +118,29 @@ def _number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
-def _lineage(row: Row) -> str:
+def _lineage(row: Row, entry: ZooEntry) -> str:
     chain = " → ".join(_text(name) for name in (*row["lineage"], row["checkpoint"]))
     pairs = [
         ("lineage", chain),
         ("parent", _text(row["model"])),
         ("SHA-256 of the parent's weights", f"`{row['parent_sha256']}`"),
         ("SHA-256 of these weights", f"`{row['weights_sha256']}`"),
+        ("SHA-256 of the file model.safetensors", f"`{entry.file_sha256}`"),
     ]
-    return (
-        f"{_bullets(pairs)}\n\nDigests of weights are over names, types, shapes and values, whatever file they are in."
-    )
+    return f"{_bullets(pairs)}\n\nThe first two digests are over names, types, shapes and values, whatever file they are in."
 
 
 def _licence(began: ZooEntry, origin: Origin) -> str:
     if origin.license:
         noncommercial = " It forbids commercial use." if "-nc" in origin.license else ""
         return (
-            f"{_text(began.model)}, where this began, is under `{origin.license}` by {origin.license_from}; what is "
-            f"made from its weights is bound by that licence, too.{noncommercial}"
+            f"{_text(began.model)}, where this began, is under `{origin.license}` by {origin.license_from}; these "
+            f"weights, made from its, are to be taken as bound by it, too.{noncommercial}"
         )
     return (
         f"The licence of {_text(began.model)}, where this began, is not known to auditor. These weights are made from "
-        "its weights: before passing them on or using them in earnest, find out what its publisher allows. Without a "
-        "licence, nothing is allowed."
+        "its weights: before passing them on or using them in earnest, find out what its publisher allows; "
+        "that nothing is said does not mean that all is allowed."
     )
 
 

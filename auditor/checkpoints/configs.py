@@ -95,7 +95,7 @@ def _crop(transform: Transform | None, size: tuple[int, int], usual: float) -> d
 
 
 def crop_fraction(crop: int, resize: int, usual: float = 0) -> float:
-    """The fraction of which timm's ``floor(crop / fraction)`` is ``resize``: the ``usual`` one, or one of few digits."""
+    """The fraction of which timm's ``floor(crop / fraction)`` is ``resize``: the usual one, or one of few digits."""
     exact = crop / resize
     if usual > 0 and math.floor(crop / usual) == resize:
         return usual

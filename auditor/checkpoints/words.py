@@ -66,7 +66,7 @@ def verdict_words(row: Row) -> str:
 
 _ADVICE = {
     "significant gain": "",
-    "no significant gain": "Chance alone explains such a difference: the fine-tuning did not help.",
+    "no significant gain": "Chance alone could explain such a difference: nothing shows that the fine-tuning helped.",
     "significant loss": "The fine-tuning did harm: use the parent.",
 }
 

@@ -44,6 +44,7 @@ def test_the_hubs_parser_reads_it_and_finds_the_results(began: ZooEntry) -> None
 def test_all_that_belongs_to_it_is_there(began: ZooEntry) -> None:
     text = card_of(began, model="checkpoint:3", lineage=["demo:standard", "checkpoint:3"]).text
     assert "demo:standard → checkpoint:3 → checkpoint:7" in text
+    assert "SHA-256 of the file model.safetensors" in text
     assert "a" * 64 in text
     assert "b" * 64 in text
     for name, value in row(Path())["recipe"].items():
@@ -82,7 +83,7 @@ def test_the_verdict_is_the_first_that_is_read(began: ZooEntry, changes: Any, sa
 def test_a_boost_that_did_not_help_says_so_with_its_numbers() -> None:
     words = verdict_words(row(Path(), **NO_GAIN))
     assert "+1.0 points (95 % interval −1.0 to +3.0; McNemar's exact test: p = 0.368)" in words
-    assert "the fine-tuning did not help" in words
+    assert "nothing shows that the fine-tuning helped" in words
     assert "did harm" in verdict_words(row(Path(), verdict="significant loss"))
 
 
@@ -103,7 +104,7 @@ def test_one_audit_alone_and_what_was_not_measured(began: ZooEntry) -> None:
     ("origin", "license", "said"),
     [
         (Origin("cc-by-nc-4.0", "timm's pretrained_cfg", "timm/x"), "cc-by-nc-4.0", "forbids commercial use"),
-        (Origin("apache-2.0", "timm's pretrained_cfg"), "apache-2.0", "is bound by that licence, too"),
+        (Origin("apache-2.0", "timm's pretrained_cfg"), "apache-2.0", "are to be taken as bound by it, too"),
         (Origin(), "unknown", "is not known to auditor"),
     ],
 )
