@@ -127,7 +127,7 @@ def _lineage(row: Row, entry: ZooEntry) -> str:
         ("SHA-256 of these weights", f"`{row['weights_sha256']}`"),
         ("SHA-256 of the file model.safetensors", f"`{entry.file_sha256}`"),
     ]
-    return f"{_bullets(pairs)}\n\nThe first two digests are over names, types, shapes and values, whatever file they are in."
+    return f"{_bullets(pairs)}\n\nThe first two digests are over names, types, shapes and values, in whatever file."
 
 
 def _licence(began: ZooEntry, origin: Origin) -> str:
