@@ -32,6 +32,7 @@ def test_one_idea_a_file(file: Path) -> None:
         ["scans", "list"], ["scans", "--help"], ["scans", "show", "1"], ["workers"], ["worker", "--help"],
         ["metrics", "--once"], ["metrics", "--help"],
         ["zoo", "list", "robustbench"], ["zoo", "import-published", "--help"], ["results", "compare", "--help"],
+        ["checkpoints", "list"], ["checkpoints", "get", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -21,8 +21,8 @@ class Commands(click.Group):
     """A group that imports a command's module when it is needed, and turns domain errors into one line."""
 
     modules = {  # noqa: RUF012
-        "scan": "scan", "scans": "scans",
-        "boost": "boost", "trainings": "trainings", "zoo": "zoo", "results": "results", "worker": "worker",
+        "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "boost": "boost",
+        "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
         "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "db": "db",
         "doctor": "doctor",
     }  # fmt: skip

@@ -5,10 +5,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from auditor.errors import UsageError
+from auditor.plots.boost import draw_boost
 from auditor.plots.model import draw_model
 from auditor.plots.zoo import ZooPoint, draw_zoo
 
-__all__ = ["ZooPoint", "draw_model", "draw_zoo", "save"]
+__all__ = ["ZooPoint", "draw_boost", "draw_model", "draw_zoo", "save"]
 
 
 def save(figure: Figure, path: Path) -> None:

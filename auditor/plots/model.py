@@ -41,11 +41,14 @@ def draw_model(
     lines = textwrap.fill(subtitle, 95 * len(drawn))
     head.text(0.01, 0.25, lines, ha="left", va="center", fontsize=9.5, color="#555555")
     for column, part in zip(body.subfigures(1, len(drawn), squeeze=False)[0], drawn, strict=True):
-        _draw_part(column, part, classes, superclasses)
+        draw_part(column, part, classes, superclasses)
     return figure
 
 
-def _draw_part(figure: Any, part: Clustering, classes: Sequence[str], superclasses: Sequence[str]) -> None:
+def draw_part(
+    figure: Any, part: Clustering, classes: Sequence[str], superclasses: Sequence[str], before: str = ""
+) -> None:
+    """One matrix with its dendrogram and heading, which begins with the words ``before``."""
     similarity = part.kind != "features"
     tree_axes, axes = figure.subplots(2, 1, height_ratios=(1, 5))
     matrix = part.whole()
@@ -59,7 +62,7 @@ def _draw_part(figure: Any, part: Clustering, classes: Sequence[str], superclass
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
     bar.set_label("cosine similarity of class templates" if similarity else "distance, each row by its maximum", size=8)
-    tree_axes.set_title(_heading(part), loc="left", fontsize=10)
+    tree_axes.set_title(before + _heading(part), loc="left", fontsize=10)
 
 
 HEADINGS = {

@@ -41,7 +41,7 @@ class CheckpointZoo:
         numbers = sorted(int(one.name) for one in folders if one.name.isdigit() and (one / FILE).is_file())
         if not numbers:
             raise UsageError(f"there is no checkpoint in {self.folder}; AUDITOR_CHECKPOINTS may name another folder")
-        return [_described(self.folder / str(number))[0] for number in numbers]
+        return [described(self.folder / str(number))[0] for number in numbers]
 
     def missing(self, entry: ZooEntry) -> str | None:
         """What the model that it began as would have to download to say what its architecture is."""
@@ -54,7 +54,7 @@ class CheckpointZoo:
 
     def origin(self, entry: ZooEntry) -> tuple[ZooEntry, Path | None]:
         """The zoo's model that a checkpoint began as, and the folder of that one's zoo."""
-        _, origin, place = _described(self._checked(entry))
+        _, origin, place = described(self._checked(entry))
         return origin, place
 
     def load(self, entry: ZooEntry) -> LoadedModel:
@@ -120,14 +120,14 @@ def write_checkpoint(
         training=training,
         place=None,
     )
-    described = {
+    about = {
         "entry": entry_to(entry),
         "origin": entry_to(origin),
         "place": None if place is None else str(place),
     }
     target = folder / str(number)
     try:
-        for name, whole in ((WEIGHTS, content), (FILE, json.dumps(described, indent=1).encode())):
+        for name, whole in ((WEIGHTS, content), (FILE, json.dumps(about, indent=1).encode())):
             with whole_file(target / name) as file:
                 file.write(whole)
     except OSError as error:
@@ -135,8 +135,12 @@ def write_checkpoint(
     return entry
 
 
-def _described(folder: Path) -> tuple[ZooEntry, ZooEntry, Path | None]:
-    """A checkpoint's entry, that of the model it began as, and the folder of that one's zoo."""
+def described(folder: Path) -> tuple[ZooEntry, ZooEntry, Path | None]:
+    """A checkpoint's entry, that of the model it began as, and the folder of that one's zoo.
+
+    Raises:
+        EnvironmentUnusableError: what ``folder`` says of itself is missing or cannot be read.
+    """
     try:
         stored = json.loads((folder / FILE).read_text(encoding="utf-8"))
         entry, origin = (entry_from(stored[name]) for name in ("entry", "origin"))

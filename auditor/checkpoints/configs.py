@@ -1,0 +1,106 @@
+"""config.json: in timm's own hub format where the network is timm's, else a plain description."""
+
+import json
+import math
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auditor.checkpoints.origin import classes_of, normalizes_itself
+from auditor.checkpoints.words import Row
+from auditor.records import Transform, ZooEntry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_OF_THE_PARENT = ("tag", "label_offset", "label_names", "label_descriptions", "test_input_size", "test_crop_pct")
+"""What timm says of the parent's weights and is not so, or is not known, of these."""
+
+
+def plain_config(row: Row, entry: ZooEntry, began: ZooEntry) -> bytes:
+    """JSON of architecture, classes and preprocessing."""
+    classes = classes_of(entry)
+    about = {
+        "architecture": entry.architecture,
+        "num_classes": classes and len(classes),
+        "label_names": classes,
+        "input_size": entry.input_size,
+        "preprocessing": {
+            "pixels": [0, 1],
+            "inside_the_network": normalizes_itself(began),
+            **entry.preprocessing,
+            "transform": entry.transform and asdict(entry.transform),
+        },
+        "auditor": provenance(row),
+    }
+    return json.dumps(about, indent=2).encode()
+
+
+def timm_config(row: Row, entry: ZooEntry, network: "nn.Module") -> bytes:
+    """What timm's own helper writes of ``network``, which timm made, with this entry's preprocessing in it.
+
+    ``network.pretrained_cfg`` is changed to that.
+    """
+    from timm.models._hub import save_config_for_hf
+
+    network.pretrained_cfg = _pretrained_cfg(entry, network)  # type: ignore[assignment]  # a dict, as timm leaves it
+    classes = classes_of(entry)
+    more: dict[str, Any] = {"auditor": provenance(row)}
+    if classes and len(classes) == network.num_classes:
+        more["label_names"] = list(classes)
+    arguments = {key: value for key, value in entry.architecture.get("kwargs", {}).items() if key != "num_classes"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.json"
+        save_config_for_hf(network, path, model_config=more, model_args=arguments)
+        return path.read_bytes()
+
+
+def provenance(row: Row) -> dict[str, Any]:
+    """What marks a config.json as a checkpoint of auditor's, its verdict above all."""
+    return {key: row[key] for key in ("checkpoint", "model", "verdict", "weights_sha256", "parent_sha256")}
+
+
+def _pretrained_cfg(entry: ZooEntry, network: "nn.Module") -> dict[str, Any]:
+    found: dict[str, Any] = dict(network.pretrained_cfg)  # type: ignore[arg-type]
+    theirs = {key: value for key, value in found.items() if key not in _OF_THE_PARENT}
+    channels, height, width = entry.input_size
+    own = {
+        "input_size": [channels, height, width],
+        "num_classes": network.num_classes,
+        "mean": entry.preprocessing["mean"],
+        "std": entry.preprocessing["std"],
+        "custom_load": False,
+        **_crop(entry.transform, (height, width), float(found.get("crop_pct", 0))),
+    }
+    if channels != 3:
+        own["first_conv"] = None  # or timm would make other channels of its weights
+    if tuple(found.get("input_size", ())) != entry.input_size:
+        own["pool_size"] = None
+    return theirs | own
+
+
+def _crop(transform: Transform | None, size: tuple[int, int], usual: float) -> dict[str, Any]:
+    """An evaluation transform in timm's words; without one the pictures have the size already."""
+    if transform is None or transform.resize is None:
+        interpolation = transform.interpolation if transform else "bilinear"
+        return {"crop_pct": 1.0, "crop_mode": "center", "interpolation": interpolation}
+    resize, squash = transform.resize, not isinstance(transform.resize, int)
+    scaled = min(resize) if isinstance(resize, tuple) else resize
+    return {
+        "crop_pct": crop_fraction(min(size), scaled, usual),
+        "crop_mode": "squash" if squash else "center",
+        "interpolation": transform.interpolation,
+    }
+
+
+def crop_fraction(crop: int, resize: int, usual: float = 0) -> float:
+    """The fraction of which timm's ``floor(crop / fraction)`` is ``resize``: the usual one, or one of few digits."""
+    exact = crop / resize
+    if usual > 0 and math.floor(crop / usual) == resize:
+        return usual
+    for digits in range(2, 10):
+        fraction = round(exact, digits)
+        if fraction > 0 and math.floor(crop / fraction) == resize:
+            return fraction
+    return crop / (resize + 0.5)
