@@ -64,7 +64,7 @@ class AdaptRequest:
         seeds: each trains its own source model and draws its own target images.
         held_out: how many test images to measure on at most, in equal shares of the superclasses.
         norm, eps: of the attacks on the adapted model, in [0, 1] pixels.
-        protocol: ``adapt`` is PGD-20, then APGD-CE of 50 iterations; or one that an audit has.
+        protocol: ``adapt`` is PGD-20, then APGD-CE of 100 iterations; or one that an audit has.
     """
 
     assignment: Assignment = FASHION_MNIST
