@@ -88,10 +88,9 @@ def _replace(model: nn.Module, old: Head, outputs: int, seed: int) -> Head:
             new.reset_parameters()  # timm begins some heads with zeros
             return new
         layer = nn.Linear(old.weight.shape[1], outputs, bias=old.bias is not None).to(old.weight)
-    for parent in network.modules():  # a head that is used under two names is replaced under both
-        for name, child in parent.named_children():
-            if child is old:
-                setattr(parent, name, layer)
+    names = [name for name, child in network.named_modules(remove_duplicate=False) if child is old]
+    for name in names:  # one that is used under two names is replaced under both
+        network.set_submodule(name, layer)
     return layer
 
 
