@@ -40,22 +40,30 @@ def superclass_head(
     Raises:
         InputError: no such layer is found, or what it gives are not the logits.
     """
+    model = copy.deepcopy(model).eval()
     with frozen(model), torch.no_grad():
         logits = model(probe)
-    classes = logits.shape[1]
-    model = copy.deepcopy(model).eval()
-    old = find_head(model, classes)
+    old = find_head(model, logits.shape[1])
+    _check(model, old, probe)
     new = _replace(model, old, len(members), seed)
     if not fresh:
         _average(old, new, members)
     with frozen(model), torch.no_grad():
         found = model(probe)
-    expected = torch.stack([logits[:, list(numbers)].mean(1) for numbers in members], 1)
-    if found.shape != expected.shape:
-        raise InputError(f"expected logits {tuple(expected.shape)} with the new head, got {tuple(found.shape)}")
-    if not fresh and not torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(logits.abs().max())):
-        raise InputError("the network's last linear layer does not give its logits: its head cannot be replaced")
+    if found.shape != (len(probe), len(members)):
+        raise InputError(f"expected logits (N, {len(members)}) with the new head, got {tuple(found.shape)}")
     return Adapted(model, new)
+
+
+def _check(model: nn.Module, head: Head, probe: Tensor) -> None:
+    """Raises InputError where what the layer gives are not the network's logits."""
+    given: list[Tensor] = []
+    hook = head.register_forward_hook(lambda _layer, _inputs, output: given.append(output))
+    with frozen(model), torch.no_grad():
+        logits = model(probe)
+    hook.remove()
+    if len(given) != 1 or not torch.equal(given[0].flatten(1), logits):
+        raise InputError("the network's last linear layer does not give its logits: its head cannot be replaced")
 
 
 def find_head(model: nn.Module, classes: int) -> Head:

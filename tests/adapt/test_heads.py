@@ -57,8 +57,8 @@ NETWORKS = {
     "two names": lambda: (TwoNames().eval(), 8),
     "timm resnet10t": lambda: (_timm("resnet10t"), 32),
     "timm test_vit": lambda: (_timm("test_vit"), 160),
-    "timm convnext": lambda: (_timm("test_convnext"), 64),
-    "timm mobilenetv4": lambda: (_timm("test_efficientnet"), 64),
+    "timm test_efficientnet": lambda: (_timm("test_efficientnet"), 64),
+    "timm convolution as head": lambda: (_timm("tinynet_e"), 64),
 }
 
 
