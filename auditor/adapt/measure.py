@@ -3,8 +3,9 @@
 from torch import nn
 
 from auditor.adapt.splits import Part
-from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness, find_protocol
+from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.boost.training import pixels_of
+from auditor.errors import UsageError
 from auditor.records.adaptations import Accuracy
 
 ADAPT = Protocol(
@@ -16,8 +17,11 @@ ADAPT = Protocol(
 
 
 def protocol_of(name: str) -> Protocol:
-    """``adapt``, or an audit's protocol; raises UsageError where there is none of this name."""
-    return ADAPT if name == ADAPT.name else find_protocol(name)
+    """``adapt``, or a protocol of audits that attacks; raises UsageError where there is none of this name."""
+    known = {ADAPT.name: ADAPT, **{key: found for key, found in PROTOCOLS.items() if found.attacks}}
+    if name not in known:
+        raise UsageError(f"no protocol named {name!r}; there is: {', '.join(known)}")
+    return known[name]
 
 
 def measure(model: nn.Module, part: Part, *, norm: str, eps: float, protocol: str, seed: int = 0) -> Accuracy:

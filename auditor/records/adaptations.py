@@ -112,6 +112,8 @@ class AdaptRequest:
         if 0 in self.shots and self.tuning.head == "fresh":
             raise InputError("a fresh head knows nothing before it is tuned: leave out the 0 shots")
         _check_range("held_out", self.held_out, len(self.assignment.targets), 2**31)
+        if self.source_images is not None:
+            _check_range("source_images", self.source_images, len(self.assignment.sources), 2**31)
         if self.norm not in ("Linf", "L2"):
             raise InputError(f"expected the norm Linf or L2, got {self.norm!r}")
         _check_range("eps", self.eps, 1e-9, 1 if self.norm == "Linf" else 1e6)

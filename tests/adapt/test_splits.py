@@ -1,4 +1,4 @@
-"""Which images: of the classes asked for, labelled by place or superclass, few ones nested, the held-out ones balanced."""
+"""Which images: of the classes asked for, labelled by superclass, few ones nested, held-out ones balanced."""
 
 import dataclasses
 

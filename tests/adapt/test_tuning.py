@@ -93,5 +93,7 @@ def test_a_strong_pull_keeps_the_logits_of_a_class_together() -> None:
 def test_a_rate_that_diverges_is_an_error() -> None:
     part = _part()
     adapted = superclass_head(network(), [[0, 1], [4, 5]], part.images)
-    with pytest.raises(InputError, match="the loss was not finite in step [0-9]+: try a lower learning rate than 1000"):
+    with pytest.raises(
+        InputError, match=r"the loss was not finite in step [0-9]+: try a lower learning rate than 1000"
+    ):
         tune(adapted, part, Tuning(lr=1000.0, layers="all"), seed=0)
