@@ -1,12 +1,9 @@
 """A boost from claim to stored row: fine-tuning, an audit of before and one of after, what they say. No torch."""
 
 import json
-import logging
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from auditor.config import settings
 from auditor.db.pairing import pair
@@ -15,43 +12,17 @@ from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import MeasurementError, UsageError
 from auditor.here import HaltedError, run_scan
-from auditor.jobs import Reporter, carry_out
-from auditor.leases import Heart, Hold, LeaseLostError
-from auditor.logs import about
+from auditor.leases import Hold, LeaseLostError
 from auditor.records import Contact, ZooEntry
 from auditor.records.boosts import RUN, BoostTask, Comparison, EpochScore, Made, Recipe
 from auditor.scans import ScanRequest
 from auditor.statistics import mcnemar
+from auditor.training_job import Run, TrainingDesk
 from auditor.zoo import Source, find_source
 
-logger = logging.getLogger(__name__)
 BOOST = "auditor.boosting.boost"
-"""The task of the child process that trains."""
 AUDIT_SLOT = 1
 """Of the process: slot 0 gives the boost's own signs of life."""
-
-Child = Callable[[str], Callable[..., Any]]
-"""Makes what runs a task, named by its function, in a child process."""
-
-
-class BoostReporter(Reporter, Protocol):
-    """Who wants to know how a boost gets on."""
-
-    def epoch(self, score: EpochScore) -> None:
-        """An epoch is validated; number 0 is the model as it came."""
-
-    def stage(self, words: str) -> None:
-        """What comes next."""
-
-
-class Silent:
-    """Nobody looks on: what the database is told is enough."""
-
-    def model(self, name: str) -> None: ...
-    def part(self, name: str, part: str, done: int, total: int) -> None: ...
-    def ended(self, name: str, outcome: str) -> None: ...
-    def epoch(self, score: EpochScore) -> None: ...
-    def stage(self, words: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +45,7 @@ class BoostRequest:
             "scan": self.scan.to_json(),
             "training": training,
             "seconds": self.seconds,
+            "device": self.scan.measurement.audit.device,
         }
 
     @classmethod
@@ -87,49 +59,17 @@ class BoostRequest:
             raise UsageError(f"the boost was asked of another version of auditor ({error}): ask again") from error
 
 
-def run_boost(
-    trainings: Trainings,
-    job: TrainingJob,
-    request: BoostRequest,
-    open_source: Callable[[], Source],
-    child: Child,
-    heart: Heart,
-    reporter: BoostReporter,
-) -> str:
-    """One boost; returns ``done``, ``taken``, ``cancelled`` or ``failed: REASON``.
-
-    Killed at whatever point, the next attempt finds the audit that was made, and the last epoch's state.
-    """
-    began = time.monotonic()
-    with about(training=job.training_id, model=job.model, worker=heart.name):
-        attempt = trainings.leases.claim(job.training_id, heart.name, heart.lease, heart.queue)
-        ended = "taken"
-        if attempt is not None:
-            desk = _Desk(trainings, job, attempt, request, child, reporter)
-            ended = carry_out(desk, heart, lambda hold: desk.boost(open_source(), hold))
-        seconds = time.monotonic() - began
-        logger.info("boost %d, %s: %s after %.1f s", job.training_id, job.model, ended, seconds)
-        return ended
-
-
-class _Desk:
+class BoostDesk(TrainingDesk[Comparison]):
     """One attempt at one boost."""
 
-    def __init__(
-        self,
-        trainings: Trainings,
-        job: TrainingJob,
-        attempt: int,
-        request: BoostRequest,
-        child: Child,
-        reporter: BoostReporter,
-    ) -> None:
+    def __init__(self, trainings: Trainings, job: TrainingJob, request: BoostRequest, run: Run) -> None:
+        super().__init__(trainings, job)
         assert job.entry is not None, "a boost begins with a model"
-        self.trainings, self.job, self.attempt, self.request = trainings, job, attempt, request
-        self.child, self.reporter, self.entry = child, reporter, job.entry
-        self.leases, self.job_id = trainings.leases, job.training_id
-        self.name = f"boost {job.training_id}, {job.model}"
-        self.began = time.monotonic()
+        self.request, self.run, self.entry = request, run, job.entry
+        self.reporter = run.reporter
+
+    def work(self, hold: Hold) -> Comparison:
+        return self.boost(self.run.open_source(self.entry, self.request.scan), hold)
 
     def boost(self, source: Source, hold: Hold) -> Comparison:
         """Train, audit what there was before and what there is after, compare.
@@ -150,19 +90,15 @@ class _Desk:
 
     def put_away(self, found: Comparison) -> str:
         """Store the comparison; the run's state is needed no more."""
-        seconds = time.monotonic() - self.began
-        if not self.trainings.finish_boost(self.job_id, self.attempt, found, seconds):
+        if not self.trainings.finish_boost(self.job_id, self.attempt, found, self.seconds):
             return "taken"
         (settings().checkpoints / str(self.job_id) / RUN).unlink(missing_ok=True)
         return "done"
 
-    def fail(self, reason: str) -> bool:
-        return bool(self.trainings.fail(self.job_id, self.attempt, reason))
-
     def _audit(self, source: Source, entry: ZooEntry, request: ScanRequest, hold: Hold) -> int:
         """The audit of a model: made now, or before under the same identity."""
         store = Store(self.trainings.engine, self.trainings.patience)
-        measure = self.child("auditor.measure.measure")
+        measure = self.run.child("auditor.measure.measure", request.seconds, request.memory)
         try:
             outcome = run_scan(
                 store,
@@ -207,7 +143,8 @@ class _Desk:
             self.reporter.epoch(history[-1])
 
         contact = Contact(progress=progress, save=save, stopped=hold.check)
-        made: Made = self.child(BOOST)(source, self.entry, task, contact)
+        scan = self.request.scan
+        made: Made = self.run.child(BOOST, self.request.seconds, scan.memory)(source, self.entry, task, contact)
         return made
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import billiard
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from auditor.boost_job import BOOST, BoostRequest, Silent, run_boost
 from auditor.child import InChild, warm_up
 from auditor.config import settings
 from auditor.db.session import make_engine
@@ -25,6 +24,8 @@ from auditor.limits import Limits
 from auditor.logs import about
 from auditor.records import ZooEntry
 from auditor.scans import ScanRequest
+from auditor.training_job import Place, Run, Silent
+from auditor.training_runs import run_training
 from auditor.zoo import Source, find_source
 from workers.devices import settle
 from workers.options import Options
@@ -95,25 +96,18 @@ class Process:
                 self.trainings.fail(training_id, attempt, str(error))
 
     def _train(self, job: TrainingJob) -> None:
-        request = BoostRequest.from_json(job.request)
-
-        def child(task: str) -> Any:
-            seconds = request.seconds if task == BOOST else request.scan.seconds
-            limits = Limits.share(seconds, request.scan.memory, self.options.processes)
+        def child(task: str, seconds: float, memory: int | None) -> InChild:
+            limits = Limits.share(seconds, memory, self.options.processes)
             return InChild(limits=limits, task=task, threads=self.options.threads)
 
-        def source() -> Source:
-            assert job.entry is not None
-            return self._open(job.entry, request.scan)
-
-        run_boost(self.trainings, job, request, source, child, self.heart, Silent())
+        run_training(self.trainings, job, Run(self._open, child, self.heart, Silent()))
 
     def measure(self, request: ScanRequest) -> Measure:
         """How a model is measured: within the scan's limits and this process's share of the machine."""
         limits = Limits.share(request.seconds, request.memory, self.options.processes)
         return InChild(limits=limits, threads=self.options.threads)
 
-    def _open(self, entry: ZooEntry, request: ScanRequest) -> Source:
+    def _open(self, entry: ZooEntry, request: Place) -> Source:
         if request.trust_code and not self.options.trust_code and "python" in entry.architecture:
             raise UsageError(
                 f"{entry.model}: loading would run Python code of {request.folder}, which this worker does not trust: "

@@ -22,7 +22,7 @@ class Commands(click.Group):
 
     modules = {  # noqa: RUF012
         "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "boost": "boost",
-        "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
+        "adapt": "adapt", "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
         "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "db": "db",
         "doctor": "doctor",
     }  # fmt: skip

@@ -89,20 +89,24 @@ def command(model: str, folder: Path | None, queued: bool | None, wait: bool, sh
     Exit codes: 0 the boost is done, whether or not it helped; 1 it failed or was cancelled; 2 usage; 3 database or
     broker not usable; 130 interrupted.
     """
+    from auditor.cli.asked import under
     from auditor.cli.training import run_where, where_of
     from auditor.cli.where import log_scan, polite_kills_interrupt
 
     polite_kills_interrupt()
     log_scan()
     queue = where_of(queued, wait, options["device"])
-    entry = _entry(model, folder, options)
+    entry = under(find_entry(model, folder, trust_code=options["trust_code"]), options["norm"], options["eps"])
     request = _request(entry, folder, options, queue)
     run_where("boost", entry.model, entry, request, queue=queue, wait=wait, shape=shape)
 
 
-def _entry(model: str, folder: Path | None, options: dict[str, Any]) -> "ZooEntry":
-    """The model that is meant, under the threat model that was asked for."""
-    from auditor.cli.asked import under
+def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntry":
+    """The model that a command names, ``source:id``.
+
+    Raises:
+        UsageError: there is no such source or model.
+    """
     from auditor.cli.sources import auditable, choose
     from auditor.errors import UsageError
     from auditor.zoo import SOURCES, check_installed, find_source
@@ -111,10 +115,10 @@ def _entry(model: str, folder: Path | None, options: dict[str, Any]) -> "ZooEntr
     if not separator or source not in SOURCES:
         raise UsageError(f"expected a model as SOURCE:NAME, with a source of {', '.join(SOURCES)}; got {model!r}")
     check_installed(source)
-    zoo = find_source(source, folder, trust_code=options["trust_code"])
+    zoo = find_source(source, folder, trust_code=trust_code)
     entries = choose(zoo, models=(model,), pretrained_only=False)
     (entry,) = auditable(zoo, entries, (model,))
-    return under(entry, options["norm"], options["eps"])
+    return entry
 
 
 def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], queue: str) -> "BoostRequest":

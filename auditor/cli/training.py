@@ -12,6 +12,7 @@ from auditor.cli.progress import ScanProgress, say
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from auditor.adapt_job import AdaptJobRequest
     from auditor.boost_job import BoostRequest
     from auditor.db.trainings import Kind, TrainingJob, Trainings
     from auditor.records import ZooEntry
@@ -71,6 +72,11 @@ def epoch_line(score: Row, epochs: int) -> str:
     )
 
 
+def epochs_of(request: Row) -> int:
+    """How many epochs a boost asks for; an adaptation tells of none."""
+    return int(request["recipe"]["epochs"]) if "recipe" in request else 0
+
+
 def number(value: float | None, form: str) -> str:
     return "none" if value is None or value != value else format(value, form)
 
@@ -90,7 +96,7 @@ def run_where(
     kind: "Kind",
     model: str,
     entry: "ZooEntry | None",
-    request: "BoostRequest",
+    request: "BoostRequest | AdaptJobRequest",
     *,
     queue: str,
     wait: bool,
@@ -121,30 +127,28 @@ def go_on(trainings: "Trainings", job: "TrainingJob", *, queue: str, wait: bool,
 
 
 def _run_here(trainings: "Trainings", job: "TrainingJob") -> None:
-    from auditor.boost_job import BOOST, BoostRequest, run_boost
     from auditor.child import InChild
     from auditor.config import settings
     from auditor.devices import share_of_threads
     from auditor.leases import Heart
     from auditor.limits import Limits
+    from auditor.records import ZooEntry
+    from auditor.training_job import Place, Run
+    from auditor.training_runs import run_training
     from auditor.zoo import Source, find_source
 
-    request = BoostRequest.from_json(job.request)
     threads = settings().threads or share_of_threads(1)
 
-    def child(task: str) -> Any:
-        seconds = request.seconds if task == BOOST else request.scan.seconds
-        return InChild(limits=Limits.share(seconds, request.scan.memory), task=task, threads=threads)
+    def child(task: str, seconds: float, memory: int | None) -> InChild:
+        return InChild(limits=Limits.share(seconds, memory), task=task, threads=threads)
 
-    def source() -> Source:
-        assert job.entry is not None
-        return find_source(job.entry.source, request.scan.place, trust_code=request.scan.trust_code)
+    def source(entry: ZooEntry, request: Place) -> Source:
+        return find_source(entry.source, request.place, trust_code=request.trust_code)
 
-    device = request.scan.measurement.audit.device
-    heart = Heart(trainings.engine, queue="here", device=device, lease=settings().lease_seconds)
+    heart = Heart(trainings.engine, queue="here", device=job.request["device"], lease=settings().lease_seconds)
     try:
-        with heart, TrainingProgress(request.recipe.epochs) as progress:
-            run_boost(trainings, job, request, source, child, heart, progress)
+        with heart, TrainingProgress(epochs_of(job.request)) as progress:
+            run_training(trainings, job, Run(source, child, heart, progress))
     except KeyboardInterrupt:
         with contextlib.suppress(Exception):  # the interrupt counts
             trainings.cancel(job.training_id, "interrupted")
@@ -181,7 +185,7 @@ def follow(engine: "Engine", training_id: int) -> None:
             with contextlib.suppress(*AWAY):
                 row = load_training(engine, training_id)
                 for score in row["history"][told:]:
-                    say(epoch_line(score, row["request"]["recipe"]["epochs"]))
+                    say(epoch_line(score, epochs_of(row["request"])))
                 told = len(row["history"])
                 now = f"{row['part']} {row['part_done']}/{row['part_total']}" if row["part"] else ""
                 if now != part and now:
@@ -209,6 +213,10 @@ def show_training(engine: "Engine", training_id: int, shape: str) -> None:
         print_json([row | found]) if shape == "json" else print_boost(found)
     elif shape == "json":
         print_json([row])
+    elif row["state"] == "done":
+        from auditor.cli.adapted import print_adaptation
+
+        print_adaptation(row)
     elif row["state"] in ("failed", "cancelled"):
         click.echo(f"{row['kind']} {training_id} of {row['model']}: {row['state']}: {row['reason']}", err=True)
     else:

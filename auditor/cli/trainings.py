@@ -57,14 +57,14 @@ def show(training_id: int, shape: str) -> None:
       auditor trainings show 7 --format json
     """
     from auditor.cli.stored import open_settings
-    from auditor.cli.training import epoch_line, show_training
+    from auditor.cli.training import epoch_line, epochs_of, show_training
     from auditor.db.trainings import load_training
 
     engine = open_settings()
     row = load_training(engine, training_id)
     if shape != "json":
         for score in row["history"]:
-            click.echo(epoch_line(score, row["request"]["recipe"]["epochs"]))
+            click.echo(epoch_line(score, epochs_of(row["request"])))
     show_training(engine, training_id, shape)
 
 
@@ -126,6 +126,6 @@ def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> Non
     log_scan()
     trainings = Trainings(open_settings())
     asked = load_training(trainings.engine, training_id)["request"]
-    queue = where_of(queued, wait, asked["scan"]["device"])
+    queue = where_of(queued, wait, asked["device"])
     abandon_dead_scans(trainings.engine)
     go_on(trainings, trainings.resume(training_id, queue), queue=queue, wait=wait, shape=shape)

@@ -1,0 +1,223 @@
+"""What a domain adaptation is asked for and what it tells: plain values, so that commands need no torch."""
+
+import functools
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from auditor.errors import InputError, UsageError, first_line
+from auditor.records.assignments import FASHION_MNIST, Assignment
+from auditor.records.boosts import Recipe
+
+_AT: dict[str, Any] = {"method": "at", "eps": 0.1, "steps": 5, "step_size": 0.04}
+_SHORT: dict[str, Any] = {"epochs": 3, "max_lr": 0.2}
+
+RECIPES: dict[str, Recipe] = {
+    "standard": Recipe(**_SHORT),
+    "robust": Recipe(**_AT, **_SHORT),
+    "robust+clustered": Recipe(**_AT, **_SHORT, beta=1.0),
+    "standard+clustered": Recipe(**_SHORT, beta=1.0),
+}
+"""How a source model may be trained; the regularizer's weight is the paper's on its subsets of CIFAR-100."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Fine-tuning on the target images: SGD on cross-entropy plus ``beta`` times MSE(logits, class centre).
+
+    Attributes:
+        layers: ``head`` trains the new head alone, ``all`` everything; batch norm keeps its running statistics.
+        head: ``sources`` begins with the mean of the source subclasses' templates, ``fresh`` with random ones.
+        beta: the weight of the centres' term, 0 for none.
+        steps: of SGD with momentum 0.9, each on ``batch_size`` images, or on all where there are fewer.
+    """
+
+    layers: Literal["head", "all"] = "head"
+    head: Literal["sources", "fresh"] = "sources"
+    beta: float = 0.1
+    steps: int = 100
+    batch_size: int = 64
+    lr: float = 0.01
+
+    def check(self) -> None:
+        """Raises InputError for values that make no sense."""
+        if self.layers not in ("head", "all") or self.head not in ("sources", "fresh"):
+            raise InputError(
+                f"expected layers head or all, and a head from sources or fresh, got {self.layers!r} and {self.head!r}"
+            )
+        ranges = {"beta": (0, 1e6), "steps": (1, 100_000), "batch_size": (1, 2**20), "lr": (1e-9, 1e3)}
+        for name, (low, high) in ranges.items():
+            _check_range(name, getattr(self, name), low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptRequest:
+    """All that decides an adaptation's numbers, besides the data and the weights of a given model.
+
+    Attributes:
+        start: the source model: a recipe's name (see ``RECIPES``), or a model's, ``source:id``.
+        recipe: how to train it where ``start`` is a recipe that was changed; None for ``start``'s own.
+        source_images: how many images to train it on at most, in equal shares of the source classes; None for all.
+        shots: images of each target class that it is adapted to; 0 measures the new head as it begins.
+        seeds: each trains its own source model and draws its own target images.
+        held_out: how many test images to measure on at most, in equal shares of the superclasses.
+        norm, eps: of the attacks on the adapted model, in [0, 1] pixels.
+        protocol: ``adapt`` is PGD-20, then APGD-CE of 100 iterations; or one that an audit has.
+    """
+
+    assignment: Assignment = FASHION_MNIST
+    start: str = "robust"
+    recipe: Recipe | None = None
+    source_images: int | None = 20_000
+    tuning: Tuning = field(default_factory=Tuning)
+    shots: tuple[int, ...] = (1, 5, 20, 100)
+    seeds: tuple[int, ...] = (0,)
+    held_out: int = 1000
+    norm: str = "Linf"
+    eps: float = 0.1
+    protocol: str = "adapt"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the source model is trained here, on source classes alone."""
+        return ":" not in self.start
+
+    @property
+    def training(self) -> Recipe:
+        """How the source model is trained.
+
+        Raises:
+            UsageError: there is no such recipe.
+        """
+        if self.recipe is not None:
+            return self.recipe
+        if self.start not in RECIPES:
+            raise UsageError(
+                f"no recipe named {self.start!r}; there is: {', '.join(RECIPES)}, or a model's name, source:id"
+            )
+        return RECIPES[self.start]
+
+    def check(self) -> None:
+        """Raises UsageError or InputError for what makes no sense, whatever the data are."""
+        if self.trains:
+            self.training.check()
+        self.tuning.check()
+        for name, values in (("shots", self.shots), ("seeds", self.seeds)):
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"expected {name} that differ, at least one, got {list(values)}")
+            for value in values:
+                _check_range(name, value, 0, 2**31 - 1)
+        if 0 in self.shots and self.tuning.head == "fresh":
+            raise InputError("a fresh head knows nothing before it is tuned: leave out the 0 shots")
+        _check_range("held_out", self.held_out, len(self.assignment.targets), 2**31)
+        if self.source_images is not None:
+            _check_range("source_images", self.source_images, len(self.assignment.sources), 2**31)
+        if self.norm not in ("Linf", "L2"):
+            raise InputError(f"expected the norm Linf or L2, got {self.norm!r}")
+        _check_range("eps", self.eps, 1e-9, 1 if self.norm == "Linf" else 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptTask:
+    """What a child process is asked for; ``data``: where the data set lies, None for its own place."""
+
+    adapt: AdaptRequest
+    data: Path | None
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Fractions of ``n`` test images, 0 to 1; ``low`` and ``high`` are the 95 % Wilson interval of the robust one."""
+
+    clean: float
+    robust: float
+    low: float
+    high: float
+    n: int
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptScore:
+    """One adapted model: superclass accuracy on held-out target images, beside nearest mean on the same shots.
+
+    ``baseline`` is that of nearest mean on the pixels, under the same attacks; None without target images.
+    """
+
+    seed: int
+    shots: int
+    adapted: Accuracy
+    baseline: Accuracy | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceScore:
+    """The source model itself: subclass accuracy on held-out source images, and the digest of its weights."""
+
+    seed: int
+    accuracy: Accuracy
+    weights_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptResult:
+    """What an adaptation found: a score for each seed and number of shots, and one of each source model.
+
+    Attributes:
+        sources: one a seed; of a given model, which is the same for all seeds, one alone, with the first seed.
+        data_sha256: digests of the training and of the test data.
+        notes: what a reader should know besides.
+    """
+
+    request: AdaptRequest
+    scores: tuple[AdaptScore, ...]
+    sources: tuple[SourceScore, ...]
+    data_sha256: tuple[str, str]
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@functools.cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def request_to(request: AdaptRequest) -> dict[str, Any]:
+    """A request as JSON, nested records and all."""
+    dumped: dict[str, Any] = _adapter(AdaptRequest).dump_python(request, mode="json")
+    return dumped
+
+
+def request_from(stored: dict[str, Any]) -> AdaptRequest:
+    """Raises UsageError where what is stored is no request, or an older auditor's."""
+    request: AdaptRequest = _read(AdaptRequest, stored)
+    return request
+
+
+def result_to(result: AdaptResult) -> dict[str, Any]:
+    """A result as JSON, its request and all."""
+    dumped: dict[str, Any] = _adapter(AdaptResult).dump_python(result, mode="json")
+    return dumped
+
+
+def result_from(stored: dict[str, Any]) -> AdaptResult:
+    """Raises UsageError where what is stored is no result, or an older auditor's."""
+    result: AdaptResult = _read(AdaptResult, stored)
+    return result
+
+
+def _read(kind: type, stored: dict[str, Any]) -> Any:
+    try:
+        return _adapter(kind).validate_python(stored)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UsageError(f"expected a stored {kind.__name__}, trouble at {place}: {first_line(error)}") from error
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or not math.isfinite(value):
+        raise InputError(f"expected {name} from {low:g} to {high:g}, got {value:g}")

@@ -1,0 +1,17 @@
+"""Runs a stored boost or adaptation, whichever it is."""
+
+from auditor.adapt_job import AdaptDesk, AdaptJobRequest
+from auditor.boost_job import BoostDesk, BoostRequest
+from auditor.db.trainings import TrainingJob, Trainings
+from auditor.training_job import Run
+
+
+def run_training(trainings: Trainings, job: TrainingJob, run: Run) -> str:
+    """Returns ``done``, ``taken``, ``cancelled`` or ``failed: REASON``.
+
+    Raises:
+        UsageError: what was asked for was asked of another version of auditor.
+    """
+    if job.kind == "boost":
+        return BoostDesk(trainings, job, BoostRequest.from_json(job.request), run).carry_out(run.heart)
+    return AdaptDesk(trainings, job, AdaptJobRequest.from_json(job.request), run).carry_out(run.heart)
