@@ -64,9 +64,9 @@ def command(start: str, folder: Path | None, queued: bool | None, wait: bool, sh
     """Domain adaptation: learn some classes, adapt to others with a few images, measure superclasses.
 
     MODEL-OR-RECIPE is standard, robust, robust+clustered or standard+clustered, which trains the demo zoo's network on
-    the source classes; or a model of a zoo, whose features are used, and which has seen the targets in its training. Its
-    head is replaced by one of superclasses and tuned on a few target images. Measured is superclass accuracy, clean and
-    under attack, on test images of the target classes, beside nearest mean on the pixels.
+    the source classes; or a model of a zoo, whose features are used, and which has seen the targets in its training.
+    Its head is replaced by one of superclasses and tuned on a few target images. Measured is superclass accuracy, clean
+    and attacked, on test images of the target classes, beside nearest mean on the pixels.
 
     \b
     Examples:
@@ -92,7 +92,7 @@ def command(start: str, folder: Path | None, queued: bool | None, wait: bool, sh
     data = options["data"]
     if data is not None and queue == "here" and not data.exists():
         raise UsageError(f"--data: there is nothing at {data}")
-    entry = None if asked.trains else _entry(start, folder, options)
+    entry = None if asked.trains else _entry(asked, folder, options)
     request = AdaptJobRequest(
         adapt=asked,
         device=check_device(options["device"]) if queue == "here" else options["device"],
@@ -150,7 +150,14 @@ def _assignment(options: dict[str, Any]) -> "Assignment":
     return Assignment.parse(options["dataset"] or "fashion_mnist", *own.values())
 
 
-def _entry(start: str, folder: Path | None, options: dict[str, Any]) -> "ZooEntry":
+def _entry(asked: "AdaptRequest", folder: Path | None, options: dict[str, Any]) -> "ZooEntry":
     from auditor.cli.boost import find_entry
+    from auditor.errors import UsageError
 
-    return find_entry(start, folder, trust_code=options["trust_code"])
+    entry = find_entry(asked.start, folder, trust_code=options["trust_code"])
+    if entry.dataset != asked.assignment.dataset:
+        raise UsageError(
+            f"{entry.model} is a model of {entry.dataset}, the classes are of {asked.assignment.dataset}: "
+            "name its own by --dataset, --superclasses, --source and --target"
+        )
+    return entry

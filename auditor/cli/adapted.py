@@ -21,7 +21,7 @@ def print_adaptation(row: Row) -> None:
         click.echo(f"source model, seed {source['seed']}: {_both(source['accuracy'])} of the source classes' images")
     click.echo(
         f"superclasses {' | '.join(group['name'] for group in groups)}, {asked['tuning']['layers']} tuned, "
-        f"clean / robust under {asked['norm']} {format_eps(asked['eps'])} ({asked['protocol']}), of held-out target images:"
+        f"clean / robust under {asked['norm']} {format_eps(asked['eps'])} ({asked['protocol']}), of held-out targets:"
     )
     cells = [
         [

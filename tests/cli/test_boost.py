@@ -88,6 +88,16 @@ def test_a_checkpoint_is_boosted_again_and_knows_its_line(zoo: Path) -> None:
     shown = auditor("trainings", "show", 2)
     assert "no significant gain: robust accuracy" in shown.output
     assert "no significant gain" in auditor("checkpoints", "list").output
+    # it is handed out, marked as what it is, with a picture
+    got = auditor("checkpoints", "get", 2, "--out", zoo / "out")
+    assert got.exit_code == 0, got.output
+    card = (zoo / "out/README.md").read_text()
+    assert "no significant gain" in card.lower()
+    assert row["parent_sha256"] in card
+    assert sorted(path.name for path in (zoo / "out").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    plotted = auditor("checkpoints", "plot", 2, "-o", zoo / "curves.png")
+    assert plotted.exit_code == 0, plotted.output
+    assert (zoo / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_same_seed_gives_the_same_weights(zoo: Path) -> None:
@@ -149,18 +159,15 @@ def test_test_images_among_the_training_images(zoo: Path) -> None:
     failing(zoo, "test", "--data", zoo / "mixed.npz")
 
 
-def test_one_superclass_only(tmp_path: Path, zoo: Path) -> None:
+@pytest.mark.usefixtures("zoo")
+def test_one_superclass_only(tmp_path: Path) -> None:
     one = garden.make(tmp_path / "one", supers='{ plant = ["oak", "elm", "rose", "lily"] }')
     failing(one, "superclass", "--regularizer", "linear")
-    assert zoo.exists()
 
 
-def test_classes_that_do_not_match_the_head(tmp_path: Path, zoo: Path) -> None:
+def test_classes_that_do_not_match_the_head(zoo: Path) -> None:
     toml = (zoo / "zoo.toml").read_text()
-    (zoo / "zoo.toml").write_text(
-        toml.replace('"lily"]', '"lily", "iris"]').replace('["rose", "lily", "iris"]', '["rose", "lily", "iris"]')
-    )
-    assert tmp_path.exists()
+    (zoo / "zoo.toml").write_text(toml.replace('"lily"]', '"lily", "iris"]'))
     failing(zoo, "expected logits (N, 5)")
 
 

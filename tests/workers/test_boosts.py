@@ -89,3 +89,13 @@ def test_a_worker_that_does_not_trust_code_fails_it_with_the_reason(team: Team, 
     row = ended(team, number)
     assert row["state"] == "failed"
     assert "does not trust" in row["reason"]
+
+
+def test_an_adaptation_by_a_worker(team: Team) -> None:
+    words = ["--source-images", 640, "--epochs", 1, "--held-out", 20, "--protocol", "quick", "--shots", "0,1"]
+    team.worker()
+    result = team.auditor("adapt", "standard", *words, "--queue", "--wait", "--format", "json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)
+    assert (row["state"], row["queue"], row["attempt"]) == ("done", "cpu", 1)
+    assert [score["shots"] for score in row["result"]["scores"]] == [0, 1]
