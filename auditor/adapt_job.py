@@ -27,7 +27,7 @@ class AdaptJobRequest:
     data: Path | None = None
     folder: str | None = None
     trust_code: bool = False
-    seconds: float = 14 * 86_400.0
+    seconds: float = 2 * 86_400.0
 
     @property
     def place(self) -> Path | None:

@@ -30,13 +30,17 @@ class BoostRequest:
     """All that a boost asks for, so that another process, on another machine, can do it.
 
     ``scan``: how the audits before and after are made; ``training``: where the training images lie, None for the data
-    set's own place; ``seconds`` of wall time that training may take.
+    set's own place; ``training_seconds`` of wall time that training may take; ``seconds`` all of it, audits and all.
     """
 
     recipe: Recipe
     scan: ScanRequest
     training: Path | None = None
-    seconds: float = 14 * 86_400.0
+    training_seconds: float = 2 * 86_400.0
+
+    @property
+    def seconds(self) -> float:
+        return self.training_seconds + 2 * self.scan.seconds
 
     def to_json(self) -> dict[str, Any]:
         training = None if self.training is None else str(self.training)
@@ -44,6 +48,7 @@ class BoostRequest:
             "recipe": asdict(self.recipe),
             "scan": self.scan.to_json(),
             "training": training,
+            "training_seconds": self.training_seconds,
             "seconds": self.seconds,
             "device": self.scan.measurement.audit.device,
         }
@@ -53,8 +58,8 @@ class BoostRequest:
         """Raises UsageError where another auditor kept something else."""
         try:
             training = None if stored["training"] is None else Path(stored["training"])
-            recipe, seconds = Recipe(**stored["recipe"]), stored["seconds"]
-            return cls(recipe=recipe, scan=ScanRequest.from_json(stored["scan"]), training=training, seconds=seconds)
+            own = {"recipe": Recipe(**stored["recipe"]), "scan": ScanRequest.from_json(stored["scan"])}
+            return cls(training=training, training_seconds=stored["training_seconds"], **own)
         except (KeyError, TypeError) as error:
             raise UsageError(f"the boost was asked of another version of auditor ({error}): ask again") from error
 
@@ -144,7 +149,9 @@ class BoostDesk(TrainingDesk[Comparison]):
 
         contact = Contact(progress=progress, save=save, stopped=hold.check)
         scan = self.request.scan
-        made: Made = self.run.child(BOOST, self.request.seconds, scan.memory)(source, self.entry, task, contact)
+        made: Made = self.run.child(BOOST, self.request.training_seconds, scan.memory)(
+            source, self.entry, task, contact
+        )
         return made
 
 

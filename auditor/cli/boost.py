@@ -63,7 +63,12 @@ if TYPE_CHECKING:
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N test images, for any protocol.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
-@click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="Of the training.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="Of the training; by default 2 days.",
+)
 @click.option("--queue/--here", "queued", default=None, help="Leave it to a worker, or run it in this process.")
 @click.option("--wait", is_flag=True, help="With --queue: follow it until it has ended.")
 @FORMAT
@@ -145,7 +150,7 @@ def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], qu
         trust_code=options["trust_code"],
         queue=queue,
     )
-    limit = {} if options["time_limit"] is None else {"seconds": options["time_limit"] * 60}
+    limit = {} if options["time_limit"] is None else {"training_seconds": options["time_limit"] * 60}
     training = options["data"] and options["data"].absolute()
     return BoostRequest(recipe=recipe, scan=scan, training=training, **limit)
 

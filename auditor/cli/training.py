@@ -107,12 +107,25 @@ def run_where(
     from auditor.db.trainings import Trainings
     from auditor.reaper import abandon_dead_scans
 
+    check_length(request.seconds, queue)
     engine = open_settings()
     trainings = Trainings(engine)
     if queue == "here":
         abandon_dead_scans(engine)
     job = trainings.create(kind, model, entry, request.to_json(), queue)
     go_on(trainings, job, queue=queue, wait=wait, shape=shape)
+
+
+def check_length(seconds: float, queue: str) -> None:
+    """Raises UsageError for what may take longer than a queue keeps a message."""
+    if queue != "here":
+        from auditor.dispatch import LONGEST_DAYS
+        from auditor.errors import UsageError
+
+        if seconds > LONGEST_DAYS * 86_400:
+            raise UsageError(
+                f"a job in a queue may take {LONGEST_DAYS} days at most, with its audits: see --time-limit"
+            )
 
 
 def go_on(trainings: "Trainings", job: "TrainingJob", *, queue: str, wait: bool, shape: str) -> None:

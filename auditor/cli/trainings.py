@@ -117,7 +117,7 @@ def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> Non
       auditor trainings resume 7 --queue --wait
     """
     from auditor.cli.stored import open_settings
-    from auditor.cli.training import go_on, where_of
+    from auditor.cli.training import check_length, go_on, where_of
     from auditor.cli.where import log_scan, polite_kills_interrupt
     from auditor.db.trainings import Trainings, load_training
     from auditor.reaper import abandon_dead_scans
@@ -127,5 +127,6 @@ def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> Non
     trainings = Trainings(open_settings())
     asked = load_training(trainings.engine, training_id)["request"]
     queue = where_of(queued, wait, asked["device"])
+    check_length(asked["seconds"], queue)
     abandon_dead_scans(trainings.engine)
     go_on(trainings, trainings.resume(training_id, queue), queue=queue, wait=wait, shape=shape)

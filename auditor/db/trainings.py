@@ -1,6 +1,7 @@
 """Boosts and adaptations in the database: asked for, leased like audits, followed, stored."""
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Engine, case, select, update
@@ -19,6 +20,7 @@ from auditor.records.boosts import NOT_AUDITED, Comparison, EpochScore, Made
 from auditor.records.entries import entry_from, entry_to
 
 Row = dict[str, Any]
+SILENT_SECONDS = 600.0
 Kind = Literal["boost", "adapt"]
 
 
@@ -182,7 +184,7 @@ class Trainings:
             row = session.get(tables.Training, training_id, with_for_update=True)
             if row is None:
                 raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
-            if row.state not in ("failed", "cancelled"):
+            if row.state not in ("failed", "cancelled") and not _silent(row):
                 raise UsageError(f"{row.kind} {training_id} is {row.state}: only what failed or was cancelled goes on")
             row.state, row.queue, row.losses, row.reason, row.sent_at = "queued", queue, 0, None, None
             row.started_at = row.finished_at = row.cancelling = row.worker = None
@@ -199,6 +201,12 @@ class Trainings:
         )
         with single(self.engine) as session:
             return session.scalar(written) is not None
+
+
+def _silent(row: tables.Training) -> bool:
+    """Whether it runs in a process of its own that has not renewed its lease for long: on another machine, perhaps."""
+    ended = row.lease_until is not None and row.lease_until < now() - timedelta(seconds=SILENT_SECONDS)
+    return row.state == "running" and row.queue == "here" and ended
 
 
 def list_trainings(engine: Engine, *, kind: Kind | None = None, state: str | None = None) -> list[Row]:
