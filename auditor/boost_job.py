@@ -58,7 +58,7 @@ class BoostRequest:
         """Raises UsageError where another auditor kept something else."""
         try:
             training = None if stored["training"] is None else Path(stored["training"])
-            own = {"recipe": Recipe(**stored["recipe"]), "scan": ScanRequest.from_json(stored["scan"])}
+            own: dict[str, Any] = {"recipe": Recipe(**stored["recipe"]), "scan": ScanRequest.from_json(stored["scan"])}
             return cls(training=training, training_seconds=stored["training_seconds"], **own)
         except (KeyError, TypeError) as error:
             raise UsageError(f"the boost was asked of another version of auditor ({error}): ask again") from error

@@ -43,7 +43,7 @@ def forget(engine: Engine, name: str) -> None:
 
 
 def list_workers(engine: Engine) -> list[Row]:
-    """Each process with the audit, boost or adaptation that it is at; ``seconds_silent`` since its last sign of life."""
+    """Each process with the job that it is at; ``seconds_silent`` since its last sign of life."""
     worker, audit, link = tables.Worker, tables.Audit, tables.ScanAudit
     query = select(worker, audit, tables.Model.name, link.scan_id)
     query = query.outerjoin(audit, audit.id == worker.audit_id)
