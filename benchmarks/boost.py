@@ -61,7 +61,7 @@ CONFIRMING = Protocol(
 def recipes() -> dict[str, tuple[str, Recipe]]:
     """Every run by name: the model that it begins with, and its recipe. Three seeds of the grid, one of the rest."""
     pulls: list[tuple[Regularizer, float]] = [("none", 0.0), ("logits", 0.1), ("linear", 0.1)]
-    runs = _grid(0, pulls)
+    runs = _grid(0, pulls) | _grid(1, pulls) | _grid(2, pulls)
     for start, (kind, beta) in itertools.product(STARTS, pulls):
         runs[f"{start}/at/{kind}-{beta:g}/long/0"] = start, _recipe(start, 0, regularizer=kind, beta=beta, **LONG)
     for start, kind, beta in itertools.product(STARTS, ("logits", "linear"), (0.02, 0.5)):
@@ -74,7 +74,7 @@ def recipes() -> dict[str, tuple[str, Recipe]]:
     }
     for start, (helper, changes) in itertools.product(STARTS, helpers.items()):
         runs[f"{start}/at/none-0/{helper}/0"] = start, _recipe(start, 0, **changes)
-    return runs | _grid(1, pulls) | _grid(2, pulls)
+    return runs
 
 
 def _grid(seed: int, pulls: list[tuple[Regularizer, float]]) -> dict[str, tuple[str, Recipe]]:
