@@ -27,12 +27,13 @@ RUN python -c "import sys, torch; found = 'cuda' if torch.version.cuda else 'cpu
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --create-home auditor \
-    && install -d -o auditor -g auditor /data /models /checkpoints
+    && install -d -o auditor -g auditor /data /models /checkpoints /boosted
 COPY --from=build /opt/auditor /opt/auditor
 ENV PATH=/opt/auditor/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     AUDITOR_DATA=/data \
     AUDITOR_ROBUSTBENCH_MODELS=/models \
+    AUDITOR_CHECKPOINTS=/boosted \
     HF_HOME=/checkpoints/huggingface \
     TORCH_HOME=/checkpoints/torch
 USER 10001:10001

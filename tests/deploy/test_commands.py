@@ -39,7 +39,8 @@ class Containers:
         """The image's folders below the test's, secrets in the test's."""
         if path.startswith("/run/secrets/"):
             return str(self.secrets / Path(path).name)
-        return str(self.folder / path[1:]) if path.startswith(("/data", "/models", "/checkpoints")) else path
+        inside = path.startswith(("/data", "/models", "/checkpoints", "/boosted"))
+        return str(self.folder / path[1:]) if inside else path
 
     def environment(self, service: str) -> dict[str, str]:
         given = {**self.image["environment"], **self.services[service].get("environment", {})}
