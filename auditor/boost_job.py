@@ -7,7 +7,7 @@ from typing import Any
 
 from auditor.config import settings
 from auditor.db.pairing import pair
-from auditor.db.results import Filter, list_results, load_detail
+from auditor.db.results import Filter, list_results, load_detail, load_verdicts
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import MeasurementError, UsageError
@@ -125,6 +125,8 @@ class BoostDesk(TrainingDesk[Comparison]):
         if not rows or rows[0]["status"] != "done":
             raise MeasurementError(f"the audit of {entry.model} was cancelled")
         number: int = rows[0]["id"]
+        if load_verdicts(store.engine, number) is None and not request.force:
+            return self._audit(source, entry, replace(request, force=True), hold)  # they were pruned since it was made
         return number
 
     def _train(self, source: Source, hold: Hold) -> Made:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from auditor.errors import EnvironmentUnusableError
 
-FIELDS = ("scan", "audit", "model", "attempt", "worker")
+FIELDS = ("scan", "audit", "training", "model", "attempt", "worker")
 """The ids of a line, in this order; each where it is known."""
 SHORTEST_SECRET = 4
 """A shorter one is hidden in addresses alone: to blot it out everywhere would spoil every line."""

@@ -53,11 +53,16 @@ class DatabaseMetrics:
         queues = dict.fromkeys((*self.queues, "here", *(queue for _, queue in numbers)))
         every = [((state, queue), numbers.get((state, queue), 0)) for queue in queues for state in STATES]
         yield _gauge("auditor_audits", "Audits in the database.", ("state", "queue"), every)
-        waiting = {one.queue: one for one in seen.unfinished if one.state == "queued"}
-        depth = [((queue,), waiting[queue].number if queue in waiting else 0) for queue in self.queues]
-        yield _gauge("auditor_queue_depth", "Audits that wait for workers, by the database.", ("queue",), depth)
-        oldest = [((queue,), waiting[queue].oldest if queue in waiting else 0) for queue in self.queues]
-        waits = "For how long the audit that has waited longest has waited."
+        waiting = [one for one in (*seen.unfinished, *seen.trainings) if one.state == "queued"]
+        depth = [((queue,), sum(one.number for one in waiting if one.queue == queue)) for queue in self.queues]
+        yield _gauge("auditor_queue_depth", "Jobs that wait for workers, by the database.", ("queue",), depth)
+        oldest = [
+            ((queue,), max((one.oldest for one in waiting if one.queue == queue), default=0)) for queue in self.queues
+        ]
+        waits = "For how long the job that has waited longest has waited."
+        trained = [((one.state, one.queue), one.number) for one in seen.trainings]
+        unended = "Boosts and adaptations that are queued or run."
+        yield _gauge("auditor_trainings_unfinished", unended, ("state", "queue"), trained)
         yield _gauge("auditor_oldest_queued_seconds", waits, ("queue",), oldest)
         expired = CounterMetricFamily("auditor_leases_expired", "Leases that ran out: processes that were lost.")
         expired.add_metric((), self._expired.to(sum(one.losses for one in counted)))

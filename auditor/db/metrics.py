@@ -25,7 +25,7 @@ class Ended(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """The queued, or the running audits of a queue; ``oldest``: for how many seconds one of them has waited."""
+    """The queued, or the running jobs of a queue; ``oldest``: for how many seconds one of them has waited."""
 
     state: str
     queue: str
@@ -54,6 +54,7 @@ class Seen:
     """One look at the database."""
 
     unfinished: list[Unfinished]
+    trainings: list[Unfinished]
     scans: dict[str, int]
     workers: list[Alive]
     parts: list[Part]
@@ -69,19 +70,19 @@ def count_all(engine: Engine) -> list[Ended]:
 
 def look(engine: Engine) -> Seen:
     with Session(engine) as session:
-        return Seen(_unfinished(session), _scans(session), _workers(session), _parts(session))
+        audits, trainings = (_unfinished(session, table) for table in (tables.Audit, tables.Training))
+        return Seen(audits, trainings, _scans(session), _workers(session), _parts(session))
 
 
-def _unfinished(session: Session) -> list[Unfinished]:
-    """An audit that waits once more, since it was tried again or put back, waits since its message was sent."""
-    audit = tables.Audit
-    since = case((audit.attempt == 0, audit.queued_at), else_=func.coalesce(audit.sent_at, audit.queued_at))
-    oldest = func.min(since, type_=audit.queued_at.type)
+def _unfinished(session: Session, job: type[tables.Audit] | type[tables.Training]) -> list[Unfinished]:
+    """A job that waits once more, since it was tried again or put back, waits since its message was sent."""
+    since = case((job.attempt == 0, job.queued_at), else_=func.coalesce(job.sent_at, job.queued_at))
+    oldest = func.min(since, type_=job.queued_at.type)
     words: list[ColumnElement[str]] = [
         literal_column(f"'{state}'") for state in ("queued", "running")
     ]  # the index's own, for SQLite's sake
-    query = select(audit.state, audit.queue, func.count(), oldest).where(audit.state.in_(words))
-    found = session.execute(query.group_by(audit.state, audit.queue))
+    query = select(job.state, job.queue, func.count(), oldest).where(job.state.in_(words))
+    found = session.execute(query.group_by(job.state, job.queue))
     at = now()
     return [
         Unfinished(state, queue, number, max(0.0, (at - first).total_seconds()) if state == "queued" else 0.0)

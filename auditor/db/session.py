@@ -219,13 +219,17 @@ def schema_drift(engine: Engine) -> list[str]:
 def _view_drift(inspector: Inspector) -> list[str]:
     """Alembic looks at tables only."""
     from auditor.db.models import LEADERBOARD
+    from auditor.db.training_models import BOOSTS
 
-    if "leaderboard" not in inspector.get_view_names():
-        return ["missing view leaderboard"]
-    columns = [str(column["name"]) for column in inspector.get_columns("leaderboard")]
-    if columns == list(LEADERBOARD):
-        return []
-    return [f"view leaderboard: expected the columns {', '.join(LEADERBOARD)}, got {', '.join(columns)}"]
+    found = []
+    for view, expected in (("leaderboard", LEADERBOARD), ("boosts", BOOSTS)):
+        if view not in inspector.get_view_names():
+            found.append(f"missing view {view}")
+            continue
+        columns = [str(column["name"]) for column in inspector.get_columns(view)]
+        if columns != list(expected):
+            found.append(f"view {view}: expected the columns {', '.join(expected)}, got {', '.join(columns)}")
+    return found
 
 
 def _in_words(difference: Any) -> str:

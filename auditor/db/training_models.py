@@ -8,6 +8,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from auditor.db.base import Base, partial
 
+BOOSTS = (
+    "id", "model", "state", "reason", "verdict", "dataset", "norm", "eps", "protocol", "n",
+    "clean_before", "clean_after", "robust_before", "robust_after",
+    "difference", "difference_low", "difference_high", "p_value", "gap_before", "gap_after",
+    "best_epoch", "stopped", "parent_sha256", "weights_sha256", "data_sha256", "before_audit_id", "after_audit_id",
+    "request", "seconds", "queued_at", "started_at", "finished_at",
+)  # fmt: skip
+"""The columns of the view ``boosts``, which the migrations make."""
+
 
 class Leased:
     """A job that one process at a time has. State: queued, running, done, failed, cancelled.
