@@ -1,16 +1,19 @@
 """A boost from claim to stored row: fine-tuning, an audit of before and one of after, what they say. No torch."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+import logging
+import secrets
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from auditor.config import settings
 from auditor.db.pairing import pair
+from auditor.db.patience import AWAY
 from auditor.db.results import Filter, list_results, load_detail, load_verdicts
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
-from auditor.errors import MeasurementError, UsageError
+from auditor.errors import MeasurementError, UsageError, first_line
 from auditor.here import HaltedError, run_scan
 from auditor.leases import Hold, LeaseLostError
 from auditor.records import Contact, ZooEntry
@@ -19,7 +22,9 @@ from auditor.scans import ScanRequest
 from auditor.statistics import mcnemar
 from auditor.training_job import Run, TrainingDesk
 from auditor.zoo import Source, find_source
+from auditor.zoo.checkpoint import described
 
+logger = logging.getLogger(__name__)
 BOOST = "auditor.boosting.boost"
 AUDIT_SLOT = 1
 """Of the process: slot 0 gives the boost's own signs of life."""
@@ -37,6 +42,7 @@ class BoostRequest:
     scan: ScanRequest
     training: Path | None = None
     training_seconds: float = 2 * 86_400.0
+    owner: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def seconds(self) -> float:
@@ -49,6 +55,7 @@ class BoostRequest:
             "scan": self.scan.to_json(),
             "training": training,
             "training_seconds": self.training_seconds,
+            "owner": self.owner,
             "seconds": self.seconds,
             "device": self.scan.measurement.audit.device,
         }
@@ -59,7 +66,8 @@ class BoostRequest:
         try:
             training = None if stored["training"] is None else Path(stored["training"])
             own: dict[str, Any] = {"recipe": Recipe(**stored["recipe"]), "scan": ScanRequest.from_json(stored["scan"])}
-            return cls(training=training, training_seconds=stored["training_seconds"], **own)
+            same = {name: stored[name] for name in ("training_seconds", "owner")}
+            return cls(training=training, **same, **own)
         except (KeyError, TypeError) as error:
             raise UsageError(f"the boost was asked of another version of auditor ({error}): ask again") from error
 
@@ -89,9 +97,9 @@ class BoostDesk(TrainingDesk[Comparison]):
         before = self._audit(source, self.entry, self.request.scan, hold)
         self.reporter.stage(f"audit of checkpoint:{self.job_id}, after")
         zoo = find_source("checkpoint", settings().checkpoints, trust_code=self.request.scan.trust_code)
-        (entry,) = [one for one in zoo.entries() if one.model == f"checkpoint:{self.job_id}"]
+        entry, _, _ = described(settings().checkpoints / str(self.job_id))
         after = self._audit(zoo, entry, replace(self.request.scan, folder=None), hold)
-        return compare(self.trainings, before, after)
+        return compare(self.trainings, (before, made.parent_sha256), (after, made.weights_sha256))
 
     def put_away(self, found: Comparison) -> str:
         """Store the comparison; the run's state is needed no more."""
@@ -126,7 +134,8 @@ class BoostDesk(TrainingDesk[Comparison]):
             raise MeasurementError(f"the audit of {entry.model} was cancelled")
         number: int = rows[0]["id"]
         if load_verdicts(store.engine, number) is None and not request.force:
-            return self._audit(source, entry, replace(request, force=True), hold)  # they were pruned since it was made
+            self.reporter.stage(f"audit of {entry.model}, again: its verdicts were pruned")
+            return self._audit(source, entry, replace(request, force=True), hold)
         return number
 
     def _train(self, source: Source, hold: Hold) -> Made:
@@ -138,6 +147,7 @@ class BoostDesk(TrainingDesk[Comparison]):
             tests=self.request.scan.measurement.data,
             place=self.request.scan.place,
             device=self.request.scan.measurement.audit.device,
+            owner=self.request.owner,
         )
 
         def progress(part: str, done: int, total: int) -> None:
@@ -146,10 +156,16 @@ class BoostDesk(TrainingDesk[Comparison]):
 
         def save(_: str, content: bytes) -> None:
             history = [EpochScore(**score) for score in json.loads(content)]
-            self.trainings.note_history(self.job_id, self.attempt, history)
+            try:
+                self.trainings.note_history(self.job_id, self.attempt, history)
+            except AWAY as error:  # the next epoch brings all of it again
+                logger.warning("%s: its history is not stored: %s", self.name, first_line(error))
             self.reporter.epoch(history[-1])
 
-        contact = Contact(progress=progress, save=save, stopped=hold.check)
+        def wanted(_: str) -> bool:
+            return self.leases.renew(self.job_id, self.attempt, self.run.heart.lease) == "held"
+
+        contact = Contact(progress=progress, save=save, wanted=wanted, stopped=hold.check)
         scan = self.request.scan
         made: Made = self.run.child(BOOST, self.request.training_seconds, scan.memory)(
             source, self.entry, task, contact
@@ -157,14 +173,25 @@ class BoostDesk(TrainingDesk[Comparison]):
         return made
 
 
-def compare(trainings: Trainings, before: int, after: int) -> Comparison:
-    """What two audits say, paired on the images that both saw."""
-    first, second = (load_detail(trainings.engine, number) for number in (before, after))
+def compare(trainings: Trainings, before: tuple[int, str], after: tuple[int, str]) -> Comparison:
+    """What two audits say, paired on the images that both saw; each by its number and the weights that it must be of.
+
+    Raises:
+        MeasurementError: an audit is of other weights: the model was changed while this ran.
+        UsageError: the audits cannot be paired.
+    """
+    first, second = (load_detail(trainings.engine, number) for number, _ in (before, after))
+    for detail, (number, digest) in ((first, before), (second, after)):
+        if detail.row["weights_sha256"] != digest:
+            raise MeasurementError(
+                f"audit {number} is of other weights of {detail.row['model']} than those of the training: they were "
+                "changed meanwhile; boost again"
+            )
     robust = pair((second.row, second.verdicts), (first.row, first.verdicts)).robust
     low, high = robust.interval()
     return Comparison(
-        before_audit_id=before,
-        after_audit_id=after,
+        before_audit_id=before[0],
+        after_audit_id=after[0],
         n=robust.n,
         only_before=robust.only_second,
         only_after=robust.only_first,

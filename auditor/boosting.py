@@ -17,10 +17,12 @@ from auditor.boost.fine_tuning import FineTuned, fine_tune
 from auditor.boost.saved_run import SavedRun, run_key
 from auditor.data import hierarchy_of, load_images
 from auditor.data.training import TrainingData, load_training
+from auditor.errors import EnvironmentUnusableError, MeasurementError, first_line
+from auditor.files import whole_file
 from auditor.records import Contact, ZooEntry
-from auditor.records.boosts import RUN, BoostTask, EpochScore, Made, Recipe
+from auditor.records.boosts import OWNER, RUN, BoostTask, EpochScore, Made, Recipe
 from auditor.zoo import Source
-from auditor.zoo.checkpoint import CheckpointZoo, write_checkpoint
+from auditor.zoo.checkpoint import FILE, CheckpointZoo, write_checkpoint
 from auditor.zoo.digest import state_dict_digest
 from auditor.zoo.normalized import network_of
 
@@ -35,6 +37,7 @@ def boost(source: Source, entry: ZooEntry, asked: BoostTask, contact: Contact) -
             checkpoint cannot be written.
     """
     hierarchy = hierarchy_of(entry)
+    _take_folder(asked)
     data = load_training(
         entry.dataset, asked.training, own=entry.own_data, transform=entry.transform, tests=_test_pictures(entry, asked)
     )
@@ -42,9 +45,11 @@ def boost(source: Source, entry: ZooEntry, asked: BoostTask, contact: Contact) -
     model = loaded.model.to(asked.device)
     run = SavedRun(
         asked.checkpoints / str(asked.number) / RUN,
-        run_key(asked.recipe, loaded.weights_sha256, data.digest, versions()),
+        run_key(asked.recipe, loaded.weights_sha256, data.digest, _deciding()),
     )
     found = _fine_tuned(model, data, asked.recipe, hierarchy.superclasses, run, contact)
+    if not contact.wanted("checkpoint"):
+        raise MeasurementError("the boost belongs to another process by now: its checkpoint is not written")
     state = network_of(model).state_dict()
     origin, place = _origin(source, entry, asked)
     write_checkpoint(
@@ -67,10 +72,37 @@ def boost(source: Source, entry: ZooEntry, asked: BoostTask, contact: Contact) -
     )
 
 
+def _take_folder(asked: BoostTask) -> None:
+    """Numbers are a database's own; a folder that two databases share would lose the one's checkpoint to the other's.
+
+    Raises:
+        EnvironmentUnusableError: the folder of this number is another boost's, or cannot be written.
+    """
+    folder = asked.checkpoints / str(asked.number)
+    owner = folder / OWNER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not owner.exists() and not (folder / FILE).exists():
+            with whole_file(owner) as file:
+                file.write(asked.owner.encode())
+        mine = owner.exists() and owner.read_text(encoding="utf-8") == asked.owner
+    except OSError as error:
+        raise EnvironmentUnusableError(f"cannot write the checkpoint's folder {folder}: {first_line(error)}") from error
+    if not mine:
+        raise EnvironmentUnusableError(
+            f"{folder} holds a checkpoint of another database: set AUDITOR_CHECKPOINTS to a folder for this one"
+        )
+
+
 def lineage(entry: ZooEntry) -> list[str]:
     """The models before this one, the zoo's own first."""
     found: list[str] = entry.training.get("lineage", []) if entry.source == "checkpoint" else []
     return found
+
+
+def _deciding() -> dict[str, str]:
+    """The versions that training depends on."""
+    return {name: version for name, version in versions().items() if name in ("auditor", "torch")}
 
 
 def _test_pictures(entry: ZooEntry, asked: BoostTask) -> NDArray[np.uint64]:

@@ -105,7 +105,7 @@ def abandon_dead_scans(engine: Engine) -> None:
             Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
     for row in list_trainings(engine, state="running"):
         if row["queue"] == "here" and is_gone(row["worker"]):
-            reason = f"{row['worker']} ended without a word; `auditor trainings resume {row['id']}` goes on"
+            reason = f"{row['worker']} ended without a word; see `auditor trainings resume {row['id']}`"
             TrainingLeases(engine).abandon(row["id"], row["attempt"], reason)
     for row in list_workers(engine):
         if is_gone(row["worker"]):

@@ -46,7 +46,9 @@ class SavedRun:
             logger.warning("%s is not used, it cannot be read: %s", self.path, first_line(error))
             return None
         if key != self.key:
-            logger.warning("%s is not used, it is another run's", self.path)
+            kept = self.path.with_name(f"{self.path.name}.{str(key)[:8]}")
+            self.path.replace(kept)  # whoever goes on on the other machine may want it
+            logger.warning("%s is another run's, of other threads or versions perhaps: kept as %s", self.path, kept)
             return None
         found: dict[str, Any] = state
         return found

@@ -1,5 +1,6 @@
 """``auditor adapt``: do a model's features tell superclasses apart on classes that it has never seen?"""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--zoo", "folder", type=click.Path(path_type=Path), help="The folder of a local zoo.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
+@click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="By default 2 days.")
 @click.option("--queue/--here", "queued", default=None, help="Leave it to a worker, or run it in this process.")
 @click.option("--wait", is_flag=True, help="With --queue: follow it until it has ended.")
 @FORMAT
@@ -99,8 +101,17 @@ def command(start: str, folder: Path | None, queued: bool | None, wait: bool, sh
         data=data and data.absolute(),
         folder=str(folder.absolute()) if folder else None,
         trust_code=options["trust_code"],
+        **_limit(options["time_limit"]),
     )
     run_where("adapt", start, entry, request, queue=queue, wait=wait, shape=shape)
+
+
+def _limit(minutes: float | None) -> dict[str, Any]:
+    from auditor.errors import UsageError
+
+    if minutes is not None and not math.isfinite(minutes):
+        raise UsageError(f"--time-limit: expected a number of minutes, got {minutes}")
+    return {} if minutes is None else {"seconds": minutes * 60}
 
 
 def _request(start: str, options: dict[str, Any]) -> "AdaptRequest":

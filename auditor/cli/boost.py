@@ -1,5 +1,6 @@
 """``auditor boost``: fine-tune a model for robustness, audit it before and after, and say what changed."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,8 @@ def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], qu
         trust_code=options["trust_code"],
         queue=queue,
     )
+    if options["time_limit"] is not None and not math.isfinite(options["time_limit"]):
+        raise UsageError(f"--time-limit: expected a number of minutes, got {options['time_limit']}")
     limit = {} if options["time_limit"] is None else {"training_seconds": options["time_limit"] * 60}
     training = options["data"] and options["data"].absolute()
     return BoostRequest(recipe=recipe, scan=scan, training=training, **limit)
@@ -161,7 +164,8 @@ def _recipe(entry: "ZooEntry", options: dict[str, Any]) -> "Recipe":
     from auditor.records.boosts import Recipe
 
     same = ("method", "regularizer", "beta", "epochs", "steps", "batch_size", "weight_decay", "ema", "awp", "seed")
-    step_size = options["step_size"] or 2.5 * entry.eps / options["steps"]
+    own = options["step_size"]
+    step_size = 2.5 * entry.eps / options["steps"] if own is None else own
     recipe = Recipe(
         **{name: options[name] for name in (*same, "label_smoothing", "amp")},
         max_lr=options["lr"],

@@ -37,7 +37,8 @@ def print_boost(row: Row) -> None:
 
 def in_short(recipe: Row) -> str:
     """A recipe in a few words."""
-    pull = f"{recipe['regularizer']} {recipe['beta']:g}" if recipe["beta"] else "no regularizer"
+    pulled = recipe["beta"] and recipe["regularizer"] != "none"
+    pull = f"{recipe['regularizer']} {recipe['beta']:g}" if pulled else "no regularizer"
     return f"{recipe['method']}, {pull}, {recipe['epochs']} epochs, seed {recipe['seed']}"
 
 

@@ -104,12 +104,13 @@ def run_where(
 ) -> None:
     """Store what is asked for, run or send it, and print what it came to."""
     from auditor.cli.stored import open_settings
+    from auditor.config import settings
     from auditor.db.trainings import Trainings
     from auditor.reaper import abandon_dead_scans
 
     check_length(request.seconds, queue)
     engine = open_settings()
-    trainings = Trainings(engine)
+    trainings = Trainings(engine, settings().database_patience)
     if queue == "here":
         abandon_dead_scans(engine)
     job = trainings.create(kind, model, entry, request.to_json(), queue)
@@ -161,12 +162,16 @@ def _run_here(trainings: "Trainings", job: "TrainingJob") -> None:
     heart = Heart(trainings.engine, queue="here", device=job.request["device"], lease=settings().lease_seconds)
     try:
         with heart, TrainingProgress(epochs_of(job.request)) as progress:
-            run_training(trainings, job, Run(source, child, heart, progress))
+            ended = run_training(trainings, job, Run(source, child, heart, progress))
     except KeyboardInterrupt:
         with contextlib.suppress(Exception):  # the interrupt counts
             trainings.cancel(job.training_id, "interrupted")
-            say(f"{job.kind} {job.training_id}: `auditor trainings resume {job.training_id}` goes on where it was")
+            where = "goes on from the last epoch" if job.kind == "boost" else "begins it anew"
+            say(f"{job.kind} {job.training_id}: `auditor trainings resume {job.training_id}` {where}")
         raise
+    if ended == "taken":
+        say(f"{job.kind} {job.training_id} was taken by another process, or ended by it")
+        click.get_current_context().exit(1)
 
 
 def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:

@@ -1,10 +1,25 @@
 """``auditor trainings``: boosts and adaptations as jobs, listed, shown, followed, cancelled, gone on with."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from auditor.cli.options import FORMAT
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
 TRAINING = click.argument("training_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+
+
+def _engine() -> "Engine":
+    """The database, once those of this machine's processes that are gone are ended in it."""
+    from auditor.cli.stored import open_settings
+    from auditor.reaper import abandon_dead_scans
+
+    engine = open_settings()
+    abandon_dead_scans(engine)
+    return engine
 
 
 @click.group("trainings")
@@ -28,14 +43,10 @@ def list_(kind: str | None, state: str | None, shape: str) -> None:
       auditor trainings list
       auditor trainings list --state running --format json
     """
-    from auditor.cli.stored import open_settings
     from auditor.cli.tables import print_json, print_table
     from auditor.db.trainings import list_trainings
-    from auditor.reaper import abandon_dead_scans
 
-    engine = open_settings()
-    abandon_dead_scans(engine)
-    rows = list_trainings(engine, kind=kind, state=state)  # type: ignore[arg-type]
+    rows = list_trainings(_engine(), kind=kind, state=state)  # type: ignore[arg-type]
     if shape == "json":
         print_json(rows)
     elif not rows:
@@ -56,11 +67,10 @@ def show(training_id: int, shape: str) -> None:
       auditor trainings show 7
       auditor trainings show 7 --format json
     """
-    from auditor.cli.stored import open_settings
     from auditor.cli.training import epoch_line, epochs_of, show_training
     from auditor.db.trainings import load_training
 
-    engine = open_settings()
+    engine = _engine()
     row = load_training(engine, training_id)
     if shape != "json":
         for score in row["history"]:
@@ -79,9 +89,8 @@ def follow(training_id: int, shape: str) -> None:
       auditor trainings follow 7
     """
     from auditor.cli import training
-    from auditor.cli.stored import open_settings
 
-    engine = open_settings()
+    engine = _engine()
     training.follow(engine, training_id)
     training.show_training(engine, training_id, shape)
 
@@ -95,10 +104,9 @@ def cancel(training_id: int) -> None:
     Examples:
       auditor trainings cancel 7
     """
-    from auditor.cli.stored import open_settings
     from auditor.db.trainings import Trainings
 
-    state = Trainings(open_settings()).cancel(training_id, "cancelled by its user")
+    state = Trainings(_engine()).cancel(training_id, "cancelled by its user")
     said = {"running": "will end within seconds", "cancelled": "is cancelled"}.get(state, f"is {state}: nothing to end")
     click.echo(f"{training_id} {said}", err=True)
 
@@ -109,24 +117,24 @@ def cancel(training_id: int) -> None:
 @click.option("--wait", is_flag=True, help="With --queue: follow it until it has ended.")
 @FORMAT
 def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> None:
-    """Go on with one that failed, was cancelled or interrupted, from its last epoch.
+    """Go on with one that failed, was cancelled or interrupted: a boost from its last epoch, an adaptation anew.
 
     \b
     Examples:
       auditor trainings resume 7
       auditor trainings resume 7 --queue --wait
     """
-    from auditor.cli.stored import open_settings
     from auditor.cli.training import check_length, go_on, where_of
     from auditor.cli.where import log_scan, polite_kills_interrupt
+    from auditor.config import settings
     from auditor.db.trainings import Trainings, load_training
-    from auditor.reaper import abandon_dead_scans
+    from auditor.training_runs import check_request
 
     polite_kills_interrupt()
     log_scan()
-    trainings = Trainings(open_settings())
-    asked = load_training(trainings.engine, training_id)["request"]
+    trainings = Trainings(_engine(), settings().database_patience)
+    row = load_training(trainings.engine, training_id)
+    asked = check_request(row["kind"], row["request"])
     queue = where_of(queued, wait, asked["device"])
     check_length(asked["seconds"], queue)
-    abandon_dead_scans(trainings.engine)
     go_on(trainings, trainings.resume(training_id, queue), queue=queue, wait=wait, shape=shape)

@@ -118,6 +118,11 @@ class Leases:
                 return (
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
                 )
+            if one.queue == "here":  # nobody else runs it
+                reason = f"{silent}; it can be gone on with"
+                return (
+                    "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
+                )
             if losses >= MOST_LOSSES:
                 reason = f"given up: {losses} processes that ran it were lost, the last time {silent}"
                 return "failed" if self._end(session, one.id, one.attempt, state="failed", reason=reason) else None

@@ -51,11 +51,7 @@ class Training(Leased, Base):
     """
 
     __tablename__ = "trainings"
-    __table_args__ = (
-        partial("ix_trainings_unfinished", "queue", "state", where="state IN ('queued', 'running')"),
-        # SQLite would give the number of a deleted row anew, and with it the folder of its checkpoint
-        {"sqlite_autoincrement": True},
-    )
+    __table_args__ = (partial("ix_trainings_unfinished", "queue", "state", where="state IN ('queued', 'running')"),)
 
     kind: Mapped[str]
     model: Mapped[str]

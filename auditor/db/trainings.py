@@ -11,7 +11,7 @@ from auditor.db import models as tables
 from auditor.db.base import upsert
 from auditor.db.codec import null
 from auditor.db.ending import now
-from auditor.db.leases import Leases, Unsent
+from auditor.db.leases import Lease, Leases, Unsent
 from auditor.db.patience import patient
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
@@ -47,6 +47,13 @@ class TrainingLeases(Leases):
         query = query.order_by(job.sent_at.is_not(None), job.sent_at, job.id).limit(number)
         with Session(self.engine) as session:
             return [Unsent(number, request["seconds"], "training") for number, request in session.execute(query)]
+
+    def running(self) -> list[Lease]:
+        """Of all that run, here or by workers."""
+        job = tables.Training
+        columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds)
+        with single(self.engine) as session:
+            return [Lease(*row) for row in session.execute(select(*columns).where(job.state == "running"))]
 
     def abandon(self, job_id: int, attempt: int, reason: str) -> bool:
         """End a job whose process is gone."""
@@ -168,6 +175,9 @@ class Trainings:
             )
         )
         with Session(self.engine) as session, session.begin():
+            row = session.get(job, training_id)
+            if row is not None and _silent(row):
+                self.leases._end(session, training_id, row.attempt, state="cancelled", reason=reason)
             session.execute(asked.execution_options(synchronize_session=False))
             state = session.scalar(select(job.state).where(job.id == training_id))
             if state is None:
@@ -175,21 +185,27 @@ class Trainings:
             return state
 
     def resume(self, training_id: int, queue: str) -> TrainingJob:
-        """Put one that failed or was cancelled back, to go on from its last epoch.
+        """Put one that failed or was cancelled, or whose own process is lost, back into a queue.
 
         Raises:
-            UsageError: there is none of this number, or it has not ended early.
+            UsageError: there is none of this number, it has not ended early, or another auditor asked for it.
         """
+        job = self.load_job(training_id)
+        table = tables.Training
         with Session(self.engine) as session, session.begin():
-            row = session.get(tables.Training, training_id, with_for_update=True)
-            if row is None:
+            row = session.get(table, training_id)
+            if job is None or row is None:
                 raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
-            if row.state not in ("failed", "cancelled") and not _silent(row):
+            stuck = _silent(row) or (row.state == "queued" and row.queue == "here")
+            if row.state not in ("failed", "cancelled") and not stuck:
                 raise UsageError(f"{row.kind} {training_id} is {row.state}: only what failed or was cancelled goes on")
-            row.state, row.queue, row.losses, row.reason, row.sent_at = "queued", queue, 0, None, None
-            row.started_at = row.finished_at = row.cancelling = row.worker = None
-            entry = None if row.entry is None else entry_from(row.entry)
-            return TrainingJob(row.id, "boost" if row.kind == "boost" else "adapt", row.model, entry, row.request)
+            same = (table.id == training_id, table.state == row.state, table.attempt == row.attempt)
+            back = {"state": "queued", "queue": queue, "losses": 0, "lease_until": None}
+            blank = dict.fromkeys(("reason", "sent_at", "started_at", "finished_at", "cancelling", "worker"))
+            put = update(table).where(*same).values(**back, **blank).returning(table.id)
+            if session.execute(put.execution_options(synchronize_session=False)).first() is None:
+                raise UsageError(f"{row.kind} {training_id} is gone on with already: see `auditor trainings list`")
+        return job
 
     def _write(self, training_id: int, attempt: int, **values: Any) -> bool:
         job = tables.Training

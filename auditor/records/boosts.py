@@ -10,7 +10,7 @@ from auditor.errors import InputError
 Regularizer = Literal["none", "logits", "linear"]
 GAIN, NO_GAIN, LOSS = "significant gain", "no significant gain", "significant loss"
 NOT_AUDITED = "not audited"
-RUN = "run.pt"
+RUN, OWNER = "run.pt", "owner"
 """In a checkpoint's folder, while it is made: all that the next epoch depends on."""
 
 
@@ -149,7 +149,8 @@ class BoostTask:
     """What a child process is asked for: ``number`` becomes the checkpoint's, in the folder ``checkpoints``.
 
     ``training``: where the training images lie; None for the data set's own place. ``tests``: where the test images
-    lie, which must not be among them. ``place``: the folder of the model's zoo, if it has one.
+    lie, which must not be among them. ``place``: the folder of the model's zoo, if it has one. ``owner`` tells this
+    boost from one of the same number in another database that shares the folder.
     """
 
     recipe: Recipe
@@ -159,3 +160,4 @@ class BoostTask:
     tests: Path | None
     place: Path | None
     device: str
+    owner: str

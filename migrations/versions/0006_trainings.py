@@ -54,7 +54,6 @@ def upgrade() -> None:
         sa.Column("started_at", TIME, nullable=True),
         sa.Column("finished_at", TIME, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trainings")),
-        sqlite_autoincrement=True,
     )
     unfinished = sa.text("state IN ('queued', 'running')")
     op.create_index(

@@ -15,8 +15,12 @@ import torch
 from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, text
 
+from auditor.boost_job import compare
 from auditor.cli import main
 from auditor.config import settings
+from auditor.db.session import open_database
+from auditor.db.trainings import Trainings
+from auditor.errors import MeasurementError
 from auditor.statistics import mcnemar
 from auditor.zoo import find_source
 from tests import garden
@@ -60,7 +64,8 @@ def test_a_model_is_boosted_and_its_checkpoint_has_proof(zoo: Path, tmp_path: Pa
         "checkpoint:1": row["weights_sha256"],
     }
     # nothing but the checkpoint is left in its folder, and it is a model of a zoo
-    assert sorted(path.name for path in (tmp_path / "checkpoints/1").iterdir()) == ["entry.json", "model.safetensors"]
+    left = sorted(path.name for path in (tmp_path / "checkpoints/1").iterdir())
+    assert left == ["entry.json", "model.safetensors", "owner"]
     source = find_source("checkpoint", tmp_path / "checkpoints", trust_code=True)
     (entry,) = source.entries()
     pixels, labels = garden.images(2, 80)
@@ -208,6 +213,47 @@ def test_what_is_interrupted_or_killed_goes_on_to_the_same_weights(zoo: Path, tm
     assert row["weights_sha256"] == whole["weights_sha256"]
     assert [one["number"] for one in row["history"]] == [0, 1, 2, 3]
     assert row["comparison"]["p_value"] == whole["comparison"]["p_value"]
+
+
+def test_another_database_does_not_overwrite_a_checkpoint(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boosted(zoo, "--epochs", 1)
+    weights = (tmp_path / "checkpoints/1/model.safetensors").read_bytes()
+    monkeypatch.setenv("AUDITOR_DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
+    settings.cache_clear()
+    failing(zoo, "holds a checkpoint of another database: set AUDITOR_CHECKPOINTS", "--seed", 1)
+    assert (tmp_path / "checkpoints/1/model.safetensors").read_bytes() == weights
+
+
+def test_audits_of_other_weights_are_no_proof(zoo: Path) -> None:
+    """Two audits that are there, and the digests that they must be of."""
+    row = boosted(zoo, "--epochs", 1)
+    trainings = Trainings(open_database(os.environ["AUDITOR_DATABASE_URL"]))
+    before, after = (row[name]["audit"] for name in ("before", "after"))
+    found = compare(trainings, (before, row["parent_sha256"]), (after, row["weights_sha256"]))
+    assert found.p_value == row["comparison"]["p_value"]
+    with pytest.raises(MeasurementError, match="is of other weights of checkpoint:1 than those of the training"):
+        compare(trainings, (before, row["parent_sha256"]), (after, row["parent_sha256"]))
+
+
+def test_what_waits_for_a_process_that_is_gone_can_be_gone_on_with(zoo: Path) -> None:
+    """Killed between its row and its claim; or its process is lost on another machine."""
+    boosted(zoo, "--epochs", 1)
+    engine = create_engine(os.environ["AUDITOR_DATABASE_URL"])
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE trainings SET state = 'queued', attempt = 0"))
+    assert auditor("trainings", "resume", 1).exit_code == 0
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE trainings SET state = 'running', worker = 'elsewhere:1', lease_until = '2020-01-01 00:00:00'")
+        )
+    assert "is cancelled" in auditor("trainings", "cancel", 1).output
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE trainings SET request = '{}' WHERE id = 1"))
+    result = auditor("trainings", "resume", 1)
+    assert (result.exit_code, "another version of auditor" in result.output) == (2, True), result.output
+    assert json.loads(auditor("trainings", "show", 1, "--format", "json").stdout)[0]["state"] == "cancelled"
 
 
 def test_what_has_ended_is_not_resumed_or_cancelled(zoo: Path) -> None:
