@@ -60,9 +60,12 @@ class DatabaseMetrics:
             ((queue,), max((one.oldest for one in waiting if one.queue == queue), default=0)) for queue in self.queues
         ]
         waits = "For how long the job that has waited longest has waited."
-        trained = [((one.state, one.queue), one.number) for one in seen.trainings]
+        trained = {(one.state, one.queue): one.number for one in seen.trainings}
+        trainings = [
+            ((state, name), trained.get((state, name), 0)) for name in queues for state in ("queued", "running")
+        ]
         unended = "Boosts and adaptations that are queued or run."
-        yield _gauge("auditor_trainings_unfinished", unended, ("state", "queue"), trained)
+        yield _gauge("auditor_trainings_unfinished", unended, ("state", "queue"), trainings)
         yield _gauge("auditor_oldest_queued_seconds", waits, ("queue",), oldest)
         expired = CounterMetricFamily("auditor_leases_expired", "Leases that ran out: processes that were lost.")
         expired.add_metric((), self._expired.to(sum(one.losses for one in counted)))

@@ -63,7 +63,7 @@ class Reaper:
         for key in self._jobs.stale({key: lease.until for key, lease in leases.items()}, own):
             state = self.leases[key[0]].expire(leases[key])
             if state is not None:
-                logger.warning("%s %d: %s is lost, it is %s", *key[:2], leases[key].worker, state)
+                logger.warning("%s %d: %s is lost, the %s is %s", *key[:2], leases[key].worker, key[0], state)
 
     def _abandon_scans(self) -> None:
         scans = {scan.scan_id: scan for scan in scans_here(self.engine)}

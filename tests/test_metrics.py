@@ -77,7 +77,7 @@ def test_numbers_are_those_of_the_database(engine: Engine) -> None:
     store.finish(jobs[0].audit_id, attempts[0], record("a", seconds=5.0))
     store.finish(jobs[1].audit_id, attempts[1], record("b", "j", attacks=()))
     store.fail(jobs[2].audit_id, attempts[2], "no weights")
-    leases.expire(next(lease for lease in leases.running() if lease.audit_id == jobs[3].audit_id))
+    leases.expire(next(lease for lease in leases.running() if lease.job_id == jobs[3].audit_id))
     with engine.begin() as connection:
         connection.execute(
             update(Audit).where(Audit.id == jobs[4].audit_id).values(queued_at=now() - timedelta(hours=1))

@@ -174,7 +174,7 @@ def test_while_the_database_is_away_nobody_is_blamed(
         raise OperationalError("SELECT", {}, Exception("connection refused"))
 
     with monkeypatch.context() as patched:
-        patched.setattr(reaper.leases, "running", away)
+        patched.setattr(reaper.leases["audit"], "running", away)
         with pytest.raises(OperationalError):
             look(reaper, clock, 15)
     look(reaper, clock, 60)
