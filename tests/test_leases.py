@@ -245,7 +245,7 @@ def test_a_job_that_is_gone_between_two_statements_costs_one_sign(
 ) -> None:
     _, audit_id, attempt = claimed(engine)
     heart = make_heart(engine)
-    monkeypatch.setattr(heart._leases, "renew", lambda *_: (_reused(engine), "held")[1])
+    monkeypatch.setattr(Leases, "renew", lambda *_: (_reused(engine), "held")[1])
     with heart.holding(Leases(engine), audit_id, attempt):
         heart.beat()
     monkeypatch.undo()

@@ -300,7 +300,7 @@ def test_more_are_marked_as_sent_than_one_statement_takes(shared: Engine) -> Non
 def test_jobs_of_a_process_of_their_own_are_not_for_workers_to_expire(shared: Engine) -> None:
     desk = Desk(shared, queue="here")
     desk.store.claim(desk.audit_id)
-    assert desk.audit_id not in [lease.audit_id for lease in desk.leases.running()]
+    assert desk.audit_id not in [lease.job_id for lease in desk.leases.running()]
     assert desk.scan_id in [scan.scan_id for scan in scans_here(shared)]
 
 

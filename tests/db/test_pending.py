@@ -91,7 +91,7 @@ class Life(RuleBasedStateMachine):
     @rule(number=PICK)
     def expire(self, number: int) -> None:
         audit_id, audit = self._pick(number)
-        leases = {lease.audit_id: lease for lease in self.leases.running()}
+        leases = {lease.job_id: lease for lease in self.leases.running()}
         assert (audit_id in leases) == (audit["state"] == "running" and audit["queue"] != "here")
         found = self.leases.expire(leases.get(audit_id, Lease(audit_id, audit["attempt"], None, None)))
         if audit_id not in leases:
