@@ -266,7 +266,7 @@ def main() -> None:
         prog="python -m benchmarks.adapt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=["run", "show", "plot"])
-    parser.add_argument("--store", type=Path, default=Path("adapt-runs"), help="folder of the stored runs")
+    parser.add_argument("--store", type=Path, default=Path("benchmarks/runs/adapt"), help="folder of the stored runs")
     parser.add_argument("--share", default="0/1", help="N/M: every M-th run, from the N-th on")
     parser.add_argument("--out", type=Path, default=PLOT, help="the plot's file")
     options = parser.parse_args()

@@ -238,7 +238,7 @@ def main() -> None:
         prog="python -m benchmarks.boost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=["explore", "show", "cost", "confirm", "verdict"])
-    parser.add_argument("--store", type=Path, default=Path("boost-runs"), help="folder of the stored runs")
+    parser.add_argument("--store", type=Path, default=Path("benchmarks/runs/boost"), help="folder of the stored runs")
     parser.add_argument("--share", default="0/1", help="N/M: every M-th run, from the N-th on")
     options = parser.parse_args()
     if options.part == "explore":
