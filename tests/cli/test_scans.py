@@ -267,12 +267,12 @@ class Helper(threading.Thread):
     def run(self) -> None:
         time.sleep(1)
         for job in Leases(self.store.engine).longest_unsent("cpu", 99):
-            attempt, end = self.store.claim(job.audit_id), self.ends.pop()
+            attempt, end = self.store.claim(job.job_id), self.ends.pop()
             if end == "fail":
-                self.store.fail(job.audit_id, attempt, "no weights")
+                self.store.fail(job.job_id, attempt, "no weights")
             else:
-                model = self.store.load_job(job.audit_id).entry.model.removeprefix("demo:")
-                self.store.finish(job.audit_id, attempt, record(model, protocol="screen"))
+                model = self.store.load_job(job.job_id).entry.model.removeprefix("demo:")
+                self.store.finish(job.job_id, attempt, record(model, protocol="screen"))
 
 
 @pytest.mark.usefixtures("broker")

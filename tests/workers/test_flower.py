@@ -62,7 +62,7 @@ def test_flower_lists_the_workers_that_let_it_and_steers_none(team: Team, flower
     assert name.startswith(f"cpu-{seen.process.pid}@")
     until(lambda: "stats" in flower.ask("/api/workers?refresh=1").get(name, {}), 30, "it knows all of it")
     found = flower.ask("/api/workers?refresh=1")[name]
-    assert found["registered"] == ["auditor.audit"]
+    assert found["registered"] == ["auditor.audit", "auditor.train"]
     assert [queue["name"] for queue in found["active_queues"]] == ["cpu"]
     assert found["stats"]["pool"]["max-concurrency"] == 1
     until(lambda: flower.ask("/api/workers?status=1").get(name), 30, "its events say that it lives")

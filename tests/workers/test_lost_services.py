@@ -122,7 +122,7 @@ def test_a_full_disk_is_waited_for_and_then_tried_again(
         assert shutil.disk_usage(little_room).free == 0
         team.zoo.open("held")
         until(lambda: "disk is full" in worker.said() or "disk I/O error" in worker.said(), 60, worker.said())
-        time.sleep(3 if patience > 3 else 6)
+        time.sleep(1 if patience > 3 else 6)  # less than a lease, within which nobody is given up
         filler.unlink()
         found = team.ended(scan)["held"]
         assert found["state"] == "done"
