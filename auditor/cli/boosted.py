@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from auditor.checkpoints.words import recipe_words
 from auditor.cli.tables import print_table
 from auditor.eps import format_eps
 
@@ -12,7 +13,7 @@ Row = dict[str, Any]
 
 def print_boost(row: Row) -> None:
     """The audits before and after, and the verdict."""
-    click.echo(f"{row['checkpoint']}, from {row['model']}: {in_short(row['recipe'])}; epoch {row['best']} was kept")
+    click.echo(f"{row['checkpoint']}, from {row['model']}: {recipe_words(row['recipe'])}; epoch {row['best']} was kept")
     if row["stopped"]:
         click.echo(f"ended early: {row['stopped']}")
     before, after = row["before"], row["after"]
@@ -33,13 +34,6 @@ def print_boost(row: Row) -> None:
             ],
         )
     click.echo(verdict_line(row))
-
-
-def in_short(recipe: Row) -> str:
-    """A recipe in a few words."""
-    pulled = recipe["beta"] and recipe["regularizer"] != "none"
-    pull = f"{recipe['regularizer']} {recipe['beta']:g}" if pulled else "no regularizer"
-    return f"{recipe['method']}, {pull}, {recipe['epochs']} epochs, seed {recipe['seed']}"
 
 
 def verdict_line(row: Row) -> str:
