@@ -74,6 +74,8 @@ def recipes() -> dict[str, tuple[str, Recipe]]:
     }
     for start, (helper, changes) in itertools.product(STARTS, helpers.items()):
         runs[f"{start}/at/none-0/{helper}/0"] = start, _recipe(start, 0, **changes)
+    for start in STARTS:
+        runs[f"{start}/at/none-0/long-no-ema/0"] = start, _recipe(start, 0, ema=0.0, **LONG)
     return runs
 
 
