@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     "--ema", type=click.FloatRange(0, 1, max_open=True), default=0.99, show_default=True,
     help="Decay of the moving average of the weights, which is what is kept; 0 for none.",
 )  # fmt: skip
-@click.option("--awp", type=click.FloatRange(0, 1), default=0.0, help="Adversarial weight perturbation, e.g. 0.005.")
-@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="E.g. 0.1.")
 @click.option("--amp/--no-amp", default=True, help="bfloat16 where it is safe, on a GPU; without effect on a CPU.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every random draw.")
 @click.option(
@@ -163,11 +161,11 @@ def _recipe(entry: "ZooEntry", options: dict[str, Any]) -> "Recipe":
     from auditor.errors import InputError, UsageError
     from auditor.records.boosts import Recipe
 
-    same = ("method", "regularizer", "beta", "epochs", "steps", "batch_size", "weight_decay", "ema", "awp", "seed")
+    same = ("method", "regularizer", "beta", "epochs", "steps", "batch_size", "weight_decay", "ema", "seed")
     own = options["step_size"]
     step_size = 2.5 * entry.eps / options["steps"] if own is None else own
     recipe = Recipe(
-        **{name: options[name] for name in (*same, "label_smoothing", "amp")},
+        **{name: options[name] for name in (*same, "amp")},
         max_lr=options["lr"],
         eps=entry.eps,
         norm=entry.norm,
