@@ -11,7 +11,9 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from auditor.attacks.fab import LinfFab
 from auditor.attacks.protocols import Attack
+from auditor.attacks.square import LinfSquare
 
 
 def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str | None]:
@@ -48,6 +50,7 @@ def run_autoattack(
         return output.float()
 
     suite = AutoAttack(logits, norm=norm, eps=eps, seed=seed, device=images.device)
+    suite.fab.__class__, suite.square.__class__ = LinfFab, LinfSquare  # with the suite's own settings
     for part in (suite.apgd, suite.apgd_targeted, suite.fab, suite.square):
         part.seed = seed
     for part in (suite.apgd, suite.apgd_targeted):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import flags
 from auditor.attacks.adversarials import Adversarials, Part
+from auditor.attacks.attacked import attacked_copy, same_logits
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
 from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
 from auditor.attacks.noise import start_noise
@@ -29,6 +30,7 @@ from auditor.statistics import wilson_interval
 Progress = Callable[[str, int, int], None]
 """Called with the attack's name, the samples it is done with, and how many it has."""
 RAND = "randomized: attacked with AutoAttack's rand version (EOT over 20 passes)"
+ITSELF = "the copy with folded batch norms went astray: the model itself was attacked"
 
 
 class Cascade:
@@ -78,6 +80,9 @@ class Cascade:
             probe = self.images[:1].clone().requires_grad_()
             self.differentiable = bool(self.model(probe.clone()).requires_grad)
         self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
+        steady = self.differentiable and not {"randomized", "batch_dependent"} & set(self.flags)
+        parts = self.images[first], self.labels[first], self.logits[first]
+        self.attacked = attacked_copy(self.model, *parts) if steady else self.model
         chosen = self.correct.nonzero().flatten()
         if len(chosen):
             zeros = int(self._in_batches("gradients", chosen, self._zero_gradients).sum())
@@ -101,6 +106,7 @@ class Cascade:
         self.standing = unpack_bits(state.standing).to(self.standing)
         self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes
         self.batch_size, self.step = state.batch_size, state.step
+        self.attacked = self.model if ITSELF in self.notes else self.attacked
         self.partial = None if state.partial is None else unpack_bits(state.partial).to(self.standing)
         self.earlier, self.attack_earlier = state.seconds, state.attack_seconds
 
@@ -186,9 +192,14 @@ class Cascade:
             adversarials = self._gradient_attack(attack, images, labels, some)
         else:
             adversarials = run_autoattack(
-                self.model, attack, images, labels, norm=self.norm, eps=self.eps, seed=self.seed
+                self.attacked, attack, images, labels, norm=self.norm, eps=self.eps, seed=self.seed
             )
-        predicted = self._forward_images(adversarials).argmax(1)
+        logits = self._forward_images(adversarials)
+        if self.attacked is not self.model and not same_logits(self.attacked, adversarials, logits):
+            self.attacked = self.model
+            self.notes.append(ITSELF)
+            return self._breaks(attack, some, keep)
+        predicted = logits.argmax(1)
         wrong = predicted != labels
         kept = within_budget(adversarials, images, norm=self.norm, eps=self.eps)
         if (wrong & ~kept).any():
@@ -212,7 +223,7 @@ class Cascade:
                 self.numbers[some.cpu()], images, norm=self.norm, eps=self.eps, seed=self.seed, name=attack.name
             )
         return pgd(
-            self.model,
+            self.attacked,
             images,
             (cross_entropy if settings["loss"] == "ce" else margin)(labels),
             norm=self.norm,

@@ -35,12 +35,12 @@ def depends_on_batch(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
         return False
     with torch.no_grad():
         alone = torch.cat([model(images[i : i + 1].clone()) for i in range(min(ALONE, len(images)))])
-    shift = _shift(alone, logits[: len(alone)])
+    shift = logit_shift(alone, logits[: len(alone)])
     decided = alone.argmax(1) != logits[: len(alone)].argmax(1)
     return bool(((shift > BATCH_SHIFT) | (decided & (shift > BATCH_SHIFT / 10))).any())
 
 
-def _shift(again: Tensor, logits: Tensor) -> Tensor:
+def logit_shift(again: Tensor, logits: Tensor) -> Tensor:
     """How far logits ``(N, K)`` have moved beside their spread, ``(N,)``; an offset of all of them is none."""
     centred = logits - logits.mean(1, keepdim=True)
     moved = (again - again.mean(1, keepdim=True) - centred).norm(dim=1)
@@ -55,7 +55,7 @@ def _differ(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
         again: Tensor = model(images.clone())
     if (again.argmax(1) != logits.argmax(1)).any():
         return True
-    return bool((_shift(again, logits) > 1e-4).any())
+    return bool((logit_shift(again, logits) > 1e-4).any())
 
 
 def zero_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> int:

@@ -1,0 +1,59 @@
+"""Square Attack (Andriushchenko et al., 2020) for Linf: pyautoattack's, with the work of a query where the square is.
+
+The draws are the same, in the same order, and so are the images. What differs is that only the square's pixels are
+computed anew, and that a broken sample leaves the batch once instead of being picked out of it at each query.
+"""
+
+import torch
+from pyautoattack.square import SquareAttack
+from torch import Tensor
+
+
+class LinfSquare(SquareAttack):  # type: ignore[misc]
+    """Margin loss, untargeted; other norms are left to the parent."""
+
+    def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """``(N, C, H, W)`` in [0, 1], ``(N,)`` to the queries used ``(N,)`` and the best images found."""
+        if self.norm != "Linf" or self.targeted or self.loss != "margin":
+            found: tuple[Tensor, Tensor] = super().attack_single_run(x, y)
+            return found
+        channels, height, width = x.shape[1:]
+        stripes = self.random_choice([len(x), channels, 1, width])
+        best = (x + self.eps * stripes).clamp(0, 1)
+        margins, queries = self._margins(best, y), torch.ones(len(x), device=x.device)
+        standing = (margins > 0).nonzero().flatten()
+        now, label, lowest = best[standing], y[standing], margins[standing]
+        low, high = x[standing] - self.eps, x[standing] + self.eps
+        for query in range(self.n_queries):
+            if not len(standing):
+                break
+            side = self._side(query, height, width)
+            top, left = int(self.random_int(0, height - side)), int(self.random_int(0, width - side))
+            step = 2 * self.eps * self.random_choice([channels, 1, 1])
+            square = ..., slice(top, top + side), slice(left, left + side)
+            before = now[square].clone()
+            now[square] = torch.clamp(torch.minimum(torch.maximum(before + step, low[square]), high[square]), 0, 1)
+            margin = self._margins(now, label)
+            better = margin < lowest
+            now[square] = torch.where(better.view(-1, 1, 1, 1), now[square], before)
+            lowest = torch.where(better, margin, lowest)
+            broken = lowest <= 0
+            if broken.any():
+                best[standing], queries[standing] = now, query + 2.0
+                left_over = ~broken
+                standing, now, label, lowest = standing[left_over], now[left_over], label[left_over], lowest[left_over]
+                low, high = low[left_over], high[left_over]
+        best[standing], queries[standing] = now, self.n_queries + 1.0
+        return queries, best
+
+    def _side(self, query: int, height: int, width: int) -> int:
+        """The side of the square at this query, in pixels: the schedule is the parent's."""
+        share: float = self.p_selection(query)
+        return min(max(round((share * height * width) ** 0.5), 1), height, width)
+
+    def _margins(self, images: Tensor, y: Tensor) -> Tensor:
+        """``z_y - max_{j != y} z_j``, ``(N,)``."""
+        logits = self.predict(images)
+        others: Tensor = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+        true: Tensor = logits.gather(1, y[:, None]).flatten()
+        return true - others
