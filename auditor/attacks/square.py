@@ -49,7 +49,8 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
     def _side(self, query: int, height: int, width: int) -> int:
         """The side of the square at this query, in pixels: the schedule is the parent's."""
         share: float = self.p_selection(query)
-        return min(max(round((share * height * width) ** 0.5), 1), height, width)
+        side = max(round(float(share * height * width) ** 0.5), 1)
+        return min(side, height, width)
 
     def _margins(self, images: Tensor, y: Tensor) -> Tensor:
         """``z_y - max_{j != y} z_j``, ``(N,)``."""
