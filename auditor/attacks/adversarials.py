@@ -5,13 +5,22 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Part = dict[str, NDArray[Any]]
 """Arrays of one length: ``positions``, ``images``, ``labels``, ``predicted``."""
+
+
+def part_of(chosen: "Tensor", positions: "Tensor", images: "Tensor", labels: "Tensor", predicted: "Tensor") -> Part:
+    """The chosen samples of a batch, on the CPU."""
+    tensors = {"positions": positions, "images": images, "labels": labels, "predicted": predicted}
+    return {name: tensor[chosen].cpu().numpy() for name, tensor in tensors.items()}
 
 
 @dataclass(frozen=True)

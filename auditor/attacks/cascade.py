@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks import flags
-from auditor.attacks.adversarials import Adversarials, Part
+from auditor.attacks.adversarials import Adversarials, Part, part_of
 from auditor.attacks.attacked import attacked_copy, same_logits
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
 from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
@@ -206,13 +206,13 @@ class Cascade:
             self.flags += [] if "out_of_budget" in self.flags else ["out_of_budget"]
             self.notes.append(f"{attack.name}: {int((wrong & ~kept).sum())} out of budget, not counted")
         if keep is not None:
-            keep.append((attack.name, _part(wrong & kept, some, adversarials, labels, predicted)))
+            keep.append((attack.name, part_of(wrong & kept, some, adversarials, labels, predicted)))
         return wrong & kept
 
     def _adversarials(self) -> Adversarials | None:
         if self.kept is None:
             return None
-        empty = _part(torch.zeros_like(self.standing[:0]), self._all()[:0], self.images[:0], *2 * [self.labels[:0]])
+        empty = part_of(torch.zeros_like(self.standing[:0]), self._all()[:0], self.images[:0], *2 * [self.labels[:0]])
         return Adversarials.join(self.kept, self.numbers.numpy(), empty)
 
     def _gradient_attack(self, attack: Attack, images: Tensor, labels: Tensor, some: Tensor) -> Tensor:
@@ -295,9 +295,3 @@ class Cascade:
                 self.partial = torch.cat(results)
                 self._save()
         return torch.cat(results)
-
-
-def _part(chosen: Tensor, positions: Tensor, images: Tensor, labels: Tensor, predicted: Tensor) -> Part:
-    """The chosen samples of a batch, on the CPU."""
-    tensors = {"positions": positions, "images": images, "labels": labels, "predicted": predicted}
-    return {name: tensor[chosen].cpu().numpy() for name, tensor in tensors.items()}

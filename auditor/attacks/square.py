@@ -4,6 +4,8 @@ The draws are the same, in the same order, and so are the images. What differs i
 computed anew, and that a broken sample leaves the batch once instead of being picked out of it at each query.
 """
 
+import math
+
 import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor
@@ -48,8 +50,7 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
 
     def _side(self, query: int, height: int, width: int) -> int:
         """The side of the square at this query, in pixels: the schedule is the parent's."""
-        share: float = self.p_selection(query)
-        side = max(round(float(share * height * width) ** 0.5), 1)
+        side = max(round(math.sqrt(self.p_selection(query) * height * width)), 1)
         return min(side, height, width)
 
     def _margins(self, images: Tensor, y: Tensor) -> Tensor:
