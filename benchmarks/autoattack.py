@@ -38,6 +38,12 @@ def load(name: str) -> nn.Module:
     return zoo.load(entry).model.eval().requires_grad_(False)
 
 
+def test_images(count: int) -> tuple[Tensor, Tensor]:
+    """The first of Fashion-MNIST's test images, ``(N, 1, 28, 28)`` in [0, 1], and their labels."""
+    pixels, numbers = load_split("test")
+    return torch.from_numpy(pixels[:count].copy()).unsqueeze(1).float() / 255, torch.from_numpy(numbers[:count])
+
+
 def ours(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     found = evaluate_robustness(
         model, images, labels, norm="Linf", eps=EPS, protocol="standard", batch_size=len(images)
@@ -68,9 +74,7 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor, repeats: int) -> d
 
 
 def batches(name: str, count: int, repeats: int, store: Path | None) -> Iterator[dict[str, Any]]:
-    pixels, numbers = load_split("test")
-    images = torch.from_numpy(pixels[:count].copy()).unsqueeze(1).float() / 255
-    labels, model = torch.from_numpy(numbers[:count]), load(name)
+    model, (images, labels) = load(name), test_images(count)
     for first in range(0, count, BATCH):
         file = store / f"{name}_{first}-{min(first + BATCH, count)}.json" if store else None
         if file and file.exists():

@@ -20,19 +20,54 @@ TOLERANCE = 1e-4
 """How far the copy's logits may be from the model's, beside their spread; float32 rounding is some 1e-6."""
 GRADIENT_TOLERANCE = 1e-3
 PROBED = 16
+WORTH_IT = 2000
+"""Passes of an image; to make the copy and to compare it takes as long as a few hundred."""
+ITSELF = "the copy with folded batch norms went astray: the model itself was attacked"
+
+
+class Attacked:
+    """What attacks run on: the model itself, or, once an attack is long enough for it to pay, the copy.
+
+    Args:
+        model: in eval mode, parameters without gradients.
+        steady: whether the model gives an image the same logits every time and in any batch; else there is no copy.
+        images, labels, logits: ``(N, C, H, W)`` in [0, 1], ``(N,)``, ``(N, K)``, what the model gives for the images.
+    """
+
+    def __init__(self, model: nn.Module, steady: bool, images: Tensor, labels: Tensor, logits: Tensor) -> None:
+        self.model, self.steady = model, steady
+        self.probe = images[:PROBED], labels[:PROBED], logits[:PROBED]
+        self.copy: nn.Module | None = None if steady else model
+
+    def network(self, passes: int) -> nn.Module:
+        """For an attack that may look at so many images, each pass counted."""
+        if self.copy is None and passes > WORTH_IT:
+            self.copy = attacked_copy(self.model, *self.probe)
+        return self.model if self.copy is None else self.copy
+
+    def astray(self, images: Tensor, logits: Tensor) -> bool:
+        """Whether the copy gives others than these logits ``(N, K)`` of the model's; then it is used no more."""
+        if self.copy is None or self.copy is self.model or same_logits(self.copy, images, logits):
+            return False
+        self.give_up()
+        return True
+
+    def give_up(self) -> None:
+        """Attack the model itself from here on."""
+        self.copy = self.model
 
 
 def attacked_copy(model: nn.Module, images: Tensor, labels: Tensor, logits: Tensor) -> nn.Module:
-    """A faster copy of the model, or the model itself where there is none that does the same.
-
-    Args:
-        model: deterministic, in eval mode, parameters without gradients.
-        images, labels, logits: ``(N, C, H, W)`` in [0, 1], ``(N,)``, ``(N, K)``, what the model gives for the images.
-    """
+    """A faster copy of the model, or the model itself where none does the same on these few images."""
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return model  # code of somebody else's that may know the modules by name
-    some = images[:PROBED], labels[:PROBED], logits[:PROBED]
-    for channels_last in [True, False] if images.device.type == "cpu" else [False]:
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):  # a model that draws for nothing does not move what comes after
+        return _made(model, images, labels, logits)
+
+
+def _made(model: nn.Module, *some: Tensor) -> nn.Module:
+    for channels_last in [True, False] if some[0].device.type == "cpu" else [False]:
         try:
             made = _folded(model, some[0])
             if channels_last:

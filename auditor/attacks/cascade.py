@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import flags
 from auditor.attacks.adversarials import Adversarials, Part, part_of
-from auditor.attacks.attacked import attacked_copy, same_logits
+from auditor.attacks.attacked import ITSELF, Attacked
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
 from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
 from auditor.attacks.noise import start_noise
@@ -30,7 +30,6 @@ from auditor.statistics import wilson_interval
 Progress = Callable[[str, int, int], None]
 """Called with the attack's name, the samples it is done with, and how many it has."""
 RAND = "randomized: attacked with AutoAttack's rand version (EOT over 20 passes)"
-ITSELF = "the copy with folded batch norms went astray: the model itself was attacked"
 
 
 class Cascade:
@@ -81,8 +80,7 @@ class Cascade:
             self.differentiable = bool(self.model(probe.clone()).requires_grad)
         self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
         steady = self.differentiable and not {"randomized", "batch_dependent"} & set(self.flags)
-        parts = self.images[first], self.labels[first], self.logits[first]
-        self.attacked = attacked_copy(self.model, *parts) if steady else self.model
+        self.attacked = Attacked(self.model, steady, self.images[first], self.labels[first], self.logits[first])
         chosen = self.correct.nonzero().flatten()
         if len(chosen):
             zeros = int(self._in_batches("gradients", chosen, self._zero_gradients).sum())
@@ -106,7 +104,8 @@ class Cascade:
         self.standing = unpack_bits(state.standing).to(self.standing)
         self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes
         self.batch_size, self.step = state.batch_size, state.step
-        self.attacked = self.model if ITSELF in self.notes else self.attacked
+        if ITSELF in self.notes:
+            self.attacked.give_up()
         self.partial = None if state.partial is None else unpack_bits(state.partial).to(self.standing)
         self.earlier, self.attack_earlier = state.seconds, state.attack_seconds
 
@@ -188,15 +187,13 @@ class Cascade:
     def _breaks(self, attack: Attack, some: Tensor, keep: list[tuple[str, Part]] | None = None) -> Tensor:
         """Which of these samples the attack breaks: misclassified again, and the budget kept. Adds them to ``keep``."""
         images, labels = self.images[some], self.labels[some]
+        model = self.attacked.network(len(some) * attack.parameters.get("steps", 1000))
         if attack.engine == "gradient":
-            adversarials = self._gradient_attack(attack, images, labels, some)
+            adversarials = self._gradient_attack(model, attack, images, labels, some)
         else:
-            adversarials = run_autoattack(
-                self.attacked, attack, images, labels, norm=self.norm, eps=self.eps, seed=self.seed
-            )
+            adversarials = run_autoattack(model, attack, images, labels, norm=self.norm, eps=self.eps, seed=self.seed)
         logits = self._forward_images(adversarials)
-        if self.attacked is not self.model and not same_logits(self.attacked, adversarials, logits):
-            self.attacked = self.model
+        if self.attacked.astray(adversarials, logits):
             self.notes.append(ITSELF)
             return self._breaks(attack, some, keep)
         predicted = logits.argmax(1)
@@ -215,7 +212,9 @@ class Cascade:
         empty = part_of(torch.zeros_like(self.standing[:0]), self._all()[:0], self.images[:0], *2 * [self.labels[:0]])
         return Adversarials.join(self.kept, self.numbers.numpy(), empty)
 
-    def _gradient_attack(self, attack: Attack, images: Tensor, labels: Tensor, some: Tensor) -> Tensor:
+    def _gradient_attack(
+        self, model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, some: Tensor
+    ) -> Tensor:
         settings = attack.parameters
         start = None
         if settings["random_start"]:
@@ -223,7 +222,7 @@ class Cascade:
                 self.numbers[some.cpu()], images, norm=self.norm, eps=self.eps, seed=self.seed, name=attack.name
             )
         return pgd(
-            self.attacked,
+            model,
             images,
             (cross_entropy if settings["loss"] == "ce" else margin)(labels),
             norm=self.norm,
@@ -232,6 +231,7 @@ class Cascade:
             step_size=settings["step_fraction"] * self.eps,
             start=start,
             labels=labels,
+            together=not self.attacked.steady,
         )
 
     def _compare_steps(self, attacks: tuple[Attack, ...]) -> None:

@@ -104,6 +104,7 @@ def pgd(
     step_size: float,
     start: Tensor | None = None,
     labels: Tensor | None = None,
+    together: bool = False,
 ) -> Tensor:
     """Projected gradient ascent (Madry et al., 2018); one step of size ``eps`` without a start is FGSM.
 
@@ -113,17 +114,33 @@ def pgd(
         loss: what to maximise, per sample.
         norm: ``Linf`` or ``L2``.
         start: a perturbation ``(N, C, H, W)`` to start from; the clean image without it.
-        labels: ``(N,)``; with them a sample stays at the first point where it is misclassified.
+        labels: ``(N,)``; with them a sample stays at the first point where it is misclassified, and is not looked at
+            again.
+        together: with labels, look at all samples in every step all the same: where a model's answer depends on the
+            batch, this is the batch.
 
     Returns:
         Images ``(N, C, H, W)`` in the ball and in [0, 1].
     """
     points = images if start is None else project(images + start, images, norm=norm, eps=eps)
+    moving = torch.arange(len(images), device=images.device)
     for _ in range(steps):
-        gradient, logits = input_gradient(model, points, loss)
-        moved = project(points + step_size * ascent(gradient, norm), images, norm=norm, eps=eps)
-        if labels is not None:
-            broken = (logits.argmax(1) != labels).view(-1, *[1] * (images.ndim - 1))
-            moved = torch.where(broken, points, moved)
-        points = moved
+        here = points[moving]
+        gradient, logits = input_gradient(model, here, _of_some(loss, moving, len(images)))
+        moved = project(here + step_size * ascent(gradient, norm), images[moving], norm=norm, eps=eps)
+        if labels is None:
+            points = moved
+            continue
+        standing = logits.argmax(1) == labels[moving]
+        points = points.index_copy(0, moving[standing], moved[standing])
+        moving = moving if together else moving[standing]
+        if not len(moving):
+            break
     return points.detach()
+
+
+def _of_some(loss: Loss, chosen: Tensor, count: int) -> Loss:
+    """The loss of all ``count`` samples where there are logits of the chosen ones alone, whose losses it gives."""
+    if len(chosen) == count:
+        return loss
+    return lambda logits: loss(logits.new_zeros(count, logits.shape[1]).index_copy(0, chosen, logits))[chosen]

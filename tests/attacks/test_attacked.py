@@ -7,8 +7,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2, resnet18
 
 from auditor.attacks import evaluate_robustness
-from auditor.attacks.attacked import attacked_copy, same_logits
-from auditor.attacks.cascade import ITSELF
+from auditor.attacks.attacked import ITSELF, attacked_copy, same_logits
 from auditor.attacks.gradient import cross_entropy, frozen, input_gradient
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.timm import _timm
@@ -116,7 +115,8 @@ def test_networks_that_view_channels_need_the_plain_layout() -> None:
         assert made(images).shape == (4, 5)
 
 
-def test_a_copy_that_goes_astray_is_given_up_and_said_so() -> None:
+def test_a_copy_that_goes_astray_is_given_up_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.attacks.attacked.WORTH_IT", 0)
     model, images = _lived_in(Odd("far")), 0.5 + 0.1 * torch.rand(12, 1, 8, 8)
     with torch.no_grad():
         labels = model(images).argmax(1)

@@ -113,3 +113,48 @@ def test_budget(change: float, kept: bool) -> None:
     adversarials[0, 0, 1, 1] += change
     assert within_budget(adversarials, images, norm="Linf", eps=0.1).item() is kept
     assert within_budget(adversarials, images, norm="L2", eps=0.1).item() is kept
+
+
+EPS = 0.02
+
+
+def _plain(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Twenty steps of eps/4 in Linf for all; of each sample the first point that is misclassified, or the last."""
+    low, high = (images - EPS).clamp_min(0), (images + EPS).clamp_max(1)
+    seen = [(images + start).clamp(low, high)]
+    for _ in range(20):
+        point = seen[-1].clone().requires_grad_()
+        nn.functional.cross_entropy(network(point), labels, reduction="sum").backward()
+        seen.append((point + EPS / 4 * point.grad.sign()).detach().clamp(low, high))
+    broken = torch.stack([network(points).argmax(1) != labels for points in seen])
+    first = torch.where(broken.any(0), broken.int().argmax(0), 20)
+    return torch.stack(seen)[first, torch.arange(len(images))]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_broken_sample_stays_where_it_was_first_misclassified(together: bool) -> None:
+    network, (images, _) = _network(), _images(60)
+    with torch.no_grad():
+        network[-1].bias -= network(images).mean(0)
+        labels = network(images).argmax(1)
+    start = EPS * (2 * torch.rand(images.shape, generator=torch.Generator().manual_seed(2)) - 1)
+    expected = _plain(network, images, labels, start)
+    network.requires_grad_(False)
+    found = pgd(
+        network, images, cross_entropy(labels), norm="Linf", eps=EPS, steps=20, step_size=EPS / 4, start=start,
+        labels=labels, together=together,
+    )  # fmt: skip
+    broken = (network(found).argmax(1) != labels).sum()
+    assert 10 < broken < 60
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_no_pass_is_made_of_what_is_broken() -> None:
+    network, (images, _) = _network().requires_grad_(False), _images()
+    seen = []
+    network.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
+    wrong = (network(images).argmax(1) + 1) % 6
+    seen.clear()
+    found = pgd(network, images, cross_entropy(wrong), norm="Linf", eps=0.1, steps=20, step_size=0.025, labels=wrong)
+    assert seen == [16]
+    assert torch.equal(found, images)
