@@ -61,6 +61,8 @@ def attacked_copy(model: nn.Module, images: Tensor, labels: Tensor, logits: Tens
     """A faster copy of the model, or the model itself where none does the same on these few images."""
     if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
         return model  # code of somebody else's that may know the modules by name
+    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        return model
     devices = [images.device] if images.device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # a model that draws for nothing does not move what comes after
         return _made(model, images, labels, logits)
@@ -70,6 +72,8 @@ def _made(model: nn.Module, *some: Tensor) -> nn.Module:
     for channels_last in [True, False] if some[0].device.type == "cpu" else [False]:
         try:
             made = _folded(model, some[0])
+            if made is None:
+                break
             if channels_last:
                 made = made.to(memory_format=torch.channels_last)
             if _does_the_same(model, made, *some):
@@ -99,11 +103,12 @@ def _does_the_same(model: nn.Module, made: nn.Module, images: Tensor, labels: Te
     return unchanged and bool(off.median() <= GRADIENT_TOLERANCE)
 
 
-def _folded(model: nn.Module, images: Tensor) -> nn.Module:
-    """A copy in which each batch norm that a convolution alone feeds is part of that convolution."""
+def _folded(model: nn.Module, images: Tensor) -> nn.Module | None:
+    """A copy in which each batch norm that only a convolution feeds is part of it; None where there is no such one."""
     made = copy.deepcopy(model)
     names = {module: name for name, module in made.named_modules()}
-    for conv, norm in list(_pairs(made, images)):
+    pairs = list(_pairs(made, images))
+    for conv, norm in pairs:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         conv.weight, conv.bias = fuse_conv_bn_weights(
@@ -113,7 +118,7 @@ def _folded(model: nn.Module, images: Tensor) -> nn.Module:
         rest = nn.Sequential(*(getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)))
         parent, _, name = names[norm].rpartition(".")
         setattr(made.get_submodule(parent), name, rest)
-    return made.requires_grad_(False)
+    return made.requires_grad_(False) if pairs else None
 
 
 def _pairs(network: nn.Module, images: Tensor) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:

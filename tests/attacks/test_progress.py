@@ -44,7 +44,7 @@ APGD_FIRST = Protocol(
 )
 
 
-class CrashError(RuntimeError):
+class CrashError(BaseException):
     """What a machine that fails looks like from inside."""
 
 
@@ -67,13 +67,35 @@ class Fragile(nn.Module):
 
     def __init__(self, inner: nn.Module, last: int | None = None) -> None:
         super().__init__()
-        self.inner, self.last, self.seen = inner, last, 0
+        self.inner, self.last, self.passes = inner, last, Passes()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen += 1
-        if self.seen == self.last:
+        self.passes.seen += 1
+        if self.passes.seen == self.last:
             raise CrashError("in the middle of a batch")
         return self.inner(x)
+
+
+class Passes:
+    """How many there were, of the model and of all copies of it."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Passes":
+        return self
+
+
+class Normed(Linear):
+    """A linear classifier behind a convolution and a batch norm that hardly change anything."""
+
+    def __init__(self) -> None:
+        super().__init__(5)
+        self.conv, self.norm = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1)
+        nn.init.ones_(self.conv.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(self.conv(x)))
 
 
 class Kept:
@@ -100,6 +122,7 @@ def _images() -> torch.Tensor:
 CASES: dict[str, tuple[Callable[[], nn.Module], str | Protocol, int]] = {
     "quick": (lambda: Linear(5), "quick", 6),
     "both engines": (lambda: Linear(5), BOTH_ENGINES, 8),
+    "folded": (Normed, BOTH_ENGINES, 8),
     "three classes": (lambda: Linear(3), BOTH_ENGINES, 7),
     "no gradient": (lambda: Wrapped("detached"), BOTH_ENGINES, 6),
     "randomized": (lambda: Wrapped("random"), "quick", 4),
@@ -112,6 +135,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str | Protocol, int]] = {
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch is saved, and the rand version is a short one."""
     monkeypatch.setattr("auditor.attacks.progress.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("auditor.attacks.attacked.WORTH_IT", 0)
     short = tuple(
         Attack(name, "autoattack", {"iterations": 100, "restarts": 1, "eot": 2}) for name in ("apgd-ce", "apgd-dlr")
     )
@@ -126,7 +150,7 @@ def _run(case: str, saved: Kept | None, last: int | None = None, **changes: Any)
         labels = Linear(3 if case == "three classes" else 5)(images).argmax(1)
     labels[::10] = (labels[::10] + 1) % 3
     given = {"norm": "Linf", "eps": 0.015, "protocol": protocol, "batch_size": batch_size, "seed": 4, **changes}
-    return evaluate_robustness(model, images, labels, saved=saved, **given), model.seen
+    return evaluate_robustness(model, images, labels, saved=saved, **given), model.passes.seen
 
 
 def _same(one: RobustnessResult, other: RobustnessResult) -> None:
