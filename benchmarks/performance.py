@@ -1,0 +1,74 @@
+"""docs/performance.md: every benchmark's own lines, run one after the other on an idle machine.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.performance --write docs/performance.md    # some 20 minutes
+    OMP_NUM_THREADS=1 python -m benchmarks.performance pgd epoch                      # these alone, printed
+
+A benchmark that fails is named with its last line, and the command ends with exit code 1.
+"""
+
+import argparse
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+PARTS = {
+    "autoattack": "AutoAttack-standard against pyautoattack",
+    "pgd": "PGD-20 against foolbox and torchattacks",
+    "epoch": "A boosting epoch against a plain loop",
+    "scan": "A whole scan, processes, growth, estimates",
+    "commands": "Commands that only read",
+    "linearize": "W and C",
+    "sketch": "Sketched C, 1,000 classes",
+    "permutation": "The permutation test",
+    "database": "Lists of a million audits in PostgreSQL",
+    "queue": "The queue",
+}
+HEAD = """\
+# Performance
+
+What `make bench` prints: {when}, {machine}, torch {torch}, one thread unless a line says otherwise. Each
+ratio was measured side by side in one run, the sides taking turns. Seconds are of this machine, and on another the
+ratios may be others. `python -m benchmarks.NAME` repeats a part; its docstring says what is timed. `make bench-long`
+repeats the comparison with pyautoattack on 500 images, resumable.
+"""
+
+
+def run(name: str) -> tuple[bool, str, float]:
+    """Whether the benchmark ended well, what it printed, and the seconds that it took."""
+    began = time.perf_counter()
+    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip() or '?').splitlines()[-1]}"
+    return done.returncode == 0, said, time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.performance",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="these alone; by default all")
+    parser.add_argument("--write", type=Path, help="the page")
+    options = parser.parse_args()
+    well, blocks = True, []
+    for name in options.parts or PARTS:
+        ended, said, seconds = run(name)
+        well &= ended
+        print(f"== {name}, {seconds:.0f} s\n{said}", flush=True)
+        blocks.append(f"## {PARTS[name]}\n\n`python -m benchmarks.{name}`, {seconds:.0f} s\n\n```\n{said}\n```\n")
+    if options.write:
+        machine = f"{platform.machine()}, {torch.get_num_threads()} thread(s) of torch"
+        head = HEAD.format(when=datetime.now(UTC).date(), machine=machine, torch=version("torch"))
+        options.write.write_text("\n".join([head, *blocks]))
+    sys.exit(0 if well else 1)
+
+
+if __name__ == "__main__":
+    main()
