@@ -88,7 +88,7 @@ def passes(attacks: tuple[Attack, ...]) -> tuple[int, int]:
             forwards += (
                 settings["iterations"] * repeats if attack.name.startswith("fab") else 0
             )  # is it over the border?
-        forwards += 1
+        forwards += 2  # by the model and by the copy that was attacked
     return gradients, forwards
 
 
