@@ -1,6 +1,6 @@
 """Intervals and paired tests for verdicts, from SciPy. No torch: commands that only read use them, too.
 
-SciPy is imported when it is asked for: who only passes by should not wait for it.
+SciPy is imported when it is asked for, its `stats` only for p-values: their import takes longer than some audits.
 """
 
 import math
@@ -15,10 +15,12 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     """95 % Wilson interval (Wilson, 1927) of a fraction; (NaN, NaN) of nothing."""
     if n == 0:
         return float("nan"), float("nan")
-    from scipy.stats import binomtest
+    from scipy.special import ndtri
 
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    z, share = float(ndtri(0.975)), successes / n
+    centre = (2 * n * share + z**2) / (2 * (n + z**2))
+    reach = z / (2 * (n + z**2)) * math.sqrt(4 * n * share * (1 - share) + z**2)
+    return (0.0 if successes == 0 else centre - reach), (1.0 if successes == n else centre + reach)
 
 
 def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> float:

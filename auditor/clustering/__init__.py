@@ -1,6 +1,6 @@
 """Clustering: matrices and superclasses in, scores out.
 
-What needs SciPy's statistics or scikit-learn is imported when it is asked for: their import takes most of a second.
+What needs more of SciPy than its special functions is imported when it is asked for.
 """
 
 import importlib

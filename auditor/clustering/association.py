@@ -39,10 +39,15 @@ def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[
     """Rho and its two-sided p-value, as ``scipy.stats.spearmanr``, whose import takes longer than many a command."""
     if any(np.isnan(side).any() or (side == side[0]).all() for side in (first, second)):
         return math.nan, math.nan
-    rho = float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+    rho = rank_correlation(first, second)
     spread = (1 + rho) * (1 - rho)
     t = math.inf if spread <= 0 else abs(rho) * math.sqrt((len(first) - 2) / spread)
     return rho, 2 * float(stdtr(len(first) - 2, -t))
+
+
+def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Spearman's rho of ``(N,)`` values, neither side all the same."""
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
