@@ -22,13 +22,18 @@ class Cost:
     wall: float
 
 
-def run(arguments: Sequence[str], **environment: str) -> Cost:
-    """Run this interpreter; the cost is of that process, not of those that it leaves to others to wait for."""
+def environment(**variables: str) -> dict[str, str]:
+    """This process's with these variables, and with this checkout in front of an installed auditor."""
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONPATH": paths} | variables
+
+
+def run(arguments: Sequence[str], **variables: str) -> Cost:
+    """Run this interpreter; the cost is of that process, not of those that it leaves to others to wait for."""
     started = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, *arguments],
-        env=os.environ | {"PYTHONPATH": paths} | environment,
+        env=environment(**variables),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
