@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.commands [help | list] [--repeats 15] [--audits 400]     # some 30 seconds
 
-One line a ratio: the median over repeats of CPU seconds (user and system) of child processes of one interpreter, the two
-sides in turn. The installed script's two lines are run, not `python -m`.
+One line a ratio: the median over repeats of CPU seconds (user and system) of child processes of one interpreter, the
+two sides in turn. The installed script's two lines are run, not `python -m`.
 
 1. `auditor --help` against a click program of one file with as many commands, each with an option. Reach: at most 2.
-2. `auditor results list` on an SQLite database of so many audits, as a table, against click and SQLAlchemy's ORM session
-   with the very SQL that the command sends, tables not declared, rows printed tab by tab. Reach: at most 1.5.
+2. `auditor results list` on an SQLite database of so many audits, as a table, against click and SQLAlchemy's ORM
+   session with the very SQL that the command sends, tables not declared, rows printed tab by tab. Reach: at most 1.5.
 """
 
 import argparse

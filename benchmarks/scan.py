@@ -5,18 +5,20 @@
 One line a ratio. Scans are of the real command line in a process of its own, each with a fresh SQLite database in which
 everything is stored. Threads are AUDITOR_THREADS, 1 unless said otherwise.
 
-overhead: wall time of `auditor scan demo --protocol quick` over the sum of the `seconds` that it stored. These are taken
-    inside an audit: linearizing, scoring, attacking. Not in them, and so the scan's own, are the start of processes, the
-    import of torch, the making of the database, loading images and weights, and storing. Reach: at most 1.15.
-jobs: wall time of the same scan with `--jobs 2`, one thread each, over one process of two threads, in turns. Reach: 0.8.
+overhead: wall time of `auditor scan demo --protocol quick` over the sum of the `seconds` that it stored. These are
+    taken inside an audit: linearizing, scoring, attacking. Not in them, and so the scan's own, are the start of
+    processes, the import of torch, the making of the database, loading images and weights, and storing. Reach: 1.15.
+jobs: wall time of the same scan with `--jobs 2`, one thread each, over one process of two threads, in turns.
+    Reach: at most 0.8.
 images: an image's cost in an audit of 256 over one of 64, after `screen`'s seconds, the constant, are subtracted.
     Reach: at most 1.25.
-models: a `screen` scan of a made-up zoo of 200 linear classifiers. Wall time of its second half over its first, reach at
-    most 1.1; and the largest resident memory of its processes, seen from outside, over the last models and around the
-    20th, reach at most 1.1.
-estimate: what `--dry-run` says an audit takes at most, over what it then took. It counts a protocol's passes and times a
-    few of the model at hand, so all models are new to it; there is nothing fitted. It supposes that no attack breaks
-    anything, which makes it too large for models that break. Reach: 0.5 to 2, for models that hold.
+models: a `screen` scan of a made-up zoo of 200 linear classifiers. Wall time of its second half over its first, reach
+    at most 1.1; and the largest resident memory of its processes, seen from outside, over the last models and around
+    the 20th, reach at most 1.1.
+estimate: what `--dry-run` says an audit takes at most, over what it then took. The cost model: what each audit's
+    passes and scores are, by the protocol and the images, times what a few passes of the model at hand take. Nothing is
+    fitted, so all models are new to it. It supposes that no attack breaks anything, which makes it too large for models
+    that break. Reach: 0.5 to 2, for models that hold.
 """
 
 import argparse
@@ -72,7 +74,9 @@ def of_database(file: Path, threads: int) -> dict[str, str]:
 
 
 def stored(file: Path) -> dict[str, float]:
-    query = "SELECT name, seconds FROM audits JOIN models ON models.id = model_id WHERE state = 'done' ORDER BY audits.id"
+    query = (
+        "SELECT name, seconds FROM audits JOIN models ON models.id = model_id WHERE state = 'done' ORDER BY audits.id"
+    )
     with sqlite3.connect(file) as connection:
         return {name.partition(":")[2]: seconds for name, seconds in connection.execute(query)}
 
@@ -106,9 +110,7 @@ def images(folder: Path, repeats: int) -> Iterator[str]:
             whole = scan(folder, "demo", *models_of(FEW), "--protocol", "quick", "--samples", str(count))
             found[count].append((sum(whole.seconds.values()) - constant) / count / len(FEW))
     each = ", ".join(f"{1000 * statistics.median(found[count]):.1f} ms at {count}" for count in counts)
-    yield ratio_line(
-        f"cost of an image at 256 / at 64 ({each})", list(zip(found[256], found[64], strict=True)), 1.25
-    )
+    yield ratio_line(f"cost of an image at 256 / at 64 ({each})", list(zip(found[256], found[64], strict=True)), 1.25)
 
 
 @dataclass

@@ -23,7 +23,7 @@ class Cost:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's with these variables, and with this checkout in front of an installed auditor."""
+    """The environment of a child: with these variables, and with this checkout in front of an installed auditor."""
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return os.environ | {"PYTHONPATH": paths} | variables
 

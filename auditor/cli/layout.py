@@ -15,7 +15,9 @@ WIDE = 1000
 
 def styled() -> bool:
     """Whether stdout is a terminal, or is to be treated as one."""
-    return (sys.stdout is not None and sys.stdout.isatty()) or not {"FORCE_COLOR", "TTY_COMPATIBLE"}.isdisjoint(os.environ)
+    return (sys.stdout is not None and sys.stdout.isatty()) or not {"FORCE_COLOR", "TTY_COMPATIBLE"}.isdisjoint(
+        os.environ
+    )
 
 
 def print_line(line: str, style: str = "") -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+
 from auditor.cli.layout import print_line, print_plain, styled
 from auditor.eps import format_eps
 

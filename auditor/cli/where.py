@@ -183,7 +183,7 @@ def send_and_follow(
 
 
 def start_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]") -> None:
-    """Begin with what children of a scan here need: torch takes seconds, in which this process has other things to do."""
+    """Begin with what children of a scan here need: torch takes seconds, in which there are other things to do."""
     if where.queue == "here":
         from auditor.child import start_server
 

@@ -1,4 +1,4 @@
-"""How well labels fit distances, and two labellings each other: as scikit-learn, whose import outlasts many an audit."""
+"""How well labels fit distances, and two labellings each other: as scikit-learn, whose import takes too long."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ def silhouette(distance: NDArray[np.float64], labels: Labels) -> float:
 
 
 def adjusted_rand(first: Labels, second: Labels) -> float:
-    """The Rand index adjusted for chance (Hubert and Arabie, 1985): 1 for equal labellings, around 0 for unrelated ones."""
+    """The Rand index adjusted for chance (Hubert and Arabie, 1985): 1 for equal labellings, 0 by chance."""
     one, other = (np.unique(labels, return_inverse=True)[1] for labels in (first, second))
     table = np.zeros((int(one.max()) + 1, int(other.max()) + 1), np.int64)
     np.add.at(table, (one, other), 1)
