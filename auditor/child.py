@@ -132,6 +132,13 @@ def _context(preload: tuple[str, ...]) -> Any:
     return context
 
 
+def start_server(preload: tuple[str, ...] = ()) -> None:
+    """Let the server of children begin with its imports, which take seconds, and return at once."""
+    if _context(preload).get_start_method() == "forkserver":
+        with _ONE_AT_A_TIME, _no_main():
+            importlib.import_module("multiprocessing.forkserver").ensure_running()  # not there on every system
+
+
 def warm_up(preload: tuple[str, ...] = ()) -> None:
     """Return once the server has imported torch: seconds in which no model need wait, and no lease run."""
     child = _context(preload).Process(target=os.getpid)

@@ -8,4 +8,8 @@ import safetensors.torch  # noqa: E402, F401
 import torch.fx.experimental.symbolic_shapes  # noqa: E402
 import torch.nested  # noqa: E402, F401
 
-import auditor.measure  # noqa: E402, F401
+import auditor.clustering.scores  # noqa: E402
+import auditor.clustering.sketch  # noqa: E402
+import auditor.measure  # noqa: E402
+import auditor.zoo.digest  # noqa: E402
+import auditor.zoo.weights  # noqa: E402, F401

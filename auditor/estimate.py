@@ -21,11 +21,18 @@ from auditor.zoo import Source
 from auditor.zoo.download import no_downloads
 
 PROBE = 4
-"""Images in the batch that is timed."""
+"""Images in the first batch that is timed."""
+SHORT = 0.1
+"""Seconds: a batch that takes less says more of the cost of a pass than of its images, so a larger one is timed."""
+LARGER = 64
+"""Images in that one at most, and fewer where they would need more than ``ROOM`` bytes."""
+ROOM = 2**28
 LINEAR = 4
 """Passes a class, or a probe of a sketch, at most: in float32 and, where that is not enough, again in float64."""
 CHECK = 7
 """Images of the checks that a network is affine and hides nothing, with a backward pass."""
+FEW_CLASSES = 100
+"""Up to here all relabellings may be enumerated, which takes another time than permutations do."""
 MATRICES = 4
 """Scored at most: C, centred, without its leading direction, and F."""
 
@@ -46,21 +53,25 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Con
     contact.progress("probe", 0, 1)
     device = request.audit.device
     model = loaded.model.to(device).requires_grad_(False)
-    batch = torch.rand(PROBE, *entry.input_size, device=device)
-    _forward(model, batch)  # the first pass pays for what later ones find ready
-    forward = _seconds(lambda: _forward(model, batch)) / PROBE
-    both = _seconds(lambda: _forward_and_backward(model, batch)) / PROBE
-    kept = _bytes_kept(model, batch) / PROBE
     superclasses = hierarchy_of(entry).superclasses
     classes = len(superclasses)
     n = 0 if images is None else len(images.labels)
+    batch = torch.rand(PROBE, *entry.input_size, device=device)
+    _forward(model, batch)  # the first pass pays for what later ones find ready
+    kept = _bytes_kept(model, batch) / PROBE
+    forward, both = _seconds_an_image(model, batch)
+    few = both  # as for the linear map of few classes
+    if PROBE * both < SHORT:
+        number = int(min(LARGER, max(n, classes), request.audit.batch_size, ROOM // max(kept, 1)))
+        if number > PROBE:
+            forward, both = _seconds_an_image(model, torch.rand(number, *entry.input_size, device=device))
     attacks = find_protocol(request.audit.protocol).attacks
     with torch.no_grad():
         if n and "randomized" in output_flags(model, batch, model(batch.clone())):
             attacks = for_randomized(attacks)
     gradients, forwards = passes(attacks)
     sketch = request.audit.sketch
-    linear = classes * both if sketch is None else sketch * forward + CHECK * both
+    linear = classes * (few if classes < LARGER else both) if sketch is None else sketch * forward + CHECK * both
     held = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
         seconds=LINEAR * linear
@@ -93,10 +104,23 @@ def passes(attacks: tuple[Attack, ...]) -> tuple[int, int]:
 
 
 def _scoring_seconds(superclasses: Sequence[str]) -> float:
-    """One matrix's scores: a hundredth of the permutations is timed."""
-    matrix = np.eye(len(superclasses))
-    few = _seconds(lambda: clustering_scores(matrix, superclasses, permutations=PERMUTATIONS // 100))
-    return 100 * few
+    """One matrix's scores: of few classes timed as they are, of many with a part of the permutations."""
+
+    def timed(share: int) -> float:
+        matrix = np.eye(len(superclasses))
+        return _seconds(lambda: clustering_scores(matrix, superclasses, permutations=PERMUTATIONS // share))
+
+    if len(superclasses) <= FEW_CLASSES:
+        return timed(1)
+    few, more = timed(100), timed(10)
+    return more + 10 * max(0.0, more - few)
+
+
+def _seconds_an_image(model: nn.Module, batch: Tensor) -> tuple[float, float]:
+    """Of a forward pass, and of a forward and a backward pass."""
+    forward = _seconds(lambda: _forward(model, batch))
+    both = _seconds(lambda: _forward_and_backward(model, batch))
+    return forward / len(batch), both / len(batch)
 
 
 def _forward(model: nn.Module, batch: Tensor) -> None:

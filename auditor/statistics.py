@@ -1,4 +1,7 @@
-"""Intervals and paired tests for verdicts, from SciPy. No torch: commands that only read use them, too."""
+"""Intervals and paired tests for verdicts, from SciPy. No torch: commands that only read use them, too.
+
+SciPy is imported when it is asked for, its `stats` only for p-values: their import takes longer than some audits.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,16 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.stats import binomtest, norm
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     """95 % Wilson interval (Wilson, 1927) of a fraction; (NaN, NaN) of nothing."""
     if n == 0:
         return float("nan"), float("nan")
-    interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    from scipy.special import ndtri
+
+    z, share = float(ndtri(0.975)), successes / n
+    centre = (2 * n * share + z**2) / (2 * (n + z**2))
+    reach = z / (2 * (n + z**2)) * math.sqrt(4 * n * share * (1 - share) + z**2)
+    return (0.0 if successes == 0 else centre - reach), (1.0 if successes == n else centre + reach)
 
 
 def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> float:
@@ -23,6 +28,8 @@ def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> fl
 
     Two-sided, or against the one alternative that the first count is the larger one by more than chance.
     """
+    from scipy.stats import binomtest
+
     discordant = only_first + only_second
     alternative = "greater" if one_sided else "two-sided"
     return float(binomtest(only_first, discordant, alternative=alternative).pvalue) if discordant else 1.0
@@ -107,13 +114,16 @@ def auc(scores: Sequence[float], positive: Sequence[bool]) -> Auc:
     Args:
         scores, positive: ``(N,)``, finite; which of the scores belong to a yes.
     """
+    from scipy.optimize import brentq
+    from scipy.special import ndtri
+
     values, yes = np.asarray(scores, np.float64), np.asarray(positive, np.bool_)
     n, positives = len(values), int(yes.sum())
     if positives in (0, n):
         return Auc(math.nan, math.nan, math.nan, n, positives)
     differences = values[yes][:, None] - values[~yes]
     value = float(((differences > 0) + (differences == 0) / 2).mean())
-    reach = float(norm.ppf(0.975)) ** 2
+    reach = float(ndtri(0.975)) ** 2
 
     def beyond(end: float) -> float:
         """Positive where ``end`` is farther from the estimate than its standard errors reach."""

@@ -63,7 +63,7 @@ def test_the_time_is_that_of_the_passes(request_: Measurement, monkeypatch: pyte
     monkeypatch.setattr(estimating, "_seconds", lambda _: 4.0)  # a second an image, whatever is timed
     found = estimate(source, entry, request_, Contact())
     gradients, forwards = passes(find_protocol("quick").attacks)
-    assert found.seconds == 4 * 10 + 4 * 400 + 10 * (gradients + forwards)
+    assert found.seconds == 4 * 10 + 4 * 4 + 10 * (gradients + forwards)
     assert found.memory > 10**8
 
 

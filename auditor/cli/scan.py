@@ -117,13 +117,9 @@ def command(
     """
     from auditor.cli.asked import make_request, under
     from auditor.cli.gates import check_gates, make_gates
-    from auditor.cli.outcome import print_outcome
     from auditor.cli.saving import prepare, say_saved
-    from auditor.cli.where import decide, dry, log_scan, polite_kills_interrupt, run_where
+    from auditor.cli.where import decide, dry, log_scan, polite_kills_interrupt, run_where, start_children
     from auditor.config import settings
-    from auditor.db.reverify import longest_unverified
-    from auditor.db.session import open_database
-    from auditor.db.store import Store
     from auditor.zoo import check_installed, find_source
 
     polite_kills_interrupt()
@@ -135,6 +131,13 @@ def command(
     filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
     entries = choose(zoo, **{name: options[name] for name in filters})
     entries = [under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]
+    start_children(where, zoo, entries)  # while what follows imports SQLAlchemy and opens the database
+
+    from auditor.cli.outcome import print_outcome
+    from auditor.db.reverify import longest_unverified
+    from auditor.db.session import open_database
+    from auditor.db.store import Store
+
     request = make_request(options, folder, adversarials, trust_code=trust_code, queue=where.queue)
     engine = open_database(settings().database_url)
     store = Store(engine)

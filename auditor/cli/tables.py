@@ -4,16 +4,13 @@ import csv
 import io
 import json
 import math
-import sys
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from auditor.cli.calibrated import calibration_lines
+from auditor.cli.layout import print_line, print_plain, styled
 from auditor.eps import format_eps
 
 Row = dict[str, Any]
@@ -54,20 +51,18 @@ def _cell(value: Any) -> Any:
 
 def print_results(rows: Sequence[Row]) -> None:
     """A leaderboard for each setting: models that count, then flagged ones; below, those without a result."""
-    console = _console()
     done = [row for row in rows if row["status"] == "done"]
     for setting in dict.fromkeys(setting_of(row) for row in done):
-        group = [row for row in done if setting_of(row) == setting]
-        console.print(Text(describe(setting), style="bold"), soft_wrap=True)
-        console.print(_fitting(group, console))
+        print_line(describe(setting), "bold")
+        _print_group([row for row in done if setting_of(row) == setting])
     for row in rows:
         if row["status"] != "done":
-            console.print(Text(f"{row['model']}: {row['status']}: {row['reason'] or ''}", style="red"), soft_wrap=True)
+            print_line(f"{row['model']}: {row['status']}: {row['reason'] or ''}", "red")
     for row in done:
         for part in row["not_measurable"]:
-            console.print(Text(f"{row['model']}: not measurable: {part}", style="yellow"), soft_wrap=True)
+            print_line(f"{row['model']}: not measurable: {part}", "yellow")
     for line in _footnotes(done):
-        console.print(Text(line, style="dim"), soft_wrap=True)
+        print_line(line, "dim")
 
 
 Setting = tuple[str, str, str, float, int, str, int | None]
@@ -92,45 +87,33 @@ _COLUMNS = (
     "gap", "p", "intra", "inter", "flags",
 )  # fmt: skip
 _CLAIMS = {"claimed clean %": "claimed_clean_accuracy", "claimed robust %": "claimed_robust_accuracy"}
-_LEFT = ("model", "flags")
+_RIGHT = tuple(name for name in _COLUMNS if name not in ("model", "flags"))
 _DROPPED_FIRST = ("inter", "intra", "p", "claimed clean %", "clean %", "claimed robust %")
 
 
-def _fitting(group: Sequence[Row], console: Console) -> Table:
-    """The table with as many columns as fit the terminal; never a number cut short."""
+def _print_group(group: Sequence[Row]) -> None:
     unclaimed = {name for name, key in _CLAIMS.items() if all(row[key] is None for row in group)}
     columns = [name for name in _COLUMNS if name not in unclaimed]
-    for name in (*(name for name in _DROPPED_FIRST if name not in unclaimed), None):
-        table = _table(group, columns)
-        width = _UNBOUNDED.measure(table).maximum
-        if name is None or width <= console.width:
-            break
-        columns.remove(name)
-    console.width = max(width, console.width)  # what still does not fit wraps, whole
-    return table
-
-
-_UNBOUNDED = Console(width=10_000)
-
-
-def _table(group: Sequence[Row], columns: Sequence[str]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True)
     ranked = [row for row in group if not row["flags"]]
-    for row in ranked:
-        table.add_row(*_cells(row, _rank(row, ranked), columns))
-    for row in (row for row in group if row["flags"]):
-        table.add_row(*_cells(row, "–", columns), style="dim")
-    return table
+    flagged = [row for row in group if row["flags"]]
+    better = sorted((row["robust_accuracy"] or 0 for row in ranked), reverse=True)
+    lines = [*((row, _rank(row, better)) for row in ranked), *((row, "–") for row in flagged)]
+
+    def cells(columns: Sequence[str]) -> list[list[str]]:
+        return [_cells(row, rank, columns) for row, rank in lines]
+
+    if not styled():
+        print_plain(columns, cells(columns), right=_RIGHT)
+        return
+    from auditor.cli.terminal import print_fitting
+
+    print_fitting(columns, cells, [bool(row["flags"]) for row, _ in lines], _RIGHT, _DROPPED_FIRST)
 
 
-def _rank(row: Row, ranked: Sequence[Row]) -> str:
+def _rank(row: Row, best_first: Sequence[float]) -> str:
     """Equal robust accuracies share a rank; without one there is none."""
     accuracy = row["robust_accuracy"]
-    if accuracy is None:
-        return ""
-    return str(1 + sum((other["robust_accuracy"] or 0) > accuracy for other in ranked))
+    return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 
 def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
@@ -183,9 +166,11 @@ def _footnotes(done: Sequence[Row]) -> list[str]:
         lines.append("* marked unreliable by its publisher.")
     screened = [row for row in done if row["protocol"] == "screen"]
     if screened:
+        from auditor.cli.calibrated import calibration_lines
+
         lines.append(SCREEN_NOTE)
-    for linearization in dict.fromkeys(row["linearization"] for row in screened):
-        lines += calibration_lines(linearization)
+        for linearization in dict.fromkeys(row["linearization"] for row in screened):
+            lines += calibration_lines(linearization)
     if any(row["gap_error"] is not None for row in done):
         lines.append(SKETCH_NOTE)
     if any(row["gap"] is not None for row in done):
@@ -195,24 +180,17 @@ def _footnotes(done: Sequence[Row]) -> list[str]:
 
 def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
     """A heading and aligned names and values."""
-    console = _console()
-    console.print(Text(title, style="bold"))
+    print_line(title, "bold")
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        console.print(Text(f"  {name:<{width}}  {value}"), soft_wrap=True)
+        print_line(f"  {name:<{width}}  {value}")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for place, name in enumerate(columns):
-        table.add_column(name, no_wrap=place < len(columns) - 1)  # names are there to be copied, words may wrap
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # brackets are no markup
-    _console().print(table)
+    if styled() or any("\n" in cell for row in rows for cell in row):
+        from auditor.cli.terminal import print_rich
 
-
-def _console() -> Console:
-    """Stdout; wide enough for all columns where it is not a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Console(width=None if terminal else 1000, highlight=False)
+        print_rich(columns, rows)
+    else:
+        print_plain(columns, rows)

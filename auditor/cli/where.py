@@ -182,6 +182,19 @@ def send_and_follow(
     return follow(store.engine, scan_id)
 
 
+def start_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]") -> None:
+    """Begin with what children of a scan here need: torch takes seconds, in which there are other things to do."""
+    if where.queue == "here":
+        from auditor.child import start_server
+
+        start_server(_preload(zoo, entries))
+
+
+def _preload(zoo: "Source", entries: "Sequence[ZooEntry]") -> tuple[str, ...]:
+    """What children are to find imported; nothing where no model is on this machine."""
+    return zoo.preload if any(zoo.missing(entry) is None for entry in entries) else ()
+
+
 def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> Any:
     """How models are measured here: each in a process of its own, with its share of threads and memory."""
     from auditor.child import InChild
@@ -190,9 +203,8 @@ def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", req
     from auditor.limits import Limits
 
     limits = Limits.share(request.seconds, request.memory, where.jobs)
-    here = any(zoo.missing(entry) is None for entry in entries)
     threads = settings().threads or share_of_threads(where.jobs)
-    return InChild(limits=limits, preload=zoo.preload if here else (), threads=threads)
+    return InChild(limits=limits, preload=_preload(zoo, entries), threads=threads)
 
 
 def dry(store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str) -> None:

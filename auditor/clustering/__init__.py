@@ -1,21 +1,29 @@
-"""Clustering: matrices and superclasses in, scores out."""
+"""Clustering: matrices and superclasses in, scores out.
+
+What needs more of SciPy than its special functions is imported when it is asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from auditor.clustering.association import Association, spearman
 from auditor.clustering.matrices import centred, correlation, deflated, feature_distance
-from auditor.clustering.scores import (
-    RANK_COLLAPSE,
-    average_linkage,
-    clustering_scores,
-    distance_scores,
-    effective_rank,
-)
-from auditor.clustering.sketch import (
-    centred_responses,
-    deflated_responses,
-    gap_error,
-    sketched_correlation,
-    sketched_rank,
-)
+
+if TYPE_CHECKING:
+    from auditor.clustering.scores import (
+        RANK_COLLAPSE,
+        average_linkage,
+        clustering_scores,
+        distance_scores,
+        effective_rank,
+    )
+    from auditor.clustering.sketch import (
+        centred_responses,
+        deflated_responses,
+        gap_error,
+        sketched_correlation,
+        sketched_rank,
+    )
 
 __all__ = [
     "RANK_COLLAPSE",
@@ -35,3 +43,11 @@ __all__ = [
     "sketched_rank",
     "spearman",
 ]
+_SCORES = ("RANK_COLLAPSE", "average_linkage", "clustering_scores", "distance_scores", "effective_rank")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = "scores" if name in _SCORES else "sketch"
+    return getattr(importlib.import_module(f"auditor.clustering.{room}"), name)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import cophenet, fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
-from scipy.stats import spearmanr
-from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+from auditor.clustering.agreement import adjusted_rand, silhouette
+from auditor.clustering.association import rank_correlation
 from auditor.clustering.permutation import gap_p_value
 from auditor.errors import InputError
 from auditor.records import ClusteringScores, Matrix
@@ -144,8 +144,7 @@ def _scores(
     values["gap"] = values["inter"] - values["intra"]
     if not math.isnan(values["gap"]):
         values["p_value"] = gap_p_value(distance, labels, permutations, seed)
-        clean = distance * pairs  # scikit-learn wants an exact 0 on the diagonal
-        values["silhouette"] = float(silhouette_score(np.maximum(clean, 0), labels, metric="precomputed"))
+        values["silhouette"] = silhouette(np.maximum(distance * pairs, 0), labels)
     if count > 2:
         condensed, tree = average_linkage(distance)
         order = tuple(int(leaf) for leaf in leaves_list(tree))
@@ -155,7 +154,7 @@ def _scores(
             undefined("all distances are equal", "cophenetic")
         if families > 1:
             cut = fcluster(tree, families, "maxclust")
-            values["rand_index"] = float(adjusted_rand_score(labels, cut))
+            values["rand_index"] = adjusted_rand(labels, cut)
     else:
         undefined("fewer than three classes make no tree", "cophenetic", "rand_index")
     values["tree_spearman"] = _tree_spearman(distance, levels)
@@ -179,4 +178,4 @@ def _tree_spearman(distance: Matrix, levels: Sequence[Sequence[Hashable]]) -> fl
     upper = np.triu_indices(len(distance), 1)
     if min(np.ptp(apart[upper]), np.ptp(distance[upper])) == 0:
         return math.nan
-    return float(spearmanr(apart[upper], distance[upper]).statistic)
+    return rank_correlation(apart[upper].astype(np.float64), distance[upper])

@@ -1,13 +1,15 @@
 """What all tables are made of: names of constraints, times in UTC, JSON."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, DateTime, Index, LargeBinary, MetaData, String, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 NAMES = {
     "ix": "ix_%(column_0_label)s",
@@ -37,10 +39,15 @@ def partial(name: str, *columns: str, where: str) -> Index:
     return Index(name, *columns, sqlite_where=text(words), postgresql_where=text(where))
 
 
-def inserting(session: Session, table: type["Base"]) -> postgresql.Insert | sqlite.Insert:
+def inserting(session: Session, table: type["Base"]) -> "postgresql.Insert | sqlite.Insert":
     """An INSERT of the session's own database, which can say what is to become of a row that is there."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    return insert(table)
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def upsert(session: Session, table: type["Base"], key: str, values: dict[str, Any]) -> None:

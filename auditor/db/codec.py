@@ -2,44 +2,62 @@
 
 import math
 import zlib
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from auditor.records import Matrix
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def pack_matrix(matrix: Matrix) -> bytes:
     """A square matrix as zlib-compressed little-endian float32."""
+    import numpy as np
+
     return zlib.compress(np.ascontiguousarray(matrix, "<f4").tobytes())
 
 
 def unpack_matrix(packed: bytes, size: int) -> Matrix:
     """The ``(size, size)`` matrix in float64, to float32 precision."""
+    import numpy as np
+
     return np.frombuffer(zlib.decompress(packed), "<f4").reshape(size, size).astype(np.float64)
 
 
-def pack_bits(bits: NDArray[np.bool_]) -> bytes:
+def pack_bits(bits: "NDArray[np.bool_]") -> bytes:
+    import numpy as np
+
     return zlib.compress(np.packbits(bits).tobytes())
 
 
-def unpack_bits(packed: bytes, n: int) -> NDArray[np.bool_]:
+def unpack_bits(packed: bytes, n: int) -> "NDArray[np.bool_]":
+    import numpy as np
+
     return np.unpackbits(np.frombuffer(zlib.decompress(packed), np.uint8), count=n).astype(np.bool_)
 
 
-def pack_indices(indices: NDArray[np.int64]) -> bytes:
+def pack_indices(indices: "NDArray[np.int64]") -> bytes:
+    import numpy as np
+
     return zlib.compress(np.ascontiguousarray(indices, "<i8").tobytes())
 
 
-def unpack_indices(packed: bytes) -> NDArray[np.int64]:
+def unpack_indices(packed: bytes) -> "NDArray[np.int64]":
+    import numpy as np
+
     return np.frombuffer(zlib.decompress(packed), "<i8").astype(np.int64)
 
 
-def pack_pictures(pictures: NDArray[np.uint64]) -> bytes:
+def pack_pictures(pictures: "NDArray[np.uint64]") -> bytes:
+    import numpy as np
+
     return np.ascontiguousarray(pictures, "<u8").tobytes()  # digests do not compress
 
 
-def unpack_pictures(packed: bytes) -> NDArray[np.uint64]:
+def unpack_pictures(packed: bytes) -> "NDArray[np.uint64]":
+    import numpy as np
+
     return np.frombuffer(packed, "<u8").astype(np.uint64)
 
 

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from auditor.errors import UsageError
 
-Matrix = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float64]
+else:
+    Matrix = Any  # commands that only read rows do without NumPy
 
 METHOD_VERSION = 2
 """Part of every audit's identity: raised whenever the same model could get other numbers."""
@@ -213,10 +216,10 @@ class Verdicts:
     two audits find the samples that they share; None where they were not taken.
     """
 
-    indices: NDArray[np.int64]
-    correct: NDArray[np.bool_]
-    survived: NDArray[np.bool_]
-    pictures: NDArray[np.uint64] | None = None
+    indices: "NDArray[np.int64]"
+    correct: "NDArray[np.bool_]"
+    survived: "NDArray[np.bool_]"
+    pictures: "NDArray[np.uint64] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

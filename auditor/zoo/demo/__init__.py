@@ -20,7 +20,7 @@ class DemoZoo:
     """The shipped models, or those that ``python -m auditor.zoo.demo.build --out FOLDER`` made elsewhere."""
 
     folder: Path = WEIGHTS
-    preload: tuple[str, ...] = ()
+    preload: tuple[str, ...] = ("auditor.zoo.demo.networks",)
 
     def missing(self, entry: ZooEntry) -> str | None:  # noqa: ARG002
         return None

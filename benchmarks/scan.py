@@ -1,0 +1,233 @@
+"""What a scan costs beside its measuring, and how that grows with processes, images and models.
+
+    python -m benchmarks.scan [overhead | jobs | images | models | estimate]     # some 6 minutes of two idle cores
+
+One line a ratio. Scans are of the real command line in a process of its own, each with a fresh SQLite database in which
+everything is stored. Threads are AUDITOR_THREADS, 1 unless said otherwise.
+
+overhead: wall time of `auditor scan demo --protocol quick` over the sum of the `seconds` that it stored. These are
+    taken inside an audit: linearizing, scoring, attacking. Not in them, and so the scan's own, are the start of
+    processes, the import of torch, the making of the database, loading images and weights, and storing. Reach: 1.15.
+jobs: wall time of the same scan with `--jobs 2`, one thread each, over one process of two threads, in turns.
+    Reach: at most 0.8.
+images: an image's cost in an audit of 256 over one of 64, after `screen`'s seconds, the constant, are subtracted.
+    Reach: at most 1.25.
+models: a `screen` scan of a made-up zoo of 200 linear classifiers. Wall time of its second half over its first, reach
+    at most 1.1; and the largest resident memory of its processes, seen from outside, over the last models and around
+    the 20th, reach at most 1.1.
+estimate: what `--dry-run` says an audit takes at most, over what it then took. The cost model: what each audit's
+    passes and scores are, by the protocol and the images, times what a few passes of the model at hand take. Nothing is
+    fitted, so all models are new to it. It supposes that no attack breaks anything, which makes it too large for models
+    that break. Reach: 0.5 to 2, for models that hold.
+"""
+
+import argparse
+import json
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.scratch import make_zoo
+from benchmarks.side_by_side import AUDITOR, environment, in_turns, ratio_line, run
+
+FEW = ("at-eps0.10", "trades-eps0.05", "plain-at-eps0.10")
+"""Of both of the demo zoo's architectures, and not all broken at once."""
+HELD = ("at-eps0.10", "plain-at-eps0.10")
+"""Robust ones: most of their images stand until the last attack."""
+POLL = 0.02
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A scan that has ended: its wall time, and the seconds that it stored, by model without its source."""
+
+    wall: float
+    seconds: dict[str, float]
+
+
+def scan(folder: Path, *arguments: str, threads: int = 1) -> Scanned:
+    """Scan with a fresh database in the folder."""
+    file = fresh(folder)
+    cost = run([*AUDITOR, "scan", *arguments], **of_database(file, threads))
+    return Scanned(cost.wall, stored(file))
+
+
+def fresh(folder: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=folder)) / "audits.db"
+
+
+def of_database(file: Path, threads: int) -> dict[str, str]:
+    return {
+        "AUDITOR_DATABASE_URL": f"sqlite:///{file}",
+        "AUDITOR_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
+def stored(file: Path) -> dict[str, float]:
+    query = (
+        "SELECT name, seconds FROM audits JOIN models ON models.id = model_id WHERE state = 'done' ORDER BY audits.id"
+    )
+    with sqlite3.connect(file) as connection:
+        return {name.partition(":")[2]: seconds for name, seconds in connection.execute(query)}
+
+
+def models_of(names: tuple[str, ...]) -> list[str]:
+    return [part for name in names for part in ("--model", name)]
+
+
+def overhead(folder: Path, repeats: int) -> Iterator[str]:
+    pairs = []
+    for _ in range(repeats):
+        found = scan(folder, "demo", "--protocol", "quick")
+        pairs.append((found.wall, sum(found.seconds.values())))
+    yield ratio_line(f"wall time of a quick scan of {len(found.seconds)} models / its measuring", pairs, 1.15)
+
+
+def jobs(folder: Path, repeats: int) -> Iterator[str]:
+    def side(threads: int, *more: str) -> Callable[[], float]:
+        return lambda: scan(folder, "demo", "--protocol", "quick", *more, threads=threads).wall
+
+    pairs = in_turns(side(1, "--jobs", "2"), side(2), repeats, warm_up=False)
+    yield ratio_line("quick scan with --jobs 2 of one thread / one process of two threads", pairs, 0.8)
+
+
+def images(folder: Path, repeats: int) -> Iterator[str]:
+    counts = (64, 128, 256)
+    found: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(repeats):
+        constant = sum(scan(folder, "demo", *models_of(FEW), "--protocol", "screen").seconds.values())
+        for count in counts:
+            whole = scan(folder, "demo", *models_of(FEW), "--protocol", "quick", "--samples", str(count))
+            found[count].append((sum(whole.seconds.values()) - constant) / count / len(FEW))
+    each = ", ".join(f"{1000 * statistics.median(found[count]):.1f} ms at {count}" for count in counts)
+    yield ratio_line(f"cost of an image at 256 / at 64 ({each})", list(zip(found[256], found[64], strict=True)), 1.25)
+
+
+@dataclass
+class Watched:
+    """A scan watched from outside: when each model ended, and the tree's resident memory as time went on."""
+
+    ended: list[float] = field(default_factory=list)
+    memory: list[tuple[int, int]] = field(default_factory=list)
+
+    def peak(self, first: int, last: int) -> float:
+        """Largest resident memory while the models from ``first`` to ``last`` were measured, in MB."""
+        return max(held for model, held in self.memory if first <= model <= last) / 1e6
+
+
+def watch(arguments: list[str], file: Path) -> Watched:
+    """Run a scan; off a terminal it prints a line on stderr as each model ends."""
+    seen = Watched()
+    child = subprocess.Popen(
+        [sys.executable, *AUDITOR, "scan", *arguments],
+        env=environment(**of_database(file, 1)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def follow() -> None:
+        assert child.stderr is not None
+        seen.ended += (time.perf_counter() for line in child.stderr if line.rstrip().endswith(": done"))
+
+    reading = threading.Thread(target=follow)
+    reading.start()
+    while child.poll() is None:
+        seen.memory.append((len(seen.ended) + 1, resident(child.pid)))
+        time.sleep(POLL)
+    reading.join()
+    if child.returncode:
+        raise RuntimeError(f"the scan ended with exit code {child.returncode}")
+    return seen
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process and all below it; pages that forks share count for each."""
+    held = 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            held += process.memory_info().rss
+    except psutil.Error:
+        pass  # one has ended meanwhile: what was counted is less than there was, and no peak
+    return held
+
+
+def models(folder: Path, number: int) -> Iterator[str]:
+    make_zoo(folder / "zoo", number)
+    arguments = ["local", str(folder / "zoo"), "--trust-code", "--protocol", "screen"]
+    seen = watch(arguments, fresh(folder))
+    middle = number // 2
+    halves = (seen.ended[-1] - seen.ended[middle], seen.ended[middle - 1] - seen.ended[0])
+    yield ratio_line(f"wall time of the second half of {number} models / the first", [halves], 1.1)
+    last, early = seen.peak(number - 9, number), seen.peak(11, 20)
+    yield (
+        f"resident memory at the end of {number} models / at the 20th: {last / early:.2f} "
+        f"({last:.0f} MB against {early:.0f} MB), reach at most 1.1"
+    )
+
+
+def estimate(folder: Path, repeats: int) -> Iterator[str]:
+    for protocol in (("screen",), ("quick", "--samples", "64"), ("quick",)):
+        ratios: dict[str, list[float]] = {}
+        for _ in range(repeats):
+            arguments = ["demo", "--protocol", *protocol]
+            said = dry_run(fresh(folder), arguments)
+            took = scan(folder, *arguments).seconds
+            for model, seconds in took.items():
+                ratios.setdefault(model, []).append(said[model] / seconds)
+        medians = {model: statistics.median(values) for model, values in ratios.items()}
+        held = [medians[model] for model in HELD]
+        yield (
+            f"estimated / measured seconds, {' '.join(protocol)}: {min(held):.2f} to {max(held):.2f} for "
+            f"{' and '.join(HELD)}, {min(medians.values()):.2f} to {max(medians.values()):.2f} for all "
+            f"{len(medians)} (median {statistics.median(medians.values()):.2f}), reach 0.5 to 2"
+        )
+
+
+def dry_run(file: Path, arguments: list[str]) -> dict[str, float]:
+    command = [sys.executable, *AUDITOR, "scan", *arguments, "--dry-run", "--format", "json"]
+    told = subprocess.run(
+        command, env=environment(**of_database(file, 1)), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    return {row["model"].partition(":")[2]: row["seconds_at_most"] for row in json.loads(told.stdout)}
+
+
+PARTS: dict[str, Callable[[Path, int, int], Iterator[str]]] = {
+    "overhead": lambda folder, repeats, _: overhead(folder, repeats),
+    "jobs": lambda folder, repeats, _: jobs(folder, repeats),
+    "images": lambda folder, repeats, _: images(folder, repeats),
+    "models": lambda folder, _, number: models(folder, number),
+    "estimate": lambda folder, _, __: estimate(folder, 1),
+}
+
+
+def lines(part: str | None = None, *, repeats: int = 2, number: int = 200) -> Iterator[str]:
+    for name, measure in PARTS.items():
+        if part in (None, name):
+            with tempfile.TemporaryDirectory(prefix="auditor-bench-") as folder:
+                yield from measure(Path(folder), repeats, number)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=PARTS, help="only this one")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--models", type=int, default=200)
+    options = parser.parse_args()
+    for line in lines(options.part, repeats=options.repeats, number=options.models):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
