@@ -79,6 +79,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Con
         + n * (gradients * both + forwards * forward),
         memory=int(
             _resident()
+            + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # of the attacked copy
             + max(min(n, request.audit.batch_size) * kept, (10 if sketch is None else 2 * CHECK) * kept + held)
         ),
     )
