@@ -123,14 +123,16 @@ def pgd(
         Images ``(N, C, H, W)`` in the ball and in [0, 1].
     """
     points = images if start is None else project(images + start, images, norm=norm, eps=eps)
+    if labels is None:
+        for _ in range(steps):
+            gradient, _ = input_gradient(model, points, loss)
+            points = project(points + step_size * ascent(gradient, norm), images, norm=norm, eps=eps)
+        return points.detach()
     moving = torch.arange(len(images), device=images.device)
     for _ in range(steps):
         here = points[moving]
         gradient, logits = input_gradient(model, here, _of_some(loss, moving, len(images)))
         moved = project(here + step_size * ascent(gradient, norm), images[moving], norm=norm, eps=eps)
-        if labels is None:
-            points = moved
-            continue
         standing = logits.argmax(1) == labels[moving]
         points = points.index_copy(0, moving[standing], moved[standing])
         moving = moving if together else moving[standing]
