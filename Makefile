@@ -55,10 +55,10 @@ test: lint lint-deploy
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow
 
-# Ratios side by side, under 25 minutes on an idle machine; needs PostgreSQL and Redis at 127.0.0.1. torchattacks pins a
-# requests of 2021, which nothing here asks for.
+# Ratios side by side; needs PostgreSQL and Redis at 127.0.0.1. torchattacks has a folder of its own: it brings an old
+# package `robustbench`, which would overwrite the real one, and pins a requests of 2021.
 $(VENV)/.installed-bench: $(VENV)/.installed-test
-	$(BIN)/pip install --quiet --no-deps 'torchattacks>=3.5,<4'
+	$(BIN)/pip install --quiet --no-deps --target $(VENV)/bench 'torchattacks>=3.5,<4'
 	touch $@
 
 bench: $(VENV)/.installed-bench

@@ -5,17 +5,18 @@
 Cross-entropy, Linf 0.1, 20 steps of eps/4 from one random start, on demo models and Fashion-MNIST test images in
 batches of 256, the three in turn. Here it is the whole of `evaluate_robustness` with a protocol of this attack, with
 its checks, clean accuracy and flags; there the attack, and one pass for clean and one for robust accuracy. Needs
-torchattacks.
+torchattacks in the environment's folder `bench`, where `make bench` puts it.
 """
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import foolbox
 import torch
-import torchattacks
 from torch import Tensor, nn
 
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
@@ -38,6 +39,9 @@ def of_foolbox(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def of_torchattacks(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    sys.path.append(str(Path(sys.prefix) / "bench"))  # last: it brings a `robustbench` that is not RobustBench's
+    import torchattacks
+
     attack = torchattacks.PGD(model, eps=EPS, alpha=EPS / 4, steps=STEPS, random_start=True)
     return _in_batches(model, images, labels, attack)
 
