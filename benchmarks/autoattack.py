@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import PROTOCOLS, evaluate_robustness
 from auditor.data.fashion_mnist import load_split
+from auditor.files import whole_file
 from auditor.zoo.demo import DemoZoo
 
 EPS, BATCH = 0.1, 64
@@ -83,10 +84,8 @@ def batches(name: str, count: int, repeats: int, store: Path | None) -> Iterator
             continue
         found = measure(model, images[first : first + BATCH], labels[first : first + BATCH], repeats)
         if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            scratch = file.with_suffix(".part")
-            scratch.write_text(json.dumps(found))
-            scratch.replace(file)
+            with whole_file(file) as out:
+                out.write(json.dumps(found).encode())
         yield found
 
 

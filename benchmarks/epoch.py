@@ -7,7 +7,6 @@ PGD-10 adversarial training of `demo:at-eps0.10`, batches of 128 Fashion-MNIST i
 there a loop as people write it, with neither. Epochs take turns. What follows an epoch, its validation, is not in it.
 """
 
-import argparse
 import copy
 import statistics
 import time
@@ -21,6 +20,7 @@ from auditor.boost.training import Trainer
 from auditor.records.boosts import Recipe
 from benchmarks.autoattack import EPS, load, test_images
 from benchmarks.boost import SUPERCLASSES
+from benchmarks.side_by_side import print_lines
 
 RECIPE = Recipe(
     method="at", eps=EPS, steps=10, step_size=EPS / 4, epochs=50, max_lr=0.02, ema=0.99, beta=0.1, regularizer="logits"
@@ -63,7 +63,7 @@ class PlainLoop:
         return attacked
 
 
-def lines(images: int = 2048, repeats: int = 5) -> Iterator[str]:
+def lines(images: int, repeats: int) -> Iterator[str]:
     start = load("at-eps0.10").requires_grad_(True)
     x, y = test_images(images)
     trainer = Trainer(copy.deepcopy(start), x, y, RECIPE, SUPERCLASSES)
@@ -82,16 +82,5 @@ def lines(images: int = 2048, repeats: int = 5) -> Iterator[str]:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.epoch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=2048)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    for line in lines(options.images, options.repeats):
-        print(line, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print_lines(__doc__, lines, images=2048, repeats=5)

@@ -8,7 +8,6 @@ its checks, clean accuracy and flags; there the attack, and one pass for clean a
 torchattacks in the environment's folder `bench`, where `make bench` puts it.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from benchmarks.autoattack import EPS, load, test_images
+from benchmarks.side_by_side import print_lines
 
 BATCH, STEPS, REACH = 256, 20, 0.8
 PGD = Protocol("pgd", None, tuple(a for a in PROTOCOLS["quick"].attacks if a.name == "pgd-20"), "PGD-20 alone")
@@ -57,7 +57,7 @@ def _in_batches(model: nn.Module, images: Tensor, labels: Tensor, attack: Callab
     return robust / len(images)
 
 
-def lines(images: int = 1000, repeats: int = 3) -> Iterator[str]:
+def lines(images: int, repeats: int) -> Iterator[str]:
     sides: dict[str, Robust] = {"auditor": ours, "foolbox": of_foolbox, "torchattacks": of_torchattacks}
     for name in ("at-eps0.10", "standard"):
         model, (x, y) = load(name), test_images(images)
@@ -79,16 +79,5 @@ def lines(images: int = 1000, repeats: int = 3) -> Iterator[str]:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pgd", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    for line in lines(options.images, options.repeats):
-        print(line, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print_lines(__doc__, lines, images=1000, repeats=3)

@@ -1,11 +1,12 @@
 """Two programs side by side: what child processes cost, in turns, and the one line that says so."""
 
+import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,3 +63,17 @@ def ratio_line(what: str, pairs: Sequence[tuple[float, float]], reach: float) ->
         f"{what}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}, {len(pairs)} repeats; "
         f"{medians[0]:.0f} ms against {medians[1]:.0f} ms), reach at most {reach:g}"
     )
+
+
+def print_lines(about: str | None, lines: Callable[..., Iterator[str]], **numbers: int) -> None:
+    """The command line of a benchmark that is told numbers alone; these are the defaults of its options."""
+    spec = sys.modules["__main__"].__spec__
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {spec.name}" if spec else None,
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    for line in lines(**vars(parser.parse_args())):
+        print(line, flush=True)

@@ -9,6 +9,8 @@ import torch
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
+from auditor.attacks.gradient import norms
+
 PASSES = 100
 """More than Newton's method was seen to need; a pass more than needed changes nothing."""
 
@@ -62,18 +64,18 @@ class LinfFab(FABAttack_PT):  # type: ignore[misc]
         return nearest
 
     def _descend(self, clean: Tensor, label: Tensor, target: Tensor) -> Tensor:
-        best, distance = clean.clone(), torch.full((len(clean),), torch.inf, device=clean.device)
+        best, distance = clean.clone(), torch.full((len(clean), 1, 1, 1), torch.inf, device=clean.device)
         points = clean.clone()
         for _ in range(self.n_iter):
             points = self._step(points, clean, label, target)
-            crossed = self.predict(points).argmax(1) != label
+            crossed = (self.predict(points).argmax(1) != label).view(-1, 1, 1, 1)
             if crossed.any():
                 moved = points - clean
-                size = moved.flatten(1).abs().amax(1)
+                size = norms(moved, "Linf")
                 nearer = crossed & (size < distance)
                 distance = torch.where(nearer, size, distance)
-                best = torch.where(_by_sample(nearer), points, best)
-                points = torch.where(_by_sample(crossed), clean + self.beta * moved, points)
+                best = torch.where(nearer, points, best)
+                points = torch.where(crossed, clean + self.beta * moved, points)
         return best
 
     def _step(self, points: Tensor, clean: Tensor, label: Tensor, target: Tensor) -> Tensor:
@@ -88,7 +90,3 @@ class LinfFab(FABAttack_PT):  # type: ignore[misc]
         here, there = moves.view(2, *points.shape)
         drawn: Tensor = (points + self.eta * here) * (1 - share) + (clean + self.eta * there) * share
         return drawn.clamp(0, 1)
-
-
-def _by_sample(chosen: Tensor) -> Tensor:
-    return chosen.view(-1, 1, 1, 1)

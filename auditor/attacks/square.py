@@ -10,6 +10,8 @@ import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
+from auditor.attacks.gradient import margin
+
 
 class LinfSquare(SquareAttack):  # type: ignore[misc]
     """Margin loss, untargeted; other norms are left to the parent."""
@@ -35,10 +37,10 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
             square = ..., slice(top, top + side), slice(left, left + side)
             before = now[square].clone()
             now[square] = torch.clamp(torch.minimum(torch.maximum(before + step, low[square]), high[square]), 0, 1)
-            margin = self._margins(now, label)
-            better = margin < lowest
+            reached = self._margins(now, label)
+            better = reached < lowest
             now[square] = torch.where(better.view(-1, 1, 1, 1), now[square], before)
-            lowest = torch.where(better, margin, lowest)
+            lowest = torch.where(better, reached, lowest)
             broken = lowest <= 0
             if broken.any():
                 best[standing], queries[standing] = now, query + 2.0
@@ -55,7 +57,4 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
 
     def _margins(self, images: Tensor, y: Tensor) -> Tensor:
         """``z_y - max_{j != y} z_j``, ``(N,)``."""
-        logits = self.predict(images)
-        others: Tensor = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-        true: Tensor = logits.gather(1, y[:, None]).flatten()
-        return true - others
+        return -margin(y)(self.predict(images))
