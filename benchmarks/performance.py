@@ -19,6 +19,7 @@ import torch
 
 PARTS = {
     "autoattack": "AutoAttack-standard against pyautoattack",
+    "limit": "Passes against the machine's matrix products",
     "pgd": "PGD-20 against foolbox and torchattacks",
     "epoch": "A boosting epoch against a plain loop",
     "scan": "A whole scan, processes, growth, estimates",
