@@ -37,6 +37,16 @@ What `make bench` prints: {when}, {machine}, torch {torch}, one thread unless a 
 ratio was measured side by side in one run, the sides taking turns. Seconds are of this machine, and on another the
 ratios may be others. `python -m benchmarks.NAME` repeats a part; its docstring says what is timed. `make bench-long`
 repeats the comparison with pyautoattack on 500 images, resumable.
+
+Where a ratio is above its reach, this is what is in the way:
+
+- AutoAttack on a robust model: nearly all of it is passes through the network, the same number on both sides. `limit`
+  says how near these are to the core's rate in matrix products; Square, forward passes only, has the least left to
+  gain. What would go further is a shorter number format, and that changes gradients: not for an audit.
+- AutoAttack on a standard model: the passes that flags need (is it deterministic, does it depend on the batch, has it
+  gradients), with FGSM and PGD-20, which pyautoattack does not run; together some twenty passes.
+- A quick scan: importing torch takes longer than a model's audit, then some 80 ms a model for its own process.
+- `auditor results list`: the settings' validation (pydantic) and SQLAlchemy's mapping of the tables.
 """
 
 
