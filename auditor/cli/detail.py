@@ -1,51 +1,15 @@
 """``auditor results show``: one audit, whole."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
-from auditor.cli.calibrated import calibration_lines
 from auditor.cli.claims import claim_lines
-from auditor.cli.tables import GAP_NOTE, SCREEN_NOTE, error_of, print_pairs, print_table
+from auditor.cli.tables import print_pairs, print_table
 from auditor.db.results import Detail
 from auditor.eps import format_eps
-from auditor.records import Clustering
-
-KINDS = {
-    "weights": "C, templates",
-    "centred": "C, centred",
-    "deflated": "C, without its leading direction",
-    "features": "F, logits of the classes",
-}
-
-
-def as_dict(detail: Detail) -> dict[str, Any]:
-    """All of it as plain values, matrices as nested lists; null where they were pruned."""
-    verdicts = detail.verdicts
-    return detail.row | {
-        "description": detail.description,
-        "classes": list(detail.classes),
-        "superclasses": list(detail.superclasses),
-        "attacks": [asdict(score) for score in detail.attacks],
-        "clusterings": {kind: _part(part) for kind, part in detail.clusterings.items()},
-        "published": detail.published and asdict(detail.published),
-        "verdicts": verdicts
-        and {
-            "indices": verdicts.indices.tolist(),
-            "correct": verdicts.correct.tolist(),
-            "survived": verdicts.survived.tolist(),
-        },
-    }
-
-
-def _part(part: Clustering) -> dict[str, Any]:
-    matrix = part.matrix
-    return asdict(part.scores) | {"matrix": None if matrix is None else matrix.tolist(), "pruned": matrix is None}
-
-
-def pruned(detail: Detail) -> list[str]:
-    """The kinds of the matrices that were pruned."""
-    return [kind for kind, part in detail.clusterings.items() if part.matrix is None]
+from auditor.leaderboard.calibrated import calibration_lines
+from auditor.leaderboard.groups import GAP_NOTE, SCREEN_NOTE, error_of
+from auditor.leaderboard.whole import KINDS, pruned
 
 
 def print_detail(detail: Detail) -> None:

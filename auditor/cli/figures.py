@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from auditor.cli.progress import say
-from auditor.cli.report import association
-from auditor.cli.tables import describe, error_of, setting_of
 from auditor.db.results import Detail, Filter, list_results
 from auditor.eps import format_eps
 from auditor.errors import UsageError
+from auditor.leaderboard.association import association
+from auditor.leaderboard.groups import describe, error_of, setting_of
 from auditor.plots import ZooPoint, draw_model, draw_zoo
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -13,16 +15,17 @@ Row = dict[str, Any]
 def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> list[Row]:
     """The scan's rows, printed; as a table only once there are results."""
     from auditor.cli.progress import say
-    from auditor.cli.report import print_association
     from auditor.cli.tables import print_json, print_results
     from auditor.db.results import Filter, list_results
+    from auditor.leaderboard.association import of_one_setting
 
     rows = list_results(engine, Filter(scan=outcome.scan_id))
     if shape == "json":
         print_json(rows)
     elif outcome.ended:
         print_results(rows)
-        print_association(rows)
+        for statement in of_one_setting(rows):
+            click.echo(statement)
         cancelled = f", {len(outcome.cancelled)} cancelled" if outcome.cancelled else ""
         say(
             f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "

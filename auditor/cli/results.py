@@ -69,9 +69,10 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
       auditor results show demo:at-eps0.10
       auditor results show demo:saturated --protocol quick --format json
     """
-    from auditor.cli.detail import as_dict, print_detail
+    from auditor.cli.detail import print_detail
     from auditor.cli.stored import find_detail
     from auditor.cli.tables import print_json
+    from auditor.leaderboard.whole import as_dict
 
     detail = find_detail(model, protocol, audit_id)
     if shape == "json":
@@ -97,11 +98,11 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     """
     import json
 
-    from auditor.cli.detail import as_dict, pruned
     from auditor.cli.stored import open_settings
-    from auditor.cli.tables import as_csv, finite
+    from auditor.cli.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
+    from auditor.leaderboard.whole import as_dict, finite, pruned
 
     engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort="started_at")

@@ -3,33 +3,29 @@
 import csv
 import io
 import json
-import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from auditor.cli.layout import print_line, print_plain, styled
-from auditor.eps import format_eps
-
-Row = dict[str, Any]
-GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
-SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
-SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
+from auditor.leaderboard.groups import (
+    GAP_NOTE,
+    SCREEN_NOTE,
+    SKETCH_NOTE,
+    Row,
+    describe,
+    doubtful,
+    error_of,
+    rank_of,
+    setting_of,
+)
+from auditor.leaderboard.whole import finite
 
 
 def print_json(rows: Sequence[Row]) -> None:
     """One JSON array on stdout and nothing else; NaN is null."""
     click.echo(json.dumps([finite(row) for row in rows], indent=1))
-
-
-def finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -65,23 +61,6 @@ def print_results(rows: Sequence[Row]) -> None:
         print_line(line, "dim")
 
 
-Setting = tuple[str, str, str, float, int, str, int | None]
-
-
-def setting_of(row: Row) -> Setting:
-    """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
-    asked = row["protocol"], row["dataset"], row["norm"], row["eps"]
-    return *asked, row["n"] or 0, row["linearization"], row["sketch"]
-
-
-def describe(setting: Setting) -> str:
-    """``quick, fashion_mnist, Linf 0.1, n = 256``, whether batch norm was folded and C is a sketch."""
-    protocol, dataset, norm, eps, n, linearization, sketch = setting
-    attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
-    folded = ", batch norm folded" if linearization == "fold" else ""
-    return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"
-
-
 _COLUMNS = (
     "#", "model", "clean %", "claimed clean %", "robust % (95 % interval)", "claimed robust %",
     "gap", "p", "intra", "inter", "flags",
@@ -97,7 +76,7 @@ def _print_group(group: Sequence[Row]) -> None:
     ranked = [row for row in group if not row["flags"]]
     flagged = [row for row in group if row["flags"]]
     better = sorted((row["robust_accuracy"] or 0 for row in ranked), reverse=True)
-    lines = [*((row, _rank(row, better)) for row in ranked), *((row, "–") for row in flagged)]
+    lines = [*((row, rank_of(row, better)) for row in ranked), *((row, "–") for row in flagged)]
 
     def cells(columns: Sequence[str]) -> list[list[str]]:
         return [_cells(row, rank, columns) for row, rank in lines]
@@ -108,12 +87,6 @@ def _print_group(group: Sequence[Row]) -> None:
     from auditor.cli.terminal import print_fitting
 
     print_fitting(columns, cells, [bool(row["flags"]) for row, _ in lines], _RIGHT, _DROPPED_FIRST)
-
-
-def _rank(row: Row, best_first: Sequence[float]) -> str:
-    """Equal robust accuracies share a rank; without one there is none."""
-    accuracy = row["robust_accuracy"]
-    return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 
 def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
@@ -127,7 +100,7 @@ def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
         "clean %": _number(row["clean_accuracy"], 1, 100),
         "robust % (95 % interval)": robust,
         "claimed clean %": _number(row["claimed_clean_accuracy"], 1, 100),
-        "claimed robust %": _number(row["claimed_robust_accuracy"], 1, 100) + ("*" if _doubtful(row) else ""),
+        "claimed robust %": _number(row["claimed_robust_accuracy"], 1, 100) + ("*" if doubtful(row) else ""),
         "gap": _number(row["gap"], 2) + error_of(row),
         "p": _p_value(row["p_value"]),
         "intra": _number(row["intra"], 2),
@@ -137,19 +110,8 @@ def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
     return [cells[name] for name in columns]
 
 
-def _doubtful(row: Row) -> bool:
-    """Whether the row shows a claim that its publisher marked unreliable."""
-    return bool(row["claimed_unreliable"]) and row["claimed_robust_accuracy"] is not None
-
-
 def _number(value: float | None, digits: int, scale: float = 1) -> str:
     return "–" if value is None else f"{scale * value:.{digits}f}"
-
-
-def error_of(row: Row) -> str:
-    """``±0.01``, the standard error of a sketch's gap; nothing for an exact one."""
-    error = row["gap_error"]
-    return "" if error is None else f"±{error:.{2 if error >= 0.005 else 3}f}"
 
 
 def _p_value(value: float | None) -> str:
@@ -162,11 +124,11 @@ def _footnotes(done: Sequence[Row]) -> list[str]:
         lines.append(
             "– flagged: the number cannot be trusted, so the row is unranked (see `auditor results show MODEL`)."
         )
-    if any(_doubtful(row) for row in done):
+    if any(doubtful(row) for row in done):
         lines.append("* marked unreliable by its publisher.")
     screened = [row for row in done if row["protocol"] == "screen"]
     if screened:
-        from auditor.cli.calibrated import calibration_lines
+        from auditor.leaderboard.calibrated import calibration_lines
 
         lines.append(SCREEN_NOTE)
         for linearization in dict.fromkeys(row["linearization"] for row in screened):

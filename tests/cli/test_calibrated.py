@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from auditor.cli.calibrated import calibration_lines, lines_of
 from auditor.data import calibration
 from auditor.data.calibration import load_calibration
+from auditor.leaderboard.calibrated import calibration_lines, lines_of
 from tests.cli.test_scan import run
 
 FILE = tomllib.loads(Path(calibration.__file__).with_suffix(".toml").read_text())

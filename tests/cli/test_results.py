@@ -1,6 +1,5 @@
 """``auditor results``, ``zoo`` and ``db``: what was stored, shown in every shape."""
 
-import contextlib
 import csv
 import io
 import json
@@ -9,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from auditor.cli.report import print_association
 from auditor.clustering import spearman
 from auditor.db.session import HEAD
+from auditor.leaderboard.association import of_one_setting
 from tests.cli.test_compare import audited
 from tests.cli.test_scan import run
 
@@ -125,11 +124,9 @@ def test_data_sets_are_ranked_apart(tmp_path: Path) -> None:
         lines = table[table.index(setting) :].splitlines()
         assert lines[2].split()[:2] == ["1", f"demo:{first}"]
     rows = json.loads(run("results", "list", "--format", "json").stdout)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        print_association(rows)
-        assert out.getvalue() == ""
-        print_association([row for row in rows if row["dataset"] == "cifar10"])
-        assert "n = 4" in out.getvalue()
+    assert of_one_setting(rows) == []
+    (statement,) = of_one_setting([row for row in rows if row["dataset"] == "cifar10"])
+    assert "n = 4" in statement
     drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
     assert drawn.exit_code == 0
     assert "left out: 4 results of quick, cifar10, Linf 0.1, n = 100\n" in drawn.stderr

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from auditor.cli.detail import as_dict
 from auditor.config import settings as auditor_settings
 from auditor.db import models as tables
 from auditor.db.prune import Removed, prune
@@ -20,6 +19,7 @@ from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
+from auditor.leaderboard.whole import as_dict
 from auditor.records import Clustering
 from tests.cli.test_scan import run
 from tests.db.test_latest import SERIES, begin, check

@@ -2,13 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import click
-
-from auditor.cli.tables import setting_of
-
-Row = dict[str, Any]
+from auditor.leaderboard.groups import Row, setting_of
 
 
 def counted(rows: Sequence[Row], *, regularized: bool = True) -> list[Row]:
@@ -43,8 +38,6 @@ def association(rows: Sequence[Row]) -> list[str]:
     return statements
 
 
-def print_association(rows: Sequence[Row]) -> None:
-    """The statements on stdout; nothing for fewer than four models or several settings mixed."""
-    if len({setting_of(row) for row in rows if row["status"] == "done"}) == 1:
-        for statement in association(rows):
-            click.echo(statement)
+def of_one_setting(rows: Sequence[Row]) -> list[str]:
+    """The statements; none for several settings mixed, whose numbers do not go together."""
+    return association(rows) if len({setting_of(row) for row in rows if row["status"] == "done"}) == 1 else []

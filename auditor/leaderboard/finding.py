@@ -1,0 +1,36 @@
+"""The results that a model's name means."""
+
+import difflib
+import math
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+
+from auditor.db.results import Filter, Row, list_results
+from auditor.errors import UsageError
+
+
+def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[Row]:
+    """The results that a name means, the one to show first: most images, batch norm removed, C exact, the newest.
+
+    Raises:
+        UsageError: there is none; near names are suggested.
+    """
+    wanted = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
+    found = list_results(engine, wanted)
+    if not found:
+        names = {row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))}
+        raise UsageError(_no_result(model, protocol, audit_id, sorted(names - {model})))
+
+    def rank(row: Row) -> tuple[int, bool, int | float, int]:
+        probes = math.inf if row["sketch"] is None else row["sketch"]
+        return row["n"] or 0, row["linearization"] == "remove", probes, row["id"]
+
+    return sorted(found, key=rank, reverse=True)
+
+
+def _no_result(model: str, protocol: str | None, audit_id: int | None, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(model, names, 3, 0.4)
+    hint = f"did you mean {', '.join(near)}?" if near else "`auditor results list` shows all there are"
+    under = f" under {protocol}" if protocol else ""
+    return f"no result of {model!r}{under}{f' with id {audit_id}' if audit_id else ''}; {hint}"

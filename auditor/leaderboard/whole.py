@@ -1,0 +1,53 @@
+"""One audit as plain values."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from auditor.db.results import Detail
+from auditor.records import Clustering
+
+KINDS = {
+    "weights": "C, templates",
+    "centred": "C, centred",
+    "deflated": "C, without its leading direction",
+    "features": "F, logits of the classes",
+}
+
+
+def as_dict(detail: Detail) -> dict[str, Any]:
+    """All of it as plain values, matrices as nested lists; null where they were pruned."""
+    verdicts = detail.verdicts
+    return detail.row | {
+        "description": detail.description,
+        "classes": list(detail.classes),
+        "superclasses": list(detail.superclasses),
+        "attacks": [asdict(score) for score in detail.attacks],
+        "clusterings": {kind: _part(part) for kind, part in detail.clusterings.items()},
+        "published": detail.published and asdict(detail.published),
+        "verdicts": verdicts
+        and {
+            "indices": verdicts.indices.tolist(),
+            "correct": verdicts.correct.tolist(),
+            "survived": verdicts.survived.tolist(),
+        },
+    }
+
+
+def _part(part: Clustering) -> dict[str, Any]:
+    matrix = part.matrix
+    return asdict(part.scores) | {"matrix": None if matrix is None else matrix.tolist(), "pruned": matrix is None}
+
+
+def pruned(detail: Detail) -> list[str]:
+    """The kinds of the matrices that were pruned."""
+    return [kind for kind, part in detail.clusterings.items() if part.matrix is None]
+
+
+def finite(value: Any) -> Any:
+    """The same without what JSON has no word for: NaN and infinities are None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
