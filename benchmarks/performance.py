@@ -17,6 +17,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.side_by_side import ROOT
+
 PARTS = {
     "autoattack": "AutoAttack-standard against pyautoattack",
     "limit": "Passes against the machine's matrix products",
@@ -50,10 +52,13 @@ Where a ratio is above its reach, this is what is in the way:
 """
 
 
-def run(name: str) -> tuple[bool, str, float]:
+LONG = ROOT / "benchmarks/runs/autoattack"
+
+
+def run(name: str, *options: str) -> tuple[bool, str, float]:
     """Whether the benchmark ended well, what it printed, and the seconds that it took."""
     began = time.perf_counter()
-    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}"]
+    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip() or '?').splitlines()[-1]}"
     return done.returncode == 0, said, time.perf_counter() - began
@@ -75,6 +80,9 @@ def main() -> None:
         print(f"== {name}, {seconds:.0f} s\n{said}", flush=True)
         blocks.append(f"## {PARTS[name]}\n\n`python -m benchmarks.{name}`, {seconds:.0f} s\n\n```\n{said}\n```\n")
     if options.write:
+        if len(list(LONG.glob("*.json"))) == 16:  # `make bench-long` has been through both models
+            _, said, _ = run("autoattack", "--images", "500", "--store", str(LONG))
+            blocks.insert(1, f"## The same on 500 images\n\n`make bench-long`\n\n```\n{said}\n```\n")
         machine = f"{platform.machine()}, {torch.get_num_threads()} thread(s) of torch"
         head = HEAD.format(when=datetime.now(UTC).date(), machine=machine, torch=version("torch"))
         options.write.write_text("\n".join([head, *blocks]))

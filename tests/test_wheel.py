@@ -26,3 +26,6 @@ def test_an_installed_auditor_finds_its_migrations_and_its_zoo(tmp_path: Path) -
     scan = [sys.executable, "-m", "auditor", "scan", "demo", "--limit", "1", "--samples", "10"]
     done = subprocess.run(scan, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    report = [sys.executable, "-m", "auditor", "report", "1", "-o", "report.html"]
+    subprocess.run(report, check=True, env=environment, cwd=tmp_path, capture_output=True)
+    assert "demo:" in (tmp_path / "report.html").read_text()

@@ -21,7 +21,7 @@ class Commands(click.Group):
     """A group that imports a command's module when it is needed, and turns domain errors into one line."""
 
     modules = {  # noqa: RUF012
-        "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "boost": "boost",
+        "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "report": "report", "boost": "boost",
         "adapt": "adapt", "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
         "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "db": "db",
         "doctor": "doctor",

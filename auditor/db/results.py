@@ -120,7 +120,7 @@ def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
         .outerjoin(tables.Published, tables.Published.model == model.name)
         .options(
             load_only(*(getattr(audit, name) for name in ("dataset", "state", *_OF_AUDIT))),
-            load_only(model.name, model.source, model.training),
+            load_only(model.name, model.source, model.training, model.architecture),
             load_only(*(getattr(weights, name) for name in _OF_CLUSTERING)),
         )
     )
@@ -137,7 +137,7 @@ def _row(
     *gaps: float | None,
 ) -> Row:
     row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": audit.dataset}
-    row |= {"status": audit.state, "training": model.training}
+    row |= {"status": audit.state, "training": model.training, "architecture": model.architecture.get("name")}
     row |= {name: getattr(audit, name) for name in _OF_AUDIT}
     row["correlation"] = "exact" if audit.sketch is None else "sketch"
     row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}

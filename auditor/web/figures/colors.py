@@ -1,0 +1,50 @@
+"""Colours that colour-blind readers tell apart; what depends on light and dark is in the style sheet."""
+
+from collections.abc import Sequence
+
+SERIES = 7
+"""How many series the style sheet has colours for: Paul Tol's bright scheme."""
+
+_DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
+_SEQUENTIAL = ((8, 29, 88), (34, 94, 168), (65, 182, 196), (199, 233, 180), (255, 255, 217))
+"""ColorBrewer's RdBu, blue first, and YlGnBu, dark first."""
+
+UNDEFINED = "#9a9a9a"
+
+
+def diverging(value: float) -> tuple[str, str]:
+    """-1 to 1 as a colour, blue to red, and black or white for what is written on it."""
+    return _at(_DIVERGING, (value + 1) / 2)
+
+
+def sequential(value: float) -> tuple[str, str]:
+    """0 to 1 as a colour, dark to light, and black or white for what is written on it."""
+    return _at(_SEQUENTIAL, value)
+
+
+def rgb(anchors: Sequence[tuple[int, int, int]], share: float) -> tuple[int, int, int]:
+    """A colour between the anchors, 0 to 1 from the first to the last."""
+    place = min(max(share, 0.0), 1.0) * (len(anchors) - 1)
+    left = min(int(place), len(anchors) - 2)
+    part = place - left
+    red, green, blue = (round(a + part * (b - a)) for a, b in zip(anchors[left], anchors[left + 1], strict=True))
+    return red, green, blue
+
+
+def anchors_of(similarity: bool) -> Sequence[tuple[int, int, int]]:
+    """The scale of a similarity, -1 to 1, or of a distance, 0 to 1."""
+    return _DIVERGING if similarity else _SEQUENTIAL
+
+
+def _at(anchors: Sequence[tuple[int, int, int]], share: float) -> tuple[str, str]:
+    color = rgb(anchors, share)
+    return "#{:02x}{:02x}{:02x}".format(*color), "#000000" if _luminance(color) > 0.18 else "#ffffff"
+
+
+def _luminance(color: tuple[int, int, int]) -> float:
+    """Relative luminance as WCAG 2.2 defines it; at 0.18 black and white are as readable."""
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (channel / 255 for channel in color)
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,0 +1,171 @@
+"""C or F of one audit in dendrogram order, classes named and superclasses outlined."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.records import Clustering, Matrix
+from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
+
+NAMED = 40
+"""Up to so many classes every cell is drawn and can be looked at; of more, a picture."""
+LARGEST = 500
+"""Pixels of a picture's side; of more classes, means of neighbours."""
+CELL, LETTER, LONGEST = 24, 6.6, 16
+
+HEADINGS = {
+    "weights": "C, linearized network",
+    "centred": "C, centred",
+    "deflated": "C without its leading direction",
+    "features": "F, class means of the logits",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pair of classes: its place in cells, its colour, the ink on it, and what it says."""
+
+    column: int
+    row: int
+    fill: str
+    ink: str
+    value: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbours of one superclass: the first of them, how many, and the number of its colour."""
+
+    start: int
+    size: int
+    family: str
+    series: int
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """``cells`` of up to 40 classes; of more, ``picture`` is a data URI and ``cells`` is empty."""
+
+    kind: str
+    heading: str
+    scores: str
+    similarity: bool
+    names: tuple[str, ...]
+    families: tuple[Block, ...]
+    cells: tuple[Cell, ...]
+    blocks: tuple[Block, ...]
+    picture: str | None
+    count: int
+    cell: int
+    margin: int
+    legend: tuple[str, ...]
+
+
+def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str]) -> Heatmap | None:
+    """The figure; None where the matrix was pruned.
+
+    F is divided by each row's maximum, as in the paper's figures.
+    """
+    if part.matrix is None:
+        return None
+    similarity = part.kind != "features"
+    whole = part.whole()
+    order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
+    shown = (whole if similarity else _by_row(whole))[np.ix_(order, order)]
+    names = tuple(classes[k] for k in order)
+    blocks = _blocks([superclasses[k] for k in order], list(dict.fromkeys(superclasses)))
+    small = len(names) <= NAMED
+    return Heatmap(
+        kind=part.kind,
+        heading=HEADINGS[part.kind],
+        scores=_scores(part),
+        similarity=similarity,
+        names=names,
+        families=tuple({block.family: block for block in blocks}.values()),
+        cells=tuple(_cells(shown, names, similarity)) if small else (),
+        blocks=tuple(block for block in blocks if block.size > 1),
+        picture=None if small else picture(shown, similarity),
+        count=len(names),
+        cell=CELL if small else 1,
+        margin=round(16 + LETTER * min(LONGEST, max(map(len, names)))) if small else 0,
+        legend=tuple(_color(-1 + 2 * k / 20 if similarity else k / 20, similarity)[0] for k in range(21)),
+    )
+
+
+def picture(matrix: Matrix, similarity: bool) -> str:
+    """A matrix as PNG in a data URI, a pixel an entry up to 500 on a side."""
+    return "data:image/png;base64," + base64.b64encode(png(matrix, similarity)).decode()
+
+
+def png(matrix: Matrix, similarity: bool) -> bytes:
+    """A matrix as PNG; entries that are not defined are grey."""
+    from PIL import Image
+
+    small = _means(matrix)
+    low = -1.0 if similarity else 0.0
+    table = np.array([rgb(anchors_of(similarity), k / 255) for k in range(256)], np.uint8)
+    share = np.nan_to_num((small - low) / (1 - low)).clip(0, 1)
+    pixels = table[(share * 255).round().astype(np.uint8)]
+    pixels[np.isnan(small)] = int(UNDEFINED[1:3], 16)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _means(matrix: Matrix) -> NDArray[np.float64]:
+    side = len(matrix)
+    if side <= LARGEST:
+        return matrix.astype(np.float64)
+    step = math.ceil(side / LARGEST)
+    starts = np.arange(0, side, step)
+    sums = np.add.reduceat(np.add.reduceat(matrix.astype(np.float64), starts, axis=0), starts, axis=1)
+    sizes = np.diff([*starts, side])
+    return cast("NDArray[np.float64]", sums / np.outer(sizes, sizes))
+
+
+def _cells(matrix: Matrix, names: Sequence[str], similarity: bool) -> list[Cell]:
+    cells = []
+    for (i, j), value in np.ndenumerate(matrix):
+        said = "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+        fill, ink = _color(float(value), similarity)
+        short = "" if math.isnan(value) else f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
+        cells.append(Cell(j, i, fill, ink, short, f"{names[i]} and {names[j]}: {said}"))
+    return cells
+
+
+def _color(value: float, similarity: bool) -> tuple[str, str]:
+    if math.isnan(value):
+        return UNDEFINED, "#000000"
+    return diverging(value) if similarity else sequential(value)
+
+
+def _blocks(families: Sequence[str], all_families: Sequence[str]) -> list[Block]:
+    starts = [k for k, family in enumerate(families) if k == 0 or families[k - 1] != family]
+    return [
+        Block(start, end - start, families[start], all_families.index(families[start]) % SERIES)
+        for start, end in zip(starts, [*starts[1:], len(families)], strict=True)
+    ]
+
+
+def _by_row(matrix: Matrix) -> Matrix:
+    largest = np.nan_to_num(matrix).max(axis=1, keepdims=True)
+    shares: Matrix = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
+    shares[np.isnan(matrix)] = np.nan
+    return shares
+
+
+def _scores(part: Clustering) -> str:
+    scores = part.scores
+    if math.isnan(scores.gap):
+        return f"gap not defined: {scores.reasons.get('gap', 'no reason was stored')}"
+    p_value = "p < 0.001" if scores.p_value < 0.001 else f"p = {scores.p_value:.3f}"
+    error = "" if math.isnan(scores.gap_error) else f" ± {scores.gap_error:.3f}"
+    values = f"gap {scores.gap:.2f}{error} ({p_value}), intra {scores.intra:.2f}, inter {scores.inter:.2f}"
+    return values.replace("-", "−")

@@ -1,0 +1,43 @@
+// Reading figures by pointer and by keyboard; without it the titles and tables say the same.
+"use strict";
+
+function say(figure, words) {
+  const line = figure.querySelector(".reading");
+  if (line) line.textContent = words;
+}
+
+for (const figure of document.querySelectorAll("figure.heatmap, figure.plot")) {
+  figure.addEventListener("pointerover", (event) => {
+    const part = event.target.closest(".cell, .point, .block");
+    const title = part && part.querySelector("title");
+    if (title) say(figure, title.textContent);
+  });
+  figure.addEventListener("focusin", (event) => {
+    const part = event.target.closest(".point");
+    const title = part && part.querySelector("title");
+    if (title) say(figure, title.textContent);
+  });
+}
+
+for (const grid of document.querySelectorAll("svg[data-grid]")) {
+  const cells = Array.from(grid.querySelectorAll(".cell"));
+  const side = Number(grid.dataset.grid);
+  const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: side, ArrowUp: -side };
+  let at = 0;
+  const show = () => {
+    grid.querySelector(".cell.here")?.classList.remove("here");
+    cells[at].classList.add("here");
+    say(grid.closest("figure"), cells[at].querySelector("title").textContent);
+  };
+  grid.addEventListener("keydown", (event) => {
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const next = at + steps[event.key];
+    const sideways = Math.abs(steps[event.key]) === 1;
+    if (next < 0 || next >= cells.length) return;
+    if (sideways && Math.floor(next / side) !== Math.floor(at / side)) return;
+    at = next;
+    show();
+  });
+  grid.addEventListener("focus", show);
+}

@@ -1,0 +1,192 @@
+"""Figures: what is drawn is what was measured, and can be read."""
+
+import base64
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import binomtest, rankdata
+
+from auditor.records import AttackScore, Clustering, ClusteringScores
+from auditor.web.figures.bars import attack_bars, interval_bar
+from auditor.web.figures.colors import UNDEFINED, diverging, sequential
+from auditor.web.figures.heatmap import heatmap, png
+from auditor.web.figures.lines import curves, history
+from auditor.web.figures.scale import Scale, around
+from auditor.web.figures.zoo import counter_examples, zoo_plot
+from auditor.web.render import render
+
+
+def clustering(matrix: np.ndarray, order: tuple[int, ...], kind: str = "weights", **scores: float) -> Clustering:
+    values = {"intra": 0.5, "inter": 0.1, "gap": 0.4, "silhouette": 0.1, "rand_index": 0.2, "cophenetic": 0.9}
+    values |= {"p_value": 0.01, "effective_rank": 4.0} | scores
+    return Clustering(kind=kind, scores=ClusteringScores(**values, leaf_order=order), matrix=matrix)
+
+
+def symmetric(side: int, seed: int = 0) -> np.ndarray:
+    matrix = np.random.default_rng(seed).uniform(-1, 1, (side, side))
+    matrix = (matrix + matrix.T) / 2
+    np.fill_diagonal(matrix, 1)
+    return matrix
+
+
+def row(number: int, gap: float | None, robust: float | None, **changes: object) -> dict:
+    made = {
+        "id": number, "model": f"demo:m{number}", "status": "done", "gap": gap, "robust_accuracy": robust,
+        "robust_low": robust, "robust_high": robust, "flags": [], "training": {"method": "at"}, "architecture": "net",
+        "n": 100, "clean_accuracy": 0.9, "finished_at": f"2026-01-{number:02}T02:00:00+00:00",
+    }  # fmt: skip
+    return made | changes
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.integers(2, 10))
+def test_ticks_are_round_numbers_where_the_scale_puts_them(low: float, width: float, number: int) -> None:
+    scale = Scale(low, low + width, 0, 1000)
+    ticks = scale.ticks(number)
+    assert 1 <= len(ticks) <= number + 1
+    for tick in ticks:
+        assert tick.at == pytest.approx((float(tick.label.replace("−", "-")) - low) / width * 1000, abs=0.02)
+        assert -0.01 <= tick.at <= 1000.01
+
+
+@given(st.lists(st.floats(-10, 10) | st.just(math.nan), max_size=5))
+def test_the_range_around_values_holds_them(values: list[float]) -> None:
+    low, high = around(values, least=0.2)
+    assert high - low >= 0.2 - 1e-9
+    assert all(low <= value <= high for value in values if math.isfinite(value))
+
+
+@pytest.mark.parametrize("scale", [diverging, sequential])
+def test_what_is_written_on_a_cell_can_be_read(scale) -> None:
+    def luminance(color: str) -> float:
+        parts = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    for value in np.linspace(-1, 1, 201):
+        light, dark = sorted(map(luminance, scale(value)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_a_heatmap_says_the_matrix_in_dendrogram_order() -> None:
+    matrix, order = symmetric(4), (2, 0, 3, 1)
+    matrix[2, 0] = matrix[0, 2] = math.nan
+    drawn = heatmap(clustering(matrix, order), "abcd", ["x", "y", "x", "y"])
+    assert drawn.names == ("c", "a", "d", "b")
+    for cell in drawn.cells:
+        first, second = order[cell.row], order[cell.column]
+        value = matrix[first, second]
+        said = "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+        assert cell.label == f"{'abcd'[first]} and {'abcd'[second]}: {said}"
+        assert cell.fill == (UNDEFINED if math.isnan(value) else diverging(value)[0])
+    assert [(block.start, block.size, block.family) for block in drawn.blocks] == [(0, 2, "x"), (2, 2, "y")]
+
+
+def test_distances_are_shares_of_their_rows_largest() -> None:
+    distances = np.array([[0.0, 2, 4], [2, 0, 1], [4, 1, 0]])
+    drawn = heatmap(clustering(distances, (0, 1, 2), "features"), "abc", "xyz")
+    assert [cell.label.rpartition(" ")[2] for cell in drawn.cells[:6]] == [
+        "0.00",
+        "0.50",
+        "1.00",
+        "1.00",
+        "0.00",
+        "0.50",
+    ]
+
+
+def test_many_classes_are_a_picture() -> None:
+    matrix = symmetric(1000)
+    names = [f"class {k}" for k in range(1000)]
+    drawn = heatmap(clustering(matrix, tuple(range(1000))), names, ["a"] * 500 + ["b"] * 500)
+    assert not drawn.cells
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn.picture.partition(",")[2]))))
+    assert pixels.shape == (500, 500, 3)
+    blocks = matrix.reshape(500, 2, 500, 2).mean((1, 3))
+    for i, j in ((0, 0), (3, 499), (250, 17)):
+        expected = [int(diverging(blocks[i, j])[0][k : k + 2], 16) for k in (1, 3, 5)]
+        assert np.abs(pixels[i, j] - np.array(expected)).max() <= 2  # 256 colours
+    assert "class 3" not in render_heatmap(drawn)
+
+
+def test_an_odd_number_of_classes_and_undefined_entries_make_a_picture() -> None:
+    matrix = symmetric(501)
+    matrix[0, 0] = math.nan
+    pixels = np.asarray(Image.open(io.BytesIO(png(matrix, True))))
+    assert pixels.shape == (251, 251, 3)
+    assert (pixels[0, 0] == int(UNDEFINED[1:3], 16)).all()
+
+
+def test_a_pruned_matrix_is_not_drawn() -> None:
+    part = Clustering(kind="weights", scores=clustering(symmetric(2), (0, 1)).scores, matrix=None)
+    assert heatmap(part, "ab", "xy") is None
+
+
+def test_bars_have_wilsons_interval() -> None:
+    attacks = [AttackScore(attack="fgsm", parameters={}, n=90, broken=30, robust_accuracy=0.6, seconds=1.0)]
+    clean, fgsm = attack_bars(row(1, 0.1, 0.6), attacks)
+    for bar, hits in ((clean, 90), (fgsm, 60)):
+        low, high = binomtest(hits, 100).proportion_ci(method="wilson")
+        assert (bar.value, bar.low, bar.high) == pytest.approx((hits, 100 * low, 100 * high))
+    assert "run on 90 images, broke 30" in fgsm.label
+    assert interval_bar(row(1, 0.1, None)) is None
+
+
+def test_counter_examples_are_far_apart_in_rank() -> None:
+    rng = np.random.default_rng(1)
+    rows = [row(k, gap, robust) for k, (gap, robust) in enumerate(rng.random((12, 2)).round(1))]
+    ranks = [rankdata([one[name] for one in rows]) for name in ("gap", "robust_accuracy")]
+    expected = {k for k in range(12) if abs(ranks[0][k] - ranks[1][k]) >= 6}
+    assert expected
+    assert counter_examples(rows) == expected
+    rows[min(expected)]["flags"] = ["zero_gradients"]
+    assert min(expected) not in counter_examples(rows)
+
+
+def test_the_zoo_plot_leaves_out_what_has_no_place() -> None:
+    assert zoo_plot([row(1, None, 0.5), row(2, 0.1, None)]) is None
+    rows = [row(k, 0.1 * k, 0.1 * k, training={"method": "at", "beta": 0.3 * (k % 2)}) for k in range(1, 6)]
+    plot = zoo_plot([*rows, row(9, None, 0.5), row(8, 0.3, 0.9, flags=["zero_gradients"])])
+    assert [point.model for point in plot.points] == [f"demo:m{k}" for k in (1, 2, 3, 4, 5, 8)]
+    assert plot.kinds == ("adversarial", "adversarial + regularizer")
+    assert zoo_plot(rows, by="architecture").kinds == ("net",)
+    heights = [point.y for point in plot.points[:5]]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_more_kinds_than_colours_share_the_last() -> None:
+    plot = zoo_plot([row(k, 0.1, 0.1, architecture=f"net{k}") for k in range(9)], by="architecture")
+    assert plot.kinds[-1] == "other"
+    assert {point.kind for point in plot.points} == set(range(7))
+
+
+def test_history_is_drawn_from_two_nights_on() -> None:
+    nights = [row(k, 0.1 * k, 0.2 * k) for k in (3, 1, 2)]
+    robust, gap = history(nights)
+    assert [mark.label.rpartition(" ")[2] for mark in robust.lines[0].marks] == ["1", "2", "3"]
+    assert [tick.label for tick in gap.x_ticks] == ["2026-01-01", "2026-01-03"]
+    assert history(nights[:1]) == ()
+
+
+def test_curves_skip_what_an_epoch_lacks() -> None:
+    epochs = [{"epoch": 0, "robust": 0.1}, {"epoch": 1, "robust": None}, {"epoch": 2, "robust": 0.3}]
+    drawn = curves(epochs, {"robust": "robust accuracy", "gap": "gap"}, "validation")
+    (line,) = drawn.lines
+    assert [mark.label for mark in line.marks] == ["epoch 0: robust accuracy 0.100", "epoch 2: robust accuracy 0.300"]
+    assert curves(epochs, {"gap": "gap"}, "validation") is None
+
+
+def render_heatmap(drawn: object) -> str:
+    from auditor.web.render import environment
+
+    template = environment().from_string("{% import 'figures.html' as figures %}{{ figures.heatmap(map) }}")
+    return template.render(map=drawn)
+
+
+def test_a_missing_value_is_an_error_and_not_a_blank() -> None:
+    with pytest.raises(Exception, match="is undefined"):
+        render("report.html")
