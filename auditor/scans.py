@@ -1,7 +1,7 @@
 """A scan before it runs: what it asks for, what is checked first, and what it would do."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,20 @@ class ScanRequest:
 
 def _places(asked: Measurement) -> dict[str, Path | None]:
     return {"data": asked.data, "adversarials": asked.adversarials}
+
+
+def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
+    """The entry under the threat model that was asked for.
+
+    Raises:
+        UsageError: another norm without a radius of its own, or a radius that no image has room for.
+    """
+    if norm not in (None, entry.norm) and eps is None:
+        raise UsageError(f"--norm {norm} needs --eps: {entry.model}'s own radius is one of {entry.norm}")
+    changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
+    if changed.norm == "Linf" and changed.eps > 1:
+        raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")
+    return changed if norm in (None, entry.norm) else replace(changed, threat_model=norm)
 
 
 def check_scan(store: Store, entries: Sequence[ZooEntry], request: Measurement, *, images: bool = True) -> None:

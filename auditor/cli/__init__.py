@@ -23,8 +23,8 @@ class Commands(click.Group):
     modules = {  # noqa: RUF012
         "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "report": "report", "boost": "boost",
         "adapt": "adapt", "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
-        "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "db": "db",
-        "doctor": "doctor",
+        "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "serve": "serve",
+        "tokens": "tokens", "db": "db", "doctor": "doctor",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

@@ -1,28 +1,10 @@
 """What the options of ``auditor scan`` ask for, as a request."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from auditor.records import ZooEntry
     from auditor.scans import ScanRequest
-
-
-def under(entry: "ZooEntry", norm: str | None, eps: float | None) -> "ZooEntry":
-    """The entry under the threat model that was asked for.
-
-    Raises:
-        UsageError: another norm without a radius of its own, or a radius that no image has room for.
-    """
-    from auditor.errors import UsageError
-
-    if norm not in (None, entry.norm) and eps is None:
-        raise UsageError(f"--norm {norm} needs --eps: {entry.model}'s own radius is one of {entry.norm}")
-    changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
-    if changed.norm == "Linf" and changed.eps > 1:
-        raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")
-    return changed if norm in (None, entry.norm) else replace(changed, threat_model=norm)
 
 
 def make_request(

@@ -93,9 +93,9 @@ def command(model: str, folder: Path | None, queued: bool | None, wait: bool, sh
     Exit codes: 0 the boost is done, whether or not it helped; 1 it failed or was cancelled; 2 usage; 3 database or
     broker not usable; 130 interrupted.
     """
-    from auditor.cli.asked import under
     from auditor.cli.training import run_where, where_of
     from auditor.cli.where import log_scan, polite_kills_interrupt
+    from auditor.scans import under
 
     polite_kills_interrupt()
     log_scan()

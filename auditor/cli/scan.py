@@ -115,11 +115,12 @@ def command(
     Exit codes: 0 all done; 1 some models failed or were cancelled; 2 usage; 3 database or data not
     usable; 4 a gate was not met, whether or not some models failed; 130 interrupted.
     """
-    from auditor.cli.asked import make_request, under
+    from auditor.cli.asked import make_request
     from auditor.cli.gates import check_gates, make_gates
     from auditor.cli.saving import prepare, say_saved
     from auditor.cli.where import decide, dry, log_scan, polite_kills_interrupt, run_where, start_children
     from auditor.config import settings
+    from auditor.scans import under
     from auditor.zoo import check_installed, find_source
 
     polite_kills_interrupt()

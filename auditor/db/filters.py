@@ -20,11 +20,21 @@ SORTABLE = (
 STATES = ("done", "failed", "cancelled", "queued", "running")
 
 
+@dataclass(frozen=True)
+class Cursor:
+    """A row's place in an order: its value of the sorted column, and its id."""
+
+    value: Any
+    id: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Filter:
     """Which results; every field that is not None narrows them. ``history`` asks for older ones, too.
 
     ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, failed are the models that fail now.
+    ``after``: only what comes behind this row in the order asked for, so that rows which come in meanwhile neither
+    repeat nor hide others.
     """
 
     id: int | None = None
@@ -39,6 +49,7 @@ class Filter:
     status: str | None = None
     flagged: bool | None = None
     history: bool = False
+    after: "Cursor | None" = None
 
 
 def check(filter: Filter, sort: str) -> None:
@@ -51,12 +62,31 @@ def check(filter: Filter, sort: str) -> None:
 
 def order(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any], ColumnElement[int]]:
     """By a column, ``-`` in front: largest first; what has no value last, and of equals the one made first."""
-    name, audit = sort.removeprefix("-"), tables.Audit
-    column = _OF_MODEL[name] if name in _OF_MODEL else getattr(weights if name in _OF_WEIGHTS else audit, name)
+    key = _key(session, sort, weights)
+    return (key.desc() if sort.startswith("-") else key.asc()).nulls_last(), tables.Audit.id.asc()
+
+
+def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
+    name = sort.removeprefix("-")
+    column = _OF_MODEL[name] if name in _OF_MODEL else getattr(weights if name in _OF_WEIGHTS else tables.Audit, name)
     key: ColumnElement[Any] = column.expression
     if session.get_bind().dialect.name == "postgresql" and isinstance(key.type, String):
         key = key.collate("C")  # as SQLite and Python sort
-    return (key.desc() if sort.startswith("-") else key.asc()).nulls_last(), audit.id.asc()
+    return key
+
+
+def _behind(session: Session, sort: str, weights: Any, cursor: Cursor) -> ColumnElement[bool]:
+    """What comes behind a row in this order; rows without a value come last."""
+    key, later = _key(session, sort, weights), tables.Audit.id > cursor.id
+    if cursor.value is None:
+        return key.is_(None) & later
+    value = cursor.value
+    if sort.removeprefix("-") == "started_at":  # rows say it in whole seconds
+        audit = aliased(tables.Audit)
+        value = select(audit.started_at).where(audit.id == cursor.id).scalar_subquery()
+    beyond: ColumnElement[bool] = key < value if sort.startswith("-") else key > value
+    behind: ColumnElement[bool] = beyond | ((key == value) & later) | key.is_(None)
+    return behind
 
 
 def chosen(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
@@ -64,12 +94,15 @@ def chosen(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
     audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
     query = select(audit.id).where(*_conditions(session, filter))
     name = sort.removeprefix("-")
-    if filter.source is not None or (limit is not None and name in _OF_MODEL):
+    ordered = limit is not None or filter.after is not None
+    if filter.source is not None or (ordered and name in _OF_MODEL):
         query = query.join(model, model.id == audit.model_id)
+    if ordered and name in _OF_WEIGHTS:
+        query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
+    if filter.after is not None:
+        query = query.where(_behind(session, sort, weights, filter.after))
     if limit is None:
         return query
-    if name in _OF_WEIGHTS:
-        query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
     return query.order_by(*order(session, sort, weights)).limit(limit)
 
 

@@ -7,11 +7,12 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from auditor.db.base import Base, partial
+from auditor.db.token_models import Token
 from auditor.db.training_models import Checkpoint, Leased, Training
 
 __all__ = [
     "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Checkpoint", "Clustering", "Leased", "Model", "Published",
-    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Training", "Verdicts", "Worker",
+    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Token", "Training", "Verdicts", "Worker",
 ]  # fmt: skip
 
 LEADERBOARD = (

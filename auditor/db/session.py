@@ -18,7 +18,7 @@ from sqlalchemy.pool import StaticPool
 from auditor import connections
 from auditor.errors import EnvironmentUnusableError, UsageError
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision under migrations/; a test compares the two."""
 
 IDLE_SECONDS = 1.0

@@ -173,7 +173,7 @@ def test_history_is_drawn_from_two_nights_on() -> None:
 
 
 def test_curves_skip_what_an_epoch_lacks() -> None:
-    epochs = [{"epoch": 0, "robust": 0.1}, {"epoch": 1, "robust": None}, {"epoch": 2, "robust": 0.3}]
+    epochs = [{"number": 0, "robust": 0.1}, {"number": 1, "robust": None}, {"number": 2, "robust": 0.3}]
     drawn = curves(epochs, {"robust": "robust accuracy", "gap": "gap"}, "validation")
     (line,) = drawn.lines
     assert [mark.label for mark in line.marks] == ["epoch 0: robust accuracy 0.100", "epoch 2: robust accuracy 0.300"]

@@ -90,7 +90,7 @@ def curves(epochs: Sequence[Mapping[str, float | None]], series: Mapping[str, st
     known = [name for name in series if any(epoch.get(name) is not None for epoch in epochs)]
     if not known or len(epochs) < 2:
         return None
-    numbers = [float(epoch.get("epoch") or k) for k, epoch in enumerate(epochs)]
+    numbers = [float(epoch.get("number") or k) for k, epoch in enumerate(epochs)]
     across = Scale(numbers[0], numbers[-1], LEFT, WIDTH - RIGHT)
     values = [value for name in known for epoch in epochs if (value := epoch.get(name)) is not None]
     up = Scale(*around(values, least=0.1), HEIGHT - BOTTOM, TOP)

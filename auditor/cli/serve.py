@@ -1,0 +1,58 @@
+"""``auditor serve``: the dashboard and the HTTP API."""
+
+import click
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--closed", is_flag=True, help="Reading needs a token, too (`auditor tokens add`).")
+@click.option("--open", "opened", is_flag=True, help="Let everybody read who reaches an address beyond this machine.")
+@click.option(
+    "--rate", type=click.IntRange(1), default=600, show_default=True, metavar="N",
+    help="Requests a minute from one address.",
+)  # fmt: skip
+def command(host: str, port: int, closed: bool, opened: bool, rate: int) -> None:
+    """Serve the dashboard and the HTTP API under /api/v1, from the database of the settings.
+
+    Works on the SQLite default with no other service. Anybody who reaches the address may read, unless --closed; beyond
+    this machine that has to be said with --open. Downloads of checkpoints need a token. TLS is for a proxy in front.
+
+    \b
+    Examples:
+      auditor serve
+      auditor serve --port 8080 --closed
+      auditor serve --host 0.0.0.0 --closed
+    """
+    import ipaddress
+    import socket
+
+    from auditor.cli.stored import open_settings
+    from auditor.errors import EnvironmentUnusableError, UsageError
+
+    if closed and opened:
+        raise UsageError("--open and --closed contradict each other")
+    try:
+        beyond = not ipaddress.ip_address(host).is_loopback
+    except ValueError as error:
+        if host != "localhost":
+            raise UsageError(f"--host: expected an address such as 127.0.0.1 or 0.0.0.0, got {host!r}") from error
+        host, beyond = "127.0.0.1", False
+    if beyond and not (closed or opened):
+        raise UsageError(f"{host} can be reached from elsewhere: say --closed (reading needs a token), or --open")
+    import uvicorn
+
+    from auditor.web.app import create_app
+
+    app = create_app(open_settings(), open_reading=not closed, per_minute=rate)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise EnvironmentUnusableError(f"cannot listen on {host}:{port}: {error.strerror}; try --port") from error
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"http://{shown}:{listening.getsockname()[1]}/", err=True)
+        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=3)
+        uvicorn.Server(config).run([listening])

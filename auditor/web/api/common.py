@@ -1,0 +1,34 @@
+"""What all routes of the API take and give."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy import Engine
+
+from auditor.leaderboard.whole import finite
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    code: {"description": words, "content": {"application/problem+json": {}}}
+    for code, words in {
+        401: "no token that is good", 403: "the token lacks the scope", 404: "there is no such thing",
+        413: "the body is too large", 422: "not what was expected", 429: "too many requests", 503: "no database",
+    }.items()
+}  # fmt: skip
+
+
+def engine_of(request: Request) -> Engine:
+    """The database of the server."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+Database = Annotated[Engine, Depends(engine_of)]
+Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+class Json(JSONResponse):
+    """Numbers that JSON has no word for are null."""
+
+    def render(self, content: Any) -> bytes:
+        return super().render(finite(content))

@@ -1,0 +1,9 @@
+"""The pages: one file a page, a typed context each, drawn on the server."""
+
+from fastapi import APIRouter
+
+from auditor.web.pages import audits, boosts, compare, leaderboard, scans, schedules, sign_in, zoo
+
+router = APIRouter(include_in_schema=False)
+for part in (leaderboard, zoo, audits, compare, scans, boosts, schedules, sign_in):
+    router.include_router(part.router)

@@ -1,0 +1,28 @@
+"""What all pages share: who may see them, and how they are drawn."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from auditor.db.tokens import check_token
+from auditor.web.access import COOKIE
+from auditor.web.render import render
+
+
+def may_look(request: Request) -> None:
+    """Raises a redirection to the sign-in page where reading is closed, and no good token is in the cookie."""
+    if request.app.state.open_reading:
+        return
+    found = check_token(request.app.state.engine, request.cookies.get(COOKIE, ""))
+    if found is None:
+        raise HTTPException(303, "sign in", {"Location": "/sign-in"})
+
+
+Looking = Annotated[None, Depends(may_look)]
+
+
+def page(request: Request, template: str, context: Any, status: int = 200) -> HTMLResponse:
+    """A template with its context under the name ``page``."""
+    return HTMLResponse(render(template, page=context, path=request.url.path), status)

@@ -1,0 +1,44 @@
+"""Cursors: where a page ended, as text that means something to this server alone."""
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Any
+
+from auditor.db.filters import Cursor
+from auditor.db.results import Row
+from auditor.errors import UsageError
+
+_TIMES = ("started_at",)
+
+
+def cursor_after(row: Row, sort: str) -> str:
+    """The cursor of what follows this row in the order ``sort``."""
+    content = json.dumps([sort, row[sort.removeprefix("-")], row["id"]], separators=(",", ":"))
+    return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str | None, sort: str) -> Cursor | None:
+    """Raises UsageError where it is none of this order's."""
+    if text is None:
+        return None
+    name = sort.removeprefix("-")
+    try:
+        order, value, number = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if order != sort or not isinstance(number, int) or not 0 <= number < 2**31:
+            raise ValueError
+        return Cursor(_value(name, value), number)
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise UsageError("the cursor is none of this list's: begin again without one") from error
+
+
+def _value(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _TIMES:
+        return datetime.fromisoformat(value)
+    words = name in ("model", "source", "dataset", "protocol")
+    if isinstance(value, bool) or not isinstance(value, str if words else int | float):
+        raise ValueError
+    return value

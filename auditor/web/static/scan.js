@@ -1,0 +1,21 @@
+// A running scan, followed: without this script the page says how it stood, and reloading says how it stands.
+"use strict";
+
+(() => {
+  const live = document.getElementById("live");
+  const bar = document.getElementById("progress");
+  const events = new EventSource(`/api/v1/scans/${live.dataset.scan}/events`);
+  events.addEventListener("scan", (event) => {
+    const scan = JSON.parse(event.data);
+    const ended = scan.audits.filter((audit) => ["done", "failed", "cancelled"].includes(audit.state)).length;
+    bar.value = ended;
+    live.textContent = `${scan.state}: ${ended} of ${scan.audits.length} ended${scan.failed ? `, ${scan.failed} failed` : ""}`;
+    for (const audit of scan.audits) {
+      const row = document.querySelector(`tr[data-audit="${audit.audit}"]`);
+      if (!row) continue;
+      row.querySelector(".state").textContent = audit.reused ? "done before" : audit.state;
+      row.querySelector(".part").textContent = audit.part ? `${audit.part} ${audit.part_done}/${audit.part_total}` : "";
+    }
+  });
+  events.addEventListener("end", () => { events.close(); location.reload(); });
+})();

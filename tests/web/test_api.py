@@ -1,0 +1,239 @@
+"""The HTTP API: the CLI's answers, page by page, and errors that programs can read."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from auditor.config import settings
+from auditor.db.filters import SORTABLE
+from auditor.db.results import Filter, list_results
+from auditor.db.session import open_database
+from auditor.db.store import Store
+from auditor.leaderboard.whole import finite
+from tests.cli.test_compare import audited
+from tests.cli.test_scan import run
+from tests.db.test_store import REQUEST, entry
+from tests.web.serving import client, token
+
+
+@pytest.fixture
+def _some() -> None:
+    for number in range(12):
+        flags = ("zero_gradients",) if number % 5 == 0 else ()
+        changes = {"robust_low": 0.1, "robust_high": 0.9}
+        audited(f"m{number:02}", [50, 60, 70][number % 3], flags=flags, seconds=float(number % 4), **changes)
+
+
+@pytest.mark.usefixtures("_some")
+@pytest.mark.parametrize("sort", [*SORTABLE, *(f"-{name}" for name in SORTABLE)])
+def test_pages_are_the_whole_list_whatever_the_order(sort: str) -> None:
+    server, cursor, found = client(), "", []
+    for _ in range(10):
+        page = server.get(f"/api/v1/results?sort={sort}&limit=5{cursor}").json()
+        found += page["results"]
+        if page["next"] is None:
+            break
+        cursor = f"&cursor={page['next']}"
+    whole = list_results(open_database(settings().database_url), Filter(), sort=sort)
+    assert found == finite(whole)
+
+
+@pytest.mark.usefixtures("_some")
+def test_rows_that_come_in_meanwhile_neither_repeat_nor_hide_others() -> None:
+    server = client()
+    first = server.get("/api/v1/results?limit=6").json()
+    audited("newcomer", 99)
+    audited("straggler", 1)
+    second = server.get(f"/api/v1/results?limit=20&cursor={first['next']}").json()
+    names = [row["model"] for row in first["results"] + second["results"]]
+    assert len(names) == len(set(names)) == 13
+    assert "demo:newcomer" not in names
+
+
+@pytest.mark.usefixtures("_some")
+def test_filters_are_those_of_the_command_line() -> None:
+    server = client()
+    for query, options in (
+        ("flagged=true", ["--flagged"]),
+        ("match=m0*&sort=model", ["--match", "m0*", "--sort", "model"]),
+        ("model=m03", ["--model", "m03"]),
+        ("history=true&protocol=quick", ["--history", "--protocol", "quick"]),
+    ):
+        expected = json.loads(run("results", "list", "--format", "json", *options).stdout)
+        assert expected
+        assert server.get(f"/api/v1/results?{query}").json()["results"] == expected
+
+
+def test_a_result_and_its_matrices() -> None:
+    assert run("scan", "demo", "--model", "standard", "--samples", "20").exit_code == 0
+    server = client()
+    (shown,) = json.loads(run("results", "show", "standard", "--format", "json").stdout)
+    assert server.get("/api/v1/results/1").json() == shown
+    matrix = server.get("/api/v1/results/1/matrices/weights").json()
+    assert matrix["matrix"] == shown["clusterings"]["weights"]["matrix"]
+    picture = server.get("/api/v1/results/1/matrices/weights/picture")
+    assert picture.headers["content-type"] == "image/png"
+    Path("c.png").write_bytes(picture.content)
+    assert np.asarray(Image.open("c.png")).shape == (10, 10, 3)
+    assert server.get("/api/v1/results/1/matrices/nothing").status_code == 422
+
+
+def test_a_comparison() -> None:
+    audited("strong", 80)
+    audited("middling", 60)
+    (expected,) = json.loads(run("results", "compare", "strong", "middling", "--format", "json").stdout)
+    assert client().get("/api/v1/comparison?a=strong&b=middling").json() == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/api/v1/nothing", 404, "Not Found"),
+        ("/api/v1/results/7", 404, "there is no result 7"),
+        ("/api/v1/results/0", 422, "greater than or equal to 1"),
+        ("/api/v1/results/99999999999", 422, "less than or equal"),
+        ("/api/v1/results?sort=nothing", 422, "sort"),
+        ("/api/v1/results?cursor=nonsense", 422, "cursor"),
+        ("/api/v1/results?limit=501", 422, "limit"),
+        ("/api/v1/scans/3", 404, "there is no scan 3"),
+        ("/api/v1/scans/3/events", 404, "there is no scan 3"),
+        ("/api/v1/boosts/3", 404, "there is no boost 3"),
+        ("/api/v1/checkpoints/3", 404, "there is no checkpoint 3"),
+        ("/api/v1/checkpoints/3/weights", 401, "token"),
+        ("/api/v1/checkpoints/..%2f..%2fetc%2fpasswd/weights", 404, "Not Found"),
+        ("/api/v1/comparison?a=x&b=y", 422, "no result of 'x'"),
+    ],
+)
+def test_errors_are_problems(path: str, status: int, words: str) -> None:
+    answer = client().get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    body = answer.json()
+    assert (body["status"], set(body)) == (status, {"type", "title", "status", "detail"})
+    assert words in body["detail"]
+
+
+def test_a_wrong_method_and_a_crash_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = client()
+    assert server.delete("/api/v1/results").json()["status"] == 405
+    monkeypatch.setattr("auditor.web.api.scans.list_scans", lambda *_, **__: 1 / 0)
+    crash = server.get("/api/v1/scans")
+    assert crash.status_code == 500
+    assert "division" not in crash.text
+
+
+def test_limits_of_rate_and_body() -> None:
+    server = client(per_minute=3)
+    answers = [server.get("/api/v1/scans").status_code for _ in range(5)]
+    assert answers == [200, 200, 200, 429, 429]
+    assert server.get("/api/v1/scans").headers["retry-after"] == "10"
+    assert server.get("/static/style.css").status_code == 200
+    large = client().post("/api/v1/scans", content=b"x" * 70_000, headers=token("scan"))
+    assert large.status_code == 413
+
+
+def test_every_answer_forbids_what_pages_do_not_need() -> None:
+    for path in ("/", "/api/v1/results", "/static/style.css", "/nothing"):
+        headers = client().get(path).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_scan_is_asked_for_followed_and_done() -> None:
+    header = token("scan")
+    with client() as server:
+        asked = {"source": "demo", "models": ["standard"], "samples": 10}
+        answer = server.post("/api/v1/scans", json=asked, headers=header)
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["location"] == "/api/v1/scans/1"
+        assert [audit["model"] for audit in answer.json()["audits"]] == ["demo:standard"]
+        with server.stream("GET", "/api/v1/scans/1/events") as events:
+            lines = list(events.iter_lines())
+        kinds = [line.partition(": ")[2] for line in lines if line.startswith("event:")]
+        assert kinds[-1] == "end"
+        assert kinds.count("scan") >= 2
+        last = [json.loads(line.partition(": ")[2]) for line in lines if line.startswith("data:")]
+        assert last[-1] == {"scan": 1, "state": "done"}
+        (row,) = server.get("/api/v1/results?scan=1").json()["results"]
+        assert (row["model"], row["n"], row["status"]) == ("demo:standard", 10, "done")
+
+
+def test_a_scan_is_cancelled_and_a_server_that_ends_ends_its_own() -> None:
+    header = token("scan")
+    with client() as server:
+        asked = {"source": "demo", "protocol": "standard"}
+        for number in (1, 2):
+            assert server.post("/api/v1/scans", json=asked, headers=header).json()["scan"] == number
+        assert server.post("/api/v1/scans/1/cancel", headers=header).status_code == 202
+        deadline = time.monotonic() + 60
+        while server.get("/api/v1/scans/1").json()["state"] == "running" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert server.get("/api/v1/scans/1").json()["state"] == "interrupted"
+    scans = json.loads(run("scans", "list", "--format", "json").stdout)
+    assert {scan["state"] for scan in scans} == {"interrupted"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"source": "local"}, "source"),
+        ({"source": "demo", "folder": "/etc"}, "folder"),
+        ({"source": "demo", "data": "/etc"}, "data"),
+        ({"source": "demo", "trust_code": True}, "trust_code"),
+        ({"source": "demo", "device": "cpu; rm -rf /"}, "device"),
+        ({"source": "demo", "models": ["nothing"]}, "nothing"),
+        ({"source": "demo", "protocol": "screen", "samples": 5}, "samples"),
+        ({"source": "demo", "norm": "L2"}, "norm"),
+        ({"source": "demo", "device": "cuda:99"}, "cuda:99"),
+        ({"source": "demo", "eps": 2.0}, "radius"),
+    ],
+)
+def test_what_may_not_be_asked_for(asked: dict, words: str) -> None:
+    answer = client().post("/api/v1/scans", json=asked, headers=token("admin"))
+    assert answer.status_code in (422, 503)
+    assert words in answer.json()["detail"]
+    assert client().get("/api/v1/scans").json() == {"scans": []}
+
+
+def test_a_checkpoint_is_downloaded_whole_in_part_and_with_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = bytes(range(256)) * 40
+    folder = tmp_path / "checkpoints" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(weights)
+    monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(folder.parent))
+    settings.cache_clear()
+    row = {"id": 1, "checkpoint": "checkpoint:1", "folder": str(folder)}
+    monkeypatch.setattr("auditor.web.api.checkpoints.load_checkpoint", lambda *_: row)
+    server, header = client(), token("read")
+    shown = server.get("/api/v1/checkpoints/1").json()
+    assert shown == {"id": 1, "checkpoint": "checkpoint:1", "file_sha256": hashlib.sha256(weights).hexdigest()}
+    whole = server.get("/api/v1/checkpoints/1/weights", headers=header)
+    assert whole.content == weights
+    assert whole.headers["etag"] == f'"{hashlib.sha256(weights).hexdigest()}"'
+    assert whole.headers["repr-digest"].startswith("sha-256=:")
+    part = server.get("/api/v1/checkpoints/1/weights", headers={**header, "Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, weights[100:200])
+    (folder / "model.safetensors").unlink()
+    gone = server.get("/api/v1/checkpoints/1/weights", headers=header)
+    assert (gone.status_code, str(tmp_path) in gone.text) == (404, False)
+
+
+def test_schedules() -> None:
+    made = run("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", "scan", "demo", "--protocol", "quick")
+    assert made.exit_code == 0
+    (row,) = client().get("/api/v1/schedules").json()["schedules"]
+    assert (row["name"], row["command"][:3], row["last"]) == ("nightly", ["auditor", "scan", "demo"], None)
+    assert row["next"].endswith("02:00:00+00:00") or row["next"].endswith("02:00:00Z")
+
+
+def test_scans_are_listed_with_their_counts() -> None:
+    store = Store(open_database(settings().database_url))
+    store.create_scan("demo", REQUEST, [entry("a"), entry("b")], queue="cpu")
+    (scan,) = client().get("/api/v1/scans").json()["scans"]
+    assert (scan["queued"], scan["state"]) == (2, "running")
