@@ -31,9 +31,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(AuditorError)
     def _(request: Request, error: AuditorError) -> Response:
-        if isinstance(error, MissingError):
-            return answer(request, 404, one_line(str(error)))
-        return answer(request, 422 if isinstance(error, UsageError) else 503, one_line(str(error)))
+        return answer(request, 404 if isinstance(error, MissingError) else 422, one_line(str(error)))
 
     @app.exception_handler(SQLAlchemyError)
     def _(request: Request, _: SQLAlchemyError) -> Response:

@@ -1,11 +1,18 @@
-"""A server of the test's own database, in this process."""
+"""A server of the test's own database, in this process, and what it may find there."""
+
+from dataclasses import asdict
 
 from fastapi.testclient import TestClient
 
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.tokens import add_token
+from auditor.db.trainings import Trainings
+from auditor.records.boosts import Comparison, EpochScore, Made, Recipe
 from auditor.web.app import create_app
+from auditor.zoo import find_source
+from auditor.zoo.checkpoint import write_checkpoint
+from auditor.zoo.digest import state_dict_digest
 
 
 def client(**options: object) -> TestClient:
@@ -17,3 +24,33 @@ def client(**options: object) -> TestClient:
 def token(scope: str, name: str = "", days: float | None = None) -> dict[str, str]:
     """The header of a new token."""
     return {"Authorization": f"Bearer {add_token(open_database(settings().database_url), name or scope, scope, days)}"}
+
+
+def boosted(before: int, after: int) -> bytes:
+    """A boost that is done, with its checkpoint, its audits being these two; the bytes of its weights' file."""
+    engine, recipe = open_database(settings().database_url), Recipe(method="at", eps=0.1, steps=5, step_size=0.02)
+    origin = next(entry for entry in find_source("demo").entries() if entry.model == "demo:standard")
+    request = {"recipe": asdict(recipe), "seconds": 60, "scan": {"protocol": "quick", "samples": 20, "device": "cpu"}}
+    trainings = Trainings(engine)
+    job = trainings.create("boost", "demo:standard", origin, request)
+    attempt = trainings.leases.claim(job.training_id)
+    assert attempt is not None
+    epochs = [
+        EpochScore(number=number, loss=2.0 - number, clean_accuracy=0.9, pgd_accuracy=0.1 * number, gap=0.1, seconds=1)
+        for number in range(3)
+    ]
+    assert trainings.note_history(job.training_id, attempt, epochs)
+    state = find_source("demo").load(origin).model.state_dict()
+    write_checkpoint(
+        settings().checkpoints, job.training_id, state, origin, place=None, description="fine-tuned", training={}
+    )
+    weights = settings().checkpoints / str(job.training_id) / "model.safetensors"
+    digests = {"parent_sha256": "a" * 64, "weights_sha256": state_dict_digest(state), "data_sha256": "d" * 64}
+    made = Made(parent="demo:standard", best_epoch=2, stopped=None, versions={"torch": "2.10"}, **digests)
+    assert trainings.add_checkpoint(job.training_id, attempt, made)
+    compared = Comparison(
+        before_audit_id=before, after_audit_id=after, n=20, only_before=0, only_after=12, difference=0.6,
+        difference_low=0.3, difference_high=0.8, p_value=0.0005,
+    )  # fmt: skip
+    assert trainings.finish_boost(job.training_id, attempt, compared, 3.0)
+    return weights.read_bytes()

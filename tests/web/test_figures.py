@@ -43,7 +43,7 @@ def row(number: int, gap: float | None, robust: float | None, **changes: object)
     return made | changes
 
 
-@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.integers(2, 10))
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.integers(4, 10))
 def test_ticks_are_round_numbers_where_the_scale_puts_them(low: float, width: float, number: int) -> None:
     scale = Scale(low, low + width, 0, 1000)
     ticks = scale.ticks(number)

@@ -106,5 +106,5 @@ def curves(epochs: Sequence[Mapping[str, float | None]], series: Mapping[str, st
         )
         for k, name in enumerate(known)
     )
-    whole = [tick for tick in across.ticks(6) if float(tick.label.replace("−", "-")).is_integer()]
+    whole = (Tick(tick.at, f"{float(tick.label):g}") for tick in across.ticks(6) if float(tick.label).is_integer())
     return Lines(title, lines, tuple(whole), up.ticks(4))
