@@ -46,6 +46,12 @@ def queue_of(device: str) -> str:
     return "cpu" if device == "cpu" else "gpu"
 
 
+def check_length(seconds: float) -> None:
+    """Raises UsageError for what may take longer than a queue keeps a message."""
+    if seconds > LONGEST_DAYS * 86_400:
+        raise UsageError(f"a job in a queue may take {LONGEST_DAYS} days at most, with its audits: see --time-limit")
+
+
 def broker_url() -> str:
     """The broker's address.
 

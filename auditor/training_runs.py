@@ -1,11 +1,15 @@
-"""Runs a stored boost or adaptation, whichever it is."""
+"""Runs a stored boost or adaptation, whichever it is, or sends it to workers."""
 
 from typing import Any
 
 from auditor.adapt_job import AdaptDesk, AdaptJobRequest
 from auditor.boost_job import BoostDesk, BoostRequest
+from auditor.config import settings
+from auditor.db.leases import Unsent
 from auditor.db.trainings import Kind, TrainingJob, Trainings
-from auditor.training_job import Run
+from auditor.leases import Heart
+from auditor.records import ZooEntry
+from auditor.training_job import Place, Run, TrainingReporter
 
 
 def check_request(kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
@@ -27,3 +31,35 @@ def run_training(trainings: Trainings, job: TrainingJob, run: Run) -> str:
     if job.kind == "boost":
         return BoostDesk(trainings, job, BoostRequest.from_json(job.request), run).carry_out(run.heart)
     return AdaptDesk(trainings, job, AdaptJobRequest.from_json(job.request), run).carry_out(run.heart)
+
+
+def run_here(trainings: Trainings, job: TrainingJob, reporter: TrainingReporter) -> str:
+    """Run a queued job in this process and its children; what it returns is what :func:`run_training` does."""
+    from auditor.child import InChild
+    from auditor.devices import share_of_threads
+    from auditor.limits import Limits
+    from auditor.zoo import Source, find_source
+
+    threads = settings().threads or share_of_threads(1)
+
+    def child(task: str, seconds: float, memory: int | None) -> InChild:
+        return InChild(limits=Limits.share(seconds, memory), task=task, threads=threads)
+
+    def source(entry: ZooEntry, request: Place) -> Source:
+        return find_source(entry.source, request.place, trust_code=request.trust_code)
+
+    heart = Heart(trainings.engine, queue="here", device=job.request["device"], lease=settings().lease_seconds)
+    with heart:
+        return run_training(trainings, job, Run(source, child, heart, reporter))
+
+
+def send_training(trainings: Trainings, job: TrainingJob, queue: str) -> None:
+    """Send a stored job's id to workers.
+
+    Raises:
+        EnvironmentUnusableError: the broker does not answer; a worker's reaper will send it.
+    """
+    from auditor.dispatch import send
+
+    trainings.leases.mark_sent([job.training_id])
+    send([Unsent(job.training_id, job.request["seconds"], "training")], queue)

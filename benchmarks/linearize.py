@@ -1,6 +1,6 @@
 """What W and C cost, side by side with other ways to get there.
 
-    python -m benchmarks.linearize [--repeats 5] [--threads 2]     # some 5 minutes
+    python -m benchmarks.linearize [--repeats 5] [--threads 2]     # some 6 minutes
 
 One line a ratio: the median over repeats, the two sides measured in turn. `implicit_weight` and `class_correlation`
 are measured whole, with their copy of the network, their check and their comparison with forward passes.
@@ -121,17 +121,14 @@ def peak_memory() -> int:
     return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
-def memory(name: str) -> None:
+def memory(name: str, double: bool) -> None:
     network = MEMORY[name]()
     before = peak_memory()
+    network, kind = (network.double(), "float64") if double else (network, "float32")
     taken = seconds(lambda: class_correlation(network, (3, 224, 224)))
-    peak = peak_memory()
-    double = network.double()
-    taken_double = seconds(lambda: class_correlation(double, (3, 224, 224)))
-    peak_double = peak_memory()
     print(
-        f"class_correlation, {name}, K = 1,000, 224x224: peak memory {peak / 1e9:.2f} GB in float32 ({taken:.0f} s), "
-        f"{peak_double / 1e9:.2f} GB in float64 ({taken_double:.0f} s); {before / 1e9:.2f} GB before",
+        f"class_correlation, {name}, K = 1,000, 224x224: peak memory {peak_memory() / 1e9:.2f} GB in {kind} "
+        f"({taken:.0f} s); {before / 1e9:.2f} GB before",
         flush=True,
     )
 
@@ -141,17 +138,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory", choices=MEMORY, help="measure only this one's memory, in this process")
+    parser.add_argument("--double", action="store_true", help="memory in float64; some 4 minutes more for both")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory:
-        memory(options.memory)
+        memory(options.memory, options.double)
         return
     against_gradients("CIFAR ResNet-18, K = 10, 32x32", cifar_resnet18(), 10, 32, options.repeats)
     against_gradients("ImageNet ResNet-18, K = 1,000, 224x224", imagenet_resnet18(), 1000, 224, 1)
     against_observation(cifar_resnet18(), 10, 32, min(3, options.repeats))
     for name in MEMORY:
         command = [sys.executable, "-m", "benchmarks.linearize", "--memory", name, "--threads", str(options.threads)]
-        subprocess.run(command, check=True)
+        subprocess.run([*command, *(["--double"] if options.double else [])], check=True)
 
 
 if __name__ == "__main__":

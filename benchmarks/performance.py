@@ -30,6 +30,7 @@ PARTS = {
     "sketch": "Sketched C, 1,000 classes",
     "permutation": "The permutation test",
     "database": "Lists of a million audits in PostgreSQL",
+    "web": "The dashboard over 100,000 audits",
     "queue": "The queue",
 }
 HEAD = """\

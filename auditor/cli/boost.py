@@ -159,20 +159,11 @@ def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], qu
 def _recipe(entry: "ZooEntry", options: dict[str, Any]) -> "Recipe":
     """Raises UsageError for values that make no sense."""
     from auditor.errors import InputError, UsageError
-    from auditor.records.boosts import Recipe
+    from auditor.records.boosts import boost_recipe
 
-    same = ("method", "regularizer", "beta", "epochs", "steps", "batch_size", "weight_decay", "ema", "seed")
-    own = options["step_size"]
-    step_size = 2.5 * entry.eps / options["steps"] if own is None else own
-    recipe = Recipe(
-        **{name: options[name] for name in (*same, "amp")},
-        max_lr=options["lr"],
-        eps=entry.eps,
-        norm=entry.norm,
-        step_size=min(step_size, 2 * entry.eps),
-    )
+    same = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
+    values = {name: options[name] for name in (*same, "amp", "seed")} | {"max_lr": options["lr"]}
     try:
-        recipe.check()
+        return boost_recipe(eps=entry.eps, norm=entry.norm, **values)
     except InputError as error:
         raise UsageError(str(error)) from error
-    return recipe

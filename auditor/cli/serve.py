@@ -46,10 +46,12 @@ def command(host: str, port: int, closed: bool, opened: bool, rate: int) -> None
 
     app = create_app(open_settings(), open_reading=not closed, per_minute=rate)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listening:
+    # Of TCP by name, or asyncio leaves Nagle's algorithm on, and small answers wait 40 ms for an acknowledgement.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen(2048)  # who reads the address below may ask at once: it is answered in a moment
         except OSError as error:
             raise EnvironmentUnusableError(f"cannot listen on {host}:{port}: {error.strerror}; try --port") from error
         shown = f"[{host}]" if ":" in host else host

@@ -108,25 +108,16 @@ def run_where(
     from auditor.db.trainings import Trainings
     from auditor.reaper import abandon_dead_scans
 
-    check_length(request.seconds, queue)
+    if queue != "here":
+        from auditor.dispatch import check_length
+
+        check_length(request.seconds)
     engine = open_settings()
     trainings = Trainings(engine, settings().database_patience)
     if queue == "here":
         abandon_dead_scans(engine)
     job = trainings.create(kind, model, entry, request.to_json(), queue)
     go_on(trainings, job, queue=queue, wait=wait, shape=shape)
-
-
-def check_length(seconds: float, queue: str) -> None:
-    """Raises UsageError for what may take longer than a queue keeps a message."""
-    if queue != "here":
-        from auditor.dispatch import LONGEST_DAYS
-        from auditor.errors import UsageError
-
-        if seconds > LONGEST_DAYS * 86_400:
-            raise UsageError(
-                f"a job in a queue may take {LONGEST_DAYS} days at most, with its audits: see --time-limit"
-            )
 
 
 def go_on(trainings: "Trainings", job: "TrainingJob", *, queue: str, wait: bool, shape: str) -> None:
@@ -141,28 +132,11 @@ def go_on(trainings: "Trainings", job: "TrainingJob", *, queue: str, wait: bool,
 
 
 def _run_here(trainings: "Trainings", job: "TrainingJob") -> None:
-    from auditor.child import InChild
-    from auditor.config import settings
-    from auditor.devices import share_of_threads
-    from auditor.leases import Heart
-    from auditor.limits import Limits
-    from auditor.records import ZooEntry
-    from auditor.training_job import Place, Run
-    from auditor.training_runs import run_training
-    from auditor.zoo import Source, find_source
+    from auditor.training_runs import run_here
 
-    threads = settings().threads or share_of_threads(1)
-
-    def child(task: str, seconds: float, memory: int | None) -> InChild:
-        return InChild(limits=Limits.share(seconds, memory), task=task, threads=threads)
-
-    def source(entry: ZooEntry, request: Place) -> Source:
-        return find_source(entry.source, request.place, trust_code=request.trust_code)
-
-    heart = Heart(trainings.engine, queue="here", device=job.request["device"], lease=settings().lease_seconds)
     try:
-        with heart, TrainingProgress(epochs_of(job.request)) as progress:
-            ended = run_training(trainings, job, Run(source, child, heart, progress))
+        with TrainingProgress(epochs_of(job.request)) as progress:
+            ended = run_here(trainings, job, progress)
     except KeyboardInterrupt:
         with contextlib.suppress(Exception):  # the interrupt counts
             trainings.cancel(job.training_id, "interrupted")
@@ -176,15 +150,13 @@ def _run_here(trainings: "Trainings", job: "TrainingJob") -> None:
 
 def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
     """Send a stored job's id; where the broker fails in between, a worker's reaper will send it."""
-    from auditor.db.leases import Unsent
     from auditor.db.workers import list_workers
-    from auditor.dispatch import send
     from auditor.errors import EnvironmentUnusableError
+    from auditor.training_runs import send_training
 
     number = job.training_id
     try:
-        trainings.leases.mark_sent([number])
-        send([Unsent(number, job.request["seconds"], "training")], queue)
+        send_training(trainings, job, queue)
     except EnvironmentUnusableError as error:
         say(f"{error}; the {job.kind} is stored, and sent by any worker once it does")
     say(f"{job.kind} {number} is in the queue {queue}; `auditor trainings follow {number}` watches it")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, DateTime, Index, LargeBinary, MetaData, String, text
+from sqlalchemy import JSON, ColumnElement, DateTime, Index, LargeBinary, MetaData, String, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
@@ -37,6 +37,13 @@ def partial(name: str, *columns: str, where: str) -> Index:
     """An index over a few of a table's rows; SQLite uses it only where a query says the same words, as of booleans."""
     words = f"{where} = 1" if where.isidentifier() else where
     return Index(name, *columns, sqlite_where=text(words), postgresql_where=text(where))
+
+
+def as_python_sorts(session: Session, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A column to sort by: text by its code points, as SQLite and Python sort."""
+    if session.get_bind().dialect.name == "postgresql" and isinstance(column.type, String):
+        return column.collate("C")
+    return column
 
 
 def inserting(session: Session, table: type["Base"]) -> "postgresql.Insert | sqlite.Insert":

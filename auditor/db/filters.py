@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, bindparam, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
+from auditor.db.base import as_python_sorts
 from auditor.errors import UsageError
 
 _OF_MODEL = {"model": tables.Model.name, "source": tables.Model.source}
@@ -69,10 +70,7 @@ def order(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any]
 def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
     name = sort.removeprefix("-")
     column = _OF_MODEL[name] if name in _OF_MODEL else getattr(weights if name in _OF_WEIGHTS else tables.Audit, name)
-    key: ColumnElement[Any] = column.expression
-    if session.get_bind().dialect.name == "postgresql" and isinstance(key.type, String):
-        key = key.collate("C")  # as SQLite and Python sort
-    return key
+    return as_python_sorts(session, column.expression)
 
 
 def _behind(session: Session, sort: str, weights: Any, cursor: Cursor) -> ColumnElement[bool]:

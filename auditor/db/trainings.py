@@ -225,11 +225,13 @@ def _silent(row: tables.Training) -> bool:
     return row.state == "running" and row.queue == "here" and ended
 
 
-def list_trainings(engine: Engine, *, kind: Kind | None = None, state: str | None = None) -> list[Row]:
+def list_trainings(
+    engine: Engine, *, kind: Kind | None = None, state: str | None = None, limit: int | None = None
+) -> list[Row]:
     """Jobs, the newest first, each with the part that it is at where it runs."""
     job, worker = tables.Training, tables.Worker
     query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))
-    query = query.order_by(job.id.desc())
+    query = query.order_by(job.id.desc()).limit(limit)
     query = query if kind is None else query.where(job.kind == kind)
     query = query if state is None else query.where(job.state == state)
     with Session(engine) as session:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from auditor.errors import InputError
 
@@ -84,6 +84,18 @@ class Recipe:
                 f"adversarial training needs eps, steps and a step size above 0, "
                 f"got {self.eps:g}, {self.steps} and {self.step_size:g}"
             )
+
+
+def boost_recipe(*, eps: float, norm: str, steps: int, step_size: float | None, **values: Any) -> Recipe:
+    """The recipe of a boost within a model's own radius; the step size is ``2.5 eps / steps``, and ``2 eps`` at most.
+
+    Raises:
+        InputError: a value makes no sense.
+    """
+    size = 2.5 * eps / steps if step_size is None else step_size
+    recipe = Recipe(eps=eps, norm=norm, steps=steps, step_size=min(size, 2 * eps), **values)
+    recipe.check()
+    return recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from auditor.web import api, pages, problems
 from auditor.web.limits import Limits
 
 if TYPE_CHECKING:
-    from auditor.web.work import Scanner
+    from auditor.web.work import Work
 
 PER_MINUTE = 600
 
@@ -31,16 +31,16 @@ def create_app(engine: Engine, *, open_reading: bool = True, per_minute: int = P
     """
 
     @functools.cache
-    def scanner() -> "Scanner":
-        from auditor.web.work import Scanner  # imports torch, which who only reads does without
+    def work() -> "Work":
+        from auditor.web.work import Work  # imports torch, which who only reads does without
 
-        return Scanner(engine)
+        return Work(engine)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        if scanner.cache_info().currsize:
-            await run_in_threadpool(scanner().close)
+        if work.cache_info().currsize:
+            await run_in_threadpool(work().close)
 
     app = FastAPI(
         lifespan=lifespan,
@@ -51,7 +51,7 @@ def create_app(engine: Engine, *, open_reading: bool = True, per_minute: int = P
         docs_url=None,
         redoc_url=None,
     )
-    app.state.engine, app.state.open_reading, app.state.scanner = engine, open_reading, scanner
+    app.state.engine, app.state.open_reading, app.state.work = engine, open_reading, work
     problems.install(app)
     app.include_router(api.router)
     app.include_router(pages.router)

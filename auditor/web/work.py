@@ -1,7 +1,8 @@
-"""Scans asked for over HTTP: sent to workers where there is a broker, else run by the server, one at a time."""
+"""Work asked for over HTTP: sent to workers where there is a broker, else done by the server, one thing at a time."""
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
@@ -9,75 +10,92 @@ from sqlalchemy import Engine
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
 from auditor.db.store import Job, Store
+from auditor.db.trainings import TrainingJob, Trainings, load_training
 from auditor.devices import check_device
-from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.errors import EnvironmentUnusableError
 from auditor.here import HaltedError, run_jobs
 from auditor.leases import process_name
 from auditor.limits import Limits
-from auditor.records import AuditRequest, ZooEntry
-from auditor.scans import ScanRequest, check_scan, under
-from auditor.web.asked import ScanAsked
-from auditor.zoo import Source, check_installed, find_source, select
+from auditor.scans import ScanRequest, check_scan
+from auditor.training_job import Silent
+from auditor.training_runs import check_request, run_here, send_training
+from auditor.web.asked import BoostAsked, ScanAsked
+from auditor.web.wanted import boost_wanted, scan_wanted
+from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
+ENDS = "the server ended"
 
 
-class Silent:
-    """Nobody is told how a scan gets on: it is in the database."""
+class Work:
+    """Takes requests; ``close`` ends what runs and what waits: cancelled, it can be tried again or gone on with.
 
-    def model(self, name: str) -> None: ...
-
-    def part(self, name: str, part: str, done: int, total: int) -> None: ...
-
-    def ended(self, name: str, outcome: str) -> None: ...
-
-
-class Scanner:
-    """Takes requests; ``close`` ends what runs, which is cancelled and can be tried again."""
+    All methods raise what :func:`scan_wanted` raises, and UsageError or EnvironmentUnusableError where the device, or
+    the images, are not to be had.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.store = Store(engine)
-        self.threads = ThreadPoolExecutor(1, thread_name_prefix="scan")
+        self.trainings = Trainings(engine, settings().database_patience)
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="work")
         self.closing = threading.Event()
+        self.boosts: set[int] = set()
 
-    def start(self, asked: ScanAsked) -> int:
-        """The number of the scan that has begun, or waits for its turn.
-
-        Raises:
-            UsageError: there is no such model, or the request contradicts itself.
-            DataError: the images are not on this machine.
-            EnvironmentUnusableError: what the source needs is not installed.
-        """
-        check_installed(asked.source)
-        zoo = find_source(asked.source)
-        entries, request = _entries(zoo, asked), _request(asked)
-        queued = settings().broker_url is not None
-        check_scan(self.store, entries, request.measurement, images=not queued)
-        if queued:
-            return self._send(asked, entries, request)
-        check_device(asked.device)
-        scan_id, jobs = self.store.create_scan(asked.source, request.to_json(), entries, worker=process_name())
-        self.threads.submit(self._run, scan_id, jobs, zoo, request)
+    def scan(self, asked: ScanAsked) -> int:
+        """The number of the scan that has begun, or waits for its turn."""
+        zoo, entries, request = scan_wanted(asked)
+        queue = _queue_of(asked.device)
+        check_scan(self.store, entries, request.measurement, images=queue == "here")
+        worker = process_name() if queue == "here" else None
+        scan_id, jobs = self.store.create_scan(asked.source, request.to_json(), entries, queue=queue, worker=worker)
+        if queue == "here":
+            self.thread.submit(self._scan, scan_id, jobs, zoo, request)
+        else:
+            self._send(f"scan {scan_id}", lambda: self._send_jobs(jobs, request, queue))
         return scan_id
+
+    def boost(self, asked: BoostAsked) -> int:
+        """The number of the boost that has begun, or waits for its turn."""
+        entry, request = boost_wanted(asked)
+        queue = _queue_of(asked.device, request.seconds)
+        job = self.trainings.create("boost", entry.model, entry, request.to_json(), queue)
+        self._begin(job, queue)
+        return job.training_id
+
+    def resume(self, number: int) -> None:
+        """Go on with a boost that failed or was cancelled, from its last epoch; UsageError where it is neither."""
+        row = load_training(self.trainings.engine, number)
+        asked = check_request(row["kind"], row["request"])
+        queue = _queue_of(asked["device"], asked["seconds"])
+        self._begin(self.trainings.resume(number, queue), queue)
 
     def close(self) -> None:
         """Cancel what runs and what waits."""
         self.closing.set()
-        self.threads.shutdown(wait=True)
+        for number in tuple(self.boosts):
+            self.trainings.cancel(number, f"{ENDS}; `auditor trainings resume {number}` goes on")
+        self.thread.shutdown(wait=True)
 
-    def _send(self, asked: ScanAsked, entries: list[ZooEntry], request: ScanRequest) -> int:
-        from auditor.dispatch import queue_of, send
+    def _begin(self, job: TrainingJob, queue: str) -> None:
+        if queue == "here":
+            self.boosts.add(job.training_id)
+            self.thread.submit(self._boost, job)
+        else:
+            self._send(f"boost {job.training_id}", lambda: send_training(self.trainings, job, queue))
 
-        queue = queue_of(asked.device)
-        scan_id, jobs = self.store.create_scan(asked.source, request.to_json(), entries, queue=queue)
+    def _send(self, what: str, send: Callable[[], None]) -> None:
         try:
-            Leases(self.store.engine).mark_sent([job.audit_id for job in jobs])
-            send([Unsent(job.audit_id, request.seconds) for job in jobs], queue)
+            send()
         except EnvironmentUnusableError as error:
-            logger.warning("%s; scan %d is stored, and sent by any worker once it does", error, scan_id)
-        return scan_id
+            logger.warning("%s; %s is stored, and sent by any worker once it does", error, what)
 
-    def _run(self, scan_id: int, jobs: list[Job], zoo: Source, request: ScanRequest) -> None:
+    def _send_jobs(self, jobs: list[Job], request: ScanRequest, queue: str) -> None:
+        from auditor.dispatch import send
+
+        Leases(self.store.engine).mark_sent([job.audit_id for job in jobs])
+        send([Unsent(job.audit_id, request.seconds) for job in jobs], queue)
+
+    def _scan(self, scan_id: int, jobs: list[Job], zoo: Source, request: ScanRequest) -> None:
         from auditor.child import InChild
 
         limits = Limits.share(request.seconds, request.memory)
@@ -85,39 +103,29 @@ class Scanner:
         try:
             run_jobs(self.store, scan_id, jobs, zoo, request, Silent(), measure, halted=self.closing.is_set)
         except HaltedError:
-            logger.warning("scan %d was cancelled: the server ends", scan_id)
+            logger.warning("scan %d was cancelled: %s", scan_id, ENDS)
         except Exception:
             logger.exception("scan %d ended early", scan_id)
 
-
-def _entries(zoo: Source, asked: ScanAsked) -> list[ZooEntry]:
-    from auditor.data import CLASSES
-
-    found = zoo.entries()
-    if asked.pretrained_only:
-        found = [entry for entry in found if entry.training.get("pretrained", True)]
-    found = select(
-        found,
-        models=tuple(asked.models),
-        match=asked.match,
-        dataset=asked.dataset,
-        threat_model=asked.threat_model,
-        limit=asked.limit,
-    )
-    known = [entry for entry in found if asked.models or entry.own_data or entry.dataset in CLASSES]
-    if not known:
-        raise UsageError(f"no model of {asked.source} that can be audited is left by these filters")
-    return [under(entry, asked.norm, asked.eps) for entry in known]
+    def _boost(self, job: TrainingJob) -> None:
+        try:
+            run_here(self.trainings, job, Silent())
+        except Exception:
+            logger.exception("boost %d ended early", job.training_id)
+        finally:
+            self.boosts.discard(job.training_id)
 
 
-def _request(asked: ScanAsked) -> ScanRequest:
-    limits = Limits.of(asked.protocol, None, None)
-    audit = AuditRequest(
-        protocol=asked.protocol,
-        linearization=asked.linearization,
-        sketch=asked.sketch,
-        seed=asked.seed,
-        device=asked.device,
-        batch_size=settings().batch_size,
-    )
-    return ScanRequest.make(audit, samples=asked.samples, seconds=limits.seconds, force=asked.force)
+def _queue_of(device: str, seconds: float = 0) -> str:
+    """The workers' queue where there is a broker, else ``here``.
+
+    Raises:
+        UsageError: the device is not here, none of the queues', or the job takes longer than a queue keeps one.
+    """
+    if settings().broker_url is None:
+        check_device(device)
+        return "here"
+    from auditor.dispatch import check_length, queue_of
+
+    check_length(seconds)
+    return queue_of(device)

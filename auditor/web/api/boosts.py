@@ -1,28 +1,65 @@
-"""Boosts: listed and shown, epoch by epoch."""
+"""Boosts: listed, shown, asked for, followed as server-sent events, cancelled, gone on with."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import Engine
+from sse_starlette import EventSourceResponse
 
-from auditor.db.trainings import list_trainings, load_training
+from auditor.db.tokens import Bearer
+from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import UsageError
+from auditor.leaderboard.whole import finite
+from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json, Number
+from auditor.web.api.events import follow
+from auditor.web.asked import BoostAsked
 from auditor.web.problems import MissingError
 
 router = APIRouter(tags=["boosts"], responses=PROBLEMS, default_response_class=Json)
+Booster = Annotated[Bearer, Depends(requires("boost"))]
 
 
 @router.get("/boosts")
-def list_(engine: Database) -> dict[str, Any]:
-    """All boosts, the newest first."""
-    return {"boosts": list_trainings(engine, kind="boost")}
+def list_(engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
+    """The newest boosts."""
+    return {"boosts": [_told(row) for row in list_trainings(engine, kind="boost", limit=limit)]}
 
 
 @router.get("/boosts/{number}")
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One boost, with its epochs as validation saw them."""
-    return find(engine, number)
+    return _told(find(engine, number))
+
+
+@router.get("/boosts/{number}/events", response_class=EventSourceResponse)
+async def events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
+    """The boost each time that it has changed (``boost``), and once more when it has ended (``end``)."""
+    return await follow(request, "boost", lambda: finite(show(engine, number)))
+
+
+@router.post("/boosts", status_code=202)
+def request(http: Request, answer: Response, engine: Database, asked: BoostAsked, _: Booster) -> dict[str, Any]:
+    """Begin a boost: by a worker where the server has a broker, else by the server, one thing after the other."""
+    number = http.app.state.work().boost(asked)
+    answer.headers["Location"] = f"/api/v1/boosts/{number}"
+    return show(engine, number)
+
+
+@router.post("/boosts/{number}/cancel", status_code=202)
+def cancel(engine: Database, number: Number, bearer: Booster) -> dict[str, Any]:
+    """Cancel a boost that waits, and ask for the end of one that runs; its last epoch is kept."""
+    find(engine, number)
+    Trainings(engine).cancel(number, f"cancelled over HTTP by the token {bearer.name}")
+    return show(engine, number)
+
+
+@router.post("/boosts/{number}/resume", status_code=202)
+def resume(http: Request, engine: Database, number: Number, _: Booster) -> dict[str, Any]:
+    """Go on with a boost that failed or was cancelled, from its last epoch."""
+    find(engine, number)
+    http.app.state.work().resume(number)
+    return show(engine, number)
 
 
 def find(engine: Engine, number: int) -> dict[str, Any]:
@@ -34,3 +71,13 @@ def find(engine: Engine, number: int) -> dict[str, Any]:
     if found["kind"] != "boost":
         raise MissingError(f"there is no boost {number}")
     return found
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for without where anything lies on this machine."""
+    request = row["request"]
+    told = {name: value for name, value in row.items() if name not in ("request", "result", "kind")}
+    return told | {"recipe": request["recipe"], **{name: request["scan"][name] for name in ASKED}}
+
+
+ASKED = ("protocol", "samples", "device")

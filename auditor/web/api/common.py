@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
@@ -24,6 +24,7 @@ def engine_of(request: Request) -> Engine:
 
 
 Database = Annotated[Engine, Depends(engine_of)]
+Name = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 

@@ -10,14 +10,13 @@ from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.leaderboard.comparison import compare
 from auditor.leaderboard.whole import as_dict
 from auditor.records import Clustering
-from auditor.web.api.common import PROBLEMS, Database, Json, Number
+from auditor.web.api.common import PROBLEMS, Database, Json, Name, Number
 from auditor.web.figures.heatmap import png
 from auditor.web.paging import cursor_after, read_cursor
 from auditor.web.problems import MissingError
 
 router = APIRouter(tags=["results"], responses=PROBLEMS, default_response_class=Json)
 Kind = Literal["weights", "centred", "deflated", "features"]
-Name = Annotated[str | None, Query(max_length=200)]
 Sort = Literal[tuple(name for column in SORTABLE for name in (column, f"-{column}"))]  # type: ignore[valid-type]
 
 
@@ -45,19 +44,35 @@ def chosen(
 Chosen = Annotated[dict[str, Any], Depends(chosen)]
 
 
+Limit = Annotated[int, Query(ge=1, le=500)]
+After = Annotated[str | None, Query(max_length=1000)]
+
+
 @router.get("/results")
 def list_(
     engine: Database,
     filters: Chosen,
     sort: Sort = "-robust_accuracy",  # type: ignore[valid-type]
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+    limit: Limit = 100,
+    cursor: After = None,
 ) -> dict[str, Any]:
     """The newest result of each model, data set, protocol and setting; ``next`` is the cursor of the page behind."""
     asked = Filter(**filters, after=read_cursor(cursor, sort))
     rows = list_results(engine, asked, sort=sort, limit=limit + 1)
     more = cursor_after(rows[limit - 1], sort) if len(rows) > limit else None
     return {"results": rows[:limit], "next": more}
+
+
+@router.get("/audits")
+def audits(
+    engine: Database,
+    filters: Chosen,
+    sort: Sort = "-started_at",  # type: ignore[valid-type]
+    limit: Limit = 100,
+    cursor: After = None,
+) -> dict[str, Any]:
+    """Every audit, older ones too, the newest first: as ``/results`` with ``history``. One whole: ``/results/ID``."""
+    return list_(engine, filters | {"history": True}, sort, limit, cursor)
 
 
 @router.get("/results/{number}")

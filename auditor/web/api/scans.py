@@ -1,25 +1,21 @@
 """Scans: listed, shown, followed as server-sent events, cancelled."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy import Engine
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.concurrency import run_in_threadpool
+from sse_starlette import EventSourceResponse
 
 from auditor.db.scans import cancel_scan, list_scans, load_scan
 from auditor.db.tokens import Bearer
 from auditor.errors import UsageError
 from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json, Number
+from auditor.web.api.events import follow
 from auditor.web.asked import ScanAsked
 from auditor.web.problems import MissingError
 
 router = APIRouter(tags=["scans"], responses=PROBLEMS, default_response_class=Json)
-LOOK_SECONDS = 1.0
 
 
 @router.get("/scans")
@@ -41,8 +37,7 @@ def show(engine: Database, number: Number) -> dict[str, Any]:
 @router.get("/scans/{number}/events", response_class=EventSourceResponse)
 async def events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
     """The scan each time that it has changed (``scan``), and once more when it has ended (``end``)."""
-    await run_in_threadpool(find, engine, number)
-    return EventSourceResponse(_changes(request, engine, number), ping=15)
+    return await follow(request, "scan", lambda: find(engine, number))
 
 
 @router.post("/scans", status_code=202)
@@ -50,7 +45,7 @@ def request(
     http: Request, answer: Response, engine: Database, asked: ScanAsked, _: Annotated[Bearer, Depends(requires("scan"))]
 ) -> dict[str, Any]:
     """Begin a scan: by workers where the server has a broker, else by the server, one after the other."""
-    number = http.app.state.scanner().start(asked)
+    number = http.app.state.work().scan(asked)
     answer.headers["Location"] = f"/api/v1/scans/{number}"
     return find(engine, number)
 
@@ -69,17 +64,3 @@ def find(engine: Engine, number: int) -> dict[str, Any]:
         return load_scan(engine, number)
     except UsageError as error:
         raise MissingError(f"there is no scan {number}") from error
-
-
-async def _changes(request: Request, engine: Engine, number: int) -> AsyncIterator[ServerSentEvent]:
-    told = None
-    while not await request.is_disconnected():
-        scan = await run_in_threadpool(find, engine, number)
-        state = {name: value for name, value in scan.items() if name != "seconds"}
-        if state != told:
-            told = state
-            yield ServerSentEvent(json.dumps(scan), event="scan")
-        if scan["state"] != "running":
-            yield ServerSentEvent(json.dumps({"scan": number, "state": scan["state"]}), event="end")
-            return
-        await asyncio.sleep(LOOK_SECONDS)

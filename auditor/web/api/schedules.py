@@ -1,22 +1,52 @@
-"""Schedules, with when they are due next and what became of their last run."""
+"""Schedules: with when they are due next and what became of their last run; made, changed and removed by admins."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Path
 from sqlalchemy import Engine
 
-from auditor.db.schedules import all_schedules, last_run
-from auditor.schedules import next_due
+from auditor.db.schedules import add_schedule, all_schedules, enable_schedule, last_run, remove_schedule
+from auditor.db.tokens import Bearer
+from auditor.errors import UsageError
+from auditor.schedules import check_command, check_cron, next_due
+from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json
+from auditor.web.asked import ScheduleAsked
+from auditor.web.problems import MissingError
 
 router = APIRouter(tags=["schedules"], responses=PROBLEMS, default_response_class=Json)
+Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Admin = Annotated[Bearer, Depends(requires("admin"))]
 
 
 @router.get("/schedules")
 def list_(engine: Database) -> dict[str, Any]:
     """All schedules by name; times are in UTC."""
     return {"schedules": rows(engine)}
+
+
+@router.put("/schedules/{name}")
+def put(engine: Database, name: Name, asked: ScheduleAsked, _: Admin) -> dict[str, Any]:
+    """Make the schedule, or change it; `auditor beat` runs it. What was due before is not made up for."""
+    from auditor.web.wanted import scan_wanted  # imports torch, which who only reads does without
+
+    check_cron(asked.cron)
+    scan_wanted(asked.scan)
+    words = asked.scan.command()
+    check_command(words)
+    add_schedule(engine, name, asked.cron, words, replace=True)
+    enable_schedule(engine, name, asked.enabled)
+    return next(row for row in rows(engine) if row["name"] == name)
+
+
+@router.delete("/schedules/{name}", status_code=204)
+def remove(engine: Database, name: Name, _: Admin) -> None:
+    """Remove the schedule; the scans that it made stay."""
+    try:
+        remove_schedule(engine, name)
+    except UsageError as error:
+        raise MissingError(f"there is no schedule {name!r}") from error
 
 
 def rows(engine: Engine) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ def begin(
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{first['loc'][0]}: {first['msg']}") from error
-    return RedirectResponse(f"/scans/{request.app.state.scanner().start(asked)}", 303)
+    return RedirectResponse(f"/scans/{request.app.state.work().scan(asked)}", 303)
 
 
 @router.get("/scans/{number}", response_class=HTMLResponse)
