@@ -12,7 +12,7 @@ from auditor.db.leases import Leases, Unsent
 from auditor.db.store import Job, Store
 from auditor.db.trainings import TrainingJob, Trainings, load_training
 from auditor.devices import check_device
-from auditor.errors import EnvironmentUnusableError
+from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.here import HaltedError, run_jobs
 from auditor.leases import process_name
 from auditor.limits import Limits
@@ -64,6 +64,8 @@ class Work:
 
     def resume(self, number: int) -> None:
         """Go on with a boost that failed or was cancelled, from its last epoch; UsageError where it is neither."""
+        if number in self.boosts:
+            raise UsageError(f"boost {number} runs, or waits for its turn: only what failed or was cancelled goes on")
         row = load_training(self.trainings.engine, number)
         asked = check_request(row["kind"], row["request"])
         queue = _queue_of(asked["device"], asked["seconds"])

@@ -1,10 +1,16 @@
 """A server of the test's own database, in this process, and what it may find there."""
 
+import gzip
+import struct
 from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
+import pytest
 from fastapi.testclient import TestClient
 
 from auditor.config import settings
+from auditor.data.fashion_mnist import load_split
 from auditor.db.session import open_database
 from auditor.db.tokens import add_token
 from auditor.db.trainings import Trainings
@@ -24,6 +30,19 @@ def client(**options: object) -> TestClient:
 def token(scope: str, name: str = "", days: float | None = None) -> dict[str, str]:
     """The header of a new token."""
     return {"Authorization": f"Bearer {add_token(open_database(settings().database_url), name or scope, scope, days)}"}
+
+
+def few_images(folder: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the data folder be one with 600 training images, and checkpoints lie beside it."""
+    raw = folder / "data/FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    pixels, labels = (part[:600].astype(np.uint8) for part in load_split("train", whole))
+    for name, part in (("train-images-idx3-ubyte", pixels), ("train-labels-idx1-ubyte", labels)):
+        head = struct.pack(">HBB", 0, 8, part.ndim) + struct.pack(f">{part.ndim}I", *part.shape)
+        (raw / f"{name}.gz").write_bytes(gzip.compress(head + part.tobytes()))
+    monkeypatch.setenv("AUDITOR_DATA", str(folder / "data"))
+    monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(folder / "checkpoints"))
+    settings.cache_clear()
 
 
 def boosted(before: int, after: int) -> bytes:

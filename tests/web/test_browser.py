@@ -13,16 +13,16 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.cli.test_scan import run
-from tests.web.serving import boosted, token
+from tests.web.serving import boosted, few_images, token
 
 CHROMIUM = "/usr/bin/chromium"
 MODELS = ("at-eps0.10", "standard", "trades-eps0.10", "saturated", "noise")
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(tmp_path: Path, fashion_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of `auditor serve` on a scan of five demo models, with one boost."""
-    monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    few_images(tmp_path, fashion_mnist, monkeypatch)
     chosen = [part for name in MODELS for part in ("--model", name)]
     assert run("scan", "demo", "--samples", "20", *chosen).exit_code == 0
     (tmp_path / "weights").write_bytes(boosted(2, 1))
@@ -80,10 +80,7 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_text("is more robust than demo:standard")).to_be_visible()
 
-    secret = token("scan")["Authorization"].removeprefix("Bearer ")
-    page.get_by_role("link", name="Sign in").click()
-    page.get_by_label("Token").fill(secret)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, "scan")
     page.get_by_role("link", name="Scans", exact=True).click()
     page.get_by_label("Models").fill("plain-standard")
     page.get_by_label("Images").fill("10")
@@ -100,7 +97,26 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
     assert downloaded == (tmp_path / "weights").read_bytes()
     shown = page.request.get(f"{server}/api/v1/checkpoints/1").json()
     assert shown["file_sha256"] == hashlib.sha256(downloaded).hexdigest()
+
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, "boost")
+    page.get_by_role("link", name="Boosts").click()
+    page.get_by_label("Model").fill("demo:standard")
+    page.get_by_label("Epochs").fill("1")
+    page.get_by_label("Protocol").select_option("quick")
+    page.get_by_label("Images").fill("10")
+    page.get_by_role("button", name="Boost").click()
+    expect(page.get_by_role("heading", name="Boost 2 of demo:standard")).to_be_visible()
+    expect(page.locator("#live")).to_have_text("done", timeout=60_000)
+    expect(page.get_by_text("checkpoint:2", exact=True)).to_be_visible()
     assert broken == []
+
+
+def sign_in(page: Page, scope: str) -> None:
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("Token").fill(token(scope)["Authorization"].removeprefix("Bearer "))
+    page.get_by_role("button", name="Sign in").click()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

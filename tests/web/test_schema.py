@@ -1,18 +1,28 @@
 """The HTTP API against its own schema: whatever the schema allows, and much that it does not, is no crash."""
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 
+from auditor.config import settings as of_auditor
+from auditor.db.session import open_database
+from auditor.db.store import Store
+from auditor.web.shapes import jobs, results
 from tests.cli.test_compare import audited
-from tests.web.serving import client, token
+from tests.cli.test_scan import run
+from tests.db.test_store import REQUEST, entry
+from tests.web.serving import boosted, client, token
 
 load_all_checks()
-CHECKED = CHECKS.get_by_names(["not_a_server_error", "content_type_conformance", "status_code_conformance"])
-OPERATIONS = 16
+CHECKED = CHECKS.get_by_names(
+    ["not_a_server_error", "content_type_conformance", "status_code_conformance", "response_schema_conformance"]
+)
+OPERATIONS = 25
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -29,3 +39,28 @@ def test_no_request_is_a_crash() -> None:
     assert len(operations) == OPERATIONS
     for operation in operations:
         ask(operation, reader if operation.method.upper() == "GET" else {})
+
+
+def test_answers_have_the_shapes_that_the_schema_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real scans, one that waits, a boost, a schedule that has run: no field is missing, and none is untold."""
+    monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    of_auditor.cache_clear()
+    assert run("scan", "demo", "--model", "standard", "--model", "at-eps0.10", "--samples", "20").exit_code == 0
+    assert run("scan", "demo", "--model", "saturated", "--protocol", "screen").exit_code == 0
+    boosted(2, 1)
+    Store(open_database(of_auditor().database_url)).create_scan("demo", REQUEST, [entry("waits")], queue="cpu")
+    words = ["--", "scan", "demo", "--model", "standard", "--samples", "20"]
+    assert run("schedule", "add", "now", "--cron", "0 2 * * *", *words).exit_code == 0
+    assert run("schedule", "run-now", "now").exit_code == 0
+    server = client()
+    for path, shape in (
+        ("results", results.Results), ("audits?status=queued", results.Results), ("results/1", results.WholeResult),
+        ("results/1/matrices/features", results.MatrixShown), ("models", results.Models),
+        ("models/demo:standard", results.WholeModel), ("comparison?a=standard&b=at-eps0.10", results.Comparison),
+        ("scans", jobs.Scans), ("scans/1", jobs.WholeScan), ("scans/3", jobs.WholeScan),
+        ("boosts", jobs.Boosts), ("boosts/1", jobs.Boost),
+        ("checkpoints", jobs.Checkpoints), ("checkpoints/1", jobs.WholeCheckpoint), ("schedules", jobs.Schedules),
+    ):  # fmt: skip
+        answer = server.get(f"/api/v1/{path}")
+        assert answer.status_code == 200, path
+        shape.model_validate_json(answer.content)

@@ -99,6 +99,9 @@ def test_a_cookie_does_not_write_over_the_api_nor_a_form_from_elsewhere() -> Non
     server = client()
     server.cookies.set("auditor_token", secret)
     assert server.post("/api/v1/scans", json={"source": "demo"}).status_code == 401
-    form = {"source": "demo", "protocol": "screen"}
-    assert server.post("/scans", data=form).status_code == 403
-    assert server.post("/scans", data=form, headers={"Origin": "https://elsewhere.example"}).status_code == 403
+    for path, form in (
+        ("/scans", {"source": "demo", "protocol": "screen"}), ("/scans/1/cancel", {}),
+        ("/boosts", {"model": "demo:standard"}), ("/boosts/1/cancel", {}),
+    ):  # fmt: skip
+        assert server.post(path, data=form).status_code == 403
+        assert server.post(path, data=form, headers={"Origin": "https://elsewhere.example"}).status_code == 403

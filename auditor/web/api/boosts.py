@@ -11,22 +11,23 @@ from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import UsageError
 from auditor.leaderboard.whole import finite
 from auditor.web.access import requires
-from auditor.web.api.common import PROBLEMS, Database, Json, Number
+from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
 from auditor.web.api.events import follow
 from auditor.web.asked import BoostAsked
 from auditor.web.problems import MissingError
+from auditor.web.shapes import jobs as shapes
 
 router = APIRouter(tags=["boosts"], responses=PROBLEMS, default_response_class=Json)
 Booster = Annotated[Bearer, Depends(requires("boost"))]
 
 
-@router.get("/boosts")
+@router.get("/boosts", **answers(shapes.Boosts))
 def list_(engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
     """The newest boosts."""
     return {"boosts": [_told(row) for row in list_trainings(engine, kind="boost", limit=limit)]}
 
 
-@router.get("/boosts/{number}")
+@router.get("/boosts/{number}", **answers(shapes.Boost))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One boost, with its epochs as validation saw them."""
     return _told(find(engine, number))
@@ -38,7 +39,7 @@ async def events(request: Request, engine: Database, number: Number) -> EventSou
     return await follow(request, "boost", lambda: finite(show(engine, number)))
 
 
-@router.post("/boosts", status_code=202)
+@router.post("/boosts", **answers(shapes.Boost, 202))
 def request(http: Request, answer: Response, engine: Database, asked: BoostAsked, _: Booster) -> dict[str, Any]:
     """Begin a boost: by a worker where the server has a broker, else by the server, one thing after the other."""
     number = http.app.state.work().boost(asked)
@@ -46,7 +47,7 @@ def request(http: Request, answer: Response, engine: Database, asked: BoostAsked
     return show(engine, number)
 
 
-@router.post("/boosts/{number}/cancel", status_code=202)
+@router.post("/boosts/{number}/cancel", **answers(shapes.Boost, 202))
 def cancel(engine: Database, number: Number, bearer: Booster) -> dict[str, Any]:
     """Cancel a boost that waits, and ask for the end of one that runs; its last epoch is kept."""
     find(engine, number)
@@ -54,7 +55,7 @@ def cancel(engine: Database, number: Number, bearer: Booster) -> dict[str, Any]:
     return show(engine, number)
 
 
-@router.post("/boosts/{number}/resume", status_code=202)
+@router.post("/boosts/{number}/resume", **answers(shapes.Boost, 202))
 def resume(http: Request, engine: Database, number: Number, _: Booster) -> dict[str, Any]:
     """Go on with a boost that failed or was cancelled, from its last epoch."""
     find(engine, number)

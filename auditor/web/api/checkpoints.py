@@ -16,20 +16,21 @@ from auditor.db.checkpoints import list_checkpoints, load_checkpoint
 from auditor.db.tokens import Bearer
 from auditor.errors import UsageError
 from auditor.web.access import requires
-from auditor.web.api.common import PROBLEMS, Database, Json, Number
+from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
 from auditor.web.problems import MissingError
+from auditor.web.shapes import jobs as shapes
 from auditor.zoo.checkpoint import WEIGHTS
 
 router = APIRouter(tags=["checkpoints"], responses=PROBLEMS, default_response_class=Json)
 
 
-@router.get("/checkpoints")
+@router.get("/checkpoints", **answers(shapes.Checkpoints))
 def list_(engine: Database) -> dict[str, Any]:
     """All checkpoints, the newest first, with what the audits before and after say."""
     return {"checkpoints": [_told(row) for row in list_checkpoints(engine)]}
 
 
-@router.get("/checkpoints/{number}")
+@router.get("/checkpoints/{number}", **answers(shapes.WholeCheckpoint))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One checkpoint; ``file_sha256`` is that of its weights' file."""
     row = find(engine, number)

@@ -7,14 +7,31 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
 from auditor.leaderboard.whole import finite
+from auditor.web.shapes import Shape
 
+_PROBLEM = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "about:blank"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "detail"],
+    "additionalProperties": False,
+}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"description": words, "content": {"application/problem+json": {}}}
+    code: {"description": words, "content": {"application/problem+json": {"schema": _PROBLEM}}}
     for code, words in {
         401: "no token that is good", 403: "the token lacks the scope", 404: "there is no such thing",
         413: "the body is too large", 422: "not what was expected", 429: "too many requests", 503: "no database",
     }.items()
 }  # fmt: skip
+
+
+def answers(shape: type[Shape], status: int = 200) -> dict[str, Any]:
+    """Options of a route that answers in this shape: the schema says so, and nothing is checked twice."""
+    return {"status_code": status, "response_model": None, "responses": {status: {"model": shape}}}
 
 
 def engine_of(request: Request) -> Engine:

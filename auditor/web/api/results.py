@@ -10,10 +10,11 @@ from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.leaderboard.comparison import compare
 from auditor.leaderboard.whole import as_dict
 from auditor.records import Clustering
-from auditor.web.api.common import PROBLEMS, Database, Json, Name, Number
+from auditor.web.api.common import PROBLEMS, Database, Json, Name, Number, answers
 from auditor.web.figures.heatmap import png
 from auditor.web.paging import cursor_after, read_cursor
 from auditor.web.problems import MissingError
+from auditor.web.shapes import results as shapes
 
 router = APIRouter(tags=["results"], responses=PROBLEMS, default_response_class=Json)
 Kind = Literal["weights", "centred", "deflated", "features"]
@@ -48,7 +49,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 After = Annotated[str | None, Query(max_length=1000)]
 
 
-@router.get("/results")
+@router.get("/results", **answers(shapes.Results))
 def list_(
     engine: Database,
     filters: Chosen,
@@ -63,7 +64,7 @@ def list_(
     return {"results": rows[:limit], "next": more}
 
 
-@router.get("/audits")
+@router.get("/audits", **answers(shapes.Results))
 def audits(
     engine: Database,
     filters: Chosen,
@@ -75,13 +76,13 @@ def audits(
     return list_(engine, filters | {"history": True}, sort, limit, cursor)
 
 
-@router.get("/results/{number}")
+@router.get("/results/{number}", **answers(shapes.WholeResult))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One result whole: attacks, scores, matrices, verdicts by sample."""
     return as_dict(find(engine, number))
 
 
-@router.get("/results/{number}/matrices/{kind}")
+@router.get("/results/{number}/matrices/{kind}", **answers(shapes.MatrixShown))
 def matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
     """C or F with the names of its classes, and the order of the dendrogram's leaves."""
     detail = find(engine, number)
@@ -101,7 +102,7 @@ def picture(engine: Database, number: Number, kind: Kind) -> Response:
     return Response(png(_part(find(engine, number), kind).whole(), kind != "features"), media_type="image/png")
 
 
-@router.get("/comparison")
+@router.get("/comparison", **answers(shapes.Comparison))
 def comparison(
     engine: Database,
     a: Annotated[str, Query(max_length=200)],

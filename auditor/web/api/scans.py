@@ -10,15 +10,16 @@ from auditor.db.scans import cancel_scan, list_scans, load_scan
 from auditor.db.tokens import Bearer
 from auditor.errors import UsageError
 from auditor.web.access import requires
-from auditor.web.api.common import PROBLEMS, Database, Json, Number
+from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
 from auditor.web.api.events import follow
 from auditor.web.asked import ScanAsked
 from auditor.web.problems import MissingError
+from auditor.web.shapes import jobs as shapes
 
 router = APIRouter(tags=["scans"], responses=PROBLEMS, default_response_class=Json)
 
 
-@router.get("/scans")
+@router.get("/scans", **answers(shapes.Scans))
 def list_(
     engine: Database,
     state: Literal["running", "done", "interrupted"] | None = None,
@@ -28,7 +29,7 @@ def list_(
     return {"scans": list_scans(engine, state=state, limit=limit)}
 
 
-@router.get("/scans/{number}")
+@router.get("/scans/{number}", **answers(shapes.WholeScan))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One scan with its audits: state, attempt, how far, why they failed."""
     return find(engine, number)
@@ -40,7 +41,7 @@ async def events(request: Request, engine: Database, number: Number) -> EventSou
     return await follow(request, "scan", lambda: find(engine, number))
 
 
-@router.post("/scans", status_code=202)
+@router.post("/scans", **answers(shapes.WholeScan, 202))
 def request(
     http: Request, answer: Response, engine: Database, asked: ScanAsked, _: Annotated[Bearer, Depends(requires("scan"))]
 ) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def request(
     return find(engine, number)
 
 
-@router.post("/scans/{number}/cancel", status_code=202)
+@router.post("/scans/{number}/cancel", **answers(shapes.WholeScan, 202))
 def cancel(engine: Database, number: Number, bearer: Annotated[Bearer, Depends(requires("scan"))]) -> dict[str, Any]:
     """Cancel what is queued, and ask for the end of what runs."""
     find(engine, number)

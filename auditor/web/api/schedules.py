@@ -11,22 +11,23 @@ from auditor.db.tokens import Bearer
 from auditor.errors import UsageError
 from auditor.schedules import check_command, check_cron, next_due
 from auditor.web.access import requires
-from auditor.web.api.common import PROBLEMS, Database, Json
+from auditor.web.api.common import PROBLEMS, Database, Json, answers
 from auditor.web.asked import ScheduleAsked
 from auditor.web.problems import MissingError
+from auditor.web.shapes import jobs as shapes
 
 router = APIRouter(tags=["schedules"], responses=PROBLEMS, default_response_class=Json)
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Admin = Annotated[Bearer, Depends(requires("admin"))]
 
 
-@router.get("/schedules")
+@router.get("/schedules", **answers(shapes.Schedules))
 def list_(engine: Database) -> dict[str, Any]:
     """All schedules by name; times are in UTC."""
     return {"schedules": rows(engine)}
 
 
-@router.put("/schedules/{name}")
+@router.put("/schedules/{name}", **answers(shapes.Schedule))
 def put(engine: Database, name: Name, asked: ScheduleAsked, _: Admin) -> dict[str, Any]:
     """Make the schedule, or change it; `auditor beat` runs it. What was due before is not made up for."""
     from auditor.web.wanted import scan_wanted  # imports torch, which who only reads does without

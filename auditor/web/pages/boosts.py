@@ -1,35 +1,39 @@
 """Boosts: all of them, and one with its curves, its audits before and after, and its checkpoint."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.checkpoints.words import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.trainings import list_trainings
 from auditor.errors import UsageError
 from auditor.leaderboard.groups import Row
-from auditor.web.api.boosts import find
+from auditor.web.api.boosts import Booster, cancel, find
 from auditor.web.api.common import Database, Number
+from auditor.web.api.events import GOING
+from auditor.web.asked import BoostAsked
 from auditor.web.figures.lines import Lines, curves
-from auditor.web.pages.common import Looking, page
+from auditor.web.pages.common import Looking, OwnForm, asked_of, page
 
 router = APIRouter()
 
 
 @dataclass(frozen=True)
 class Boosts:
-    """All, the newest first, each with its recipe in words."""
+    """The newest hundred, the newest first, each with its recipe in words."""
 
     boosts: tuple[tuple[Row, str], ...]
 
 
 @dataclass(frozen=True)
 class Boost:
-    """``checkpoint`` and ``verdict`` are None until it has left one."""
+    """``going``: whether it waits or runs; ``checkpoint`` and ``verdict`` are None until it has left one."""
 
     boost: Row
+    going: bool
     recipe: str
     curves: tuple[Lines, ...]
     checkpoint: Row | None
@@ -38,8 +42,31 @@ class Boost:
 
 @router.get("/boosts", response_class=HTMLResponse)
 def boosts(request: Request, engine: Database, _: Looking) -> HTMLResponse:
-    rows = tuple((row, recipe_words(row["request"]["recipe"])) for row in list_trainings(engine, kind="boost"))
+    newest = list_trainings(engine, kind="boost", limit=100)
+    rows = tuple((row, recipe_words(row["request"]["recipe"])) for row in newest)
     return page(request, "boosts.html", Boosts(rows))
+
+
+@router.post("/boosts", dependencies=[OwnForm])
+def begin(
+    request: Request,
+    _: Booster,
+    model: Annotated[str, Form(max_length=200)],
+    method: Annotated[str, Form(max_length=20)] = "",
+    regularizer: Annotated[str, Form(max_length=20)] = "",
+    epochs: Annotated[str, Form(max_length=9)] = "",
+    protocol: Annotated[str, Form(max_length=20)] = "",
+    samples: Annotated[str, Form(max_length=9)] = "",
+) -> RedirectResponse:
+    fields = {"model": model, "method": method, "regularizer": regularizer, "epochs": epochs}
+    asked = asked_of(BoostAsked, {**fields, "protocol": protocol, "samples": samples})
+    return RedirectResponse(f"/boosts/{request.app.state.work().boost(asked)}", 303)
+
+
+@router.post("/boosts/{number}/cancel", dependencies=[OwnForm])
+def end(engine: Database, number: Number, bearer: Booster) -> RedirectResponse:
+    cancel(engine, number, bearer)
+    return RedirectResponse(f"/boosts/{number}", 303)
 
 
 @router.get("/boosts/{number}", response_class=HTMLResponse)
@@ -57,6 +84,7 @@ def boost(request: Request, engine: Database, _: Looking, number: Number) -> HTM
     )
     context = Boost(
         boost=row,
+        going=row["state"] in GOING,
         recipe=recipe_words(row["request"]["recipe"]),
         curves=tuple(one for one in drawn if one is not None),
         checkpoint=made,

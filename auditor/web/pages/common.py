@@ -1,12 +1,15 @@
 """What all pages share: who may see them, and how they are drawn."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from auditor.db.tokens import check_token
+from auditor.errors import UsageError
 from auditor.web.access import COOKIE
 from auditor.web.render import render
 
@@ -21,6 +24,30 @@ def may_look(request: Request) -> None:
 
 
 Looking = Annotated[None, Depends(may_look)]
+
+
+def own_form(request: Request) -> None:
+    """The cookie that lets a form in is one that other sites cannot send, and the page that sends it must be our own.
+
+    Raises:
+        HTTPException: it is another's, or of who knows where.
+    """
+    origin = request.headers.get("origin")
+    if origin is None or urlsplit(origin).netloc != request.url.netloc:
+        raise HTTPException(403, "this form is for pages of this server alone")
+
+
+OwnForm = Depends(own_form)
+Typed = TypeVar("Typed", bound=BaseModel)
+
+
+def asked_of(shape: type[Typed], fields: dict[str, str]) -> Typed:
+    """What a form asks for; empty fields are left out. Raises UsageError for the first that is wrong."""
+    try:
+        return shape.model_validate({name: value for name, value in fields.items() if value})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{first['loc'][0]}: {first['msg']}") from error
 
 
 def page(request: Request, template: str, context: Any, status: int = 200) -> HTMLResponse:

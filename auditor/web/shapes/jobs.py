@@ -1,0 +1,181 @@
+"""Scans, boosts, checkpoints and schedules."""
+
+from datetime import datetime
+from typing import Literal
+
+from auditor.records.boosts import Recipe
+from auditor.web.shapes import Shape, Share
+
+
+class Scan(Shape):
+    """With how many of its audits are in which state."""
+
+    scan: int
+    source: str
+    state: Literal["running", "done", "interrupted"]
+    queue: str
+    protocol: str | None
+    device: str
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    reused: int
+    worker: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float
+
+
+class Scans(Shape):
+    scans: list[Scan]
+
+
+class ScanAudit(Shape):
+    """``part``: what it is at, with ``part_done`` of ``part_total`` steps, while it runs."""
+
+    audit: int
+    model: str
+    state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
+    reused: bool
+    attempt: int
+    losses: int
+    worker: str | None
+    part: str | None
+    part_done: int | None
+    part_total: int | None
+    reason: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class WholeScan(Scan):
+    audits: list[ScanAudit]
+
+
+class Epoch(Shape):
+    """As validation saw it; number 0 is the model as it came."""
+
+    number: int
+    loss: float | None
+    clean_accuracy: Share
+    pgd_accuracy: Share
+    gap: float | None
+    seconds: float
+
+
+class Boost(Shape):
+    """``history``: its epochs so far."""
+
+    id: int
+    model: str
+    state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
+    queue: str
+    attempt: int
+    losses: int
+    worker: str | None
+    reason: str | None
+    recipe: Recipe
+    protocol: str
+    samples: int | None
+    device: str
+    history: list[Epoch]
+    part: str | None
+    part_done: int | None
+    part_total: int | None
+    seconds: float | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Boosts(Shape):
+    boosts: list[Boost]
+
+
+class Audited(Shape):
+    """What the audit before, or after, found."""
+
+    audit: int
+    n: int | None
+    clean_accuracy: Share | None
+    robust_accuracy: Share | None
+    robust_low: Share | None
+    robust_high: Share | None
+    gap: float | None
+    flags: list[str]
+
+
+class Gain(Shape):
+    """Robust accuracy after minus before, on the images that both audits saw; its 95 % interval; McNemar's p."""
+
+    n: int
+    only_before: int
+    only_after: int
+    difference: float
+    low: float
+    high: float
+    p_value: Share
+
+
+class Checkpoint(Shape):
+    """What a boost left."""
+
+    id: int
+    checkpoint: str
+    model: str
+    lineage: list[str]
+    parent_sha256: str
+    weights_sha256: str
+    data_sha256: str
+    dataset: str
+    norm: str
+    eps: float
+    recipe: Recipe
+    history: list[Epoch]
+    best: int
+    stopped: str | None
+    verdict: str
+    before: Audited | None
+    after: Audited | None
+    comparison: Gain | None
+    protocol: str
+    samples: int | None
+    device: str
+    versions: dict[str, str]
+    seconds: float | None
+    created_at: datetime
+
+
+class Checkpoints(Shape):
+    checkpoints: list[Checkpoint]
+
+
+class WholeCheckpoint(Checkpoint):
+    """``file_sha256``: of the file of its weights."""
+
+    file_sha256: str
+
+
+class LastRun(Shape):
+    due_at: datetime
+    state: str
+    reason: str | None
+    scan: int | None
+    scan_state: str | None
+
+
+class Schedule(Shape):
+    """``next``: when it is due; null where it is off."""
+
+    name: str
+    cron: str
+    command: list[str]
+    enabled: bool
+    next: datetime | None
+    last: LastRun | None
+
+
+class Schedules(Shape):
+    schedules: list[Schedule]

@@ -1,0 +1,191 @@
+"""Results, their matrices, models and comparisons."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from auditor.records import AttackScore, Published
+from auditor.web.shapes import Next, Shape, Share
+
+Matrix = list[list[float | None]]
+
+
+class Result(Shape):
+    """A row of ``auditor results list``."""
+
+    id: int
+    model: str
+    source: str
+    dataset: str
+    status: Literal["done", "failed", "cancelled", "queued", "running"]
+    training: dict[str, Any]
+    architecture: str | None
+    threat_model: str
+    norm: str
+    eps: float
+    protocol: str
+    linearization: str
+    correlation: Literal["exact", "sketch"]
+    sketch: int | None
+    hierarchy: str | None
+    not_measurable: list[str]
+    clean_accuracy: Share | None
+    robust_accuracy: Share | None
+    robust_low: Share | None
+    robust_high: Share | None
+    n: int | None
+    affinity_error: float | None
+    intra: float | None
+    inter: float | None
+    gap: float | None
+    gap_error: float | None
+    gap_centred: float | None
+    gap_deflated: float | None
+    gap_features: float | None
+    silhouette: float | None
+    rand_index: float | None
+    cophenetic: float | None
+    p_value: Share | None
+    effective_rank: float | None
+    claimed_clean_accuracy: Share | None
+    claimed_robust_accuracy: Share | None
+    claimed_unreliable: bool | None
+    flags: list[str]
+    notes: list[str]
+    seconds: float | None
+    device: str
+    batch_size: int | None
+    seed: int
+    samples: int | None
+    weights_sha256: str | None
+    images_sha256: str | None
+    identity: str | None
+    versions: dict[str, str]
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+
+
+class Scores(Shape):
+    """Of one matrix; ``reasons`` say why a score is null."""
+
+    intra: float | None
+    inter: float | None
+    gap: float | None
+    gap_error: float | None
+    silhouette: float | None
+    rand_index: float | None
+    cophenetic: float | None
+    p_value: Share | None
+    effective_rank: float | None
+    tree_spearman: float | None
+    leaf_order: list[int]
+    reasons: dict[str, str]
+    matrix: Matrix | None
+    pruned: bool
+
+
+class Verdicts(Shape):
+    """By sample: its place in the data set, whether it is classified correctly, and so under every attack."""
+
+    indices: list[int]
+    correct: list[bool]
+    survived: list[bool]
+
+
+class WholeResult(Result):
+    """One audit with all that is stored of it."""
+
+    description: str
+    classes: list[str]
+    superclasses: list[str]
+    attacks: list[AttackScore]
+    clusterings: dict[Literal["weights", "centred", "deflated", "features"], Scores]
+    published: Published | None
+    verdicts: Verdicts | None
+
+
+class Results(Shape):
+    results: list[Result]
+    next: Next
+
+
+class MatrixShown(Shape):
+    """``leaf_order``: the classes in dendrogram order."""
+
+    kind: Literal["weights", "centred", "deflated", "features"]
+    classes: list[str]
+    superclasses: list[str]
+    leaf_order: list[int]
+    matrix: Matrix
+
+
+class Model(Shape):
+    model: str
+    source: str
+    description: str
+    dataset: str
+    architecture: dict[str, Any]
+    training: dict[str, Any]
+    audits: int
+
+
+class Models(Shape):
+    models: list[Model]
+    next: Next
+
+
+class WholeModel(Model):
+    """With its newest results."""
+
+    results: list[Result]
+
+
+class Side(Shape):
+    model: str
+    id: int
+    n: int
+    flags: list[str]
+    weights_sha256: str | None
+    linearization: str
+    correlation: str
+    sketch: int | None
+    gap: float | None
+    gap_error: float | None
+    gap_centred: float | None
+    gap_deflated: float | None
+    gap_features: float | None
+
+
+class Paired(Shape):
+    """How many samples both, one or none of the two get right; the difference is a minus b, with its 95 % interval."""
+
+    a: Share
+    b: Share
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    difference: float
+    low: float
+    high: float
+    interval: str
+    mcnemar_p: Share
+
+
+class ModelAt(Shape):
+    model: str
+    id: int
+
+
+class Comparison(Shape):
+    a: Side
+    b: Side
+    dataset: str
+    protocol: str
+    norm: str
+    eps: float
+    n: int
+    robust: Paired
+    clean: Paired
+    more_robust: ModelAt | None
+    verdict: str
