@@ -9,7 +9,7 @@ from auditor.web.figures.bars import Bar, interval_bar
 
 @dataclass(frozen=True)
 class Place:
-    """A row, its rank (``–`` where it is flagged, empty where nothing was attacked), and its interval."""
+    """A row and its interval; the rank is ``–`` where it is flagged, empty where nothing was attacked or nobody knows."""
 
     row: Row
     rank: str
@@ -32,26 +32,27 @@ class Board:
         return any(place.row["flags"] for place in self.places)
 
 
-def boards(rows: Sequence[Row], *, keep_order: bool = False) -> tuple[Board, ...]:
+def boards(rows: Sequence[Row], *, keep_order: bool = False, ranked: bool = True) -> tuple[Board, ...]:
     """Rows that are done, grouped by setting; ranks are among the rows given.
 
     Args:
         keep_order: as the rows came, and not the flagged ones last.
+        ranked: whether all rows that are better than one of these are among them.
     """
     done = [row for row in rows if row["status"] == "done"]
     return tuple(
-        _board(describe(setting), [row for row in done if setting_of(row) == setting], keep_order)
+        _board(describe(setting), [row for row in done if setting_of(row) == setting], keep_order, ranked)
         for setting in dict.fromkeys(setting_of(row) for row in done)
     )
 
 
-def _board(setting: str, group: Sequence[Row], keep_order: bool) -> Board:
+def _board(setting: str, group: Sequence[Row], keep_order: bool, ranked: bool) -> Board:
     better = sorted((row["robust_accuracy"] or 0 for row in group if not row["flags"]), reverse=True)
     ordered = group if keep_order else sorted(group, key=lambda row: bool(row["flags"]))
     places = tuple(
         Place(
             row=row,
-            rank="–" if row["flags"] else rank_of(row, better),
+            rank="–" if row["flags"] else rank_of(row, better) if ranked else "",
             bar=interval_bar(row),
             error=error_of(row),
             doubtful=doubtful(row),

@@ -36,7 +36,7 @@ class Sort:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """``first``: whether this is the first page, whose ranks are those of the whole list if it is not cut."""
+    """``ranked``: whether ranks can be told: a page of a longer list in another order does not hold all better rows."""
 
     boards: tuple[Board, ...]
     sort: Sort
@@ -44,7 +44,7 @@ class Leaderboard:
     failed: tuple[Row, ...]
     statements: tuple[str, ...]
     next: str | None
-    first: bool
+    ranked: bool
     stored: int
 
 
@@ -69,14 +69,15 @@ def leaderboard(
     more, rows = len(rows) > ROWS, rows[:ROWS]
     kept = {name: value for name, value in asked.items() if value}
     whole = cursor is None and not more
+    ranked = whole or (cursor is None and sort == "-robust_accuracy")
     context = Leaderboard(
-        boards=boards(rows, keep_order=sort != "-robust_accuracy"),
+        boards=boards(rows, keep_order=sort != "-robust_accuracy", ranked=ranked),
         sort=Sort(sort, kept),
         asked=asked,
         failed=tuple(row for row in rows if row["status"] != "done"),
         statements=tuple(of_one_setting(rows)) if whole else (),
         next="?" + urlencode(kept | {"sort": sort, "cursor": cursor_after(rows[-1], sort)}) if more else None,
-        first=cursor is None,
+        ranked=ranked,
         stored=0 if rows else count_audits(engine),
     )
     return page(request, "leaderboard.html", context)

@@ -1,0 +1,59 @@
+"""The pictures of docs/web.md: pages of a real scan and a real boost, as a browser shows them.
+
+python -m tests.web.pictures docs            # some 4 minutes; needs chromium and Fashion-MNIST
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+BOOST = ("boost", "demo:standard", "--epochs", "4", "--steps", "5", "--protocol", "quick")
+PAGES = {
+    "web-leaderboard": ("light", "/", 900),
+    "web-audit": ("dark", "/models/demo:at-cluster-eps0.10", 900),
+    "web-boost": ("light", "/boosts/1", 1150),
+}
+COLOURS = 128
+"""Of a picture: flat drawings lose nothing that is seen, and become a third as large."""
+
+
+def main(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as own:
+        environment = os.environ | {
+            "AUDITOR_DATABASE_URL": f"sqlite:///{own}/auditor.db",
+            "AUDITOR_CHECKPOINTS": f"{own}/checkpoints",
+        }
+
+        def auditor(*words: str) -> list[str]:
+            return [sys.executable, "-m", "auditor", *words]
+
+        for words in (("scan", "demo", "--protocol", "quick"), BOOST):
+            subprocess.run(auditor(*words), env=environment, check=True, stdout=subprocess.DEVNULL)
+        serve = auditor("serve", "--port", "0")
+        with subprocess.Popen(serve, env=environment, stderr=subprocess.PIPE, text=True) as server:
+            assert server.stderr is not None
+            address = server.stderr.readline().strip().rstrip("/")
+            for name, (scheme, path, height) in PAGES.items():
+                picture(address + path, scheme, height, folder / f"{name}.png")
+            server.terminate()
+
+
+def picture(address: str, scheme: str, height: int, file: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": height}).new_page()
+        page.goto(address)
+        page.screenshot(path=file)
+        browser.close()
+    with Image.open(file) as taken:
+        taken.convert("RGB").quantize(COLOURS).save(file, optimize=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
