@@ -9,7 +9,7 @@ from auditor.web.figures.bars import Bar, interval_bar
 
 @dataclass(frozen=True)
 class Place:
-    """A row and its interval. The rank is ``–`` where it is flagged, empty where nothing was attacked or none is known."""
+    """A row and its interval. The rank is ``–`` where it is flagged, empty where there is none, or none is known."""
 
     row: Row
     rank: str
