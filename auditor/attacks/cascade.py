@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from auditor.attacks import flags
 from auditor.attacks.adversarials import Adversarials, Part, part_of
 from auditor.attacks.attacked import ITSELF, Attacked
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
+from auditor.attacks.first_step import FirstStep
 from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
 from auditor.attacks.noise import start_noise
 from auditor.attacks.progress import (
@@ -81,9 +83,10 @@ class Cascade:
         self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
         steady = self.differentiable and not {"randomized", "batch_dependent"} & set(self.flags)
         self.attacked = Attacked(self.model, steady, self.images[first], self.labels[first], self.logits[first])
+        self.first = FirstStep(self.images, self.labels, self.norm, steady)
         chosen = self.correct.nonzero().flatten()
         if len(chosen):
-            zeros = int(self._in_batches("gradients", chosen, self._zero_gradients).sum())
+            zeros = int(self._in_batches("gradients", chosen, partial(self.first.zero_gradients, self.model)).sum())
             self._found(flags.zero_gradient_finding(zeros, len(chosen)))
 
     def resume(self) -> None:
@@ -216,6 +219,8 @@ class Cascade:
         self, model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, some: Tensor
     ) -> Tensor:
         settings = attack.parameters
+        if (known := self.first.fgsm(attack, some, self.eps)) is not None:
+            return known
         start = None
         if settings["random_start"]:
             start = start_noise(
@@ -259,9 +264,6 @@ class Cascade:
         with torch.no_grad():
             logits: Tensor = self.model(images.clone())  # it may work in place
         return logits
-
-    def _zero_gradients(self, some: Tensor) -> Tensor:
-        return torch.tensor([flags.zero_gradients(self.model, self.images[some], self.labels[some])])
 
     def _resumable(self, name: str, chosen: Tensor, verdicts: Callable[[Tensor], Tensor]) -> Tensor:
         """``verdicts`` in batches, on from where an earlier attempt was, if it was in here."""

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.gradient import cross_entropy, input_gradient
 from auditor.statistics import mcnemar
 
 ZERO_GRADIENT_SHARE = 0.05
@@ -56,12 +55,6 @@ def _differ(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
     if (again.argmax(1) != logits.argmax(1)).any():
         return True
     return bool((logit_shift(again, logits) > 1e-4).any())
-
-
-def zero_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> int:
-    """How many samples have a cross-entropy gradient of exactly 0 in every pixel."""
-    gradient, _ = input_gradient(model, images, cross_entropy(labels))
-    return int((gradient.flatten(1).abs().amax(1) == 0).sum())
 
 
 def zero_gradient_finding(zeros: int, n: int) -> tuple[list[str], list[str]]:

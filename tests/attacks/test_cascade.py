@@ -229,7 +229,7 @@ def test_what_leaves_the_budget_does_not_count(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("auditor.attacks.cascade.pgd", lambda model, images, loss, **_: images * 0)  # noqa: ARG005
     result = evaluate_robustness(_Cheat(), images, labels, norm="Linf", eps=0.05, protocol="quick")
     assert result.robust_accuracy == 1
-    assert "fgsm: 4 out of budget, not counted" in result.notes
+    assert "pgd-20: 4 out of budget, not counted" in result.notes
     assert result.flags == ["out_of_budget"]
 
 
