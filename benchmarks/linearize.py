@@ -1,6 +1,6 @@
 """What W and C cost, side by side with other ways to get there.
 
-    python -m benchmarks.linearize [--repeats 5] [--threads 2]     # some 6 minutes
+    python -m benchmarks.linearize [--repeats 5] [--threads 2]     # some 4 minutes
 
 One line a ratio: the median over repeats, the two sides measured in turn. `implicit_weight` and `class_correlation`
 are measured whole, with their copy of the network, their check and their comparison with forward passes.
@@ -68,10 +68,11 @@ def seconds(function: Callable[[], object]) -> float:
 
 def against_gradients(name: str, network: nn.Module, classes: int, side: int, repeats: int) -> None:
     pairs = []
-    for number in range(repeats + 1):
+    cold = int(repeats > 1)  # the first pair warms up; where one takes minutes, that is nothing
+    for number in range(repeats + cold):
         ours = seconds(lambda: implicit_weight(network, (3, side, side)))
         theirs = seconds(lambda: input_gradient_passes(network, classes, side, classes))
-        if number:  # the first pair warms up
+        if number >= cold:
             pairs.append((ours, theirs))
     ratios = [ours / theirs for ours, theirs in pairs]
     print(
