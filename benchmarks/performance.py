@@ -46,10 +46,10 @@ Where a ratio is above its reach, this is what is in the way:
 - AutoAttack on a robust model: nearly all of it is passes through the network, the same number on both sides. `limit`
   says how near these are to the core's rate in matrix products; Square, forward passes only, has the least left to
   gain. What would go further is a shorter number format, and that changes gradients: not for an audit.
-- AutoAttack on a standard model: what is left are the passes that flags need (is it deterministic, does it depend on the
-  batch, has it gradients, does PGD-20 break what FGSM breaks), which pyautoattack does not look at.
-- A quick scan: importing torch takes some 2 s, longer than a model's audit, then each model's own process 0.1 s.
-- `--jobs 2`: two threads are nearly as fast on these networks as two processes, which share one memory bus.
+- AutoAttack on a standard model: what is left are the passes that flags need (is it deterministic, does it depend on
+  the batch, has it gradients, does PGD-20 break what FGSM breaks), which pyautoattack does not look at.
+- A quick scan: some 3.4 s are its start and end, the import of torch above all; then 0.1 s a model for its own process.
+- `--jobs 2`: of both runs those 3.4 s are a part that no second process shortens.
 - `auditor results list`: the settings' validation (pydantic) and SQLAlchemy's mapping of the tables.
 """
 

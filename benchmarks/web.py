@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -27,11 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, create_engine, insert, text
+from sqlalchemy import Engine, insert, text
 
 from auditor.db.codec import pack_matrix
 from auditor.db.models import Audit, Clustering, Model
 from auditor.db.session import open_database
+from benchmarks.scratch import scratch_database
 
 READERS = 50
 SECONDS = 20
@@ -201,20 +201,6 @@ def measure(url: str, models: int, nights: int, repeats: int) -> None:
             print(f"  {crowd_line(address, paths)}", flush=True)
 
 
-@contextlib.contextmanager
-def own_database(server: str) -> Iterator[str]:
-    """The URL of a new database of a PostgreSQL server, dropped at the end."""
-    name = f"auditor_bench_{uuid.uuid4().hex}"
-    engine = create_engine(f"{server.rstrip('/')}/postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    try:
-        yield f"{server.rstrip('/')}/{name}"
-    finally:
-        with engine.connect() as connection:
-            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="postgresql+psycopg://postgres@127.0.0.1:5432/")
@@ -225,7 +211,7 @@ def main() -> None:
     numbers = (options.models, options.nights, options.repeats)
     with tempfile.TemporaryDirectory(prefix="auditor-bench-") as folder:
         measure(f"sqlite:///{Path(folder) / 'audits.db'}", *numbers)
-    with own_database(options.server) as url:
+    with scratch_database(options.server) as url:
         measure(url, *numbers)
 
 

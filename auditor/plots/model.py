@@ -14,6 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from scipy.cluster.hierarchy import dendrogram
 
 from auditor.clustering import average_linkage
+from auditor.clustering.shown import HEADINGS, by_row
 from auditor.records import Clustering, Matrix
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
@@ -54,7 +55,7 @@ def draw_part(
     matrix = part.whole()
     distance = 1 - matrix if similarity else matrix
     order = _draw_tree(tree_axes, distance, part.scores.leaf_order)
-    shown = matrix if similarity else _by_row(matrix)
+    shown = matrix if similarity else by_row(matrix)
     limits = (-1.0, 1.0) if similarity else (0.0, 1.0)
     _draw_matrix(axes, shown[np.ix_(order, order)], limits, "RdBu_r" if similarity else "YlGnBu_r")
     _name_classes(axes, [classes[k] for k in order], [superclasses[k] for k in order], superclasses)
@@ -65,14 +66,6 @@ def draw_part(
     tree_axes.set_title(before + _heading(part), loc="left", fontsize=10)
 
 
-HEADINGS = {
-    "weights": "C, linearized network",
-    "centred": "C, centred",
-    "deflated": "C without its leading direction",
-    "features": "F, class means of the logits",
-}
-
-
 def _heading(part: Clustering) -> str:
     name, scores = HEADINGS[part.kind], part.scores
     if math.isnan(scores.gap):
@@ -80,13 +73,6 @@ def _heading(part: Clustering) -> str:
     p_value = "p < 0.001" if scores.p_value < 0.001 else f"p = {scores.p_value:.3f}"
     values = f"gap {scores.gap:.2f} ({p_value}), intra {scores.intra:.2f}, inter {scores.inter:.2f}"
     return f"{name}\n{values}".replace("-", "−")
-
-
-def _by_row(matrix: Matrix) -> Matrix:
-    largest = np.nan_to_num(matrix).max(axis=1, keepdims=True)
-    shares: Matrix = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
-    shares[np.isnan(matrix)] = np.nan
-    return shares
 
 
 def _draw_tree(axes: Axes, distance: Matrix, fallback: Sequence[int]) -> list[int]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
 
+from auditor.boost_job import BoostRequest
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
 from auditor.db.store import Job, Store
@@ -18,7 +19,7 @@ from auditor.leases import process_name
 from auditor.limits import Limits
 from auditor.scans import ScanRequest, check_scan
 from auditor.training_job import Silent
-from auditor.training_runs import check_request, run_here, send_training
+from auditor.training_runs import run_here, send_training
 from auditor.web.asked import BoostAsked, ScanAsked
 from auditor.web.wanted import boost_wanted, scan_wanted
 from auditor.zoo import Source
@@ -66,9 +67,11 @@ class Work:
         """Go on with a boost that failed or was cancelled, from its last epoch; UsageError where it is neither."""
         if number in self.boosts:
             raise UsageError(f"boost {number} runs, or waits for its turn: only what failed or was cancelled goes on")
-        row = load_training(self.trainings.engine, number)
-        asked = check_request(row["kind"], row["request"])
-        queue = _queue_of(asked["device"], asked["seconds"])
+        asked = BoostRequest.from_json(load_training(self.trainings.engine, number)["request"])
+        if asked.scan.trust_code or asked.scan.folder is not None:
+            elsewhere = f"`auditor trainings resume {number}`"
+            raise UsageError(f"boost {number} is of a zoo of one's own, which is nothing for HTTP: {elsewhere}")
+        queue = _queue_of(asked.scan.measurement.audit.device, asked.seconds)
         self._begin(self.trainings.resume(number, queue), queue)
 
     def close(self) -> None:

@@ -142,6 +142,11 @@ def test_limits_of_rate_and_body() -> None:
     assert large.status_code == 413
 
 
+def test_pages_answer_monitors() -> None:
+    for path in ("/", "/zoo", "/scans", "/boosts"):
+        assert client().head(path).status_code == 200
+
+
 def test_every_answer_forbids_what_pages_do_not_need() -> None:
     for path in ("/", "/api/v1/results", "/static/style.css", "/nothing"):
         headers = client().get(path).headers
@@ -223,6 +228,11 @@ def test_a_checkpoint_is_downloaded_whole_in_part_and_with_its_digest(
     assert whole.content == weights
     assert whole.headers["etag"] == f'"{hashlib.sha256(weights).hexdigest()}"'
     assert whole.headers["repr-digest"].startswith("sha-256=:")
+    head = server.head("/api/v1/checkpoints/1/weights", headers=header)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(weights))
+    assert head.headers["repr-digest"] == whole.headers["repr-digest"]
+    assert server.head("/api/v1/checkpoints/1/weights").status_code == 401
     part = server.get("/api/v1/checkpoints/1/weights", headers={**header, "Range": "bytes=100-199"})
     assert (part.status_code, part.content) == (206, weights[100:200])
     (folder / "model.safetensors").unlink()

@@ -5,15 +5,18 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
 from auditor.boost_job import BoostRequest
+from auditor.cli import main
 from auditor.cli.boost import command
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.trainings import load_training
 from auditor.web.asked import BoostAsked
 from auditor.web.wanted import boost_wanted
+from tests import garden
 from tests.web.serving import client, few_images, token
 
 ASKED = {"model": "demo:standard", "epochs": 1, "steps": 2, "protocol": "quick", "samples": 20, "batch_size": 50}
@@ -95,6 +98,19 @@ def test_what_may_not_be_asked_for(asked: dict, words: str) -> None:
     assert answer.status_code == 422, answer.text
     assert words in answer.json()["detail"]
     assert client().get("/api/v1/boosts").json() == {"boosts": []}
+
+
+def test_a_boost_of_a_zoo_with_code_is_not_gone_on_with_over_http(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for at the command line, where its code was trusted, and failed there for want of its images."""
+    monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    settings.cache_clear()
+    zoo = garden.make(tmp_path / "zoo")
+    (zoo / "train.npz").write_bytes(b"broken")
+    assert CliRunner().invoke(main, list(map(str, garden.boost(zoo)))).exit_code == 1
+    answer = client().post("/api/v1/boosts/1/resume", headers=token("admin"))
+    assert (answer.status_code, "nothing for HTTP" in answer.json()["detail"]) == (422, True)
 
 
 @pytest.mark.parametrize(("scope", "status"), [("read", 403), ("scan", 403), ("boost", 404), ("admin", 404)])

@@ -37,6 +37,7 @@ def show(engine: Database, number: Number) -> dict[str, Any]:
     return _told(row) | {"file_sha256": digest(weights_of(row)).hex()}
 
 
+@router.head("/checkpoints/{number}/weights", include_in_schema=False)
 @router.get("/checkpoints/{number}/weights", response_class=FileResponse)
 def weights(engine: Database, number: Number, _: Annotated[Bearer, Depends(requires("read"))]) -> FileResponse:
     """The safetensors file; takes ranges, and says its digest (RFC 9530)."""

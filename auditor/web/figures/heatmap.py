@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.clustering.shown import HEADINGS, by_row
 from auditor.records import Clustering, Matrix
 from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
 
@@ -18,13 +19,6 @@ NAMED = 40
 LARGEST = 500
 """Pixels of a picture's side; of more classes, means of neighbours."""
 CELL, LETTER, LONGEST = 24, 6.6, 16
-
-HEADINGS = {
-    "weights": "C, linearized network",
-    "centred": "C, centred",
-    "deflated": "C without its leading direction",
-    "features": "F, class means of the logits",
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
     similarity = part.kind != "features"
     whole = part.whole()
     order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
-    shown = (whole if similarity else _by_row(whole))[np.ix_(order, order)]
+    shown = (whole if similarity else by_row(whole))[np.ix_(order, order)]
     names = tuple(classes[k] for k in order)
     blocks = _blocks([superclasses[k] for k in order], list(dict.fromkeys(superclasses)))
     small = len(names) <= NAMED
@@ -152,13 +146,6 @@ def _blocks(families: Sequence[str], all_families: Sequence[str]) -> list[Block]
         Block(start, end - start, families[start], all_families.index(families[start]) % SERIES)
         for start, end in zip(starts, [*starts[1:], len(families)], strict=True)
     ]
-
-
-def _by_row(matrix: Matrix) -> Matrix:
-    largest = np.nan_to_num(matrix).max(axis=1, keepdims=True)
-    shares: Matrix = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
-    shares[np.isnan(matrix)] = np.nan
-    return shares
 
 
 def _scores(part: Clustering) -> str:
