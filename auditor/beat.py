@@ -57,6 +57,6 @@ class Beat:
         if url is None or not alarming:
             return
         try:
-            post(url.get_secret_value(), text, allow_private=settings().webhook_private)
+            post(url, text, allow_private=settings().webhook_private)
         except AuditorError as error:
             logger.error("%s", error)

@@ -47,10 +47,12 @@ def set_up(name: str, level: int | str = logging.INFO) -> None:
     Raises:
         EnvironmentUnusableError: JSON is asked for, and its package is not here.
     """
+    from msgspec.structs import asdict
+
     from auditor.config import settings
 
     asked = settings()
-    _install(Manner(name, asked.log_format == "json", frozenset(_secrets_of(dict(asked)))), level)
+    _install(Manner(name, asked.log_format == "json", frozenset(_secrets_of(asdict(asked)))), level)
     if asked.log_format == "json":
         logging.captureWarnings(True)
 

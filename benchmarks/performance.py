@@ -50,7 +50,6 @@ Where a ratio is above its reach, this is what is in the way:
   the batch, has it gradients, does PGD-20 break what FGSM breaks), which pyautoattack does not look at.
 - A quick scan: some 3.4 s are its start and end, the import of torch above all; then 0.1 s a model for its own process.
 - `--jobs 2`: of both runs those 3.4 s are a part that no second process shortens.
-- `auditor results list`: the settings' validation (pydantic) and SQLAlchemy's mapping of the tables.
 """
 
 

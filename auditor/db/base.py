@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, ColumnElement, DateTime, Index, LargeBinary, MetaData, String, text
+from sqlalchemy import JSON, ColumnElement, DateTime, LargeBinary, MetaData, String
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
@@ -31,12 +31,6 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
-
-
-def partial(name: str, *columns: str, where: str) -> Index:
-    """An index over a few of a table's rows; SQLite uses it only where a query says the same words, as of booleans."""
-    words = f"{where} = 1" if where.isidentifier() else where
-    return Index(name, *columns, sqlite_where=text(words), postgresql_where=text(where))
 
 
 def as_python_sorts(session: Session, column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from auditor.db.base import Base, partial
+from auditor.db.base import Base
 from auditor.db.token_models import Token
 from auditor.db.training_models import Checkpoint, Leased, Training
 
@@ -90,9 +90,6 @@ class Audit(Leased, Base):
         Index("ix_audits_identity_state", "identity", "state"),
         Index("ix_audits_model_id_state_confirmed_at", "model_id", "state", "confirmed_at"),
         Index("ix_audits_started_at", text("started_at DESC NULLS LAST")).ddl_if(dialect="postgresql"),
-        partial("ix_audits_latest", "model_id", where="latest"),
-        partial("ix_audits_latest_done", "model_id", where="latest_done"),
-        partial("ix_audits_unfinished", "queue", "state", where="state IN ('queued', 'running')"),
     )
 
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))

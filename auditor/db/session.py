@@ -205,7 +205,7 @@ def schema_drift(engine: Engine) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
-    from auditor.db import models  # noqa: F401, the tables
+    from auditor.db import indices  # noqa: F401, and the tables
     from auditor.db.base import Base
 
     with engine.connect() as connection, warnings.catch_warnings():

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from auditor.db.base import Base, partial
+from auditor.db.base import Base
 
 BOOSTS = (
     "id", "model", "state", "reason", "verdict", "dataset", "norm", "eps", "protocol", "n",
@@ -51,7 +51,6 @@ class Training(Leased, Base):
     """
 
     __tablename__ = "trainings"
-    __table_args__ = (partial("ix_trainings_unfinished", "queue", "state", where="state IN ('queued', 'running')"),)
 
     kind: Mapped[str]
     model: Mapped[str]

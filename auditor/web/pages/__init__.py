@@ -9,5 +9,5 @@ router = APIRouter(include_in_schema=False)
 for part in (leaderboard, zoo, audits, compare, scans, boosts, schedules, sign_in):
     router.include_router(part.router)
 for route in router.routes:
-    if isinstance(route, APIRoute) and "GET" in route.methods:
+    if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
         route.methods.add("HEAD")  # as monitors ask
