@@ -77,9 +77,11 @@ class Work:
     def close(self) -> None:
         """Cancel what runs and what waits."""
         self.closing.set()
-        for number in tuple(self.boosts):
-            self.trainings.cancel(number, f"{ENDS}; `auditor trainings resume {number}` goes on")
-        self.thread.shutdown(wait=True)
+        try:
+            for number in tuple(self.boosts):
+                self.trainings.cancel(number, f"{ENDS}; `auditor trainings resume {number}` goes on")
+        finally:
+            self.thread.shutdown(wait=True)
 
     def _begin(self, job: TrainingJob, queue: str) -> None:
         if queue == "here":

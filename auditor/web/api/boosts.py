@@ -16,8 +16,9 @@ from auditor.web.api.events import follow
 from auditor.web.asked import BoostAsked
 from auditor.web.problems import MissingError
 from auditor.web.shapes import jobs as shapes
+from auditor.web.tidying import tidy
 
-router = APIRouter(tags=["boosts"], responses=PROBLEMS, default_response_class=Json)
+router = APIRouter(tags=["boosts"], responses=PROBLEMS, default_response_class=Json, dependencies=[Depends(tidy)])
 Booster = Annotated[Bearer, Depends(requires("boost"))]
 
 

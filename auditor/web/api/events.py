@@ -9,6 +9,8 @@ from fastapi import Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from auditor.web.tidying import tidy
+
 LOOK_SECONDS = 1.0
 GOING = ("queued", "running", "cancelling")
 Row = dict[str, Any]
@@ -19,8 +21,13 @@ async def follow(request: Request, name: str, load: Callable[[], Row]) -> EventS
 
     Raises what ``load`` raises.
     """
-    await run_in_threadpool(load)
-    return EventSourceResponse(_changes(request, name, load), ping=15)
+
+    def look() -> Row:
+        tidy(request.app.state.engine)
+        return load()
+
+    await run_in_threadpool(look)
+    return EventSourceResponse(_changes(request, name, look), ping=15)
 
 
 async def _changes(request: Request, name: str, load: Callable[[], Row]) -> AsyncIterator[ServerSentEvent]:

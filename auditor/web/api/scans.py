@@ -15,8 +15,9 @@ from auditor.web.api.events import follow
 from auditor.web.asked import ScanAsked
 from auditor.web.problems import MissingError
 from auditor.web.shapes import jobs as shapes
+from auditor.web.tidying import tidy
 
-router = APIRouter(tags=["scans"], responses=PROBLEMS, default_response_class=Json)
+router = APIRouter(tags=["scans"], responses=PROBLEMS, default_response_class=Json, dependencies=[Depends(tidy)])
 
 
 @router.get("/scans", **answers(shapes.Scans))

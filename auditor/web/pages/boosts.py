@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.checkpoints.words import recipe_words, verdict_words
@@ -17,8 +17,9 @@ from auditor.web.api.events import GOING
 from auditor.web.asked import BoostAsked
 from auditor.web.figures.lines import Lines, curves
 from auditor.web.pages.common import Looking, OwnForm, asked_of, page
+from auditor.web.tidying import tidy
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(tidy)])
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from auditor.web.api.common import Database, Number
 from auditor.web.api.scans import cancel, find
 from auditor.web.asked import ScanAsked
 from auditor.web.pages.common import Looking, OwnForm, asked_of, page
+from auditor.web.tidying import tidy
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(tidy)])
 Scanner = Annotated[Bearer, Depends(requires("scan"))]
 
 
