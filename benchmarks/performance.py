@@ -46,8 +46,6 @@ Where a ratio is above its reach, this is what is in the way:
 - AutoAttack on a robust model: nearly all of it is passes through the network, the same number on both sides. `limit`
   says how near these are to the core's rate in matrix products; Square, forward passes only, has the least left to
   gain. What would go further is a shorter number format, and that changes gradients: not for an audit.
-- AutoAttack on a standard model: what is left are the passes that flags need (is it deterministic, does it depend on
-  the batch, has it gradients, does PGD-20 break what FGSM breaks), which pyautoattack does not look at.
 - A quick scan: some 3.4 s are its start and end, the import of torch above all; then 0.1 s a model for its own process.
 - `--jobs 2`: of both runs those 3.4 s are a part that no second process shortens.
 """
