@@ -93,12 +93,14 @@ SECRET = 'ge"heim/ü%40x'
 @pytest.mark.parametrize("shape", ["text", "json"])
 def test_no_secret_is_logged(said: Said, monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
     monkeypatch.setenv("AUDITOR_DATABASE_URL", "postgresql://user:pass%21word@db.example/x")
+    monkeypatch.setenv("AUDITOR_WEBHOOK_URL", "https://hooks.example/t0ken")
     set_up(monkeypatch, shape, AUDITOR_BROKER_URL="redis://:br0ker-pw@broker.example:6379/0")
     logs.hide(SECRET)
     for line in (
         "at pass!word",
         "at pass%21word",
         "at br0ker-pw",
+        "at https://hooks.example/t0ken",
         f"at {SECRET}",
         "amqp://a:other@b",
         "redis://me@b/1",
@@ -109,9 +111,9 @@ def test_no_secret_is_logged(said: Said, monkeypatch: pytest.MonkeyPatch, shape:
     except ValueError:
         logger.exception("away")
     text = "\n".join(said())
-    for secret in ("pass!word", "pass%21word", "br0ker-pw", "heim", "other", "me@"):
+    for secret in ("pass!word", "pass%21word", "br0ker-pw", "heim", "other", "me@", "t0ken"):
         assert secret not in text
-    assert text.count("at ***") == 4
+    assert text.count("at ***") == 5
     assert "amqp://***@b" in text
     assert "broker.example" in text
 
