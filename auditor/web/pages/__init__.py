@@ -7,7 +7,7 @@ from auditor.web.pages import audits, boosts, compare, leaderboard, scans, sched
 
 router = APIRouter(include_in_schema=False)
 for part in (leaderboard, zoo, audits, compare, scans, boosts, schedules, sign_in):
+    for route in part.router.routes:
+        if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")  # as monitors ask
     router.include_router(part.router)
-for route in router.routes:
-    if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
-        route.methods.add("HEAD")  # as monitors ask
