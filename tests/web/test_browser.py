@@ -73,7 +73,12 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
     expect(heatmap.locator(".reading")).to_have_text(cell.locator("title").text_content() or "")
     heatmap.locator("svg[data-grid]").focus()
     page.keyboard.press("ArrowDown")
-    expect(heatmap.locator(".reading")).to_have_text(heatmap.locator(".cell title").nth(10).text_content() or "")
+    below = heatmap.locator(".cell title").nth(10).text_content() or ""
+    expect(heatmap.locator(".reading")).to_have_text(below)
+    page.evaluate("window.scrollBy(0, 40)")  # another cell is under the pointer now, which has not moved
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    cell.dispatch_event("pointerover", {"bubbles": True})
+    expect(heatmap.locator(".reading")).to_have_text(below)
 
     page.get_by_role("link", name="Compare with another model").click()
     page.get_by_label("B", exact=True).fill("demo:standard")

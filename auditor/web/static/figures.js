@@ -7,7 +7,12 @@ function say(figure, words) {
 }
 
 for (const figure of document.querySelectorAll("figure.heatmap, figure.plot")) {
-  figure.addEventListener("pointerover", (event) => {
+  let resting = "";
+  figure.addEventListener("pointermove", (event) => {
+    // A page that moves under a resting pointer fires events, too; they must not undo what the keyboard has chosen.
+    const place = `${event.screenX} ${event.screenY}`;
+    if (place === resting) return;
+    resting = place;
     const part = event.target.closest(".cell, .point, .block");
     const title = part && part.querySelector("title");
     if (title) say(figure, title.textContent);
