@@ -1,5 +1,8 @@
 """models, scans and audits"""
 
+import runpy
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -8,26 +11,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# The newest result of each model under each protocol, threat model, linearization and number of samples: the audit
-# that a scan confirmed last. Described in docs/database.md.
-LEADERBOARD = """
-CREATE VIEW leaderboard AS
-SELECT m.name AS model, m.source, m.dataset, a.threat_model, a.norm, a.eps, a.protocol, a.linearization, a.hierarchy,
-       a.n, a.clean_accuracy, a.robust_accuracy, a.robust_low, a.robust_high,
-       c.intra, c.inter, c.gap, c.silhouette, c.p_value, c.effective_rank, a.affinity_error,
-       a.flags, CASE WHEN CAST(a.flags AS TEXT) = '[]' THEN 1 ELSE 0 END AS ranked,
-       a.weights_sha256, a.seconds, a.device, a.started_at, a.id AS audit_id
-FROM audits a
-JOIN models m ON m.id = a.model_id
-LEFT JOIN clusterings c ON c.audit_id = a.id AND c.kind = 'weights'
-WHERE a.state = 'done' AND NOT EXISTS (
-    SELECT 1 FROM audits b
-    WHERE b.model_id = a.model_id AND b.state = 'done'
-      AND b.protocol = a.protocol AND b.norm = a.norm AND b.eps = a.eps AND b.linearization = a.linearization
-      AND COALESCE(b.samples, -1) = COALESCE(a.samples, -1)
-      AND (b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.id > a.id))
-)
-"""
+leaderboard = runpy.run_path(str(Path(__file__).parents[1] / "leaderboard.py"))["leaderboard"]
 
 
 def upgrade() -> None:
@@ -168,7 +152,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("audit_id", name=op.f("pk_verdicts")),
     )
-    op.execute(LEADERBOARD)
+    op.execute(leaderboard(revision))
 
 
 def downgrade() -> None:

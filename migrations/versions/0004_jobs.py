@@ -13,43 +13,8 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# As in 0003, from the audits that are marked as the latest.
-LEADERBOARD = """
-CREATE VIEW leaderboard AS
-WITH newest AS (
-    SELECT a.*, m.name AS model, m.source, p.clean_accuracy AS claimed_clean_accuracy,
-           CASE WHEN p.norm = a.norm
-                 AND (ABS(p.eps - a.eps) <= 0.001 * a.eps OR ABS(p.eps - ROUND(CAST(a.eps AS NUMERIC), 3)) < 1e-9)
-                THEN p.robust_accuracy END AS claimed_robust_accuracy,
-           CASE WHEN p.unreliable THEN 1 WHEN p.model IS NOT NULL THEN 0 END AS claimed_unreliable
-    FROM audits a
-    JOIN models m ON m.id = a.model_id
-    LEFT JOIN published p ON p.model = m.name
-    WHERE a.latest_done
-), judged AS (
-    SELECT newest.*,
-           CASE WHEN ABS(clean_accuracy - claimed_clean_accuracy) > 0.02 - 1e-9
-                 AND n * (clean_accuracy - claimed_clean_accuracy) * (clean_accuracy - claimed_clean_accuracy)
-                     > 10.8276 * claimed_clean_accuracy * (1 - claimed_clean_accuracy)
-                THEN 1 ELSE 0 END AS clean_accuracy_mismatch,
-           CASE WHEN ABS(robust_accuracy - claimed_robust_accuracy) > 0.02 - 1e-9
-                 AND n * (robust_accuracy - claimed_robust_accuracy) * (robust_accuracy - claimed_robust_accuracy)
-                     > 10.8276 * claimed_robust_accuracy * (1 - claimed_robust_accuracy)
-                 AND (protocol IN ('standard', 'full') OR robust_accuracy < claimed_robust_accuracy)
-                THEN 1 ELSE 0 END AS robust_accuracy_mismatch
-    FROM newest
-)
-SELECT a.model, a.source, a.dataset, a.threat_model, a.norm, a.eps, a.protocol, a.linearization, a.sketch,
-       a.hierarchy, a.n, a.clean_accuracy, a.robust_accuracy, a.robust_low, a.robust_high,
-       a.claimed_clean_accuracy, a.claimed_robust_accuracy, a.claimed_unreliable,
-       c.intra, c.inter, c.gap, c.gap_error, c.silhouette, c.p_value, c.effective_rank, a.affinity_error,
-       a.flags, a.clean_accuracy_mismatch, a.robust_accuracy_mismatch,
-       CASE WHEN CAST(a.flags AS TEXT) = '[]' AND a.clean_accuracy_mismatch = 0 AND a.robust_accuracy_mismatch = 0
-            THEN 1 ELSE 0 END AS ranked,
-       a.weights_sha256, a.seconds, a.device, a.started_at, a.id AS audit_id
-FROM judged a
-LEFT JOIN clusterings c ON c.audit_id = a.id AND c.kind = 'weights'
-"""
+leaderboard = runpy.run_path(str(Path(__file__).parents[1] / "leaderboard.py"))["leaderboard"]
+
 
 LATEST = """
 UPDATE audits SET {flag} = true WHERE id IN (
@@ -136,7 +101,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
     )
     op.create_index(op.f("ix_workers_audit_id"), "workers", ["audit_id"])
-    op.execute(LEADERBOARD)
+    op.execute(leaderboard(revision))
 
 
 def downgrade() -> None:
@@ -153,8 +118,7 @@ def downgrade() -> None:
     for table, columns in (("audits", OF_AUDITS), ("scans", OF_SCANS)):
         for name in columns:
             op.drop_column(table, name)
-    before = runpy.run_path(str(Path(__file__).with_name("0003_sketches.py")))
-    op.execute(before["LEADERBOARD"])
+    op.execute(leaderboard("0003"))
 
 
 def _unprune() -> None:

@@ -1,0 +1,70 @@
+"""The SQL of the public view `leaderboard`, as each revision of the database has it; docs/database.md describes it."""
+
+CLAIMS = """
+           , p.clean_accuracy AS claimed_clean_accuracy,
+           CASE WHEN p.norm = a.norm
+                 AND (ABS(p.eps - a.eps) <= 0.001 * a.eps OR ABS(p.eps - ROUND(CAST(a.eps AS NUMERIC), 3)) < 1e-9)
+                THEN p.robust_accuracy END AS claimed_robust_accuracy,
+           CASE WHEN p.unreliable THEN 1 WHEN p.model IS NOT NULL THEN 0 END AS claimed_unreliable"""
+"""A claim of robustness holds for its own norm and radius, with 0.031 for 8/255. The same rules in Python compare
+published figures with results."""
+MISMATCHES = """
+           CASE WHEN ABS(clean_accuracy - claimed_clean_accuracy) > 0.02 - 1e-9
+                 AND n * (clean_accuracy - claimed_clean_accuracy) * (clean_accuracy - claimed_clean_accuracy)
+                     > 10.8276 * claimed_clean_accuracy * (1 - claimed_clean_accuracy)
+                THEN 1 ELSE 0 END AS clean_accuracy_mismatch,
+           CASE WHEN ABS(robust_accuracy - claimed_robust_accuracy) > 0.02 - 1e-9
+                 AND n * (robust_accuracy - claimed_robust_accuracy) * (robust_accuracy - claimed_robust_accuracy)
+                     > 10.8276 * claimed_robust_accuracy * (1 - claimed_robust_accuracy)
+                 AND (protocol IN ('standard', 'full') OR robust_accuracy < claimed_robust_accuracy)
+                THEN 1 ELSE 0 END AS robust_accuracy_mismatch"""
+"""10.8276 is the square of the normal quantile of 99.9 %."""
+NEWEST = """a.state = 'done' AND NOT EXISTS (
+        SELECT 1 FROM audits b
+        WHERE b.model_id = a.model_id AND b.state = 'done'{dataset}
+          AND b.protocol = a.protocol AND b.norm = a.norm AND b.eps = a.eps AND b.linearization = a.linearization
+          {sketch}AND COALESCE(b.samples, -1) = COALESCE(a.samples, -1)
+          AND (b.confirmed_at > a.confirmed_at OR (b.confirmed_at = a.confirmed_at AND b.id > a.id))
+    )"""
+"""Of each model under each setting, the audit that a scan confirmed last."""
+
+
+def leaderboard(revision: str) -> str:
+    """The statement that creates the view at a revision; what later ones added is left out.
+
+    0002 brought published figures and data sets of audits, 0003 sketches, 0004 marks of the latest audits.
+    """
+    claims, sketches, marks = (revision >= since for since in ("0002", "0003", "0004"))
+    newest = NEWEST.format(
+        dataset=" AND b.dataset = a.dataset" if claims else "",
+        sketch="AND COALESCE(b.sketch, -1) = COALESCE(a.sketch, -1) " if sketches else "",
+    )
+    ranked = "CAST(a.flags AS TEXT) = '[]'"
+    if claims:
+        ranked += " AND a.clean_accuracy_mismatch = 0 AND a.robust_accuracy_mismatch = 0"
+    columns = f"""
+       a.model, a.source, {"a.dataset" if claims else "a.model_dataset AS dataset"},
+       a.threat_model, a.norm, a.eps, a.protocol, a.linearization,{" a.sketch," if sketches else ""}
+       a.hierarchy, a.n, a.clean_accuracy, a.robust_accuracy, a.robust_low, a.robust_high,
+       {"a.claimed_clean_accuracy, a.claimed_robust_accuracy, a.claimed_unreliable," if claims else ""}
+       c.intra, c.inter, c.gap,{" c.gap_error," if sketches else ""} c.silhouette, c.p_value, c.effective_rank,
+       a.affinity_error, a.flags,
+       {"a.clean_accuracy_mismatch, a.robust_accuracy_mismatch," if claims else ""}
+       CASE WHEN {ranked} THEN 1 ELSE 0 END AS ranked,
+       a.weights_sha256, a.seconds, a.device, a.started_at, a.id AS audit_id"""
+    return f"""
+CREATE VIEW leaderboard AS
+WITH newest AS (
+    SELECT a.*, m.name AS model, m.source{CLAIMS if claims else ", m.dataset AS model_dataset"}
+    FROM audits a
+    JOIN models m ON m.id = a.model_id
+    {"LEFT JOIN published p ON p.model = m.name" if claims else ""}
+    WHERE {"a.latest_done" if marks else newest}
+), judged AS (
+    SELECT newest.*{"," + MISMATCHES if claims else ""}
+    FROM newest
+)
+SELECT{columns}
+FROM judged a
+LEFT JOIN clusterings c ON c.audit_id = a.id AND c.kind = 'weights'
+"""
