@@ -27,6 +27,7 @@ import psutil
 
 from auditor import logs
 from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, first_line
+from auditor.interpreter import safe_children
 from auditor.limits import GIB, Limits
 from auditor.records import Contact, Measurement, Progress, ZooEntry
 from auditor.zoo import Source
@@ -150,10 +151,11 @@ def warm_up(preload: tuple[str, ...] = ()) -> None:
 
 @contextlib.contextmanager
 def _no_main() -> Iterator[None]:
-    """Children need nothing of the program that starts them: importing it anew in each takes half a second."""
+    """Children need nothing of the program that starts them, nor of its working directory."""
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
-        yield
+        with safe_children():
+            yield
     finally:
         sys.modules["__main__"] = main
 

@@ -1,5 +1,7 @@
 """Every error that a user can cause: one line that says what was expected, what was got and what to do."""
 
+from auditor.redaction import redact, redact_urls
+
 LONGEST = 500
 
 
@@ -9,7 +11,8 @@ def first_line(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """Other people's words as one line that any terminal and database takes, cut where they do not end."""
+    """Other people's words as one line without secrets that any terminal and database takes, cut where long."""
+    text = redact(text[: 4 * LONGEST])
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     printable = cut.encode("utf-8", "backslashreplace").decode("utf-8")
     return " ".join("".join(letter if letter.isprintable() else " " for letter in printable).split())
@@ -19,6 +22,10 @@ class AuditorError(Exception):
     """Base of all errors shown to users as one line; ``exit_code`` is what the command line ends with."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Without passwords in URLs, whoever has put one in."""
+        return redact_urls(super().__str__())
 
 
 class UsageError(AuditorError):
