@@ -1,4 +1,4 @@
-"""The program ``auditor``, and ``python -m auditor``. Nothing is imported before the working directory is off the path."""
+"""The program ``auditor``, and ``python -m auditor``: first of all the working directory leaves the path."""
 
 from auditor.interpreter import leave_working_directory
 

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import quote, unquote
 
 from auditor.errors import UsageError
+from auditor.redaction import redact_urls
 
 ENDING = "#/?[]@"
 """What ends a part of a URL, or begins the next: in a user name or password each is percent-encoded."""
@@ -30,19 +31,19 @@ class Address:
         return is_local(self.host)
 
 
-def read_address(setting: str, url: str) -> Address:
-    """The parts of a URL.
+def read_address(setting: str, url: str, also: str = "") -> Address:
+    """The parts of a URL; ``also`` has further characters that a user name or password must not have as they stand.
 
     Raises:
         UsageError: it is none; the error names the setting and what to do, and shows no part of a password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
-        raise UsageError(f"{setting}: expected a URL such as scheme://user:password@host/name, got none")
+        raise UsageError(f"{setting}: expected a URL such as redis://host:6379/0, got none")
     authority, tail = re.fullmatch(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     user, at, place = authority.rpartition("@")
     path, _, query = tail.partition("?")
-    _check_characters(setting, url, user, tail)
+    _check_characters(setting, url, user, tail, also)
     found = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:\\^`{|}]*))(?::(?P<port>\d*))?", place)
     port = int(found["port"] or 0) if found and len(found["port"] or "") < 6 else 0
     if found is None or port > 65_535 or (found["port"] and not port):
@@ -61,6 +62,15 @@ def read_address(setting: str, url: str) -> Address:
     )
 
 
+def shown(address: Address) -> str:
+    """The URL without secrets; a user name without a password may be one."""
+    user = f"{quote(address.user)}:***@" if address.password else "***@" if address.user else ""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    port = "" if address.port is None else f":{address.port}"
+    query = "&".join(f"{name}={value}" for name, value in address.query.items())
+    return redact_urls(f"{address.scheme}://{user}{host}{port}{address.path}{'?' + query if query else ''}")
+
+
 def is_local(host: str) -> bool:
     """Whether a host, a list of them, or the folder of a socket is on this machine."""
     return all(_is_loopback(one) for one in host.split(","))
@@ -75,9 +85,9 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _check_characters(setting: str, url: str, user: str, tail: str) -> None:
+def _check_characters(setting: str, url: str, user: str, tail: str, also: str) -> None:
     """Raises UsageError for what no URL has as it stands; a password with it would be cut there."""
-    wrong = {letter for letter in user if letter in ENDING} | {letter for letter in tail if letter in "#@[]"}
+    wrong = set(user) & set(ENDING + also) | set(tail) & set("#@[]" + also)
     if "@" in tail:  # the password was cut before it, by the first of these
         wrong |= {tail[0]}
     if re.search(r"%(?![0-9A-Fa-f]{2})", url):
@@ -86,7 +96,9 @@ def _check_characters(setting: str, url: str, user: str, tail: str) -> None:
         wrong |= {" "}
     if wrong:
         got = ", ".join(sorted(repr(letter) if letter != " " else "a space" for letter in wrong))
-        raise UsageError(f"{setting}: this URL cannot be read because of {got} in it; {_advice(''.join(sorted(wrong)))}")
+        raise UsageError(
+            f"{setting}: this URL cannot be read because of {got} in it; {_advice(''.join(sorted(wrong)))}"
+        )
 
 
 def _advice(letters: str) -> str:

@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -135,11 +135,15 @@ def _read(given: Mapping[str, str | None]) -> Iterator[tuple[str, Any]]:
         variable = f"AUDITOR_{name.upper()}"
         if value := given.get(variable):
             try:
-                yield name, msgspec.convert(value, kind, strict=False, dec_hook=lambda _, text: _path(variable, text))
+                yield name, msgspec.convert(value, kind, strict=False, dec_hook=_convert(variable))
             except msgspec.ValidationError as error:
                 choices = " or ".join(typing.get_args(kind)) if typing.get_origin(kind) is Literal else None
                 expected = choices or str(error).partition(", got")[0].replace("`", "").removeprefix("Expected ")
                 raise UsageError(f"{variable}: expected {expected.removesuffix(' | null')}, got {value!r}") from error
+
+
+def _convert(variable: str) -> Callable[[type, str], Path]:
+    return lambda _, text: _path(variable, text)
 
 
 def _path(variable: str, text: str) -> Path:

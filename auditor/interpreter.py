@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 
 SAFE = "PYTHONSAFEPATH"
 """As ``python -P``, for every interpreter that inherits it."""
@@ -15,15 +16,19 @@ SAFE = "PYTHONSAFEPATH"
 
 def leave_working_directory() -> None:
     """Take the working directory off the path of this program, and of all that it will start."""
-    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    place, installed = os.path.realpath(os.curdir), os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    with contextlib.suppress(OSError):  # it may have been removed
+        _leave(os.path.realpath(os.curdir))
+    _make_safe(os.environ)
+
+
+def _leave(place: str) -> None:
     if not sys.flags.safe_path and sys.path and os.path.realpath(sys.path[0]) == place:
         del sys.path[0]  # put there by ``python -m``, or a script's own folder, which is where the user stands
-    named = {os.path.realpath(one) for one in entries if one} | {installed}
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    named = {os.path.realpath(one) for one in entries if one} | {str(Path(__file__).resolve().parents[1])}
     if len(entries) > 1 and "" in entries and place not in named:
         with contextlib.suppress(ValueError):  # an empty entry stands for the working directory, mostly by mistake
             sys.path.remove(place)
-    _make_safe(os.environ)
 
 
 @contextlib.contextmanager

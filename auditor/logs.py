@@ -2,16 +2,18 @@
 
 import contextlib
 import logging
+import os
 import platform
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import TextIO
 
 from auditor import redaction
-from auditor.errors import EnvironmentUnusableError
+from auditor.errors import AuditorError, EnvironmentUnusableError
 
 FIELDS = ("scan", "audit", "training", "model", "attempt", "worker")
 """The ids of a line, in this order; each where it is known."""
@@ -99,6 +101,22 @@ def say_in_json(line: str, level: int = logging.INFO) -> bool:
         return False
     logging.getLogger(f"auditor.{_manner.program}").log(level, "%s", line)
     return True
+
+
+def show_traceback(error: BaseException) -> None:
+    """The whole of an error, where ``auditor --debug`` or AUDITOR_DEBUG asks for it."""
+    from auditor.config import settings
+
+    try:
+        wanted = settings().debug
+    except AuditorError:  # settings that cannot be read are the error
+        wanted = os.environ.get("AUDITOR_DEBUG", "").lower() in ("1", "true")
+    if not wanted:
+        return
+    if _manner is not None:
+        logging.getLogger("auditor").error("%s", type(error).__name__, exc_info=error)
+    elif sys.stderr is not None:
+        sys.stderr.write(redaction.redact("".join(traceback.format_exception(error))))
 
 
 def _add_ids(record: logging.LogRecord) -> bool:

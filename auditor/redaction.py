@@ -8,16 +8,19 @@ from urllib.parse import parse_qsl, unquote_plus
 MASK = "***"
 SHORTEST_SECRET = 4
 """A shorter one is hidden in URLs alone: to blot it out everywhere would spoil every line."""
-HARMLESS = frozenset(
-    "host hostaddr port dbname connect_timeout application_name client_encoding options target_session_attrs "
-    "sslmode sslnegotiation sslrootcert sslcert sslkey sslcrl ssl_cert_reqs ssl_ca_certs ssl_certfile ssl_keyfile "
-    "ssl_check_hostname virtual_host mode uri cache timeout service".split()
-)
+HARMLESS = frozenset({
+    "host", "hostaddr", "port", "dbname", "connect_timeout", "application_name", "client_encoding", "options",
+    "target_session_attrs", "sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslcrl", "ssl_cert_reqs",
+    "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "virtual_host", "mode", "uri", "cache",
+    "timeout", "service",
+})  # fmt: skip
 """Parameters of databases and brokers whose values may be shown; all others are hidden."""
 SECRET_NAME = re.compile("pass|pwd|secret|token|key|sig|auth|cred|session|code", re.IGNORECASE)
 """Parameters of web addresses, and names in other text, whose values are hidden; all others may be shown."""
 URL = re.compile(r"\b(?P<scheme>[a-z][a-z0-9+.-]{0,30})://(?P<rest>[^\s'\"<>]*)", re.IGNORECASE)
-ASSIGNED = re.compile(r"\b(\w{0,30}(?:passw(?:or)?d|passphrase|secret|token)\w{0,30}\s?=\s?)(?!\*)('[^']*'|[^\s,;&)]+)", re.IGNORECASE)
+ASSIGNED = re.compile(
+    r"\b(\w{0,30}(?:passw(?:or)?d|passphrase|secret|token)\w{0,30}\s?=\s?)(?!\*)('[^']*'|[^\s,;&)]+)", re.IGNORECASE
+)
 
 _secrets: set[str] = set()
 
@@ -72,7 +75,7 @@ def _shown(found: re.Match[str]) -> str:
 
 def _parameter(part: str, of_the_web: bool) -> str:
     name, equals, value = part.partition("=")
-    if part in ("", "&", ";", "#") or value in ("", MASK) and equals:
+    if part in ("", "&", ";", "#") or (value in ("", MASK) and equals):
         return part
     if of_the_web:
         return f"{name}={MASK}" if equals and SECRET_NAME.search(name) else part

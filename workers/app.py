@@ -1,24 +1,14 @@
 """The Celery app of the workers, and why it is set as it is. Senders use auditor.dispatch."""
 
-from typing import Any
-
 from celery import Celery
-from celery.loaders.app import AppLoader
 
+from auditor.brokers import read_broker
 from auditor.config import settings
-from auditor.dispatch import broker_url, sender_settings
-
-
-class Loader(AppLoader):  # type: ignore[misc]
-    """Celery's own imports with the working directory first on the path, where anybody's file may lie."""
-
-    def import_from_cwd(self, module: str, imp: object = None, package: str | None = None) -> Any:  # noqa: ARG002
-        return self.import_module(module, package)
-
+from auditor.dispatch import Loader, broker_url, sender_settings
 
 app = Celery(
     "auditor",
-    broker=broker_url() if settings().broker_url else None,
+    broker=read_broker(broker_url()).url if settings().broker_url else None,
     include=["workers.tasks"],
     loader=Loader,
     fixups=(),  # Django's puts the working directory on the path
