@@ -43,7 +43,7 @@ def read_address(setting: str, url: str, also: str = "") -> Address:
     authority, tail = re.fullmatch(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     user, at, place = authority.rpartition("@")
     path, _, query = tail.partition("?")
-    _check_characters(setting, url, user, tail, also)
+    _check_characters(setting, url, authority, tail, also)
     found = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:\\^`{|}]*))(?::(?P<port>\d*))?", place)
     port = int(found["port"] or 0) if found and len(found["port"] or "") < 6 else 0
     if found is None or port > 65_535 or (found["port"] and not port):
@@ -85,11 +85,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _check_characters(setting: str, url: str, user: str, tail: str, also: str) -> None:
+def _check_characters(setting: str, url: str, authority: str, tail: str, also: str) -> None:
     """Raises UsageError for what no URL has as it stands; a password with it would be cut there."""
+    user = authority.rpartition("@")[0]
     wrong = set(user) & set(ENDING + also) | set(tail) & set("#@[]" + also)
-    if "@" in tail:  # the password was cut before it, by the first of these
-        wrong |= {tail[0]}
+    if "@" in tail and ":" in authority:  # a password was cut before it, by the first of these
+        wrong = (wrong | {tail[0]}) - ({"@"} if url.count("@") == 1 else set())
     if re.search(r"%(?![0-9A-Fa-f]{2})", url):
         wrong |= {"%"}
     if any(letter.isspace() or not letter.isprintable() for letter in url):
