@@ -117,6 +117,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         engine = open_database(settings.database_url)
         drift = schema_drift(engine)
+        engine.dispose()
     except AuditorError as error:
         yield Finding("database", "broken", str(error))
         return

@@ -17,7 +17,7 @@ from auditor.config import settings
 from auditor.db.session import make_engine, open_database
 from auditor.doctor import Finding, examine
 from auditor.errors import AuditorError, EnvironmentUnusableError
-from tests.services import Cluster
+from tests.services import Cluster, closed_at_the_end
 from tests.workers.team import Redis, free_port
 
 PASSWORD = "hunter2"
@@ -189,7 +189,8 @@ def postgresql_with(folder: Path, certificate: tuple[Path, Path] | None) -> Iter
             with (place / "postgresql.conf").open("a") as conf:
                 conf.write("ssl = on\n")
             cluster.start()
-        yield cluster
+        with closed_at_the_end("postgres"):
+            yield cluster
     finally:
         cluster.stop()
 

@@ -1,4 +1,4 @@
-"""Nothing is imported from the folder in which somebody starts auditor, nor from a zoo's, unless its code is trusted."""
+"""Nothing is imported from the folder in which auditor is started, nor from a zoo's, unless its code is trusted."""
 
 import os
 import shutil
