@@ -59,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OF_SERVICE = re.compile(
-    r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR)(_START|_END)?)?$|_ENV_"
+    r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?(_START|_END)?$|_ENV_"
 )
 """What names end with that Kubernetes and Docker make of a service's, whatever that is called."""
 OF_COMPOSE = ("AUDITOR_IMAGE", "AUDITOR_CUDA_IMAGE", "AUDITOR_SECRETS")
@@ -100,7 +100,7 @@ def _given() -> dict[str, str | None]:
         UsageError: one of them is none of ours, or the file cannot be read.
     """
     try:
-        file = dotenv_values(".env")
+        file = dotenv_values(".env", encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the file .env in {Path.cwd()}: {error}") from error
     known = [f"AUDITOR_{name.upper()}" for name in Settings.__struct_fields__]
