@@ -26,9 +26,11 @@ from typing import Any
 import psutil
 
 from auditor import logs
-from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, first_line
+from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, first_line, place_of
+from auditor.interpreter import safe_children
 from auditor.limits import GIB, Limits
 from auditor.records import Contact, Measurement, Progress, ZooEntry
+from auditor.redaction import redact
 from auditor.zoo import Source
 
 POLL_SECONDS = 0.25
@@ -106,7 +108,7 @@ class InChild:
             elif kind == "save":
                 contact.save(*content)
             elif kind == "failed":
-                raise MeasurementError(content)
+                raise MeasurementError(redact(content))
             else:
                 return content
 
@@ -150,10 +152,11 @@ def warm_up(preload: tuple[str, ...] = ()) -> None:
 
 @contextlib.contextmanager
 def _no_main() -> Iterator[None]:
-    """Children need nothing of the program that starts them: importing it anew in each takes half a second."""
+    """Children need nothing of the program that starts them, nor of its working directory."""
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
-        yield
+        with safe_children():
+            yield
     finally:
         sys.modules["__main__"] = main
 
@@ -227,12 +230,20 @@ def _work(
         module, _, function = task.rpartition(".")
         found = getattr(importlib.import_module(module), function)(source, entry, request, contact)
         pipe.send(("done", found))
-    except AuditorError as error:
-        pipe.send(("failed", str(error)))
     except BaseException as error:  # a model is other people's code: whatever it raises is its failure
-        logging.getLogger(__name__).debug("%s failed", task, exc_info=True)
-        pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))
+        logs.show_traceback(error)
+        pipe.send(("failed", _reason(error, getattr(source, "folder", None))))
     pipe.poll(None)  # the parent ends this process, and while it lives finds all that the model started
+
+
+def _reason(error: BaseException, folder: Path | None) -> str:
+    """One line, with the place where a model's own code raised it."""
+    said = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
+    cause, place = error.__cause__, place_of(error, folder)
+    if not place or place in said:
+        return said
+    kind = f"{type(cause).__name__} " if isinstance(error, AuditorError) and cause is not None else ""
+    return f"{said} ({kind}at {place})"
 
 
 def _contact(pipe: Connection) -> Contact:

@@ -6,12 +6,14 @@ A message is no more than a hint: the database says what is to be done, and a cl
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from celery import Celery
+from celery.loaders.app import AppLoader
 from kombu.entity import Exchange, Queue
-from kombu.utils.url import maybe_sanitize_url
 
 from auditor import connections
+from auditor.brokers import advice, read_broker
 from auditor.config import settings
 from auditor.db.leases import Unsent
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
@@ -35,8 +37,6 @@ BROKER_OPTIONS: dict[str, dict[str, object]] = {
     },
     "amqp": {"connect_timeout": 10},
 }
-KINDS = dict.fromkeys(("redis", "rediss", "redis+socket"), "redis") | dict.fromkeys(("amqp", "amqps", "pyamqp"), "amqp")
-"""Celery's names of the brokers that audits may be left to: the others forget, or deliver twice, what takes hours."""
 
 
 def queue_of(device: str) -> str:
@@ -56,22 +56,20 @@ def broker_url() -> str:
     """The broker's address.
 
     Raises:
-        UsageError: there is none, or it is of a kind that is not supported.
+        UsageError: there is none, it cannot be read, or it is of a kind that is not supported.
     """
     url = settings().broker_url
     if url is None:
         raise UsageError(
             "the queue needs a broker: set AUDITOR_BROKER_URL to redis://… or amqp://…; scans may run --here"
         )
-    kind, separator, _ = url.partition("://")
-    if not separator or kind.lower() not in KINDS:
-        raise UsageError(f"AUDITOR_BROKER_URL: expected redis://… or amqp://…, got {kind if separator else 'no URL'!r}")
+    read_broker(url)
     return url
 
 
 def broker_options(url: str) -> dict[str, object]:
     """Options of the transport that a URL names."""
-    return dict(BROKER_OPTIONS[KINDS[url.partition("://")[0].lower()]])
+    return dict(BROKER_OPTIONS[read_broker(url).kind])
 
 
 def check_broker() -> None:
@@ -119,17 +117,23 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        try:
-            shown = maybe_sanitize_url(settings().broker_url or "")
-        except ValueError:  # a port that is none
-            shown = "of AUDITOR_BROKER_URL"
-        raise EnvironmentUnusableError(f"the broker {shown} does not answer: {first_line(error)}") from error
+        shown = read_broker(broker_url()).shown
+        raise EnvironmentUnusableError(
+            f"the broker {shown} does not answer: {first_line(error)}{advice(error)}"
+        ) from error
+
+
+class Loader(AppLoader):  # type: ignore[misc]
+    """Celery's own imports with the working directory first on the path, where anybody's file may lie."""
+
+    def import_from_cwd(self, module: str, imp: object = None, package: str | None = None) -> Any:  # noqa: ARG002
+        return self.import_module(module, package)
 
 
 @functools.cache
 def _app(url: str) -> Celery:
     """Celery as a sender; workers/app.py has the receiver's settings."""
-    app = Celery("auditor", broker=url, set_as_current=False)
+    app = Celery("auditor", broker=read_broker(url).url, set_as_current=False, loader=Loader, fixups=())
     app.conf.update(sender_settings(url))
     return app
 
@@ -137,6 +141,7 @@ def _app(url: str) -> Celery:
 def sender_settings(url: str) -> dict[str, object]:
     """What sender and receiver must agree on."""
     return {
+        "broker_use_ssl": read_broker(url).tls,
         "task_serializer": "json",  # ids; nothing that runs when it is read
         "broker_transport_options": broker_options(url),
         # RabbitMQ gives up on a worker that has not acknowledged within 30 minutes; audits take longer.

@@ -111,15 +111,17 @@ def _gpu(_: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    from auditor.db.session import open_database, schema_drift
+    from auditor.connections import safety
+    from auditor.db.session import open_database, schema_drift, shown
 
     try:
         engine = open_database(settings.database_url)
         drift = schema_drift(engine)
+        engine.dispose()
     except AuditorError as error:
-        yield Finding("database", "broken", f"{error}; see AUDITOR_DATABASE_URL")
+        yield Finding("database", "broken", str(error))
         return
-    place = engine.url.render_as_string()
+    place = "; ".join(filter(None, (shown(engine.url), safety(engine.url))))
     if drift:
         yield Finding("database", "broken", f"{place}: {drift[0]}; see `auditor db check`")
     else:
@@ -130,17 +132,22 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     if settings.broker_url is None:
         yield Finding("broker", "absent", "AUDITOR_BROKER_URL is not set; scans run where they are started")
         return
-    from kombu.connection import Connection
-    from kombu.utils.url import maybe_sanitize_url
+    from auditor.brokers import advice, read_broker
 
-    place = maybe_sanitize_url(settings.broker_url)
     try:
-        with Connection(settings.broker_url, connect_timeout=3) as connection:
+        broker = read_broker(settings.broker_url)
+    except AuditorError as error:
+        yield Finding("broker", "broken", str(error))
+        return
+    from kombu.connection import Connection
+
+    try:
+        with Connection(broker.url, connect_timeout=3, ssl=broker.tls or False) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
     except Exception as error:
-        yield Finding("broker", "broken", f"{place} does not answer: {first_line(error)}")
+        yield Finding("broker", "broken", f"{broker.shown} does not answer: {first_line(error)}{advice(error)}")
         return
-    yield Finding("broker", "ok", place)
+    yield Finding("broker", "ok", "; ".join(filter(None, (broker.shown, broker.safety))))
 
 
 def _data_sets(settings: Settings) -> Iterator[Finding]:

@@ -1,26 +1,22 @@
 """What is logged, and how: for people or as JSON, each line with the ids that it is about, and without secrets."""
 
 import contextlib
-import json
 import logging
+import os
 import platform
-import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TextIO
-from urllib.parse import unquote
+from typing import TextIO
 
-from auditor.errors import EnvironmentUnusableError
+from auditor import redaction
+from auditor.errors import AuditorError, EnvironmentUnusableError
 
 FIELDS = ("scan", "audit", "training", "model", "attempt", "worker")
 """The ids of a line, in this order; each where it is known."""
-SHORTEST_SECRET = 4
-"""A shorter one is hidden in addresses alone: to blot it out everywhere would spoil every line."""
-SECRET_SETTINGS = re.compile("webhook|secret|token|password")
-IN_ADDRESS = re.compile(r"(?<=://)[^:/@\s'\"]*(?::[^@\s'\"]*)?@")
 
 _about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingProxyType({}))
 
@@ -31,7 +27,7 @@ class Manner:
 
     program: str
     json: bool
-    secrets: frozenset[str]
+    secrets: frozenset[str] = frozenset()
 
 
 _manner: Manner | None = None
@@ -47,12 +43,10 @@ def set_up(name: str, level: int | str = logging.INFO) -> None:
     Raises:
         EnvironmentUnusableError: JSON is asked for, and its package is not here.
     """
-    from msgspec.structs import asdict
-
     from auditor.config import settings
 
     asked = settings()
-    _install(Manner(name, asked.log_format == "json", frozenset(_secrets_of(asdict(asked)))), level)
+    _install(Manner(name, asked.log_format == "json"), level)
     if asked.log_format == "json":
         logging.captureWarnings(True)
 
@@ -80,7 +74,8 @@ def about(**ids: object) -> Iterator[None]:
 
 def luggage() -> tuple[Manner | None, dict[str, object]]:
     """What a process that this one starts needs to log in the same manner, about the same."""
-    return _manner, dict(_about.get())
+    manner = None if _manner is None else replace(_manner, secrets=redaction.known_secrets())
+    return manner, dict(_about.get())
 
 
 def unpack(taken: tuple[Manner | None, dict[str, object]], level: int) -> None:
@@ -90,14 +85,9 @@ def unpack(taken: tuple[Manner | None, dict[str, object]], level: int) -> None:
     if manner is None:
         logging.getLogger().setLevel(level)
     else:
+        for secret in manner.secrets:
+            redaction.hide(secret)
         _install(manner, level)
-
-
-def hide(secret: str) -> None:
-    """Let a password, or an address that is one, appear in no line from now on; to be called after :func:`set_up`."""
-    global _manner
-    if _manner is not None:
-        _manner = replace(_manner, secrets=_manner.secrets | _written(secret))
 
 
 def speaks_json() -> bool:
@@ -113,12 +103,20 @@ def say_in_json(line: str, level: int = logging.INFO) -> bool:
     return True
 
 
-def without_secrets(line: str) -> str:
-    """A line as it may be shown to anybody."""
-    line = IN_ADDRESS.sub("***@", line)
-    for secret in _manner.secrets if _manner else ():
-        line = line.replace(secret, "***")
-    return line
+def show_traceback(error: BaseException) -> None:
+    """The whole of an error, where ``auditor --debug`` or AUDITOR_DEBUG asks for it."""
+    from auditor.config import settings
+
+    try:
+        wanted = settings().debug
+    except AuditorError:  # settings that cannot be read are the error
+        wanted = os.environ.get("AUDITOR_DEBUG", "").lower() in ("1", "true")
+    if not wanted:
+        return
+    if _manner is not None:
+        logging.getLogger("auditor").error("%s", type(error).__name__, exc_info=error)
+    elif sys.stderr is not None:
+        sys.stderr.write(redaction.redact("".join(traceback.format_exception(error))))
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
@@ -149,7 +147,7 @@ class _Hiding(logging.Formatter):
         self._formatter = formatter
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(self._formatter.format(record))
+        return redaction.redact(self._formatter.format(record))
 
 
 class _Text(logging.Formatter):
@@ -177,20 +175,3 @@ def _json(program: str) -> logging.Formatter:
         static_fields={"program": program, "host": platform.node()},
     )
     return formatter
-
-
-def _secrets_of(asked: Mapping[str, Any]) -> Iterator[str]:
-    """Passwords in addresses, and all of a setting whose name says so."""
-    for name, value in asked.items():
-        if isinstance(value, str):
-            for part in IN_ADDRESS.findall(value):
-                yield from _written(part[:-1].partition(":")[2])
-            if SECRET_SETTINGS.search(name):
-                yield from _written(value)
-
-
-def _written(secret: str) -> frozenset[str]:
-    """A secret as it is, as URLs and as JSON write it."""
-    found = {secret, unquote(secret)}
-    found |= {json.dumps(one)[1:-1] for one in found}
-    return frozenset(one for one in found if len(one) >= SHORTEST_SECRET)

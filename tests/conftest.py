@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
 
+from auditor import redaction
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
 from tests.services import EMPTY, bare, lent, migrated, server  # noqa: F401
@@ -54,8 +55,10 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     with _own_database(request, tmp_path) as url:
         monkeypatch.setenv("AUDITOR_DATABASE_URL", url)
         settings.cache_clear()
+        redaction.forget()
         yield
         settings.cache_clear()
+        redaction.forget()
 
 
 def _own_database(request: pytest.FixtureRequest, folder: Path) -> contextlib.AbstractContextManager[str]:

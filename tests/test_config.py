@@ -65,3 +65,75 @@ def test_what_is_shown_of_them_holds_no_password(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AUDITOR_WEBHOOK_URL", "https://hooks.example/hidden")
     monkeypatch.setenv("AUDITOR_BROKER_URL", "redis://:hidden@127.0.0.1/0")
     assert "hidden" not in repr(settings())
+
+
+def of_kubernetes(name: str, port: int, protocol: str = "tcp", host: str = "10.0.0.1") -> dict[str, str]:
+    """What a container gets beside a Service of this name."""
+    at = f"{name}_PORT_{port}_{protocol.upper()}"
+    return {
+        f"{name}_SERVICE_HOST": host, f"{name}_SERVICE_PORT": str(port), f"{name}_SERVICE_PORT_HTTP_API": str(port),
+        f"{name}_PORT": f"{protocol}://{host}:{port}", at: f"{protocol}://{host}:{port}", f"{at}_PROTO": protocol,
+        f"{at}_PORT": str(port), f"{at}_ADDR": host,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        of_kubernetes("AUDITOR", 8000),
+        of_kubernetes("AUDITOR_DATABASE", 5432, host="fd00::1"),
+        of_kubernetes("AUDITOR_DATA", 53, "udp"),
+        of_kubernetes("AUDITOR_1", 9100, "sctp"),
+        {"AUDITOR_PORT": "tcp://172.17.0.5:8000", "AUDITOR_NAME": "/web/auditor", "AUDITOR_ENV_PATH": "/bin"},
+        {"AUDITOR_NAME": "/web_1/auditor", "AUDITOR_ENV_GPG_KEY": "x"},
+        {"AUDITOR_PORT_8000_TCP_START": "tcp://172.17.0.5:8000", "AUDITOR_PORT_8000_TCP_PORT_END": "8003"},
+        {"AUDITOR_IMAGE": "auditor:1", "AUDITOR_SECRETS": "/etc/auditor"},
+    ],
+)
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_names_that_orchestrators_set_are_harmless(
+    variables: dict[str, str], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "file":
+        Path(".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    else:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    settings()
+    monkeypatch.setenv("AUDITOR_THREDS", "4")
+    settings.cache_clear()
+    with pytest.raises(UsageError, match=r"AUDITOR_THREDS is no setting of auditor; did you mean AUDITOR_THREADS\?"):
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "AUDITOR_DATABSE_URL=sqlite:///x.db",
+            "AUDITOR_DATABSE_URL is no setting of auditor (in ",
+        ),
+        ("export AUDITOR_THREAD=4", "did you mean AUDITOR_THREADS?"),
+        ("auditor_broker_url=redis://h", "did you mean AUDITOR_BROKER_URL?"),
+        ("AUDITER_BROKER_URL=redis://h", "did you mean AUDITOR_BROKER_URL?"),
+        ("AUDITOR_PORT=8000", "AUDITOR_PORT is no setting of auditor (in "),
+        ("AUDITOR_DATABASE_URL_FILE=/x", "AUDITOR_DATABASE_URL_FILE is read from the environment alone"),
+        ("AUDITOR_ZZZ=", "AUDITOR_ZZZ is no setting of auditor (in "),
+    ],
+)
+def test_a_misspelt_name_in_the_file_is_said(line: str, words: str) -> None:
+    Path(".env").write_text(f"SOMEBODY_ELSES=1\n{line}\n")
+    with pytest.raises(UsageError) as raised:
+        settings()
+    assert words in str(raised.value)
+    assert ".env" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["data", "checkpoints", "robustbench_models", "demo_weights"])
+def test_the_home_folder_of_a_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"AUDITOR_{name.upper()}", "~/some/where")
+    assert getattr(settings(), name) == Path.home() / "some" / "where"
+    monkeypatch.setenv(f"AUDITOR_{name.upper()}", "~nobody_here/x")
+    settings.cache_clear()
+    with pytest.raises(UsageError, match=f"AUDITOR_{name.upper()}: whose home folder is ~nobody_here"):
+        settings()

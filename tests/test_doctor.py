@@ -88,7 +88,7 @@ def test_a_database_of_somebody_else_is_broken_and_named(monkeypatch: pytest.Mon
     ("url", "state", "words"),
     [
         ("redis://127.0.0.1:1/0", "broken", "does not answer"),
-        ("redis://user:secret@127.0.0.1:1/0", "broken", "user:**@127.0.0.1"),
+        ("redis://user:secret@127.0.0.1:1/0", "broken", "user:***@127.0.0.1"),
         ("nonsense://x", "broken", "nonsense"),
     ],
 )

@@ -1,11 +1,15 @@
 """``python -m workers OPTIONS``, which ``auditor worker`` becomes: Celery with a pool of processes, and the reaper."""
 
-import os
-import platform
-import sys
+from auditor.interpreter import leave_working_directory
 
-from auditor.errors import AuditorError
-from workers.options import Options
+leave_working_directory()
+
+import os  # noqa: E402
+import platform  # noqa: E402
+import sys  # noqa: E402
+
+from auditor.errors import AuditorError  # noqa: E402
+from workers.options import Options  # noqa: E402
 
 
 def main(asked: str) -> None:

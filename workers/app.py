@@ -2,10 +2,17 @@
 
 from celery import Celery
 
+from auditor.brokers import read_broker
 from auditor.config import settings
-from auditor.dispatch import broker_url, sender_settings
+from auditor.dispatch import Loader, broker_url, sender_settings
 
-app = Celery("auditor", broker=broker_url() if settings().broker_url else None, include=["workers.tasks"])
+app = Celery(
+    "auditor",
+    broker=read_broker(broker_url()).url if settings().broker_url else None,
+    include=["workers.tasks"],
+    loader=Loader,
+    fixups=(),  # Django's puts the working directory on the path
+)
 app.conf.update(
     {
         **(sender_settings(broker_url()) if settings().broker_url else {}),

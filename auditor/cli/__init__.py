@@ -6,14 +6,17 @@ import gc
 import importlib
 import io
 import logging
+import os
 import signal
 import sys
 from typing import Any
 
 import click
 
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, first_line
+from auditor.redaction import redact_urls
 
+UNEXPECTED = 1
 INTERRUPTED = 130
 UNUSABLE = 3
 
@@ -46,7 +49,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AuditorError as error:
-            _end(ctx, f"error: {error}", error.exit_code)
+            _end(ctx, f"error: {error}", error.exit_code, error)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
             kept = ": what was finished is stored, the next scan goes on from there"
@@ -54,15 +57,23 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click knows what to do when the reader of a pipe has left
-            _end(ctx, f"error: {error}", UNUSABLE)
+            _end(ctx, f"error: {error}", UNUSABLE, error)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except Exception as error:
-            if not _from_database(error):
-                raise
-            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-            _end(ctx, f"error: the database failed: {cause}", UNUSABLE)
+            if _from_database(error):
+                cause = first_line(getattr(error, "orig", None) or error)
+                _end(ctx, f"error: the database failed: {cause}", UNUSABLE, error)
+            said = f"{type(error).__name__}: {first_line(error)}"
+            _end(ctx, f"error: unexpected {said}; `auditor --debug` shows where", UNEXPECTED, error)
 
 
-def _end(ctx: click.Context, message: str, code: int) -> None:
+def _end(ctx: click.Context, message: str, code: int, error: BaseException | None = None) -> None:
+    if error is not None:
+        from auditor.logs import show_traceback
+
+        show_traceback(error)
+    message = redact_urls(message)
     logs = sys.modules.get("auditor.logs")  # where a command has set them up, and for a machine, this is a line of them
     with contextlib.suppress(OSError, AttributeError):
         if logs is None or not logs.say_in_json(message, logging.ERROR):
@@ -78,7 +89,8 @@ def _from_database(error: Exception) -> bool:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="auditor")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Errors with their tracebacks, those of models as well.")
+def main(debug: bool) -> None:
     """Audit zoos of image classifiers for adversarial robustness.
 
     \b
@@ -92,3 +104,5 @@ def main() -> None:
     Exit codes: 0 all done; 1 some models failed or were cancelled, the rest are stored; 2 usage;
     3 the database or a data set is not usable; 4 a gate of a scan was not met; 130 interrupted.
     """
+    if debug:
+        os.environ["AUDITOR_DEBUG"] = "1"  # for child processes, too

@@ -15,10 +15,10 @@ def command() -> None:
 def upgrade() -> None:
     """Bring the schema up to date; every command does so on an empty or older database."""
     from auditor.config import settings
-    from auditor.db.session import current_revision, open_database
+    from auditor.db.session import current_revision, open_database, shown
 
     engine = open_database(settings().database_url)
-    click.echo(f"{engine.url.render_as_string()}: revision {current_revision(engine)}")
+    click.echo(f"{shown(engine.url)}: revision {current_revision(engine)}")
 
 
 @command.command()
@@ -36,7 +36,7 @@ def downgrade(revision: str, yes: bool) -> None:
       auditor db downgrade 0003
     """
     from auditor.cli.stored import open_settings
-    from auditor.db.session import current_revision
+    from auditor.db.session import current_revision, shown
     from auditor.db.session import downgrade as take_back
     from auditor.db.workers import list_workers
     from auditor.errors import UsageError
@@ -45,13 +45,13 @@ def downgrade(revision: str, yes: bool) -> None:
     alive = [row["worker"] for row in list_workers(engine) if row["seconds_silent"] < RECENT_SECONDS]
     if alive:
         raise UsageError(f"{', '.join(alive)} gave a sign of life just now: stop all workers and scans first")
-    shown = f"{engine.url.render_as_string()}: revision {current_revision(engine)} -> {revision}"
+    change = f"{shown(engine.url)}: revision {current_revision(engine)} -> {revision}"
     if not yes:
         click.confirm(
-            f"{shown}. What the older tables have no place for is lost. Is there a backup, and go on?", abort=True
+            f"{change}. What the older tables have no place for is lost. Is there a backup, and go on?", abort=True
         )
     take_back(engine, revision)
-    click.echo(shown)
+    click.echo(change)
 
 
 @command.command()

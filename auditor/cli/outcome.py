@@ -17,6 +17,7 @@ def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> list[
     from auditor.cli.progress import say
     from auditor.cli.tables import print_json, print_results
     from auditor.db.results import Filter, list_results
+    from auditor.db.session import shown
     from auditor.leaderboard.association import of_one_setting
 
     rows = list_results(engine, Filter(scan=outcome.scan_id))
@@ -29,6 +30,6 @@ def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> list[
         cancelled = f", {len(outcome.cancelled)} cancelled" if outcome.cancelled else ""
         say(
             f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "
-            f"{len(outcome.failed)} failed{cancelled}; stored in {engine.url.render_as_string()}"
+            f"{len(outcome.failed)} failed{cancelled}; stored in {shown(engine.url)}"
         )
     return rows

@@ -1,7 +1,6 @@
 """Opening the database: made by Alembic on first use, brought up to date later, refused when it is too new."""
 
 import contextlib
-import re
 import sqlite3
 import time
 import warnings
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Inspector, create_engine, event, inspect, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from auditor import connections
-from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.errors import EnvironmentUnusableError, UsageError, first_line
+from auditor.redaction import redact_urls
 
 HEAD = "0007"
 """The newest revision under migrations/; a test compares the two."""
@@ -35,10 +35,10 @@ def open_database(url: str) -> Engine:
         engine = engine_of(url)
         _bring_up_to_date(engine)
     except (DBAPIError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        shown = make_url(url).render_as_string(hide_password=True)
+        cause = getattr(error, "orig", None) or error
+        advice = connections.advice(cause) or "; check AUDITOR_DATABASE_URL and its permissions"
         raise EnvironmentUnusableError(
-            f"cannot use the database {shown}: {reason}; check AUDITOR_DATABASE_URL and its permissions"
+            f"cannot use the database {shown(connections.database_url(url))}: {first_line(cause)}{advice}"
         ) from error
     return engine
 
@@ -51,14 +51,19 @@ def engine_of(url: str) -> Engine:
     """
     try:
         return make_engine(url)
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        shown = re.sub(r":[^:/@]*@", ":***@", url)
-        raise EnvironmentUnusableError(f"not a database URL that can be used: {shown!r} ({error})") from error
+    except UsageError as error:
+        raise EnvironmentUnusableError(str(error)) from error
+    except ImportError as error:
+        raise EnvironmentUnusableError(
+            f"PostgreSQL needs a driver ({error}): pip install 'auditor[service]'"
+        ) from error
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # whose text shows the password
+        raise EnvironmentUnusableError(f"AUDITOR_DATABASE_URL: not a database URL ({type(error).__name__})") from None
 
 
 def make_engine(url: str) -> Engine:
     """An engine, without a look at the database: for processes of a program that has looked already."""
-    parsed = make_url(url)
+    parsed = connections.database_url(url)
     _make_folder(parsed)
     engine = create_engine(parsed, **_options(parsed))
     if parsed.get_backend_name() == "sqlite":
@@ -66,6 +71,11 @@ def make_engine(url: str) -> Engine:
     else:
         _try_idle(engine)
     return engine
+
+
+def shown(url: URL) -> str:
+    """A database's URL without secrets, also without those in its query."""
+    return redact_urls(url.render_as_string(hide_password=True))
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def spread(
     try:
         with closed_at_the_end("postgres"), make_team(tmp_path, redis, monkeypatch) as team:
             team.over_the_network = {
-                "AUDITOR_DATABASE_URL": f"postgresql+psycopg://postgres@{services.address}:{cluster.port}/postgres",
+                "AUDITOR_DATABASE_URL": f"postgresql+psycopg://postgres@{services.address}:{cluster.port}/postgres?sslmode=disable",
                 "AUDITOR_BROKER_URL": f"redis://{services.address}:{redis.port}/0",
             }
             yield team

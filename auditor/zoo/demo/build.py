@@ -26,6 +26,7 @@ from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.boost.training import Epoch, train
 from auditor.data.fashion_mnist import CLASSES, load_split
 from auditor.data.hierarchies import load_hierarchy
+from auditor.interpreter import leave_working_directory
 from auditor.records.boosts import Recipe
 from auditor.zoo.demo import WEIGHTS
 from auditor.zoo.demo.networks import ARCHITECTURES
@@ -127,6 +128,7 @@ def is_built(model: DemoModel, row: dict[str, Any] | None, out: Path) -> bool:
 
 
 def main() -> None:
+    leave_working_directory()
     parser = argparse.ArgumentParser(prog="python -m auditor.zoo.demo.build", description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights and manifest.json")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="models trained at once")

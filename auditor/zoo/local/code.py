@@ -20,7 +20,8 @@ from auditor.zoo.local.datasets import near
 def run(folder: Path, file: Path, function: str, kwargs: dict[str, Any]) -> nn.Module:
     """What a function of the folder's Python returns. **Runs the folder's code.**
 
-    The folder is importable meanwhile and no longer; what the code prints goes to stderr.
+    The folder's modules can be imported meanwhile and no longer, and never in place of the standard library's or of
+    installed packages; what the code prints goes to stderr.
 
     Raises:
         ModelLoadError: the code raised, with its file and line, or returned no module.
@@ -33,7 +34,7 @@ def run(folder: Path, file: Path, function: str, kwargs: dict[str, Any]) -> nn.M
         raise
     except (Exception, SystemExit) as error:  # other people's code
         where = _place(error, folder) or called
-        raise ModelLoadError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
+        raise ModelLoadError(f"{where}: {type(error).__name__}: {first_line(error)}{_hidden(error, folder)}") from error
     if not isinstance(result, nn.Module):
         raise ModelLoadError(f"{called} returned {type(result).__name__}, expected a torch.nn.Module")
     return result
@@ -62,7 +63,7 @@ def _module(file: Path) -> ModuleType:
 def _importable(folder: Path) -> Iterator[None]:
     """The folder's modules can import each other inside, and nothing of them is found or written afterwards."""
     before, bytecode = set(sys.modules), sys.dont_write_bytecode
-    sys.path.insert(0, str(folder))
+    sys.path.append(str(folder))
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
@@ -70,7 +71,7 @@ def _importable(folder: Path) -> Iterator[None]:
     finally:
         sys.dont_write_bytecode = bytecode
         with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(str(folder))]
         for name in set(sys.modules) - before:
             if not name.startswith("auditor_local_") and _is_within(
                 getattr(sys.modules[name], "__file__", None), folder
@@ -85,6 +86,23 @@ def _place(error: BaseException, folder: Path) -> str:
         places.append((str(error.filename), error.lineno))
     inside = [(file, line) for file, line in places if _is_within(file, folder)]
     return f"{os.path.relpath(os.path.realpath(inside[-1][0]), folder)}:{inside[-1][1]}" if inside else ""
+
+
+def _hidden(error: BaseException, folder: Path) -> str:
+    """What to do where the folder has a module that an installed one of the same name hides from its own code."""
+    if not isinstance(error, (ImportError, AttributeError, TypeError)):
+        return ""
+    own = {one.name.removesuffix(".py") for one in folder.iterdir() if one.suffix == ".py" or any(one.glob("*.py"))}
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if not _is_within(frame.f_code.co_filename, folder):
+            continue
+        imported = {*frame.f_code.co_names, str(getattr(error, "name", None)).partition(".")[0]}
+        for name in sorted(own & imported):
+            module = sys.modules.get(name)
+            if module is not None and not _is_within(getattr(module, "__file__", None), folder):
+                kind = "the standard library" if name in sys.stdlib_module_names else "an installed package"
+                return f"; `import {name}` gives that of {kind}: rename the folder's own {name}"
+    return ""
 
 
 def _is_within(file: str | None, folder: Path) -> bool:
