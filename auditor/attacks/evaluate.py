@@ -38,7 +38,7 @@ def evaluate_robustness(
     Args:
         model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; normalization belongs inside.
         images: ``(N, C, H, W)`` floating point in [0, 1], on the model's device; rounding beyond that is clipped.
-        labels: ``(N,)`` or ``(N, 1)`` whole numbers from 0 to K - 1, of any type.
+        labels: ``(N,)`` int64 from 0 to K - 1.
         norm: ``Linf`` or ``L2``.
         eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
         protocol: a name (``quick``, ``standard``, ``full``) or a protocol of one's own.
@@ -57,7 +57,6 @@ def evaluate_robustness(
     """
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     numbers = torch.arange(len(images)) if indices is None else torch.as_tensor(indices, dtype=torch.int64)
-    labels = _whole_numbers(labels, len(images))
     _check(images, labels, numbers, norm, eps, batch_size, seed)
     images, clipped = _clip(images)
     devices = [images.device] if images.device.type == "cuda" else []
@@ -74,18 +73,6 @@ def evaluate_robustness(
 
 def _silent(attack: str, done: int, total: int) -> None:
     """Nobody wants to know."""
-
-
-def _whole_numbers(labels: Tensor, n: int) -> Tensor:
-    """Labels ``(N,)`` int64, from ``(N, 1)`` and other types where nothing is lost."""
-    if labels.shape == (n, 1):
-        labels = labels[:, 0]
-    if labels.ndim > 1:
-        raise InputError(f"expected {n} labels (N,), got {tuple(labels.shape)}: of one-hot labels pass argmax(1)")
-    whole = labels.to(torch.int64)
-    if labels.is_complex() or not torch.equal(whole.to(labels.dtype), labels):
-        raise InputError(f"expected whole numbers as labels, got {labels.dtype} with fractions or NaN")
-    return whole
 
 
 def _clip(images: Tensor) -> tuple[Tensor, list[str]]:
@@ -111,7 +98,9 @@ def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: floa
     if not (images.min() >= -ROUNDING and images.max() <= 1 + ROUNDING):
         raise InputError(f"expected images in [0, 1], got {_range(images)}: {_advice(images)}")
     if labels.shape != images.shape[:1] or labels.dtype != torch.int64 or numbers.shape != labels.shape:
-        raise InputError(f"expected {len(images)} int64 labels, got {tuple(labels.shape)} {labels.dtype}")
+        advice = "of one-hot labels pass argmax(1)" if labels.ndim > 1 else "pass whole numbers by .long()"
+        got = f"{tuple(labels.shape)} {labels.dtype}"
+        raise InputError(f"expected {len(images)} int64 labels (N,), got {got}: {advice}")
     if images.dtype not in (torch.float32, torch.float64):
         raise InputError(f"expected images in float32 or float64, got {images.dtype}: rounding would break the budget")
     if norm not in ("Linf", "L2"):

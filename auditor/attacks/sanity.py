@@ -13,7 +13,7 @@ Finding = tuple[list[str], list[str]]
 LEVEL = 1 / 255
 DARK = 0.1
 FEW, TOO_FEW = 30, 10
-"""Samples: below the first nothing is flagged, below the second nothing is said of the accuracy."""
+"""Samples: below the first no accuracy is flagged, below the second nothing is said of it."""
 NOT_CLEAR = 0.05
 OTHER_ORDER, OTHER_ORDER_GAIN = 0.5, 0.3
 """Accuracy under another order of the classes, and how much it must gain on that under the given one."""
@@ -35,7 +35,7 @@ def check_images(images: Tensor) -> Finding:
     elif brightest < DARK:
         notes.append(f"the largest pixel is {brightest:.4f} of 1: is the scale of the pixels right?")
     if len(images) > 1 and (_are_blank(images) or _are_equal(images)):
-        flags.append("equal_images")
+        flags += ["equal_images"] if len(images) >= FEW else []
         notes.append("all images are equal, or each is of one value: nothing tells the classes apart")
     return flags, notes
 

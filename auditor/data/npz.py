@@ -32,8 +32,9 @@ def read_npz(path: Path, classes: int) -> Arrays:
             f"cannot read {path}: expected an .npz file of arrays images and labels, or x and y ({_reason(error)})"
         ) from error
     try:
-        numbers = read_labels(labels, len(images) if images.ndim else 0, classes)
-        pixels, notes = _pixels(_channels_first(images, layout))
+        ordered = _channels_first(images, layout)
+        numbers = read_labels(labels, len(ordered), classes)
+        pixels, notes = _pixels(ordered)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
     return Arrays(pixels, numbers, notes=notes)

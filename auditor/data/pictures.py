@@ -16,6 +16,7 @@ from auditor.errors import DataError, first_line
 from auditor.records import Transform
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".tga")
 GREY = ("L", "1", "LA", "La")
 """PIL's modes that have no colours."""
 FRAMES = "have several frames, of which the first counts"

@@ -19,6 +19,8 @@ ESCAPES = {"\b": r"\b, a backspace", "\t": r"\t, a tab", "\n": r"\n, a line feed
 
 BACKSLASH = f"in double quotes a backslash begins an escape: {PATHS}"
 
+UNCLOSED = "(Illegal|invalid) character '\\\\n'|Unterminated|Expected \"'"
+
 LINES = (
     (
         r"(?P<key>[^=]*)",
@@ -45,12 +47,13 @@ STOPS = (
     (r",\s*(#.*)?$", "Expected newline", "expected no comma at the end of a line outside of a list"),
     (r"[<{%]|---", "Invalid statement", "expected TOML, got another format"),
     (r"\w", "Invalid statement", "expected a key of plain letters, digits, - and _, or one in quotes"),
+    (r"[^\x00-\x7f]", "Expected '='", "expected a key of plain letters, digits, - and _, or one in quotes"),
     (r"\s*:", "Expected '='", "expected = between key and value, got :"),
     (r"\s*\w", "Expected '='", "expected = after a key; a key with spaces needs quotes"),
     (r"\s*$", "Invalid initial character", "expected an inline table { … } to end on the line on which it begins"),
     (r"\}", "Invalid initial character", "expected no comma before }"),
     (r"", "Unescaped|Invalid hex value", BACKSLASH),
-    (r"", "Illegal character '\\\\n'|Unterminated|Expected \"'", "expected a text to end with the quote it began with"),
+    (r"", UNCLOSED, "expected a text to end with the quote it began with"),
     (r"", "Unclosed array", "expected ] at the end of a list, and a comma between its items"),
     (r"", "Expected newline", "expected one value on a line, got more after it"),
 )  # fmt: skip
@@ -64,17 +67,18 @@ def decode(raw: bytes) -> str:
         ValueError: it is in another encoding; says the line.
     """
     mark, encoding = next((pair for pair in MARKS if raw.startswith(pair[0])), (b"", "utf-8"))
+    if not mark and 0 in raw[:2]:
+        raise ValueError("1: expected UTF-8, got UTF-16 or UTF-32 without a byte order mark: save the file as UTF-8")
     try:
         text = raw[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
-        guess = f"{encoding.upper()}, as its byte order mark says" if mark else "UTF-8; is it Latin-1 or Windows-1252?"
-        raise ValueError(f"{line}: byte 0x{byte:02x} is not {guess} Save the file as UTF-8") from error
+        expected = f"{encoding.upper()}, as the byte order mark says" if mark else "UTF-8"
+        raise ValueError(
+            f"{line}: expected {expected}, got byte 0x{byte:02x} (Latin-1, Windows-1252?): save the file as UTF-8"
+        ) from error
     if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        wide = raw[:2].count(0) == 1 or raw[:4].count(0) == 3
-        kind = "UTF-16 or UTF-32 without a byte order mark" if wide else "a NUL character"
-        raise ValueError(f"{line}: expected UTF-8, got {kind}: save the file as UTF-8")
+        raise ValueError(f"{text[: text.index(chr(0))].count(chr(10)) + 1}: expected text, got a NUL character")
     return text
 
 
@@ -82,11 +86,18 @@ def explain(text: str, error: Exception) -> str:
     """What keeps ``text`` from being TOML, with the line: ``6: expected a fraction in quotes, "8/255"``."""
     said, lines = str(error), text.split("\n")
     place = re.search(r" \(at line (\d+), column (\d+)\)$", said)
-    number = int(place[1]) if place else len(text.rstrip().split("\n"))
+    number = int(place[1]) if place else _last(lines, said)
     line = lines[number - 1].removesuffix("\r")
     rest = line[int(place[2]) - 1 :] if place else ""
     said = re.sub(r" \(at .*\)$", "", said)
     return f"{number}: {_hint(said, line, rest) or f'not TOML: {said}'}"
+
+
+def _last(lines: list[str], said: str) -> int:
+    """The line of what is open at the end: of the last quote of that kind, else the last one with a text."""
+    quote = next(quote for quote in ("'''", "'", '"""') if f'Expected "{quote}"' in said or quote == '"""')
+    held = [number for number, line in enumerate(lines, 1) if quote in line]
+    return held[-1] if held else max((number for number, line in enumerate(lines, 1) if line.strip()), default=1)
 
 
 def _hint(said: str, line: str, rest: str) -> str | None:
