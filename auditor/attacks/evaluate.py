@@ -87,7 +87,10 @@ def _range(images: Tensor) -> str:
 
 
 def _advice(images: Tensor) -> str:
-    return "divide by 255" if images.min() >= 0 and images.max() > 2 else "normalize inside the model"
+    """What to do about images that leave [0, 1]."""
+    if images.min() < 0:
+        return "normalize inside the model"
+    return "divide by 255" if 128 <= images.max() <= 255 else "scale them to [0, 1]"
 
 
 def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: float, batch_size: int, seed: int) -> None:

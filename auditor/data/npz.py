@@ -102,7 +102,7 @@ def _pixels(images: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
 
 def _advice(low: float, high: float) -> str:
     if low >= -ROUNDING:
-        return "divide by 255, or save them as uint8" if high <= 255 else "scale them to [0, 1]"
+        return "divide by 255, or save them as uint8" if 128 <= high <= 255 else "scale them to [0, 1]"
     if low >= -1 - ROUNDING and high <= 1 + ROUNDING:
         return "are they scaled to [-1, 1]? Save (x + 1) / 2, and set mean and std in zoo.toml to 0.5"
     return "are they normalized? Save x * std + mean, and set mean and std in zoo.toml"

@@ -175,7 +175,7 @@ def test_rounding_beyond_the_ends_is_clipped(change: object) -> None:
         (IMAGES * 2 - 1, None, "normalize inside the model"),
         ((IMAGES - 0.5) / 0.2, None, "normalize inside the model"),
         (torch.where(IMAGES > 0.5, torch.nan, IMAGES), None, "values NaN or infinite"),
-        (IMAGES + 0.01, None, r"got .* to 1.00\d+: normalize"),
+        (IMAGES + 0.01, None, r"got .* to 1.00\d+: scale them"),
         (IMAGES, torch.eye(5)[_labels(60, 5)], r"got \(60, 5\) torch.float32: of one-hot labels pass argmax\(1\)"),
         (IMAGES, _labels(60, 5)[:, None], r"got \(60, 1\)"),
         (IMAGES, _labels(60, 5).float(), r"pass whole numbers by .long\(\)"),

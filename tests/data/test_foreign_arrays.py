@@ -81,7 +81,7 @@ def test_rounding_beyond_the_ends_is_clipped_and_noted(change: Callable, note: s
     [
         (FLOATS * 255, r"got values from 0 to 255 \(float32\): divide by 255, or save them as uint8"),
         (FIRST.astype(np.float64), "divide by 255, or save them as uint8"),
-        (FLOATS * 2, "divide by 255"),
+        (FLOATS * 16, r"got values from 0 to 16 .*scale them to \[0, 1\]"),
         (FLOATS * 2 - 1, r"got values from -1 to 1 .*scaled to \[-1, 1\]\? Save \(x \+ 1\) / 2"),
         ((FLOATS - 0.45) / 0.225, r"are they normalized\? Save x \* std \+ mean, and set mean and std in zoo.toml"),
         (FLOATS * 1000, r"got values from 0 to 1000 .*scale them to \[0, 1\]"),

@@ -145,3 +145,20 @@ def test_paths_that_toml_reads_otherwise_than_written(tmp_path: Path, changes: d
 def test_a_backslash_may_stand_in_a_name_where_there_is_such_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs\\best.pt").touch()
     assert zoo(tmp_path, changed(weights=r"'runs\best.pt'")).entries()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HEAD + MODEL.replace("[[models]]", "[[model]]"), "zoo.toml:6: model: unknown key; did you mean models?"),
+        (HEAD.replace("[datasets.", "[dataset.") + MODEL, "zoo.toml:1: dataset: unknown key; did you mean datasets?"),
+        (HEAD + MODEL + '[models.datset]\npath = "x"\n', "zoo.toml:15: models[0].datset: unknown key; did you mean"),
+        (MODEL + '\n[datset.pets]\nclasses = ["x", "y"]\n', "zoo.toml:11: datset: unknown key; did you mean datasets?"),
+        (HEAD + MODEL.replace("[[models]]", "[models]"), "zoo.toml:6: models: expected one [[models]] table or more;"),
+        (HEAD.replace("input_size", "channels = 1\ninput_size") + MODEL, "zoo.toml:4: datasets.pets.channels: unknown"),
+    ],
+)
+def test_misspelt_tables_are_named_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        zoo(tmp_path, text).entries()
+    assert any(line.startswith(said) for line in str(caught.value).splitlines())
