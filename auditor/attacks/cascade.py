@@ -70,12 +70,7 @@ class Cascade:
         self.logits = self._in_batches("clean", self._all(), self._forward)
         if self.logits.ndim != 2 or not torch.isfinite(self.logits).all():
             raise InputError(f"expected finite logits (N, K), the model gives {tuple(self.logits.shape)}")
-        classes = self.logits.shape[1]
-        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < classes:
-            low, high = int(self.labels.min()), int(self.labels.max())
-            raise InputError(f"expected labels from 0 to {classes - 1}, got {low} to {high}")
-        self._found(sanity.check_images(self.images))
-        self._found(sanity.check_predictions(self.logits, self.labels))
+        self._found(sanity.check_data(self.images, self.logits, self.labels))
         self.correct = self.logits.argmax(1) == self.labels
         self.standing = self.correct.clone()
         first = self._all()[: self.batch_size]

@@ -7,6 +7,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from torch import Tensor
 
+from auditor.errors import InputError
+
 Finding = tuple[list[str], list[str]]
 """Flags, whose rows are unranked, and notes, which rank."""
 
@@ -20,6 +22,20 @@ OTHER_ORDER, OTHER_ORDER_GAIN = 0.5, 0.3
 PER_CLASS = 5
 MOST_CLASSES = 2000
 """More are not looked through for another order."""
+
+
+def check_data(images: Tensor, logits: Tensor, labels: Tensor) -> Finding:
+    """All findings on images ``(N, C, H, W)``, their logits ``(N, K)`` and labels ``(N,)``.
+
+    Raises:
+        InputError: a label is not from 0 to K - 1.
+    """
+    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
+    if low < 0 or high >= classes:
+        advice = ": they seem to count from 1, subtract 1" if low == 1 and high == classes else ""
+        raise InputError(f"expected labels from 0 to {classes - 1}, got {low} to {high}{advice}")
+    parts = check_images(images), check_predictions(logits, labels)
+    return [flag for flags, _ in parts for flag in flags], [note for _, notes in parts for note in notes]
 
 
 def check_images(images: Tensor) -> Finding:
