@@ -33,7 +33,7 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         "input_size": entry.input_size,
         "dataset": entry.dataset,
         "images": images.digest if images else None,
-        "transform": asdict(entry.transform) if entry.transform else None,
+        "transform": _scaling(entry),
         "classes": hierarchy.classes,
         "hierarchy": [hierarchy.levels, hierarchy.headline],
         "linearization": request.linearization,
@@ -44,6 +44,13 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         "seed": request.seed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _scaling(entry: ZooEntry) -> dict[str, Any] | None:
+    """The transform, but for its channels: what they change, the images' digest says."""
+    if entry.transform is None:
+        return None
+    return {name: value for name, value in asdict(entry.transform).items() if name != "channels"}
 
 
 def audit(
@@ -73,6 +80,7 @@ def audit(
     contact.progress("linearize", 1, 1)
     kept, name = None, identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
+        found.notes += images.notes
         attempts = Attempts(contact, attempt_key(name, request, versions()))
         kept = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
     if adversarials is not None and kept is not None:
@@ -111,7 +119,7 @@ def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images:
         if images.images.shape[1:] != tuple(entry.input_size):
             raise ModelLoadError(
                 f"{entry.model}: expected images of {entry.input_size}, those of {entry.dataset} are "
-                f"{images.images.shape[1:]}: correct the input size, or say how to scale them"
+                f"{images.images.shape[1:]}: correct input_size, or set resize and crop"
             )
         probe = torch.from_numpy(images.images[[0, -1]]).to(like.device)
     with frozen(model), torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []):

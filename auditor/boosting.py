@@ -39,7 +39,12 @@ def boost(source: Source, entry: ZooEntry, asked: BoostTask, contact: Contact) -
     hierarchy = hierarchy_of(entry)
     _take_folder(asked)
     data = load_training(
-        entry.dataset, asked.training, own=entry.own_data, transform=entry.transform, tests=_test_pictures(entry, asked)
+        entry.dataset,
+        asked.training,
+        own=entry.own_data,
+        transform=entry.transform,
+        channels=entry.input_size[0],
+        tests=_test_pictures(entry, asked),
     )
     loaded = source.load(entry)
     model = loaded.model.to(asked.device)
@@ -106,7 +111,14 @@ def _deciding() -> dict[str, str]:
 
 
 def _test_pictures(entry: ZooEntry, asked: BoostTask) -> NDArray[np.uint64]:
-    return load_images(entry.dataset, None, asked.tests, own=entry.own_data, transform=entry.transform).pictures
+    return load_images(
+        entry.dataset,
+        None,
+        asked.tests,
+        own=entry.own_data,
+        transform=entry.transform,
+        channels=entry.input_size[0],
+    ).pictures
 
 
 def _origin(source: Source, entry: ZooEntry, asked: BoostTask) -> tuple[ZooEntry, Path | None]:

@@ -23,4 +23,11 @@ def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
     """The images of an entry's data set; None where the protocol needs none."""
     if request.samples == 0:
         return None
-    return load_images(entry.dataset, request.samples, request.data, own=entry.own_data, transform=entry.transform)
+    return load_images(
+        entry.dataset,
+        request.samples,
+        request.data,
+        own=entry.own_data,
+        transform=entry.transform,
+        channels=entry.input_size[0],
+    )

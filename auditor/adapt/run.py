@@ -68,8 +68,10 @@ def adapt(
         )
     if data is None:
         entry = None if given is None else given[0]
-        own, transform = (None, None) if entry is None else (entry.own_data, entry.transform)
-        data = load_data(request.assignment.dataset, folder, own=own, transform=transform)
+        own, transform, channels = (
+            (None, None, None) if entry is None else (entry.own_data, entry.transform, entry.input_size[0])
+        )
+        data = load_data(request.assignment.dataset, folder, own=own, transform=transform, channels=channels)
     request = replace(request, assignment=request.assignment.resolved(data.classes))
     scores: list[AdaptScore] = []
     sources: list[SourceScore] = []

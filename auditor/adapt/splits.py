@@ -44,13 +44,18 @@ class Part:
 
 
 def load_data(
-    dataset: str, folder: Path | None = None, *, own: OwnData | None = None, transform: Transform | None = None
+    dataset: str,
+    folder: Path | None = None,
+    *,
+    own: OwnData | None = None,
+    transform: Transform | None = None,
+    channels: int | None = None,
 ) -> AdaptData:
     """Training and test images of a data set; arguments and errors as ``load_training`` and ``load_images``."""
     if own is None and dataset not in CLASSES:
         raise UsageError(f"no data set named {dataset!r}; there is: {', '.join(CLASSES)}")
-    test = load_images(dataset, None, folder if own is None else None, own=own, transform=transform)
-    training = load_training(dataset, folder, own=own, transform=transform, tests=test.pictures)
+    test = load_images(dataset, None, folder if own is None else None, own=own, transform=transform, channels=channels)
+    training = load_training(dataset, folder, own=own, transform=transform, channels=channels, tests=test.pictures)
     return AdaptData(
         CLASSES[dataset] if own is None else own.classes,
         torch.from_numpy(training.images),

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks import flags
+from auditor.attacks import flags, sanity
 from auditor.attacks.adversarials import Adversarials, Part, part_of
 from auditor.attacks.attacked import ITSELF, Attacked
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
@@ -70,10 +70,7 @@ class Cascade:
         self.logits = self._in_batches("clean", self._all(), self._forward)
         if self.logits.ndim != 2 or not torch.isfinite(self.logits).all():
             raise InputError(f"expected finite logits (N, K), the model gives {tuple(self.logits.shape)}")
-        classes = self.logits.shape[1]
-        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < classes:
-            low, high = int(self.labels.min()), int(self.labels.max())
-            raise InputError(f"expected labels from 0 to {classes - 1}, got {low} to {high}")
+        self._found(sanity.check_data(self.images, self.logits, self.labels))
         self.correct = self.logits.argmax(1) == self.labels
         self.standing = self.correct.clone()
         first = self._all()[: self.batch_size]

@@ -12,6 +12,9 @@ from auditor.attacks.protocols import Protocol, find_protocol
 from auditor.attacks.result import RobustnessResult
 from auditor.errors import InputError
 
+ROUNDING = 1e-3
+"""How far pixels may leave [0, 1]: a quarter of a level of 255."""
+
 
 def evaluate_robustness(
     model: nn.Module,
@@ -34,7 +37,7 @@ def evaluate_robustness(
 
     Args:
         model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; normalization belongs inside.
-        images: ``(N, C, H, W)`` floating point in [0, 1], on the model's device.
+        images: ``(N, C, H, W)`` floating point in [0, 1], on the model's device; rounding beyond that is clipped.
         labels: ``(N,)`` int64 from 0 to K - 1.
         norm: ``Linf`` or ``L2``.
         eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
@@ -55,11 +58,13 @@ def evaluate_robustness(
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     numbers = torch.arange(len(images)) if indices is None else torch.as_tensor(indices, dtype=torch.int64)
     _check(images, labels, numbers, norm, eps, batch_size, seed)
+    images, clipped = _clip(images)
     devices = [images.device] if images.device.type == "cuda" else []
     with frozen(model), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         silent = progress or _silent
         cascade = Cascade(model, images, labels, numbers, norm, eps, batch_size, seed, silent, keep, saved)
+        cascade.notes += clipped
         cascade.look()
         cascade.resume()
         cascade.run(protocol.attacks)
@@ -70,14 +75,35 @@ def _silent(attack: str, done: int, total: int) -> None:
     """Nobody wants to know."""
 
 
+def _clip(images: Tensor) -> tuple[Tensor, list[str]]:
+    """The images in [0, 1], and a note where rounding had led out of it."""
+    if images.min() >= 0 and images.max() <= 1:
+        return images, []
+    return images.clamp(0, 1), [f"pixels clipped to [0, 1]: values from {_range(images)}"]
+
+
+def _range(images: Tensor) -> str:
+    return f"{images.min().item():.9g} to {images.max().item():.9g}"
+
+
+def _advice(images: Tensor) -> str:
+    """What to do about images that leave [0, 1]."""
+    if images.min() < 0:
+        return "normalize inside the model"
+    return "divide by 255" if 128 <= images.max() <= 255 else "scale them to [0, 1]"
+
+
 def _check(images: Tensor, labels: Tensor, numbers: Tensor, norm: str, eps: float, batch_size: int, seed: int) -> None:
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:
         raise InputError(f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}")
-    if not (torch.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
-        low, high = images.min().item(), images.max().item()
-        raise InputError(f"expected images in [0, 1], got {low:g} to {high:g}: normalize inside the model")
+    if not torch.isfinite(images).all():
+        raise InputError(f"expected images in [0, 1], got {int((~images.isfinite()).sum())} values NaN or infinite")
+    if not (images.min() >= -ROUNDING and images.max() <= 1 + ROUNDING):
+        raise InputError(f"expected images in [0, 1], got {_range(images)}: {_advice(images)}")
     if labels.shape != images.shape[:1] or labels.dtype != torch.int64 or numbers.shape != labels.shape:
-        raise InputError(f"expected {len(images)} int64 labels, got {tuple(labels.shape)} {labels.dtype}")
+        advice = "of one-hot labels pass argmax(1)" if labels.ndim > 1 else "pass whole numbers by .long()"
+        got = f"{tuple(labels.shape)} {labels.dtype}"
+        raise InputError(f"expected {len(images)} int64 labels (N,), got {got}: {advice}")
     if images.dtype not in (torch.float32, torch.float64):
         raise InputError(f"expected images in float32 or float64, got {images.dtype}: rounding would break the budget")
     if norm not in ("Linf", "L2"):

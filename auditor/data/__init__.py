@@ -26,6 +26,7 @@ class ImageSet:
         labels: ``(N,)`` int64; ``indices``: ``(N,)`` int64.
         pictures: ``(N,)`` uint64, digests of the pictures with their labels, before any transform.
         digest: SHA-256 over pixels, labels and indices.
+        notes: what was done to them that a reader should know.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ImageSet:
     indices: NDArray[np.int64]
     pictures: NDArray[np.uint64]
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def hierarchy_of(entry: ZooEntry) -> Hierarchy:
@@ -65,6 +67,7 @@ def load_images(
     *,
     own: OwnData | None = None,
     transform: Transform | None = None,
+    channels: int | None = None,
 ) -> ImageSet:
     """The first ``samples`` test images of a data set in its own order; all of them for None.
 
@@ -77,17 +80,20 @@ def load_images(
         folder: where they lie, a folder or an .npz file; None looks in the data folder, and downloads what it can.
         own: the data set itself where it is none of those that auditor knows; its own path goes before ``folder``.
         transform: how a picture becomes a model's input.
+        channels: of the model's input, 1 or 3; None takes the pictures' own.
 
     Raises:
         UsageError: the data set is unknown, or has fewer images than that.
-        DataError: its files are missing or damaged, or its images are not all of one size.
+        DataError: its files are missing or damaged, its images are not all of one size, or have colours that a model
+            of one channel would lose.
     """
     found = _find(name, samples, folder, own)
-    pixels = np.ascontiguousarray(found.pixels(transform))
+    pixels, notes = found.pixels(transform, channels)
+    pixels = np.ascontiguousarray(pixels)
     indices = np.arange(len(found.labels)) if found.indices is None else found.indices
     digest = set_digest(pixels, found.labels, indices)
     images = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.float32(255), dtype=np.float32)
-    return ImageSet(name, images, found.labels, indices, found.digests(), digest)
+    return ImageSet(name, images, found.labels, indices, found.digests(), digest, notes)
 
 
 def _find(name: str, samples: int | None, folder: Path | None, own: OwnData | None) -> Samples:

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from auditor.data import image_folder
 from auditor.data.downloads import data_folder, download
 from auditor.data.samples import Arrays, Samples
-from auditor.errors import DataError
+from auditor.errors import DataError, first_line
 
 CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat",
@@ -41,8 +42,8 @@ def read_idx(path: Path) -> Pixels:
         if zeros != 0 or kind != 0x08:
             raise ValueError(f"header {raw[:4].hex()} is not that of an idx file of unsigned bytes")
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-    except (OSError, EOFError, struct.error, ValueError) as error:
-        raise DataError(f"cannot read the idx file {path}: {error}") from error
+    except (OSError, EOFError, struct.error, zlib.error, ValueError, MemoryError) as error:
+        raise DataError(f"cannot read the idx file {path}: {first_line(error)}") from error
 
 
 def load_split(split: str, folder: Path | None = None) -> tuple[Pixels, Labels]:
@@ -59,7 +60,7 @@ def load_split(split: str, folder: Path | None = None) -> tuple[Pixels, Labels]:
     if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
         raise DataError(
             f"expected images (N, 28, 28) and labels (N,) from 0 to 9 in {files[0].parent}, "
-            f"got {images.shape} and {labels.shape}"
+            f"got {images.shape} and {labels.shape} from {labels.min(initial=255)} to {labels.max(initial=0)}"
         )
     return images, labels.astype(np.int64)
 

@@ -1,14 +1,15 @@
 """Image folders: one folder a class, named so that nothing has to be guessed."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
-from auditor.data.pictures import SUFFIXES
+from auditor.data.pictures import NOT_READ, SUFFIXES
 from auditor.data.samples import Pictures
 from auditor.errors import DataError
 
@@ -84,7 +85,15 @@ def find(place: Path, classes: Sequence[str], *, usual: str = "") -> Pictures:
         raise DataError(f"expected one folder for each of {len(classes)} classes in {found.root}; {said}")
     each = [[(path, number) for path in _pictures(found.folders[number])] for number in range(len(classes))]
     turns = [sample for turn in zip_longest(*each) for sample in turn if sample is not None]
-    return Pictures(tuple(path for path, _ in turns), np.array([number for _, number in turns], np.int64))
+    labels = np.array([number for _, number in turns], np.int64)
+    return Pictures(tuple(path for path, _ in turns), labels, notes=_passed_over(found.folders.values()))
+
+
+def _passed_over(folders: Iterable[Path]) -> tuple[str, ...]:
+    """A note on pictures of formats that are not read, as torchvision does not."""
+    files = [path.suffix.lower() for folder in folders for path in _entries(folder, folders=False)]
+    counts = Counter(suffix for suffix in files if suffix in NOT_READ)
+    return tuple(f"{count} pictures passed over: {suffix} is not read" for suffix, count in sorted(counts.items()))
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -93,7 +102,9 @@ def _pictures(folder: Path) -> list[Path]:
         raise DataError(f"expected pictures in {folder}, got the folder {inner[0].name!r} there")
     found = [path for path in _entries(folder, folders=False) if path.suffix.lower() in SUFFIXES]
     if not found:
-        raise DataError(f"expected pictures in {folder} ({', '.join(SUFFIXES)}), got none")
+        others = sorted({path.suffix.lower() for path in _entries(folder, folders=False)} & set(NOT_READ))
+        got = f"files ending in {', '.join(others)}" if others else "none"
+        raise DataError(f"expected pictures in {folder} ({', '.join(SUFFIXES)}), got {got}")
     return found
 
 

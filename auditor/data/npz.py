@@ -13,22 +13,31 @@ from auditor.errors import DataError, first_line
 
 KEYS = (("images", "labels"), ("x", "y"))
 CHANNELS = (1, 3)
+LAYOUTS = ("NHWC", "NCHW")
+ROUNDING = 1e-3
+"""How far float pixels may leave [0, 1], a quarter of a level of 255: half floats and interpolation round so much."""
 
 
 def read_npz(path: Path, classes: int) -> Arrays:
-    """Read images, uint8 ``(N, H, W, C)`` or ``(N, H, W)``, or float ``(N, C, H, W)`` in [0, 1], and labels ``(N,)``.
+    """Read images and labels; docs/data.md says which.
 
     Raises:
-        DataError: the file is none of that kind, or an array is not what is said above.
+        DataError: the file is none of that kind, or an array is not what it should be.
     """
     try:
         with path.open("rb") as stream:
-            images, labels = _arrays(np.load(stream, allow_pickle=False))
+            images, labels, layout = _arrays(np.load(stream, allow_pickle=False))
     except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"cannot read {path}: expected an .npz file of arrays images and labels, or x and y ({_reason(error)})"
         ) from error
-    return Arrays(_images(path, images), _labels(path, labels, len(images) if images.ndim else 0, classes))
+    try:
+        ordered = _channels_first(images, layout)
+        numbers = read_labels(labels, len(ordered), classes)
+        pixels, notes = _pixels(ordered)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return Arrays(pixels, numbers, notes=notes)
 
 
 def _reason(error: Exception) -> str:
@@ -36,7 +45,7 @@ def _reason(error: Exception) -> str:
     return "pickled objects are not read" if "pickle" in str(error) else first_line(error)
 
 
-def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any], str | None]:
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError("it is a single array")
     names = next((pair for pair in KEYS if set(pair) <= set(file.files)), None)
@@ -45,31 +54,83 @@ def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     images, labels = (file[name] for name in names)
     if not (isinstance(images, np.ndarray) and isinstance(labels, np.ndarray)):
         raise ValueError(f"{names[0]} or {names[1]} is no array")
-    return images, labels
+    return images, labels, str(file["layout"]) if "layout" in file.files else None
 
 
-def _images(path: Path, images: NDArray[Any]) -> NDArray[Any]:
-    expected = "uint8 images (N, H, W, C) or (N, H, W), or float32 in [0, 1] as (N, C, H, W), C 1 or 3"
+def _channels_first(images: NDArray[Any], layout: str | None) -> NDArray[Any]:
+    """Images ``(N, C, H, W)``, C 1 or 3, from any order of which the shape, or the file's ``layout``, leaves one."""
     got = f"{images.dtype} {images.shape}"
     if images.size == 0:
-        raise DataError(f"{path} holds no images: expected {expected}, got {got}")
-    if images.dtype == np.uint8:
-        if images.ndim == 3:
-            return images[:, None]
-        if images.ndim == 4 and images.shape[3] in CHANNELS:
-            return images.transpose(0, 3, 1, 2)
-    elif images.dtype in (np.float32, np.float64) and images.ndim == 4 and images.shape[1] in CHANNELS:
-        low, high = float(images.min()), float(images.max())
-        if not (low >= 0 and high <= 1):
-            raise DataError(f"{path}: expected float images in [0, 1], got values from {low:g} to {high:g}")
-        return images.astype(np.float32, copy=False)
-    raise DataError(f"{path}: expected {expected}, got {got}")
+        raise ValueError(f"it holds no images: expected (N, H, W, C), (N, C, H, W) or (N, H, W), got {got}")
+    if layout is not None and layout not in LAYOUTS:
+        raise ValueError(f"expected a layout of {' or '.join(LAYOUTS)}, got {layout!r:.60}")
+    if images.ndim == 3:
+        return images[:, None]
+    last, first = (images.ndim == 4 and images.shape[axis] in CHANNELS for axis in (3, 1))
+    if not (last or first) or (layout == "NHWC" and not last) or (layout == "NCHW" and not first):
+        order = layout or "(N, H, W, C), (N, C, H, W) or (N, H, W)"
+        raise ValueError(f"expected images {order}, C 1 or 3, got {got}")
+    if last and first and layout is None:
+        raise ValueError(
+            f"the images' shape {images.shape} can be NHWC and NCHW: save an array layout with them, "
+            'np.savez(…, layout="NHWC") or layout="NCHW"'
+        )
+    return images.transpose(0, 3, 1, 2) if last and layout != "NCHW" else images
 
 
-def _labels(path: Path, labels: NDArray[Any], number: int, classes: int) -> NDArray[np.int64]:
-    if labels.shape != (number,) or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{path}: expected {number} integer labels (N,), got {labels.dtype} {labels.shape}")
+def _pixels(images: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Bytes, or float32 in [0, 1], and a note where values were clipped to that."""
+    if images.dtype == np.bool_:
+        return images.astype(np.float32), ()
+    if not (np.issubdtype(images.dtype, np.integer) or np.issubdtype(images.dtype, np.floating)):
+        raise ValueError(f"expected images of bytes 0 to 255 or floats in [0, 1], got {images.dtype}")
+    low, high = images.min(), images.max()
+    got = f"values from {low:.9g} to {high:.9g} ({images.dtype})"
+    if np.issubdtype(images.dtype, np.integer):
+        if low < 0 or high > 255:
+            raise ValueError(f"expected integer pixels from 0 to 255, got {got}: scale them to floats in [0, 1]")
+        return images.astype(np.uint8, copy=False), ()
+    if not np.isfinite(images).all():
+        raise ValueError(
+            f"expected float images in [0, 1], got {int((~np.isfinite(images)).sum())} values NaN or infinite"
+        )
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise ValueError(f"expected float images in [0, 1], got {got}: {_advice(float(low), float(high))}")
+    notes = (f"pixels clipped to [0, 1]: {got}",) if low < 0 or high > 1 else ()
+    return images.astype(np.float32, copy=False).clip(0, 1) if notes else images.astype(np.float32, copy=False), notes
+
+
+def _advice(low: float, high: float) -> str:
+    if low >= -ROUNDING:
+        return "divide by 255, or save them as uint8" if 128 <= high <= 255 else "scale them to [0, 1]"
+    if low >= -1 - ROUNDING and high <= 1 + ROUNDING:
+        return "are they scaled to [-1, 1]? Save (x + 1) / 2, and set mean and std in zoo.toml to 0.5"
+    return "are they normalized? Save x * std + mean, and set mean and std in zoo.toml"
+
+
+def read_labels(labels: NDArray[Any], number: int, classes: int) -> NDArray[np.int64]:
+    """Labels ``(N,)`` int64 from numbers ``(N,)`` or ``(N, 1)`` of any type, or one-hot rows ``(N, K)``.
+
+    Raises:
+        ValueError: they are something else, or not from 0 to K - 1.
+    """
+    got = f"{labels.dtype} {labels.shape}"
+    expected = f"expected {number} integer labels (N,)"
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(f"{expected}, numbers of the classes from 0, got {got}")
+    if labels.shape == (number, classes) and _is_one_hot(labels):
+        labels = labels.argmax(1)
+    if labels.shape not in ((number,), (number, 1)):
+        raise ValueError(f"{expected}, or one-hot rows ({number}, {classes}), got {got}")
+    labels = labels.reshape(number)
+    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
+        raise ValueError(f"{expected}, got fractions or NaN ({labels.dtype})")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
-        raise DataError(f"{path}: expected labels from 0 to {classes - 1}, got {low} to {high}")
+        advice = ": they seem to count from 1, subtract 1" if low == 1 and high == classes else ""
+        raise ValueError(f"expected labels from 0 to {classes - 1}, got {low} to {high}{advice}")
     return labels.astype(np.int64)
+
+
+def _is_one_hot(labels: NDArray[Any]) -> bool:
+    return bool((((labels == 0) | (labels == 1)).all(1) & (labels.sum(1) == 1)).all())

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.data import pictures
+from auditor.data.channels import fit_channels
 from auditor.data.digests import picture_digests
 from auditor.data.transforms import transform_arrays
 from auditor.records import Transform
 
 Pixels = NDArray[Any]
 """``(N, C, H, W)``: uint8, or float32 in [0, 1]."""
+Notes = tuple[str, ...]
 
 
 class Samples(Protocol):
@@ -33,11 +35,11 @@ class Samples(Protocol):
     def first(self, number: int | None) -> "Samples":
         """The first ``number`` of them; all for None."""
 
-    def pixels(self, transform: Transform | None) -> Pixels:
-        """Their pixels, transformed.
+    def pixels(self, transform: Transform | None, channels: int | None) -> tuple[Pixels, Notes]:
+        """Their pixels, transformed and in so many channels (None: in their own), and notes on what was done.
 
         Raises:
-            DataError: a picture cannot be read, or they are not all of one size.
+            DataError: a picture cannot be read, they are not all of one size, or colours would be lost unasked.
         """
 
     def digests(self) -> NDArray[np.uint64]:
@@ -46,18 +48,20 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Arrays:
-    """Samples whose pixels ``(N, C, H, W)`` are in memory: uint8, or float32 in [0, 1]."""
+    """Samples whose pixels ``(N, C, H, W)`` are in memory: uint8, or float32 in [0, 1]; ``notes`` are of their file."""
 
     images: Pixels
     labels: NDArray[np.int64]
     indices: NDArray[np.int64] | None = None
+    notes: Notes = ()
 
     def first(self, number: int | None) -> "Arrays":
         indices = None if self.indices is None else self.indices[:number]
-        return Arrays(self.images[:number], self.labels[:number], indices)
+        return Arrays(self.images[:number], self.labels[:number], indices, self.notes)
 
-    def pixels(self, transform: Transform | None) -> Pixels:
-        return self.images if transform is None else transform_arrays(self.images, transform)
+    def pixels(self, transform: Transform | None, channels: int | None) -> tuple[Pixels, Notes]:
+        images, notes = fit_channels(self.images, channels, None if transform is None else transform.channels)
+        return images if transform is None else transform_arrays(images, transform), (*self.notes, *notes)
 
     def digests(self) -> NDArray[np.uint64]:
         return picture_digests((image.tobytes() for image in self.images), self.labels)
@@ -68,7 +72,9 @@ class Pictures:
     """Samples that are picture files.
 
     Attributes:
-        grey: whether they have one channel; None looks at each picture of the whole test set, which ``whole`` are.
+        grey: whether they have one channel, where the model's are not known; None looks at each picture of the whole
+            test set, which ``whole`` are.
+        notes: on what was found beside them.
     """
 
     paths: tuple[Path, ...]
@@ -76,13 +82,19 @@ class Pictures:
     grey: bool | None = None
     whole: tuple[Path, ...] = ()
     indices: None = None
+    notes: Notes = ()
 
     def first(self, number: int | None) -> "Pictures":
         return replace(self, paths=self.paths[:number], labels=self.labels[:number], whole=self.whole or self.paths)
 
-    def pixels(self, transform: Transform | None) -> Pixels:
-        grey = pictures.all_grey(self.whole or self.paths) if self.grey is None else self.grey
-        return pictures.read(self.paths, transform, grey=grey)
+    def pixels(self, transform: Transform | None, channels: int | None) -> tuple[Pixels, Notes]:
+        if channels is None and self.grey is None:
+            grey = pictures.all_grey(self.whole or self.paths)
+        else:
+            grey = channels == 1 or bool(self.grey)
+        grey = grey or (transform is not None and transform.channels == "grey")
+        found, notes = pictures.read(self.paths, transform, grey=grey, channels=channels)
+        return found, (*self.notes, *notes)
 
     def digests(self) -> NDArray[np.uint64]:
         return picture_digests((path.read_bytes() for path in self.paths), self.labels)

@@ -40,6 +40,7 @@ def load_training(
     *,
     own: OwnData | None = None,
     transform: Transform | None = None,
+    channels: int | None = None,
     tests: NDArray[np.uint64] | None = None,
 ) -> TrainingData:
     """The training set of a data set, split once and for all.
@@ -53,6 +54,7 @@ def load_training(
             what it can. A data set of one's own needs it.
         own: the data set itself where it is none of those that auditor knows; its path is that of the test images.
         transform: how a picture becomes a model's input.
+        channels: of the model's input, 1 or 3; None takes the pictures' own.
         tests: digests of the test pictures, which must not be among the training pictures.
 
     Raises:
@@ -63,7 +65,7 @@ def load_training(
         found = _find(name, folder, own)
         if tests is not None:
             _check_apart(name, found, tests)
-        pixels = np.ascontiguousarray(found.pixels(transform))
+        pixels = np.ascontiguousarray(found.pixels(transform, channels)[0])
     except OSError as error:
         raise DataError(f"cannot read {name}'s training images: {first_line(error)}") from error
     labels, digest = found.labels, set_digest(pixels, found.labels)

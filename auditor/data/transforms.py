@@ -34,6 +34,8 @@ def pipeline(transform: Transform | None) -> Callable[[Image.Image], Image.Image
 
 def transform_arrays(images: NDArray[Any], transform: Transform) -> NDArray[Any]:
     """The same for images ``(N, C, H, W)``, uint8 or float32 in [0, 1], which they stay; one channel at a time."""
+    if transform.resize is None and transform.crop is None:
+        return images
     apply = pipeline(transform)
     made = [[np.asarray(apply(Image.fromarray(channel))) for channel in image] for image in images]
     clipped: NDArray[Any] = np.clip(np.array(made, images.dtype), 0, 255 if images.dtype == np.uint8 else 1)

@@ -24,6 +24,7 @@ class Transform:
     """How a picture of any size becomes a model's input: resized, then cropped at its centre, in [0, 1] pixels.
 
     Attributes:
+        channels: ``grey`` takes colours away, ``rgb`` keeps them; None as ``rgb``, where the model takes grey an error.
         resize: the shorter side in pixels, or both as (height, width); None leaves the size alone.
         crop: (height, width) of the centre crop; None takes all.
         interpolation: ``bilinear`` or ``bicubic``, as torchvision and timm spell it.
@@ -32,6 +33,7 @@ class Transform:
     resize: int | tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
     interpolation: str = "bilinear"
+    channels: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

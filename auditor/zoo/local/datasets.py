@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from auditor.data import CLASSES, Hierarchy, load_hierarchy
 from auditor.records import OwnData
+from auditor.zoo.local.text import check_path
 
 Size = tuple[int, int, int]
 
@@ -104,7 +105,7 @@ class OwnDataset(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     name: str | None = Field(None, min_length=1)
-    path: str | None = Field(None, min_length=1, pattern=r"^[^\x00]*$")
+    path: Annotated[str, AfterValidator(check_path)] | None = Field(None, min_length=1)
     classes: Annotated[tuple[str, ...], BeforeValidator(_classes)] = Field(
         description="a list of names in the order of the logits, or the name of a known data set"
     )

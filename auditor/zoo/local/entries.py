@@ -32,9 +32,7 @@ def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tu
         Misfit: something is missing or does not fit the rest.
     """
     defaults = _defaults(model, dataset)
-    size = model.input_size or dataset.input_size or (defaults.input_size if defaults else None)
-    if size is None:
-        raise Misfit([(("input_size",), "missing: [channels, height, width] of the model's input")])
+    size = _input_size(model, dataset, defaults)
     mean, std, notes = _normalization(model, size, defaults)
     entry = ZooEntry(
         model=f"local:{model.name}",
@@ -55,11 +53,23 @@ def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tu
     return entry, notes
 
 
+def _input_size(model: Model, dataset: Dataset, defaults: "Defaults | None") -> Size:
+    """Of the model, else of the data set or timm; ``channels`` decides where no table says an input size."""
+    found = model.input_size or dataset.input_size or (defaults.input_size if defaults else None)
+    if found is None:
+        raise Misfit([(("input_size",), "missing: [channels, height, width] of the model's input")])
+    if model.channels and model.input_size is None and found == dataset.picture_size:
+        return {"grey": 1, "rgb": 3}[model.channels], *found[1:]
+    if model.channels == "rgb" and found[0] != 3:
+        raise Misfit([(("channels",), f"expected 'grey' for an input_size of {list(found)}, got 'rgb'")])
+    return found
+
+
 def _defaults(model: Model, dataset: Dataset) -> "Defaults | None":
     """What timm says of its network; None where there is nothing left to ask, or no timm network."""
     name = model.architecture.timm
     size = model.input_size or dataset.input_size
-    as_they_are = model.resize == 0 or (size is not None and size == dataset.picture_size)
+    as_they_are = model.resize == 0 or _has_size(dataset, size)
     scaling_said = as_they_are or (model.resize is not None and model.interpolation is not None)
     if name is None or (size and model.mean is not None and model.std is not None and scaling_said):
         return None
@@ -92,10 +102,11 @@ def _normalization(
 
 
 def _transform(model: Model, dataset: Dataset, size: Size, defaults: "Defaults | None") -> Transform | None:
-    """How pictures become the input; None where they have its size already, or where the table says so."""
+    """How pictures become the input; None where they are it already, or where the table says so."""
     height, width = size[1:]
-    if model.resize is None and model.crop is None and size == dataset.picture_size:
-        return None
+    unscaled = Transform(channels=model.channels) if model.channels else None
+    if model.resize is None and model.crop is None and _has_size(dataset, size):
+        return unscaled
     resize = model.resize if model.resize is not None else _usual_resize(height, width, defaults)
     wanted = (height, width) if model.crop is None else model.crop
     crop: tuple[int, int] | None = (wanted, wanted) if isinstance(wanted, int) else wanted
@@ -104,12 +115,17 @@ def _transform(model: Model, dataset: Dataset, size: Size, defaults: "Defaults |
     if crop and crop != (height, width):
         raise Misfit([(("crop",), f"expected {[height, width]}, as of input_size, got {list(crop)}")])
     if not resize and not crop:
-        return None
+        return unscaled
     sides = (resize, resize) if isinstance(resize, int) else resize
     if crop and resize and (sides[0] < crop[0] or sides[1] < crop[1]):
         raise Misfit([(("resize",), f"expected room for a crop of {list(crop)}, got {resize}")])
     kind = model.interpolation or (defaults.interpolation if defaults else "bilinear")
-    return Transform(resize=resize or None, crop=crop, interpolation=kind)
+    return Transform(resize=resize or None, crop=crop, interpolation=kind, channels=model.channels)
+
+
+def _has_size(dataset: Dataset, size: Size | None) -> bool:
+    """Whether the data set's pictures are as high and wide as the input."""
+    return size is not None and dataset.picture_size is not None and size[1:] == dataset.picture_size[1:]
 
 
 def _usual_resize(height: int, width: int, defaults: "Defaults | None") -> int | tuple[int, int]:

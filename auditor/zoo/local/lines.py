@@ -28,10 +28,11 @@ def lines_of(text: str) -> dict[Key, int]:
 
 
 def line_of(key: Key, lines: dict[Key, int]) -> int:
-    """The line of a key or, where it is missing, of the nearest table around it."""
+    """The line of a key or of the first one inside it; where it is missing, of the nearest table around it."""
+    inside = [line for other, line in lines.items() if key and other[: len(key)] == key]
     while key and key not in lines:
         key = key[:-1]
-    return lines.get(key, 1)
+    return min(inside) if inside else lines.get(key, 1)
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:

@@ -13,6 +13,7 @@ from auditor.zoo.local.datasets import Dataset, OwnDataset, described, near
 from auditor.zoo.local.entries import Misfit, entry_of
 from auditor.zoo.local.lines import Key, line_of, lines_of
 from auditor.zoo.local.tables import Model, Surroundings
+from auditor.zoo.local.text import decode, explain
 
 FILE = "zoo.toml"
 Table = TypeVar("Table", bound=BaseModel)
@@ -34,14 +35,18 @@ def read_zoo(folder: Path) -> list[LocalModel]:
         UsageError: there is no such file, or it has mistakes: one line each, with its number.
     """
     try:
-        text = (folder / FILE).read_bytes().decode()
+        text = decode((folder / FILE).read_bytes())
     except FileNotFoundError:
         raise UsageError(f"there is no {FILE} in {folder}: `auditor zoo init {folder}` makes an example") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(f"cannot read {folder / FILE}: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{FILE}:{error}") from error
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{FILE}:{explain(text, error)}") from error
+    except RecursionError as error:
         raise UsageError(f"{FILE} is not TOML: {error}") from error
     reader = _Reader(folder)
     models = reader.read(document)
@@ -72,7 +77,8 @@ class _Reader:
             self._problem(("datasets",), "expected tables: [datasets.NAME]")
         tables = document.get("models", [])
         if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-            self._problem(("models",), "expected one [[models]] table or more")
+            single = "; [models] is one table, write [[models]]" if isinstance(tables, dict) and tables else ""
+            self._problem(("models",), f"expected one [[models]] table or more{single}")
             return []
         names: dict[Any, int] = {}
         for number, table in enumerate(tables):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from auditor.eps import parse_eps
 from auditor.zoo.local.datasets import Dataset, InputSize, known, near
+from auditor.zoo.local.text import check_path
 
 NONE = "none"
 FIXED_BY_THE_FILE = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "features_only")
@@ -66,6 +67,14 @@ def _side(value: Any) -> Any:
     raise ValueError(f"expected pixels, [height, width] or 'none', got {value!r}")
 
 
+def _kind_of_picture(value: Any) -> Any:
+    """``grey`` or ``rgb``, also by the number of channels."""
+    kinds = {"grey": "grey", "gray": "grey", "l": "grey", "1": "grey", "rgb": "rgb", "3": "rgb"}
+    if type(value) in (int, str) and str(value).lower() in kinds:
+        return kinds[str(value).lower()]
+    raise ValueError(f"expected 'grey' or 'rgb' (1 or 3 channels), got {value!r:.60}")
+
+
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_channels)]
 Sides = Annotated[int | tuple[int, int], BeforeValidator(_side)]
 
@@ -89,7 +98,7 @@ class Architecture(BaseModel):
     @field_validator("python")
     @classmethod
     def _function(cls, value: str, info: ValidationInfo) -> str:
-        file, _, function = value.rpartition(":")
+        file, _, function = check_path(value).rpartition(":")
         if not file.endswith(".py") or not function.isidentifier():
             raise ValueError(f"expected 'file.py:function', got {value!r}")
         path = inside(_around(info).folder, file)
@@ -132,6 +141,7 @@ class Model(BaseModel):
     dataset: Dataset | None = Field(description="the name of a data set, or a table with path, classes, superclasses")
     architecture: Architecture = Field(description='{timm = "resnet18"} or {python = "file.py:function"}')
     input_size: InputSize | None = None
+    channels: Annotated[Literal["grey", "rgb"], BeforeValidator(_kind_of_picture)] | None = None
     mean: Numbers | None = None
     std: Numbers | None = None
     interpolation: Literal["bilinear", "bicubic"] | None = None
@@ -151,7 +161,9 @@ class Model(BaseModel):
     @field_validator("weights")
     @classmethod
     def _inside(cls, value: str, info: ValidationInfo) -> str:
-        inside(_around(info).folder, value)
+        path = inside(_around(info).folder, check_path(value))
+        if "\\" in value and not path.exists():
+            raise ValueError(f"there is no file {value!r} in the folder: write paths with forward slashes")
         return value
 
     @field_validator("eps")
