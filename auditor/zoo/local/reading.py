@@ -20,10 +20,12 @@ Table = TypeVar("Table", bound=BaseModel)
 
 @dataclass(frozen=True)
 class LocalModel:
-    """An entry, the name of its weights' file, and what was taken for granted."""
+    """An entry, the name of its weights' file, what is meant in it, and what was taken for granted."""
 
     entry: ZooEntry
     weights: str
+    key: str | None
+    prefix: str | None
     notes: tuple[str, ...]
 
 
@@ -105,7 +107,7 @@ class _Reader:
             for key, message in misfit.problems:
                 self._problem((*where, *key), message)
             return None
-        return LocalModel(entry, model.weights, notes)
+        return LocalModel(entry, model.weights, model.key, model.prefix, notes)
 
     def _validated(self, kind: type[Table], raw: Any, where: Key, context: Any) -> Table | None:
         """The table; None where a field is wrong. Unknown keys alone do not keep the rest from being checked."""

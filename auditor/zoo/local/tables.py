@@ -140,6 +140,8 @@ class Model(BaseModel):
     description: str | None = None
     threat_model: str | None = Field(None, min_length=1)
     sha256: str | None = None
+    key: str | None = None
+    prefix: str | None = None
 
     @field_validator("name")
     @classmethod
