@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from auditor.errors import AuditorError
+from auditor.printable import clean_lines
 
 INTERRUPTED = 130
 UNUSABLE = 3
@@ -63,6 +64,7 @@ class Commands(click.Group):
 
 
 def _end(ctx: click.Context, message: str, code: int) -> None:
+    message = clean_lines(message)
     logs = sys.modules.get("auditor.logs")  # where a command has set them up, and for a machine, this is a line of them
     with contextlib.suppress(OSError, AttributeError):
         if logs is None or not logs.say_in_json(message, logging.ERROR):

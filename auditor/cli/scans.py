@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT
 from auditor.cli.where import where_options
 
@@ -22,7 +23,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="Only scans in this state.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest N.")
+@click.option("--limit", type=Count(), default=20, show_default=True, help="The newest N.")
 @FORMAT
 def list_(state: str | None, limit: int, shape: str) -> None:
     """List scans, the newest first, with how many of their audits are in which state.
@@ -90,7 +91,7 @@ def show(scan_id: int, shape: str) -> None:
 @click.argument("after", metavar="B", type=click.IntRange(1, 2**31 - 1))
 @click.option(
     "--gap-drop",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=0.1,
     show_default=True,
     help="A gap lower by more than this is worse.",

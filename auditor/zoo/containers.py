@@ -1,7 +1,7 @@
 """From what a checkpoint holds to the one state dict in it that fits a model, under the model's own names."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,44 +9,9 @@ import torch
 from torch import Tensor
 
 from auditor.errors import ModelLoadError, one_line
+from auditor.zoo.state_dicts import COUNTER, IGNORED, WRAPPERS, Found, Names, below_prefix, first_names, state_dicts
 
-WRAPPERS = {
-    "module": "DataParallel",
-    "_orig_mod": "torch.compile",
-    "_forward_module": "Fabric",
-    "_fsdp_wrapped_module": "FSDP",
-    "_checkpoint_wrapped_module": "activation checkpointing",
-}
-"""Parts of names that wrappers leave behind, of a whole module or of modules inside it."""
-
-IGNORED = {"total_ops": "a profiler", "total_params": "a profiler", "n_averaged": "AveragedModel"}
-"""Last parts of names that no model needs."""
-
-COUNTER = "num_batches_tracked"
-"""Of batch norms: without effect in eval mode, and old checkpoints lack it."""
-
-DEEPEST = 6
-NAMED = 3
 OFFERED = 4
-
-
-@dataclass(frozen=True)
-class Found:
-    """A state dict in a container.
-
-    Attributes:
-        key: the keys that lead to it, joined by dots; empty for the container itself.
-        tensors: by their names without the parts of wrappers.
-        raw: the name in the file of each of them.
-        clean: takes the parts of wrappers out of a name.
-        metadata: the versions of the modules, which torch keeps beside a state dict.
-    """
-
-    key: str
-    tensors: dict[str, Tensor]
-    raw: dict[str, str]
-    clean: Callable[[str], str]
-    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,35 +26,6 @@ class Reading:
     def setting(self, *, key: bool, prefix: bool) -> str:
         parts = [f'key = "{one_line(self.found.key)}"'] if key else []
         return " and ".join(parts + ([f'prefix = "{one_line(self.prefix)}"'] if prefix else []))
-
-
-class Names:
-    """What a model expects, by its names without the parts of wrappers.
-
-    ``groups`` are the names of each tensor: of two names for one tensor a file needs to have one.
-    """
-
-    def __init__(self, expected: Mapping[str, Tensor], outer: str = "") -> None:
-        clean = _cleaner(list(expected))
-        self.expected = expected
-        self.outer = outer
-        self.own = {clean(name).removeprefix(outer): name for name in expected}
-        self.modules: dict[str, list[str]] = {}
-        for module in getattr(expected, "_metadata", ()):
-            below = _below(clean(module), outer)
-            if below is not None:
-                self.modules.setdefault(below, []).append(module)
-        shared: dict[Any, list[str]] = {}
-        for name, own in self.own.items():
-            shared.setdefault(place_of(expected[own]) if expected[own].numel() else own, []).append(name)
-        self.groups = list(shared.values())
-
-    def without_outer(self) -> "Names | None":
-        """The same for a file that was saved from the one module that all of the model is in; None if there is none."""
-        outer = {name.partition(".")[0] for name in self.own}
-        if len(outer) != 1 or any("." not in name for name in self.own):
-            return None
-        return Names(self.expected, f"{outer.pop()}.")
 
 
 def choose(content: Any, expected: Mapping[str, Tensor], name: str, key: str | None, prefix: str | None) -> Reading:
@@ -119,27 +55,6 @@ def choose(content: Any, expected: Mapping[str, Tensor], name: str, key: str | N
     return distinct[0]
 
 
-def state_dicts(content: Any) -> Iterator[Found]:
-    """All dicts of names and tensors in a container, the outer ones first."""
-    level: list[tuple[str, Any]] = [("", content)]
-    seen: set[int] = set()
-    for _ in range(DEEPEST):
-        below: list[tuple[str, Any]] = []
-        for path, value in level:
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            if isinstance(value, dict) and (tensors := {k: v for k, v in value.items() if _is_weight(k, v)}):
-                yield _found(path, tensors, getattr(value, "_metadata", {}))
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            below += [
-                (f"{path}.{key}".removeprefix("."), item)
-                for key, item in items
-                if isinstance(item, dict | list | tuple)
-            ]
-        level = below
-
-
 def notes_of(reading: Reading, expected: Mapping[str, Tensor], name: str) -> tuple[str, ...]:
     """What was passed over and taken off to get at a model's names."""
     found, prefix = reading.found, reading.prefix
@@ -157,47 +72,6 @@ def notes_of(reading: Reading, expected: Mapping[str, Tensor], name: str) -> tup
     ignored = Counter(raw.rpartition(".")[2] for raw in found.raw.values() if raw not in expected)
     notes += [f"weights: '{part}', left by {IGNORED[part]}, is left out" for part in IGNORED if ignored[part]]
     return tuple(notes)
-
-
-def place_of(tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for the names of one tensor."""
-    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
-
-
-def first_names(names: Sequence[str]) -> str:
-    return ", ".join(repr(one_line(name)) for name in names[:NAMED]) + (", …" if len(names) > NAMED else "")
-
-
-def _is_weight(key: Any, value: Any) -> bool:
-    if not isinstance(key, str) or not torch.is_tensor(value):
-        return False
-    return value.layout == torch.strided and not value.is_nested and value.device.type == "cpu"
-
-
-def _found(path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -> Found:
-    clean = _cleaner(list(tensors))
-    return Found(
-        path,
-        {clean(key): tensor for key, tensor in tensors.items()},
-        {clean(key): key for key in tensors},
-        clean,
-        {clean(module): about for module, about in metadata.items()},
-    )
-
-
-def _cleaner(names: Sequence[str]) -> Callable[[str], str]:
-    """Takes wrappers' parts out of names, but not where two names would become one."""
-    return _without_wrappers if len({_without_wrappers(name) for name in names}) == len(names) else str
-
-
-def _without_wrappers(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
-
-
-def _below(module: str, prefix: str) -> str | None:
-    """A module's name below a prefix; None where it is elsewhere."""
-    dotted = f"{module}." if module else ""
-    return dotted.removeprefix(prefix).removesuffix(".") if dotted.startswith(prefix) else None
 
 
 def _with_key(candidates: list[Found], key: str | None, name: str) -> list[Found]:
@@ -232,7 +106,7 @@ def _readings(found: Found, names: Names, prefix: str | None) -> Iterator[Readin
 def _renamed(found: Found, names: Names, prefix: str) -> Iterator[tuple[str, Any]]:
     """The versions of modules under a model's own names."""
     for module, about in found.metadata.items():
-        below = _below(module, prefix)
+        below = below_prefix(module, prefix)
         if below is not None:
             yield from ((own, about) for own in names.modules.get(below, ()))
 

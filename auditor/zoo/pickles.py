@@ -58,10 +58,9 @@ STAND_INS: dict[str, type] = {
             *(f"builtins.{name}" for name in ("range", "slice", "str", "tuple", "type")),
             *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
             *(
-                f"pathlib{part}.{kind}{name}"
+                f"pathlib{part}.{kind}Path"
                 for part in ("", "._local")
                 for kind in ("", "Posix", "Windows", "Pure", "PurePosix", "PureWindows")
-                for name in ("Path",)
             ),
             *("copyreg._reconstructor", "decimal.Decimal", "fractions.Fraction", "functools.partial"),
             *("typing.Any", "typing.Dict", "typing.List", "typing.Optional", "typing.Union", "uuid.UUID"),
@@ -75,7 +74,7 @@ STAND_INS: dict[str, type] = {
 NUMPY = re.compile(
     r"numpy\.((_?core)\.(multiarray\.(scalar|_reconstruct)|numeric\._frombuffer)|ndarray|dtype|dtypes\.\w+"
     r"|(bool|u?int|float|complex|str|bytes|object|datetime|timedelta)\w*"
-    r"|random\.(_pickle\.\w+|mtrand\.RandomState|RandomState|_mt19937\.MT19937|_pcg64\.PCG64|_generator\.Generator))"
+    r"|random\..+)"
 )
 TRAINING = re.compile(r"torch\.(optim\.|(cuda\.)?amp\.grad_scaler\.).*")
 

@@ -16,9 +16,10 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError, first_line, one_line
-from auditor.zoo.containers import COUNTER, choose, notes_of, place_of, state_dicts
+from auditor.zoo.containers import choose, notes_of
 from auditor.zoo.download import INDEX, TORCH, what_is
 from auditor.zoo.pickles import load_torch
+from auditor.zoo.state_dicts import COUNTER, place_of, state_dicts
 
 
 def read_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:

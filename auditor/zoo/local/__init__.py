@@ -80,7 +80,7 @@ class LocalZoo:
 
     def _found(self, entry: ZooEntry) -> LocalModel:
         """The model as the file has it now; what was asked for must not have changed meanwhile."""
-        for model in read_zoo(self.folder):
+        for model in read_zoo(self.folder, only=entry.model):
             now = model.entry
             if now.model == entry.model:
                 asked = replace(entry, threat_model=now.threat_model, norm=now.norm, eps=now.eps)  # a scan's to choose
