@@ -94,6 +94,9 @@ def _pictures(folder: Path) -> list[Path]:
     found = [path for path in _entries(folder, folders=False) if path.suffix.lower() in SUFFIXES]
     if not found:
         raise DataError(f"expected pictures in {folder} ({', '.join(SUFFIXES)}), got none")
+    odd = next((path for path in found if not path.is_file()), None)
+    if odd is not None:
+        raise DataError(f"expected pictures in {folder}, got {odd.name!r}, which is a pipe, a device or a broken link")
     return found
 
 

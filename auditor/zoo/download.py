@@ -99,7 +99,7 @@ def what_is(path: Path) -> str:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+            kind = "a folder: name the file in it" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
             raise ModelLoadError(f"cannot read the weights {path}: expected a file, got {kind}")
         with path.open("rb") as file:
             head = file.read(4096)

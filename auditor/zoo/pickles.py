@@ -7,6 +7,7 @@ objects are never imported: inert stand-ins of this module take their place and 
 import pickle
 import re
 import sys
+import warnings
 from collections import OrderedDict
 from typing import Any, BinaryIO
 
@@ -90,7 +91,10 @@ def load_torch(file: BinaryIO, name: str) -> Any:
     while True:
         file.seek(0)
         try:
-            with torch.serialization.safe_globals([(kind, known) for known, kind in stand_ins.items()]):
+            with (
+                warnings.catch_warnings(action="ignore"),  # of pickles of other protocols, which fail or do not
+                torch.serialization.safe_globals([(kind, known) for known, kind in stand_ins.items()]),
+            ):
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged or hostile file may raise anything
             wanted = re.search(r"GLOBAL `?([\w.]*\w)", str(error))

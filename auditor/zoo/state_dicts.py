@@ -88,7 +88,7 @@ def state_dicts(content: Any) -> Iterator[Found]:
                 continue
             seen.add(id(value))
             if isinstance(value, dict) and (tensors := {k: v for k, v in value.items() if _is_weight(k, v)}):
-                yield _found(path, tensors, getattr(value, "_metadata", {}))
+                yield _found(path, tensors, _metadata_of(value))
             items = value.items() if isinstance(value, dict) else enumerate(value)
             below += [
                 (f"{path}.{key}".removeprefix("."), item)
@@ -96,6 +96,14 @@ def state_dicts(content: Any) -> Iterator[Found]:
                 if isinstance(item, dict | list | tuple)
             ]
         level = below
+
+
+def _metadata_of(value: dict[Any, Any]) -> dict[str, Any]:
+    """The versions of modules beside a state dict, where they are what torch writes."""
+    metadata = getattr(value, "_metadata", None)
+    if not isinstance(metadata, dict):
+        return {}
+    return {key: about for key, about in metadata.items() if isinstance(key, str) and isinstance(about, dict)}
 
 
 def place_of(tensor: Tensor) -> tuple[Any, ...]:

@@ -96,8 +96,8 @@ def fill(
         raise ModelLoadError(f"{name}: {odd}")
     try:
         model.load_state_dict(whole)
-    except RuntimeError as error:
-        raise ModelLoadError(f"{name}: {one_line(str(error))}") from error
+    except Exception as error:  # modules load their own part, and mend what old versions wrote
+        raise ModelLoadError(f"{name}: {one_line(str(error)) or type(error).__name__}") from error
     loaded = model.state_dict()
     if contradiction := _contradiction(whole, loaded):
         raise ModelLoadError(f"{name}: {contradiction}")
@@ -150,8 +150,9 @@ def _mend_counters(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> 
         if given is None and key.endswith(COUNTER):
             state[key] = tensor
         elif given is not None and given.is_floating_point() and _is_count(tensor):
-            whole = given.round() if key.endswith(COUNTER) else given
-            if torch.isfinite(given).all() and torch.equal(whole, whole.round()):
+            number = given.double()
+            whole = number.round() if key.endswith(COUNTER) else number
+            if torch.isfinite(number).all() and torch.equal(whole, whole.round()):
                 state[key] = whole.to(tensor.dtype)
 
 

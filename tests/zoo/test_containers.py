@@ -428,6 +428,65 @@ def test_versions_of_modules_are_kept_under_their_new_names(tmp_path: Path) -> N
     torch.testing.assert_close(model(torch.eye(4)), source(torch.eye(4)))
 
 
+class Odd(nn.Module):
+    """Keeps a tensor of integers, and raises where torch would mend an old version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.arange(4))
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *others: Any) -> None:
+        if metadata.get("version") == 7:
+            raise KeyError("no such version")
+        super()._load_from_state_dict(state, prefix, metadata, *others)
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (torch.arange(4).double(), ""),
+        (torch.arange(4).half(), ""),
+        (torch.arange(4).int(), ""),
+        (torch.arange(4) + 0.5, "order holds torch.float32 where the model has torch.int64"),
+        (torch.full((4,), torch.inf), "order holds torch.float32 where"),
+    ],
+)
+def test_whole_numbers_may_be_floats(order: Tensor, message: str) -> None:
+    model = Odd()
+    if message:
+        with pytest.raises(ModelLoadError, match=message):
+            fill(model, {"order": order, "weight": torch.ones(4)}, "w.pt")
+    else:
+        fill(model, {"order": order, "weight": torch.ones(4)}, "w.pt")
+        assert model.order.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("metadata", [3, [1], {"": 3}, {1: {}}, {"": {"version": 7}}])
+def test_versions_that_are_none_do_no_harm(metadata: Any, tmp_path: Path) -> None:
+    state = collections.OrderedDict(Odd().state_dict())
+    state._metadata = metadata
+    torch.save(state, tmp_path / "w.pt")
+    if metadata == {"": {"version": 7}}:
+        with pytest.raises(ModelLoadError, match=r"w\.pt: .no such version"):
+            fill(Odd(), read_content(tmp_path / "w.pt"), "w.pt")
+    else:
+        assert fill(Odd(), read_content(tmp_path / "w.pt"), "w.pt") == ()
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.filterwarnings("error")
+def test_other_protocols_load_or_are_named(protocol: int, tmp_path: Path) -> None:
+    torch.save({"state_dict": STATE, "root": pathlib.Path("x")}, tmp_path / "w.pt", pickle_protocol=protocol)
+    model = network(2)
+    try:
+        fill(model, read_content(tmp_path / "w.pt"), "w.pt")
+    except ModelLoadError as error:
+        assert "save it without pickle_protocol" in str(error)  # noqa: PT017
+    else:
+        torch.testing.assert_close(model(IMAGES), LOGITS, rtol=0, atol=0)
+
+
 def sharded(folder: Path, suffix: str) -> dict[str, Any]:
     names = list(STATE)
     files = [f"model-0000{number}-of-00002.{suffix}" for number in (1, 2)]
