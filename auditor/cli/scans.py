@@ -58,6 +58,7 @@ def show(scan_id: int, shape: str) -> None:
       auditor scans show 7 --format json
     """
     from auditor.cli.follow import part_of
+    from auditor.cli.layout import print_line
     from auditor.cli.tables import print_json, print_table
     from auditor.db.scans import STATES, load_scan
 
@@ -68,7 +69,7 @@ def show(scan_id: int, shape: str) -> None:
     numbers = ", ".join(f"{scan[state]} {state}" for state in STATES if scan[state])
     reused = f", {scan['reused']} done before" if scan["reused"] else ""
     where = f"by {scan['worker']}" if scan["queue"] == "here" else f"in the queue {scan['queue']}"
-    click.echo(f"scan {scan_id} of {scan['source']}, {where}: {scan['state']}; {numbers or 'no audits'}{reused}")
+    print_line(f"scan {scan_id} of {scan['source']}, {where}: {scan['state']}; {numbers or 'no audits'}{reused}")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [
         [

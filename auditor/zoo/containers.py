@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import ModelLoadError, one_line
+from auditor.zoo.pickles import class_of
 from auditor.zoo.state_dicts import COUNTER, IGNORED, WRAPPERS, Found, Names, below_prefix, first_names, state_dicts
 
 OFFERED = 4
@@ -178,6 +179,13 @@ def _several(readings: Sequence[Reading]) -> str:
 
 
 def _without_state(content: Any) -> str:
+    values = [content, *(content.values() if isinstance(content, dict) else ())]
+    objects = [name for value in values if (name := class_of(value))]
+    if objects:
+        return (
+            f"holds a whole module or another object, not a state dict ({one_line(objects[0])}): nothing of it was "
+            "run; save model.state_dict(), best as safetensors"
+        )
     if not isinstance(content, dict):
         return f"holds a {type(content).__name__}, expected a state dict: names and tensors"
     return f"holds no state dict (names and tensors), but {first_names([str(key) for key in content]) or 'nothing'}"

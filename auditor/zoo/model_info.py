@@ -81,7 +81,7 @@ def _check(published: Published) -> None:
 
 def _object(file: Path) -> dict[str, Any]:
     if file.exists() and not file.is_file():
-        raise UsageError("expected a file, got a folder, a pipe or a device")
+        raise UsageError("cannot be read: expected a file, got a folder, a pipe or a device")
     try:
         values = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:

@@ -37,10 +37,12 @@ class _Items(list[Any]):
 
 
 class _Mapping:
-    """Stands for an object with attributes or items, of which the items are kept."""
+    """Stands for an object with attributes or items, of which the items are kept, and the name of its class."""
 
     def __new__(cls, *_: Any, **__: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
-        return OrderedDict()
+        items: OrderedDict[Any, Any] = OrderedDict()
+        items.__dict__["stands_for"] = cls.__name__
+        return items
 
 
 class _NeverCalled(type):
@@ -77,7 +79,14 @@ NUMPY = re.compile(
     r"|(bool|u?int|float|complex|str|bytes|object|datetime|timedelta)\w*"
     r"|random\..+)"
 )
-TRAINING = re.compile(r"torch\.(optim\.|(cuda\.)?amp\.grad_scaler\.).*")
+TORCH = re.compile(r"torch\.(nn|_C\._nn|optim|amp\.grad_scaler|cuda\.amp\.grad_scaler)\..+")
+"""Losses, layers as arguments, optimizers."""
+
+
+def class_of(value: Any) -> str:
+    """The class of an object that is not there, only what stands for it; empty for anything else."""
+    name = getattr(value, "stands_for", "") if isinstance(value, OrderedDict) else ""
+    return name if isinstance(name, str) and "." in name else ""
 
 
 def load_torch(file: BinaryIO, name: str) -> Any:
@@ -109,22 +118,19 @@ def _stand_in(name: str) -> type | None:
     root, dot, _ = name.partition(".")
     if NUMPY.fullmatch(name):
         return Forgotten
-    if TRAINING.fullmatch(name) or (dot and root not in ("torch", "numpy", *sys.stdlib_module_names)):
+    if TORCH.fullmatch(name) or (dot and root not in ("torch", "numpy", *sys.stdlib_module_names)):
         return _NeverCalled(name, (_Mapping,), {})
     return None
 
 
 def _reason(file: BinaryIO, wanted: str | None, said: str) -> str:
-    if wanted and wanted.startswith("torch.nn."):
-        return (
-            f"is refused: it holds a whole module, not a state dict ({one_line(wanted)}), and nothing of it was run; "
-            "save model.state_dict(), best as safetensors"
-        )
     if wanted:
         return (
             f"is refused: its pickle asks for {one_line(wanted)}, which is no tensor, and nothing of it was run; "
             "save the state dict alone, best as safetensors"
         )
+    if "persistent_load" in said:  # which the format of old used for the source code of modules
+        return "holds a whole module, not only a state dict, and nothing of it was run; save model.state_dict()"
     if "TorchScript" in said:
         return "is a TorchScript program, expected a state dict: save model.state_dict()"
     if "Unsupported operand" in said:

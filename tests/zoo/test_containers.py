@@ -158,6 +158,10 @@ LOADING: dict[str, Build] = {
     "epoch among the weights": lambda: dict(STATE) | {"epoch": 3, "best": 0.5},
     "timm": lambda: {"epoch": 1, "arch": "net", "state_dict": STATE, "version": 2, "args": argparse.Namespace(lr=1)},
     "torchvision": lambda: {"model": STATE, "optimizer": optimizer(), "args": argparse.Namespace(device="cpu")},
+    "a real DataParallel": lambda: nn.DataParallel(network()).state_dict(),
+    "a real torch.compile": lambda: {"net": torch.compile(network()).state_dict()},
+    "an average of a compiled network": lambda: AveragedModel(torch.compile(network())).state_dict(),
+    "the state beside the whole network": lambda: {"net": network(), "state_dict": STATE},
     "two models, one of which fits": lambda: {"student": STATE, "teacher": nn.Linear(7, 7).state_dict()},
     "parameters in place of tensors": lambda: network().state_dict(keep_vars=True),
     "robustness": robustness,
@@ -202,12 +206,23 @@ BESIDE: dict[str, Any] = {
     "classes": [Config, int, float, dict],
     "optimizer": torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1),
     "torch's own": [torch.float16, torch.Size([1]), torch.device("cpu"), torch.__version__, torch.get_rng_state()],
+    "losses": [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(torch.ones(3)), nn.functional.cross_entropy],
+    "layers": [nn.ReLU, {"act": nn.functional.gelu, "norm": nn.BatchNorm2d}],
     "partial": functools.partial(int, base=2),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("value", [network(), nn.CrossEntropyLoss(), nn.ReLU, {"model": nn.Linear(2, 2)}])
+def test_modules_in_the_format_of_old_are_named(value: object, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(saved({"net": value, "state": STATE}, _use_new_zipfile_serialization=False))
+    with pytest.raises(ModelLoadError, match=r"w\.pt holds a whole module, not only a state dict, and nothing of it"):
+        read_content(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "legacy"),
+    [(name, legacy) for name in BESIDE for legacy in (False, True) if not legacy or name not in ("losses", "layers")],
+)
 def test_what_lies_beside_the_weights_does_not_matter(name: str, legacy: bool, tmp_path: Path) -> None:
     content = saved({"state_dict": STATE, "more": BESIDE[name]}, _use_new_zipfile_serialization=not legacy)
     (tmp_path / "w.pt").write_bytes(content)
@@ -323,7 +338,11 @@ def test_two_readings_are_one_line_with_the_settings_that_decide(name: str, tmp_
         ({k: v for k, v in STATE.items() if "mean" not in k}, {}, "1 key missing, the first is 'body.0.1.run"),
         (STATE | {"head.bias": torch.ones(3, dtype=torch.int8)}, {}, "head.bias holds torch.int8 where"),
         (STATE | {"body.0.1.num_batches_tracked": torch.tensor(torch.nan)}, {}, "holds torch.float32 where"),
-        ({"model": network()}, {}, "it holds a whole module, not a state dict .*save model.state_dict"),
+        ({"model": network()}, {}, "holds a whole module .*test_containers.Network.*save model.state_dict"),
+        (network(), {}, "holds a whole module .*test_containers.Network"),
+        ({"model": nn.Linear(2, 2), "epoch": 1}, {}, "holds a whole module .*torch.nn.modules.linear.Linear"),
+        (optimizer(), {}, "missing, the first is"),
+        (torch.optim.SGD([torch.ones(1)], lr=0.1), {}, "holds a whole module or another object.*torch.optim.sgd.SGD"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_line(content: Any, choice: dict[str, str], message: str, tmp_path: Path) -> None:
