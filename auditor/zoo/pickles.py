@@ -45,10 +45,15 @@ class _Mapping:
         return items
 
 
-class _NeverCalled(type):
-    """Of a class whose instances may be data; a call, by which a pickle would run a function, is refused."""
+class _Unknown(type):
+    """Of what stands for another package's class or function; a call of a function is refused, and not made.
+
+    A class, such as an enumeration, begins with a capital.
+    """
 
     def __call__(cls, *_: Any, **__: Any) -> Any:
+        if cls.__name__.rpartition(".")[2][:1].isupper():
+            return Forgotten()
         raise pickle.UnpicklingError(f"GLOBAL {cls.__name__} is called")
 
 
@@ -119,7 +124,7 @@ def _stand_in(name: str) -> type | None:
     if NUMPY.fullmatch(name):
         return Forgotten
     if TORCH.fullmatch(name) or (dot and root not in ("torch", "numpy", *sys.stdlib_module_names)):
-        return _NeverCalled(name, (_Mapping,), {})
+        return _Unknown(name, (_Mapping,), {})
     return None
 
 

@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import datetime
 import decimal
+import enum
 import functools
 import io
 import json
@@ -187,6 +188,12 @@ def test_what_has_one_reading_loads_by_itself(name: str, tmp_path: Path) -> None
     load(LOADING[name](), tmp_path / "w.pt")
 
 
+class Stage(enum.Enum):
+    """An enumeration of somebody's own, whose members are made by a call when they are unpickled."""
+
+    FIRST, LAST = 1, 2
+
+
 BESIDE: dict[str, Any] = {
     "Namespace": argparse.Namespace(lr=0.1, nested=argparse.Namespace(path=pathlib.Path("x"))),
     "SimpleNamespace": types.SimpleNamespace(a=1),
@@ -203,6 +210,7 @@ BESIDE: dict[str, Any] = {
         collections.deque([1, 2], 5), frozenset([1]), {2}, range(3),
     ],
     "somebody's own class": Config(),
+    "enumerations": [Stage.LAST, {Stage.FIRST: 0.5}],
     "classes": [Config, int, float, dict],
     "optimizer": torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1),
     "torch's own": [torch.float16, torch.Size([1]), torch.device("cpu"), torch.__version__, torch.get_rng_state()],
