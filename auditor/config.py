@@ -44,12 +44,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     robustbench_models: Path = Path("models")
     checkpoints: Path = msgspec.field(default_factory=lambda: user_data_path("auditor") / "checkpoints")
     data: Path = msgspec.field(default_factory=lambda: Path.home() / ".cache" / "auditor")
-    lease_seconds: Annotated[float, Meta(ge=3)] = 60
-    database_patience: Annotated[float, Meta(ge=0)] = 600
+    lease_seconds: Annotated[float, Meta(ge=3, le=86_400)] = 60
+    database_patience: Annotated[float, Meta(ge=0, le=31_536_000)] = 600
     webhook_url: str | None = None
     webhook_private: bool = False
     log_format: Literal["text", "json"] = "text"
-    batch_size: Annotated[int, Meta(ge=1)] = 256
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     debug: bool = False
 

@@ -23,7 +23,7 @@ def parse_eps(text: Any) -> float:
             raise ValueError
         eps = float(Fraction(text)) if isinstance(text, str) and "/" in text else float(text)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise ValueError(f"expected a number such as 0.03 or 8/255, got {text!r}") from None
+        raise ValueError(f"expected a number such as 0.03 or 8/255, got {text!r:.60}") from None
     if not 0 < eps < 1000:
-        raise ValueError(f"expected a radius above 0, in units of the [0, 1] pixels, got {text!r}")
+        raise ValueError(f"expected a radius above 0, in units of the [0, 1] pixels, got {text!r:.60}")
     return eps

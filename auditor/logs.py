@@ -14,6 +14,7 @@ from typing import TextIO
 
 from auditor import redaction
 from auditor.errors import AuditorError, EnvironmentUnusableError
+from auditor.printable import clean_line, clean_lines
 
 FIELDS = ("scan", "audit", "training", "model", "attempt", "worker")
 """The ids of a line, in this order; each where it is known."""
@@ -147,7 +148,7 @@ class _Hiding(logging.Formatter):
         self._formatter = formatter
 
     def format(self, record: logging.LogRecord) -> str:
-        return redaction.redact(self._formatter.format(record))
+        return clean_lines(redaction.redact(self._formatter.format(record)))
 
 
 class _Text(logging.Formatter):
@@ -157,8 +158,12 @@ class _Text(logging.Formatter):
         super().__init__(f"[%(asctime)s: %(levelname)s/{program}] %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        ids = [f"{name}={getattr(record, name)}" for name in FIELDS if getattr(record, name, None) is not None]
-        return super().formatMessage(record) + (f" [{' '.join(ids)}]" if ids else "")
+        ids = [
+            clean_line(f"{name}={getattr(record, name)}") for name in FIELDS if getattr(record, name, None) is not None
+        ]
+        return clean_lines(super().formatMessage(record)).replace("\n", "\n    ") + (
+            f" [{' '.join(ids)}]" if ids else ""
+        )
 
 
 def _json(program: str) -> logging.Formatter:

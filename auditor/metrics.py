@@ -16,6 +16,7 @@ from auditor.db.patience import cause_of
 from auditor.db.scans import STATES
 from auditor.errors import AuditorError, first_line
 from auditor.gpus import Gpu, find_gpus
+from auditor.printable import clean_line
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def _parts(seen: Seen) -> Iterator[Metric]:
 def _gauge(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=labels)
     for given, value in values:
-        family.add_metric(given, value)
+        family.add_metric([clean_line(label) for label in given], value)
     return family
 
 

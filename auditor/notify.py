@@ -4,12 +4,14 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
+from html import escape
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from auditor.db.diff import Diff
 from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.printable import clean_line
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ def post(url: str, text: str, *, allow_private: bool = False, wait: Callable[...
         UsageError: the address is none, or is one of a private network, and that is not allowed.
         EnvironmentUnusableError: nobody takes it.
     """
+    text = escape(text, quote=False)  # a model's name or error calls nobody in Slack and makes no link
     target = _parse(url)
     addresses = _resolve(target, allow_private)
     trying = Retrying(
@@ -111,4 +114,4 @@ def in_words(diff: Diff, title: str, *, all_of_it: bool = False) -> str:
         lines += [f"not compared: {model}: {why}" for model, why in diff.not_compared.items()]
     elif len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"… and {len(lines) - MOST_LINES} more: `auditor scans diff` shows all"]
-    return "\n".join(lines)
+    return "\n".join(clean_line(line) for line in lines)

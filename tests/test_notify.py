@@ -1,5 +1,6 @@
 """Webhooks: who is told, how often it is tried, and that no secret gets out and no private network is reached."""
 
+import html
 import json
 import logging
 import threading
@@ -50,6 +51,14 @@ def hook() -> Iterator[Hook]:
 def test_slack_compatible_json_with_the_hosts_own_name(hook: Hook) -> None:
     post(hook.url, "hello\nyou", allow_private=True)
     assert hook.heard == [(hook.url.split("/")[2], {"text": "hello\nyou"})]
+
+
+@pytest.mark.parametrize("text", ["<!channel> failed", "<https://example.org|click>", "a & b <@U1>"])
+def test_a_models_words_call_nobody_and_link_nowhere(hook: Hook, text: str) -> None:
+    post(hook.url, text, allow_private=True)
+    ((_, heard),) = hook.heard
+    assert "<" not in heard["text"]
+    assert html.unescape(heard["text"]) == text
 
 
 @pytest.mark.parametrize(("answers", "tries"), [([500], 2), ([429, 503], 3), ([], 1)])

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from auditor.errors import AuditorError, first_line
+from auditor.printable import clean_lines
 from auditor.redaction import redact_urls
 
 UNEXPECTED = 1
@@ -73,7 +74,7 @@ def _end(ctx: click.Context, message: str, code: int, error: BaseException | Non
         from auditor.logs import show_traceback
 
         show_traceback(error)
-    message = redact_urls(message)
+    message = clean_lines(redact_urls(message))
     logs = sys.modules.get("auditor.logs")  # where a command has set them up, and for a machine, this is a line of them
     with contextlib.suppress(OSError, AttributeError):
         if logs is None or not logs.say_in_json(message, logging.ERROR):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.numbers import LARGEST_COUNT, MINUTES, Count, Finite, FiniteRange
 from auditor.cli.options import FORMAT, Eps
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ class Numbers(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in str(value).split(","))
+            numbers = tuple(int(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"expected whole numbers with commas between them, such as 1,5,20, got {value!r}", param, ctx)
+            numbers = ()
+        if not numbers or max(map(abs, numbers)) > LARGEST_COUNT:
+            self.fail(f"expected whole numbers with commas between them, such as 1,5,20, got {value!r:.60}", param, ctx)
+        return numbers
 
 
 @click.command("adapt")
@@ -42,12 +46,12 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     "--head", type=click.Choice(["sources", "fresh"]), default="sources", show_default=True,
     help="Begins as the mean of the sources' templates, or at random.",
 )  # fmt: skip
-@click.option("--beta", type=float, default=0.1, show_default=True, help="Weight of MSE(logits, class centre).")
-@click.option("--lr", type=float, default=0.01, show_default=True, help="Of the tuning.")
-@click.option("--tuning-steps", type=int, default=100, show_default=True, help="Of SGD.")
-@click.option("--source-images", type=click.IntRange(1), default=20_000, show_default=True, help="To train on at most.")
+@click.option("--beta", type=Finite(), default=0.1, show_default=True, help="Weight of MSE(logits, class centre).")
+@click.option("--lr", type=Finite(), default=0.01, show_default=True, help="Of the tuning.")
+@click.option("--tuning-steps", type=Count(), default=100, show_default=True, help="Of SGD.")
+@click.option("--source-images", type=Count(), default=20_000, show_default=True, help="To train on at most.")
 @click.option("--epochs", type=click.IntRange(1, 100_000), help="Of the source model; by default the recipe's.")
-@click.option("--held-out", type=click.IntRange(1), default=1000, show_default=True, help="Test images at most.")
+@click.option("--held-out", type=Count(), default=1000, show_default=True, help="Test images at most.")
 @click.option("--norm", type=click.Choice(["Linf", "L2"]), default="Linf", show_default=True)
 @click.option("--eps", type=Eps(), default="0.1", show_default=True, help="Of training and attacks: 0.1 or 8/255.")
 @click.option(
@@ -58,7 +62,9 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--zoo", "folder", type=click.Path(path_type=Path), help="The folder of a local zoo.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
-@click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="By default 2 days.")
+@click.option(
+    "--time-limit", type=FiniteRange(0, min_open=True, most=MINUTES), metavar="MINUTES", help="By default 2 days."
+)
 @click.option("--queue/--here", "queued", default=None, help="Leave it to a worker, or run it in this process.")
 @click.option("--wait", is_flag=True, help="With --queue: follow it until it has ended.")
 @FORMAT

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.numbers import MINUTES, Count, Finite, FiniteRange
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 
 if TYPE_CHECKING:
@@ -30,17 +31,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="What pulls sibling classes together: their logits, as in the paper; or the linearized network's templates.",
 )
-@click.option("--beta", type=float, default=0.1, show_default=True, help="The regularizer's weight; 0 for none.")
+@click.option("--beta", type=Finite(), default=0.1, show_default=True, help="The regularizer's weight; 0 for none.")
 @click.option("--epochs", type=click.IntRange(1, 100_000), default=5, show_default=True)
 @click.option("--eps", type=Eps(), help="Train and audit within this radius: 0.1 or 8/255; by default the model's own.")
 @click.option("--norm", type=click.Choice(["Linf", "L2"]), help="In this norm; by default the model's own.")
 @click.option("--steps", type=click.IntRange(1, 1000), default=10, show_default=True, help="PGD steps of the attack.")
 @click.option("--step-size", type=Eps(), help="Of those; by default 2.5 eps / steps.")
-@click.option("--lr", type=float, default=0.02, show_default=True, help="The peak of SGD's one-cycle schedule.")
+@click.option("--lr", type=Finite(), default=0.02, show_default=True, help="The peak of SGD's one-cycle schedule.")
 @click.option("--batch-size", type=click.IntRange(2, 65_536), default=128, show_default=True)
-@click.option("--weight-decay", type=click.FloatRange(0, 1), default=5e-4, show_default=True)
+@click.option("--weight-decay", type=FiniteRange(0, 1), default=5e-4, show_default=True)
 @click.option(
-    "--ema", type=click.FloatRange(0, 1, max_open=True), default=0.99, show_default=True,
+    "--ema", type=FiniteRange(0, 1, max_open=True), default=0.99, show_default=True,
     help="Decay of the moving average of the weights, which is what is kept; 0 for none.",
 )  # fmt: skip
 @click.option("--amp/--no-amp", default=True, help="bfloat16 where it is safe, on a GPU; without effect on a CPU.")
@@ -59,12 +60,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the audits before and after: quick, standard or full.",
 )
-@click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N test images, for any protocol.")
+@click.option("--samples", type=Count(), metavar="N", help="The first N test images, for any protocol.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
 @click.option(
     "--time-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True, most=MINUTES),
     metavar="MINUTES",
     help="Of the training; by default 2 days.",
 )

@@ -2,6 +2,8 @@
 
 import click
 
+from auditor.cli.numbers import Count
+
 RECENT_SECONDS = 30
 """Who gave no sign of life for so long uses the database no more."""
 
@@ -74,7 +76,7 @@ def check() -> None:
 
 @command.command()
 @click.option(
-    "--keep-per-model", "keep", type=click.IntRange(1), required=True, metavar="N",
+    "--keep-per-model", "keep", type=Count(), required=True, metavar="N",
     help="So many finished audits keep everything, of each model under one setting: those confirmed last.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Remove nothing: say what would be.")

@@ -26,7 +26,7 @@ class Share(click.ParamType[Decimal]):
         except DecimalException:  # comparing with NaN is one, too
             within = False
         if not within:
-            self.fail(f"expected a share from 0 to 1, or percents such as 45%, got {value!r}", param, ctx)
+            self.fail(f"expected a share from 0 to 1, or percents such as 45%, got {value!r:.60}", param, ctx)
         return share
 
 

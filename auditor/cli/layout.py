@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 
 import click
 
+from auditor.printable import clean_line
+
 WIDE = 1000
 """Columns off a terminal, where nothing wraps."""
 
@@ -22,6 +24,7 @@ def styled() -> bool:
 
 def print_line(line: str, style: str = "") -> None:
     """One line, whatever its length."""
+    line = clean_line(line)
     if not styled():
         click.echo(line)
         return
@@ -34,7 +37,7 @@ def print_line(line: str, style: str = "") -> None:
 
 def print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> None:
     """A header and rows, two spaces between the columns; those named in ``right`` are justified right."""
-    lines = [list(columns), *(list(row) for row in rows)]
+    lines = [list(columns), *([clean_line(cell) for cell in row] for row in rows)]
     for place, name in enumerate(columns):
         width = max(_width(cells[place]) for cells in lines)
         for cells in lines:

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from auditor.logs import say_in_json, speaks_json
+from auditor.printable import clean_lines
 
 
 class ScanProgress:
@@ -73,4 +74,4 @@ def say(line: str) -> None:
     """A line on stderr, logged where it is to be JSON; where nobody listens any more, the work goes on in silence."""
     with contextlib.suppress(OSError, AttributeError):
         if not say_in_json(line):
-            click.echo(line, err=True)
+            click.echo(clean_lines(line), err=True)

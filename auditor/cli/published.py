@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from auditor.cli.options import FORMAT
+from auditor.printable import clean_line
 
 
 @click.command("import-published")
@@ -52,7 +53,7 @@ def import_published(folder: Path, shape: str) -> None:
     else:
         _print_summary(rows)
     for file, reason in bad.items():
-        click.echo(f"{file}: {reason}", err=True)
+        click.echo(clean_line(f"{file}: {reason}"), err=True)
     if bad:
         raise AuditorError(f"{len(bad)} of {len(files)} files were not imported; mend or remove them and import again")
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from auditor.cli.compare import compare
+from auditor.cli.numbers import Count
 from auditor.cli.options import FORMAT, PROTOCOL, filters
 
 
@@ -20,7 +21,7 @@ command.add_command(compare)
 @command.command("list")
 @filters
 @click.option("--sort", default="-robust_accuracy", show_default=True, help="A column; - in front: largest first.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
+@click.option("--limit", type=Count(), metavar="N", help="Only the first N rows.")
 @click.option(
     "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
     help="A table for people, one JSON array, or CSV.",

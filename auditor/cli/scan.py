@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from auditor.cli.gates import gate_options
+from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 from auditor.cli.saving import SAVE
 from auditor.cli.sources import auditable, choose, chosen
@@ -24,7 +25,7 @@ from auditor.cli.where import where_options
     help="screen: no data, no attack. quick: FGSM and PGD-20 on 256 images. standard: AutoAttack on 1,000. "
     "full: AutoAttack on the whole test set.",
 )
-@click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N test images, for any protocol.")
+@click.option("--samples", type=Count(), metavar="N", help="The first N test images, for any protocol.")
 @click.option("--norm", type=click.Choice(["Linf", "L2"]), help="Attack in this norm, not the zoo entry's own.")
 @click.option("--eps", type=Eps(), help="Attack with this radius: 0.1 or 8/255.")
 @click.option(
@@ -51,13 +52,13 @@ from auditor.cli.where import where_options
 @click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
 @click.option(
     "--time-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True, most=MINUTES),
     metavar="MINUTES",
     help="Of one model; by default 1 hour under screen, 6 under quick, 48 under standard, 2 weeks under full.",
 )
 @click.option(
     "--memory-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True, most=GIBS),
     metavar="GIB",
     help="Of one model; by default nine tenths of the machine's.",
 )
@@ -66,12 +67,12 @@ from auditor.cli.where import where_options
 @click.option("--force", is_flag=True, help="Repeat audits that are done already.")
 @click.option(
     "--reverify",
-    type=click.IntRange(1),
+    type=Count(),
     metavar="N",
     help="Measure N of the done audits again, those measured longest ago: the same must come out, or the result "
     "is flagged not_reproduced.",
 )
-@click.option("--run", "run_id", type=click.IntRange(1), hidden=True)  # of a schedule, by `auditor beat`
+@click.option("--run", "run_id", type=Count(), hidden=True)  # of a schedule, by `auditor beat`
 @gate_options
 @SAVE
 @FORMAT

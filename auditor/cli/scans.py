@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT
 from auditor.cli.where import where_options
 
@@ -22,7 +23,7 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="Only scans in this state.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The newest N.")
+@click.option("--limit", type=Count(), default=20, show_default=True, help="The newest N.")
 @FORMAT
 def list_(state: str | None, limit: int, shape: str) -> None:
     """List scans, the newest first, with how many of their audits are in which state.
@@ -57,6 +58,7 @@ def show(scan_id: int, shape: str) -> None:
       auditor scans show 7 --format json
     """
     from auditor.cli.follow import part_of
+    from auditor.cli.layout import print_line
     from auditor.cli.tables import print_json, print_table
     from auditor.db.scans import STATES, load_scan
 
@@ -67,7 +69,7 @@ def show(scan_id: int, shape: str) -> None:
     numbers = ", ".join(f"{scan[state]} {state}" for state in STATES if scan[state])
     reused = f", {scan['reused']} done before" if scan["reused"] else ""
     where = f"by {scan['worker']}" if scan["queue"] == "here" else f"in the queue {scan['queue']}"
-    click.echo(f"scan {scan_id} of {scan['source']}, {where}: {scan['state']}; {numbers or 'no audits'}{reused}")
+    print_line(f"scan {scan_id} of {scan['source']}, {where}: {scan['state']}; {numbers or 'no audits'}{reused}")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [
         [
@@ -90,7 +92,7 @@ def show(scan_id: int, shape: str) -> None:
 @click.argument("after", metavar="B", type=click.IntRange(1, 2**31 - 1))
 @click.option(
     "--gap-drop",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=0.1,
     show_default=True,
     help="A gap lower by more than this is worse.",

@@ -2,6 +2,8 @@
 
 import click
 
+from auditor.cli.numbers import Count
+
 
 @click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
@@ -9,7 +11,7 @@ import click
 @click.option("--closed", is_flag=True, help="Reading needs a token, too (`auditor tokens add`).")
 @click.option("--open", "opened", is_flag=True, help="Let everybody read who reaches an address beyond this machine.")
 @click.option(
-    "--rate", type=click.IntRange(1), default=600, show_default=True, metavar="N",
+    "--rate", type=Count(), default=600, show_default=True, metavar="N",
     help="Requests a minute from one address.",
 )  # fmt: skip
 def command(host: str, port: int, closed: bool, opened: bool, rate: int) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.numbers import Count
+
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
     from auditor.zoo import Source
@@ -28,7 +30,7 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--dataset", help="Only models of this data set, e.g. cifar10."),
             click.option("--threat-model", help="Only models of this threat model, e.g. Linf."),
             click.option("--pretrained-only", is_flag=True, help="timm: no architectures with random weights."),
-            click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N models."),
+            click.option("--limit", type=Count(), metavar="N", help="Only the first N models."),
         )
     ):
         command = parameter(command)

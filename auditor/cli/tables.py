@@ -21,6 +21,7 @@ from auditor.leaderboard.groups import (
     setting_of,
 )
 from auditor.leaderboard.whole import finite
+from auditor.printable import clean_cell
 
 
 def print_json(rows: Sequence[Row]) -> None:
@@ -35,7 +36,7 @@ def as_csv(rows: Sequence[Row]) -> str:
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: _cell(value) for key, value in row.items()})
+            writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
     return out.getvalue()
 
 
@@ -150,7 +151,7 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A plain table."""
-    if styled() or any("\n" in cell for row in rows for cell in row):
+    if styled():
         from auditor.cli.terminal import print_rich
 
         print_rich(columns, rows)

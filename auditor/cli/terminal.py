@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.cli.layout import WIDE
+from auditor.printable import clean_line
 
 _UNBOUNDED = Console(width=10_000)
 
@@ -24,7 +25,7 @@ def print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for place, name in enumerate(columns):
         table.add_column(name, no_wrap=place < len(columns) - 1)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # brackets are no markup
+        table.add_row(*(_text(cell) for cell in row))
     console().print(table)
 
 
@@ -42,10 +43,15 @@ def print_fitting(
         for column in left:
             table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
         for row, faint in zip(cells(left), dim, strict=True):
-            table.add_row(*(Text(cell) for cell in row), style="dim" if faint else None)
+            table.add_row(*(_text(cell) for cell in row), style="dim" if faint else None)
         width = _UNBOUNDED.measure(table).maximum
         if name is None or width <= out.width:
             break
         left.remove(name)
     out.width = max(width, out.width)  # what still does not fit wraps, whole
     out.print(table)
+
+
+def _text(cell: str) -> Text:
+    """Brackets are no markup, and control characters do not reach the terminal."""
+    return Text(clean_line(cell))

@@ -2,6 +2,7 @@
 
 import click
 
+from auditor.cli.numbers import DAYS, FiniteRange
 from auditor.cli.options import FORMAT
 
 
@@ -17,7 +18,7 @@ def command() -> None:
     help="read: results and checkpoints. scan, boost: read, and to start such work. admin: everything.",
 )  # fmt: skip
 @click.option(
-    "--days", type=click.FloatRange(0, min_open=True), metavar="N", help="Good for so long; else until revoked."
+    "--days", type=FiniteRange(0, min_open=True, most=DAYS), metavar="N", help="Good for so long; else until revoked."
 )
 def add(name: str, scope: str, days: float | None) -> None:
     """Make a token and print it: this once, since only its hash is stored.

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from auditor.cli.numbers import SECONDS, Count, FiniteRange
 from auditor.cli.options import FORMAT
 
 
@@ -12,12 +13,10 @@ from auditor.cli.options import FORMAT
 @click.option("--processes", type=click.IntRange(1, 256), metavar="N", help="CPU: audits at once; by default 1.")
 @click.option("--gpus", metavar="LIST", help="GPUs to use, one process each, e.g. 0,2; by default all.")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="T", help="Of each process; by default its share.")
-@click.option(
-    "--max-jobs", type=click.IntRange(1), default=100, show_default=True, help="Renew a process after so many audits."
-)
+@click.option("--max-jobs", type=Count(), default=100, show_default=True, help="Renew a process after so many audits.")
 @click.option(
     "--grace",
-    type=click.FloatRange(0, 3600),
+    type=FiniteRange(0, 3600),
     default=20.0,
     show_default=True,
     metavar="SECONDS",
@@ -52,7 +51,6 @@ def command(gpus: str | None, **options: object) -> None:
       auditor worker --gpus 0,1 --trust-code
     """
     import json
-    import math
     import os
     import sys
 
@@ -64,8 +62,6 @@ def command(gpus: str | None, **options: object) -> None:
     if gpus is not None and (options["queue"] == "cpu" or options["processes"]):
         raise UsageError("--gpus goes with neither --queue cpu nor --processes: there is one process a GPU")
     chosen = None if gpus is None else [part.strip() for part in gpus.split(",") if part.strip()]
-    if not math.isfinite(float(str(options["grace"]))):
-        raise UsageError(f"--grace: expected seconds, got {options['grace']}")
     if chosen == []:
         raise UsageError(f"--gpus: expected numbers such as 0,2, got {gpus!r}")
     if options["threads"] is None:
@@ -80,7 +76,7 @@ def command(gpus: str | None, **options: object) -> None:
 @FORMAT
 @click.option(
     "--alive",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(0, min_open=True, most=SECONDS),
     metavar="SECONDS",
     help="Only ask whether a process of this host gave a sign of life within so long: exit code 1 if none did.",
 )

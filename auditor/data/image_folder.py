@@ -105,6 +105,9 @@ def _pictures(folder: Path) -> list[Path]:
         others = sorted({path.suffix.lower() for path in _entries(folder, folders=False)} & set(NOT_READ))
         got = f"files ending in {', '.join(others)}" if others else "none"
         raise DataError(f"expected pictures in {folder} ({', '.join(SUFFIXES)}), got {got}")
+    odd = next((path for path in found if not path.is_file()), None)
+    if odd is not None:
+        raise DataError(f"expected pictures in {folder}, got {odd.name!r}, which is a pipe, a device or a broken link")
     return found
 
 

@@ -21,6 +21,7 @@ from auditor.db import models as tables
 from auditor.db.ending import now
 from auditor.errors import UsageError
 
+DAYS = 36_500
 SCOPES = ("read", "scan", "boost", "admin")
 _ALLOWS = {"read": {"read"}, "scan": {"read", "scan"}, "boost": {"read", "boost"}, "admin": set(SCOPES)}
 _FORM = re.compile(r"auditor_([1-9][0-9]{0,8})_([A-Za-z0-9_-]{43})")
@@ -44,12 +45,14 @@ def add_token(engine: Engine, name: str, scope: str, days: float | None = None) 
     """A new token, which is told once, here.
 
     Raises:
-        UsageError: the name is taken or none, or there is no such scope.
+        UsageError: the name is taken or none, or there is no such scope, or no date is so many days away.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"expected a name of up to 64 letters, digits, dots, dashes and underscores, got {name!r}")
     if scope not in SCOPES:
         raise UsageError(f"no scope {scope!r}; choose from {', '.join(SCOPES)}")
+    if days is not None and not 0 < days <= DAYS:  # not of NaN either
+        raise UsageError(f"expected more than 0 and at most {DAYS} days, got {days:g}")
     secret = secrets.token_urlsafe(32)
     expires = None if days is None else now() + timedelta(days=days)
     row = tables.Token(

@@ -5,6 +5,7 @@ import glob
 import logging
 import re
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from auditor.errors import ModelLoadError, first_line
+from auditor.errors import ModelLoadError, first_line, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,13 @@ PATIENCE = 1.0
 them a host that cannot be reached is not tried again, so that a machine without internet knows within 5 seconds."""
 
 
-CHECKPOINTS = ("zip", "pickle", "safetensors")
-"""What :func:`what_is` says of files that can hold weights."""
+TORCH = ("zip", "pickle")
+INDEX = "index"
+CHECKPOINTS = (*TORCH, "safetensors")
+"""What :func:`what_is` says of files that can hold weights; an index names files that do."""
+
+LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""Torch's magic number, pickled by itself."""
 
 STALE = 3600.0
 """Seconds without a byte, after which a temporary file was left behind by a process that was killed."""
@@ -85,32 +91,47 @@ def download(url: str, path: Path, check: Callable[[Path], Checked], *, by_hand:
 
 
 def what_is(path: Path) -> str:
-    """What a file is by its first bytes: ``zip``, ``pickle``, ``safetensors``, or in words what else.
+    """What a file is by its first bytes: ``zip``, ``pickle`` (of torch), ``safetensors``, ``index``, or in words.
 
     Raises:
-        ModelLoadError: it cannot be read.
+        ModelLoadError: it cannot be read, or is no file: a folder, a pipe, a device.
     """
-    if path.exists() and not path.is_file():
-        return "no regular file"
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder: name the file in it" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+            raise ModelLoadError(f"cannot read the weights {path}: expected a file, got {kind}")
         with path.open("rb") as file:
             head = file.read(4096)
         size = path.stat().st_size
-    except OSError as error:
-        raise ModelLoadError(f"cannot read {path}: {error.strerror}") from error
-    if not head:
-        return "an empty file"
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(
+            f"cannot read the weights {path}: {getattr(error, 'strerror', None) or first_line(error)}"
+        ) from error
     if head.startswith(b"PK\x03\x04"):
         return "zip"
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+    if head.startswith(LEGACY_TORCH):
         return "pickle"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return "safetensors"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
+    if path.name.endswith(".index.json") and head.lstrip().startswith(b"{"):
+        return INDEX
+    return _what_else(head)
+
+
+def _what_else(head: bytes) -> str:
+    """What a file is that holds no weights, and what to do about it."""
+    if not head:
+        return "an empty file: copy or download it again"
+    if head.lstrip().startswith(b"<"):
         title = re.search(rb"<title[^>]*>\s*([^<]*?)\s*</title>", head, re.IGNORECASE)
-        said = f" ({' '.join(title[1].decode(errors='replace').split())!r})" if title and title[1] else ""
-        return f"an HTML page{said}"
-    return "no checkpoint by its first bytes"
+        said = f" ({one_line(title[1].decode(errors='replace'))!r})" if title and title[1] else ""
+        return f"an HTML page{said}, not a checkpoint: download it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file itself: run `git lfs pull`"
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "a pickle that torch.save did not write: refused unread; save the state dict as safetensors"
+    return f"no checkpoint by its first bytes: expected safetensors or what torch.save writes, got {head[:8]!r}"
 
 
 def _tidy(path: Path, temporary: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from auditor.eps import parse_eps
-from auditor.errors import UsageError
+from auditor.errors import UsageError, first_line
 from auditor.records import Published
 
 _DATASETS = ("cifar10", "cifar100", "imagenet")
@@ -80,12 +80,14 @@ def _check(published: Published) -> None:
 
 
 def _object(file: Path) -> dict[str, Any]:
+    if file.exists() and not file.is_file():
+        raise UsageError("cannot be read: expected a file, got a folder, a pipe or a device")
     try:
         values = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"is not JSON: {error}") from error
+        raise UsageError(f"is not JSON: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise UsageError(f"expected a JSON object, got a {type(values).__name__}")
     return values
@@ -115,14 +117,14 @@ def _number(key: str, value: Any) -> float:
         if not math.isfinite(number):
             raise ValueError
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"expected a number for {key}, got {value!r}") from error
+        raise UsageError(f"expected a number for {key}, got {value!r:.60}") from error
     return number
 
 
 def _percent(key: str, value: Any) -> float:
     number = _number(key, value.removesuffix("%") if isinstance(value, str) else value)
     if not 0 <= number <= 100:
-        raise UsageError(f"expected {key} in percent, from 0 to 100, got {value!r}")
+        raise UsageError(f"expected {key} in percent, from 0 to 100, got {value!r:.60}")
     return round(number / 100, 12)
 
 
@@ -135,12 +137,12 @@ def _eps(key: str, value: Any) -> float:
 
 def _boolean(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise UsageError(f"expected true or false for {key}, got {value!r}")
+        raise UsageError(f"expected true or false for {key}, got {value!r:.60}")
     return value
 
 
 def _plain(key: str, value: Any) -> str:
     """Text that every database can hold."""
     if not isinstance(value, str) or "\0" in value or not value.isprintable():
-        raise UsageError(f"expected plain text for {key}, got {value!r}")
+        raise UsageError(f"expected plain text for {key}, got {value!r:.60}")
     return value

@@ -1,6 +1,5 @@
 """Weight files that are downloaded: where they lie, where they come from, and what may be in them."""
 
-import argparse
 import hashlib
 import os
 import re
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from auditor.errors import ModelLoadError, first_line
+from auditor.errors import ModelLoadError
 from auditor.zoo.download import CHECKPOINTS, download, what_is
 
 
@@ -80,28 +79,6 @@ def read_checked(path: Path) -> Any:
     Raises:
         ModelLoadError: it is no checkpoint, damaged, or holds more than that.
     """
-    import torch
-    from safetensors.torch import load_file
+    from auditor.zoo.weights import read_content
 
-    kind = what_is(path)
-    if kind not in CHECKPOINTS:
-        raise ModelLoadError(f"{path} is {kind}")
-    try:
-        if kind == "safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # other people's bytes: whatever they make a parser raise
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"holds {code[1]}, more than tensors, and is not loaded" if code else f"is damaged: {first_line(error)}"
-        raise ModelLoadError(f"{path} {what}") from error
-
-
-def _harmless() -> list[Any]:
-    """What published checkpoints hold beside tensors and cannot run anything: options and NumPy's numbers."""
-    import numpy as np
-    from numpy._core import multiarray
-
-    scalar = multiarray.scalar
-    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
-    return [argparse.Namespace, np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar"), *kinds]
+    return read_content(path, name=str(path))

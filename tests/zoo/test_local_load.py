@@ -1,6 +1,8 @@
 """Loading from a local zoo: normalization inside, code only where it is trusted, nothing from outside the folder."""
 
+import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +161,46 @@ def test_a_digest_and_what_was_mended_are_kept(tmp_path: Path) -> None:
     loaded = source.load(source.entries()[0])
     assert [note.split("'")[1] for note in loaded.notes] == ["model", "module."]
     assert loaded.weights_sha256 == state_dict_digest(network().state_dict())
+
+
+def other(width: int = 2) -> dict[str, torch.Tensor]:
+    return {key: value + 1 for key, value in network(width).state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "settings"),
+    [
+        (lambda: {"state_dict": other(), "state_dict_ema": network().state_dict()}, {"key": '"state_dict_ema"'}),
+        (
+            lambda: {f"{p}.{k}": v for p, s in (("q", other()), ("k", network().state_dict())) for k, v in s.items()},
+            {"prefix": '"k."'},
+        ),
+        (
+            lambda: {"best": {"a": {"net": network().state_dict(), "teacher": other()}}, "last": other()},
+            {"key": '"best.a.net"', "prefix": '""'},
+        ),
+    ],
+)
+def test_where_several_fit_the_table_says_which(content: Callable, settings: dict[str, str], tmp_path: Path) -> None:
+    source = trusted(tmp_path)
+    torch.save(content(), tmp_path / "net.safetensors")
+    with pytest.raises(ModelLoadError, match="holds several state dicts that fit and differ: set ") as caught:
+        source.load(source.entries()[0])
+    source = trusted(tmp_path, **settings)
+    torch.save(content(), tmp_path / "net.safetensors")
+    loaded = source.load(source.entries()[0])
+    assert loaded.weights_sha256 == state_dict_digest(network().state_dict())
+    assert all(f"{key} = " in str(caught.value) for key in settings if settings[key] != '""')
+
+
+def test_a_sharded_file_is_its_index(tmp_path: Path) -> None:
+    source = trusted(tmp_path, weights='"model.safetensors.index.json"')
+    state = network().state_dict()
+    for number, key in enumerate(state):
+        save_file({key: state[key]}, tmp_path / f"{number}.safetensors", metadata={"format": "pt"})
+    files = {key: f"{number}.safetensors" for number, key in enumerate(state)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    assert source.load(source.entries()[0]).weights_sha256 == state_dict_digest(state)
 
 
 TIMM = '{ timm = "resnet10t", kwargs = { stem_width = 8, channels = [8, 16, 16, 32] } }'

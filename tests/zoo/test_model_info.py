@@ -1,6 +1,7 @@
 """RobustBench's model_info as it is, and as it should not be."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -146,3 +147,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "cifar10/Linf/B.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(UsageError, match="is not JSON"):
         read_published(tmp_path / "cifar10/Linf/B.json")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    good = write(tmp_path, "cifar10/Linf/A", GOOD)
+    pipe = good.with_name("B.json")
+    os.mkfifo(pipe)
+    (folder := good.with_name("C.json")).mkdir()
+    for file in (pipe, folder):
+        with pytest.raises(UsageError, match="expected a file, got a folder, a pipe or a device"):
+            read_published(file)

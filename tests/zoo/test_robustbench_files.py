@@ -64,24 +64,28 @@ def archive(name: str, content: bytes) -> bytes:
 BAD: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("an HTML page", lambda _: HTML, "is an HTML page ('Google Drive - Quota exceeded')"),
     ("an empty file", lambda _: b"", "is an empty file"),
-    ("text", lambda _: b"version https://git-lfs.github.com/spec/v1", "no checkpoint by its first bytes"),
-    ("a truncated zip", lambda _: GOOD[:-200], "is damaged"),
-    ("a truncated pickle", lambda _: saved([1.0], _use_new_zipfile_serialization=False)[:-9], "is damaged"),
-    ("a zip of something else", lambda _: archive("notes.txt", b"hello"), "is damaged"),
+    ("text", lambda _: b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS, not the file itself"),
+    ("a truncated zip", lambda _: GOOD[:-200], "is a zip, but no whole torch checkpoint"),
+    (
+        "a truncated pickle",
+        lambda _: saved([1.0], _use_new_zipfile_serialization=False)[:-9],
+        "is a damaged torch checkpoint",
+    ),
+    ("a zip of something else", lambda _: archive("notes.txt", b"hello"), "is a zip, but no whole torch"),
     (
         "a payload in a zip",
         lambda mark: saved({"state_dict": Payload(mark)}),
-        "holds posix.mkdir, more than tensors, and is not loaded",
+        "is refused: its pickle asks for posix.mkdir, which is no tensor",
     ),
     (
         "a payload in a pickle",
         lambda mark: saved(Payload(mark), _use_new_zipfile_serialization=False),
-        "holds posix.mkdir, more than tensors, and is not loaded",
+        "is refused: its pickle asks for posix.mkdir, which is no tensor",
     ),
     (
         "a payload alone",
         lambda mark: pickle.dumps(Payload(mark), protocol=2),
-        "holds posix.mkdir, more than tensors, and is not loaded",
+        "is a pickle that torch.save did not write: refused unread",
     ),
 ]
 

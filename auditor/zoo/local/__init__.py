@@ -64,7 +64,7 @@ class LocalZoo:
         """As :meth:`auditor.zoo.base.Source.load`; UsageError as :meth:`check`."""
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.normalized import normalized
-        from auditor.zoo.weights import fill, open_checkpoint
+        from auditor.zoo.weights import fill, read_content
 
         self.check([entry])
         found = self._found(entry)
@@ -72,17 +72,15 @@ class LocalZoo:
             path = inside(self.folder, found.weights)
         except ValueError as error:
             raise ModelLoadError(f"{entry.model}: {error}") from error
-        checkpoint = open_checkpoint(path, entry.file_sha256)
+        content = read_content(path, entry.file_sha256)
         model = self._construct(entry.architecture).float()
-        mended = fill(model, checkpoint.state, path.name)
+        mended = fill(model, content, path.name, key=found.key, prefix=found.prefix)
         digest = state_dict_digest(model.state_dict())
-        return LoadedModel(
-            normalized(model, entry.preprocessing).eval(), digest, (*found.notes, *checkpoint.notes, *mended)
-        )
+        return LoadedModel(normalized(model, entry.preprocessing).eval(), digest, (*found.notes, *mended))
 
     def _found(self, entry: ZooEntry) -> LocalModel:
         """The model as the file has it now; what was asked for must not have changed meanwhile."""
-        for model in read_zoo(self.folder):
+        for model in read_zoo(self.folder, only=entry.model):
             now = model.entry
             if now.model == entry.model:
                 asked = replace(entry, threat_model=now.threat_model, norm=now.norm, eps=now.eps)  # a scan's to choose

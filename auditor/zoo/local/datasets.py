@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,10 +12,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from auditor.data import CLASSES, Hierarchy, load_hierarchy
+from auditor.printable import check_printable, clean_line
 from auditor.records import OwnData
 from auditor.zoo.local.text import check_path
 
 Size = tuple[int, int, int]
+LONGEST_NAME = 200
+LARGEST_SIDE = 16_384
 
 SIZES: dict[str, Size] = {"fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
 """Of the known data sets whose pictures all have one size; those of the others are scaled to the model's."""
@@ -48,17 +52,32 @@ def known(name: str, others: Iterable[str] = ()) -> Dataset:
 def near(name: object, names: Sequence[str]) -> str:
     """``did you mean …?`` where a name is near, else all there are."""
     by_case = {str(other).lower(): str(other) for other in names}
-    found = difflib.get_close_matches(str(name).lower(), list(by_case), 2, 0.6)
+    found = (
+        difflib.get_close_matches(str(name).lower(), list(by_case), 2, 0.6) if len(str(name)) <= LONGEST_NAME else []
+    )
     if found:
         return f"did you mean {' or '.join(by_case[key] for key in found)}?"
     return f"there is: {', '.join(names)}"
 
 
+def check_name(name: str) -> str:
+    """A name that fits on a line.
+
+    Raises:
+        ValueError: it is too long, or holds characters that no terminal should get.
+    """
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"expected a name of at most {LONGEST_NAME} characters, got {len(name)}: {name[:40]!r}…")
+    return check_printable(name)
+
+
 def as_size(value: Any) -> Size:
     if not (
-        isinstance(value, list) and len(value) == 3 and all(type(number) is int and number > 0 for number in value)
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(number) is int and 0 < number <= LARGEST_SIDE for number in value)
     ):
-        raise ValueError(f"expected [channels, height, width], got {value!r}")
+        raise ValueError(f"expected [channels, height, width], got {value!r:.100}")
     return value[0], value[1], value[2]
 
 
@@ -71,9 +90,11 @@ def _classes(value: Any) -> tuple[str, ...]:
         return CLASSES[value]
     if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
         raise ValueError(f"expected a list of names, or the name of a known data set, got {value!r:.60}")
-    twice = sorted({name for name in value if value.count(name) > 1})
+    twice = sorted(name for name, times in Counter(value).items() if times > 1)
     if twice:
         raise ValueError(f"expected each class once, got twice: {_few(twice)}")
+    for name in value:
+        check_name(name)
     if len(value) < 2:
         raise ValueError(f"expected 2 classes or more, got {len(value)}")
     return tuple(value)
@@ -83,16 +104,19 @@ def _groups(value: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]
     """One level: the group of each class."""
     if not isinstance(value, dict) or not all(isinstance(members, list) for members in value.values()):
         raise ValueError(f"{where}expected a table of groups, name = [classes], got {value!r:.60}")
-    members = [member for group in value.values() for member in group]
+    for group in value:
+        check_name(group)
+    members = Counter(str(member) for group in value.values() for member in group)
     lacking = [name for name in classes if name not in members]
-    strange = [member for member in members if member not in classes]
-    twice = sorted({str(member) for member in members if members.count(member) > 1})
+    strange = [member for member in members if member not in set(classes)]
+    twice = sorted(member for member, times in members.items() if times > 1)
     faults = [f"{len(lacking)} of {len(classes)} classes are in no group ({_few(lacking)})"] if lacking else []
     faults += [f"{strange[0]!r} is no class; {near(strange[0], classes)}"] if strange else []
     faults += [f"in two groups: {_few(twice)}"] if twice else []
     if faults:
         raise ValueError(where + "; ".join(faults))
-    return tuple(next(group for group, members in value.items() if name in members) for name in classes)
+    group_of = {str(member): group for group, names in value.items() for member in names}
+    return tuple(group_of[name] for name in classes)
 
 
 def _few(names: Sequence[str]) -> str:
@@ -104,7 +128,7 @@ class OwnDataset(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    name: str | None = Field(None, min_length=1)
+    name: Annotated[str, AfterValidator(check_name)] | None = Field(None, min_length=1)
     path: Annotated[str, AfterValidator(check_path)] | None = Field(None, min_length=1)
     classes: Annotated[tuple[str, ...], BeforeValidator(_classes)] = Field(
         description="a list of names in the order of the logits, or the name of a known data set"
@@ -141,7 +165,7 @@ def described(table: OwnDataset, name: str | None, borrowed: str | None, folder:
     if not 0 <= headline < len(levels):
         raise ValueError(f"expected a level from 0 to {len(levels) - 1}, got {headline}")
     path = folder / Path(table.path).expanduser() if table.path else None
-    name = table.name or name or (path.stem if path else "own")
+    name = table.name or name or (clean_line(path.stem) if path else "own")
     own = OwnData(path=str(path) if path else None, classes=table.classes, levels=levels, headline=headline)
     return Dataset(name, len(table.classes), own, table.input_size)
 

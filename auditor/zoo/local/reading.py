@@ -1,60 +1,84 @@
 """From the text of a zoo.toml to entries, or to all of its mistakes at once."""
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from auditor.errors import UsageError
+from auditor.errors import UsageError, first_line, one_line
 from auditor.records import ZooEntry
-from auditor.zoo.local.datasets import Dataset, OwnDataset, described, near
+from auditor.zoo.local.datasets import Dataset, OwnDataset, check_name, described, near
 from auditor.zoo.local.entries import Misfit, entry_of
+from auditor.zoo.local.file import check_depth, check_dots, read_file
 from auditor.zoo.local.lines import Key, line_of, lines_of
 from auditor.zoo.local.tables import Model, Surroundings
 from auditor.zoo.local.text import decode, explain
 
 FILE = "zoo.toml"
+MOST_PROBLEMS = 100
+MOST_NUMBERED = 500_000
 Table = TypeVar("Table", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """An entry, the name of its weights' file, and what was taken for granted."""
+    """An entry, the name of its weights' file, what is meant in it, and what was taken for granted."""
 
     entry: ZooEntry
     weights: str
+    key: str | None
+    prefix: str | None
     notes: tuple[str, ...]
 
 
-def read_zoo(folder: Path) -> list[LocalModel]:
+def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
     """The models of a folder's zoo.toml, in its order; runs none of the folder's code.
+
+    Args:
+        only: a model, by its whole name, whose table is without mistakes: then those of others are no error.
 
     Raises:
         UsageError: there is no such file, or it has mistakes: one line each, with its number.
     """
     try:
-        text = decode((folder / FILE).read_bytes())
+        content = read_file(folder / FILE)
     except FileNotFoundError:
         raise UsageError(f"there is no {FILE} in {folder}: `auditor zoo init {folder}` makes an example") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {folder / FILE}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {folder / FILE}: {first_line(error)}") from error
+    try:
+        text = decode(content)
     except ValueError as error:
         raise UsageError(f"{FILE}:{error}") from error
     try:
+        check_dots(text)
         document = tomllib.loads(text)
+        check_depth(document)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{FILE}:{explain(text, error)}") from error
     except RecursionError as error:
-        raise UsageError(f"{FILE} is not TOML: {error}") from error
+        raise UsageError(f"{FILE} is not TOML: tables or lists are too deep in each other") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise UsageError(f"{FILE} is not TOML: {first_line(error)}") from error
     reader = _Reader(folder)
     models = reader.read(document)
+    if only is not None and any(model.entry.model == only for model in models):
+        return models
     if reader.problems:
-        lines = lines_of(text)
-        numbered = sorted((line_of(key, lines), number, key, say) for number, (key, say) in enumerate(reader.problems))
-        raise UsageError("\n".join(f"{FILE}:{line}: {_name(key)}{say}" for line, _, key, say in numbered))
+        raise UsageError("\n".join(_listed(reader.problems, text)))
     return models
+
+
+def _listed(problems: "list[tuple[Key, str]]", text: str) -> Iterator[str]:
+    """Problems in the order of their lines; of a file that no person has written, without the lines."""
+    lines = lines_of(text) if len(text) <= MOST_NUMBERED else {}
+    numbered = sorted((line_of(key, lines), number, key, say) for number, (key, say) in enumerate(problems))
+    yield from (f"{FILE}:{line}: {one_line(_name(key) + say)}" for line, _, key, say in numbered[:MOST_PROBLEMS])
+    if len(numbered) > MOST_PROBLEMS:
+        yield f"{FILE}: … and {len(numbered) - MOST_PROBLEMS} more mistakes"
 
 
 @dataclass
@@ -92,6 +116,10 @@ class _Reader:
         table = self._validated(OwnDataset, raw, where, None)
         if table is None:
             return None
+        try:
+            check_name(name or "")
+        except ValueError as error:
+            self._problem(where, str(error))
         borrowed = raw["classes"] if isinstance(raw["classes"], str) else None
         try:
             return described(table, name, borrowed, self.folder)
@@ -111,7 +139,7 @@ class _Reader:
             for key, message in misfit.problems:
                 self._problem((*where, *key), message)
             return None
-        return LocalModel(entry, model.weights, notes)
+        return LocalModel(entry, model.weights, model.key, model.prefix, notes)
 
     def _validated(self, kind: type[Table], raw: Any, where: Key, context: Any) -> Table | None:
         """The table; None where a field is wrong. Unknown keys alone do not keep the rest from being checked."""
@@ -129,6 +157,8 @@ class _Reader:
         if not isinstance(raw, dict):
             return
         for key, value in raw.items():
+            if len(self.problems) > 10 * MOST_PROBLEMS:
+                return
             if key not in kind.model_fields:
                 self._problem((*where, key), f"unknown key; {near(key, list(kind.model_fields))}")
             elif isinstance(inner := kind.model_fields[key].annotation, type) and issubclass(inner, BaseModel):

@@ -36,7 +36,7 @@ def _imported(folder: Path, file: Path) -> Iterator[tuple[Path, str]]:
     """
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -1,18 +1,30 @@
 """The tables of a zoo.toml: what may stand in them, checked field by field so that all mistakes are found at once."""
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from auditor.eps import parse_eps
-from auditor.zoo.local.datasets import Dataset, InputSize, known, near
+from auditor.printable import check_printable
+from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known, near
 from auditor.zoo.local.text import check_path
 
 NONE = "none"
+LONGEST_DESCRIPTION = 1000
 FIXED_BY_THE_FILE = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "features_only")
 
 
@@ -33,10 +45,14 @@ def inside(folder: Path, name: str) -> Path:
     """The file ``name`` of a folder, links followed.
 
     Raises:
-        ValueError: it leads out of the folder.
+        ValueError: it leads out of the folder, or nowhere.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    try:
+        path = (folder / name).resolve()
+        within = path.is_relative_to(folder.resolve())
+    except (RuntimeError, OSError) as error:  # RuntimeError: a link that leads to itself
+        raise ValueError(f"{name!r} is a link that leads to itself: put the file there") from error
+    if not within:
         raise ValueError(f"{name!r} leads out of the folder: put the file, not a link or a path to it, inside")
     return path
 
@@ -60,11 +76,21 @@ def _side(value: Any) -> Any:
     """Pixels, (height, width), or 0 for ``none``: pictures stay as they are."""
     if value == NONE:
         return 0
-    if type(value) is int and value > 0:
+    if type(value) is int and 0 < value <= LARGEST_SIDE:
         return value
-    if isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value):
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in value)
+    ):
         return tuple(value)
-    raise ValueError(f"expected pixels, [height, width] or 'none', got {value!r}")
+    raise ValueError(f"expected pixels, [height, width] or 'none', got {value!r:.100}")
+
+
+def _described(value: str) -> str:
+    if len(value) > LONGEST_DESCRIPTION:
+        raise ValueError(f"expected at most {LONGEST_DESCRIPTION} characters, got {len(value)}")
+    return check_printable(value)
 
 
 def _kind_of_picture(value: Any) -> Any:
@@ -147,22 +173,27 @@ class Model(BaseModel):
     interpolation: Literal["bilinear", "bicubic"] | None = None
     resize: Sides | None = None
     crop: Sides | None = None
-    description: str | None = None
-    threat_model: str | None = Field(None, min_length=1)
+    description: Annotated[str, AfterValidator(_described)] | None = None
+    threat_model: Annotated[str, AfterValidator(check_name)] | None = Field(None, min_length=1)
     sha256: str | None = None
+    key: str | None = None
+    prefix: str | None = None
 
     @field_validator("name")
     @classmethod
     def _plain(cls, value: str) -> str:
         if not re.fullmatch(r"[\w.+=@/-]+", value):
-            raise ValueError(f"expected letters, digits and . _ - + = @ /, got {value!r}")
-        return value
+            raise ValueError(f"expected letters, digits and . _ - + = @ /, got {value!r:.100}")
+        return check_name(value)
 
     @field_validator("weights")
     @classmethod
     def _inside(cls, value: str, info: ValidationInfo) -> str:
-        path = inside(_around(info).folder, check_path(value))
-        if "\\" in value and not path.exists():
+        """By its name alone: a link is followed when the model is loaded, and a bad one fails only that model."""
+        value = check_path(value)
+        if not value or "\0" in value or Path(value).is_absolute() or os.path.normpath(value).startswith(".."):
+            raise ValueError(f"{value!r} leads out of the folder: put the file, not a link or a path to it, inside")
+        if "\\" in value and not (_around(info).folder / value).exists():
             raise ValueError(f"there is no file {value!r} in the folder: write paths with forward slashes")
         return value
 

@@ -1,0 +1,232 @@
+"""From what a checkpoint holds to the one state dict in it that fits a model, under the model's own names."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auditor.errors import ModelLoadError, one_line
+from auditor.zoo.pickles import class_of
+from auditor.zoo.state_dicts import COUNTER, IGNORED, WRAPPERS, Found, Names, below_prefix, first_names, state_dicts
+
+OFFERED = 4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A state dict in which all that a model needs begins with ``prefix``; ``state`` has the model's own names."""
+
+    found: Found
+    prefix: str
+    state: dict[str, Tensor]
+    raw: dict[str, str]
+
+    def setting(self, *, key: bool, prefix: bool) -> str:
+        parts = [f'key = "{one_line(self.found.key)}"'] if key else []
+        return " and ".join(parts + ([f'prefix = "{one_line(self.prefix)}"'] if prefix else []))
+
+
+def choose(content: Any, expected: Mapping[str, Tensor], name: str, key: str | None, prefix: str | None) -> Reading:
+    """The one state dict in ``content`` that has all of a model's names and shapes.
+
+    Args:
+        key: leads to the state dict meant, where several fit.
+        prefix: what the names meant begin with, where several sets of names fit.
+
+    Raises:
+        ModelLoadError: none fits, or several that differ do: one line with the settings that decide.
+    """
+    candidates = _with_key(list(state_dicts(content)), key, name)
+    if not candidates:
+        raise ModelLoadError(f"{name} {_without_state(content)}")
+    names = Names(expected)
+    inner = names.without_outer()
+    readings = _all_readings(candidates, names, prefix) or (_all_readings(candidates, inner, prefix) if inner else [])
+    distinct: list[Reading] = []
+    for one in readings:
+        if not any(_are_same(one, other) for other in distinct):
+            distinct.append(one)
+    if not distinct:
+        raise ModelLoadError(f"{name}: {_misfit(candidates, names, prefix)}")
+    if len(distinct) > 1:
+        raise ModelLoadError(f"{name} {_several(distinct)}")
+    return distinct[0]
+
+
+def notes_of(reading: Reading, expected: Mapping[str, Tensor], name: str) -> tuple[str, ...]:
+    """What was passed over and taken off to get at a model's names."""
+    found, prefix = reading.found, reading.prefix
+    notes = [f"weights: {one_line(found.key)!r} of what {name} holds"] if found.key else []
+    first = next((raw.split(".") for own, raw in reading.raw.items() if raw != own), [])
+    for part in sorted(WRAPPERS, key=lambda part: first.index(part) if part in first else len(first)):
+        number = sum(raw.split(".").count(part) > own.split(".").count(part) for own, raw in reading.raw.items())
+        if number:
+            every = "all " if number == len(reading.raw) else ""
+            notes.append(f"weights: '{part}.', left by {WRAPPERS[part]}, taken off {every}{number} names")
+    others = [raw for cleaned, raw in found.raw.items() if not cleaned.startswith(prefix)]
+    if prefix:
+        left = f"; {len(others)} others are left out: {first_names(others)}" if others else ""
+        notes.append(f"weights: the names in {name} that begin with {one_line(prefix)!r}{left}")
+    ignored = Counter(raw.rpartition(".")[2] for raw in found.raw.values() if raw not in expected)
+    notes += [f"weights: '{part}', left by {IGNORED[part]}, is left out" for part in IGNORED if ignored[part]]
+    return tuple(notes)
+
+
+def _with_key(candidates: list[Found], key: str | None, name: str) -> list[Found]:
+    """Those at a key or, where none is, below it."""
+    if key is None or not candidates:
+        return candidates
+    at = [found for found in candidates if found.key == key]
+    below = [found for found in candidates if key and found.key.startswith(f"{key}.")]
+    if not at and not below:
+        there = first_names([found.key for found in candidates])
+        raise ModelLoadError(f"{name} has no state dict at key = {one_line(key)!r}; there is one at {there}")
+    return at or below
+
+
+def _all_readings(candidates: Sequence[Found], names: Names, prefix: str | None) -> list[Reading]:
+    return [reading for found in candidates for reading in _readings(found, names, prefix)]
+
+
+def _readings(found: Found, names: Names, prefix: str | None) -> Iterator[Reading]:
+    """One for each prefix that all needed names are found under, with no other names than those of another such."""
+    complete = [one for one in _prefixes(found, names) if _is_complete(found, names, one)]
+    for one in complete:
+        inner = [other for other in complete if other != one and other.startswith(one)]
+        if (prefix is None or one == _as_prefix(found, prefix)) and not _extra(found, names, one, inner):
+            there = {own: one + name for name, own in names.own.items() if one + name in found.tensors}
+            state = _State({own: found.tensors[name] for own, name in there.items()})
+            if found.metadata:
+                state._metadata = dict(_renamed(found, names, one))
+            yield Reading(found, one, state, {own: found.raw[name] for own, name in there.items()})
+
+
+def _renamed(found: Found, names: Names, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The versions of modules under a model's own names."""
+    for module, about in found.metadata.items():
+        below = below_prefix(module, prefix)
+        if below is not None:
+            yield from ((own, about) for own in names.modules.get(below, ()))
+
+
+class _State(dict[str, Tensor]):
+    """A state dict with the versions of a model's modules, by which torch mends old checkpoints."""
+
+    _metadata: dict[str, Any]
+
+
+def _prefixes(found: Found, names: Names) -> list[str]:
+    """What precedes a model's names in a state dict, most frequent first; the empty one in any case."""
+    counts = Counter({"": 0})
+    for name in found.tensors:
+        starts = [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
+        counts.update(name[:start] for start in starts if name[start:] in names.own)
+    return [prefix for prefix, _ in counts.most_common()]
+
+
+def _as_prefix(found: Found, prefix: str) -> str:
+    """As people write it, with wrappers' parts or without, with the last dot or without."""
+    cleaned = found.clean(prefix.removesuffix("."))
+    return f"{cleaned}." if cleaned else ""
+
+
+def _is_complete(found: Found, names: Names, prefix: str) -> bool:
+    return all(
+        group[0].endswith(COUNTER)
+        or any(prefix + name in found.tensors and not _other_shape(found, names, prefix, name) for name in group)
+        for group in names.groups
+    )
+
+
+def _other_shape(found: Found, names: Names, prefix: str, name: str) -> bool:
+    return found.tensors[prefix + name].shape != names.expected[names.own[name]].shape
+
+
+def _extra(found: Found, names: Names, prefix: str, inner: Sequence[str] = ()) -> list[str]:
+    """Names under a prefix that the model does not have."""
+    return [
+        name
+        for name in found.tensors
+        if name.startswith(prefix)
+        and name.removeprefix(prefix) not in names.own
+        and name.rpartition(".")[2] not in IGNORED
+        and not name.startswith(tuple(inner))
+    ]
+
+
+def _are_same(one: Reading, other: Reading) -> bool:
+    """Whether two readings give a model the same weights; counters do not matter."""
+    keys, others = ({key for key in each.state if not key.endswith(COUNTER)} for each in (one, other))
+    return keys == others and all(_is_equal(one.state[key], other.state[key]) for key in keys)
+
+
+def _is_equal(one: Tensor, other: Tensor) -> bool:
+    try:
+        return one is other or (one.dtype == other.dtype and torch.equal(one, other))
+    except RuntimeError:  # a dtype that torch cannot compare
+        return False
+
+
+def _several(readings: Sequence[Reading]) -> str:
+    places = Counter(one.found.key for one in readings)
+    key, prefix = len(places) > 1, len(places) < len(readings)
+    offered = " or ".join(one.setting(key=key, prefix=prefix) for one in readings[:OFFERED])
+    more = f", or {len(readings) - OFFERED} more" if len(readings) > OFFERED else ""
+    return f"holds several state dicts that fit and differ: set {offered}{more} in the model's table of zoo.toml"
+
+
+def _without_state(content: Any) -> str:
+    values = [content, *(content.values() if isinstance(content, dict) else ())]
+    objects = [name for value in values if (name := class_of(value))]
+    if objects:
+        return (
+            f"holds a whole module or another object, not a state dict ({one_line(objects[0])}): nothing of it was "
+            "run; save model.state_dict(), best as safetensors"
+        )
+    if not isinstance(content, dict):
+        return f"holds a {type(content).__name__}, expected a state dict: names and tensors"
+    return f"holds no state dict (names and tensors), but {first_names([str(key) for key in content]) or 'nothing'}"
+
+
+def _misfit(candidates: Sequence[Found], names: Names, prefix: str | None) -> str:
+    """What is missing, what is too many and what has another shape, in the state dict that fits best."""
+    options = [
+        (found, start)
+        for found in candidates
+        for start in ([_as_prefix(found, prefix)] if prefix is not None else _prefixes(found, names)[:1])
+    ]
+    found, start = max(options, key=lambda option: _matches(option[0], option[1], names))
+    if prefix is not None and not any(name.startswith(start) for name in found.tensors):
+        return (
+            f"expected names that begin with prefix = {one_line(prefix)!r}, got {first_names(list(found.raw.values()))}"
+        )
+    present = {name for name in names.own if start + name in found.tensors}
+    missing = [names.own[name] for group in names.groups if not present.intersection(group) for name in group]
+    extra = [found.raw[name] for name in _extra(found, names, start)]
+    wrong = [name for name in names.own if name in present and _other_shape(found, names, start, name)]
+    parts = [f"{_count(missing)} missing, {_firsts(missing)}"] if missing else []
+    parts += [f"{_count(extra)} too many, {_firsts(extra)}"] if extra else []
+    if wrong:
+        first, others = names.own[wrong[0]], [names.own[name] for name in wrong[1:]]
+        more = f" (and {len(others)} more of another shape: {first_names(others)})" if others else ""
+        shapes = tuple(names.expected[first].shape), tuple(found.tensors[start + wrong[0]].shape)
+        parts.append(f"expected {first} of shape {shapes[0]}, got {shapes[1]}{more}")
+    place = [f"at {one_line(found.key)!r}"] if found.key else []
+    place += [f"under {one_line(start)!r}"] if start else []
+    return f"{', '.join(place)}{': ' if place else ''}{'; '.join(parts)}"
+
+
+def _matches(found: Found, prefix: str, names: Names) -> int:
+    return sum(prefix + name in found.tensors for name in names.own)
+
+
+def _count(keys: Sequence[str]) -> str:
+    return f"{len(keys)} key" if len(keys) == 1 else f"{len(keys)} keys"
+
+
+def _firsts(keys: Sequence[str]) -> str:
+    others = f", then {first_names(keys[1:])}" if keys[1:] else ""
+    return f"the first is {one_line(keys[0])!r}{others}"
