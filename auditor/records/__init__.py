@@ -132,8 +132,9 @@ Wanted = Callable[[str], bool]
 class Contact:
     """How a measurement speaks with who asked for it. Whatever these raise ends the measurement.
 
-    ``save`` keeps something under a key for a later attempt at this audit, in place of what was kept before; ``load``
-    gives what an earlier one saved under this key, None where there is nothing, or it was saved under another key.
+    ``save`` keeps something under a key for a later attempt at this audit, in place of what was kept before, nothing
+    where what was loaded is of no use; ``load`` gives what an earlier one saved under this key, None where there is
+    nothing, or it was saved under another key.
     ``stopped`` is called several times a second while a child process measures, and raises once that is to end.
     """
 
