@@ -66,7 +66,9 @@ def _names_a_job(body: Any) -> bool:
 def why_unreadable(raw: Any) -> str | None:
     """Why kombu could not make a message of what it found in Redis; None where it can."""
     properties = raw.get("properties") if isinstance(raw, dict) else None
-    delivery = properties.get("delivery_info") if isinstance(properties, dict) else None
+    if not isinstance(properties, dict):
+        return "expected an envelope with its properties"
+    delivery = properties.get("delivery_info")
     if not isinstance(delivery, dict) or not {"exchange", "routing_key"} <= delivery.keys():
         return "expected an envelope with its properties"
     texts = [properties.get("delivery_tag"), delivery["exchange"], delivery["routing_key"], raw.get("body")]
@@ -104,13 +106,13 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         message.ack_log_error(logger, self.connection_errors)
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     """Kombu's, which lives on when an item of a queue is no JSON. The item is gone from the queue by then."""
 
     def _brpop_read(self, **options: Any) -> Any:
         self.connection.delivering = False
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except UNREADABLE:
             if self.connection.delivering:
                 raise
@@ -118,7 +120,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
             return True
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """Kombu's, which lives on when an item of a queue is no message."""
 
     Channel = Channel
@@ -130,7 +132,7 @@ class Transport(redis.Transport):  # type: ignore[misc]
             logger.warning("queue %s: a message is refused: %s", queue, reason)
             return
         self.delivering = True
-        super()._deliver(message, queue)
+        super()._deliver(message, queue)  # type: ignore[no-untyped-call]
 
 
 def refuse_junk() -> None:

@@ -26,8 +26,8 @@ def as_rows(plan: Sequence[Planned]) -> list[dict[str, Any]]:
     ]
 
 
-def print_plan(plan: Sequence[Planned]) -> None:
-    """A line a model, and the sum."""
+def print_plan(plan: Sequence[Planned], jobs: int = 1) -> None:
+    """A line a model, and the time of all, so many ``jobs`` at once."""
     print_table(
         ("model", "plan", "at most", "memory", ""),
         [
