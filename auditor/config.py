@@ -32,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         webhook_private: whether the webhook may have a private address.
         log_format: what workers, the reaper and scans log to stderr: lines for people, or JSON.
         batch_size: images attacked at once.
-        threads: CPU threads; all cores by default.
+        threads: CPU threads of each model; all cores by default, or a share of them.
     """
 
     database_url: str = msgspec.field(default_factory=lambda: f"sqlite:///{user_data_path('auditor') / 'auditor.db'}")

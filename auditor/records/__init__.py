@@ -115,10 +115,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an audit would cost: ``seconds`` at most, and ``memory`` in bytes."""
+    """What an audit would cost: ``seconds``, ``seconds_at_most`` with a reserve, and ``memory`` in bytes."""
 
     seconds: float
     memory: int
+    seconds_at_most: float = float("nan")
 
 
 Progress = Callable[[str, int, int], None]
