@@ -38,7 +38,7 @@ class Attempts:
 
     def load(self) -> bytes | None:
         content = self.contact.load(self.key)
-        if content is None:
+        if not content:
             return None
         head = self.key.encode()
         if not content.startswith(head):
@@ -47,4 +47,4 @@ class Attempts:
         return content[len(head) :]
 
     def save(self, state: bytes) -> None:
-        self.contact.save(self.key, self.key.encode() + state)
+        self.contact.save(self.key, self.key.encode() + state if state else b"")

@@ -154,10 +154,13 @@ class BoostDesk(TrainingDesk[Comparison]):
             hold.progress(part, done, total)
             self.reporter.part(self.entry.model, part, done, total)
 
+        before = self.trainings.count_epochs(self.job_id)
+
         def save(_: str, content: bytes) -> None:
             history = [EpochScore(**score) for score in json.loads(content)]
             try:
-                self.trainings.note_history(self.job_id, self.attempt, history)
+                further = len(history) > before  # an epoch that is trained anew is no step forward
+                self.trainings.note_history(self.job_id, self.attempt, history, further=further)
             except AWAY as error:  # the next epoch brings all of it again
                 logger.warning("%s: its history is not stored: %s", self.name, first_line(error))
             self.reporter.epoch(history[-1])

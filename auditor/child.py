@@ -26,7 +26,15 @@ from typing import Any
 import psutil
 
 from auditor import logs
-from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, first_line, place_of
+from auditor.devices import wait_passively
+from auditor.errors import (
+    AuditorError,
+    EnvironmentUnusableError,
+    MeasurementError,
+    MemoryLimitError,
+    first_line,
+    place_of,
+)
 from auditor.interpreter import safe_children
 from auditor.limits import GIB, Limits
 from auditor.records import Contact, Measurement, Progress, ZooEntry
@@ -119,7 +127,7 @@ class InChild:
             )
         used = _resident(pid)
         if used > self.limits.memory:
-            raise MeasurementError(
+            raise MemoryLimitError(
                 f"used {used / GIB:.1f} GiB of memory, more than the {self.limits.memory / GIB:.1f} allowed, and was "
                 "stopped: see --memory-limit and AUDITOR_BATCH_SIZE"
             )
@@ -127,6 +135,7 @@ class InChild:
 
 def _context(preload: tuple[str, ...]) -> Any:
     """Forks of a clean server where there is such a thing, else new interpreters."""
+    wait_passively()  # the server's environment is the one that its children's OpenMP reads
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

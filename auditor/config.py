@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         webhook_private: whether the webhook may have a private address.
         log_format: what workers, the reaper and scans log to stderr: lines for people, or JSON.
         batch_size: images attacked at once.
-        threads: CPU threads; all cores by default.
+        threads: CPU threads of each model; all cores by default, or a share of them.
         debug: whether errors come with their tracebacks, as with `auditor --debug`.
     """
 

@@ -97,5 +97,9 @@ class MeasurementError(AuditorError):
     """A measurement in a process of its own failed, crashed, or went over a limit."""
 
 
+class MemoryLimitError(MeasurementError):
+    """A measurement went over its limit of memory."""
+
+
 class InputError(AuditorError, ValueError):
     """Images, labels or parameters handed to a function are out of their stated range."""

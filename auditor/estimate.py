@@ -1,44 +1,104 @@
-"""What an audit would cost: one small batch is timed, and the protocol's passes are counted."""
+"""What an audit would cost: its attacks are tried on a few of its images, and their passes counted and timed."""
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psutil
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks import find_protocol
+from auditor import clustering
+from auditor.attacks import Protocol, evaluate_robustness, find_protocol
+from auditor.attacks.attacked import PROBED, WORTH_IT, attacked_copy
 from auditor.attacks.flags import output_flags
+from auditor.attacks.gradient import frozen
 from auditor.attacks.protocols import Attack, for_randomized
 from auditor.audit import identity
 from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
-from auditor.data import hierarchy_of
+from auditor.data import ImageSet, hierarchy_of
+from auditor.errors import AuditorError
+from auditor.linear.sketch import template_sketch
+from auditor.linear.weight import template_gram
 from auditor.measure import images_of
-from auditor.records import Contact, Estimate, Measurement, ZooEntry
+from auditor.records import AuditRequest, Contact, Estimate, Measurement, ZooEntry
 from auditor.zoo import Source
 from auditor.zoo.download import no_downloads
 
 PROBE = 4
 """Images in the first batch that is timed."""
 SHORT = 0.1
-"""Seconds: a batch that takes less says more of the cost of a pass than of its images, so a larger one is timed."""
+"""Seconds: a batch that takes less says more of a call than of its images, so that a larger one is timed, too."""
 LARGER = 64
 """Images in that one at most, and fewer where they would need more than ``ROOM`` bytes."""
 ROOM = 2**28
-LINEAR = 4
-"""Passes a class, or a probe of a sketch, at most: in float32 and, where that is not enough, again in float64."""
+TRIED = 32
+"""Images that attacks are tried on at most; fewer where they would take longer than ``PATIENCE`` seconds."""
+PATIENCE = 10.0
+FEW, MORE = 10, 30
+"""Classes, or probes of a sketch, for which templates are really computed; from there on it is a line."""
 CHECK = 7
 """Images of the checks that a network is affine and hides nothing, with a backward pass."""
 FEW_CLASSES = 100
 """Up to here all relabellings may be enumerated, which takes another time than permutations do."""
-MATRICES = 4
-"""Scored at most: C, centred, without its leading direction, and F."""
+RESERVE = 1.2
+"""So much longer it may take at most: other images break sooner or later than those that were tried."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds of a pass: of each call, and of each image in it."""
+
+    call: float
+    image: float
+
+    def seconds(self, calls: float, images: float) -> float:
+        return calls * self.call + images * self.image
+
+
+@dataclass
+class Work:
+    """Passes that were made, or will be: forward and backward, and forward alone; of calls, and of images in them."""
+
+    gradient_calls: float = 0
+    gradients: float = 0
+    forward_calls: float = 0
+    forwards: float = 0
+
+    def times(self, batches: float, images: float) -> "Work":
+        return Work(self.gradient_calls * batches, self.gradients * images, self.forward_calls * batches,
+                    self.forwards * images)  # fmt: skip
+
+
+class TooLongError(Exception):
+    """To try the attacks takes too long: they are not."""
+
+
+class Counted(nn.Module):
+    """A model that counts its passes, for so many seconds."""
+
+    def __init__(self, model: nn.Module, seconds: float) -> None:
+        super().__init__()
+        self.model, self.work, self.until = model, Work(), time.perf_counter() + seconds
+
+    def forward(self, images: Tensor) -> Tensor:
+        if time.perf_counter() > self.until:
+            raise TooLongError
+        if images.requires_grad:
+            self.work.gradient_calls += 1
+            self.work.gradients += len(images)
+        else:
+            self.work.forward_calls += 1
+            self.work.forwards += len(images)
+        logits: Tensor = self.model(images)
+        return logits
 
 
 def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Contact) -> Estimate | None:
-    """An upper bound of the time, as if no attack broke anything, and the memory of the largest batch.
+    """Time and memory of an audit, from what it does on a few images and classes.
 
     None where ``contact.wanted`` says no to the audit's identity.
 
@@ -51,32 +111,23 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Con
     if not contact.wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
     contact.progress("probe", 0, 1)
-    device = request.audit.device
-    model = loaded.model.to(device).requires_grad_(False)
+    model = loaded.model.to(request.audit.device).requires_grad_(False)
     superclasses = hierarchy_of(entry).superclasses
-    classes = len(superclasses)
+    classes, sketch = len(superclasses), request.audit.sketch
     n = 0 if images is None else len(images.labels)
-    batch = torch.rand(PROBE, *entry.input_size, device=device)
-    _forward(model, batch)  # the first pass pays for what later ones find ready
+    batch = torch.rand(PROBE, *entry.input_size, device=request.audit.device)
+    first = _once(lambda: _forward(model, batch))  # the first pass pays for what later ones find ready
     kept = _bytes_kept(model, batch) / PROBE
-    forward, both = _seconds_an_image(model, batch)
-    few = both  # as for the linear map of few classes
-    if PROBE * both < SHORT:
-        number = int(min(LARGER, max(n, classes), request.audit.batch_size, ROOM // max(kept, 1)))
-        if number > PROBE:
-            forward, both = _seconds_an_image(model, torch.rand(number, *entry.input_size, device=device))
-    attacks = find_protocol(request.audit.protocol).attacks
-    with torch.no_grad():
-        if n and "randomized" in output_flags(model, batch, model(batch.clone())):
-            attacks = for_randomized(attacks)
-    gradients, forwards = passes(attacks)
-    sketch = request.audit.sketch
-    linear = classes * (few if classes < LARGER else both) if sketch is None else sketch * forward + CHECK * both
+    linear, collapsed = template_seconds(model, entry.input_size, request.audit, classes)
+    seconds = first + linear + (2 + collapsed + (n > 0)) * _scoring_seconds(superclasses)
+    most = seconds * RESERVE
+    if images is not None:
+        attacks, all_of_it = attack_seconds(model, entry, request.audit, images, kept)
+        seconds, most = seconds + attacks, most + max(attacks, min(attacks * RESERVE, all_of_it))
     held = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
-        seconds=LINEAR * linear
-        + MATRICES * _scoring_seconds(superclasses)
-        + n * (gradients * both + forwards * forward),
+        seconds=seconds,
+        seconds_at_most=most,
         memory=int(
             _resident()
             + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # of the attacked copy
@@ -85,9 +136,122 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Con
     )
 
 
-def passes(attacks: tuple[Attack, ...]) -> tuple[int, int]:
-    """Forward-and-backward passes and forward passes alone, an image at most."""
-    gradients, forwards = 1, 7  # gradients and repeated passes that flags are found by, clean accuracy
+class First(nn.Module):
+    """The first so many logits of a model."""
+
+    def __init__(self, model: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.model, self.classes = model, classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images)
+        return logits[:, : self.classes]
+
+
+def template_seconds(
+    model: nn.Module, input_size: tuple[int, int, int], request: AuditRequest, classes: int
+) -> tuple[float, bool]:
+    """Of the templates, exact or from a sketch, and whether their rank has collapsed, so that float64 comes after."""
+    number = classes if request.sketch is None else request.sketch
+    batch_norm: Any = request.linearization
+    collapsed = False
+
+    def of(some: int, double: bool = False) -> float:
+        nonlocal collapsed
+        started = time.perf_counter()
+        if request.sketch is not None:
+            template_sketch(model, input_size, batch_norm=batch_norm, probes=some, seed=request.seed, double=double)
+        else:
+            part = model if some >= classes else First(model, some)
+            gram = template_gram(part, input_size, batch_norm=batch_norm, double=double).gram
+            rank = clustering.effective_rank(clustering.correlation(gram.numpy()))
+            collapsed = collapsed or (some >= min(MORE, classes) and rank < clustering.RANK_COLLAPSE)
+        return time.perf_counter() - started
+
+    def line(double: bool = False) -> float:
+        first = of(min(FEW, number), double)
+        if number <= MORE:
+            return first if number <= FEW else of(number, double)
+        return first + max(0.0, of(MORE, double) - first) / (MORE - FEW) * (number - FEW)
+
+    started = time.perf_counter()
+    try:
+        found = line()
+        return (found + line(double=True) if collapsed else found), collapsed
+    except AuditorError:  # it is not measurable, which the audit will find in the same time
+        return time.perf_counter() - started, False
+
+
+def attack_seconds(
+    model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet, kept: float
+) -> tuple[float, float]:
+    """Of all attacks, as long as they are likely to take, and as if they broke nothing.
+
+    How soon images break is seen on some of them: an image that is broken is left alone by what comes after.
+    """
+    n, attacks = len(images.labels), find_protocol(request.protocol).attacks
+    pixels, labels = (torch.from_numpy(part).to(request.device) for part in (images.images, images.labels))
+    first = pixels[:PROBED]
+    with frozen(model), torch.no_grad():
+        logits = model(first.clone())
+        randomized = "randomized" in output_flags(model, first, logits)
+    attacks = for_randomized(attacks) if randomized else attacks
+    started = time.perf_counter()
+    network = model
+    if not randomized and n * 20 > WORTH_IT:
+        with frozen(model):
+            network = attacked_copy(model, first, labels[:PROBED], logits)
+    copying = time.perf_counter() - started
+    largest = int(min(LARGER, n, request.batch_size, ROOM // max(kept, 1)))
+    forward, both = _line(_forward, model, first, largest), _line(_forward_and_backward, network, first, largest)
+    batches = -(-n // request.batch_size)
+
+    def seconds(work: Work) -> float:
+        gradients = both.seconds(work.gradient_calls, work.gradients)
+        return gradients + forward.seconds(work.forward_calls, work.forwards)
+
+    most = copying + seconds(Work(0, n * passes(attacks)[0], 0, n * passes(attacks)[1]))
+    short = tuple(attack for attack in attacks if attack.engine == "gradient")
+    tried = min(n, max(PROBE, min(TRIED, int(PATIENCE / (sum(passes(short)) * max(both.image, 1e-9))))))
+    some = torch.linspace(0, n - 1, tried).long()
+    counted, started = Counted(model, 3 * PATIENCE), time.perf_counter()
+    try:
+        if randomized:
+            raise TooLongError
+        result = evaluate_robustness(
+            counted,
+            pixels[some],
+            labels[some],
+            norm=entry.norm,
+            eps=entry.eps,
+            protocol=Protocol("tried", tried, short, "what is tried"),
+            batch_size=request.batch_size,
+            seed=request.seed,
+        )
+    except (TooLongError, AuditorError):
+        return most, most
+    once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # beside the passes
+    work = once + seconds(counted.work.times(batches, n / tried))
+    standing = n * (int(result.survived.sum()) + 1) / (tried + 2)  # by Laplace's rule: none of a few is not none of all
+    rest = passes(tuple(attack for attack in attacks if attack.engine != "gradient"), around=False)
+    return work + standing * (rest[0] * both.image + rest[1] * forward.image), once + most
+
+
+def _line(function: Callable[[nn.Module, Tensor], None], model: nn.Module, images: Tensor, largest: int) -> Line:
+    """From a small batch and, where that is soon done, a larger one."""
+    small = images[torch.arange(PROBE) % len(images)]
+    function(model, small)  # as any first one it takes longer
+    few = _seconds(lambda: function(model, small))
+    if few >= SHORT or largest <= PROBE:
+        return Line(0.0, few / PROBE)
+    large = images[torch.arange(largest) % len(images)]
+    image = max(0.0, _seconds(lambda: function(model, large)) - few) / (largest - PROBE)
+    return Line(max(0.0, few - PROBE * image), image)
+
+
+def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, int]:
+    """Forward-and-backward passes and forward passes alone, an image at most; ``around``: of what else there is."""
+    gradients, forwards = (1, 7) if around else (0, 0)  # what flags are found by, clean accuracy
     for attack in attacks:
         settings = attack.parameters
         if attack.engine == "gradient":
@@ -117,13 +281,6 @@ def _scoring_seconds(superclasses: Sequence[str]) -> float:
     return more + 10 * max(0.0, more - few)
 
 
-def _seconds_an_image(model: nn.Module, batch: Tensor) -> tuple[float, float]:
-    """Of a forward pass, and of a forward and a backward pass."""
-    forward = _seconds(lambda: _forward(model, batch))
-    both = _seconds(lambda: _forward_and_backward(model, batch))
-    return forward / len(batch), both / len(batch)
-
-
 def _forward(model: nn.Module, batch: Tensor) -> None:
     with torch.no_grad():
         model(batch.clone())
@@ -138,14 +295,15 @@ def _forward_and_backward(model: nn.Module, batch: Tensor) -> None:
 
 def _seconds(function: Callable[[], object]) -> float:
     """The faster of two runs."""
-    times = []
-    for _ in range(2):
-        started = time.perf_counter()
-        function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return min(times)
+    return min(_once(function), _once(function))
+
+
+def _once(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def _bytes_kept(model: nn.Module, batch: Tensor) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,3 +28,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()
+
+
+def largest_file(paths: Iterable[Path]) -> int | None:
+    """Bytes of the largest of these files; None where one is not there, or there is none."""
+    try:
+        return max((path.stat().st_size for path in paths), default=None)
+    except (OSError, ValueError):  # the second for a name that is none
+        return None

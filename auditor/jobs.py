@@ -149,6 +149,7 @@ class _Desk:
         self.leases = Leases(store.engine, store.patience)
         self.job_id, self.name = job.audit_id, f"audit {job.audit_id}, {job.entry.model}"
         self.done: int | None = None
+        self.further = True  # whether what is saved is more than any attempt before had
 
     def fail(self, reason: str) -> bool:
         return bool(self.store.fail(self.job_id, self.attempt, reason))
@@ -171,13 +172,16 @@ class _Desk:
 
     def load(self, key: str) -> bytes | None:
         saved: bytes | None = self.leases.load_progress(self.job.audit_id, key)
-        if saved is not None:
+        if saved:
             logger.info("audit %d, %s: goes on from what was saved", self.job.audit_id, self.job.entry.model)
+        elif self.attempt > 1:  # begins anew: what it saves now has been reached before, if anything has
+            self.further = not self.leases.has_progress(self.job.audit_id)
         return saved
 
     def save(self, key: str, state: bytes) -> None:
+        self.further &= bool(state)  # nothing: what was loaded is of no use, and it begins anew
         try:
-            self.leases.save_progress(self.job.audit_id, self.attempt, key, state)
+            self.leases.save_progress(self.job.audit_id, self.attempt, key, state, further=self.further)
         except AWAY as error:
             logger.warning("audit of %s: progress not saved: %s", self.job.entry.model, first_line(error))
 

@@ -133,3 +133,14 @@ def measure_and_be_killed(source, entry, request, contact):
             os.kill(os.getpid(), signal.SIGKILL)
 
     return measure(source, entry, request, replace(contact, save=save))
+
+
+def threads(*_):
+    """The policy by which this process's OpenMP waits: it was loaded by the server, with the server's environment."""
+    import torch
+
+    server = Path(f"/proc/{os.getppid()}/environ").read_text().split("\0")
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+    found = dict(line.split("=", 1) for line in server if line.partition("=")[0] in names)
+    own = {name: os.environ[name] for name in names if name in os.environ}
+    return found, own, torch.get_num_threads()

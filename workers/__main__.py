@@ -24,10 +24,12 @@ def main(asked: str) -> None:
     from workers.app import app
     from workers.events import open_to_questions
     from workers.logs import log_as_asked
+    from workers.messages import refuse_junk
     from workers.process import inherit
     from workers.reaper import ReaperStep
 
     inherit(options)
+    refuse_junk()
     quiet = log_as_asked(options.log_level)
     if options.events:
         open_to_questions(app)

@@ -18,6 +18,8 @@ app.conf.update(
         **(sender_settings(broker_url()) if settings().broker_url else {}),
         # Messages carry ids; a pickle would run whatever somebody puts into the broker.
         "accept_content": ["json"],
+        # What is none of ours is refused before Celery, which might end at it, looks into it.
+        "worker_consumer": "workers.messages:Consumer",
         # The database is the result: nothing to expire, nothing to disagree with it.
         "result_backend": None,
         "task_ignore_result": True,

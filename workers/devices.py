@@ -5,6 +5,8 @@ import os
 import subprocess
 from collections.abc import MutableMapping, Sequence
 
+from auditor.devices import wait_passively
+
 
 def visible_gpus() -> tuple[str, ...]:
     """Numbers or UUIDs of the GPUs that CUDA_VISIBLE_DEVICES leaves, of all where it is not set."""
@@ -29,4 +31,5 @@ def settle(slot: int, gpus: Sequence[str], threads: int, environment: MutableMap
     environment["CUDA_VISIBLE_DEVICES"] = gpus[slot] if gpus else ""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(threads)
+    wait_passively(environment)
     return f"cuda (GPU {gpus[slot]})" if gpus else "cpu"

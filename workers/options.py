@@ -1,10 +1,10 @@
 """What one worker was started with; its pool's processes inherit it by their fork."""
 
 import json
-import os
 import re
 from dataclasses import dataclass
 
+from auditor.devices import count_cores
 from auditor.errors import EnvironmentUnusableError, UsageError
 from workers.devices import visible_gpus
 
@@ -51,9 +51,8 @@ class Options:
         else:
             _check(gpus)
         processes = len(gpus) or given["processes"] or 1
-        cores = os.cpu_count() or 1
         others = {name: given[name] for name in ("max_jobs", "grace", "trust_code", "log_level")}
-        threads = given["threads"] or max(1, cores // processes)
+        threads = given["threads"] or max(1, count_cores() // processes)
         return cls(
             queue=queue, gpus=gpus, processes=processes, threads=threads, events=given.get("events", False), **others
         )

@@ -95,11 +95,13 @@ class Cascade:
             self.notes.append(
                 "attacks not resumed but run anew: the clean images are not classified as they were before"
             )
+            self.saver.discard()
             return
         try:
             set_generators(state.generators, self.images.device)
-        except (ValueError, RuntimeError):
-            return  # the generators of another machine
+        except (ValueError, RuntimeError):  # the generators of another machine
+            self.saver.discard()
+            return
         self.broken_by = {name: unpack_bits(bits).to(self.standing) for name, bits in state.broken_by.items()}
         self.standing = unpack_bits(state.standing).to(self.standing)
         self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes

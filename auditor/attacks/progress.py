@@ -31,7 +31,7 @@ class SavedProgress(Protocol):
         """What was saved last; None where there is nothing."""
 
     def save(self, state: bytes) -> None:
-        """Keep this in place of what was kept before."""
+        """Keep this in place of what was kept before; nothing, where that is of no use and the run begins anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,17 @@ class Saver:
 
     def load(self) -> State | None:
         content = None if self.saved is None or self._changed() else self.saved.load()
-        return None if content is None else State.from_bytes(content)
+        if content is None:
+            return None
+        state = State.from_bytes(content)
+        if state is None:
+            self.discard()
+        return state
+
+    def discard(self) -> None:
+        """Say that what was loaded is of no use, and the run begins anew."""
+        if self.saved is not None:
+            self.saved.save(b"")
 
     def _changed(self) -> bool:
         now = dict(self.model.named_buffers())

@@ -28,6 +28,17 @@ class Eps(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Jobs(click.ParamType[int | None]):
+    """How many models to measure at once; ``auto``, which is None, leaves it to the machine and the models."""
+
+    name = "jobs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value == "auto":
+            return None
+        return click.IntRange(1, 64).convert(value, param, ctx)
+
+
 def filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """The filters of every command that reads results."""
     for option in reversed(

@@ -1,5 +1,6 @@
 """``auditor scan --dry-run``: what a scan would do, and what it would cost."""
 
+import heapq
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -19,17 +20,18 @@ def as_rows(plan: Sequence[Planned]) -> list[dict[str, Any]]:
             "model": planned.model,
             "plan": planned.plan,
             "reason": planned.reason,
-            "seconds_at_most": planned.estimate.seconds if planned.estimate else None,
+            "seconds": planned.estimate.seconds if planned.estimate else None,
+            "seconds_at_most": planned.estimate.seconds_at_most if planned.estimate else None,
             "memory_bytes": planned.estimate.memory if planned.estimate else None,
         }
         for planned in plan
     ]
 
 
-def print_plan(plan: Sequence[Planned]) -> None:
-    """A line a model, and the sum."""
+def print_plan(plan: Sequence[Planned], jobs: int = 1) -> None:
+    """A line a model, and the time of all, so many ``jobs`` at once."""
     print_table(
-        ("model", "plan", "at most", "memory", ""),
+        ("model", "plan", "about", "memory", ""),
         [
             (
                 planned.model,
@@ -45,12 +47,23 @@ def print_plan(plan: Sequence[Planned]) -> None:
     counts = Counter(planned.plan for planned in plan)
     click.echo(", ".join(f"{number} {words}" for words, number in counts.items()))
     if estimates:
+        at_once = f", {jobs} at once" if jobs > 1 else ""
+        memory = sum(sorted((one.memory for one in estimates), reverse=True)[:jobs])
         click.echo(
-            f"at most {duration(sum(one.seconds for one in estimates))} on this machine as busy as it is now, "
-            f"less where attacks break images; {max(one.memory for one in estimates) / GIB:.1f} GiB of memory"
+            f"about {duration(together([one.seconds for one in estimates], jobs))}, at most "
+            f"{duration(together([one.seconds_at_most for one in estimates], jobs))}{at_once}, on this machine as busy "
+            f"as it is now; {memory / GIB:.1f} GiB of memory"
         )
     if counts["to download"]:
         click.echo("what has to be downloaded first is not estimated")
+
+
+def together(seconds: Sequence[float], jobs: int) -> float:
+    """When the last is done where so many run at once, each taking the next as soon as it is free."""
+    free = [0.0] * max(1, jobs)
+    for one in seconds:
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
 
 
 def duration(seconds: float) -> str:

@@ -144,7 +144,7 @@ def command(
     engine = open_database(settings().database_url)
     store = Store(engine)
     if dry_run:
-        dry(store, zoo, entries, request, shape)
+        dry(where, store, zoo, entries, request, shape)
         return
     if reverify:
         request = replace(request, reverify=tuple(longest_unverified(engine, entries, request.to_json(), reverify)))

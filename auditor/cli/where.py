@@ -3,10 +3,12 @@
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from auditor.cli.options import Jobs
 
 if TYPE_CHECKING:
     from auditor.db.store import Job, Store
@@ -27,8 +29,9 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--wait", is_flag=True, help="With --queue: follow the audits until the last one has ended."),
             click.option(
-                "--jobs", type=click.IntRange(1, 64), metavar="N",
-                help="With --here: measure N models side by side, each with its share of threads and memory.",
+                "--jobs", type=Jobs(), metavar="N",
+                help="With --here: measure N models side by side, each with its share of threads and memory; auto, the "
+                "default: small ones as many as cores and memory allow, others one after the other.",
             ),
         )
     ):  # fmt: skip
@@ -54,11 +57,11 @@ def polite_kills_interrupt() -> None:
 
 @dataclass(frozen=True)
 class Where:
-    """``queue``: here, cpu or gpu; ``jobs``: models side by side, here."""
+    """``queue``: here, cpu or gpu; ``jobs``: models side by side, here; None for as many as is good."""
 
     queue: str
     wait: bool
-    jobs: int
+    jobs: int | None = None
 
 
 def runs_here(queued: bool | None) -> bool:
@@ -81,7 +84,7 @@ def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
     if runs_here(queued):
         if wait:
             raise UsageError("--wait goes with --queue: a scan that runs here is waited for anyway")
-        return Where("here", False, jobs or 1)
+        return Where("here", False, jobs)
     if jobs:
         raise UsageError("--jobs goes with --here: how many audits workers run at once is theirs to say")
     if gated and not wait:
@@ -93,7 +96,7 @@ def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
 
     if (options.get("time_limit") or 0) > LONGEST_DAYS * 24 * 60:
         raise UsageError(f"--time-limit: an audit in a queue may take {LONGEST_DAYS} days at most; or say --here")
-    return Where(queue_of(options["device"]), wait, 1)
+    return Where(queue_of(options["device"]), wait)
 
 
 def run_where(
@@ -115,9 +118,9 @@ def run_where(
         check_scan(store, entries, request.measurement, images=False)
         scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure = _in_children(where, zoo, entries, request)
+    measure, at_once = _in_children(where, zoo, entries, request)
     with ScanProgress(len(entries)) as progress:
-        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=where.jobs, run_id=run_id)
+        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=at_once, run_id=run_id)
 
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
@@ -149,9 +152,9 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
         return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
     if where.queue != "here":
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure = _in_children(where, zoo, [job.entry for job in jobs], request)
+    measure, at_once = _in_children(where, zoo, [job.entry for job in jobs], request)
     with ScanProgress(len(jobs)) as progress:
-        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=where.jobs)
+        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=at_once)
 
 
 def send_and_follow(
@@ -195,26 +198,30 @@ def _preload(zoo: "Source", entries: "Sequence[ZooEntry]") -> tuple[str, ...]:
     return zoo.preload if any(zoo.missing(entry) is None for entry in entries) else ()
 
 
-def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> Any:
-    """How models are measured here: each in a process of its own, with its share of threads and memory."""
+def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> tuple[Any, int]:
+    """How models are measured here, each in a process of its own with its share of threads and memory; and how many."""
+    from auditor.side_by_side import in_children, share_machine
+
+    shares = share_machine(zoo, entries, request.measurement, jobs=where.jobs, memory=request.memory)
+    return in_children(shares, request.seconds, request.memory, _preload(zoo, entries)), shares.jobs
+
+
+def dry(
+    where: Where, store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str
+) -> None:
+    """``--dry-run``: say what a scan would do, here, with the threads that each model would have."""
     from auditor.child import InChild
-    from auditor.config import settings
-    from auditor.devices import share_of_threads
-    from auditor.limits import Limits
-
-    limits = Limits.share(request.seconds, request.memory, where.jobs)
-    threads = settings().threads or share_of_threads(where.jobs)
-    return InChild(limits=limits, preload=_preload(zoo, entries), threads=threads)
-
-
-def dry(store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str) -> None:
-    """``--dry-run``: say what a scan would do, here."""
     from auditor.cli.plan import as_rows, print_plan
     from auditor.cli.progress import ScanProgress
     from auditor.cli.tables import print_json
+    from auditor.limits import Limits
     from auditor.scans import plan_scan
+    from auditor.side_by_side import share_machine
 
-    probe = replace(_in_children(Where("here", False, 1), zoo, entries, request), task="auditor.estimate.estimate")
+    jobs = where.jobs if where.queue == "here" else 1
+    shares = share_machine(zoo, entries, request.measurement, jobs=jobs, memory=request.memory)
+    limits, task = Limits.share(request.seconds, request.memory), "auditor.estimate.estimate"
+    probe = InChild(limits=limits, task=task, preload=_preload(zoo, entries), threads=shares.threads)
     with ScanProgress(len(entries)) as progress:
         plan = plan_scan(store, zoo, entries, request, progress, probe)
-    print_json(as_rows(plan)) if shape == "json" else print_plan(plan)
+    print_json(as_rows(plan)) if shape == "json" else print_plan(plan, shares.jobs)

@@ -14,7 +14,7 @@ from auditor.db.patience import patient
 from auditor.db.session import single
 
 MOST_LOSSES = 3
-"""A job whose process was lost this often is not tried again: it may be what kills them."""
+"""A job whose process was lost this often without any progress in between is not tried again: it may kill them."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ class Leases:
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
                 )
             if losses >= MOST_LOSSES:
-                reason = f"given up: {losses} processes that ran it were lost, the last time {silent}"
+                lost = f"{losses} processes that ran it were lost and it made no progress"
+                reason = f"given up: {lost}, the last time {silent}"
                 return "failed" if self._end(session, one.id, one.attempt, state="failed", reason=reason) else None
             return "queued" if self._put_back(session, one.id, one.attempt, lost=1) else None
 
@@ -157,14 +158,21 @@ class Leases:
                 free = some.with_for_update(skip_locked=True)
                 session.execute(update(job).where(job.id.in_(free)).values(sent_at=now()))
 
-    def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes) -> None:
-        """Keep how far a job has come, while it is one's own."""
+    def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes, *, further: bool = True) -> None:
+        """Keep how far a job has come, while it is one's own.
+
+        ``further``: it has never come so far, so the processes lost before were not lost to it, and count no longer.
+        """
         progress, audit = tables.AttackProgress, tables.Audit
         values = {"audit_id": audit_id, "key": key, "state": state, "saved_at": now()}
         with Session(self.engine) as session, session.begin():
-            mine = select(audit.id).where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
-            if session.scalar(mine.with_for_update()) is not None:
-                upsert(session, progress, "audit_id", values)
+            mine = (audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
+            losses = session.scalar(select(audit.losses).where(*mine).with_for_update())
+            if losses is None:
+                return
+            upsert(session, progress, "audit_id", values)
+            if further and losses:
+                session.execute(update(audit).where(*mine).values(losses=0))
 
     @patient
     def load_progress(self, audit_id: int, key: str) -> bytes | None:
@@ -172,6 +180,13 @@ class Leases:
         progress = tables.AttackProgress
         with single(self.engine) as session:
             return session.scalar(select(progress.state).where(progress.audit_id == audit_id, progress.key == key))
+
+    @patient
+    def has_progress(self, audit_id: int) -> bool:
+        """Whether an earlier attempt saved anything, under whatever key."""
+        progress = tables.AttackProgress
+        with single(self.engine) as session:
+            return session.scalar(select(progress.audit_id).where(progress.audit_id == audit_id)) is not None
 
     def _end(self, session: Session, job_id: int, attempt: int, *, state: str, **values: Any) -> bool:
         return end(session, job_id, attempt, state=state, **values)

@@ -23,7 +23,8 @@ class Leased:
 
     ``queue``: cpu or gpu, for workers, or here: in the process that asked. ``attempt`` counts claims, ``worker`` is the
     process that made the last one.
-    ``lease_until``: renewed while it runs, by ``lease_seconds``; ``losses`` counts the leases that ran out.
+    ``lease_until``: renewed while it runs, by ``lease_seconds``; ``losses`` counts the leases that ran out
+    since the job last got further than ever before.
     ``sent_at``: when its id was sent to the queue last. ``cancelling``: why it is to be cancelled, while it still runs.
     """
 

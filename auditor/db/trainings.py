@@ -118,10 +118,16 @@ class Trainings:
             return TrainingJob(row.id, kind, row.model, entry, row.request)
 
     @patient
-    def note_history(self, training_id: int, attempt: int, history: list[EpochScore]) -> bool:
-        """The epochs so far, in the place of what was there."""
+    def count_epochs(self, training_id: int) -> int:
+        """The epochs that are stored of a boost, the model as it came among them."""
+        with single(self.engine) as session:
+            return len(session.scalar(select(tables.Training.history).where(tables.Training.id == training_id)) or [])
+
+    @patient
+    def note_history(self, training_id: int, attempt: int, history: list[EpochScore], *, further: bool = True) -> bool:
+        """The epochs so far, in the place of what was there; ``further`` as in :meth:`Leases.save_progress`."""
         rows = [{name: null(value) for name, value in asdict(score).items()} for score in history]
-        return self._write(training_id, attempt, history=rows)
+        return self._write(training_id, attempt, history=rows, **({"losses": 0} if further else {}))
 
     @patient
     def add_checkpoint(self, training_id: int, attempt: int, made: Made) -> bool:

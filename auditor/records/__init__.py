@@ -117,10 +117,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an audit would cost: ``seconds`` at most, and ``memory`` in bytes."""
+    """What an audit would cost: ``seconds``, ``seconds_at_most`` with a reserve, and ``memory`` in bytes."""
 
     seconds: float
     memory: int
+    seconds_at_most: float = float("nan")
 
 
 Progress = Callable[[str, int, int], None]
@@ -134,8 +135,9 @@ Wanted = Callable[[str], bool]
 class Contact:
     """How a measurement speaks with who asked for it. Whatever these raise ends the measurement.
 
-    ``save`` keeps something under a key for a later attempt at this audit, in place of what was kept before; ``load``
-    gives what an earlier one saved under this key, None where there is nothing, or it was saved under another key.
+    ``save`` keeps something under a key for a later attempt at this audit, in place of what was kept before, nothing
+    where what was loaded is of no use; ``load`` gives what an earlier one saved under this key, None where there is
+    nothing, or it was saved under another key.
     ``stopped`` is called several times a second while a child process measures, and raises once that is to end.
     """
 

@@ -1,5 +1,6 @@
 """The one protocol of all sources of models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,6 +37,9 @@ class Source(Protocol):
 
     def missing(self, entry: ZooEntry) -> str | None:
         """What would have to be downloaded before ``entry`` can be loaded; None when all of it is here."""
+
+    def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
+        """Bytes of the largest of these models' files of weights; None where one is not known before it is loaded."""
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
         """The entry's network with its normalization inside, and whatever weights; a checkpoint brings its own.

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
-from auditor.files import whole_file
+from auditor.files import largest_file, whole_file
 from auditor.records import ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.zoo.base import LoadedModel, Source
@@ -47,6 +47,9 @@ class CheckpointZoo:
         """What the model that it began as would have to download to say what its architecture is."""
         origin, source = self._origin(entry)
         return source.missing(origin) if origin.source == "robustbench" else None
+
+    def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
+        return largest_file(self._folder(entry) / WEIGHTS for entry in entries)
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
         origin, source = self._origin(entry)

@@ -8,7 +8,7 @@ HF_HOME, HF_HUB_OFFLINE, HF_TOKEN.
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,9 @@ class TimmZoo:
         if not entry.training["pretrained"] or _cached(config):
             return None
         return str(config.hf_hub_id or config.url)
+
+    def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:  # noqa: ARG002
+        return None  # timm makes a network to know its size
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
         from auditor.zoo.normalized import normalized

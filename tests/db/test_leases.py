@@ -197,8 +197,8 @@ def test_giving_back_costs_nothing_and_being_lost_three_times_ends_it(shared: En
     desk.store.claim(desk.audit_id, "host:9")
     assert desk.leases.expire(desk.lease()) == "failed"
     assert desk.row["reason"] == (
-        f"given up: {MOST_LOSSES} processes that ran it were lost, the last time host:9 gave no sign of life for the "
-        "length of its lease"
+        f"given up: {MOST_LOSSES} processes that ran it were lost and it made no progress, the last time host:9 gave "
+        "no sign of life for the length of its lease"
     )
     assert desk.scan == ("done", 0)
     retry_scan(shared, desk.scan_id, desk.queue, None)

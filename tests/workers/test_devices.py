@@ -14,6 +14,7 @@ from auditor.errors import EnvironmentUnusableError, UsageError
 from workers.devices import settle, visible_gpus
 from workers.options import Options
 
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 
 
@@ -84,7 +85,7 @@ def test_each_process_has_a_gpu_of_its_own(gpus: tuple[str, ...]) -> None:
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "OMP_NUM_THREADS": "99", "OTHER": "stays"}
         assert settle(slot, gpus, 3, environment) == f"cuda (GPU {gpus[slot]})"
         seen.append(environment.pop("CUDA_VISIBLE_DEVICES"))
-        assert environment == {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OTHER": "stays"}
+        assert environment == {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OTHER": "stays", **PASSIVE}
     assert tuple(seen) == gpus
 
 
@@ -92,7 +93,7 @@ def test_each_process_has_a_gpu_of_its_own(gpus: tuple[str, ...]) -> None:
 def test_a_process_without_gpus_sees_none(slot: int) -> None:
     environment: dict[str, str] = {}
     assert settle(slot, (), 2, environment) == "cpu"
-    assert environment == {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    assert environment == {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **PASSIVE}
 
 
 def resolve(**given: Any) -> Options:
@@ -123,7 +124,7 @@ def test_what_was_not_said(
     driver: Any, monkeypatch: pytest.MonkeyPatch, machine: int, given: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     driver("\n".join(f"echo {number}" for number in range(machine)))
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("workers.options.count_cores", lambda: 8)
     found = resolve(**given)
     assert (found.queue, found.gpus, found.processes, found.threads) == expected
     assert (found.max_jobs, found.grace, found.trust_code, found.log_level) == (100, 20.0, False, "INFO")
@@ -131,6 +132,7 @@ def test_what_was_not_said(
 
 def test_a_machine_that_does_not_know_its_cores_has_one(driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(None)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert resolve().threads == 1
 

@@ -1,11 +1,13 @@
 """The demo zoo: small networks really trained on Fashion-MNIST, shipped with the package (docs/demo-zoo.md)."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError
+from auditor.files import largest_file
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel
 
@@ -24,6 +26,9 @@ class DemoZoo:
 
     def missing(self, entry: ZooEntry) -> str | None:  # noqa: ARG002
         return None
+
+    def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
+        return largest_file(self._file(entry) for entry in entries)
 
     def entries(self) -> list[ZooEntry]:
         manifest = self.folder / "manifest.json"
@@ -45,11 +50,14 @@ class DemoZoo:
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.weights import fill, read_safetensors
 
-        name = entry.model.removeprefix("demo:")
-        state = read_safetensors(self.folder / f"{name}.safetensors", entry.file_sha256)
+        file = self._file(entry)
+        state = read_safetensors(file, entry.file_sha256)
         model = self.construct(entry)
-        fill(model, state, f"{name}.safetensors")
+        fill(model, state, file.name)
         return LoadedModel(model.eval(), state_dict_digest(state))
+
+    def _file(self, entry: ZooEntry) -> Path:
+        return self.folder / f"{entry.model.removeprefix('demo:')}.safetensors"
 
 
 def _entry(row: dict[str, Any], eps: float) -> ZooEntry:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
+from auditor.files import largest_file
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
@@ -39,6 +40,10 @@ class LocalZoo:
 
     def missing(self, entry: ZooEntry) -> str | None:  # noqa: ARG002
         return None
+
+    def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
+        chosen = {entry.model for entry in entries}
+        return largest_file(self.folder / one.weights for one in read_zoo(self.folder) if one.entry.model in chosen)
 
     def check(self, entries: Sequence[ZooEntry]) -> None:
         """Refuse entries that would run the folder's code where it is not trusted; to be asked before a scan.

@@ -1,11 +1,13 @@
 """RobustBench's model zoo: its own loader on files that were checked before it sees them (docs/robustbench.md)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor.eps import format_eps
-from auditor.errors import EnvironmentUnusableError, UsageError, first_line
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
+from auditor.files import largest_file
 from auditor.records import ZooEntry
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.robustbench import catalogue
@@ -37,6 +39,14 @@ class RobustBenchZoo:
 
         absent = [file.path.name for file in files_of(_row(entry), self.folder) if not file.path.is_file()]
         return ", ".join(absent) or None
+
+    def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
+        from auditor.zoo.robustbench.files import files_of
+
+        try:
+            return largest_file(file.path for entry in entries for file in files_of(_row(entry), self.folder))
+        except ModelLoadError:  # it has none; its audit will say so
+            return None
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
         """The model with its own weights: RobustBench's loader makes no other."""
