@@ -95,7 +95,9 @@ def fire(engine: Engine, run: Run, here: bool) -> None:
 
 def _run(program: list[str]) -> tuple[int, str]:
     """A program's exit code and its last words; when this one is interrupted, so is that, and is waited for."""
-    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
         try:
             _, said = process.communicate()
         except KeyboardInterrupt:
