@@ -1,62 +1,59 @@
-"""The heart of nightly audits: once a minute, run what is due; whenever a scheduled scan has ended, tell of it."""
+"""The loop of nightly audits: once a minute, run what is due; beside it, tell of scheduled scans that have ended."""
 
 import logging
-import time
+import threading
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
-from auditor.config import settings
-from auditor.db.diff import diff_scans
 from auditor.db.patience import AWAY, cause_of
-from auditor.db.regressions import GAP_DROP
-from auditor.db.schedules import runs_to_report, scan_before, take_report
-from auditor.errors import AuditorError
-from auditor.notify import in_words, post
+from auditor.errors import first_line
 from auditor.schedules import tick
+from auditor.teller import Teller
 
 logger = logging.getLogger(__name__)
 
+TELL_EVERY = 20.0
+"""Seconds between two looks for scans that have ended."""
+
 
 class Beat:
-    """As many as one likes may run: the database hands out each due time, and each report, once."""
+    """As many as one likes may run: the database hands out each due time once, and one beat at a time tells of ends."""
 
     def __init__(self, engine: Engine, *, here: bool) -> None:
-        self.engine, self.here = engine, here
+        self.engine, self.here, self.teller = engine, here, Teller(engine)
+        self.ended = threading.Event()
 
     def run(self) -> None:
-        """Until interrupted; a database that is away is waited for."""
+        """Until interrupted. Ends are told of in a thread: due times go on, however long a webhook or a scan takes."""
         logger.info("schedules are run %s", "here" if self.here else "by workers")
-        while True:
-            self.beat()
-            time.sleep(max(1.0, min(20.0, 60.5 - datetime.now(UTC).second)))
+        threading.Thread(target=self._keep_telling, daemon=True, name="teller").start()
+        try:
+            while not self.ended.is_set():
+                self.beat()
+                self.ended.wait(until_next_minute())
+        finally:
+            self.ended.set()
 
     def beat(self) -> None:
+        """One look at the clock; no error ends the loop, and a database that is away is waited for."""
         try:
             tick(self.engine, self.here)
-            self.report()
         except AWAY as error:
             logger.warning("waiting for the database: %s", cause_of(error))
+        except Exception as error:
+            logger.error("cannot run what is due: %s: %s", type(error).__name__, first_line(error))
 
     def report(self) -> None:
-        """Tell of what has ended, once."""
-        for run_id, name, scan_id, reason in runs_to_report(self.engine):
-            if not take_report(self.engine, run_id):
-                continue
-            if scan_id is None:
-                self._tell(f"schedule {name} made no scan: {reason}", alarming=True)
-                continue
-            before = scan_before(self.engine, scan_id)
-            diff = diff_scans(self.engine, before, scan_id, gap_drop=GAP_DROP)
-            title = f"schedule {name}, scan {scan_id}" + (f" after scan {before}" if before else "")
-            self._tell(in_words(diff, title), alarming=diff.alarming)
+        """Tell of what has ended since the last time."""
+        self.teller.look()
 
-    def _tell(self, text: str, *, alarming: bool) -> None:
-        logger.log(logging.WARNING if alarming else logging.INFO, "%s", text)
-        url = settings().webhook_url
-        if url is None or not alarming:
-            return
-        try:
-            post(url, text, allow_private=settings().webhook_private)
-        except AuditorError as error:
-            logger.error("%s", error)
+    def _keep_telling(self) -> None:
+        while not self.ended.is_set():
+            self.report()
+            self.ended.wait(TELL_EVERY)
+
+
+def until_next_minute() -> float:
+    """Seconds until the next look at the clock: half a second into a minute, and thrice a minute for what is late."""
+    return max(1.0, min(20.0, 60.5 - datetime.now(UTC).second))

@@ -1,14 +1,14 @@
 """A webhook for who should know: Slack-compatible JSON, sent with patience, to public addresses only."""
 
-import ipaddress
+import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from html import escape
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from auditor.networks import is_public, resolve
 from auditor.db.diff import Diff
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.printable import clean_line
@@ -16,6 +16,7 @@ from auditor.printable import clean_line
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
+"""Seconds in all for finding the host's addresses, and for each try: to connect, to send and to read the status."""
 TRIES = 4
 MOST_LINES = 30
 
@@ -25,7 +26,9 @@ class _TryAgainError(Exception):
 
 
 def post(url: str, text: str, *, allow_private: bool = False, wait: Callable[..., float] | None = None) -> None:
-    """Post ``{"text": …}``, up to four times; a webhook's address is a secret, and in no message of ours.
+    """Post ``{"text": …}``, up to four times, within a minute in all; the body of the answer is not read.
+
+    A webhook's address is a secret, and in no message of ours.
 
     Raises:
         UsageError: the address is none, or is one of a private network, and that is not allowed.
@@ -41,9 +44,12 @@ def post(url: str, text: str, *, allow_private: bool = False, wait: Callable[...
         reraise=True,
     )
     try:
-        trying(_post_once, target, addresses, text)
+        for attempt in trying:
+            with attempt:
+                address = addresses[(attempt.retry_state.attempt_number - 1) % len(addresses)]
+                _post_once(target, address, text)
     except _TryAgainError as error:
-        raise EnvironmentUnusableError(f"the webhook at {target.host} did not take the message: {error}") from None
+        raise EnvironmentUnusableError(f"the webhook at {_host(target)} did not take the message: {error}") from None
 
 
 def _parse(url: str) -> httpx.URL:
@@ -51,44 +57,61 @@ def _parse(url: str) -> httpx.URL:
         target = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         target = httpx.URL("")
-    if target.scheme not in ("http", "https") or not target.host:
+    port = 80 if target.port is None else target.port
+    if target.scheme not in ("http", "https") or not target.raw_host or not 0 < port < 65_536:
         raise UsageError("AUDITOR_WEBHOOK_URL: expected https://…, got something else")
     return target
 
 
+def _host(target: httpx.URL) -> str:
+    """As it is looked up and sent: in ASCII."""
+    return target.raw_host.decode("ascii")
+
+
 def _resolve(target: httpx.URL, allow_private: bool) -> list[str]:
     """The addresses of a host, each checked: a name must not lead into the network that auditor runs in."""
-    port = target.port or (443 if target.scheme == "https" else 80)
+    host, port = _host(target), target.port or (443 if target.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(target.host, port, type=socket.SOCK_STREAM)
+        addresses = resolve(host, port, TIMEOUT)
     except OSError as error:
-        raise EnvironmentUnusableError(f"the webhook's host {target.host} is not known: {error}") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    private = [address for address in addresses if not ipaddress.ip_address(address).is_global]
+        raise EnvironmentUnusableError(f"the webhook's host {host} is not known: {error}") from error
+    private = [address for address in addresses if not is_public(address)]
     if private and not allow_private:
         raise UsageError(
-            f"the webhook's host {target.host} has the private address {private[0]}; AUDITOR_WEBHOOK_PRIVATE=true "
-            "allows that"
+            f"the webhook's host {host} has the private address {private[0]}; AUDITOR_WEBHOOK_PRIVATE=true allows that"
         )
     return addresses
 
 
-def _post_once(target: httpx.URL, addresses: list[str], text: str) -> None:
+def _post_once(target: httpx.URL, address: str, text: str) -> None:
     """To the very address that was checked, whatever its name says now; redirects are not followed."""
-    pinned = target.copy_with(host=addresses[0])
-    host = target.host if target.port is None else f"{target.host}:{target.port}"
     try:
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as client:
-            request = client.build_request(
-                "POST", pinned, json={"text": text}, headers={"Host": host}, extensions={"sni_hostname": target.host}
-            )
-            answer = client.send(request)
-    except httpx.TransportError as error:
+        status = asyncio.run(_exchange(target, address, text))
+    except (httpx.TransportError, TimeoutError, OSError) as error:
         raise _TryAgainError(type(error).__name__) from None
-    if answer.status_code == 429 or answer.status_code >= 500:
-        raise _TryAgainError(f"status {answer.status_code}")
-    if not answer.is_success:
-        raise EnvironmentUnusableError(f"the webhook at {target.host} refused the message: status {answer.status_code}")
+    except Exception as error:  # whatever else a URL, a certificate or an answer makes of the libraries
+        raise EnvironmentUnusableError(
+            f"the webhook at {_host(target)} cannot be told: {type(error).__name__}"
+        ) from None
+    if status == 429 or status >= 500:
+        raise _TryAgainError(f"status {status}")
+    if not 200 <= status < 300:
+        raise EnvironmentUnusableError(f"the webhook at {_host(target)} refused the message: status {status}")
+
+
+async def _exchange(target: httpx.URL, address: str, text: str) -> int:
+    """The status of the answer; asyncio's time limit, unlike httpx's, is of all steps together."""
+    pinned = target.copy_with(host=address)
+    name = f"[{_host(target)}]" if ":" in _host(target) else _host(target)
+    host = name if target.port is None else f"{name}:{target.port}"
+    async with (
+        asyncio.timeout(TIMEOUT),
+        httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as client,
+        client.stream(
+            "POST", pinned, json={"text": text}, headers={"Host": host}, extensions={"sni_hostname": _host(target)}
+        ) as answer,
+    ):
+        return answer.status_code
 
 
 def in_words(diff: Diff, title: str, *, all_of_it: bool = False) -> str:

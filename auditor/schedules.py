@@ -62,7 +62,11 @@ def last_due(schedule: Schedule, at: datetime) -> datetime | None:
 def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
     """Take what is due; what is late by more than a day is skipped, and said."""
     for schedule in all_schedules(engine):
-        due = last_due(schedule, at) if schedule.enabled else None
+        try:
+            due = last_due(schedule, at) if schedule.enabled else None
+        except (CronSimError, ValueError) as error:
+            logger.error("schedule %s: its times are none: %r: %s", schedule.name, schedule.cron, first_line(error))
+            continue
         if due is None:
             continue
         late = None
@@ -91,7 +95,9 @@ def fire(engine: Engine, run: Run, here: bool) -> None:
 
 def _run(program: list[str]) -> tuple[int, str]:
     """A program's exit code and its last words; when this one is interrupted, so is that, and is waited for."""
-    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
         try:
             _, said = process.communicate()
         except KeyboardInterrupt:

@@ -1,11 +1,14 @@
 """Schedules and their runs as rows: a due time of a schedule is taken once, whoever looks at the clock."""
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -13,7 +16,14 @@ from auditor.db.base import inserting
 from auditor.db.ending import now
 from auditor.errors import UsageError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows: there several beats may tell of the same end
+    fcntl = None  # type: ignore[assignment]
+
 Row = dict[str, Any]
+TELLER_LOCK = 0x617564_7465_6C6C
+"""The number of the advisory lock on PostgreSQL; any that nobody else uses."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +160,31 @@ def runs_to_report(engine: Engine) -> list[tuple[int, str, int | None, str | Non
         return [tuple(row) for row in session.execute(query.where(ended).order_by(run.id))]  # type: ignore[misc]
 
 
+@contextlib.contextmanager
+def only_teller(engine: Engine) -> Iterator[bool]:
+    """Whether this process is the one that tells of ends, for as long as it is within.
+
+    The lock goes with its process, however that ends: one of PostgreSQL's, or one on the folder of an SQLite file.
+    """
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection, connection.begin():
+            yield bool(connection.scalar(select(func.pg_try_advisory_xact_lock(TELLER_LOCK))))
+    elif fcntl is None or not engine.url.database or engine.url.database == ":memory:":
+        yield True
+    else:
+        folder = os.open(Path(engine.url.database).parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(folder)
+
+
 def take_report(engine: Engine, run_id: int) -> bool:
-    """Be the one who tells of a run's end; False where somebody else is."""
+    """Note that a run's end was told; False where that is noted already."""
     run = tables.ScheduleRun
     taken = update(run).where(run.id == run_id, run.reported_at.is_(None)).values(reported_at=now()).returning(run.id)
     with Session(engine) as session, session.begin():

@@ -22,7 +22,7 @@ def bearer_of(
     What writes over the API takes no cookie: it is not for browsers, which may be led there.
     """
     writes = request.method not in ("GET", "HEAD")
-    cookie = None if writes and request.url.path.startswith("/api/") else request.cookies.get(COOKIE)
+    cookie = None if writes and request.scope["path"].startswith("/api/") else request.cookies.get(COOKIE)
     text = header.credentials if header else cookie
     if text is None:
         return None

@@ -1,5 +1,7 @@
 """What one client may ask: so many requests a minute, bodies of so many bytes; and headers that every answer has."""
 
+import ipaddress
+
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -32,7 +34,8 @@ class Limits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        client = (scope.get("client") or ("unknown",))[0]
+        client = client_of(scope)
+        static = scope["path"].startswith("/static/")
         request = Request(scope)
 
         async def with_headers(message: Message) -> None:
@@ -40,18 +43,32 @@ class Limits:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
+                if not static:
+                    headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        if not scope["path"].startswith("/static/") and not self.limiter.hit(self.rate, client):
+        if not static and not self.limiter.hit(self.rate, client):
             refused = answer(request, 429, "too many requests; wait a little", {"Retry-After": "10"})
             await refused(scope, receive, with_headers)
             return
         declared = request.headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > BODY:
+        if not declared.isdecimal() or len(declared) > 9 or int(declared) > BODY:
             refused = answer(request, 413, f"expected a body of at most {BODY} bytes")
             await refused(scope, receive, with_headers)
             return
         await self.app(scope, _counted(receive), with_headers)
+
+
+def client_of(scope: Scope) -> str:
+    """Whose requests are counted together: those of an address, or of an IPv6 network of 64 bits."""
+    text = str((scope.get("client") or ("unknown",))[0])
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return text[:100]
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 64), strict=False))
 
 
 def _counted(receive: Receive) -> Receive:

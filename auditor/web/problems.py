@@ -45,7 +45,7 @@ def install(app: FastAPI) -> None:
 def answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """The error as this client wants it: JSON under ``/api``, else a page."""
     title = HTTPStatus(status).phrase
-    if request.url.path.startswith("/api/"):
+    if request.scope["path"].startswith("/api/"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
     return HTMLResponse(render("problem.html", status=status, title=title, detail=detail, path=""), status, headers)

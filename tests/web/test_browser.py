@@ -71,6 +71,7 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
     cell = heatmap.locator(".cell").nth(1)
     cell.hover()
     expect(heatmap.locator(".reading")).to_have_text(cell.locator("title").text_content() or "")
+    page.mouse.move(0, 0)  # or what is scrolled under the pointer is read last
     heatmap.locator("svg[data-grid]").focus()
     page.keyboard.press("ArrowDown")
     below = heatmap.locator(".cell title").nth(10).text_content() or ""

@@ -37,7 +37,7 @@ def show(engine: Database, number: Number) -> dict[str, Any]:
 @router.get("/boosts/{number}/events", response_class=EventSourceResponse)
 async def events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
     """The boost each time that it has changed (``boost``), and once more when it has ended (``end``)."""
-    return await follow(request, "boost", lambda: finite(show(engine, number)))
+    return follow(request, "boost", number, lambda: finite(show(engine, number)))
 
 
 @router.post("/boosts", **answers(shapes.Boost, 202))

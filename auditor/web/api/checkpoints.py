@@ -44,6 +44,7 @@ def weights(engine: Database, number: Number, _: Annotated[Bearer, Depends(requi
     path = weights_of(find(engine, number))
     sha256 = digest(path)
     headers = {"Repr-Digest": f"sha-256=:{base64.b64encode(sha256).decode()}:", "ETag": f'"{sha256.hex()}"'}
+    headers["Cache-Control"] = "private, no-cache"
     return FileResponse(
         path, media_type="application/octet-stream", filename=f"checkpoint-{number}.safetensors", headers=headers
     )

@@ -23,8 +23,9 @@ _PROBLEM = {
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": words, "content": {"application/problem+json": {"schema": _PROBLEM}}}
     for code, words in {
-        401: "no token that is good", 403: "the token lacks the scope", 404: "there is no such thing",
-        413: "the body is too large", 422: "not what was expected", 429: "too many requests", 503: "no database",
+        400: "malformed, or for another host", 401: "no token that is good", 403: "the token lacks the scope",
+        404: "there is no such thing", 413: "the body is too large", 422: "not what was expected",
+        429: "too many requests, or streams", 503: "no database, or too many streams",
     }.items()
 }  # fmt: skip
 

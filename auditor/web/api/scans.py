@@ -38,8 +38,8 @@ def show(engine: Database, number: Number) -> dict[str, Any]:
 
 @router.get("/scans/{number}/events", response_class=EventSourceResponse)
 async def events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
-    """The scan each time that it has changed (``scan``), and once more when it has ended (``end``)."""
-    return await follow(request, "scan", lambda: find(engine, number))
+    """The scan, then each change of it with the audits that have changed (``scan``), then its end (``end``)."""
+    return follow(request, "scan", number, lambda: find(engine, number))
 
 
 @router.post("/scans", **answers(shapes.WholeScan, 202))

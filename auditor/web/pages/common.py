@@ -1,7 +1,6 @@
 """What all pages share: who may see them, and how they are drawn."""
 
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
@@ -26,18 +25,6 @@ def may_look(request: Request) -> None:
 Looking = Annotated[None, Depends(may_look)]
 
 
-def own_form(request: Request) -> None:
-    """The cookie that lets a form in is one that other sites cannot send, and the page that sends it must be our own.
-
-    Raises:
-        HTTPException: it is another's, or of who knows where.
-    """
-    origin = request.headers.get("origin")
-    if origin is None or urlsplit(origin).netloc != request.url.netloc:
-        raise HTTPException(403, "this form is for pages of this server alone")
-
-
-OwnForm = Depends(own_form)
 Typed = TypeVar("Typed", bound=BaseModel)
 
 
@@ -52,4 +39,4 @@ def asked_of(shape: type[Typed], fields: dict[str, str]) -> Typed:
 
 def page(request: Request, template: str, context: Any, status: int = 200) -> HTMLResponse:
     """A template with its context under the name ``page``."""
-    return HTMLResponse(render(template, page=context, path=request.url.path), status)
+    return HTMLResponse(render(template, page=context, path=request.scope["path"]), status)

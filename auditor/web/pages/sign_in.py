@@ -33,7 +33,8 @@ def sign_in(request: Request, engine: Database, token: Annotated[str, Form(max_l
     if check_token(engine, token.strip()) is None:
         return page(request, "sign_in.html", SignIn("the token is unknown, revoked or expired", None), 401)
     answer = RedirectResponse("/", 303)
-    secure = request.url.scheme == "https"
+    # Behind a TLS proxy that is not named as trusted the browser, which says whose page sent the form, knows better.
+    secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
     answer.set_cookie(COOKIE, token.strip(), httponly=True, samesite="strict", secure=secure, max_age=30 * 86_400)
     return answer
 

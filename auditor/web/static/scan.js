@@ -4,12 +4,14 @@
 (() => {
   const live = document.getElementById("live");
   const bar = document.getElementById("progress");
+  const audits = new Map(); // the first event brings all of them, the next ones those that have changed
   const events = new EventSource(`/api/v1/scans/${live.dataset.scan}/events`);
   events.addEventListener("scan", (event) => {
     const scan = JSON.parse(event.data);
-    const ended = scan.audits.filter((audit) => ["done", "failed", "cancelled"].includes(audit.state)).length;
+    for (const audit of scan.audits) audits.set(audit.audit, audit);
+    const ended = [...audits.values()].filter((audit) => ["done", "failed", "cancelled"].includes(audit.state)).length;
     bar.value = ended;
-    live.textContent = `${scan.state}: ${ended} of ${scan.audits.length} ended${scan.failed ? `, ${scan.failed} failed` : ""}`;
+    live.textContent = `${scan.state}: ${ended} of ${audits.size} ended${scan.failed ? `, ${scan.failed} failed` : ""}`;
     for (const audit of scan.audits) {
       const row = document.querySelector(`tr[data-audit="${audit.audit}"]`);
       if (!row) continue;
