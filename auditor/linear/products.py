@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.errors import LinearizationError
+from auditor.linear.curves import limit
 from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import stretched
 
@@ -31,7 +33,12 @@ def multiply(input: Any, other: Any, *, out: None = None) -> Any:
     if not (is_dependent(input) and is_dependent(other)):
         return torch.mul(input, other, out=out)
     value = _value_of(input, other)
-    shares = past_of(input if value is other else other).shares
+    left_out = other if value is input else input
+    is_gate = (value is input) != (value is other) and not past_of(left_out).discrete
+    opened = limit(past_of(left_out).curve) if is_gate else None
+    if opened is not None and not bool((opened == 1).all()):
+        value = value * opened.to(value)
+    shares = past_of(left_out).shares
     value = value / shares if shares and input is not other else value
     return stretched(value, input, other)
 
@@ -90,6 +97,8 @@ def add_matrix_product(function: StandIn) -> StandIn:
     def product(input: Tensor, left: Tensor, right: Tensor, **named: Any) -> Any:
         if is_dependent(left) and is_dependent(right):
             left = _uniform(left, left.shape[-1])
+        elif past_of(input).energy and (is_dependent(left) or is_dependent(right)):
+            input = torch.zeros_like(input, requires_grad=False)  # a norm of the input's own, see distances
         return function(input, left, right, **named)
 
     return product
@@ -100,6 +109,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     tensors = list(operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands)
     dependent = [place for place, tensor in enumerate(tensors) if is_dependent(tensor)]
     if len(dependent) > 1:
+        if tensors[dependent[0]] is tensors[dependent[1]] and past_of(tensors[dependent[0]]).difference is not None:
+            raise LinearizationError("einsum of a difference with itself has no linear stand-in: write (f - w).square()")
         if not isinstance(equation, str):
             raise TypeError("einsum of two input-dependent tensors has a stand-in where the equation is a string")
         inputs, arrow, output = equation.replace(" ", "").partition("->")
@@ -118,16 +129,28 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     """A divisor that depends on the input normalizes: it becomes 1; of exponentials it makes a softmax, 1/n."""
-    if past_of(input).exponential and is_dependent(other):
-        return _uniform(input, input.numel() // max(1, other.numel()))
+    if past_of(input).exponential is not None and is_dependent(other):
+        return _shares(input, other)
     if is_dependent(other) and rounding_mode is None:
         whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
         return stretched(whole, other)
     return torch.div(input, other, rounding_mode=rounding_mode)
 
 
+def _shares(input: Tensor, other: Tensor) -> Tensor:
+    """A softmax by hand: uniform over the entries that are summed, without those that a score of -inf forbids."""
+    scores = past_of(input).exponential
+    assert scores is not None
+    allowed = (~torch.isneginf(scores.detach())).to(input.dtype)
+    if scores.shape != input.shape or bool(allowed.all()):
+        return _uniform(input, input.numel() // max(1, other.numel()))
+    sizes = (1,) * (input.ndim - other.ndim) + tuple(other.shape)
+    summed = [place for place in range(input.ndim) if sizes[place] == 1 and input.shape[place] > 1]
+    return allowed / allowed.sum(summed, keepdim=True).clamp_min(1)
+
+
 def divide_in_place(input: Tensor, other: Any) -> Tensor:
-    if past_of(input).exponential and is_dependent(other):
+    if past_of(input).exponential is not None and is_dependent(other):
         return note(input.copy_(divide(input, other)), constant=True)
     return input if is_dependent(other) else input.div_(other)
 

@@ -12,7 +12,7 @@ from auditor.linear.affinity import REACH, affinity_error, blame, drowned, probe
 from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, linearize, sample_of
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
-W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input (does the model end with a sigmoid?)"
+W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input"
 HELD_BYTES = 2**30  # a larger W is never held: the Gram matrix comes from forward passes of its rows
 DROWNED, REACHES = 1e3, 4  # f(0) this much larger than f - f(0) moves the probe points further out, so many times
 
@@ -105,8 +105,9 @@ class AffineMap:
         self.outputs = logits.detach()
         if self.outputs.ndim != 2:
             raise LinearizationError(f"expected logits (N, K), the model gives {tuple(self.outputs.shape)}")
-        if not logits.requires_grad:
-            raise LinearizationError(W_IS_ZERO)
+        self.constants = tuple(mode.constants)
+        if not logits.requires_grad or bool((self.outputs == self.outputs[:1]).all()):
+            raise LinearizationError(nothing_left(self.constants))
         self.error = affinity_error(self.outputs)
         head = mode.head
         through = head is not None and head.gives(logits) and head.weight.shape[1] < head.weight.shape[0]
@@ -209,7 +210,7 @@ def checked(
             if affine.error <= TOLERANCE[dtype]:
                 result = read(affine)
                 if affine.error <= TOLERANCE[dtype]:
-                    return _not_zero(result), affine
+                    return _not_zero(result, affine), affine
         except (LinearizationError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # other people's code
@@ -229,10 +230,17 @@ def _affine_map(linear: Linearized, input_size: tuple[int, int, int], like: Tens
     return affine
 
 
-def _not_zero(result: Tensor) -> Tensor:
+def _not_zero(result: Tensor, affine: AffineMap) -> Tensor:
     if not result.any():
-        raise LinearizationError(W_IS_ZERO)
+        raise LinearizationError(nothing_left(affine.constants))
     return result
+
+
+def nothing_left(constants: tuple[str, ...]) -> str:
+    """That W is 0, and which operations became constant on the way."""
+    if not constants:
+        return f"{W_IS_ZERO}: what is left of its parts cancels"
+    return f"{W_IS_ZERO}: {', '.join(constants[:5])} became constant (does the model end with a sigmoid?)"
 
 
 def _diagnosis(affine: AffineMap) -> str:
