@@ -38,7 +38,19 @@ def add(input: Any, other: Any, *, alpha: float = 1, out: None = None) -> Any:
             return scores + torch.zeros_like(mask).masked_fill(mask < 0, -torch.inf)
     if is_dependent(input) and is_dependent(other) and past_of(input).energy != past_of(other).energy:
         return stretched(input, other) if past_of(other).energy else stretched(alpha * other, input)
-    return torch.add(input, other, alpha=alpha, out=out)
+    result = torch.add(input, other, alpha=alpha, out=out)
+    return after_sum(result, input, other) if alpha == 1 else result
+
+
+def after_sum(result: Any, input: Any, other: Any) -> Any:
+    """What a constant was added to is a difference, and stays a norm or a distance."""
+    for value, constant in ((input, other), (other, input)):
+        if is_dependent(value) and not is_dependent(constant):
+            past = past_of(value)
+            note(result, energy=past.energy, distance=past.distance)
+            if isinstance(constant, Tensor) and constant.is_floating_point() and value.is_floating_point():
+                note(result, difference=(lambda value=value: value, -constant))
+    return result
 
 
 def _is_mask(tensor: Tensor) -> bool:

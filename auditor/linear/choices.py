@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from torch import bool as bool_
 from torch.utils import _pytree as pytree
 
 from auditor.errors import LinearizationError
@@ -61,5 +62,11 @@ def refuse_choice(kind: str, name: str, args: Any, kwargs: Any) -> None:
         raise LinearizationError(f"{name} of values that depend on the input has no linear stand-in")
     if kind == "lookup" and any(is_index(leaf) for leaf in rest):
         raise LinearizationError(f"{name} by indices that depend on the input has no linear stand-in")
+    if kind == "assignment" and any(is_index(leaf) and leaf.dtype != bool_ for leaf in pytree.tree_leaves(args[1:2])):
+        raise LinearizationError(f"{name} by indices that depend on the input has no linear stand-in")
+    if kind == "where" and len(args) == 1 and not kwargs and follows_input(args[0]):
+        raise LinearizationError(
+            "where without branches finds places by values that depend on the input: no linear stand-in"
+        )
     if kind == "grid" and any(follows_input(leaf) for leaf in pytree.tree_leaves((args[1:2], kwargs.get("grid")))):
         raise LinearizationError(f"{name} at places that depend on the input has no linear stand-in")

@@ -2,7 +2,7 @@
 
 ``0.5 * x * (1 + tanh(...))``, ``max(x, 0.1 * x)`` and ``x - log(...)`` are compositions of operations that have rules of
 their own, and these rules need not compose: 1 + tanh opens to 2. So beside every tensor that is such a function of
-another one, its *base*, goes the real function's value where the base is 100, 200, 400 and the negatives of these.
+another one, its *base*, goes the real function's value where the base is 50, 100, 200, the negatives of these, and 0.
 Where two parts of one function meet, the function becomes its slope far out, times the base: the steeper one of both
 sides. Where it multiplies another tensor and is bounded, as gates are, it becomes its value far out, on the right.
 """
@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from auditor.linear.history import is_dependent, past_of, sees_input
 
-PROBES = (100.0, 200.0, 400.0, -100.0, -200.0, -400.0)
+PROBES = (50.0, 100.0, 200.0, -50.0, -100.0, -200.0, 0.0)
 LARGEST = 2**20
 """A constant of more elements than this is not followed."""
 
@@ -32,7 +32,7 @@ GATES = (
     "gt ge lt le eq ne greater greater_equal less less_equal not_equal __gt__ __ge__ __lt__ __le__ __eq__ __ne__"
 )
 CURVED = (
-    "exp expm1 abs __abs__ absolute sign sgn logaddexp xlogy atan arctan heaviside sinh cosh asinh log1p exp2 "
+    "exp expm1 abs __abs__ absolute sign sgn erfc ndtr logaddexp xlogy atan arctan heaviside sinh cosh asinh log1p exp2 "
     "logical_and logical_or logical_not __and__ __or__ __invert__ bitwise_not"
 )
 COPIES = "clone contiguous float double half bfloat16 to type type_as"
@@ -42,7 +42,7 @@ class Curve(NamedTuple):
     """A function of ``base``, which had been changed in place ``version`` times when it was read.
 
     Attributes:
-        real: what the network's own operations make of the probes, ``(6, …)``; broadcasts as the base does.
+        real: what the network's own operations make of the probes, ``(7, …)``; broadcasts as the base does.
         linear: what the rules make of them; None where they make nothing affine.
     """
 
@@ -168,7 +168,7 @@ def _linear(
             return None
         return torch.ones_like(found[0].real, dtype=torch.float64)
     if func in kinds.identities:
-        return found[0].linear
+        return None if _is_constant(found[0].linear) else found[0].linear
     if func in kinds.choices:
         values = [curve for curve in found if curve.real.is_floating_point()]
         return values[0].linear if len(values) == 1 else None
@@ -187,8 +187,8 @@ def _is_constant(samples: Tensor | None) -> bool:
 
 def steepest(samples: Tensor) -> Tensor | None:
     """The slope far out, of the steeper side; None where there is none, where it is 0, and where a function is even."""
-    right = (samples[1] - samples[0]) / 100, (samples[2] - samples[1]) / 200
-    left = (samples[3] - samples[4]) / 100, (samples[4] - samples[5]) / 200
+    right = (samples[1] - samples[0]) / 50, (samples[2] - samples[1]) / 100
+    left = (samples[3] - samples[4]) / 50, (samples[4] - samples[5]) / 100
     for near, far in (right, left):
         if not bool(torch.isfinite(near).all()) or not torch.allclose(near, far, rtol=1e-6, atol=1e-9):
             return None
@@ -202,12 +202,20 @@ def limit(curve: Curve | None) -> Tensor | None:
     """What a bounded function comes to on the right; None where it is not bounded, or vanishes on both sides."""
     if curve is None or not curve.valid or not curve.real.is_floating_point():
         return None
-    real = curve.real
-    if not bool(torch.isfinite(real).all()) or _is_constant(real):
+    right, left = curve.real[1:3], curve.real[4:6]
+    if _is_constant(curve.real) or not all(torch.allclose(*side, rtol=1e-9, atol=1e-9) for side in (left, right)):
         return None
-    if not torch.allclose(real[1], real[2], rtol=1e-9, atol=1e-9) or not torch.allclose(real[4], real[5], 1e-9, 1e-9):
-        return None
-    return real[2] if bool((real[2].abs() > 1e-9).any() | (real[5].abs() > 1e-9).any()) else None
+    return right[1] if bool((right[1].abs() > 1e-9).any() | (left[1].abs() > 1e-9).any()) else None
+
+
+def is_gate(curve: Curve | None) -> bool:
+    """Whether a function is bounded, not negative, and half open at 0 or never above 1, as a sigmoid by hand is."""
+    right = limit(curve)
+    if curve is None or right is None:
+        return False
+    left, middle = curve.real[5], curve.real[6]
+    half_open = torch.allclose(middle, (left + right) / 2, rtol=1e-6, atol=1e-9)
+    return bool((left > -1e-9).all()) and (half_open or bool((right < 1 + 1e-9).all()))
 
 
 def vanishes(curve: Curve) -> bool:
@@ -220,5 +228,3 @@ def frozen(curve: Curve) -> Curve:
     value = limit(curve)
     real = curve.real
     return curve._replace(linear=torch.ones_like(real, dtype=torch.float64) if value is None else value.expand_as(real))
-
-

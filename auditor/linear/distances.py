@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auditor.errors import LinearizationError
+from auditor.linear.attention import after_sum
 from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import power, stretched, unit_size
 from auditor.linear.products import matrix_product, multiply
@@ -27,11 +28,17 @@ def subtract(input: Any, other: Any, *, alpha: float = 1, out: None = None) -> A
     if is_dependent(input) and is_dependent(other) and past_of(input).energy != past_of(other).energy:
         return stretched(input, other) if past_of(other).energy else stretched(-alpha * other, input)
     result = torch.sub(input, other, alpha=alpha, out=out)
-    if alpha == 1 and is_dependent(input) != is_dependent(other):
-        left, right = (input, other) if is_dependent(input) else (other, input)
-        if isinstance(left, Tensor) and isinstance(right, Tensor) and left.is_floating_point():
-            sign = 1 if left is input else -1
-            note(result, difference=(lambda: sign * left, sign * right))
+    if alpha != 1 or is_dependent(input) == is_dependent(other):
+        return result
+    return after_sum(result, input, -other) if is_dependent(input) else _reversed(result, input, other)
+
+
+def _reversed(result: Tensor, constant: Any, value: Tensor) -> Tensor:
+    """``constant - value`` is the difference of ``-value`` and ``-constant``."""
+    past = past_of(value)
+    note(result, energy=past.energy, distance=past.distance)
+    if isinstance(constant, Tensor) and constant.is_floating_point():
+        note(result, difference=(lambda: -value, -constant))
     return result
 
 
@@ -166,11 +173,21 @@ def scaled(function: StandIn, *, commutes: bool = True) -> StandIn:
         for value, by in ((input, other), (other, input))[: 2 if commutes else 1]:
             if not is_dependent(by):
                 _follow(result, value, lambda side, by=by: function(side, by, *arguments, **named))
-        if commutes and input is other and is_dependent(input):
+        if commutes and _same(input, other):
             note(result, squared=past_of(input).difference or (None, None), power=2.0)
         return result
 
     return stand_in
+
+
+def _same(input: Any, other: Any) -> bool:
+    """Whether both factors are one tensor, or one difference that was computed twice."""
+    if input is other or not (is_dependent(input) and is_dependent(other)):
+        return input is other and is_dependent(input)
+    one, two = past_of(input).difference, past_of(other).difference
+    if one is None or two is None or one[1].shape != two[1].shape or not torch.equal(one[1], two[1]):
+        return False
+    return bool(torch.equal(one[0](), two[0]()))
 
 
 def _follow(result: Any, value: Any, step: StandIn) -> None:

@@ -9,7 +9,10 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._C._autograd import _top_saved_tensors_default_hooks as top_saved_tensors_hooks
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.function import FunctionCtx
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -66,8 +69,17 @@ class LinearMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
+        if top_saved_tensors_hooks(False) is None:
+            return self._run(func, args, kwargs or {})
+        with saved_tensors_hooks(_itself, _itself):  # a checkpoint would run again in the backward pass, without rules
+            return self._run(func, args, kwargs or {})
+
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensors = list(tensors_of((args, kwargs)))
+        if any(is_functorch_wrapped_tensor(tensor) for tensor in tensors):
+            raise LinearizationError(
+                f"{name_of(func)} runs inside torch.vmap or another transform of torch.func, which hides the input"
+            )
         dependent = [tensor for tensor in tensors if sees_input(tensor)]
         foreign = next((tensor for tensor in dependent if tensor.is_leaf), None)
         if foreign is not None:
@@ -78,7 +90,8 @@ class LinearMode(TorchFunctionMode):
             args, kwargs = aligned((args, kwargs))
         frozen = next((past_of(tensor).frozen for tensor in tensors if past_of(tensor).frozen), "")
         twin = past_of(args[0]).twin if frozen and args else None
-        meeting = meet(self.table.kinds, func, args, kwargs) if dependent or frozen else None
+        curved = bool(dependent or frozen) or any(past_of(tensor).curve is not None for tensor in tensors)
+        meeting = meet(self.table.kinds, func, args, kwargs) if curved else None
         lost = ""
         if frozen and not (meeting and meeting.joined):
             args, kwargs, dependent, lost = self._branches(func, args, kwargs, dependent)
@@ -126,7 +139,7 @@ class LinearMode(TorchFunctionMode):
             if past.frozen and past.twin is not None:
                 leaves[place] = past.twin
                 dependent = [*dependent, past.twin]
-            elif past.frozen and additive:
+            elif past.frozen and additive and not past.energy:
                 lost = past.frozen
         places = pytree.tree_unflatten(leaves, layout)
         return (places if additive else (*places, *args[1:])), kwargs, dependent, lost
@@ -155,8 +168,12 @@ class LinearMode(TorchFunctionMode):
                 if not constant and (dependent or discrete or frozen):
                     note(tensor, discrete=True)
             elif constant or (dependent and func in self.table.stand_ins) or frozen:
-                name = past_of(tensor).frozen or (name_of(func) if dependent and not constant else frozen) or name_of(func)
-                note(tensor, frozen=name)
+                replaced = dependent and not constant and func in self.table.stand_ins
+                name = past_of(tensor).frozen or (name_of(func) if replaced else frozen) or name_of(func)
+                keeps = func in self.table.activations | self.table.scaled | self.table.additive
+                past = [past_of(one) for one in tensors if past_of(one).frozen]
+                energy = all(one.energy or (one.frozen in SIZES and func in self.table.activations) for one in past)
+                note(tensor, frozen=name, energy=bool(past) and keeps and energy)
                 self.constants.setdefault(name)
             if discrete and not tensor.requires_grad:
                 note(tensor, discrete=True)
@@ -174,6 +191,8 @@ class LinearMode(TorchFunctionMode):
             note(result, twin=None)
 
     def _note_curve(self, func: Any, result: Tensor, curve: Curve) -> None:
+        if func in self.table.kinds.gates and result.requires_grad:
+            return
         if result.requires_grad and not past_of(result).constant:
             note(result, curve=curve)
             if vanishes(curve) and result.is_floating_point():
@@ -202,11 +221,19 @@ def name_of(func: Callable[..., Any]) -> str:
     """How torch calls an operation, without torch's inner names."""
     name = str(getattr(func, "__name__", None) or getattr(func, "__qualname__", None) or repr(func))
     owner = getattr(func, "__self__", None)
-    return str(getattr(owner, "__name__", name)) if name == "__get__" else name
+    return str(getattr(owner, "__name__", name)) if name == "__get__" else name.removeprefix("__").removesuffix("__")
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+SIZES = ("norm", "vector_norm", "linalg_norm", "linalg_vector_norm")
+"""Norms: their squares may be dropped from sums, as squares by hand are, see :mod:`auditor.linear.distances`."""
 
 
 def _in_place(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    name = name_of(func)
+    name = str(getattr(func, "__name__", ""))
     return bool(kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or name[:3] == "__i"
 
 
@@ -214,7 +241,9 @@ def hidden(name: str) -> str:
     """What hides an operation from the gradient: a function with a backward pass of its own, or ``no_grad``."""
     owner = _custom_function()
     if owner == "CheckpointFunction":
-        return f"{name} runs in a reentrant checkpoint, hidden from the gradient: call checkpoint with use_reentrant=False"
+        return (
+            f"{name} runs in a reentrant checkpoint, hidden from the gradient: call checkpoint with use_reentrant=False"
+        )
     if owner:
         return f"{name} runs in the custom autograd.Function {owner}, which has a backward pass of its own: no linear stand-in"
     return f"{name} of the input runs under no_grad, hidden from the gradient"
@@ -271,6 +300,11 @@ class Linearized(nn.Module):
         super().__init__()
         if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
             raise LinearizationError("scripted or traced modules hide their operations: hand in the Python model")
+        quantized = next((type(module) for module in model.modules() if "quantized" in type(module).__module__), None)
+        if quantized is not None:
+            raise LinearizationError(
+                f"quantized module {quantized.__name__} works on integers: hand in the model before its quantization"
+            )
         try:
             self.network = copy.deepcopy(model, memo=_shared(model)).eval()
         except (RuntimeError, TypeError) as error:
@@ -288,7 +322,7 @@ class Linearized(nn.Module):
             dependent = x.clone() if x.requires_grad else x.detach().requires_grad_().clone()
             token = MODEL.set(self.model_dtype)
             try:
-                with mode:
+                with torch.compiler.set_stance("force_eager"), mode:
                     logits: Tensor = self.network(dependent)
                 if isinstance(logits, Tensor):
                     mode.refuse_lost_branches(logits)

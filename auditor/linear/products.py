@@ -2,7 +2,8 @@
 
 Which of two factors is the weighting? Of a matrix product it is the left one, as in attention, with a softmax or
 without: ``weights @ values``, ``q @ (k.T @ v)``. Its constant mean is 1/n over the n entries that are summed. Of an
-elementwise product, in this order: what a softmax made, which becomes 1/n; the factor that is broadcast over the other,
+elementwise product, in this order: what a softmax made, which becomes 1/n; a gate written by hand, which becomes its
+value far out, as every bounded factor does that is dropped, see :mod:`auditor.linear.curves`; the factor that is broadcast over the other,
 as gates of whole channels or places are; the factor with fewer linear layers behind it, since linear layers are what is
 kept; the factor fresh from an activation, as in SwiGLU; the left one, which is the query. These become 1, as every
 gate. A tensor times itself is an activation, and dropped.
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import LinearizationError
-from auditor.linear.curves import limit
+from auditor.linear.curves import is_gate, limit
 from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import stretched
 
@@ -63,6 +64,9 @@ def _value_of(left: Tensor, right: Tensor) -> Tensor:
             return one
     if bool(past_of(left).shares) != bool(past_of(right).shares):
         return right if past_of(left).shares else left
+    gates = is_gate(past_of(left).curve), is_gate(past_of(right).curve)
+    if gates[0] != gates[1]:
+        return right if gates[0] else left
     shape = np.broadcast_shapes(left.shape, right.shape)
     broadcast = _is_broadcast(left, shape), _is_broadcast(right, shape)
     if broadcast[0] != broadcast[1]:
@@ -109,8 +113,11 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     tensors = list(operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands)
     dependent = [place for place, tensor in enumerate(tensors) if is_dependent(tensor)]
     if len(dependent) > 1:
-        if tensors[dependent[0]] is tensors[dependent[1]] and past_of(tensors[dependent[0]]).difference is not None:
-            raise LinearizationError("einsum of a difference with itself has no linear stand-in: write (f - w).square()")
+        itself = tensors[dependent[0]] is tensors[dependent[1]]
+        if itself and past_of(tensors[dependent[0]]).difference is not None:
+            raise LinearizationError(
+                "einsum of a difference with itself has no linear stand-in: write (f - w).square()"
+            )
         if not isinstance(equation, str):
             raise TypeError("einsum of two input-dependent tensors has a stand-in where the equation is a string")
         inputs, arrow, output = equation.replace(" ", "").partition("->")
@@ -124,6 +131,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
             summed = [letter for letter in own if letter not in output and letter not in counted]
             counted.update(summed)
             tensors[place] = _uniform(tensors[place], math.prod(sizes[letter] for letter in summed))
+        if itself and letters[dependent[0]] == letters[dependent[1]]:
+            return note(torch.einsum(equation, *tensors), energy=True)  # a norm of the input's own, see distances
     return torch.einsum(equation, *tensors)
 
 

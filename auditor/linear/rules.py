@@ -100,7 +100,9 @@ RULES: tuple[Rule, ...] = (
         pointwise.identity,
         "normalization by the input's own statistics is not linear",
     ),
-    Rule("norm vector_norm", distances.norm, "a size is 1; of a difference from a constant, a distance", of_function=True),
+    Rule(
+        "norm vector_norm", distances.norm, "a size is 1; of a difference from a constant, a distance", of_function=True
+    ),
     Rule("var std", pointwise.unit_size, STATISTICS, of_function=True),
     Rule("sqrt", distances.root(pointwise.root), STATISTICS),
     Rule("rsqrt", pointwise.root, STATISTICS),
@@ -109,8 +111,11 @@ RULES: tuple[Rule, ...] = (
     Rule("__setitem__", pointwise.set_item, "an activation written as an assignment"),
     Rule("sqrt_ rsqrt_ reciprocal_", pointwise.open_gate_in_place, SAME_IN_PLACE),
     Rule("var_mean std_mean", pointwise.unit_size_and_mean, STATISTICS, of_function=True),
-    Rule("div divide true_divide __truediv__", distances.scaled(products.divide, commutes=False),
-         "a divisor that depends on the input normalizes: 1"),
+    Rule(
+        "div divide true_divide __truediv__",
+        distances.scaled(products.divide, commutes=False),
+        "a divisor that depends on the input normalizes: 1",
+    ),
     Rule("div_ divide_ true_divide_ __itruediv__ __idiv__", products.divide_in_place, SAME_IN_PLACE),
     Rule("__rtruediv__ __rdiv__", products.divide_from_right, "the same, from the right"),
     Rule("sigmoid hardsigmoid expit", pointwise.gate, GATE),
@@ -195,9 +200,7 @@ SHAPES = (
 )
 """What a gate that turns out to be an activation may have passed through."""
 
-AVERAGES = (
-    "sum mean avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
-)
+AVERAGES = "sum mean avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,8 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
             **dict.fromkeys(_named(choices.CONTENTS), "content"),
             **dict.fromkeys(_named(choices.LOOKUPS), "lookup"),
             **dict.fromkeys(_named(choices.GRIDS), "grid"),
+            **dict.fromkeys(_named("__setitem__"), "assignment"),
+            **dict.fromkeys(_named("where"), "where"),
         },
         kinds=curves.Kinds(
             identities=activations | _named("log"),
