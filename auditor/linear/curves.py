@@ -121,7 +121,7 @@ def meet(kinds: Kinds, func: Callable[..., Any], args: Any, kwargs: Any) -> Meet
     slope = steepest(real) if real.is_floating_point() and (joined or linear is None) else None
     if slope is not None and linear is not None:
         same = steepest(linear)
-        if same is not None and torch.allclose(*torch.broadcast_tensors(same, slope), rtol=1e-6, atol=1e-9):
+        if same is not None and bool(((same - slope).abs() <= 1e-9 + 1e-6 * slope.abs()).all()):
             slope = None
     if slope is not None:
         linear = slope * found[0].base.new_tensor(PROBES, dtype=torch.float64).view(-1, *[1] * base.ndim)
@@ -203,7 +203,7 @@ def limit(curve: Curve | None) -> Tensor | None:
     if curve is None or not curve.valid or not curve.real.is_floating_point():
         return None
     right, left = curve.real[1:3], curve.real[4:6]
-    if _is_constant(curve.real) or not all(torch.allclose(*side, rtol=1e-9, atol=1e-9) for side in (left, right)):
+    if _is_constant(curve.real) or not all(torch.allclose(side[0], side[1], 1e-9, 1e-9) for side in (left, right)):
         return None
     return right[1] if bool((right[1].abs() > 1e-9).any() | (left[1].abs() > 1e-9).any()) else None
 

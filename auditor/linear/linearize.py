@@ -127,7 +127,7 @@ class LinearMode(TorchFunctionMode):
     def _branches(
         self, func: Any, args: Any, kwargs: Any, dependent: list[Tensor]
     ) -> tuple[Any, Any, list[Tensor], str]:
-        """The arguments, with gates that are an activation as what they are; and which operation loses a branch here."""
+        """The arguments, with gates that are activations as these; and which operation loses a branch here."""
         additive = func in self.table.additive and any(is_dependent(tensor) for tensor in dependent)
         if not additive and func not in self.table.layers:
             return args, kwargs, dependent, ""
@@ -153,8 +153,8 @@ class LinearMode(TorchFunctionMode):
         for gradient, (_, cause, sum_name) in zip(reached, self.lost, strict=True):
             if gradient is not None and bool(gradient.any()):
                 raise LinearizationError(
-                    f"{cause} becomes constant, and {sum_name} puts it beside what depends on the input: a branch of the "
-                    "network would be lost without a trace, so there is no linear stand-in"
+                    f"{cause} becomes constant, and {sum_name} puts it beside what depends on the input: a branch of "
+                    "the network would be lost without a trace, so there is no linear stand-in"
                 )
 
     def _note_constants(self, func: Any, tensors: list[Tensor], result: Any, frozen: str, dependent: bool) -> None:
@@ -245,7 +245,9 @@ def hidden(name: str) -> str:
             f"{name} runs in a reentrant checkpoint, hidden from the gradient: call checkpoint with use_reentrant=False"
         )
     if owner:
-        return f"{name} runs in the custom autograd.Function {owner}, which has a backward pass of its own: no linear stand-in"
+        return (
+            f"{name} runs in the custom autograd.Function {owner}, whose backward pass is its own: no linear stand-in"
+        )
     return f"{name} of the input runs under no_grad, hidden from the gradient"
 
 

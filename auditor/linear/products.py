@@ -2,11 +2,11 @@
 
 Which of two factors is the weighting? Of a matrix product it is the left one, as in attention, with a softmax or
 without: ``weights @ values``, ``q @ (k.T @ v)``. Its constant mean is 1/n over the n entries that are summed. Of an
-elementwise product, in this order: what a softmax made, which becomes 1/n; a gate written by hand, which becomes its
-value far out, as every bounded factor does that is dropped, see :mod:`auditor.linear.curves`; the factor that is broadcast over the other,
-as gates of whole channels or places are; the factor with fewer linear layers behind it, since linear layers are what is
-kept; the factor fresh from an activation, as in SwiGLU; the left one, which is the query. These become 1, as every
-gate. A tensor times itself is an activation, and dropped.
+elementwise product, in this order: what a softmax made, which becomes 1/n; a gate written by hand; the factor that is
+broadcast over the other, as gates of whole channels or places are; the factor with fewer linear layers behind it, since
+linear layers are what is kept; the factor fresh from an activation, as in SwiGLU; the left one, which is the query.
+These become 1, as every gate; where they are bounded, their value far out, see :mod:`auditor.linear.curves`. A tensor
+times itself is an activation, and dropped.
 """
 
 import math

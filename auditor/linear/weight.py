@@ -4,6 +4,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -230,7 +231,7 @@ def _does_not_run(error: Exception) -> str:
     """One line; of torch.cond, torch.while_loop and their like, which choose by values, their name."""
     for frame in traceback.extract_tb(error.__traceback__):
         if "_higher_order_ops" in frame.filename:
-            return f"torch.{frame.name.strip('_')} chooses by values that depend on the input: no linear stand-in"
+            return f"torch.{Path(frame.filename).stem} chooses by values that depend on the input: no linear stand-in"
     return f"the linearized network does not run: {first_line(error)}"
 
 

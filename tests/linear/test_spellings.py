@@ -162,7 +162,9 @@ REFUSED: dict[str, tuple[object, str]] = {
     "where": (lambda _, y: y * len(torch.where(y > 0)[0]), "where"),
     "mask": (lambda _, y: y + y[y > 0].mean(), "getitem"),
     "unique": (lambda _, y: y * len(torch.unique(y.round())), "unique"),
-    "token pruning": (_by_index(lambda t, s: t.gather(2, s.softmax(-1).topk(4, -1).indices.expand(-1, 6, -1))), "gather"),
+    "token pruning": (
+        _by_index(lambda t, s: t.gather(2, s.softmax(-1).topk(4, -1).indices.expand(-1, 6, -1))), "gather",
+    ),
     "token pruning by gates": (
         _by_index(lambda t, s: t.gather(2, s.sigmoid().topk(4, -1)[1].expand(-1, 6, -1))), "gather",
     ),
