@@ -1,10 +1,11 @@
 """Functions of one tensor, element by element, however they are spelled: what they come to far from 0.
 
-``0.5 * x * (1 + tanh(...))``, ``max(x, 0.1 * x)`` and ``x - log(...)`` are compositions of operations that have rules of
-their own, and these rules need not compose: 1 + tanh opens to 2. So beside every tensor that is such a function of
-another one, its *base*, goes the real function's value where the base is 50, 100, 200, the negatives of these, and 0.
-Where two parts of one function meet, the function becomes its slope far out, times the base: the steeper one of both
-sides. Where it multiplies another tensor and is bounded, as gates are, it becomes its value far out, on the right.
+``0.5 * x * (1 + tanh(...))``, ``max(x, 0.1 * x)`` and ``log(1 + exp(x))`` are compositions of operations that have
+rules of their own, and these rules need not compose: 1 + tanh opens to 2. So beside every tensor that is such a
+function of another one, its *base*, goes the real function's value where the base is 50, 100, 200, the negatives of
+these, and 0. Where two parts of one function meet, the function becomes its slope far out, times the base: the steeper
+one of both sides. Where it multiplies another tensor and is bounded, as gates are, it becomes its value far out, on the
+right.
 """
 
 from collections.abc import Callable
@@ -134,10 +135,14 @@ def _alike(func: Callable[..., Any], leaves: list[Any], curves: list[Curve | Non
     if any(curve.base is not found[0].base for curve in found):
         return False
     for leaf, curve in zip(leaves, curves, strict=True):
-        if isinstance(leaf, Tensor) and curve is None:
-            if is_dependent(leaf) or leaf.ndim > found[0].base.ndim or leaf.numel() > LARGEST or leaf.is_complex():
-                return False
+        if isinstance(leaf, Tensor) and curve is None and not _is_small_constant(leaf, found[0].base.ndim):
+            return False
     return True
+
+
+def _is_small_constant(tensor: Tensor, dimensions: int) -> bool:
+    real = not is_dependent(tensor) and not tensor.is_complex()
+    return real and tensor.ndim <= dimensions and tensor.numel() <= LARGEST
 
 
 def _apply(func: Callable[..., Any], layout: Any, leaves: list[Any], samples: list[Tensor | None]) -> Tensor | None:

@@ -137,7 +137,13 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, *_: Any, **__: Any) -> Tensor:
     return distance(x1.unsqueeze(-2), x2.unsqueeze(-3), "cdist")
 
 
-def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+def pairwise_distance(
+    x1: Tensor,
+    x2: Tensor,
+    p: float = 2.0,
+    eps: float = 1e-6,  # noqa: ARG001
+    keepdim: bool = False,
+) -> Tensor:
     if p != 2:
         raise LinearizationError(f"pairwise_distance: a distance of order {p} has no linear part; order 2 has")
     result = distance(x1, x2, "pairwise_distance")

@@ -86,7 +86,7 @@ def test_poolings_become_the_mean(name: str) -> None:
 @pytest.mark.parametrize("name", NORMS)
 def test_norms_become_what_is_left_of_the_mean(name: str) -> None:
     found, expected = (weight(PLACES["residual"](norm)) for norm in (NORMS[name], lambda x: x - x.mean(1, True)))
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)  # 1 + eps, where the variance is 1
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # 1 + eps, where the variance is 1
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
