@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auditor.linear.history import is_dependent, note, past_of, sees_input
+from auditor.linear.pointwise import stretched
 
 MASK = -1e4
 """Scores as low as this count as masked; 1e4 is what half precision can still hold."""
@@ -28,11 +29,28 @@ def masked_fill_in_place(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def add(input: Any, other: Any, *, alpha: float = 1, out: None = None) -> Any:
-    """A sum; where a mask is added, a tensor of zeros and one number far below them, it masks as -inf does."""
+    """A sum; where a mask is added, a tensor of zeros and one number far below them, it masks as -inf does.
+
+    Of a norm of the input's own and something else the norm is dropped, see :mod:`auditor.linear.distances`.
+    """
     for scores, mask in ((input, other), (other, input)):
         if alpha == 1 and isinstance(mask, Tensor) and not is_dependent(mask) and _is_mask(mask):
             return scores + torch.zeros_like(mask).masked_fill(mask < 0, -torch.inf)
-    return torch.add(input, other, alpha=alpha, out=out)
+    if is_dependent(input) and is_dependent(other) and past_of(input).energy != past_of(other).energy:
+        return stretched(input, other) if past_of(other).energy else stretched(alpha * other, input)
+    result = torch.add(input, other, alpha=alpha, out=out)
+    return after_sum(result, input, other) if alpha == 1 else result
+
+
+def after_sum(result: Any, input: Any, other: Any) -> Any:
+    """What a constant was added to is a difference, and stays a norm or a distance."""
+    for value, constant in ((input, other), (other, input)):
+        if is_dependent(value) and not is_dependent(constant):
+            past = past_of(value)
+            note(result, energy=past.energy, distance=past.distance)
+            if isinstance(constant, Tensor) and constant.is_floating_point() and value.is_floating_point():
+                note(result, difference=(lambda value=value: value, -constant))
+    return result
 
 
 def _is_mask(tensor: Tensor) -> bool:

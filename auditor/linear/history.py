@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from auditor.linear.curves import Curve
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,18 @@ class Past:
         constant: it has a gradient, of zero: a gate that was opened in place.
         discrete: it depends on the input and has no gradient, as comparisons have none.
         shares: a softmax made it share 1 among so many classes, or weights; 0 where none did.
-        exponential: it is ``exp`` of something.
+        exponential: it is ``exp`` of this tensor.
         size_of, sign_of: it is this tensor's absolute value (or a power of it), or its sign.
         seen: it comes from the input, where parameters have gradients, too, and these cannot tell.
+        frozen: the operation that became constant on the way from the input to this constant.
+        twin: what this gate, which is constant, would be as an activation.
+        curve: which function of one tensor it is, element by element, see :mod:`auditor.linear.curves`.
+        difference: it is what the first of these returns minus the second, a constant.
+        squared: it is the square of the first minus the second, a constant or None.
+        energy: it is a sum of squares of values of the network.
+        distance: it is the linear part of a squared distance.
+        power, mean_power: it is this power of something, or a mean of such powers.
+        log_sum_of: it is the log-sum-exp of this tensor.
     """
 
     layers: int = 0
@@ -29,10 +42,20 @@ class Past:
     constant: bool = False
     discrete: bool = False
     shares: int = 0
-    exponential: bool = False
+    exponential: Tensor | None = None
     size_of: Tensor | None = None
     sign_of: Tensor | None = None
     seen: bool = False
+    frozen: str = ""
+    twin: Tensor | None = None
+    curve: Curve | None = None
+    difference: tuple[Callable[[], Tensor], Tensor] | None = None
+    squared: tuple[Callable[[], Tensor] | None, Tensor | None] | None = None
+    energy: bool = False
+    distance: bool = False
+    power: float = 0.0
+    mean_power: float = 0.0
+    log_sum_of: Tensor | None = None
 
 
 NOTHING = Past()
@@ -67,15 +90,43 @@ def is_dependent(value: object) -> bool:
     return past.discrete or (sees_input(value) and not past.constant)
 
 
-def inherit(result: Iterable[Tensor], parents: Sequence[Tensor], *, layer: bool, activation: bool) -> None:
-    """Note on what came out of an operation what follows from its input-dependent arguments."""
+NO_MORE = {
+    "size_of": None, "sign_of": None, "exponential": None, "curve": None, "difference": None, "squared": None,
+    "energy": False, "distance": False, "power": 0.0, "mean_power": 0.0, "log_sum_of": None,
+}  # fmt: skip
+"""What a tensor that was changed in place is no longer."""
+
+
+def inherit(
+    result: Iterable[Tensor],
+    parents: Sequence[Tensor],
+    *,
+    layer: bool,
+    activation: bool,
+    scaled: bool = False,
+    averaged: bool = False,
+) -> None:
+    """Note on what came out of an operation what follows from its input-dependent arguments.
+
+    ``scaled``: it only multiplies by constants or changes the shape; ``averaged``: it takes means or sums.
+    """
     pasts = [past_of(parent) for parent in parents]
     layers = max(past.layers for past in pasts) + layer
     activated = activation or (not layer and all(past.activated for past in pasts))
     constant = all(past.constant for past in pasts)
+    frozen = pasts[0].frozen if constant else ""
     shares = 0 if layer or activation or len(pasts) > 1 else pasts[0].shares
+    first, alike = pasts[0], len(pasts) == 1 or len({past.mean_power for past in pasts}) == 1
     for tensor in result:
         shared = shares or past_of(tensor).shares
-        note(tensor, layers=layers, activated=activated, constant=constant, shares=shared, seen=True)
+        constant_too = constant or past_of(tensor).constant
         if any(tensor is parent for parent in parents):  # changed in place: no longer what it was
-            note(tensor, size_of=None, sign_of=None, exponential=False, shares=shares)
+            note(tensor, **NO_MORE)
+            shared = shares
+        note(tensor, layers=layers, activated=activated, constant=constant_too, shares=shared, seen=True)
+        if frozen:
+            note(tensor, frozen=frozen)
+        if scaled and len(pasts) == 1:
+            note(tensor, energy=first.energy, distance=first.distance)
+        if (scaled or averaged) and alike:
+            note(tensor, mean_power=first.mean_power or (first.power if averaged else 0.0))

@@ -34,6 +34,17 @@ def open_gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tenso
     return note(input.copy_(ones), constant=True) if inplace else ones
 
 
+def gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
+    """The same; where it turns out to multiply nothing, it was an activation, and is its input."""
+    past = past_of(input)
+    twin = note(input.clone(), layers=past.layers, activated=True, seen=True)
+    return note(open_gate(input, inplace=inplace), twin=twin)
+
+
+def gate_in_place(input: Tensor, *_: Any, **__: Any) -> Tensor:
+    return gate(input, inplace=True)
+
+
 def open_gate_in_place(input: Tensor, *_: Any, **__: Any) -> Tensor:
     return open_gate(input, inplace=True)
 
@@ -80,7 +91,7 @@ def root(input: Tensor, *_: Any) -> Tensor:
 
 def exponential(input: Tensor) -> Tensor:
     """Itself, with no linear part; a softmax by hand divides it by its sum."""
-    return note(input.exp(), exponential=True)
+    return note(input.exp(), exponential=input)
 
 
 def set_item(input: Tensor, index: Any, value: Any) -> None:

@@ -2,10 +2,11 @@
 
 Which of two factors is the weighting? Of a matrix product it is the left one, as in attention, with a softmax or
 without: ``weights @ values``, ``q @ (k.T @ v)``. Its constant mean is 1/n over the n entries that are summed. Of an
-elementwise product, in this order: what a softmax made, which becomes 1/n; the factor that is broadcast over the other,
-as gates of whole channels or places are; the factor with fewer linear layers behind it, since linear layers are what is
-kept; the factor fresh from an activation, as in SwiGLU; the left one, which is the query. These become 1, as every
-gate. A tensor times itself is an activation, and dropped.
+elementwise product, in this order: what a softmax made, which becomes 1/n; a gate written by hand; the factor that is
+broadcast over the other, as gates of whole channels or places are; the factor with fewer linear layers behind it, since
+linear layers are what is kept; the factor fresh from an activation, as in SwiGLU; the left one, which is the query.
+These become 1, as every gate; where they are bounded, their value far out, see :mod:`auditor.linear.curves`. A tensor
+times itself is an activation, and dropped.
 """
 
 import math
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auditor.errors import LinearizationError
+from auditor.linear.curves import is_gate, limit
 from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import stretched
 
@@ -31,7 +34,12 @@ def multiply(input: Any, other: Any, *, out: None = None) -> Any:
     if not (is_dependent(input) and is_dependent(other)):
         return torch.mul(input, other, out=out)
     value = _value_of(input, other)
-    shares = past_of(input if value is other else other).shares
+    left_out = other if value is input else input
+    is_gate = (value is input) != (value is other) and not past_of(left_out).discrete
+    opened = limit(past_of(left_out).curve) if is_gate else None
+    if opened is not None and not bool((opened == 1).all()):
+        value = value * opened.to(value)
+    shares = past_of(left_out).shares
     value = value / shares if shares and input is not other else value
     return stretched(value, input, other)
 
@@ -56,6 +64,9 @@ def _value_of(left: Tensor, right: Tensor) -> Tensor:
             return one
     if bool(past_of(left).shares) != bool(past_of(right).shares):
         return right if past_of(left).shares else left
+    gates = is_gate(past_of(left).curve), is_gate(past_of(right).curve)
+    if gates[0] != gates[1]:
+        return right if gates[0] else left
     shape = np.broadcast_shapes(left.shape, right.shape)
     broadcast = _is_broadcast(left, shape), _is_broadcast(right, shape)
     if broadcast[0] != broadcast[1]:
@@ -90,6 +101,8 @@ def add_matrix_product(function: StandIn) -> StandIn:
     def product(input: Tensor, left: Tensor, right: Tensor, **named: Any) -> Any:
         if is_dependent(left) and is_dependent(right):
             left = _uniform(left, left.shape[-1])
+        elif past_of(input).energy and (is_dependent(left) or is_dependent(right)):
+            input = torch.zeros_like(input, requires_grad=False)  # a norm of the input's own, see distances
         return function(input, left, right, **named)
 
     return product
@@ -100,6 +113,11 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     tensors = list(operands[0] if len(operands) == 1 and not isinstance(operands[0], Tensor) else operands)
     dependent = [place for place, tensor in enumerate(tensors) if is_dependent(tensor)]
     if len(dependent) > 1:
+        itself = tensors[dependent[0]] is tensors[dependent[1]]
+        if itself and past_of(tensors[dependent[0]]).difference is not None:
+            raise LinearizationError(
+                "einsum of a difference with itself has no linear stand-in: write (f - w).square()"
+            )
         if not isinstance(equation, str):
             raise TypeError("einsum of two input-dependent tensors has a stand-in where the equation is a string")
         inputs, arrow, output = equation.replace(" ", "").partition("->")
@@ -113,21 +131,35 @@ def einsum(equation: str, *operands: Any) -> Tensor:
             summed = [letter for letter in own if letter not in output and letter not in counted]
             counted.update(summed)
             tensors[place] = _uniform(tensors[place], math.prod(sizes[letter] for letter in summed))
+        if itself and letters[dependent[0]] == letters[dependent[1]]:
+            return note(torch.einsum(equation, *tensors), energy=True)  # a norm of the input's own, see distances
     return torch.einsum(equation, *tensors)
 
 
 def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     """A divisor that depends on the input normalizes: it becomes 1; of exponentials it makes a softmax, 1/n."""
-    if past_of(input).exponential and is_dependent(other):
-        return _uniform(input, input.numel() // max(1, other.numel()))
+    if past_of(input).exponential is not None and is_dependent(other):
+        return _shares(input, other)
     if is_dependent(other) and rounding_mode is None:
         whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
         return stretched(whole, other)
     return torch.div(input, other, rounding_mode=rounding_mode)
 
 
+def _shares(input: Tensor, other: Tensor) -> Tensor:
+    """A softmax by hand: uniform over the entries that are summed, without those that a score of -inf forbids."""
+    scores = past_of(input).exponential
+    assert scores is not None
+    allowed = (~torch.isneginf(scores.detach())).to(input.dtype)
+    if scores.shape != input.shape or bool(allowed.all()):
+        return _uniform(input, input.numel() // max(1, other.numel()))
+    sizes = (1,) * (input.ndim - other.ndim) + tuple(other.shape)
+    summed = [place for place in range(input.ndim) if sizes[place] == 1 and input.shape[place] > 1]
+    return allowed / allowed.sum(summed, keepdim=True).clamp_min(1)
+
+
 def divide_in_place(input: Tensor, other: Any) -> Tensor:
-    if past_of(input).exponential and is_dependent(other):
+    if past_of(input).exponential is not None and is_dependent(other):
         return note(input.copy_(divide(input, other)), constant=True)
     return input if is_dependent(other) else input.div_(other)
 

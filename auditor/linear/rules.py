@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor.linear import attention, pointwise, pooling, precision, products, recurrent
+from auditor.linear import (
+    attention,
+    choices,
+    curves,
+    distances,
+    pointwise,
+    pooling,
+    precision,
+    products,
+    recurrent,
+)
 
 StandIn = Callable[..., Any]
 
@@ -55,7 +65,7 @@ SAME_IN_PLACE = "the same, in place"
 RULES: tuple[Rule, ...] = (
     Rule(
         "relu relu6 leaky_relu elu selu celu gelu silu mish prelu rrelu hardswish hardtanh tanh softplus softsign "
-        "tanhshrink hardshrink softshrink threshold logsigmoid log_sigmoid clamp clip clamp_min clamp_max sin square",
+        "tanhshrink hardshrink softshrink threshold logsigmoid log_sigmoid clamp clip clamp_min clamp_max sin",
         pointwise.identity,
         ACTIVATION,
         activation=True,
@@ -67,7 +77,15 @@ RULES: tuple[Rule, ...] = (
         SAME_IN_PLACE,
         activation=True,
     ),
-    Rule("pow __pow__ float_power", pointwise.power, "a power is an activation; a root is a size", activation=True),
+    Rule("square", distances.square, "an activation, or a term of a squared distance", activation=True),
+    Rule("pow __pow__ float_power", distances.raise_to, "a power is an activation; a root is a size", activation=True),
+    Rule(
+        "round floor ceil trunc fix fake_quantize_per_tensor_affine",
+        pointwise.identity,
+        "a staircase is an activation",
+        activation=True,
+    ),
+    Rule("round_ floor_ ceil_ trunc_ fix_", pointwise.identity_in_place, SAME_IN_PLACE, activation=True),
     Rule("abs __abs__ absolute", pointwise.magnitude, "with the sign, the tensor again; alone, no linear part"),
     Rule("sign sgn", pointwise.sign, "the same"),
     Rule("where", pointwise.where, "an activation written as a choice between its input and a constant"),
@@ -82,19 +100,27 @@ RULES: tuple[Rule, ...] = (
         pointwise.identity,
         "normalization by the input's own statistics is not linear",
     ),
-    Rule("norm vector_norm var std", pointwise.unit_size, STATISTICS, of_function=True),
-    Rule("sqrt rsqrt", pointwise.root, STATISTICS),
+    Rule(
+        "norm vector_norm", distances.norm, "a size is 1; of a difference from a constant, a distance", of_function=True
+    ),
+    Rule("var std", pointwise.unit_size, STATISTICS, of_function=True),
+    Rule("sqrt", distances.root(pointwise.root), STATISTICS),
+    Rule("rsqrt", pointwise.root, STATISTICS),
     Rule("reciprocal", pointwise.open_gate, STATISTICS),
     Rule("exp", pointwise.exponential, "no linear part; over its sum it is a softmax"),
     Rule("__setitem__", pointwise.set_item, "an activation written as an assignment"),
     Rule("sqrt_ rsqrt_ reciprocal_", pointwise.open_gate_in_place, SAME_IN_PLACE),
     Rule("var_mean std_mean", pointwise.unit_size_and_mean, STATISTICS, of_function=True),
-    Rule("div divide true_divide __truediv__", products.divide, "a divisor that depends on the input normalizes: 1"),
+    Rule(
+        "div divide true_divide __truediv__",
+        distances.scaled(products.divide, commutes=False),
+        "a divisor that depends on the input normalizes: 1",
+    ),
     Rule("div_ divide_ true_divide_ __itruediv__ __idiv__", products.divide_in_place, SAME_IN_PLACE),
     Rule("__rtruediv__ __rdiv__", products.divide_from_right, "the same, from the right"),
-    Rule("sigmoid hardsigmoid expit", pointwise.open_gate, GATE),
-    Rule("sigmoid_ hardsigmoid_", pointwise.open_gate_in_place, SAME_IN_PLACE),
-    Rule("erf", pointwise.open_gate, "the gate of a GELU written by hand"),
+    Rule("sigmoid hardsigmoid expit", pointwise.gate, GATE),
+    Rule("sigmoid_ hardsigmoid_", pointwise.gate_in_place, SAME_IN_PLACE),
+    Rule("erf", pointwise.gate, "the gate of a GELU written by hand"),
     Rule("glu", pointwise.first_half, GATE),
     Rule("softmax _softmax", attention.uniform_weights, WEIGHTING),
     Rule("masked_fill", attention.masked_fill, "masks are often written as huge negative numbers"),
@@ -104,10 +130,19 @@ RULES: tuple[Rule, ...] = (
     Rule("log_softmax _log_softmax", pointwise.identity, "it changes no ranking of the logits"),
     Rule("log", pointwise.identity, "the inverse of the softmax, of probabilities that were mixed"),
     Rule("scaled_dot_product_attention", attention.uniform_attention, WEIGHTING),
-    Rule("mul multiply __mul__ __rmul__", products.multiply, WEIGHTING),
+    Rule("mul multiply __mul__ __rmul__", distances.scaled(products.multiply), WEIGHTING),
     Rule("mul_ multiply_ __imul__", products.multiply_in_place, SAME_IN_PLACE),
     Rule("addcmul", products.add_product, WEIGHTING),
-    Rule("matmul mm bmm mv __matmul__", products.matrix_product, WEIGHTING, of_function=True),
+    Rule("sub subtract __sub__", distances.subtract, "a difference may be the start of a squared distance"),
+    Rule("sub_ subtract_ __isub__", distances.subtract_in_place, SAME_IN_PLACE),
+    Rule("rsub __rsub__", distances.subtract_from_right, "the same, from the right"),
+    Rule("neg negative __neg__", distances.negative, "the same"),
+    Rule("sum mean", distances.total, "a sum of squared differences is a squared distance", of_function=True),
+    Rule("cdist", distances.cdist, "the linear part of a squared distance is -2 f.w"),
+    Rule("pairwise_distance", distances.pairwise_distance, "the same"),
+    Rule("cosine_similarity", distances.cosine_similarity, "the input's own size is 1"),
+    Rule("linear", distances.fully_connected, "linear; of a difference, a difference"),
+    Rule("matmul mm bmm mv __matmul__", distances.projected, WEIGHTING, of_function=True),
     Rule("addmm baddbmm addbmm addmv", products.add_matrix_product, WEIGHTING, of_function=True),
     Rule("einsum", products.einsum, WEIGHTING),
     Rule("lstm", recurrent.lstm, "gates let all pass, the cell's path through time stays"),
@@ -122,7 +157,12 @@ RULES: tuple[Rule, ...] = (
         Rule(f"max_pool{d}d_with_indices adaptive_max_pool{d}d_with_indices", pooling.refuse, "indices are not linear")
         for d in (1, 2, 3)
     ),
-    Rule("amax amin logsumexp", pooling.mean_for_max, "max pooling over any dimension becomes average pooling"),
+    Rule("amax amin", pooling.mean_for_max, "max pooling over any dimension becomes average pooling"),
+    Rule("logsumexp", distances.log_sum_exp(pooling.mean_for_max), "the same"),
+    *(
+        Rule(f"fractional_max_pool{d}d fractional_max_pool{d}d_with_indices", choices.refuse_random_windows, "random")
+        for d in (2, 3)
+    ),
     Rule("max min", pooling.largest, "the same"),
     Rule("topk", pooling.largest_few, "the same, of the few largest"),
     Rule("maximum minimum fmax fmin", pooling.larger, "the same, of two tensors"),
@@ -142,11 +182,25 @@ LAYERS = (
 )
 """What counts as a linear layer on the way from the input."""
 
-DISCRETE = (
-    "gt ge lt le eq ne greater greater_equal less less_equal not_equal __gt__ __ge__ __lt__ __le__ __eq__ __ne__ "
-    "isinf isnan argmax argmin argsort"
+ADDITIVE = "add __add__ __radd__ add_ __iadd__ sub subtract __sub__ sub_ __isub__ rsub __rsub__ cat concat stack"
+"""What puts branches of a network side by side: none of them may have become constant."""
+
+SCALED = (
+    "mul multiply __mul__ __rmul__ mul_ multiply_ __imul__ div divide true_divide __truediv__ div_ __itruediv__ neg "
+    "neg_ negative __neg__ view reshape flatten squeeze unsqueeze transpose permute expand expand_as clone contiguous "
+    "view_as reshape_as __getitem__ t swapaxes movedim relu abs sign clamp clip float double half to type type_as"
 )
-"""What depends on the input and has no gradient."""
+"""What only multiplies by constants, or changes the shape; and activations that leave a power mean what it is."""
+
+SHAPES = (
+    "view reshape flatten unflatten squeeze unsqueeze transpose permute expand expand_as clone contiguous view_as "
+    "reshape_as __getitem__ t swapaxes movedim chunk split narrow select unbind repeat repeat_interleave flip roll "
+    "detach float double half to type type_as upsample interpolate dropout mean sum avg_pool1d avg_pool2d "
+    "adaptive_avg_pool1d adaptive_avg_pool2d pad"
+)
+"""What a gate that turns out to be an activation may have passed through."""
+
+AVERAGES = "sum mean avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
 
 
 @dataclass(frozen=True)
@@ -156,8 +210,14 @@ class Table:
     stand_ins: dict[Any, StandIn]
     activations: frozenset[Any]
     layers: frozenset[Any]
-    discrete: frozenset[Any]
     strict: frozenset[Any]
+    additive: frozenset[Any]
+    scaled: frozenset[Any]
+    averages: frozenset[Any]
+    shapes: frozenset[Any]
+    neutral: frozenset[Any]
+    choices: dict[Any, str]
+    kinds: curves.Kinds
 
 
 @functools.cache
@@ -165,13 +225,41 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
     """The rules; with ``fold`` an eval-mode batch norm, affine as it is, runs unchanged."""
     rules = (*RULES, REMOVE_BATCH_NORM) if batch_norm == "remove" else RULES
     rows = [(function, rule) for rule in rules for function in _functions(rule.operations)]
+    stand_ins = {function: rule.stand_in(function) if rule.of_function else rule.stand_in for function, rule in rows}
+    stand_ins[torch.Tensor.data.__get__] = pointwise.identity_in_place  # type: ignore[attr-defined]
+    activations = frozenset(function for function, rule in rows if rule.activation)
     return Table(
-        stand_ins={function: rule.stand_in(function) if rule.of_function else rule.stand_in for function, rule in rows},
-        activations=frozenset(function for function, rule in rows if rule.activation),
-        layers=frozenset(_functions(LAYERS)),
-        discrete=frozenset(_functions(DISCRETE)),
-        strict=frozenset(_functions(" ".join(precision.STRICT))),
+        stand_ins=stand_ins,
+        activations=activations,
+        layers=_named(LAYERS),
+        strict=_named(" ".join(precision.STRICT)),
+        additive=_named(ADDITIVE),
+        scaled=_named(SCALED),
+        averages=_named(AVERAGES),
+        shapes=_named(SHAPES),
+        neutral=_named(choices.NEUTRAL),
+        choices={
+            **dict.fromkeys(_named(choices.READS), "read"),
+            **dict.fromkeys(_named(choices.CONTENTS), "content"),
+            **dict.fromkeys(_named(choices.LOOKUPS), "lookup"),
+            **dict.fromkeys(_named(choices.GRIDS), "grid"),
+            **dict.fromkeys(_named("__setitem__"), "assignment"),
+            **dict.fromkeys(_named("where"), "where"),
+        },
+        kinds=curves.Kinds(
+            identities=activations | _named("log"),
+            sums=_named(curves.SUMS),
+            products=_named(curves.PRODUCTS),
+            choices=_named(curves.CHOICES),
+            gates=_named(curves.GATES),
+            curved=_named(curves.CURVED),
+            copies=_named(curves.COPIES),
+        ),
     )
+
+
+def _named(operations: str) -> frozenset[Any]:
+    return frozenset(_functions(operations))
 
 
 def _functions(operations: str) -> Iterator[Any]:

@@ -1,8 +1,10 @@
 """The implicit linear map W of a network and the correlation of its class templates, never without the check."""
 
 import math
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,12 @@ from auditor.linear.affinity import REACH, affinity_error, blame, drowned, probe
 from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, linearize, sample_of
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
-W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input (does the model end with a sigmoid?)"
+W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input"
+ALL_THE_SAME = (
+    "once linearized, all classes have the same template: what tells them apart is a square or a product without a "
+    "rule (of distances, (f - w).square().sum(-1) and torch.cdist have one)"
+)
+SAME = 1e-6  # templates that differ by less, beside the largest, are the same
 HELD_BYTES = 2**30  # a larger W is never held: the Gram matrix comes from forward passes of its rows
 DROWNED, REACHES = 1e3, 4  # f(0) this much larger than f - f(0) moves the probe points further out, so many times
 
@@ -105,8 +112,12 @@ class AffineMap:
         self.outputs = logits.detach()
         if self.outputs.ndim != 2:
             raise LinearizationError(f"expected logits (N, K), the model gives {tuple(self.outputs.shape)}")
-        if not logits.requires_grad:
-            raise LinearizationError(W_IS_ZERO)
+        self.constants = tuple(mode.constants)
+        if not logits.requires_grad or bool((self.outputs == self.outputs[:1]).all()):
+            raise LinearizationError(nothing_left(self.constants))
+        changes = self.outputs[1:].double() - self.outputs[0].double()
+        if changes.shape[1] > 1 and bool(((changes - changes[:, :1]).abs() <= SAME * changes.abs().max()).all()):
+            raise LinearizationError(ALL_THE_SAME)
         self.error = affinity_error(self.outputs)
         head = mode.head
         through = head is not None and head.gives(logits) and head.weight.shape[1] < head.weight.shape[0]
@@ -114,7 +125,6 @@ class AffineMap:
         self.narrow = head.features if head is not None and through else logits
         if self.head is not None:  # what is said of the features must hold for the logits
             said = self.narrow.detach().double() @ self.head.double().T
-            changes = self.outputs[1:].double() - self.outputs[0].double()
             self.error = worst(self.error, relative(said[1:] - said[0] - changes, changes))
         self.scale = self._scale()
 
@@ -209,12 +219,20 @@ def checked(
             if affine.error <= TOLERANCE[dtype]:
                 result = read(affine)
                 if affine.error <= TOLERANCE[dtype]:
-                    return _not_zero(result), affine
+                    return _not_zero(result, affine), affine
         except (LinearizationError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # other people's code
-            raise LinearizationError(f"the linearized network does not run: {first_line(error)}") from error
+            raise LinearizationError(_does_not_run(error)) from error
     raise LinearizationError(_diagnosis(affine))
+
+
+def _does_not_run(error: Exception) -> str:
+    """One line; of torch.cond, torch.while_loop and their like, which choose by values, their name."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if "_higher_order_ops" in frame.filename:
+            return f"torch.{Path(frame.filename).stem} chooses by values that depend on the input: no linear stand-in"
+    return f"the linearized network does not run: {first_line(error)}"
 
 
 def _affine_map(linear: Linearized, input_size: tuple[int, int, int], like: Tensor) -> AffineMap:
@@ -229,10 +247,17 @@ def _affine_map(linear: Linearized, input_size: tuple[int, int, int], like: Tens
     return affine
 
 
-def _not_zero(result: Tensor) -> Tensor:
+def _not_zero(result: Tensor, affine: AffineMap) -> Tensor:
     if not result.any():
-        raise LinearizationError(W_IS_ZERO)
+        raise LinearizationError(nothing_left(affine.constants))
     return result
+
+
+def nothing_left(constants: tuple[str, ...]) -> str:
+    """That W is 0, and which operations became constant on the way."""
+    if not constants:
+        return f"{W_IS_ZERO}: what is left of its parts cancels"
+    return f"{W_IS_ZERO}: {', '.join(constants[:5])} became constant, with nothing beside it"
 
 
 def _diagnosis(affine: AffineMap) -> str:

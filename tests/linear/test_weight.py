@@ -86,7 +86,7 @@ def _hooked(z: Tensor) -> Tensor:
         (lambda z: z.exp(), r"exp"),
         (lambda z: z.cumprod(1), r"cumprod"),
         (lambda z: z**z, r"pow"),
-        (lambda z: torch.where(z > 0, z, 2 * z), r"gt|where"),
+        (lambda z: torch.where(z > 0, z, 2 * z.flip(1)), r"gt|where"),
         (lambda z: z.abs(), r"abs"),
         (lambda z: z.sigmoid(), r"W is 0.*sigmoid"),
         (lambda z: z + _hidden(z), r"mul of the input runs under no_grad"),
