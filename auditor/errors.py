@@ -1,11 +1,33 @@
 """Every error that a user can cause: one line that says what was expected, what was got and what to do."""
 
+import traceback
+from pathlib import PurePath
+
 LONGEST = 500
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type's name."""
     return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
+
+
+def describe(error: BaseException) -> str:
+    """The type, the first line and the place of somebody else's exception: ``KeyError: 'head' (net.py, line 12)``.
+
+    The place is the deepest line outside of installed packages, the standard library and auditor itself.
+    """
+    name, said = type(error).__name__, first_line(error)
+    told = said if said == name else f"{name}: {said}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+    return f"{told} ({PurePath(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else told
+
+
+_INSTALLED = {"site-packages", "dist-packages"}
+_NOT_THEIRS = (str(PurePath(__file__).parent), str(PurePath(traceback.__file__).parent))
+
+
+def _is_theirs(file: str) -> bool:
+    return not (file.startswith((*_NOT_THEIRS, "<")) or _INSTALLED & set(PurePath(file).parts))
 
 
 def one_line(text: str) -> str:

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from auditor.attacks.squashing import EXACT, Unsquashed, spread
 from auditor.statistics import mcnemar
 
-ZERO_GRADIENT_SHARE = 0.05
+ZERO_GRADIENT_SHARE = NONFINITE_SHARE = SATURATED_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01
+NEAR = 0.01
+"""Outputs as near as this to 0, 1 or -1, none of them beyond, are at a bound."""
 
 
 BATCH_SHIFT, ALONE = 1e-3, 8
@@ -23,6 +26,44 @@ def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
     elif depends_on_batch(model, images, logits):
         flags.append("batch_dependent")
     return flags
+
+
+def squashing_finding(target: nn.Module, outputs: Tensor) -> tuple[list[str], list[str]]:
+    """``squashed_output`` and what is attacked instead of the outputs; ``target`` is what :mod:`squashing` has chosen."""
+    if not isinstance(target, Unsquashed):
+        if saturates(outputs):
+            return ["squashed_output"], ["many outputs are at their bounds, and no logits before them were found"]
+        return [], []
+    if target.logits is None:
+        return [], [f"the outputs spread by {spread(outputs):.2g} only: attacked times {target.factor:.2g}"]
+    where = f"attacked are the logits before that, which {target.logits.operation} gives"
+    if target.logits.bent > EXACT:
+        return ["squashed_output"], [f"the outputs squash logits: {where}"]
+    return [], [f"the outputs spread by {spread(outputs):.2g} only: {where}"]
+
+
+def saturates(outputs: Tensor) -> bool:
+    """Whether more than 5 % of the outputs ``(N, K)`` are where outputs end: at both 0 and 1, -1 and 1, or equal."""
+    low, high = outputs.min(), outputs.max()
+    ends = (outputs == low) | (outputs == high)
+    if -1 <= low and high <= 1:
+        bottom = 0.0 if low >= 0 else -1.0
+        ends = ends | (outputs < bottom + NEAR) | (outputs > 1 - NEAR)
+    return bool(high > low) and outputs.shape[1] > 2 and float(ends.float().mean()) > SATURATED_SHARE
+
+
+def vanishing_finding(broken: int, n: int) -> tuple[list[str], list[str]]:
+    """``vanishing_gradients``: PGD on logits of a usual size breaks clearly more than all attacks of the protocol."""
+    said = [f"PGD-20 on rescaled logits breaks {broken} of {n} that stood"] if broken else []
+    return (["vanishing_gradients"] if clearly_more(broken, 0, n) else []), said
+
+
+def nonfinite_finding(broken: int, taken: int) -> tuple[list[str], list[str]]:
+    """``nonfinite_gradients``: of so many gradients taken at images, more than 5 % held a NaN or an infinite value."""
+    if not broken:
+        return [], []
+    said = f"{broken} of {taken} gradients held NaN or infinite values, taken as 0"
+    return (["nonfinite_gradients"] if broken / taken > NONFINITE_SHARE else []), [said]
 
 
 def depends_on_batch(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
