@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def default_modes() -> Iterator[None]:
-    """Gradients on, inference mode and autocast off, float32 as default dtype; all as the caller had it afterwards.
+def default_modes(default_dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """Gradients on, inference mode and autocast off, this default dtype; all as the caller had it afterwards.
 
     A caller inside of ``no_grad`` or ``inference_mode``, or code that has called ``set_grad_enabled(False)``, would
     else leave gradient attacks without gradients, in silence.
     """
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    torch.set_default_dtype(torch.float32)
+    torch.set_default_dtype(default_dtype)
     try:
         with (
             torch.inference_mode(False),

@@ -26,7 +26,7 @@ from auditor.attacks.progress import (
 )
 from auditor.attacks.protocols import PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
-from auditor.attacks.squashing import PROBED, choose_target, find_logits, usual
+from auditor.attacks.squashing import PROBED, Unsquashed, choose_target, find_logits, usual
 from auditor.errors import InputError
 from auditor.records import AttackScore
 from auditor.statistics import wilson_interval
@@ -93,7 +93,7 @@ class Cascade:
             self._aim(choose_target(self.model, before, self.logits, blind=True))
             self._zero_gradients()
         self._found(found)
-        squashed = flags.squashing_finding(self.target, self.logits)
+        squashed = flags.squashing_finding(self.target, self.logits, hidden=before is None)
         self._found(squashed if "softmax_output" not in self.flags else ([], squashed[1]))
 
     def _aim(self, target: nn.Module) -> None:
@@ -231,9 +231,19 @@ class Cascade:
         self.attack_earlier = 0.0
 
     def _breaks(self, attack: Attack, some: Tensor, keep: list[tuple[str, Part]] | None = None) -> Tensor:
+        """Which of these samples the attack breaks, on the logits and, where they are squashed, on the outputs."""
+        broken = self._breaks_on(self._network(attack, some), attack, some, keep)
+        if isinstance(self.target, Unsquashed) and self.target.bends and not broken.all() and attack.name != "square":
+            left = (~broken).nonzero().flatten()
+            broken[left] = self._breaks_on(self.model, attack, some[left], keep)
+        return broken
+
+    def _network(self, attack: Attack, some: Tensor) -> nn.Module:
+        return self.attacked.network(len(some) * attack.parameters.get("steps", 1000))
+
+    def _breaks_on(self, model: nn.Module, attack: Attack, some: Tensor, keep: list[tuple[str, Part]] | None) -> Tensor:
         """Which of these samples the attack breaks: misclassified again, and the budget kept. Adds them to ``keep``."""
         images, labels = self.images[some], self.labels[some]
-        model = self.attacked.network(len(some) * attack.parameters.get("steps", 1000))
         if attack.engine == "gradient":
             adversarials = self._gradient_attack(model, attack, images, labels, some)
         else:
@@ -241,7 +251,7 @@ class Cascade:
         logits = self._forward_images(adversarials)
         if self.attacked.astray(adversarials, logits):
             self.notes.append(ITSELF)
-            return self._breaks(attack, some, keep)
+            return self._breaks_on(self._network(attack, some), attack, some, keep)
         predicted = logits.argmax(1)
         wrong = predicted != labels
         kept = within_budget(adversarials, images, norm=self.norm, eps=self.eps)

@@ -1,4 +1,4 @@
-"""The model as all attacks call it: one float tensor of logits, torch's modes put back, no gradient that is not finite."""
+"""The model as all attacks call it: logits in one float tensor, torch's modes put back, finite gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,11 +90,15 @@ def told_as_input_errors(what: str = "the model") -> Iterator[None]:
 def logits_of(output: Any, count: int) -> Tensor:
     """A model's output as logits ``(N, K)`` in float32 or float64; what is none of that is refused by its name."""
     if not isinstance(output, Tensor):
-        raise InputError(f"expected logits (N, K) as one tensor, the model gives {_kind(output)}: return the logits alone")
+        raise InputError(
+            f"expected logits (N, K) as one tensor, the model gives {_kind(output)}: return the logits alone"
+        )
     if output.ndim != 2 or len(output) != count:
         raise InputError(f"expected logits (N, K) with N = {count}, the model gives {tuple(output.shape)}")
     if output.shape[1] < 2:
-        raise InputError("expected logits (N, K) of 2 classes or more, the model gives one: stack [-z, z] for a yes or no")
+        raise InputError(
+            "expected logits (N, K) of 2 classes or more, the model gives one: stack [-z, z] for a yes or no"
+        )
     if not output.is_floating_point():
         raise InputError(f"expected logits (N, K), floating point, the model gives {output.dtype}: classes, no logits?")
     output = plain_tensor(output)

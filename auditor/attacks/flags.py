@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.squashing import EXACT, Unsquashed, spread
+from auditor.attacks.squashing import Unsquashed, spread
 from auditor.statistics import mcnemar
 
 ZERO_GRADIENT_SHARE = NONFINITE_SHARE = SATURATED_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01
 NEAR = 0.01
-"""Outputs as near as this to 0, 1 or -1, none of them beyond, are at a bound."""
 
 
 BATCH_SHIFT, ALONE = 1e-3, 8
@@ -28,28 +27,30 @@ def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
     return flags
 
 
-def squashing_finding(target: nn.Module, outputs: Tensor) -> tuple[list[str], list[str]]:
-    """``squashed_output`` and what is attacked instead of the outputs; ``target`` is what :mod:`squashing` has chosen."""
+def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> tuple[list[str], list[str]]:
+    """``squashed_output``, and a note of what is attacked instead of the outputs.
+
+    ``target`` is what :func:`auditor.attacks.squashing.choose_target` chose; ``hidden``: it could not look inside.
+    """
+    if hidden and saturates(outputs):
+        return ["squashed_output"], ["the outputs are bounded, and the logits before them are hidden"]
     if not isinstance(target, Unsquashed):
-        if saturates(outputs):
-            return ["squashed_output"], ["many outputs are at their bounds, and no logits before them were found"]
         return [], []
+    size = f"the outputs spread by {spread(outputs):.2g}"
     if target.logits is None:
-        return [], [f"the outputs spread by {spread(outputs):.2g} only: attacked times {target.factor:.2g}"]
+        return [], [f"{size}: attacked times {target.factor:.2g}"]
     where = f"attacked are the logits before that, which {target.logits.operation} gives"
-    if target.logits.bent > EXACT:
+    if target.bends:
         return ["squashed_output"], [f"the outputs squash logits: {where}"]
-    return [], [f"the outputs spread by {spread(outputs):.2g} only: {where}"]
+    return [], [f"{size}: {where}"]
 
 
 def saturates(outputs: Tensor) -> bool:
-    """Whether more than 5 % of the outputs ``(N, K)`` are where outputs end: at both 0 and 1, -1 and 1, or equal."""
-    low, high = outputs.min(), outputs.max()
-    ends = (outputs == low) | (outputs == high)
-    if -1 <= low and high <= 1:
-        bottom = 0.0 if low >= 0 else -1.0
-        ends = ends | (outputs < bottom + NEAR) | (outputs > 1 - NEAR)
-    return bool(high > low) and outputs.shape[1] > 2 and float(ends.float().mean()) > SATURATED_SHARE
+    """Whether all outputs ``(N, K)`` are from -1 to 1, or more than 5 % within 1 % of where their range ends."""
+    low, high = float(outputs.min()), float(outputs.max())
+    near = NEAR * (high - low)
+    ends = (outputs <= low + near) | (outputs >= high - near)
+    return (low >= -1 and high <= 1) or float(ends.float().mean()) > SATURATED_SHARE
 
 
 def vanishing_finding(broken: int, n: int) -> tuple[list[str], list[str]]:

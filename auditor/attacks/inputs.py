@@ -44,7 +44,9 @@ def as_images(images: Any) -> Tensor:
     images = _as_tensor(images, "images (N, C, H, W)")
     if images.ndim != 4 or images.numel() == 0 or not images.is_floating_point():
         hint = ": divide by 255" if images.dtype == torch.uint8 else ""
-        raise InputError(f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}{hint}")
+        raise InputError(
+            f"expected images (N, C, H, W), floating point, got {tuple(images.shape)} {images.dtype}{hint}"
+        )
     if not (torch.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
         low, high = images.min().item(), images.max().item()
         raise InputError(f"expected images in [0, 1], got {low:g} to {high:g}: normalize inside the model")
@@ -74,7 +76,9 @@ def as_numbers(indices: Sequence[int] | None, images: Tensor) -> Tensor:
     numbers = _as_tensor(indices, "indices (N,)").cpu()
     whole = numbers.shape == images.shape[:1] and not numbers.is_floating_point() and numbers.dtype != torch.bool
     if not whole or int(numbers.min()) < 0:
-        raise InputError(f"expected {len(images)} indices, integers of 0 or more, got {tuple(numbers.shape)} {numbers.dtype}")
+        raise InputError(
+            f"expected {len(images)} indices, integers of 0 or more, got {tuple(numbers.shape)} {numbers.dtype}"
+        )
     return numbers.to(torch.int64)
 
 
@@ -84,14 +88,16 @@ def as_protocol(protocol: Any) -> Protocol:
         try:
             protocol = find_protocol(protocol)
         except (UsageError, TypeError) as error:
-            raise InputError(first_line(error) if isinstance(protocol, str) else _wrong("a protocol", protocol)) from error
+            raise InputError(
+                first_line(error) if isinstance(protocol, str) else _wrong("a protocol", protocol)
+            ) from error
     return protocol
 
 
 def check_settings(norm: Any, eps: Any, batch_size: Any, seed: Any) -> tuple[float, int, int]:
     """``eps``, the batch size and the seed as plain numbers."""
-    if norm not in ("Linf", "L2"):
-        raise InputError(f"expected the norm Linf or L2, got {norm!r}")
+    if not isinstance(norm, str) or norm not in ("Linf", "L2"):
+        raise InputError(_wrong("the norm Linf or L2", norm))
     if isinstance(eps, Tensor | np.ndarray) and eps.ndim == 0:
         eps = eps.item()
     if isinstance(eps, bool) or not isinstance(eps, Real):

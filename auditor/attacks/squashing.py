@@ -55,6 +55,11 @@ class Unsquashed(nn.Module):
         super().__init__()
         self.model, self.logits, self.factor = model, logits, factor
 
+    @property
+    def bends(self) -> bool:
+        """Whether the outputs are something else than a multiple of what is attacked."""
+        return self.logits is not None and self.logits.bent > EXACT
+
     def forward(self, images: Tensor) -> Tensor:
         outputs, logits = self._run(images)
         logits = logits * self.factor
@@ -102,7 +107,7 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Any,  # noqa: ARG002
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -147,7 +152,7 @@ def choose_target(model: nn.Module, found: Logits | None, outputs: Tensor, *, bl
     """
     size = spread(outputs)
     if found is not None:
-        squashed = found.bent > BENT or (blind and found.bent > EXACT)
+        squashed = found.bent > BENT or (blind and (found.bent > EXACT or 2 * found.spread < size))
         if squashed or (size < SMALL <= found.spread <= LARGE):
             return Unsquashed(model, found, 1.0 if SMALL <= found.spread <= LARGE else _factor(found.spread))
     return Unsquashed(model, None, _factor(size)) if size < SMALL and _factor(size) != 1 else model

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.records import ZooEntry
+from auditor.torch_state import set_eval
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import inside
@@ -77,7 +78,7 @@ class LocalZoo:
         mended = fill(model, checkpoint.state, path.name)
         digest = state_dict_digest(model.state_dict())
         return LoadedModel(
-            normalized(model, entry.preprocessing).eval(), digest, (*found.notes, *checkpoint.notes, *mended)
+            set_eval(normalized(model, entry.preprocessing)), digest, (*found.notes, *checkpoint.notes, *mended)
         )
 
     def _found(self, entry: ZooEntry) -> LocalModel:
