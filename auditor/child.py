@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from auditor import logs
-from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, first_line
+from auditor.errors import AuditorError, EnvironmentUnusableError, MeasurementError, describe
 from auditor.limits import GIB, Limits
 from auditor.records import Contact, Measurement, Progress, ZooEntry
 from auditor.zoo import Source
@@ -231,7 +231,7 @@ def _work(
         pipe.send(("failed", str(error)))
     except BaseException as error:  # a model is other people's code: whatever it raises is its failure
         logging.getLogger(__name__).debug("%s failed", task, exc_info=True)
-        pipe.send(("failed", f"{type(error).__name__}: {first_line(error)}"))
+        pipe.send(("failed", describe(error)))
     pipe.poll(None)  # the parent ends this process, and while it lives finds all that the model started
 
 

@@ -43,8 +43,11 @@ def kept_modes(dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
-def trackable(model: nn.Module) -> Iterator[None]:
-    """Inside, parameters and buffers that were made in inference mode are replaced by copies that autograd takes."""
+def trackable(model: nn.Module, *, keep: bool = False) -> Iterator[None]:
+    """Inside, parameters and buffers that were made in inference mode are replaced by copies that autograd takes.
+
+    With ``keep``, for training, the copies stay.
+    """
     replaced: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
     copies: dict[int, Tensor] = {}
     for module in model.modules():
@@ -63,7 +66,7 @@ def trackable(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for tensors, name, tensor in replaced:
+        for tensors, name, tensor in [] if keep else replaced:
             tensors[name] = tensor
 
 

@@ -43,7 +43,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if images.requires_grad:
-            images.register_hook(self._finite)
+            images.register_hook(self._finite)  # type: ignore[no-untyped-call]
         if self.dtype not in (None, images.dtype):
             images = images.to(self.dtype)
         count = len(images)
@@ -66,7 +66,8 @@ class Classifier(nn.Module):
             for dtype in dict.fromkeys([image.dtype, *own]):
                 self.dtype = dtype
                 try:
-                    return self(image.clone())
+                    logits: Tensor = self(image.clone())
+                    return logits
                 except InputError as error:
                     if first is None:
                         first = error
@@ -87,12 +88,13 @@ def told_as_input_errors(what: str = "the model") -> Iterator[None]:
         raise InputError(f"{what} raised {describe(error)}") from error
 
 
-def logits_of(output: Any, count: int) -> Tensor:
+def logits_of(given: Any, count: int) -> Tensor:
     """A model's output as logits ``(N, K)`` in float32 or float64; what is none of that is refused by its name."""
-    if not isinstance(output, Tensor):
+    if not isinstance(given, Tensor):
         raise InputError(
-            f"expected logits (N, K) as one tensor, the model gives {_kind(output)}: return the logits alone"
+            f"expected logits (N, K) as one tensor, the model gives {_kind(given)}: return the logits alone"
         )
+    output: Tensor = given
     if output.ndim != 2 or len(output) != count:
         raise InputError(f"expected logits (N, K) with N = {count}, the model gives {tuple(output.shape)}")
     if output.shape[1] < 2:

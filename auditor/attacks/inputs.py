@@ -22,8 +22,8 @@ class Called(nn.Module):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
         self.function = function
-        owner = getattr(function, "func", function)
-        self.owner = owner.__self__ if isinstance(getattr(owner, "__self__", None), nn.Module) else None
+        owner = getattr(getattr(function, "func", function), "__self__", None)
+        self.owner = owner if isinstance(owner, nn.Module) else None
 
     def forward(self, images: Tensor) -> Any:
         return self.function(images)
@@ -39,9 +39,9 @@ def as_model(model: Any) -> nn.Module:
     return Called(model)
 
 
-def as_images(images: Any) -> Tensor:
+def as_images(given: Any) -> Tensor:
     """``(N, C, H, W)``, float32 or float64, in [0, 1]; of a tensor, a NumPy array or a list of such."""
-    images = _as_tensor(images, "images (N, C, H, W)")
+    images = _as_tensor(given, "images (N, C, H, W)")
     if images.ndim != 4 or images.numel() == 0 or not images.is_floating_point():
         hint = ": divide by 255" if images.dtype == torch.uint8 else ""
         raise InputError(
@@ -55,9 +55,9 @@ def as_images(images: Any) -> Tensor:
     return images
 
 
-def as_labels(labels: Any, images: Tensor) -> Tensor:
+def as_labels(given: Any, images: Tensor) -> Tensor:
     """``(N,)`` int64 on the images' device, of integers of any size."""
-    labels = _as_tensor(labels, "labels (N,)")
+    labels = _as_tensor(given, "labels (N,)")
     integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
     if labels.shape != images.shape[:1] or not integers:
         hint = ""
@@ -83,15 +83,17 @@ def as_numbers(indices: Sequence[int] | None, images: Tensor) -> Tensor:
 
 
 def as_protocol(protocol: Any) -> Protocol:
-    """A protocol that attacks, by its name or as it is."""
-    if not isinstance(protocol, Protocol):
+    """A protocol, by its name or as it is."""
+    if isinstance(protocol, Protocol):
+        found = protocol
+    else:
         try:
-            protocol = find_protocol(protocol)
+            found = find_protocol(protocol)
         except (UsageError, TypeError) as error:
             raise InputError(
                 first_line(error) if isinstance(protocol, str) else _wrong("a protocol", protocol)
             ) from error
-    return protocol
+    return found
 
 
 def check_settings(norm: Any, eps: Any, batch_size: Any, seed: Any) -> tuple[float, int, int]:
@@ -126,16 +128,18 @@ def check_device(model: nn.Module, images: Tensor) -> None:
 
 def _as_tensor(values: Any, expected: str) -> Tensor:
     try:
-        if isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
-            values = torch.stack([torch.as_tensor(value) for value in values])
-        elif not isinstance(values, Tensor):
+        if isinstance(values, Tensor):
+            found = values
+        elif isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
+            found = torch.stack([torch.as_tensor(value) for value in values])
+        else:
             array = np.asarray(values)
-            values = torch.from_numpy(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("="), copy=True))
+            found = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise InputError(f"{_wrong(expected, values)}: {first_line(error)}") from error
-    if values.layout != torch.strided or values.is_quantized:
-        raise InputError(f"expected {expected}, a dense tensor, got a {values.layout} one")
-    return values.detach()
+    if found.layout != torch.strided or found.is_quantized:
+        raise InputError(f"expected {expected}, a dense tensor, got a {found.layout} one")
+    return found.detach()
 
 
 def _wrong(expected: str, value: object) -> str:

@@ -71,7 +71,7 @@ def fine_tune(
         InputError: the recipe, the images or the superclasses do not make sense together; or the loss was not finite
             before there was one good epoch.
     """
-    with default_modes(torch.get_default_dtype()), trackable(checked_model(model)):
+    with default_modes(torch.get_default_dtype()), trackable(checked_model(model), keep=True):
         return _fine_tune(model, training, validation, recipe, superclasses, on_step, on_epoch, load, save)
 
 

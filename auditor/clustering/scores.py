@@ -116,8 +116,8 @@ def _scores(
     not_finite: str,
 ) -> ClusteringScores:
     """All scores of a distance matrix; intra and inter are mean distances here."""
-    if permutations < 1 or seed < 0:
-        raise InputError(f"expected 1 permutation or more and a seed of 0 or more, got {permutations} and {seed}")
+    if not (isinstance(permutations, int) and isinstance(seed, int)) or permutations < 1 or seed < 0:
+        raise InputError(f"expected 1 permutation or more and a seed of 0 or more, got {permutations!r} and {seed!r}")
     if any(checked_labels(level) != len(superclasses) for level in levels):
         raise InputError(f"expected {len(superclasses)} labels at each level, one a class")
     labels = _numbered(superclasses)
