@@ -90,7 +90,7 @@ def test_outputs_that_cannot_be_linearized(name: str) -> None:
 
 
 def test_a_train_that_raises_is_told() -> None:
-    with pytest.raises(InputError, match="eval.*frozen for good"):
+    with pytest.raises(InputError, match=r"eval.*frozen for good"):
         evaluate_robustness(RaisesInTrain(5), *_images(), **GOOD)
 
 
@@ -108,6 +108,7 @@ def test_a_backward_pass_that_raises_is_told() -> None:
         evaluate_robustness(Headed(Broken.apply), *_images(), **GOOD)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(
     "make",
     [

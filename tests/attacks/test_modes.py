@@ -12,7 +12,7 @@ from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.linear import implicit_weight, linearize
 from tests.attacks.models import Linear
 
-EPS = {"Linf": 0.1, "L2": 0.4}
+EPS = {"Linf": 0.0086, "L2": 0.04}  # breaks about half of the images
 
 
 class Around(nn.Module):
@@ -199,8 +199,8 @@ def test_a_few_are_a_note() -> None:
     first = _images()[0][:1]
 
     def call(inner: nn.Module, x: Tensor) -> Tensor:
-        same = (x == first).flatten(1).all(1)  # one image of forty, until it is moved
-        return torch.where(same[:, None], _spoilt(float("nan"))(inner, x), inner(x))
+        same = (x == first).flatten(1).all(1).nonzero().flatten()  # one image of forty, until it is moved
+        return inner(x).index_put((same,), _spoilt(float("nan"))(inner, x[same]))
 
     found = _quick(Around(call), *_images())
     assert found.flags == []

@@ -126,6 +126,7 @@ def test_weights_that_are_small_leave_no_logits_before_and_are_attacked_times_a_
     assert any("attacked times" in note for note in found.notes)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("head", [nn.Sigmoid, nn.Tanh, nn.Hardsigmoid])
 def test_what_a_script_hides_is_flagged(
     head: Callable[[], nn.Module], noise: nn.Module, data: tuple[Tensor, Tensor]
