@@ -16,9 +16,10 @@ from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, ke
 from auditor.attacks.gradient import frozen
 from auditor.attempts import Attempts, attempt_key
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
-from auditor.errors import LinearizationError, ModelLoadError, first_line, one_line
+from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import METHOD_VERSION, AuditRecord, AuditRequest, Clustering, Contact, Verdicts, ZooEntry
 from auditor.templates import score_templates
+from auditor.torch_state import default_modes, trackable
 from auditor.zoo import LoadedModel
 
 
@@ -122,14 +123,8 @@ def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images:
                 f"{images.images.shape[1:]}: correct input_size, or set resize and crop"
             )
         probe = torch.from_numpy(images.images[[0, -1]]).to(like.device)
-    with frozen(model), torch.no_grad(), torch.random.fork_rng([like.device] if like.is_cuda else []):
-        try:
-            output = model(probe)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # other people's code
-            taken = f"the model does not take images of {entry.input_size}: {first_line(error)}"
-            raise ModelLoadError(f"{entry.model}: {taken}") from error
+    with default_modes(), trackable(model), frozen(model), torch.random.fork_rng([like.device] if like.is_cuda else []):
+        output = _probed(model, probe, entry)
     if not isinstance(output, torch.Tensor):
         raise ModelLoadError(f"{entry.model}: expected logits (N, {classes}), got {type(output).__name__}, no tensor")
     if output.shape != (2, classes):
@@ -138,6 +133,22 @@ def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images:
         raise ModelLoadError(
             f"{entry.model}: expected {classes} logits for {entry.dataset}, got {got}: features instead of logits?"
         )
+
+
+def _probed(model: torch.nn.Module, probe: torch.Tensor, entry: ZooEntry) -> Any:
+    """What the model gives for these images, cast to its own precision where it does not take them as they are."""
+    own = [tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()]
+    errors: list[Exception] = []
+    with torch.no_grad():
+        for dtype in dict.fromkeys([probe.dtype, *own]):
+            try:
+                return model(probe.to(dtype, copy=True))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # other people's code
+                errors.append(error)
+    taken = f"the model does not take images of {entry.input_size}: {describe(errors[0])}"
+    raise ModelLoadError(one_line(f"{entry.model}: {taken}")) from errors[0]
 
 
 @dataclass

@@ -14,6 +14,13 @@ def first_line(error: BaseException) -> str:
     return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
 
 
+def describe(error: BaseException, folder: Path | None = None) -> str:
+    """The type, the first line and the place of somebody else's exception: ``KeyError: 'head' (at net.py:12)``."""
+    name, said, place = type(error).__name__, first_line(error), place_of(error, folder)
+    told = said if said == name else f"{name}: {said}"
+    return f"{told} (at {place})" if place else told
+
+
 def one_line(text: str) -> str:
     """Other people's words as one line without secrets that any terminal and database takes, cut where long."""
     text = redact(text[: 4 * LONGEST])

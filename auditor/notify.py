@@ -8,9 +8,9 @@ from html import escape
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from auditor.networks import is_public, resolve
 from auditor.db.diff import Diff
 from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.networks import is_public, resolve
 from auditor.printable import clean_line
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from auditor.attacks.gradient import frozen
 from auditor.errors import InputError
+from auditor.torch_state import set_eval
 from auditor.zoo.normalized import network_of
 
 Head = nn.Linear | nn.Conv2d
@@ -40,7 +41,7 @@ def superclass_head(
     Raises:
         InputError: no such layer is found, or what it gives are not the logits.
     """
-    model = copy.deepcopy(model).eval()
+    model = set_eval(copy.deepcopy(model))
     with frozen(model), torch.no_grad():
         logits = model(probe)
     old = find_head(model, logits.shape[1])

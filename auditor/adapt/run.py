@@ -26,6 +26,7 @@ from auditor.boost.training import Epoch, pixels_of
 from auditor.errors import InputError, UsageError
 from auditor.records import Progress, ZooEntry
 from auditor.records.adaptations import Accuracy, AdaptRequest, AdaptResult, AdaptScore, SourceScore
+from auditor.torch_state import set_eval
 from auditor.zoo import LoadedModel, find_source, select
 from auditor.zoo.digest import state_dict_digest
 from auditor.zoo.normalized import network_of
@@ -123,7 +124,7 @@ def source_model(
         model = train_source(part, request.assignment, recipe, seed, device=device, on_epoch=told)
         names = request.assignment.sources
     else:
-        model, names = given[1].model.to(device).eval(), data.classes
+        model, names = set_eval(given[1].model.to(device)), data.classes
         with frozen(model), torch.no_grad():
             logits = model(pixels_of(data.test_images[:1].to(device)))
         if logits.shape != (1, len(names)):

@@ -9,6 +9,7 @@ from auditor.adapt.splits import Part
 from auditor.boost.training import pixels_of
 from auditor.errors import InputError
 from auditor.records.adaptations import Tuning
+from auditor.torch_state import set_eval
 
 MOMENTUM = 0.9
 
@@ -41,7 +42,7 @@ def tune(adapted: Adapted, part: Part, tuning: Tuning, seed: int) -> None:
         InputError: the settings make no sense, a superclass has no image, or the loss was not finite.
     """
     tuning.check()
-    model, layer = adapted.model.eval(), adapted.head
+    model, layer = set_eval(adapted.model), adapted.head
     device = next(model.parameters()).device
     x, y = pixels_of(part.images.to(device)), part.labels.to(device)
     with torch.no_grad():

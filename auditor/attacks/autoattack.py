@@ -11,6 +11,7 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from auditor.attacks.classifier import told_as_input_errors
 from auditor.attacks.fab import LinfFab
 from auditor.attacks.protocols import Attack
 from auditor.attacks.square import LinfSquare
@@ -56,9 +57,10 @@ def run_autoattack(
     for part in (suite.apgd, suite.apgd_targeted):
         part.logger = _SILENT
     perturb = _attack_of(suite, attack)
-    with torch.no_grad():
+    with torch.no_grad(), told_as_input_errors(f"the attack {attack.name} on the model"):
         adversarials: Tensor = perturb(images.float().clone(), labels.clone())
-    return adversarials.detach().to(images.dtype)
+    finite = torch.isfinite(adversarials).flatten(1).all(1).view(-1, 1, 1, 1)  # steps of a library along no gradient
+    return torch.where(finite, adversarials.detach(), images).to(images.dtype)
 
 
 _SILENT = logging.Logger("pyautoattack", logging.CRITICAL)  # what it warns of, auditor.attacks.flags measures

@@ -11,6 +11,7 @@ from auditor.attacks import flags, sanity
 from auditor.attacks.adversarials import Adversarials, Part, part_of
 from auditor.attacks.attacked import ITSELF, Attacked
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
+from auditor.attacks.classifier import Classifier
 from auditor.attacks.first_step import FirstStep
 from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
 from auditor.attacks.noise import start_noise
@@ -23,8 +24,9 @@ from auditor.attacks.progress import (
     set_generators,
     unpack_bits,
 )
-from auditor.attacks.protocols import Attack, for_randomized
+from auditor.attacks.protocols import PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
+from auditor.attacks.squashing import PROBED, Unsquashed, choose_target, find_logits, usual
 from auditor.errors import InputError
 from auditor.records import AttackScore
 from auditor.statistics import wilson_interval
@@ -39,7 +41,7 @@ class Cascade:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Classifier,
         images: Tensor,
         labels: Tensor,
         numbers: Tensor,
@@ -67,24 +69,50 @@ class Cascade:
 
     def look(self) -> None:
         """Clean logits, and what they and their gradients say of the model itself."""
+        self.model.choose_dtype(self.images[:1])
         self.logits = self._in_batches("clean", self._all(), self._forward)
-        if self.logits.ndim != 2 or not torch.isfinite(self.logits).all():
-            raise InputError(f"expected finite logits (N, K), the model gives {tuple(self.logits.shape)}")
+        finite = torch.isfinite(self.logits).all(1)
+        if not finite.all():
+            raise InputError(
+                f"expected finite logits (N, K), the model gives NaN or infinite ones on {int((~finite).sum())} of "
+                f"{len(finite)} clean images"
+            )
         self._found(sanity.check_data(self.images, self.logits, self.labels))
         self.correct = self.logits.argmax(1) == self.labels
         self.standing = self.correct.clone()
         first = self._all()[: self.batch_size]
+        self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
+        before = find_logits(self.model, self.images[first[:PROBED]], self.logits.shape[1])
+        self._aim(choose_target(self.model, before, self.logits, blind=False))
+        zeros, chosen = self._zero_gradients(), int(self.correct.sum())
+        found = flags.zero_gradient_finding(zeros, chosen) if chosen else ([], [])
+        if found[0] or not self.differentiable:
+            self._aim(choose_target(self.model, before, self.logits, blind=True))
+            self._zero_gradients()
+        self._found(found)
+        squashed = flags.squashing_finding(self.target, self.logits, hidden=before is None)
+        self._found(squashed if "softmax_output" not in self.flags else ([], squashed[1]))
+
+    def _aim(self, target: nn.Module) -> None:
+        """Attack this: the model, or its logits before something squashes them."""
+        if target is getattr(self, "target", None):
+            return
+        self.target, first = target, self._all()[: self.batch_size]
         with torch.enable_grad():
             probe = self.images[:1].clone().requires_grad_()
-            self.differentiable = bool(self.model(probe.clone()).requires_grad)
-        self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
+            self.differentiable = bool(target(probe.clone()).requires_grad)
         steady = self.differentiable and not {"randomized", "batch_dependent"} & set(self.flags)
-        self.attacked = Attacked(self.model, steady, self.images[first], self.labels[first], self.logits[first])
+        self.attacked = Attacked(target, steady, self.images[first], self.labels[first], self.logits[first])
+        if target is not self.model:
+            self.attacked.give_up()
         self.first = FirstStep(self.images, self.labels, self.norm, steady)
+
+    def _zero_gradients(self) -> int:
+        """How many samples that are classified correctly have none."""
         chosen = self.correct.nonzero().flatten()
-        if len(chosen):
-            zeros = int(self._in_batches("gradients", chosen, partial(self.first.zero_gradients, self.model)).sum())
-            self._found(flags.zero_gradient_finding(zeros, len(chosen)))
+        if not len(chosen):
+            return 0
+        return int(self._in_batches("gradients", chosen, partial(self.first.zero_gradients, self.target)).sum())
 
     def resume(self) -> None:
         """Take up what an earlier attempt saved, where it saw the same model as this one has looked at."""
@@ -106,6 +134,7 @@ class Cascade:
         self.standing = unpack_bits(state.standing).to(self.standing)
         self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes
         self.batch_size, self.step = state.batch_size, state.step
+        self.model.count.taken, self.model.count.broken = state.gradients
         if ITSELF in self.notes:
             self.attacked.give_up()
         self.partial = None if state.partial is None else unpack_bits(state.partial).to(self.standing)
@@ -127,6 +156,19 @@ class Cascade:
         self._compare_steps(attacks)
         if "square" in self.broken_by:
             self._found(flags.square_finding(int(self.broken_by["square"].sum()), len(self.images)))
+        self._look_for_vanishing()
+        self._found(flags.nonfinite_finding(self.model.count.broken, self.model.count.taken))
+
+    def _look_for_vanishing(self) -> None:
+        """PGD-20 on logits of a usual size, outside the cascade, where many losses were 0 to the last bit."""
+        chosen = self.standing.nonzero().flatten()
+        loss = cross_entropy(self.labels)(self.logits.float())[self.correct]
+        if self.target is not self.model or "zero_gradients" in self.flags or not len(chosen):
+            return
+        if float((loss == 0).float().mean()) > flags.ZERO_GRADIENT_SHARE:
+            self.attacked = Attacked(usual(self.model, self.logits), False, self.images, self.labels, self.logits)
+            found = self._in_batches("pgd-20, for flags", chosen, lambda some: self._breaks(PGD_20, some))
+            self._found(flags.vanishing_finding(int(found.sum()), len(self.images)))
 
     def result(self) -> RobustnessResult:
         n, survivors = len(self.images), int(self.standing.sum())
@@ -161,6 +203,7 @@ class Cascade:
                 step=self.step,
                 partial=None if self.partial is None else pack_bits(self.partial),
                 generators=generator_states(self.images.device),
+                gradients=(self.model.count.taken, self.model.count.broken),
                 attack_seconds=0.0 if self.partial is None else self.attack_earlier + now - self.attack_started,
                 seconds=self.earlier + now - self.started,
             )
@@ -187,9 +230,19 @@ class Cascade:
         self.attack_earlier = 0.0
 
     def _breaks(self, attack: Attack, some: Tensor, keep: list[tuple[str, Part]] | None = None) -> Tensor:
+        """Which of these samples the attack breaks, on the logits and, where they are squashed, on the outputs."""
+        broken = self._breaks_on(self._network(attack, some), attack, some, keep)
+        if isinstance(self.target, Unsquashed) and self.target.bends and not broken.all() and attack.name != "square":
+            left = (~broken).nonzero().flatten()
+            broken[left] = self._breaks_on(self.model, attack, some[left], keep)
+        return broken
+
+    def _network(self, attack: Attack, some: Tensor) -> nn.Module:
+        return self.attacked.network(len(some) * attack.parameters.get("steps", 1000))
+
+    def _breaks_on(self, model: nn.Module, attack: Attack, some: Tensor, keep: list[tuple[str, Part]] | None) -> Tensor:
         """Which of these samples the attack breaks: misclassified again, and the budget kept. Adds them to ``keep``."""
         images, labels = self.images[some], self.labels[some]
-        model = self.attacked.network(len(some) * attack.parameters.get("steps", 1000))
         if attack.engine == "gradient":
             adversarials = self._gradient_attack(model, attack, images, labels, some)
         else:
@@ -197,7 +250,7 @@ class Cascade:
         logits = self._forward_images(adversarials)
         if self.attacked.astray(adversarials, logits):
             self.notes.append(ITSELF)
-            return self._breaks(attack, some, keep)
+            return self._breaks_on(self._network(attack, some), attack, some, keep)
         predicted = logits.argmax(1)
         wrong = predicted != labels
         kept = within_budget(adversarials, images, norm=self.norm, eps=self.eps)

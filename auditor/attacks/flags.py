@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from auditor.attacks.squashing import Unsquashed, spread
 from auditor.statistics import mcnemar
 
-ZERO_GRADIENT_SHARE = 0.05
+ZERO_GRADIENT_SHARE = NONFINITE_SHARE = SATURATED_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01
+NEAR = 0.01
 
 
 BATCH_SHIFT, ALONE = 1e-3, 8
@@ -23,6 +25,46 @@ def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
     elif depends_on_batch(model, images, logits):
         flags.append("batch_dependent")
     return flags
+
+
+def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> tuple[list[str], list[str]]:
+    """``squashed_output``, and a note of what is attacked instead of the outputs.
+
+    ``target`` is what :func:`auditor.attacks.squashing.choose_target` chose; ``hidden``: it could not look inside.
+    """
+    if hidden and saturates(outputs):
+        return ["squashed_output"], ["the outputs are bounded, and the logits before them are hidden"]
+    if not isinstance(target, Unsquashed):
+        return [], []
+    size = f"the outputs spread by {spread(outputs):.2g}"
+    if target.logits is None:
+        return [], [f"{size}: attacked times {target.factor:.2g}"]
+    where = f"attacked are the logits before that, which {target.logits.operation} gives"
+    if target.bends:
+        return ["squashed_output"], [f"the outputs squash logits: {where}"]
+    return [], [f"{size}: {where}"]
+
+
+def saturates(outputs: Tensor) -> bool:
+    """Whether all outputs ``(N, K)`` are from -1 to 1, or more than 5 % within 1 % of where their range ends."""
+    low, high = float(outputs.min()), float(outputs.max())
+    near = NEAR * (high - low)
+    ends = (outputs <= low + near) | (outputs >= high - near)
+    return (low >= -1 and high <= 1) or float(ends.float().mean()) > SATURATED_SHARE
+
+
+def vanishing_finding(broken: int, n: int) -> tuple[list[str], list[str]]:
+    """``vanishing_gradients``: PGD on logits of a usual size breaks clearly more than all attacks of the protocol."""
+    said = [f"PGD-20 on rescaled logits breaks {broken} of {n} that stood"] if broken else []
+    return (["vanishing_gradients"] if clearly_more(broken, 0, n) else []), said
+
+
+def nonfinite_finding(broken: int, taken: int) -> tuple[list[str], list[str]]:
+    """``nonfinite_gradients``: of so many gradients taken at images, more than 5 % held a NaN or an infinite value."""
+    if not broken:
+        return [], []
+    said = f"{broken} of {taken} gradients held NaN or infinite values, taken as 0"
+    return (["nonfinite_gradients"] if broken / taken > NONFINITE_SHARE else []), [said]
 
 
 def depends_on_batch(model: nn.Module, images: Tensor, logits: Tensor) -> bool:

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from auditor.attacks.classifier import told_as_input_errors
+from auditor.torch_state import plain_tensor
+
 Loss = Callable[[Tensor], Tensor]
 """What the attacker maximises: logits ``(N, K)`` to ``(N,)``."""
 
@@ -37,7 +40,10 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    model.eval().requires_grad_(False)
+    with told_as_input_errors("eval() of the model"):
+        model.eval()  # which may return nothing
+    for parameter, _ in flags:
+        parameter.requires_grad_(False)
     try:
         yield model
     finally:
@@ -78,19 +84,31 @@ def within_budget(adversarials: Tensor, images: Tensor, *, norm: str, eps: float
 def input_gradient(model: nn.Module, images: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
     """The gradient of each sample's loss at its pixels, ``(N, C, H, W)``, and the logits ``(N, K)`` seen there.
 
-    The gradient is 0 where the model passes none. The model sees a copy: it may work in place.
+    The gradient is 0 where the model passes none, whatever the caller's or the model's grad mode. The model sees a
+    copy: it may work in place.
     """
-    images = images.detach().requires_grad_()
-    logits = model(images.clone())
+    with torch.inference_mode(False), torch.enable_grad():
+        images = plain_tensor(images.detach()).requires_grad_()
+        logits = model(images.clone())
     if not logits.requires_grad:
-        return torch.zeros_like(images), logits
-    (gradient,) = torch.autograd.grad(loss(logits).sum(), images, materialize_grads=True)
+        return torch.zeros_like(images), plain_tensor(logits)
+    with torch.enable_grad():  # the model may have left another mode behind
+        value = loss(logits).sum()
+    with told_as_input_errors("a backward pass of the model"):
+        (gradient,) = torch.autograd.grad(value, images, materialize_grads=True)
     return gradient, logits.detach()
 
 
 def ascent(gradient: Tensor, norm: str) -> Tensor:
     """The steepest direction of unit norm: the sign for Linf, the normalised gradient for L2."""
-    return gradient.sign() if norm == "Linf" else gradient / norms(gradient, "L2").clamp_min(1e-12)
+    if norm == "Linf":
+        return gradient.sign()
+    size = norms(gradient, "L2")
+    tiny = size < 1e-12  # the squares may have left float32
+    if tiny.any():
+        gradient = torch.where(tiny, gradient / norms(gradient, "Linf").clamp_min(1e-37), gradient)
+        size = norms(gradient, "L2")
+    return gradient / size.clamp_min(1e-12)
 
 
 def pgd(

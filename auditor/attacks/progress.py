@@ -46,6 +46,7 @@ class State:
         partial: of the first samples of the attack under way, which it broke; None before it begins.
         generators: states of torch's generators, the CPU's first; randomized models draw from them.
         attack_seconds: spent on the attack under way; ``seconds``: on all.
+        gradients: how many were taken at images, and how many of those were not finite.
     """
 
     correct: str
@@ -60,6 +61,7 @@ class State:
     generators: list[str]
     attack_seconds: float
     seconds: float
+    gradients: tuple[int, int] = (0, 0)
 
     def to_bytes(self) -> bytes:
         return zlib.compress(json.dumps({"format": FORMAT, **asdict(self)}).encode())

@@ -30,7 +30,7 @@ class Protocol:
 # Steps and step size of the paper: 20 of eps/4 from a random start.
 _PGD = {"steps": 20, "step_fraction": 0.25, "random_start": True}
 _FGSM = Attack("fgsm", "gradient", {"loss": "ce", "steps": 1, "step_fraction": 1.0, "random_start": False})
-_PGD_20 = Attack("pgd-20", "gradient", {"loss": "ce", **_PGD})
+PGD_20 = Attack("pgd-20", "gradient", {"loss": "ce", **_PGD})
 _CW = Attack("cw-20", "gradient", {"loss": "margin", **_PGD})
 
 # AutoAttack's standard version (Croce and Hein, 2020): these iterations, restarts and queries.
@@ -56,17 +56,17 @@ PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
         Protocol("screen", 0, (), "linearize and cluster; needs no data, is no evidence of robustness"),
-        Protocol("quick", 256, (_FGSM, _PGD_20), "screen, F, clean, FGSM and PGD-20 on 256 images"),
+        Protocol("quick", 256, (_FGSM, PGD_20), "screen, F, clean, FGSM and PGD-20 on 256 images"),
         Protocol(
             "standard",
             1000,
-            (_FGSM, _PGD_20, _CW, *_AUTOATTACK),
+            (_FGSM, PGD_20, _CW, *_AUTOATTACK),
             "screen, F and AutoAttack-standard strength on 1,000 images",
         ),
         Protocol(
             "full",
             None,
-            (_FGSM, _PGD_20, _CW, *_AUTOATTACK),
+            (_FGSM, PGD_20, _CW, *_AUTOATTACK),
             "the same as standard on the whole test set",
         ),
     )

@@ -9,12 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auditor.attacks.classifier import logits_of, told_as_input_errors
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.attacks.noise import start_noise
 from auditor.boost.regularizers import cluster_regularizer, model_gap
 from auditor.boost.training import OnStep, Trainer, pixels_of, size_of
+from auditor.clustering.matrices import checked_labels
 from auditor.errors import InputError, LinearizationError
+from auditor.linear.linearize import checked_model
 from auditor.records.boosts import EpochScore, Recipe
+from auditor.torch_state import default_modes, trackable
 
 VALIDATION_STEPS = 20
 COLLAPSE = 0.5
@@ -67,6 +71,21 @@ def fine_tune(
         InputError: the recipe, the images or the superclasses do not make sense together; or the loss was not finite
             before there was one good epoch.
     """
+    with default_modes(torch.get_default_dtype()), trackable(checked_model(model), keep=True):
+        return _fine_tune(model, training, validation, recipe, superclasses, on_step, on_epoch, load, save)
+
+
+def _fine_tune(
+    model: nn.Module,
+    training: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    recipe: Recipe,
+    superclasses: Sequence[Hashable],
+    on_step: OnStep | None,
+    on_epoch: Callable[[EpochScore], None] | None,
+    load: Callable[[], dict[str, Any] | None],
+    save: Callable[[dict[str, Any]], None],
+) -> FineTuned:
     _check(model, training, validation, recipe, superclasses)
     devices = [next(model.parameters()).device] if next(model.parameters()).is_cuda else []
     with torch.random.fork_rng(devices):
@@ -184,6 +203,11 @@ def _gap(model: nn.Module, input_size: tuple[int, int, int], superclasses: Seque
         return math.nan
 
 
+def _kinds(pair: object) -> str:
+    parts = pair if isinstance(pair, tuple | list) else [pair]
+    return " and ".join(type(part).__name__ for part in parts[:3]) or "nothing"
+
+
 def _check(
     model: nn.Module,
     training: tuple[Tensor, Tensor],
@@ -191,13 +215,27 @@ def _check(
     recipe: Recipe,
     superclasses: Sequence[Hashable],
 ) -> None:
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"expected a Recipe, got {type(recipe).__name__}")
     recipe.check()
-    for name, (images, labels) in {"training": training, "validation": validation}.items():
+    checked_labels(superclasses)
+    if next(model.parameters(), None) is None:
+        raise InputError("expected a model with parameters to train, got one without")
+    for name, pair in {"training": training, "validation": validation}.items():
+        if not isinstance(pair, tuple | list) or [isinstance(part, Tensor) for part in pair] != [True, True]:
+            raise InputError(f"expected {name} images and labels, two tensors, got {_kinds(pair)}")
+        images, labels = pair
         if images.ndim != 4 or len(images) == 0 or labels.shape != images.shape[:1] or labels.dtype != torch.int64:
             raise InputError(
                 f"expected {name} images (N, C, H, W) and N int64 labels, got {tuple(images.shape)} and "
                 f"{tuple(labels.shape)} {labels.dtype}"
             )
+        pixels = images.dtype == torch.uint8 or (
+            images.is_floating_point() and bool(torch.isfinite(images).all()) and 0 <= images.min() <= images.max() <= 1
+        )
+        if not pixels:
+            low, high = images.min().item(), images.max().item()
+            raise InputError(f"expected {name} images in [0, 1] or uint8, got {images.dtype} from {low:g} to {high:g}")
         if labels.min() < 0 or labels.max() >= len(superclasses):
             raise InputError(
                 f"expected {name} labels from 0 to {len(superclasses) - 1}, one a class of the hierarchy, "
@@ -207,8 +245,8 @@ def _check(
         raise InputError(f"expected eps above 0 to validate under, got {recipe.eps:g}")
     device = next(model.parameters()).device
     probe = pixels_of(validation[0][:1].to(device))
-    with frozen(model), torch.no_grad():
-        logits = model(probe)
+    with frozen(model), torch.no_grad(), told_as_input_errors():
+        logits = logits_of(model(probe), 1)
     if logits.shape != (1, len(superclasses)):
         raise InputError(
             f"expected logits (N, {len(superclasses)}), one a class of the data set, got {tuple(logits.shape)}"

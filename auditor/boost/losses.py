@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.boost.regularizers import cluster_regularizer
 from auditor.records.boosts import Recipe
+from auditor.torch_state import set_eval
 
 StepLoss = Callable[[], Tensor]
 """The loss at the model's weights as they are when it is called; the attacked points are fixed."""
@@ -40,7 +41,7 @@ def _trades(
 ) -> StepLoss:
     """TRADES (Zhang et al., 2019): clean cross-entropy plus lambda times the KL divergence to the attacked point."""
     with torch.no_grad():
-        target = model.eval()(x).softmax(1)
+        target = set_eval(model)(x).softmax(1)
     start = 0.001 * torch.randn_like(x)
     attacked = _attack(model, x, lambda z: _divergence(z, target).sum(1), recipe, start)
     model.train()

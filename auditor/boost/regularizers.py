@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor, nn
 
+from auditor.clustering.matrices import checked_labels
 from auditor.errors import InputError
 from auditor.linear import class_correlation, correlation_loss
 
@@ -26,10 +27,12 @@ def cluster_regularizer(logits: Tensor, superclasses: Sequence[Hashable]) -> Ten
     Raises:
         InputError: there is not one label a class, or no superclass has two classes.
     """
-    if logits.ndim != 2 or logits.shape[1] != len(superclasses):
-        raise InputError(
-            f"expected logits (N, K) and K superclass labels, got {tuple(logits.shape)} and {len(superclasses)}"
-        )
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        got = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"expected logits (N, K), a floating-point tensor, got {got}")
+    count = checked_labels(superclasses)
+    if logits.ndim != 2 or len(logits) == 0 or logits.shape[1] != count:
+        raise InputError(f"expected logits (N, K) and K superclass labels, got {tuple(logits.shape)} and {count}")
     families = [[k for k, label in enumerate(superclasses) if label == name] for name in dict.fromkeys(superclasses)]
     spreads = [logits[:, members].var(dim=1, correction=0).mean() for members in families if len(members) > 1]
     if not spreads:
@@ -68,6 +71,7 @@ def gap_of(correlation: Tensor, superclasses: Sequence[Hashable]) -> Tensor:
     Raises:
         InputError: there is not one label a class, or there are no siblings, or no strangers.
     """
+    checked_labels(superclasses)
     same = torch.tensor([[one == other for other in superclasses] for one in superclasses], device=correlation.device)
     siblings, strangers = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), ~same
     if correlation.shape != same.shape:

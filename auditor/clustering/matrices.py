@@ -1,10 +1,35 @@
 """From a Gram matrix of class templates, or from features, to the matrices that are scored."""
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from auditor.errors import InputError
+from auditor.errors import InputError, first_line
 from auditor.records import Matrix
+
+
+def as_matrix(values: ArrayLike) -> Matrix:
+    """Numbers as a float64 array.
+
+    Raises:
+        InputError: they are no real numbers, or rows differ in length.
+    """
+    try:
+        found = np.asarray(getattr(values, "detach", lambda: values)())
+        if np.iscomplexobj(found):
+            raise InputError("expected real numbers, got complex ones")
+        return found.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected a matrix of numbers, got a {type(values).__name__}: {first_line(error)}") from error
+
+
+def checked_labels(labels: Sequence[Hashable]) -> int:
+    """How many labels there are; raises InputError where it is no sequence of hashable ones."""
+    try:
+        return len(dict.fromkeys(enumerate(labels)))
+    except TypeError as error:
+        raise InputError(f"expected one label a class, strings or numbers: {first_line(error)}") from error
 
 
 def correlation(gram: ArrayLike) -> Matrix:
@@ -53,7 +78,7 @@ def feature_distance(features: ArrayLike, labels: ArrayLike, classes: int) -> Ma
     Raises:
         InputError: shapes do not fit, or a label is out of range.
     """
-    features, labels = np.asarray(features, np.float64), np.asarray(labels)
+    features, labels = as_matrix(features), np.asarray(labels)
     if features.ndim != 2 or labels.shape != features.shape[:1]:
         raise InputError(f"expected features (N, d) and labels (N,), got {features.shape} and {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:

@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 
 from auditor.clustering.agreement import adjusted_rand, silhouette
 from auditor.clustering.association import rank_correlation
+from auditor.clustering.matrices import as_matrix, checked_labels
 from auditor.clustering.permutation import gap_p_value
 from auditor.errors import InputError
 from auditor.records import ClusteringScores, Matrix
@@ -84,8 +85,7 @@ def average_linkage(distance: Matrix) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _checked(matrix: ArrayLike, superclasses: Sequence[Hashable]) -> Matrix:
-    matrix = np.asarray(matrix, np.float64)
-    count = len(superclasses)
+    matrix, count = as_matrix(matrix), checked_labels(superclasses)
     if matrix.shape != (count, count):
         raise InputError(f"expected a matrix (K, K) and K superclass labels, got {matrix.shape} and {count}")
     if not np.allclose(matrix, matrix.T, rtol=1e-5, atol=1e-6, equal_nan=True):
@@ -116,6 +116,10 @@ def _scores(
     not_finite: str,
 ) -> ClusteringScores:
     """All scores of a distance matrix; intra and inter are mean distances here."""
+    if not (isinstance(permutations, int) and isinstance(seed, int)) or permutations < 1 or seed < 0:
+        raise InputError(f"expected 1 permutation or more and a seed of 0 or more, got {permutations!r} and {seed!r}")
+    if any(checked_labels(level) != len(superclasses) for level in levels):
+        raise InputError(f"expected {len(superclasses)} labels at each level, one a class")
     labels = _numbered(superclasses)
     count, families = len(labels), int(labels.max(initial=-1)) + 1
     reasons = {"effective_rank": "defined for correlations only"}
@@ -165,6 +169,7 @@ def _scores(
 
 
 def _numbered(superclasses: Sequence[Hashable]) -> NDArray[np.int64]:
+    superclasses = getattr(superclasses, "tolist", lambda: superclasses)()  # tensors are equal by identity
     numbers = {label: number for number, label in enumerate(dict.fromkeys(superclasses))}
     return np.array([numbers[label] for label in superclasses], np.int64)
 

@@ -24,6 +24,7 @@ from auditor.linear.curves import frozen as constant_curve
 from auditor.linear.history import inherit, is_dependent, note, past_of, sees_input
 from auditor.linear.precision import MODEL, aligned
 from auditor.linear.rules import table
+from auditor.torch_state import default_modes, plain_tensor, set_eval, trackable
 
 BatchNorm = Literal["remove", "fold"]
 
@@ -308,7 +309,7 @@ class Linearized(nn.Module):
                 f"quantized module {quantized.__name__} works on integers: hand in the model before its quantization"
             )
         try:
-            self.network = copy.deepcopy(model, memo=_shared(model)).eval()
+            self.network = set_eval(copy.deepcopy(model, memo=_shared(model)))
         except (RuntimeError, TypeError) as error:
             raise LinearizationError(f"the model cannot be copied: {first_line(error)}") from error
         self.batch_norm = batch_norm
@@ -319,15 +320,19 @@ class Linearized(nn.Module):
 
     def run(self, x: Tensor, mode: LinearMode) -> Tensor:
         """Forward under ``mode``, with gradients to ``x`` where the caller's ``x`` asks for them."""
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            x = plain_tensor(x)
             # Not a leaf, so that a network that works in place may do so, and never on the caller's tensor.
             dependent = x.clone() if x.requires_grad else x.detach().requires_grad_().clone()
             token = MODEL.set(self.model_dtype)
             try:
                 with torch.compiler.set_stance("force_eager"), mode:
                     logits: Tensor = self.network(dependent)
-                if isinstance(logits, Tensor):
-                    mode.refuse_lost_branches(logits)
+                if not isinstance(logits, Tensor):
+                    raise LinearizationError(f"expected logits (N, K) as one tensor, got a {type(logits).__name__}")
+                if not logits.ndim or len(logits) != len(x):
+                    raise LinearizationError(f"expected logits (N, K) with N = {len(x)}, got {tuple(logits.shape)}")
+                mode.refuse_lost_branches(logits)
             finally:
                 MODEL.reset(token)
         return logits if x.requires_grad else logits.detach()
@@ -342,7 +347,7 @@ def sample_of(model: nn.Module) -> Tensor:
 def _shared(model: nn.Module) -> dict[int, Any]:
     """What a copy of the model need not copy: parameters, and tensors computed from them (old weight norm)."""
     memo: dict[int, Any] = {
-        id(tensor): nn.Parameter(tensor.detach(), requires_grad=False) for tensor in model.parameters()
+        id(tensor): nn.Parameter(plain_tensor(tensor.detach()), requires_grad=False) for tensor in model.parameters()
     }
     for module in model.modules():
         computed = (value for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf)
@@ -362,9 +367,17 @@ def linearize(model: nn.Module, *, batch_norm: BatchNorm = "remove") -> Lineariz
         checked by :func:`auditor.linear.implicit_weight`, which runs it.
 
     Raises:
-        InputError: ``batch_norm`` is neither of the two.
+        InputError: ``batch_norm`` is neither of the two, or ``model`` is no module.
         LinearizationError: the model holds scripted modules, or cannot be copied.
     """
     if batch_norm not in ("remove", "fold"):
         raise InputError(f"expected batch_norm to be 'remove' or 'fold', got {batch_norm!r}")
-    return Linearized(model, batch_norm)
+    with default_modes(torch.get_default_dtype()), trackable(checked_model(model)):
+        return Linearized(model, batch_norm)
+
+
+def checked_model(model: nn.Module) -> nn.Module:
+    """The model; raises InputError where it is no module."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"expected a model, an nn.Module, got {type(model).__name__}: wrap a function in one")
+    return model

@@ -1,17 +1,20 @@
 """The implicit linear map W of a network and the correlation of its class templates, never without the check."""
 
 import math
+import operator
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auditor.errors import InputError, LinearizationError, first_line
+from auditor.errors import InputError, LinearizationError, describe, one_line
 from auditor.linear.affinity import REACH, affinity_error, blame, drowned, probe_points, relative, worst
-from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, linearize, sample_of
+from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, checked_model, linearize, sample_of
+from auditor.torch_state import default_modes, trackable
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input"
@@ -208,8 +211,28 @@ def checked(
     read: Callable[[AffineMap], Tensor],
 ) -> tuple[Tensor, AffineMap]:
     """What ``read`` makes of the model's affine map, in float32 where that is enough, else in float64."""
-    if len(input_size) != 3 or min(input_size) < 1:
-        raise InputError(f"expected an input size (C, H, W) of positive numbers, got {tuple(input_size)}")
+    size = _checked_size(input_size)
+    with default_modes(torch.get_default_dtype()), trackable(checked_model(model)):
+        return _checked(model, size, batch_norm, double, read)
+
+
+def _checked_size(input_size: Any) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (operator.index(size) for size in input_size)
+    except (TypeError, ValueError):
+        channels = height = width = 0
+    if min(channels, height, width) < 1:
+        raise InputError(one_line(f"expected an input size (C, H, W) of positive numbers, got {input_size!r}"))
+    return channels, height, width
+
+
+def _checked(
+    model: nn.Module,
+    input_size: tuple[int, int, int],
+    batch_norm: BatchNorm,
+    double: bool,
+    read: Callable[[AffineMap], Tensor],
+) -> tuple[Tensor, AffineMap]:
     linear = linearize(model, batch_norm=batch_norm)
     sample = sample_of(model)
     only_double = double or sample.dtype == torch.float64
@@ -232,7 +255,7 @@ def _does_not_run(error: Exception) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if "_higher_order_ops" in frame.filename:
             return f"torch.{Path(frame.filename).stem} chooses by values that depend on the input: no linear stand-in"
-    return f"the linearized network does not run: {first_line(error)}"
+    return f"the linearized network does not run: {describe(error)}"
 
 
 def _affine_map(linear: Linearized, input_size: tuple[int, int, int], like: Tensor) -> AffineMap:

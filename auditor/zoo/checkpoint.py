@@ -11,6 +11,7 @@ from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError,
 from auditor.files import largest_file, whole_file
 from auditor.records import ZooEntry
 from auditor.records.entries import entry_from, entry_to
+from auditor.torch_state import set_eval
 from auditor.zoo.base import LoadedModel, Source
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class CheckpointZoo:
         model = self.construct(entry)
         bare = network_of(model)
         notes = fill(bare, state, f"{entry.model}'s {WEIGHTS}")
-        return LoadedModel(model.eval(), state_dict_digest(bare.state_dict()), notes)
+        return LoadedModel(set_eval(model), state_dict_digest(bare.state_dict()), notes)
 
     def _folder(self, entry: ZooEntry) -> Path:
         return self.folder / entry.model.removeprefix("checkpoint:")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line, one_line
 from auditor.records import Transform, ZooEntry
+from auditor.torch_state import set_eval
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.weight_files import from_address, obtain
 
@@ -83,7 +84,7 @@ class TimmZoo:
             )
             notes = (f"random weights (seed {UNTRAINED_SEED}); {other}",)
         return LoadedModel(
-            normalized(model, entry.preprocessing).eval(),
+            set_eval(normalized(model, entry.preprocessing)),
             state_dict_digest(model.state_dict()),
             notes,
             () if trained else ("untrained",),

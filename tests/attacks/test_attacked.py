@@ -74,6 +74,7 @@ class Odd(nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.way, self.conv, self.norm, self.head = way, nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 5)
+        nn.init.normal_(self.head.weight, std=4)  # logits of a usual spread
         self.register_buffer("calls", torch.zeros(()))
         if way == "hook":
             self.conv.register_forward_hook(lambda _module, _given, output: output * 1.5)

@@ -13,7 +13,7 @@ from torch import nn
 
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.attacks.protocols import Attack
-from auditor.errors import InputError, UsageError
+from auditor.errors import InputError
 from auditor.zoo.demo.networks import SmallResNet
 from tests.attacks.models import Linear, OutOfMemory, Wrapped, distances
 
@@ -278,7 +278,7 @@ def test_models_that_give_nan_are_refused() -> None:
 
 
 def test_unknown_protocol() -> None:
-    with pytest.raises(UsageError, match="quick, standard, full"):
+    with pytest.raises(InputError, match="quick, standard, full"):
         evaluate_robustness(Linear(5), torch.rand(3, 1, 6, 6), torch.zeros(3).long(), **(GOOD | {"protocol": "best"}))
 
 

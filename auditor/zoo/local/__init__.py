@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
+from auditor.torch_state import set_eval
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import inside
@@ -81,7 +82,7 @@ class LocalZoo:
         model = self._construct(entry.architecture).float()
         mended = fill(model, content, path.name, key=found.key, prefix=found.prefix)
         digest = state_dict_digest(model.state_dict())
-        return LoadedModel(normalized(model, entry.preprocessing).eval(), digest, (*found.notes, *mended))
+        return LoadedModel(set_eval(normalized(model, entry.preprocessing)), digest, (*found.notes, *mended))
 
     def _found(self, entry: ZooEntry) -> LocalModel:
         """The model as the file has it now; what was asked for must not have changed meanwhile."""

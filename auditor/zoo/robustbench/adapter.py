@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError, first_line
+from auditor.torch_state import set_eval
 from auditor.zoo.robustbench.catalogue import Row
 from auditor.zoo.robustbench.strict import check_finite, strictly
 from auditor.zoo.weight_files import read_checked
@@ -76,7 +77,7 @@ def load(row: Row, folder: Path, contents: Mapping[Path, Any]) -> tuple[nn.Modul
             raise ModelLoadError(f"RobustBench cannot load {row.id}: {what}") from error
     _mend_swish(model, notes)
     check_finite(model, row.id)
-    return model.eval(), list(dict.fromkeys(notes))
+    return set_eval(model), list(dict.fromkeys(notes))
 
 
 @contextlib.contextmanager

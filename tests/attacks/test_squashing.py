@@ -1,0 +1,197 @@
+"""Squashed outputs: attacked before they are squashed, or flagged; never more robust than the same network without."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from auditor.attacks import evaluate_robustness
+from auditor.attacks.classifier import Classifier
+from auditor.attacks.gradient import ascent, frozen
+from auditor.attacks.result import RobustnessResult
+from auditor.attacks.squashing import Unsquashed, bent, find_logits, orders_alike
+from auditor.data import load_images
+from auditor.zoo.demo import DemoZoo
+
+IMAGES = 64
+
+
+class Headed(nn.Module):
+    """A network and what is done to its logits."""
+
+    def __init__(self, network: nn.Module, head: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.network(x))
+
+
+def _demo(name: str) -> nn.Module:
+    zoo = DemoZoo()
+    return zoo.load(next(entry for entry in zoo.entries() if entry.model == f"demo:{name}")).model
+
+
+@pytest.fixture(scope="module")
+def noise() -> nn.Module:
+    return _demo("noise")
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    found = load_images("fashion_mnist", IMAGES, None)
+    return torch.from_numpy(found.images), torch.from_numpy(found.labels)
+
+
+def _quick(model: nn.Module, data: tuple[Tensor, Tensor], norm: str = "Linf") -> RobustnessResult:
+    return evaluate_robustness(model, *data, norm=norm, eps=0.05 if norm == "Linf" else 0.6, protocol="quick")
+
+
+@pytest.fixture(scope="module")
+def plain(noise: nn.Module, data: tuple[Tensor, Tensor]) -> dict[str, RobustnessResult]:
+    return {norm: _quick(noise, data, norm) for norm in ("Linf", "L2")}
+
+
+def _in_place(z: Tensor) -> Tensor:
+    return z.sigmoid_()
+
+
+def _by_hand(z: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-z))
+
+
+SQUASHINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "sigmoid in place": _in_place,
+    "sigmoid by hand": _by_hand,
+    "3 sigmoid(5 z)": lambda z: 3 * torch.sigmoid(5 * z),
+    "sigmoid at temperature 100": lambda z: torch.sigmoid(z / 100),
+    "tanh": torch.tanh,
+    "hardtanh": F.hardtanh,
+    "clamp": lambda z: z.clamp(-10, 10),
+    "softsign": F.softsign,
+    "softsign by hand": lambda z: z / (1 + z.abs()),
+    "arctan": torch.atan,
+    "erf": torch.erf,
+    "log of clamped softmax": lambda z: z.softmax(1).clamp(1e-3, 1 - 1e-3).log(),
+    "half of softmax": lambda z: 0.5 * z.softmax(1),
+    "softmax": lambda z: z.softmax(1),
+    "rounded": torch.round,
+    "rounded to tenths": lambda z: (10 * z).round() / 10,
+    "unit length": lambda z: F.normalize(z, dim=1),
+    "from 0 to 1": lambda z: (z - z.amin(1, keepdim=True)) / (z.amax(1, keepdim=True) - z.amin(1, keepdim=True)),
+    "one hot": lambda z: F.one_hot(z.argmax(1), z.shape[1]).float() + 0 * z,
+    "exp": torch.exp,
+    "cube": lambda z: z**3,
+    "softplus": F.softplus,
+    "square root": lambda z: z.sign() * z.abs().sqrt(),
+}
+FACTORS = [1e-30, 1e-6, 1e-3, 0.1, 64, 1e4, 1e6]
+
+
+@pytest.mark.parametrize("name", SQUASHINGS)
+def test_a_squashed_twin_is_as_robust_or_flagged(
+    name: str, noise: nn.Module, data: tuple[Tensor, Tensor], plain: dict[str, RobustnessResult]
+) -> None:
+    found = _quick(Headed(noise, SQUASHINGS[name]), data)
+    near = abs(found.robust_accuracy - plain["Linf"].robust_accuracy) <= 0.02
+    assert near or {"squashed_output", "softmax_output", "zero_gradients"} & set(found.flags)
+    assert found.robust_accuracy <= plain["Linf"].robust_accuracy + 0.02
+    if name != "clamp":  # which changes no logit of these images
+        assert {"squashed_output", "softmax_output"} & set(found.flags)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_factor_makes_nothing_more_robust(
+    factor: float, norm: str, noise: nn.Module, data: tuple[Tensor, Tensor], plain: dict[str, RobustnessResult]
+) -> None:
+    found = _quick(Headed(noise, lambda z: z * factor), data, norm)
+    assert abs(found.robust_accuracy - plain[norm].robust_accuracy) <= 0.02
+    assert "squashed_output" not in found.flags
+
+
+def test_weights_that_are_small_leave_no_logits_before_and_are_attacked_times_a_factor(
+    noise: nn.Module, data: tuple[Tensor, Tensor], plain: dict[str, RobustnessResult]
+) -> None:
+    small = copy.deepcopy(noise)
+    with torch.no_grad():
+        small.head.weight.mul_(1e-4)
+        small.head.bias.mul_(1e-4)
+    found = _quick(small, data)
+    assert abs(found.robust_accuracy - plain["Linf"].robust_accuracy) <= 0.02
+    assert any("attacked times" in note for note in found.notes)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("head", [nn.Sigmoid, nn.Tanh, nn.Hardsigmoid])
+def test_what_a_script_hides_is_flagged(
+    head: Callable[[], nn.Module], noise: nn.Module, data: tuple[Tensor, Tensor]
+) -> None:
+    scripted = torch.jit.script(nn.Sequential(copy.deepcopy(noise), head()).eval())
+    assert "squashed_output" in _quick(scripted, data).flags
+
+
+@pytest.mark.parametrize(
+    "last", [lambda z: z, lambda z: z + 1, lambda z: z.log_softmax(1), lambda z: z - z.mean(1)[:, None]]
+)
+def test_an_honest_model_has_no_flag_and_its_own_numbers(
+    last: Callable[[Tensor], Tensor], noise: nn.Module, data: tuple[Tensor, Tensor], plain: dict[str, RobustnessResult]
+) -> None:
+    found = _quick(Headed(noise, last), data)
+    assert (found.flags, found.notes) == ([], [])
+    assert torch.equal(found.survived, plain["Linf"].survived)
+
+
+def test_verdicts_are_about_the_outputs(noise: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    """Ties of rounded outputs go to the first class; the largest logit is the model's decision all the same."""
+    model = Headed(noise, torch.round).eval()
+    with frozen(model), torch.no_grad():
+        logits = find_logits(model, data[0], 10)
+        assert logits is not None
+        inside = Unsquashed(model, logits)(data[0])
+        assert torch.equal(inside.argmax(1), model(data[0]).argmax(1))
+        assert (inside.argmax(1) != noise(data[0]).argmax(1)).any()  # or nothing is shown
+
+
+def test_what_orders_alike_and_what_bends() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    shift = torch.randn(20, 1, generator=generator, dtype=torch.float64)
+    assert orders_alike(z, z.tanh())
+    assert orders_alike(z, z.round())
+    assert not orders_alike(z, -z)
+    assert not orders_alike(z, z.roll(1, 1))
+    assert not orders_alike(z, torch.zeros_like(z))  # tells nothing
+    assert not orders_alike(z * torch.nan, z)
+    assert bent(z, 1e-9 * z + shift) < 1e-6
+    assert bent(z, (3 * z).sigmoid()) > 0.05
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e-30, 1e-37])
+def test_the_l2_direction_of_tiny_gradients_has_unit_length(scale: float) -> None:
+    gradient = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    expected = gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    torch.testing.assert_close(ascent(scale * gradient, "L2"), expected, atol=1e-3, rtol=1e-3)
+    assert not ascent(torch.zeros(3, 1, 4, 4), "L2").any()
+
+
+def test_a_pass_that_goes_another_way_gives_the_outputs() -> None:
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(16, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = self.layer(x.flatten(1))
+            return z.sigmoid() if len(x) > 4 else x.flatten(1)[:, :5].exp()
+
+    model = Classifier(Forked().eval().requires_grad_(False))
+    images = torch.rand(32, 1, 4, 4)
+    logits = find_logits(model, images, 5)
+    assert logits is not None
+    few = images[:3].clone().requires_grad_()
+    torch.testing.assert_close(Unsquashed(model, logits)(few).argmax(1), model(images[:3]).argmax(1))
