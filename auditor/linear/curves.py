@@ -33,8 +33,8 @@ GATES = (
     "gt ge lt le eq ne greater greater_equal less less_equal not_equal __gt__ __ge__ __lt__ __le__ __eq__ __ne__"
 )
 CURVED = (
-    "exp expm1 abs __abs__ absolute sign sgn erfc ndtr logaddexp xlogy atan arctan heaviside sinh cosh asinh log1p exp2 "
-    "logical_and logical_or logical_not __and__ __or__ __invert__ bitwise_not"
+    "exp expm1 abs __abs__ absolute sign sgn erfc ndtr logaddexp xlogy atan arctan heaviside sinh cosh asinh log1p "
+    "exp2 logical_and logical_or logical_not __and__ __or__ __invert__ bitwise_not"
 )
 COPIES = "clone contiguous float double half bfloat16 to type type_as"
 
