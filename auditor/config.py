@@ -115,7 +115,7 @@ def _check_names(given: Mapping[str, str | None], known: Sequence[str], where: s
         if name in known or name in OF_COMPOSE or _is_of_a_service(name, value or ""):
             continue
         near = difflib.get_close_matches(name.upper(), known, 1, 0.6 if name.upper().startswith("AUDITOR_") else 0.9)
-        if name.removesuffix("_FILE") in near and name.endswith("_FILE"):
+        if where and name in [f"AUDITOR_{secret.upper()}_FILE" for secret in SECRET]:
             raise UsageError(f"{name} is read from the environment alone, not from a file{where}")
         if name.upper().startswith("AUDITOR_") or (near and where):  # the environment has names of many programs
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"

@@ -60,7 +60,8 @@ def redact_urls(text: str) -> str:
 
 
 def _shown(found: re.Match[str]) -> str:
-    scheme, rest = found["scheme"], found["rest"]
+    scheme, rest = found["scheme"], found["rest"].rstrip(":;,.)")
+    punctuation = found["rest"][len(rest) :]
     of_the_web = scheme.lower() in ("http", "https")
     authority, tail = re.fullmatch(r"([^/?#]*)(.*)", rest, re.DOTALL).groups() if of_the_web else (rest, "")  # type: ignore[union-attr]
     user, at, host = authority.rpartition("@")  # a password may have any character, where nobody encoded it
@@ -70,7 +71,7 @@ def _shown(found: re.Match[str]) -> str:
     if hash_mark and not mark:
         path, mark, query = fragment_path, hash_mark, fragment
     parts = (_parameter(part, of_the_web) for part in re.split("([&;#])", query))
-    return f"{scheme}://{user + at if at else ''}{path}{mark}{''.join(parts)}"
+    return f"{scheme}://{user + at if at else ''}{path}{mark}{''.join(parts)}{punctuation}"
 
 
 def _parameter(part: str, of_the_web: bool) -> str:

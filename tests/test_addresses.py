@@ -170,6 +170,11 @@ def test_secrets_in_a_query_are_shown_by_nothing(query: str, shown: str, monkeyp
         ("host=h password=hunter2 dbname=x", "host=h password=*** dbname=x"),
         ("sslpassword='hunter2 swordfish'", "sslpassword=***"),
         ("postgresql://h/x?user=me&password=hunter2&swordfish", "postgresql://h/x?user=***&password=***&***"),
+        (
+            "cannot use postgresql://h/x?password=hunter2: it is away",
+            "cannot use postgresql://h/x?password=***: it is away",
+        ),
+        ("(see https://h/x?token=hunter2).", "(see https://h/x?token=***)."),
         ("nothing: at all?", "nothing: at all?"),
     ],
 )

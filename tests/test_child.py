@@ -16,6 +16,8 @@ from auditor.errors import EnvironmentUnusableError, MeasurementError, UsageErro
 from auditor.limits import GIB, Limits
 from auditor.records import Contact
 
+OF_THE_CALLER = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+"""Children do not import from the working directory, so the folder of the tests' tasks is named."""
 PLENTY = Limits(seconds=120, memory=64 * GIB)
 
 
@@ -68,9 +70,7 @@ def test_what_a_task_prints_goes_to_stderr() -> None:
         "if __name__ == '__main__':\n"
         "    print(run('chatter'))\n"
     )  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=OF_THE_CALLER)
     assert result.stdout == "said\n"
     assert "a model talks\nand so do its children\n" in result.stderr
 
@@ -100,7 +100,7 @@ def test_a_child_does_not_outlive_a_caller_that_is_killed() -> None:
         "if __name__ == '__main__':\n"
         "    run('hang')\n"
     )  # fmt: skip
-    caller = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    caller = subprocess.Popen([sys.executable, "-c", code], env=OF_THE_CALLER)
     process = psutil.Process(caller.pid)
     deadline = time.monotonic() + 60
     while len(process.children(recursive=True)) < 3 and time.monotonic() < deadline:  # tracker, server, child
@@ -139,7 +139,7 @@ def test_what_a_task_forked_ends_with_it_daemons_too(tmp_path: Path) -> None:
 
 def test_what_a_task_forked_does_not_outlive_a_caller_that_is_killed(tmp_path: Path) -> None:
     code = f"from tests.test_child import run\nrun('leave_daemons_and_hang', request={str(tmp_path / 'pids')!r})\n"
-    caller = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    caller = subprocess.Popen([sys.executable, "-c", code], env=OF_THE_CALLER)
     deadline = time.monotonic() + 60
     while not (tmp_path / "pids").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
