@@ -93,18 +93,17 @@ class Cascade:
         """Take up what an earlier attempt saved, where it saw the same model as this one has looked at."""
         state = self.saver.load()
         if state is None:
-            return
+            return None
         if not torch.equal(unpack_bits(state.correct), self.correct.cpu()):
             self.notes.append(
                 "attacks not resumed but run anew: the clean images are not classified as they were before"
             )
             self.saver.discard()
-            return
+            return None
         try:
             set_generators(state.generators, self.images.device)
         except (ValueError, RuntimeError):  # the generators of another machine
-            self.saver.discard()
-            return
+            return self.saver.discard()
         self.broken_by = {name: unpack_bits(bits).to(self.standing) for name, bits in state.broken_by.items()}
         self.standing = unpack_bits(state.standing).to(self.standing)
         self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes
