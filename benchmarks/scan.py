@@ -1,6 +1,6 @@
 """What a scan costs beside its measuring, and how that grows with processes, images and models.
 
-    python -m benchmarks.scan [overhead | jobs | busy | images | models | estimate]     # some 8 minutes of two idle cores
+    python -m benchmarks.scan [overhead | jobs | busy | images | models | estimate]     # 8 minutes of two idle cores
 
 One line a ratio. Scans are of the real command line in a process of its own, each with a fresh SQLite database in which
 everything is stored. Threads are AUDITOR_THREADS, 1 unless said otherwise.
@@ -18,8 +18,8 @@ models: a `screen` scan of a made-up zoo of 200 linear classifiers. Wall time of
     at most 1.1; and the largest resident memory of its processes, seen from outside, over the last models and around
     the 20th, reach at most 1.1.
 estimate: what `--dry-run` says an audit takes, over what it then took. The cost model: the passes that the attacks make
-    on a few of the images, the templates of a few classes, and what these take. Nothing is fitted, so all models are new
-    to it. Reach: within a factor of 1.5 for four of five models.
+    on a few of the images, the templates of a few classes, and what these take. Nothing is fitted, so all models are
+    new to it. Reach: within a factor of 1.5 for four of five models.
 """
 
 import argparse
@@ -218,8 +218,8 @@ def estimate(folder: Path, repeats: int) -> Iterator[str]:
         good = sum(1 / 1.5 <= ratio <= 1.5 for ratio in medians.values())
         yield (
             f"estimated / measured seconds, {' '.join(protocol)}: {min(medians.values()):.2f} to "
-            f"{max(medians.values()):.2f} (median {statistics.median(medians.values()):.2f}), within a factor of 1.5 for "
-            f"{good} of {len(medians)}, reach four of five"
+            f"{max(medians.values()):.2f} (median {statistics.median(medians.values()):.2f}), "
+            f"within a factor of 1.5 for {good} of {len(medians)}, reach four of five"
         )
 
 

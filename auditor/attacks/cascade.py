@@ -93,25 +93,25 @@ class Cascade:
         """Take up what an earlier attempt saved, where it saw the same model as this one has looked at."""
         state = self.saver.load()
         if state is None:
-            return None
+            return
         if not torch.equal(unpack_bits(state.correct), self.correct.cpu()):
             self.notes.append(
                 "attacks not resumed but run anew: the clean images are not classified as they were before"
             )
             self.saver.discard()
-            return None
+            return
         try:
             set_generators(state.generators, self.images.device)
         except (ValueError, RuntimeError):  # the generators of another machine
-            return self.saver.discard()
+            self.saver.discard()
+            return
         self.broken_by = {name: unpack_bits(bits).to(self.standing) for name, bits in state.broken_by.items()}
         self.standing = unpack_bits(state.standing).to(self.standing)
-        self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes
-        self.batch_size, self.step = state.batch_size, state.step
+        self.flags, self.notes, self.batch_size, self.step = state.flags, state.notes, state.batch_size, state.step
         if ITSELF in self.notes:
             self.attacked.give_up()
         self.partial = None if state.partial is None else unpack_bits(state.partial).to(self.standing)
-        self.earlier, self.attack_earlier = state.seconds, state.attack_seconds
+        self.scores, self.earlier, self.attack_earlier = list(state.scores), state.seconds, state.attack_seconds
 
     def run(self, attacks: tuple[Attack, ...]) -> None:
         if "randomized" in self.flags:
