@@ -1,8 +1,7 @@
 """What an audit would cost: its attacks are tried on a few of its images, and their passes counted and timed."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from auditor.attacks import Protocol, evaluate_robustness, find_protocol
 from auditor.attacks.attacked import PROBED, WORTH_IT, attacked_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
-from auditor.attacks.protocols import Attack, for_randomized
+from auditor.attacks.protocols import for_randomized
 from auditor.audit import identity
 from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
@@ -25,13 +24,21 @@ from auditor.linear.sketch import template_sketch
 from auditor.linear.weight import template_gram
 from auditor.measure import images_of
 from auditor.records import AuditRequest, Contact, Estimate, Measurement, ZooEntry
+from auditor.timing import (
+    PROBE,
+    Counted,
+    TooLongError,
+    Work,
+    forward_pass,
+    gradient_pass,
+    line_of,
+    passes,
+    seconds_of,
+    seconds_once,
+)
 from auditor.zoo import Source
 from auditor.zoo.download import no_downloads
 
-PROBE = 4
-"""Images in the first batch that is timed."""
-SHORT = 0.1
-"""Seconds: a batch that takes less says more of a call than of its images, so that a larger one is timed, too."""
 LARGER = 64
 """Images in that one at most, and fewer where they would need more than ``ROOM`` bytes."""
 ROOM = 2**28
@@ -46,55 +53,6 @@ FEW_CLASSES = 100
 """Up to here all relabellings may be enumerated, which takes another time than permutations do."""
 RESERVE = 1.2
 """So much longer it may take at most: other images break sooner or later than those that were tried."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """Seconds of a pass: of each call, and of each image in it."""
-
-    call: float
-    image: float
-
-    def seconds(self, calls: float, images: float) -> float:
-        return calls * self.call + images * self.image
-
-
-@dataclass
-class Work:
-    """Passes that were made, or will be: forward and backward, and forward alone; of calls, and of images in them."""
-
-    gradient_calls: float = 0
-    gradients: float = 0
-    forward_calls: float = 0
-    forwards: float = 0
-
-    def times(self, batches: float, images: float) -> "Work":
-        return Work(self.gradient_calls * batches, self.gradients * images, self.forward_calls * batches,
-                    self.forwards * images)  # fmt: skip
-
-
-class TooLongError(Exception):
-    """To try the attacks takes too long: they are not."""
-
-
-class Counted(nn.Module):
-    """A model that counts its passes, for so many seconds."""
-
-    def __init__(self, model: nn.Module, seconds: float) -> None:
-        super().__init__()
-        self.model, self.work, self.until = model, Work(), time.perf_counter() + seconds
-
-    def forward(self, images: Tensor) -> Tensor:
-        if time.perf_counter() > self.until:
-            raise TooLongError
-        if images.requires_grad:
-            self.work.gradient_calls += 1
-            self.work.gradients += len(images)
-        else:
-            self.work.forward_calls += 1
-            self.work.forwards += len(images)
-        logits: Tensor = self.model(images)
-        return logits
 
 
 def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Contact) -> Estimate | None:
@@ -116,18 +74,15 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, contact: Con
     classes, sketch = len(superclasses), request.audit.sketch
     n = 0 if images is None else len(images.labels)
     batch = torch.rand(PROBE, *entry.input_size, device=request.audit.device)
-    first = _once(lambda: _forward(model, batch))  # the first pass pays for what later ones find ready
+    first = seconds_once(lambda: forward_pass(model, batch))  # the first pass pays for what later ones find ready
     kept = _bytes_kept(model, batch) / PROBE
     linear, collapsed = template_seconds(model, entry.input_size, request.audit, classes)
     seconds = first + linear + (2 + collapsed + (n > 0)) * _scoring_seconds(superclasses)
-    most = seconds * RESERVE
-    if images is not None:
-        attacks, all_of_it = attack_seconds(model, entry, request.audit, images, kept)
-        seconds, most = seconds + attacks, most + max(attacks, min(attacks * RESERVE, all_of_it))
+    likely, most = (0.0, 0.0) if images is None else attack_seconds(model, entry, request.audit, images, kept)
     held = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
-        seconds=seconds,
-        seconds_at_most=most,
+        seconds=seconds + likely,
+        seconds_at_most=RESERVE * seconds + most,
         memory=int(
             _resident()
             + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # of the attacked copy
@@ -185,7 +140,7 @@ def template_seconds(
 def attack_seconds(
     model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet, kept: float
 ) -> tuple[float, float]:
-    """Of all attacks, as long as they are likely to take, and as if they broke nothing.
+    """Of all attacks, as long as they are likely to take, and at most.
 
     How soon images break is seen on some of them: an image that is broken is left alone by what comes after.
     """
@@ -203,14 +158,14 @@ def attack_seconds(
             network = attacked_copy(model, first, labels[:PROBED], logits)
     copying = time.perf_counter() - started
     largest = int(min(LARGER, n, request.batch_size, ROOM // max(kept, 1)))
-    forward, both = _line(_forward, model, first, largest), _line(_forward_and_backward, network, first, largest)
+    forward, both = line_of(forward_pass, model, first, largest), line_of(gradient_pass, network, first, largest)
     batches = -(-n // request.batch_size)
 
     def seconds(work: Work) -> float:
         gradients = both.seconds(work.gradient_calls, work.gradients)
         return gradients + forward.seconds(work.forward_calls, work.forwards)
 
-    most = copying + seconds(Work(0, n * passes(attacks)[0], 0, n * passes(attacks)[1]))
+    bound = copying + seconds(Work(0, n * passes(attacks)[0], 0, n * passes(attacks)[1]))
     short = tuple(attack for attack in attacks if attack.engine == "gradient")
     tried = min(n, max(PROBE, min(TRIED, int(PATIENCE / (sum(passes(short)) * max(both.image, 1e-9))))))
     some = torch.linspace(0, n - 1, tried).long()
@@ -229,43 +184,13 @@ def attack_seconds(
             seed=request.seed,
         )
     except (TooLongError, AuditorError):
-        return most, most
+        return bound, bound
     once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # beside the passes
     work = once + seconds(counted.work.times(batches, n / tried))
-    standing = n * (int(result.survived.sum()) + 1) / (tried + 2)  # by Laplace's rule: none of a few is not none of all
-    rest = passes(tuple(attack for attack in attacks if attack.engine != "gradient"), around=False)
-    return work + standing * (rest[0] * both.image + rest[1] * forward.image), once + most
-
-
-def _line(function: Callable[[nn.Module, Tensor], None], model: nn.Module, images: Tensor, largest: int) -> Line:
-    """From a small batch and, where that is soon done, a larger one."""
-    small = images[torch.arange(PROBE) % len(images)]
-    function(model, small)  # as any first one it takes longer
-    few = _seconds(lambda: function(model, small))
-    if few >= SHORT or largest <= PROBE:
-        return Line(0.0, few / PROBE)
-    large = images[torch.arange(largest) % len(images)]
-    image = max(0.0, _seconds(lambda: function(model, large)) - few) / (largest - PROBE)
-    return Line(max(0.0, few - PROBE * image), image)
-
-
-def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, int]:
-    """Forward-and-backward passes and forward passes alone, an image at most; ``around``: of what else there is."""
-    gradients, forwards = (1, 7) if around else (0, 0)  # what flags are found by, clean accuracy
-    for attack in attacks:
-        settings = attack.parameters
-        if attack.engine == "gradient":
-            gradients += settings["steps"] * (2 if attack.name == "pgd-20" else 1)  # again on what FGSM broke
-        elif "queries" in settings:
-            forwards += settings["queries"] * settings["restarts"]
-        else:
-            repeats = settings["restarts"] * settings.get("targets", 1) * settings.get("eot", 1)
-            gradients += (settings["iterations"] + 2) * repeats  # its first look and its last
-            forwards += (
-                settings["iterations"] * repeats if attack.name.startswith("fab") else 0
-            )  # is it over the border?
-        forwards += 2  # by the model and by the copy that was attacked
-    return gradients, forwards
+    strong = passes(tuple(attack for attack in attacks if attack.engine != "gradient"), around=False)
+    image, standing = strong[0] * both.image + strong[1] * forward.image, int(result.survived.sum())
+    likely, most = n * standing / tried, n * (standing + 1) / (tried + 2)  # none of a few may be one of many: Laplace
+    return work + likely * image, max(work, min(once + bound, RESERVE * work + most * image))
 
 
 def _scoring_seconds(superclasses: Sequence[str]) -> float:
@@ -273,37 +198,12 @@ def _scoring_seconds(superclasses: Sequence[str]) -> float:
 
     def timed(share: int) -> float:
         matrix = np.eye(len(superclasses))
-        return _seconds(lambda: clustering_scores(matrix, superclasses, permutations=PERMUTATIONS // share))
+        return seconds_of(lambda: clustering_scores(matrix, superclasses, permutations=PERMUTATIONS // share))
 
     if len(superclasses) <= FEW_CLASSES:
         return timed(1)
     few, more = timed(100), timed(10)
     return more + 10 * max(0.0, more - few)
-
-
-def _forward(model: nn.Module, batch: Tensor) -> None:
-    with torch.no_grad():
-        model(batch.clone())
-
-
-def _forward_and_backward(model: nn.Module, batch: Tensor) -> None:
-    pixels = batch.clone().requires_grad_()
-    logits = model(pixels.clone())
-    if logits.requires_grad:
-        torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    """The faster of two runs."""
-    return min(_once(function), _once(function))
-
-
-def _once(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def _bytes_kept(model: nn.Module, batch: Tensor) -> int:

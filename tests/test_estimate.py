@@ -14,9 +14,10 @@ from auditor.attacks import evaluate_robustness, find_protocol
 from auditor.attacks.protocols import for_randomized
 from auditor.data import ImageSet
 from auditor.errors import LinearizationError
-from auditor.estimate import Line, attack_seconds, estimate, passes, template_seconds
+from auditor.estimate import attack_seconds, estimate, template_seconds
 from auditor.measure import measure
 from auditor.records import AuditRequest, Contact, Measurement
+from auditor.timing import Line, passes
 from auditor.zoo import select
 from auditor.zoo.demo import DemoZoo
 from tests.db.test_store import entry
@@ -98,7 +99,7 @@ def some_images(n: int, least: float, most: float) -> ImageSet:
 def test_the_time_is_that_of_the_passes_that_are_really_made(
     monkeypatch: pytest.MonkeyPatch, least: float, most: float, wrong: int
 ) -> None:
-    monkeypatch.setattr(estimating, "_line", lambda *_: Line(0.0, 1.0))  # a second an image, whatever is timed
+    monkeypatch.setattr(estimating, "line_of", lambda *_: Line(0.0, 1.0))  # a second an image, whatever is timed
     images = some_images(256, least, most)
     images.labels[:wrong] = (images.labels[:wrong] + 1) % 10
     one = replace(entry(), norm="Linf", eps=0.1, input_size=(1, 6, 6))
@@ -107,27 +108,28 @@ def test_the_time_is_that_of_the_passes_that_are_really_made(
     given = torch.from_numpy(images.images), torch.from_numpy(images.labels)
     evaluate_robustness(model, *given, norm="Linf", eps=0.1, protocol="quick")
     assert model.passes / 1.5 < found < model.passes * 1.5
-    assert model.passes <= bound * 1.01
+    assert model.passes <= bound * 1.3
 
 
-@pytest.mark.parametrize(("standing", "share"), [((0.4, 0.5), 1.0), ((0.01, 0.02), 1 / 34)])
+@pytest.mark.parametrize(("standing", "share"), [((0.4, 0.5), 1.0), ((0.01, 0.02), 0.0)])
 def test_strong_attacks_run_on_what_stands(
     monkeypatch: pytest.MonkeyPatch, standing: tuple[float, float], share: float
 ) -> None:
-    monkeypatch.setattr(estimating, "_line", lambda *_: Line(0.0, 1.0))
+    monkeypatch.setattr(estimating, "line_of", lambda *_: Line(0.0, 1.0))
     monkeypatch.setattr(estimating, "PATIENCE", 1e9)
     one = replace(entry(), norm="Linf", eps=0.1, input_size=(1, 6, 6))
     images = some_images(1000, *standing)
     found, bound = attack_seconds(Mixed(), one, AuditRequest(protocol="standard"), images, 1)
-    assert found <= bound
-    assert found == pytest.approx(bound * share, rel=0.2)
+    whole = 1000 * sum(passes(find_protocol("standard").attacks))
+    assert found == pytest.approx(whole * share, rel=0.05, abs=0.01 * whole)
+    assert whole / 40 < bound <= whole * 1.01  # of 32 that do not stand one in 34 of all may
 
 
 @pytest.mark.parametrize("why", ["randomized", "slow"])
 def test_where_attacks_cannot_be_tried_they_are_taken_to_break_nothing(
     monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    monkeypatch.setattr(estimating, "_line", lambda *_: Line(0.0, 1.0))
+    monkeypatch.setattr(estimating, "line_of", lambda *_: Line(0.0, 1.0))
     one = replace(entry(), norm="Linf", eps=0.1, input_size=(1, 6, 6))
     if why == "slow":
         monkeypatch.setattr(estimating, "PATIENCE", 0.0)

@@ -132,13 +132,12 @@ class Cascade:
             return
         self.broken_by = {name: unpack_bits(bits).to(self.standing) for name, bits in state.broken_by.items()}
         self.standing = unpack_bits(state.standing).to(self.standing)
-        self.scores, self.flags, self.notes = list(state.scores), state.flags, state.notes
-        self.batch_size, self.step = state.batch_size, state.step
+        self.flags, self.notes, self.batch_size, self.step = state.flags, state.notes, state.batch_size, state.step
         self.model.count.taken, self.model.count.broken = state.gradients
         if ITSELF in self.notes:
             self.attacked.give_up()
         self.partial = None if state.partial is None else unpack_bits(state.partial).to(self.standing)
-        self.earlier, self.attack_earlier = state.seconds, state.attack_seconds
+        self.scores, self.earlier, self.attack_earlier = list(state.scores), state.seconds, state.attack_seconds
 
     def run(self, attacks: tuple[Attack, ...]) -> None:
         if "randomized" in self.flags:

@@ -11,7 +11,6 @@ from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError,
 from auditor.files import largest_file, whole_file
 from auditor.records import ZooEntry
 from auditor.records.entries import entry_from, entry_to
-from auditor.torch_state import set_eval
 from auditor.zoo.base import LoadedModel, Source
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ class CheckpointZoo:
         return origin, place
 
     def load(self, entry: ZooEntry) -> LoadedModel:
+        from auditor.torch_state import set_eval
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.normalized import network_of
         from auditor.zoo.weights import fill, read_safetensors

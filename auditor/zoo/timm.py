@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line, one_line
 from auditor.records import Transform, ZooEntry
-from auditor.torch_state import set_eval
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.weight_files import from_address, obtain
 
@@ -64,6 +63,7 @@ class TimmZoo:
         return normalized(_create(_name(entry), False), entry.preprocessing)
 
     def load(self, entry: ZooEntry) -> LoadedModel:
+        from auditor.torch_state import set_eval
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.normalized import normalized
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
-from auditor.torch_state import set_eval
 from auditor.zoo.base import LoadedModel
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import inside
@@ -68,6 +67,7 @@ class LocalZoo:
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         """As :meth:`auditor.zoo.base.Source.load`; UsageError as :meth:`check`."""
+        from auditor.torch_state import set_eval
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.normalized import normalized
         from auditor.zoo.weights import fill, read_content

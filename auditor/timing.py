@@ -1,0 +1,120 @@
+"""How long passes through a model take, and how many an attack makes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks.protocols import Attack
+
+PROBE = 4
+"""Images in the first batch that is timed."""
+SHORT = 0.1
+"""Seconds: a batch that takes less says more of a call than of its images, so that a larger one is timed, too."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Seconds of a pass: of each call, and of each image in it."""
+
+    call: float
+    image: float
+
+    def seconds(self, calls: float, images: float) -> float:
+        return calls * self.call + images * self.image
+
+
+@dataclass
+class Work:
+    """Passes that were made, or will be: forward and backward, and forward alone; of calls, and of images in them."""
+
+    gradient_calls: float = 0
+    gradients: float = 0
+    forward_calls: float = 0
+    forwards: float = 0
+
+    def times(self, batches: float, images: float) -> "Work":
+        return Work(self.gradient_calls * batches, self.gradients * images, self.forward_calls * batches,
+                    self.forwards * images)  # fmt: skip
+
+
+class TooLongError(Exception):
+    """To try the attacks takes too long: they are not."""
+
+
+class Counted(nn.Module):
+    """A model that counts its passes, for so many seconds."""
+
+    def __init__(self, model: nn.Module, seconds: float) -> None:
+        super().__init__()
+        self.model, self.work, self.until = model, Work(), time.perf_counter() + seconds
+
+    def forward(self, images: Tensor) -> Tensor:
+        if time.perf_counter() > self.until:
+            raise TooLongError
+        if images.requires_grad:
+            self.work.gradient_calls += 1
+            self.work.gradients += len(images)
+        else:
+            self.work.forward_calls += 1
+            self.work.forwards += len(images)
+        logits: Tensor = self.model(images)
+        return logits
+
+
+def line_of(function: Callable[[nn.Module, Tensor], None], model: nn.Module, images: Tensor, largest: int) -> Line:
+    """From a small batch and, where that is soon done, a larger one."""
+    small = images[torch.arange(PROBE) % len(images)]
+    function(model, small)  # as any first one it takes longer
+    few = seconds_of(lambda: function(model, small))
+    if few >= SHORT or largest <= PROBE:
+        return Line(0.0, few / PROBE)
+    large = images[torch.arange(largest) % len(images)]
+    image = max(0.0, seconds_of(lambda: function(model, large)) - few) / (largest - PROBE)
+    return Line(max(0.0, few - PROBE * image), image)
+
+
+def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, int]:
+    """Forward-and-backward passes and forward passes alone, an image at most; ``around``: of what else there is."""
+    gradients, forwards = (1, 7) if around else (0, 0)  # what flags are found by, clean accuracy
+    for attack in attacks:
+        settings = attack.parameters
+        if attack.engine == "gradient":
+            gradients += settings["steps"] * (2 if attack.name == "pgd-20" else 1)  # again on what FGSM broke
+        elif "queries" in settings:
+            forwards += settings["queries"] * settings["restarts"]
+        else:
+            repeats = settings["restarts"] * settings.get("targets", 1) * settings.get("eot", 1)
+            gradients += (settings["iterations"] + 2) * repeats  # its first look and its last
+            forwards += (
+                settings["iterations"] * repeats if attack.name.startswith("fab") else 0
+            )  # is it over the border?
+        forwards += 2  # by the model and by the copy that was attacked
+    return gradients, forwards
+
+
+def forward_pass(model: nn.Module, batch: Tensor) -> None:
+    with torch.no_grad():
+        model(batch.clone())
+
+
+def gradient_pass(model: nn.Module, batch: Tensor) -> None:
+    pixels = batch.clone().requires_grad_()
+    logits = model(pixels.clone())
+    if logits.requires_grad:
+        torch.autograd.grad(logits.sum(), pixels, allow_unused=True)
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    """The faster of two runs."""
+    return min(seconds_once(function), seconds_once(function))
+
+
+def seconds_once(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
