@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
     Matrix = Any  # commands that only read rows do without NumPy
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """Part of every audit's identity: raised whenever the same model could get other numbers."""
 
 
