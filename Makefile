@@ -42,7 +42,7 @@ lint-deploy: $(VENV)/.installed-test
 
 # Once more with a PostgreSQL database for each test: what stores and reads. The rest of tests/cli is about terminals,
 # options and numbers, and passes there, too, in several minutes.
-ON_POSTGRESQL := tests/db tests/test_jobs.py $(patsubst %,tests/cli/test_%.py,compare gates published results sketch) \
+ON_POSTGRESQL := tests/db tests/results tests/scans $(patsubst %,tests/cli/test_%.py,compare gates published results sketch) \
     tests/web/test_models.py tests/web/test_api.py::test_pages_are_the_whole_list_whatever_the_order \
     'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
 

@@ -14,8 +14,8 @@ from dotenv import dotenv_values
 from msgspec import Meta
 from platformdirs import user_data_path
 
-from auditor import redaction
 from auditor.errors import UsageError
+from auditor.text import redaction
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

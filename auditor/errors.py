@@ -4,7 +4,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-from auditor.redaction import redact, redact_urls
+from auditor.text.redaction import redact, redact_urls
 
 LONGEST = 500
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """A file to write ``path`` through: what was there stays whole until the new content is on the disk.
 
     Makes the folder. Nothing is left of a write that failed.

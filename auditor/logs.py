@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TextIO
 
-from auditor import redaction
 from auditor.errors import AuditorError, EnvironmentUnusableError
-from auditor.printable import clean_line, clean_lines
+from auditor.text import redaction
+from auditor.text.printable import clean_line, clean_lines
 
 FIELDS = ("scan", "audit", "training", "model", "attempt", "worker")
 """The ids of a line, in this order; each where it is known."""
@@ -23,7 +23,7 @@ _about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingPr
 
 
 @dataclass(frozen=True)
-class Manner:
+class LogSettings:
     """How a program logs: its name, whether in JSON, and what must not appear."""
 
     program: str
@@ -31,7 +31,7 @@ class Manner:
     secrets: frozenset[str] = frozenset()
 
 
-_manner: Manner | None = None
+_manner: LogSettings | None = None
 
 
 def set_up(name: str, level: int | str = logging.INFO) -> None:
@@ -47,12 +47,12 @@ def set_up(name: str, level: int | str = logging.INFO) -> None:
     from auditor.config import settings
 
     asked = settings()
-    _install(Manner(name, asked.log_format == "json"), level)
+    _install(LogSettings(name, asked.log_format == "json"), level)
     if asked.log_format == "json":
         logging.captureWarnings(True)
 
 
-def _install(manner: Manner, level: int | str) -> None:
+def _install(manner: LogSettings, level: int | str) -> None:
     global _manner
     handler = _ToStderr()
     handler.setFormatter(_Hiding(_json(manner.program) if manner.json else _Text(manner.program)))
@@ -73,13 +73,13 @@ def about(**ids: object) -> Iterator[None]:
         _about.reset(token)
 
 
-def luggage() -> tuple[Manner | None, dict[str, object]]:
+def export_context() -> tuple[LogSettings | None, dict[str, object]]:
     """What a process that this one starts needs to log in the same manner, about the same."""
     manner = None if _manner is None else replace(_manner, secrets=redaction.known_secrets())
     return manner, dict(_about.get())
 
 
-def unpack(taken: tuple[Manner | None, dict[str, object]], level: int) -> None:
+def import_context(taken: tuple[LogSettings | None, dict[str, object]], level: int) -> None:
     """Go on in another process, with what was taken along."""
     manner, ids = taken
     _about.set(ids)
@@ -91,12 +91,12 @@ def unpack(taken: tuple[Manner | None, dict[str, object]], level: int) -> None:
         _install(manner, level)
 
 
-def speaks_json() -> bool:
+def logs_json() -> bool:
     """Whether stderr is for a machine: no bars and no lines for people then."""
     return _manner is not None and _manner.json
 
 
-def say_in_json(line: str, level: int = logging.INFO) -> bool:
+def log_json(line: str, level: int = logging.INFO) -> bool:
     """Log what would be said to people; False where they are who listens."""
     if _manner is None or not _manner.json:
         return False

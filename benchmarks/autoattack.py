@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import PROTOCOLS, evaluate_robustness
 from auditor.data.fashion_mnist import load_split
-from auditor.files import whole_file
+from auditor.files import write_atomically
 from auditor.zoo.demo import DemoZoo
 
 EPS, BATCH = 0.1, 64
@@ -85,7 +85,7 @@ def batches(name: str, count: int, repeats: int, store: Path | None) -> Iterator
             continue
         found = measure(model, images[first : first + step], labels[first : first + step], repeats)
         if file:
-            with whole_file(file) as out:
+            with write_atomically(file) as out:
                 out.write(json.dumps(found).encode())
         yield found
 

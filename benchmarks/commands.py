@@ -23,7 +23,7 @@ from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.records import AuditRecord, AuditRequest, Clustering, ClusteringScores, ZooEntry
-from auditor.scans import ScanRequest
+from auditor.scans.request import ScanRequest
 from benchmarks.side_by_side import AUDITOR, in_turns, ratio_line, run
 
 BARE_HELP = """

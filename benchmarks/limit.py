@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from auditor.attacks.attacked import attacked_copy
+from auditor.attacks.attack_copy import make_attack_copy
 from auditor.attacks.gradient import cross_entropy, input_gradient
 from benchmarks.autoattack import ROBUST, load, test_images
 from benchmarks.side_by_side import print_lines
@@ -40,7 +40,7 @@ def lines(images: int = 64, repeats: int = 9) -> Iterator[str]:
     model = load(ROBUST)
     pixels, labels = test_images(images)
     with torch.no_grad():
-        copy = attacked_copy(model, pixels, labels, model(pixels))
+        copy = make_attack_copy(model, pixels, labels, model(pixels))
 
     def forward(network: torch.nn.Module) -> torch.Tensor:
         with torch.no_grad():

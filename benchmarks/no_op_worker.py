@@ -7,17 +7,17 @@ import sys  # noqa: I001
 
 from workers.__main__ import main  # first: it sets what Celery reads when it is imported
 
-from auditor.jobs import Measure
-from auditor.records import AuditRecord, Contact, Measurement, ZooEntry
-from auditor.scans import ScanRequest
+from auditor.jobs.audit import Measure
+from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
+from auditor.scans.request import ScanRequest
 from auditor.zoo import Source
 from workers.process import Process
 
 
-def nothing(source: Source, entry: ZooEntry, request: Measurement, contact: Contact) -> AuditRecord | None:  # noqa: ARG001
+def nothing(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> AuditRecord | None:  # noqa: ARG001
     """Ask whether the audit is wanted, as a real measurement does, and find nothing."""
     identity = f"no-op of {entry.model}"
-    if not contact.wanted(identity):
+    if not context.wanted(identity):
         return None
     return AuditRecord(
         entry=entry,

@@ -30,9 +30,9 @@ from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.dispatch import count_waiting, send
+from auditor.jobs.queue import count_waiting, send
 from auditor.records import AuditRequest, ZooEntry
-from auditor.scans import ScanRequest
+from auditor.scans.request import ScanRequest
 from benchmarks.scratch import make_zoo, scratch_database
 
 

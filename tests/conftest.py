@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
 
-from auditor import redaction
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
-from tests.services import EMPTY, bare, lent, migrated, server  # noqa: F401
+from auditor.text import redaction
+from tests.factories.services import EMPTY, bare, lent, migrated, server  # noqa: F401
 
 hypothesis_settings.register_profile("auditor", deadline=None)  # these machines are noisy
 hypothesis_settings.load_profile("auditor")

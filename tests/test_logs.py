@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from auditor import logs, redaction
+from auditor import logs
 from auditor.config import hide_secrets, settings
 from auditor.errors import UsageError
+from auditor.text import redaction
 
 logger = logging.getLogger("auditor.of_a_test")
 Said = Callable[[], list[str]]
@@ -132,12 +133,12 @@ def test_another_format_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_goes_on_as_the_one_that_started_it(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(monkeypatch, "json")
     with logs.about(audit=7):
-        taken = logs.luggage()
-    logs.unpack((None, {}), logging.WARNING)
-    logs.unpack(taken, logging.ERROR)
+        taken = logs.export_context()
+    logs.import_context((None, {}), logging.WARNING)
+    logs.import_context(taken, logging.ERROR)
     logger.warning("left out")
     logger.error("kept")
-    logs.unpack((taken[0], {}), logging.INFO)
+    logs.import_context((taken[0], {}), logging.INFO)
     assert [(line["message"], line["audit"]) for line in map(json.loads, said())] == [("kept", 7)]
 
 

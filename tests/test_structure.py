@@ -11,7 +11,7 @@ from auditor.config import Settings, settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from tests import cli_reference
-from tests.db.test_store import REQUEST, entry
+from tests.factories.records import REQUEST, entry
 
 ROOT = Path(__file__).parent.parent
 

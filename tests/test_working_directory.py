@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from auditor.errors import ModelLoadError
 from auditor.zoo.local import LocalZoo
-from tests import garden
+from tests.factories import garden
+from tests.factories.trusted_zoo import network, trusted
 from tests.hostile import OF_PYTHON, have_run, make_hostile
-from tests.zoo.test_local_load import network, trusted
 
 AUDITOR = str(Path(sys.executable).with_name("auditor"))
 SCAN = ("scan", "demo", "--protocol", "screen", "--model", "demo:standard", "--here")

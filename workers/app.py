@@ -2,9 +2,9 @@
 
 from celery import Celery
 
-from auditor.brokers import read_broker
 from auditor.config import settings
-from auditor.dispatch import Loader, broker_url, sender_settings
+from auditor.jobs.queue import Loader, broker_url, sender_settings
+from auditor.network.brokers import read_broker
 
 app = Celery(
     "auditor",

@@ -5,7 +5,7 @@ import os
 import subprocess
 from collections.abc import MutableMapping, Sequence
 
-from auditor.devices import wait_passively
+from auditor.machine.devices import wait_passively
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ def log_as_asked(level: str) -> list[str]:
     """Set it up before Celery does, and keep Celery from it; options for Celery that go with it."""
     logs.set_up("worker", level)
     setup_logging.connect(_leave_it)
-    return QUIET if logs.speaks_json() else []
+    return QUIET if logs.logs_json() else []
 
 
 def _leave_it(**_: Any) -> None:

@@ -15,7 +15,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import compression
 from kombu.transport import TRANSPORT_ALIASES, redis
 
-from auditor.dispatch import TASKS
+from auditor.jobs.queue import TASKS
 
 logger = get_logger(__name__)
 

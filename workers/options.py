@@ -4,8 +4,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from auditor.devices import count_cores
 from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.machine.devices import count_cores
 from workers.devices import visible_gpus
 
 

@@ -12,20 +12,21 @@ from typing import Any
 import billiard
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from auditor.child import InChild, warm_up
 from auditor.config import settings
 from auditor.db.session import make_engine
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import AuditorError, UsageError
-from auditor.jobs import Measure, log_end, run_audit
-from auditor.leases import Heart
-from auditor.limits import Limits
+from auditor.jobs.audit import Measure, run_audit
+from auditor.jobs.child import ChildProcess, warm_up
+from auditor.jobs.lease import Heartbeat
+from auditor.jobs.limits import Limits
+from auditor.jobs.run import log_end
 from auditor.logs import about
 from auditor.records import ZooEntry
-from auditor.scans import ScanRequest
-from auditor.training_job import Place, Run, Silent
-from auditor.training_runs import run_training
+from auditor.scans.request import ScanRequest
+from auditor.trainings.job import Place, Run, Silent
+from auditor.trainings.run import run_training
 from auditor.zoo import Source, find_source
 from workers.devices import settle
 from workers.options import Options
@@ -45,8 +46,8 @@ class Process:
         engine = make_engine(settings().database_url)
         self.store = Store(engine, settings().database_patience)
         self.trainings = Trainings(engine, settings().database_patience)
-        self.heart = Heart(engine, queue=options.queue, device=device, lease=settings().lease_seconds)
-        self.heart.__enter__()
+        self.heartbeat = Heartbeat(engine, queue=options.queue, device=device, lease=settings().lease_seconds)
+        self.heartbeat.__enter__()
 
     def run(self, audit_id: int) -> None:
         """One audit, by the id that a message carried."""
@@ -62,7 +63,7 @@ class Process:
         try:
             request = ScanRequest.from_json(job.request)
         except AuditorError as error:
-            with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=self.heart.name):
+            with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=self.heartbeat.name):
                 log_end(job, f"failed: {error}" if self._refuse(audit_id, str(error)) else "taken", 0)
             return
         run_audit(
@@ -71,14 +72,14 @@ class Process:
             lambda: self._open(job.entry, request),
             request.measurement,
             self.measure(request),
-            self.heart,
+            self.heartbeat,
             force=request.force,
             reverify=job.entry.model in request.reverify,
         )
 
     def _refuse(self, audit_id: int, reason: str) -> bool:
         """Fail an audit that cannot be begun; False where it is another process's."""
-        attempt = self.store.claim(audit_id, self.heart.name, self.heart.lease, self.heart.queue)
+        attempt = self.store.claim(audit_id, self.heartbeat.name, self.heartbeat.lease, self.heartbeat.queue)
         return attempt is not None and self.store.fail(audit_id, attempt, reason)
 
     def train(self, training_id: int) -> None:
@@ -91,21 +92,23 @@ class Process:
             self._train(job)
         except UsageError as error:
             logger.error("training %d: %s", training_id, error)
-            attempt = self.trainings.leases.claim(training_id, self.heart.name, self.heart.lease, self.heart.queue)
+            attempt = self.trainings.leases.claim(
+                training_id, self.heartbeat.name, self.heartbeat.lease, self.heartbeat.queue
+            )
             if attempt is not None:
                 self.trainings.fail(training_id, attempt, str(error))
 
     def _train(self, job: TrainingJob) -> None:
-        def child(task: str, seconds: float, memory: int | None) -> InChild:
+        def child(task: str, seconds: float, memory: int | None) -> ChildProcess:
             limits = Limits.share(seconds, memory, self.options.processes)
-            return InChild(limits=limits, task=task, threads=self.options.threads)
+            return ChildProcess(limits=limits, task=task, threads=self.options.threads)
 
-        run_training(self.trainings, job, Run(self._open, child, self.heart, Silent()))
+        run_training(self.trainings, job, Run(self._open, child, self.heartbeat, Silent()))
 
     def measure(self, request: ScanRequest) -> Measure:
         """How a model is measured: within the scan's limits and this process's share of the machine."""
         limits = Limits.share(request.seconds, request.memory, self.options.processes)
-        return InChild(limits=limits, threads=self.options.threads)
+        return ChildProcess(limits=limits, threads=self.options.threads)
 
     def _open(self, entry: ZooEntry, request: Place) -> Source:
         if request.trust_code and not self.options.trust_code and "python" in entry.architecture:
@@ -155,7 +158,7 @@ def _begin(**_: Any) -> None:
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]
 def _finish(**_: Any) -> None:
     if _process is not None:
-        _process.heart.__exit__()
+        _process.heartbeat.__exit__()
 
 
 def _leave(*_: object) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 
 from celery import bootsteps
 
-from auditor import dispatch, logs
+from auditor import logs
 from auditor.config import settings
 from auditor.db.patience import AWAY, cause_of
 from auditor.db.session import make_engine
-from auditor.reaper import Reaper
+from auditor.jobs import queue as dispatch
+from auditor.jobs.reaper import Reaper
 
 logger = logging.getLogger("workers.reaper")
 CHECK_SECONDS = 5.0

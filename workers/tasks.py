@@ -1,6 +1,6 @@
 """What messages ask for: ids in, rows out."""
 
-from auditor.dispatch import TASKS
+from auditor.jobs.queue import TASKS
 from workers.app import app
 from workers.process import current
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import flags, sanity
 from auditor.attacks.adversarials import Adversarials, Part, part_of
-from auditor.attacks.attacked import ITSELF, Attacked
+from auditor.attacks.attack_copy import ITSELF, AttackCopy
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.first_step import FirstStep
@@ -102,7 +102,7 @@ class Cascade:
             probe = self.images[:1].clone().requires_grad_()
             self.differentiable = bool(target(probe.clone()).requires_grad)
         steady = self.differentiable and not {"randomized", "batch_dependent"} & set(self.flags)
-        self.attacked = Attacked(target, steady, self.images[first], self.labels[first], self.logits[first])
+        self.attacked = AttackCopy(target, steady, self.images[first], self.labels[first], self.logits[first])
         if target is not self.model:
             self.attacked.give_up()
         self.first = FirstStep(self.images, self.labels, self.norm, steady)
@@ -165,7 +165,7 @@ class Cascade:
         if self.target is not self.model or "zero_gradients" in self.flags or not len(chosen):
             return
         if float((loss == 0).float().mean()) > flags.ZERO_GRADIENT_SHARE:
-            self.attacked = Attacked(usual(self.model, self.logits), False, self.images, self.labels, self.logits)
+            self.attacked = AttackCopy(usual(self.model, self.logits), False, self.images, self.labels, self.logits)
             found = self._in_batches("pgd-20, for flags", chosen, lambda some: self._breaks(PGD_20, some))
             self._found(flags.vanishing_finding(int(found.sum()), len(self.images)))
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from auditor.errors import EnvironmentUnusableError, first_line
-from auditor.files import whole_file
+from auditor.files import write_atomically
 from auditor.records.boosts import Recipe
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class SavedRun:
             EnvironmentUnusableError: it cannot be written; what was saved before is still there.
         """
         try:
-            with whole_file(self.path) as file:
+            with write_atomically(self.path) as file:
                 torch.save({"key": self.key, "state": state}, file)
         except (OSError, RuntimeError) as error:  # torch's writer has its own error for a full disk
             kept = ": the last good state is kept" if self.path.exists() else ""

@@ -7,7 +7,7 @@ from typing import Any
 from auditor.checkpoints.metadata import dataset_name, front_matter
 from auditor.checkpoints.origin import Origin
 from auditor.checkpoints.usage import usage
-from auditor.checkpoints.words import Row, p_words, percent, points, recipe_words, threat, verdict_words
+from auditor.checkpoints.wording import Row, p_words, percent, points, recipe_words, threat, verdict_words
 from auditor.errors import one_line
 from auditor.records import ZooEntry
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.checkpoints.origin import classes_of, normalizes_itself
-from auditor.checkpoints.words import Row
+from auditor.checkpoints.wording import Row
 from auditor.records import Transform, ZooEntry
 
 if TYPE_CHECKING:

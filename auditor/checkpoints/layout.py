@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from auditor.checkpoints.card import CONFIG, model_card
 from auditor.checkpoints.configs import plain_config, timm_config
 from auditor.checkpoints.origin import origin_of
-from auditor.checkpoints.words import Row
+from auditor.checkpoints.wording import Row
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
-from auditor.files import whole_file
+from auditor.files import write_atomically
 from auditor.records import ZooEntry
 from auditor.zoo.checkpoint import WEIGHTS, described
 
@@ -51,7 +51,7 @@ def hand_out(row: Row, out: Path) -> list[Path]:
     with _all_or_nothing(out):
         _copy(source / WEIGHTS, out / WEIGHTS, entry.file_sha256)
         for name, content in contents.items():
-            with whole_file(out / name) as file:
+            with write_atomically(out / name) as file:
                 file.write(content)
     return [out / name for name in NAMES]
 
@@ -108,7 +108,7 @@ def _refuse_others(out: Path) -> None:
 
 
 def _scratch(name: str) -> bool:
-    """Whether a file is what a run that was killed has left of :func:`whole_file`."""
+    """Whether a file is what a run that was killed has left of :func:`write_atomically`."""
     return name.endswith(".part") and name.startswith(NAMES)
 
 
@@ -134,7 +134,7 @@ def _digest(path: Path) -> str:
 def _copy(weights: Path, target: Path, sha256: str | None) -> None:
     """Raises ModelLoadError where what is read is not what was checked."""
     digest = hashlib.sha256()
-    with weights.open("rb") as source, whole_file(target) as file:
+    with weights.open("rb") as source, write_atomically(target) as file:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
             file.write(chunk)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from auditor.checkpoints.origin import Origin
-from auditor.checkpoints.words import Row, threat
+from auditor.checkpoints.wording import Row, threat
 from auditor.records import ZooEntry
 
 _DATASETS = {

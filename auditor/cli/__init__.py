@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from auditor.errors import AuditorError, first_line
-from auditor.printable import clean_lines
-from auditor.redaction import redact_urls
+from auditor.text.printable import clean_lines
+from auditor.text.redaction import redact_urls
 
 UNEXPECTED = 1
 INTERRUPTED = 130
@@ -77,7 +77,7 @@ def _end(ctx: click.Context, message: str, code: int, error: BaseException | Non
     message = clean_lines(redact_urls(message))
     logs = sys.modules.get("auditor.logs")  # where a command has set them up, and for a machine, this is a line of them
     with contextlib.suppress(OSError, AttributeError):
-        if logs is None or not logs.say_in_json(message, logging.ERROR):
+        if logs is None or not logs.log_json(message, logging.ERROR):
             click.echo(message, err=True)
     ctx.exit(code)
 

@@ -87,13 +87,13 @@ def command(start: str, folder: Path | None, queued: bool | None, wait: bool, sh
     \b
     Exit codes: 0 done; 1 it failed or was cancelled; 2 usage; 3 database or broker not usable; 130 interrupted.
     """
-    from auditor.adapt_job import AdaptJobRequest
-    from auditor.cli.training import run_where, where_of
-    from auditor.cli.where import log_scan, polite_kills_interrupt
-    from auditor.devices import check_device
+    from auditor.cli.run_scan import log_scan, sigterm_interrupts
+    from auditor.cli.run_training import run_where, where_of
     from auditor.errors import UsageError
+    from auditor.machine.devices import check_device
+    from auditor.trainings.adapt import AdaptJobRequest
 
-    polite_kills_interrupt()
+    sigterm_interrupts()
     log_scan()
     queue = where_of(queued, wait, options["device"])
     asked = _request(start, options)

@@ -21,16 +21,16 @@ def command(queued: bool | None) -> None:
     import signal
 
     from auditor import logs
-    from auditor.beat import Beat
-    from auditor.cli.stored import open_settings
-    from auditor.cli.where import runs_here
+    from auditor.cli.database import open_settings
+    from auditor.cli.run_scan import runs_locally
+    from auditor.scheduling.loop import Beat
 
     for kind in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, kind):
             signal.signal(getattr(signal, kind), signal.default_int_handler)
     logs.set_up("beat")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a webhook's is a secret
-    here = runs_here(queued)
+    here = runs_locally(queued)
     if not here:
         from auditor.cli.service import check_service
 
@@ -39,4 +39,4 @@ def command(queued: bool | None) -> None:
     try:
         beat.run()
     except KeyboardInterrupt:
-        logging.getLogger("auditor.beat").info("told to end")
+        logging.getLogger("auditor.scheduling.loop").info("told to end")

@@ -10,9 +10,9 @@ from auditor.cli.numbers import MINUTES, Count, Finite, FiniteRange
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 
 if TYPE_CHECKING:
-    from auditor.boost_job import BoostRequest
     from auditor.records import ZooEntry
     from auditor.records.boosts import Recipe
+    from auditor.trainings.boost import BoostRequest
 
 
 @click.command("boost")
@@ -94,11 +94,11 @@ def command(model: str, folder: Path | None, queued: bool | None, wait: bool, sh
     Exit codes: 0 the boost is done, whether or not it helped; 1 it failed or was cancelled; 2 usage; 3 database or
     broker not usable; 130 interrupted.
     """
-    from auditor.cli.training import run_where, where_of
-    from auditor.cli.where import log_scan, polite_kills_interrupt
-    from auditor.scans import under
+    from auditor.cli.run_scan import log_scan, sigterm_interrupts
+    from auditor.cli.run_training import run_where, where_of
+    from auditor.scans.request import under
 
-    polite_kills_interrupt()
+    sigterm_interrupts()
     log_scan()
     queue = where_of(queued, wait, options["device"])
     entry = under(find_entry(model, folder, trust_code=options["trust_code"]), options["norm"], options["eps"])
@@ -112,7 +112,7 @@ def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntr
     Raises:
         UsageError: there is no such source or model.
     """
-    from auditor.cli.sources import auditable, choose
+    from auditor.cli.model_filters import auditable, choose
     from auditor.errors import UsageError
     from auditor.zoo import SOURCES, check_installed, find_source
 
@@ -127,9 +127,9 @@ def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntr
 
 
 def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], queue: str) -> "BoostRequest":
-    from auditor.boost_job import BoostRequest
-    from auditor.cli.asked import make_request
+    from auditor.cli.scan_request import make_request
     from auditor.errors import UsageError
+    from auditor.trainings.boost import BoostRequest
 
     if options["protocol"] == "screen":
         raise UsageError(

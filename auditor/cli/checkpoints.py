@@ -41,8 +41,8 @@ def list_rows(shape: str) -> None:
       auditor checkpoints list
       auditor checkpoints list --format json
     """
-    from auditor.cli.stored import open_settings
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.db.checkpoints import list_checkpoints
 
     rows = list_checkpoints(open_settings())
@@ -56,7 +56,7 @@ def list_rows(shape: str) -> None:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    from auditor.checkpoints.words import recipe_words
+    from auditor.checkpoints.wording import recipe_words
 
     before, after = (_robust(row[when]) for when in ("before", "after"))
     return row["checkpoint"], row["model"], f"{before} → {after}", row["verdict"], recipe_words(row["recipe"])
@@ -92,8 +92,8 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
     if (private or dry_run) and not repo:
         raise click.UsageError("--private and --dry-run go with --push-to-hub")
     from auditor.checkpoints import check_repo, hand_out, push
-    from auditor.checkpoints.words import is_gain, verdict_words
-    from auditor.cli.stored import open_settings
+    from auditor.checkpoints.wording import is_gain, verdict_words
+    from auditor.cli.database import open_settings
     from auditor.db.checkpoints import load_checkpoint
 
     if repo:
@@ -123,8 +123,8 @@ def plot(number: int, output: Path) -> None:
     Examples:
       auditor checkpoints plot 7 -o checkpoint-7.png
     """
-    from auditor.checkpoints.words import recipe_words, verdict_words
-    from auditor.cli.stored import open_settings
+    from auditor.checkpoints.wording import recipe_words, verdict_words
+    from auditor.cli.database import open_settings
     from auditor.db.checkpoints import load_checkpoint
     from auditor.plots import draw_boost, save
 

@@ -24,9 +24,9 @@ def compare(first: str, second: str, protocol: str | None, shape: str) -> None:
       auditor results compare demo:at-eps0.10 demo:trades-eps0.10
       auditor results compare demo:standard@12 demo:standard@27 --format json
     """
-    from auditor.cli.stored import open_settings
-    from auditor.cli.tables import print_json
-    from auditor.leaderboard import comparison
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.tables import print_json
+    from auditor.results import comparison
 
     found = comparison.compare(open_settings(), first, second, protocol)
     if shape == "json":
@@ -36,9 +36,9 @@ def compare(first: str, second: str, protocol: str | None, shape: str) -> None:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from auditor.cli.tables import print_pairs, print_table
-    from auditor.eps import format_eps
-    from auditor.leaderboard.comparison import name_of, p_words
+    from auditor.cli.output.tables import print_pairs, print_table
+    from auditor.results.comparison import name_of, p_words
+    from auditor.text.eps import format_eps
 
     a, b = found["a"], found["b"]
     setting = f"{found['protocol']}, {found['norm']} {format_eps(found['eps'])}, {found['n']} samples of both"

@@ -37,7 +37,7 @@ def downgrade(revision: str, yes: bool) -> None:
     Examples:
       auditor db downgrade 0003
     """
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.session import current_revision, shown
     from auditor.db.session import downgrade as take_back
     from auditor.db.workers import list_workers
@@ -92,7 +92,7 @@ def prune(keep: int, dry_run: bool) -> None:
       auditor db prune --keep-per-model 30 --dry-run
       auditor db prune --keep-per-model 1
     """
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.prune import prune as remove
     from auditor.db.prune import vacuum
 

@@ -24,10 +24,10 @@ def command(shape: str) -> None:
     """
     from dataclasses import asdict
 
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.config import settings
-    from auditor.doctor import examine
     from auditor.errors import EnvironmentUnusableError
+    from auditor.machine.doctor import examine
 
     findings = examine(settings())
     if shape == "json":

@@ -76,7 +76,7 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
     Raises:
         GateError: one is not met.
     """
-    from auditor.cli.progress import say
+    from auditor.cli.output.progress import say
     from auditor.errors import GateError
 
     unmet: list[str] = []
@@ -94,7 +94,7 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
 
 
 def _too_low(row: Row, under: Decimal) -> Iterator[str]:
-    from auditor.db.regressions import percent
+    from auditor.results.regressions import percent
 
     expected = f"{row['model']}: expected a robust accuracy of at least {percent(under)}, got"
     accuracy = row["robust_accuracy"]
@@ -107,9 +107,9 @@ def _too_low(row: Row, under: Decimal) -> Iterator[str]:
 
 
 def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
-    from auditor.cli.progress import say
-    from auditor.db.previous import previous_result
-    from auditor.db.regressions import losses
+    from auditor.cli.output.progress import say
+    from auditor.results.previous import previous_result
+    from auditor.results.regressions import losses
 
     if row["status"] not in ("done", "failed"):
         return

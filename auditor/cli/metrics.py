@@ -33,13 +33,13 @@ def command(host: str, port: int, once: bool, gpus_only: bool) -> None:
 
     if importlib.util.find_spec("prometheus_client") is None:
         raise EnvironmentUnusableError("metrics need prometheus-client: pip install 'auditor[service]'")
-    from auditor.metrics import BrokerMetrics, as_text, make_registry
+    from auditor.machine.metrics import BrokerMetrics, as_text, make_registry
 
     logs.set_up("metrics", "INFO")
     engine = None if gpus_only else engine_of(settings().database_url)
     broker = None
     if settings().broker_url is not None and not gpus_only and importlib.util.find_spec("celery") is not None:
-        from auditor import dispatch
+        from auditor.jobs import queue as dispatch
 
         broker = BrokerMetrics(dispatch.QUEUES, dispatch.count_waiting)
     registry = make_registry(engine, broker)
@@ -56,7 +56,7 @@ def serve(host: str, port: int, registry: object) -> None:
 
     from prometheus_client import start_http_server
 
-    from auditor.cli.progress import say
+    from auditor.cli.output.progress import say
 
     ended = threading.Event()
     for kind in (signal.SIGINT, signal.SIGTERM):

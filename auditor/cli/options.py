@@ -20,7 +20,7 @@ class Eps(click.ParamType[float]):
     name = "eps"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from auditor.eps import parse_eps
+        from auditor.text.eps import parse_eps
 
         try:
             return parse_eps(value)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from auditor.cli.options import FORMAT
-from auditor.printable import clean_line
+from auditor.text.printable import clean_line
 
 
 @click.command("import-published")
@@ -28,7 +28,7 @@ def import_published(folder: Path, shape: str) -> None:
     """
     from dataclasses import asdict
 
-    from auditor.cli.tables import print_json
+    from auditor.cli.output.tables import print_json
     from auditor.config import settings
     from auditor.db.published import store_published
     from auditor.db.session import open_database
@@ -62,7 +62,7 @@ def _print_summary(rows: list[dict[str, Any]]) -> None:
     """How many files of each data set and threat model were new, updated, unchanged or bad."""
     from collections import Counter
 
-    from auditor.cli.tables import print_table
+    from auditor.cli.output.tables import print_table
 
     statuses = ("new", "updated", "unchanged", "bad")
     counts = Counter(("/".join(Path(row["file"]).parts[-3:-1]), row["status"]) for row in rows)

@@ -26,10 +26,10 @@ def command(scan_id: int, output: Path, force: bool) -> None:
       auditor report 7 -o report.html
       auditor report 7 -o nightly.html --force
     """
-    from auditor.cli.progress import say
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.progress import say
     from auditor.errors import UsageError
-    from auditor.files import whole_file
+    from auditor.files import write_atomically
     from auditor.web.report import load_report, write_report
 
     if output.exists() and not force:
@@ -39,7 +39,7 @@ def command(scan_id: int, output: Path, force: bool) -> None:
     report = load_report(open_settings(), scan_id)
     text = write_report(report).encode()
     try:
-        with whole_file(output) as out:
+        with write_atomically(output) as out:
             out.write(text)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error

@@ -37,8 +37,8 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
       auditor results list --protocol standard --unflagged --sort -gap
       auditor results list --match 'demo:at-*' --format json
     """
-    from auditor.cli.stored import open_settings
-    from auditor.cli.tables import as_csv, print_json, print_results
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, count_audits, list_results
 
     engine = open_settings()
@@ -70,10 +70,10 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
       auditor results show demo:at-eps0.10
       auditor results show demo:saturated --protocol quick --format json
     """
-    from auditor.cli.detail import print_detail
-    from auditor.cli.stored import find_detail
-    from auditor.cli.tables import print_json
-    from auditor.leaderboard.whole import as_dict
+    from auditor.cli.database import find_detail
+    from auditor.cli.output.audit import print_detail
+    from auditor.cli.output.tables import print_json
+    from auditor.results.serialize import as_dict
 
     detail = find_detail(model, protocol, audit_id)
     if shape == "json":
@@ -99,11 +99,11 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     """
     import json
 
-    from auditor.cli.stored import open_settings
-    from auditor.cli.tables import as_csv
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.leaderboard.whole import as_dict, finite, pruned
+    from auditor.results.serialize import as_dict, finite, pruned
 
     engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort="started_at")
@@ -155,8 +155,8 @@ def plot(
         raise click.UsageError("expected either a MODEL or --zoo")
     if (source and not zoo) or (audit_id and zoo):
         raise click.UsageError("--source goes with --zoo, --id with a MODEL")
-    from auditor.cli.figures import model_figure, zoo_figure
-    from auditor.cli.stored import find_detail, open_settings
+    from auditor.cli.database import find_detail, open_settings
+    from auditor.cli.output.plots import model_figure, zoo_figure
     from auditor.plots import save
 
     save(

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from auditor.cli.gates import gate_options
+from auditor.cli.model_filters import auditable, choose, chosen
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
-from auditor.cli.saving import SAVE
-from auditor.cli.sources import auditable, choose, chosen
-from auditor.cli.where import where_options
+from auditor.cli.output.adversarials import SAVE
+from auditor.cli.run_scan import where_options
 
 
 @click.command("scan")
@@ -116,15 +116,15 @@ def command(
     Exit codes: 0 all done; 1 some models failed or were cancelled; 2 usage; 3 database or data not
     usable; 4 a gate was not met, whether or not some models failed; 130 interrupted.
     """
-    from auditor.cli.asked import make_request
     from auditor.cli.gates import check_gates, make_gates
-    from auditor.cli.saving import prepare, say_saved
-    from auditor.cli.where import decide, dry, log_scan, polite_kills_interrupt, run_where, start_children
+    from auditor.cli.output.adversarials import prepare, say_saved
+    from auditor.cli.run_scan import decide, dry, log_scan, run_where, sigterm_interrupts, start_children
+    from auditor.cli.scan_request import make_request
     from auditor.config import settings
-    from auditor.scans import under
+    from auditor.scans.request import under
     from auditor.zoo import check_installed, find_source
 
-    polite_kills_interrupt()
+    sigterm_interrupts()
     log_scan()
     gates, adversarials = make_gates(options), prepare(options)
     where = decide(options, gated=gates.any)
@@ -135,10 +135,10 @@ def command(
     entries = [under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]
     start_children(where, zoo, entries)  # while what follows imports SQLAlchemy and opens the database
 
-    from auditor.cli.outcome import print_outcome
-    from auditor.db.reverify import longest_unverified
+    from auditor.cli.output.scan import print_outcome
     from auditor.db.session import open_database
     from auditor.db.store import Store
+    from auditor.results.reverify import longest_unverified
 
     request = make_request(options, folder, adversarials, trust_code=trust_code, queue=where.queue)
     engine = open_database(settings().database_url)

@@ -7,7 +7,7 @@ import click
 
 from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT
-from auditor.cli.where import where_options
+from auditor.cli.run_scan import where_options
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -33,7 +33,7 @@ def list_(state: str | None, limit: int, shape: str) -> None:
       auditor scans list
       auditor scans list --state running --format json
     """
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import STATES, list_scans
 
     rows = list_scans(_engine(), state=state, limit=limit)
@@ -57,9 +57,9 @@ def show(scan_id: int, shape: str) -> None:
       auditor scans show 7
       auditor scans show 7 --format json
     """
-    from auditor.cli.follow import part_of
-    from auditor.cli.layout import print_line
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.output.follow import part_of
+    from auditor.cli.output.layout import print_line
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import STATES, load_scan
 
     scan = load_scan(_engine(), scan_id)
@@ -112,9 +112,9 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     \b
     Exit codes: 0 nothing is worse; 4 something is.
     """
-    from auditor.cli.tables import print_json
-    from auditor.db.diff import diff_scans
-    from auditor.notify import in_words
+    from auditor.cli.output.tables import print_json
+    from auditor.results.diff import diff_scans
+    from auditor.scheduling.webhook import in_words
 
     found = diff_scans(_engine(), before, after, gap_drop=gap_drop)
     if shape == "json":
@@ -140,11 +140,11 @@ def cancel(scan_id: int) -> None:
     \b
     Exit codes: 0 nothing of the scan runs any more; 1 something still does, after twice the length of a lease.
     """
-    from auditor.cli.progress import say
+    from auditor.cli.output.progress import say
     from auditor.config import settings
     from auditor.db.leases import Leases
     from auditor.db.scans import cancel_scan, load_scan
-    from auditor.reaper import Reaper
+    from auditor.jobs.reaper import Reaper
 
     engine = _engine()
     scan = load_scan(engine, scan_id)
@@ -182,8 +182,8 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
     \b
     Exit codes: as of `auditor scan`.
     """
-    from auditor.cli.outcome import print_outcome
-    from auditor.cli.where import decide, log_scan, rerun_where
+    from auditor.cli.output.scan import print_outcome
+    from auditor.cli.run_scan import decide, log_scan, rerun_where
     from auditor.db.scans import load_scan
     from auditor.db.store import Store
 
@@ -198,8 +198,8 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
 
 def _engine() -> "Engine":
     """The database, in which scans of processes of this machine that are gone have ended."""
-    from auditor.cli.stored import open_settings
-    from auditor.reaper import abandon_dead_scans
+    from auditor.cli.database import open_settings
+    from auditor.jobs.reaper import abandon_dead_scans
 
     engine = open_settings()
     abandon_dead_scans(engine)

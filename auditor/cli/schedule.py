@@ -30,10 +30,10 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
       auditor schedule add nightly --cron '0 2 * * *' -- scan robustbench --dataset cifar10 --protocol standard
       auditor schedule add demo --cron '*/30 * * * *' -- scan demo --reverify 2
     """
-    from auditor.cli.progress import say
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.progress import say
     from auditor.db.schedules import add_schedule
-    from auditor.schedules import check_command, check_cron, next_due
+    from auditor.scheduling.due import check_command, check_cron, next_due
 
     check_cron(cron)
     check_command(words)
@@ -53,10 +53,10 @@ def list_(shape: str) -> None:
       auditor schedule list
       auditor schedule list --format json
     """
-    from auditor.cli.stored import open_settings
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.db.schedules import all_schedules, last_run
-    from auditor.schedules import next_due
+    from auditor.scheduling.due import next_due
 
     engine = open_settings()
     rows: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def _last(row: dict[str, Any]) -> str:
 @NAME
 def remove(name: str) -> None:
     """Remove a schedule; the scans that it made stay."""
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.schedules import remove_schedule
 
     remove_schedule(open_settings(), name)
@@ -112,7 +112,7 @@ def remove(name: str) -> None:
 @NAME
 def enable(name: str) -> None:
     """Let a schedule run again; what was due meanwhile is not made up for."""
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.schedules import enable_schedule
 
     enable_schedule(open_settings(), name, enabled=True)
@@ -122,7 +122,7 @@ def enable(name: str) -> None:
 @NAME
 def disable(name: str) -> None:
     """Keep a schedule, and do not run it."""
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.schedules import enable_schedule
 
     enable_schedule(open_settings(), name, enabled=False)
@@ -138,19 +138,19 @@ def run_now(name: str, queued: bool | None) -> None:
     Examples:
       auditor schedule run-now nightly
     """
-    from auditor.cli.progress import say
-    from auditor.cli.stored import open_settings
-    from auditor.cli.where import runs_here
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.progress import say
+    from auditor.cli.run_scan import runs_locally
     from auditor.db.schedules import find_schedule, last_run, take_run
     from auditor.errors import EnvironmentUnusableError, UsageError
-    from auditor.schedules import fire
+    from auditor.scheduling.due import fire
 
     engine = open_settings()
     schedule = find_schedule(engine, name)
     run = take_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} has just changed; try again")
-    fire(engine, run, here=runs_here(queued))
+    fire(engine, run, here=runs_locally(queued))
     done = last_run(engine, schedule) or {}
     if done.get("state") == "failed":
         raise EnvironmentUnusableError(f"schedule {name}: {done['reason']}")

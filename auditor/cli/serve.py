@@ -45,7 +45,7 @@ def command(
     import ipaddress
     import socket
 
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.errors import EnvironmentUnusableError, UsageError
 
     if closed and opened:

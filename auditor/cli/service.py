@@ -14,6 +14,6 @@ def check_service() -> None:
 
     if importlib.util.find_spec("celery") is None:
         raise EnvironmentUnusableError("the queue needs Celery: pip install 'auditor[service]'")
-    from auditor.dispatch import check_broker
+    from auditor.jobs.queue import check_broker
 
     check_broker()

@@ -28,7 +28,7 @@ def add(name: str, scope: str, days: float | None) -> None:
       auditor tokens add ci --scope scan --days 90
       auditor tokens add laptop --scope read > token.txt
     """
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.tokens import add_token
 
     click.echo(add_token(open_settings(), name, scope, days))
@@ -44,8 +44,8 @@ def list_(shape: str) -> None:
       auditor tokens list
       auditor tokens list --format json
     """
-    from auditor.cli.stored import open_settings
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.database import open_settings
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.db.tokens import list_tokens
 
     rows = list_tokens(open_settings())
@@ -67,7 +67,7 @@ def revoke(name: str) -> None:
     Examples:
       auditor tokens revoke laptop
     """
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.tokens import revoke_token
 
     revoke_token(open_settings(), name)

@@ -14,8 +14,8 @@ TRAINING = click.argument("training_id", metavar="ID", type=click.IntRange(1, 2*
 
 def _engine() -> "Engine":
     """The database, once those of this machine's processes that are gone are ended in it."""
-    from auditor.cli.stored import open_settings
-    from auditor.reaper import abandon_dead_scans
+    from auditor.cli.database import open_settings
+    from auditor.jobs.reaper import abandon_dead_scans
 
     engine = open_settings()
     abandon_dead_scans(engine)
@@ -43,7 +43,7 @@ def list_(kind: str | None, state: str | None, shape: str) -> None:
       auditor trainings list
       auditor trainings list --state running --format json
     """
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.db.trainings import list_trainings
 
     rows = list_trainings(_engine(), kind=kind, state=state)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def show(training_id: int, shape: str) -> None:
       auditor trainings show 7
       auditor trainings show 7 --format json
     """
-    from auditor.cli.training import epoch_line, epochs_of, show_training
+    from auditor.cli.run_training import epoch_line, epochs_of, show_training
     from auditor.db.trainings import load_training
 
     engine = _engine()
@@ -88,7 +88,7 @@ def follow(training_id: int, shape: str) -> None:
     Examples:
       auditor trainings follow 7
     """
-    from auditor.cli import training
+    from auditor.cli import run_training as training
 
     engine = _engine()
     training.follow(engine, training_id)
@@ -124,20 +124,20 @@ def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> Non
       auditor trainings resume 7
       auditor trainings resume 7 --queue --wait
     """
-    from auditor.cli.training import go_on, where_of
-    from auditor.cli.where import log_scan, polite_kills_interrupt
+    from auditor.cli.run_scan import log_scan, sigterm_interrupts
+    from auditor.cli.run_training import go_on, where_of
     from auditor.config import settings
     from auditor.db.trainings import Trainings, load_training
-    from auditor.training_runs import check_request
+    from auditor.trainings.run import check_request
 
-    polite_kills_interrupt()
+    sigterm_interrupts()
     log_scan()
     trainings = Trainings(_engine(), settings().database_patience)
     row = load_training(trainings.engine, training_id)
     asked = check_request(row["kind"], row["request"])
     queue = where_of(queued, wait, asked["device"])
     if queue != "here":
-        from auditor.dispatch import check_length
+        from auditor.jobs.queue import check_length
 
         check_length(asked["seconds"])
     go_on(trainings, trainings.resume(training_id, queue), queue=queue, wait=wait, shape=shape)

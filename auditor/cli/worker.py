@@ -90,12 +90,12 @@ def listing(shape: str, alive: float | None) -> None:
       auditor workers --format json
       auditor workers --alive 60                   is the worker of this host well? as containers' healthchecks ask
     """
-    from auditor.cli.follow import part_of
-    from auditor.cli.tables import print_json, print_table
+    from auditor.cli.output.follow import part_of
+    from auditor.cli.output.tables import print_json, print_table
     from auditor.config import settings
     from auditor.db.session import open_database
     from auditor.db.workers import list_workers
-    from auditor.reaper import abandon_dead_scans
+    from auditor.jobs.reaper import abandon_dead_scans
 
     engine = open_database(settings().database_url)
     if alive is None:  # a healthcheck only looks
@@ -130,7 +130,7 @@ def _alive_here(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, An
         AuditorError: there is none.
     """
     from auditor.errors import AuditorError
-    from auditor.leases import host_name
+    from auditor.jobs.lease import host_name
 
     ours = [row for row in rows if row["worker"].rpartition(":")[0] == host_name() and row["queue"] != "here"]
     if not any(row["seconds_silent"] <= seconds for row in ours):

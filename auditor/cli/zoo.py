@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
+from auditor.cli.model_filters import choose, chosen
 from auditor.cli.options import FORMAT
 from auditor.cli.published import import_published
-from auditor.cli.sources import choose, chosen
 from auditor.cli.zoo_init import init
 
 
@@ -37,8 +37,8 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
     """
     from dataclasses import asdict
 
-    from auditor.cli.tables import print_json, print_table
-    from auditor.eps import format_eps
+    from auditor.cli.output.tables import print_json, print_table
+    from auditor.text.eps import format_eps
     from auditor.zoo import find_source
 
     entries = choose(find_source(source, folder), **filters)

@@ -15,7 +15,7 @@ MOST_RECENT_ROWS = 5000
 """Of clusterings and of attacks: their keys grow as audits end, so the newest are found without an index on time."""
 
 
-class Ended(NamedTuple):
+class EndedCount(NamedTuple):
     """All audits of one state and queue, and how many leases of theirs have run out."""
 
     state: str
@@ -33,7 +33,7 @@ class Unfinished(NamedTuple):
     oldest: float
 
 
-class Alive(NamedTuple):
+class LiveWorker(NamedTuple):
     """A process that runs audits."""
 
     name: str
@@ -50,28 +50,30 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class Snapshot:
     """One look at the database."""
 
     unfinished: list[Unfinished]
     trainings: list[Unfinished]
     scans: dict[str, int]
-    workers: list[Alive]
+    workers: list[LiveWorker]
     parts: list[Part]
 
 
-def count_all(engine: Engine) -> list[Ended]:
+def count_all(engine: Engine) -> list[EndedCount]:
     """Reads the whole table: 0.4 s for a million audits. Not for each scrape."""
     audit = tables.Audit
     query = select(audit.state, audit.queue, func.count(), func.sum(audit.losses)).group_by(audit.state, audit.queue)
     with Session(engine) as session:
-        return [Ended(state, queue, number, int(losses)) for state, queue, number, losses in session.execute(query)]
+        return [
+            EndedCount(state, queue, number, int(losses)) for state, queue, number, losses in session.execute(query)
+        ]
 
 
-def look(engine: Engine) -> Seen:
+def look(engine: Engine) -> Snapshot:
     with Session(engine) as session:
         audits, trainings = (_unfinished(session, table) for table in (tables.Audit, tables.Training))
-        return Seen(audits, trainings, _scans(session), _workers(session), _parts(session))
+        return Snapshot(audits, trainings, _scans(session), _workers(session), _parts(session))
 
 
 def _unfinished(session: Session, job: type[tables.Audit] | type[tables.Training]) -> list[Unfinished]:
@@ -96,11 +98,11 @@ def _scans(session: Session) -> dict[str, int]:
     return {row[0]: row[1] for row in found}
 
 
-def _workers(session: Session) -> list[Alive]:
+def _workers(session: Session) -> list[LiveWorker]:
     worker = tables.Worker
     at = now()
     found = session.execute(select(worker.name, worker.queue, worker.seen_at).order_by(worker.name))
-    return [Alive(name, queue, max(0.0, (at - seen).total_seconds())) for name, queue, seen in found]
+    return [LiveWorker(name, queue, max(0.0, (at - seen).total_seconds())) for name, queue, seen in found]
 
 
 def _parts(session: Session) -> list[Part]:

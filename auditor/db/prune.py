@@ -12,7 +12,7 @@ from auditor.db.latest import SETTING, lock_model
 
 
 @dataclass(frozen=True, kw_only=True)
-class Removed:
+class PruneResult:
     """What was taken from how many audits, and the bytes that it had as it was stored."""
 
     audits: int = 0
@@ -20,8 +20,8 @@ class Removed:
     verdicts: int = 0
     bytes: int = 0
 
-    def __add__(self, other: "Removed") -> "Removed":
-        return Removed(
+    def __add__(self, other: "PruneResult") -> "PruneResult":
+        return PruneResult(
             audits=self.audits + other.audits,
             matrices=self.matrices + other.matrices,
             verdicts=self.verdicts + other.verdicts,
@@ -29,12 +29,12 @@ class Removed:
         )
 
 
-def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> Removed:
+def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> PruneResult:
     """Keep matrices and verdicts of the ``keep`` done audits confirmed last of each model under one setting.
 
     So the newest done one keeps its own; failed ones have none. One transaction a model, so that nobody waits long.
     """
-    removed = Removed()
+    removed = PruneResult()
     with Session(engine) as session:
         numbers = session.scalars(select(tables.Model.id).order_by(tables.Model.id)).all()
     for number in numbers:
@@ -72,7 +72,7 @@ def _old(model_id: int, keep: int) -> Select[int]:
     return select(ranked.c.id).where(ranked.c.age > keep)
 
 
-def _measure(connection: Connection, old: Select[int]) -> Removed:
+def _measure(connection: Connection, old: Select[int]) -> PruneResult:
     part, verdicts = tables.Clustering, tables.Verdicts
     matrices = select(part.audit_id, func.length(part.matrix)).where(*_with_matrix(old))
     packed = (verdicts.indices, verdicts.correct, verdicts.survived, verdicts.pictures)
@@ -80,7 +80,7 @@ def _measure(connection: Connection, old: Select[int]) -> Removed:
     judged = select(verdicts.audit_id, sum(more, size)).where(verdicts.audit_id.in_(old))
     of_matrices, of_verdicts = connection.execute(matrices).all(), connection.execute(judged).all()
     both = [*of_matrices, *of_verdicts]
-    return Removed(
+    return PruneResult(
         audits=len({number for number, _ in both}),
         matrices=len(of_matrices),
         verdicts=len(of_verdicts),

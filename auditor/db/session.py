@@ -14,9 +14,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuc
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
-from auditor import connections
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
-from auditor.redaction import redact_urls
+from auditor.network import connections
+from auditor.text.redaction import redact_urls
 
 HEAD = "0007"
 """The newest revision under migrations/; a test compares the two."""
@@ -228,8 +228,7 @@ def schema_drift(engine: Engine) -> list[str]:
 
 def _view_drift(inspector: Inspector) -> list[str]:
     """Alembic looks at tables only."""
-    from auditor.db.models import LEADERBOARD
-    from auditor.db.training_models import BOOSTS
+    from auditor.db.models import BOOSTS, LEADERBOARD
 
     found = []
     for view, expected in (("leaderboard", LEADERBOARD), ("boosts", BOOSTS)):

@@ -16,7 +16,7 @@ from auditor.db.patience import patient
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import ZooEntry
-from auditor.records.boosts import NOT_AUDITED, Comparison, EpochScore, Made
+from auditor.records.boosts import NOT_AUDITED, BoostOutcome, Comparison, EpochScore
 from auditor.records.entries import entry_from, entry_to
 
 Row = dict[str, Any]
@@ -130,7 +130,7 @@ class Trainings:
         return self._write(training_id, attempt, history=rows, **({"losses": 0} if further else {}))
 
     @patient
-    def add_checkpoint(self, training_id: int, attempt: int, made: Made) -> bool:
+    def add_checkpoint(self, training_id: int, attempt: int, made: BoostOutcome) -> bool:
         """What training left, before it is audited; in the place of what an earlier attempt left."""
         job = tables.Training
         values = {**asdict(made), "id": training_id, "verdict": NOT_AUDITED, "created_at": now()}

@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sign:
+class WorkerStatus:
     """A sign of life: who, where, and how far it is with what."""
 
     name: str
@@ -30,7 +30,7 @@ class Sign:
     part_total: int | None = None
 
 
-def give_sign(engine: Engine, sign: Sign) -> None:
+def report_worker(engine: Engine, sign: WorkerStatus) -> None:
     values = {**sign.__dict__, "seen_at": now()}
     with single(engine) as session:
         upsert(session, tables.Worker, "name", values)

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 from scipy.cluster.hierarchy import dendrogram
 
 from auditor.clustering import average_linkage
-from auditor.clustering.shown import HEADINGS, by_row
+from auditor.clustering.display import HEADINGS, by_row
 from auditor.records import Clustering, Matrix
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")

@@ -132,7 +132,7 @@ Wanted = Callable[[str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contact:
+class JobContext:
     """How a measurement speaks with who asked for it. Whatever these raise ends the measurement.
 
     ``save`` keeps something under a key for a later attempt at this audit, in place of what was kept before, nothing

@@ -115,7 +115,7 @@ class EpochScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class BoostOutcome:
     """What training left: the weights of ``best_epoch``, SHA-256 of parent, weights and training data, and versions.
 
     ``stopped``: why it ended before its last epoch; None where it did not.

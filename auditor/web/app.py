@@ -12,14 +12,15 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
-from auditor.web import api, pages, problems
+from auditor.web import api, pages
+from auditor.web import errors as problems
 from auditor.web.api.events import Streams
 from auditor.web.guard import Guard
 from auditor.web.hosts import AllowedHosts
-from auditor.web.limits import Limits
+from auditor.web.rate_limits import Limits
 
 if TYPE_CHECKING:
-    from auditor.web.work import Work
+    from auditor.web.background import Work
 
 PER_MINUTE = 600
 
@@ -44,7 +45,7 @@ def create_app(
 
     @functools.cache
     def work() -> "Work":
-        from auditor.web.work import Work  # imports torch, which who only reads does without
+        from auditor.web.background import Work
 
         return Work(engine)
 

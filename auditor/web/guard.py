@@ -6,8 +6,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from auditor.web.errors import answer
 from auditor.web.hosts import AllowedHosts, Authority, read_authority
-from auditor.web.problems import answer
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 PORTS = {"http": 80, "https": 443}

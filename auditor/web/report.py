@@ -10,11 +10,11 @@ from sqlalchemy import Engine
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.scans import load_scan
 from auditor.errors import UsageError
-from auditor.leaderboard.groups import Row, setting_of
-from auditor.web.board import Board, boards
+from auditor.results.ranking import Row, setting_of
+from auditor.web.audit_detail import AuditDetail, sheet
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
+from auditor.web.leaderboard import Board, boards
 from auditor.web.render import asset, render
-from auditor.web.sheet import Sheet, sheet
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Report:
     scan: Row
     boards: tuple[Board, ...]
     plots: tuple[ZooPlot, ...]
-    sheets: tuple[Sheet, ...]
+    sheets: tuple[AuditDetail, ...]
     ended_badly: tuple[Row, ...]
     unfinished: int
     made_at: str

@@ -1,4 +1,4 @@
-"""Zoos: where models come from. One package or module a source, all behind :class:`auditor.zoo.base.Source`."""
+"""Zoos: where models come from. One package or module a source, all behind :class:`auditor.zoo.source.Source`."""
 
 import difflib
 import importlib.util
@@ -10,11 +10,11 @@ from pathlib import Path
 from auditor.config import settings
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.records import ZooEntry
-from auditor.zoo.base import LoadedModel, Source
 from auditor.zoo.checkpoint import CheckpointZoo
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.local import LocalZoo
 from auditor.zoo.robustbench import RobustBenchZoo
+from auditor.zoo.source import LoadedModel, Source
 from auditor.zoo.timm import TimmZoo
 
 

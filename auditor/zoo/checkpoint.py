@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
-from auditor.files import largest_file, whole_file
+from auditor.files import largest_file, write_atomically
 from auditor.records import ZooEntry
 from auditor.records.entries import entry_from, entry_to
-from auditor.zoo.base import LoadedModel, Source
+from auditor.zoo.source import LoadedModel, Source
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -132,7 +132,7 @@ def write_checkpoint(
     target = folder / str(number)
     try:
         for name, whole in ((WEIGHTS, content), (FILE, json.dumps(about, indent=1).encode())):
-            with whole_file(target / name) as file:
+            with write_atomically(target / name) as file:
                 file.write(whole)
     except OSError as error:
         raise EnvironmentUnusableError(f"cannot write the checkpoint {target}: {first_line(error)}") from error

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from auditor.eps import parse_eps
 from auditor.errors import UsageError, first_line
 from auditor.records import Published
+from auditor.text.eps import parse_eps
 
 _DATASETS = ("cifar10", "cifar100", "imagenet")
 _THREAT_MODELS = ("Linf", "L2", "corruptions", "corruptions_3d")

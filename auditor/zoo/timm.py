@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line, one_line
 from auditor.records import Transform, ZooEntry
-from auditor.zoo.base import LoadedModel
+from auditor.zoo.source import LoadedModel
 from auditor.zoo.weight_files import from_address, obtain
 
 if TYPE_CHECKING:

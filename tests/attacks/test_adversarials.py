@@ -11,13 +11,13 @@ import torch
 from auditor.attacks import PROTOCOLS, Protocol, adversarials_file, evaluate_robustness
 from auditor.attacks.adversarials import Adversarials, keep_adversarials, save_adversarials
 from auditor.attacks.protocols import Attack
-from auditor.audit import AuditRequest
+from auditor.audit.run import AuditRequest
+from auditor.audit.task import Measurement, measure
 from auditor.data import load_images
-from auditor.measure import Measurement, measure
-from auditor.records import AuditRecord, Contact
+from auditor.records import AuditRecord, JobContext
 from auditor.zoo.demo import DemoZoo
-from tests.attacks.models import Linear, OutOfMemory, Wrapped, distances
-from tests.cli.test_scan import run
+from tests.factories.attacked_models import Linear, OutOfMemory, Wrapped, distances
+from tests.factories.command import run
 
 
 def _images(model: Linear, n: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,7 +95,7 @@ def _measured(folder: Path) -> AuditRecord | None:
     zoo = DemoZoo()
     chosen = next(entry for entry in zoo.entries() if entry.model == "demo:at-eps0.05")
     request = Measurement(audit=AuditRequest(protocol="quick", batch_size=32), samples=60, adversarials=folder)
-    return measure(zoo, chosen, request, Contact())
+    return measure(zoo, chosen, request, JobContext())
 
 
 def _check_demo_file(file: Path, robust: float) -> None:

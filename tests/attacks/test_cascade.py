@@ -15,7 +15,7 @@ from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.attacks.protocols import Attack
 from auditor.errors import InputError
 from auditor.zoo.demo.networks import SmallResNet
-from tests.attacks.models import Linear, OutOfMemory, Wrapped, distances
+from tests.factories.attacked_models import Linear, OutOfMemory, Wrapped, distances
 
 Images = tuple[torch.Tensor, torch.Tensor]
 

@@ -16,7 +16,7 @@ from auditor.boost import cluster_regularizer
 from auditor.clustering import clustering_scores
 from auditor.errors import AuditorError, InputError, LinearizationError, describe
 from auditor.linear import implicit_weight, linearize
-from tests.attacks.models import Linear
+from tests.factories.attacked_models import Linear
 
 GOOD: dict[str, Any] = {"norm": "Linf", "eps": 0.1, "protocol": "quick"}
 

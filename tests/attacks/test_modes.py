@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.linear import implicit_weight, linearize
-from tests.attacks.models import Linear
+from tests.factories.attacked_models import Linear
 
 EPS = {"Linf": 0.0086, "L2": 0.04}  # breaks about half of the images
 

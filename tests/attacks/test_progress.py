@@ -15,14 +15,14 @@ from torch import nn
 from auditor.attacks import PROTOCOLS, Protocol, RobustnessResult, evaluate_robustness
 from auditor.attacks.progress import SAVE_SECONDS, State, pack_bits, pack_bytes, unpack_bits, unpack_bytes
 from auditor.attacks.protocols import Attack
-from auditor.attempts import Attempts, attempt_key
-from auditor.child import InChild
+from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.errors import MeasurementError
-from auditor.limits import GIB, Limits
-from auditor.records import AttackScore, AuditRequest, Contact, Measurement
+from auditor.jobs.child import ChildProcess
+from auditor.jobs.limits import GIB, Limits
+from auditor.records import AttackScore, AuditRequest, JobContext, Measurement
 from auditor.zoo import select
 from auditor.zoo.demo import DemoZoo
-from tests.attacks.models import Linear, Wrapped
+from tests.factories.attacked_models import Linear, Wrapped
 
 N = 20
 BOTH_ENGINES = Protocol(
@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str | Protocol, int]] = {
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch is saved, and the rand version is a short one."""
     monkeypatch.setattr("auditor.attacks.progress.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("auditor.attacks.attacked.WORTH_IT", 0)
+    monkeypatch.setattr("auditor.attacks.attack_copy.WORTH_IT", 0)
     short = tuple(
         Attack(name, "autoattack", {"iterations": 100, "restarts": 1, "eot": 2}) for name in ("apgd-ce", "apgd-dlr")
     )
@@ -389,15 +389,15 @@ def test_the_key_is_all_that_must_be_equal(change: dict[str, Any], same: bool) -
 
 def test_what_was_saved_under_another_key_is_not_used() -> None:
     store: dict[str, bytes] = {}
-    contact = Contact(load=lambda _: store.get("only"), save=lambda _, state: store.update(only=state))
-    one, other = Attempts(contact, 64 * "1"), Attempts(contact, 64 * "2")
+    context = JobContext(load=lambda _: store.get("only"), save=lambda _, state: store.update(only=state))
+    one, other = SavedAttempt(context, 64 * "1"), SavedAttempt(context, 64 * "2")
     assert one.load() is None
     one.save(b"state")
     assert (one.load(), other.load()) == (b"state", None)
 
 
-def _child(task: str) -> InChild:
-    return InChild(limits=Limits(seconds=120, memory=64 * GIB), task=task)
+def _child(task: str) -> ChildProcess:
+    return ChildProcess(limits=Limits(seconds=120, memory=64 * GIB), task=task)
 
 
 def test_a_child_that_is_killed_is_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,17 +405,17 @@ def test_a_child_that_is_killed_is_gone_on_from(monkeypatch: pytest.MonkeyPatch)
     (entry,) = select(source.entries(), models=["standard"])
     request = Measurement(audit=AuditRequest(protocol="quick", batch_size=16), samples=40)
     store: dict[str, bytes] = {}
-    contact = Contact(load=store.get, save=store.__setitem__)
-    whole = _child("auditor.measure.measure")(source, entry, request, Contact())
+    context = JobContext(load=store.get, save=store.__setitem__)
+    whole = _child("auditor.audit.task.measure")(source, entry, request, JobContext())
     for saves in (2, 1):
         monkeypatch.setenv("SAVES_BEFORE_THE_END", str(saves))
         with pytest.raises(MeasurementError, match="was killed"):
-            _child("tests.children.measure_and_be_killed")(source, entry, request, contact)
+            _child("tests.factories.children.measure_and_be_killed")(source, entry, request, context)
         (state,) = (State.from_bytes(saved[64:]) for saved in store.values())
         assert state is not None
     assert state.step == 1
     assert state.partial is not None or state.scores
-    resumed = _child("auditor.measure.measure")(source, entry, request, contact)
+    resumed = _child("auditor.audit.task.measure")(source, entry, request, context)
     assert resumed.seconds > state.seconds
     for field in ("identity", "n", "clean_accuracy", "robust_accuracy", "flags", "notes", "batch_size"):
         assert getattr(resumed, field) == getattr(whole, field)

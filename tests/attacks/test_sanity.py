@@ -7,7 +7,7 @@ from torch import Tensor
 from auditor.attacks import evaluate_robustness
 from auditor.attacks.sanity import check_images, check_predictions
 from auditor.errors import InputError
-from tests.attacks.models import Linear
+from tests.factories.attacked_models import Linear
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(60, 1, 6, 6, generator=GENERATOR)

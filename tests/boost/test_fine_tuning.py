@@ -13,19 +13,12 @@ from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.boost import fine_tune
 from auditor.boost.fine_tuning import validate, why_stop
 from auditor.errors import InputError
-from auditor.records.boosts import EpochScore, Recipe
-from tests.boost.test_training import SUPERCLASSES, _data, _network
-
-RECIPE = Recipe(method="at", eps=0.1, steps=2, step_size=0.1, epochs=4, batch_size=32, max_lr=0.05, beta=0.1, ema=0.8)
+from auditor.records.boosts import EpochScore
+from tests.factories.fine_tuning import RECIPE, SUPERCLASSES, data, halves, small_network
 
 
 class KilledError(Exception):
     pass
-
-
-def _halves() -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    images, labels = _data()
-    return (images[:192], labels[:192]), (images[192:], labels[192:])
 
 
 def _through_file(state: dict[str, Any]) -> dict[str, Any]:
@@ -37,8 +30,8 @@ def _through_file(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_best_epoch_by_validation_is_what_is_left() -> None:
-    training, validation = _halves()
-    model, steps = _network(), []
+    training, validation = halves()
+    model, steps = small_network(), []
     found = fine_tune(model, training, validation, RECIPE, SUPERCLASSES, on_step=lambda *told: steps.append(told))
     assert [score.number for score in found.history] == [0, 1, 2, 3, 4]
     assert math.isnan(found.history[0].loss)
@@ -53,7 +46,7 @@ def test_the_best_epoch_by_validation_is_what_is_left() -> None:
 @pytest.mark.parametrize("killed_after", [0, 1, 3])
 @pytest.mark.parametrize("options", [{}, {"regularizer": "linear"}, {"method": "trades", "awp": 0.01, "ema": 0.0}])
 def test_a_killed_run_ends_as_one_in_one_go(killed_after: int, options: dict) -> None:
-    training, validation = _halves()
+    training, validation = halves()
     recipe, saved = dataclasses.replace(RECIPE, **options), []
 
     def save(state: dict[str, Any]) -> None:
@@ -61,19 +54,19 @@ def test_a_killed_run_ends_as_one_in_one_go(killed_after: int, options: dict) ->
         if len(saved) == killed_after + 1:
             raise KilledError
 
-    whole = fine_tune(_network(), training, validation, recipe, SUPERCLASSES)
+    whole = fine_tune(small_network(), training, validation, recipe, SUPERCLASSES)
     with pytest.raises(KilledError):
-        fine_tune(_network(), training, validation, recipe, SUPERCLASSES, save=save)
+        fine_tune(small_network(), training, validation, recipe, SUPERCLASSES, save=save)
     torch.manual_seed(123)
-    resumed = fine_tune(_network(), training, validation, recipe, SUPERCLASSES, load=lambda: saved[-1])
+    resumed = fine_tune(small_network(), training, validation, recipe, SUPERCLASSES, load=lambda: saved[-1])
     assert all(torch.equal(whole.state[name], resumed.state[name]) for name in whole.state)
     timeless = [[dataclasses.replace(score, seconds=0) for score in one.history[1:]] for one in (whole, resumed)]
     assert timeless[0] == timeless[1]
 
 
 def test_the_random_state_of_the_caller_is_left_alone() -> None:
-    training, validation = _halves()
-    model = _network()
+    training, validation = halves()
+    model = small_network()
     torch.manual_seed(9)
     before = torch.get_rng_state()
     fine_tune(model, training, validation, dataclasses.replace(RECIPE, epochs=1), SUPERCLASSES)
@@ -82,8 +75,8 @@ def test_the_random_state_of_the_caller_is_left_alone() -> None:
 
 def test_validation_is_pgd_20_of_a_quarter_of_eps() -> None:
     """The attack written out on the whole set at once, with the same starts."""
-    images, labels = _data(64)
-    model = _network()
+    images, labels = data(64)
+    model = small_network()
     with frozen(model):
         clean = (model(images).argmax(1) == labels).float().mean().item()
         reached = pgd(model, images, cross_entropy(labels), norm="Linf", eps=0.1, steps=200, step_size=0.01)
@@ -120,10 +113,10 @@ def test_when_training_stops(accuracies: tuple, reason: str | None) -> None:
 
 
 def test_a_collapse_keeps_the_epoch_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    training, validation = _halves()
+    training, validation = halves()
     said = iter([(0.9, 0.0), (0.9, 0.5), (0.9, 0.6), (0.9, 0.1)])
     monkeypatch.setattr("auditor.boost.fine_tuning.validate", lambda *_: next(said))
-    found = fine_tune(_network(), training, validation, RECIPE, SUPERCLASSES)
+    found = fine_tune(small_network(), training, validation, RECIPE, SUPERCLASSES)
     assert found.best.number == 2
     assert found.stopped is not None
     assert found.stopped.startswith("catastrophic overfitting")
@@ -131,9 +124,11 @@ def test_a_collapse_keeps_the_epoch_before(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_loss_that_is_not_finite() -> None:
-    training, validation = _halves()
+    training, validation = halves()
     with pytest.raises(InputError, match="lower learning rate"):
-        fine_tune(_network(), training, validation, dataclasses.replace(RECIPE, max_lr=1e30, beta=0.0), SUPERCLASSES)
+        fine_tune(
+            small_network(), training, validation, dataclasses.replace(RECIPE, max_lr=1e30, beta=0.0), SUPERCLASSES
+        )
 
 
 def _wrong_labels(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,11 +149,15 @@ def _wrong_labels(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Ten
     ],
 )
 def test_what_does_not_fit_together_is_said_before_training(change: dict, named: str) -> None:
-    training, validation = _halves()
+    training, validation = halves()
     training = change.get("training", lambda *given: given)(*training)
     validation = change.get("validation", lambda *given: given)(*validation)
     recipe = dataclasses.replace(RECIPE, **change.get("recipe", {}))
     with pytest.raises(InputError, match=named):
         fine_tune(
-            change.get("model") or _network(), training, validation, recipe, change.get("superclasses", SUPERCLASSES)
+            change.get("model") or small_network(),
+            training,
+            validation,
+            recipe,
+            change.get("superclasses", SUPERCLASSES),
         )

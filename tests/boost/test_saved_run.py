@@ -16,8 +16,7 @@ from auditor.boost import fine_tune
 from auditor.boost.saved_run import SavedRun, run_key
 from auditor.errors import EnvironmentUnusableError
 from auditor.records.boosts import Recipe
-from tests.boost.test_fine_tuning import RECIPE, _halves
-from tests.boost.test_training import SUPERCLASSES, _network
+from tests.factories.fine_tuning import RECIPE, SUPERCLASSES, halves, small_network
 
 STATE = {"trainer": {"model": {"w": torch.arange(6.0)}, "random_cuda": None}, "history": [{"number": 0}], "best": None}
 
@@ -118,10 +117,10 @@ def test_the_key_knows_what_decides_the_weights(change: dict) -> None:
 
 
 def test_fine_tuning_goes_on_from_the_file(tmp_path: Path) -> None:
-    training, validation = _halves()
+    training, validation = halves()
     recipe: Recipe = dataclasses.replace(RECIPE, epochs=3)
     run = SavedRun(tmp_path / "7.pt", run_key(recipe, "weights", "data", {}))
-    whole = fine_tune(_network(), training, validation, recipe, SUPERCLASSES)
+    whole = fine_tune(small_network(), training, validation, recipe, SUPERCLASSES)
 
     def interrupt(score: object) -> None:
         if score.number == 2:  # type: ignore[attr-defined]
@@ -129,11 +128,18 @@ def test_fine_tuning_goes_on_from_the_file(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fine_tune(
-            _network(), training, validation, recipe, SUPERCLASSES, on_epoch=interrupt, load=run.load, save=run.save
+            small_network(),
+            training,
+            validation,
+            recipe,
+            SUPERCLASSES,
+            on_epoch=interrupt,
+            load=run.load,
+            save=run.save,
         )
     epochs: list[int] = []
     resumed = fine_tune(
-        _network(), training, validation, recipe, SUPERCLASSES, load=run.load, save=run.save,
+        small_network(), training, validation, recipe, SUPERCLASSES, load=run.load, save=run.save,
         on_epoch=lambda score: epochs.append(score.number),
     )  # fmt: skip
     assert epochs == [2, 3]

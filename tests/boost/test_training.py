@@ -15,24 +15,7 @@ from auditor.boost.perturbation import perturbed_backward
 from auditor.boost.training import Epoch, Trainer, train
 from auditor.errors import InputError
 from auditor.records.boosts import Recipe
-
-SUPERCLASSES = ("a", "a", "b", "b")
-
-
-def _data(n: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
-    """Four classes, each a bright stripe of the image: the same when flipped."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(n) % 4
-    images = 0.3 * torch.rand(n, 1, 8, 8, generator=generator)
-    for image, label in zip(images, labels, strict=True):
-        image[:, 2 * label : 2 * label + 2] += 0.5
-    return images, labels
-
-
-def _network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4))
-
+from tests.factories.fine_tuning import SUPERCLASSES, data, small_network
 
 RECIPE = Recipe(epochs=3, batch_size=32, max_lr=0.05)
 ATTACK = {"eps": 0.1, "steps": 2, "step_size": 0.1}
@@ -51,10 +34,10 @@ ATTACK = {"eps": 0.1, "steps": 2, "step_size": 0.1}
     ids=["standard", "at", "trades", "noise", "augment", "fgsm"],
 )
 def test_it_learns_and_the_same_seed_gives_the_same_weights(recipe: Recipe) -> None:
-    images, labels = _data()
+    images, labels = data()
     states = []
     for _ in range(2):
-        network, epochs = _network(), []
+        network, epochs = small_network(), []
         torch.manual_seed(recipe.seed)
         train(network, images, labels, recipe, SUPERCLASSES, epochs.append)
         states.append(network.state_dict())
@@ -68,11 +51,11 @@ def test_it_learns_and_the_same_seed_gives_the_same_weights(recipe: Recipe) -> N
 
 
 def test_adversarial_training_makes_robust_where_standard_training_does_not() -> None:
-    images, labels = _data()
+    images, labels = data()
     images = images * 0.4  # the margins shrink to where the attack reaches
     robust = {}
     for method in ("standard", "at"):
-        network = _network()
+        network = small_network()
         torch.manual_seed(0)
         recipe = Recipe(method=method, eps=0.1, steps=5, step_size=0.04, epochs=6, batch_size=32, max_lr=0.05)
         train(network, images, labels, recipe, SUPERCLASSES)
@@ -85,10 +68,10 @@ def test_adversarial_training_makes_robust_where_standard_training_does_not() ->
 
 
 def test_beta_pulls_siblings_together() -> None:
-    images, labels = _data()
+    images, labels = data()
     spread = {}
     for beta in (0.0, 1.0):
-        network = _network()
+        network = small_network()
         torch.manual_seed(0)
         train(network, images, labels, dataclasses.replace(RECIPE, beta=beta), SUPERCLASSES)
         with torch.no_grad():
@@ -114,7 +97,7 @@ def _with_fixed_attack(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 @pytest.mark.parametrize("temperature", [1.0, 7.0])
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 def test_adversarial_loss_written_out(monkeypatch: pytest.MonkeyPatch, beta: float, temperature: float) -> None:
-    asked, (images, labels), network = _with_fixed_attack(monkeypatch), _data(32), _network()
+    asked, (images, labels), network = _with_fixed_attack(monkeypatch), data(32), small_network()
     recipe = Recipe(method="at", eps=0.2, steps=4, step_size=0.1, beta=beta, temperature=temperature)
     logits = copy.deepcopy(network).train()(images + FIXED)
     expected = F.cross_entropy(logits / temperature, labels) + beta * cluster_regularizer(logits, SUPERCLASSES)
@@ -129,7 +112,7 @@ def test_adversarial_loss_written_out(monkeypatch: pytest.MonkeyPatch, beta: flo
 @pytest.mark.parametrize("beta", [0.0, 0.3])
 def test_trades_loss_written_out(monkeypatch: pytest.MonkeyPatch, beta: float) -> None:
     """``CE(f(x), y) + lambda KL(f(x) || f(x'))``, the regularizer on the attacked logits, in train mode."""
-    asked, (images, labels), network = _with_fixed_attack(monkeypatch), _data(32), _network()
+    asked, (images, labels), network = _with_fixed_attack(monkeypatch), data(32), small_network()
     recipe = Recipe(method="trades", eps=0.2, steps=4, step_size=0.1, trades_lambda=5.0, beta=beta)
     twin = copy.deepcopy(network).train()
     clean, attacked = twin(images), twin(images + FIXED)
@@ -158,20 +141,20 @@ HELPERS = [
 
 @pytest.mark.parametrize("options", HELPERS, ids=lambda options: "+".join(options))
 def test_a_run_that_is_saved_and_gone_on_from_gives_the_same_weights(options: dict) -> None:
-    images, labels = _data()
+    images, labels = data()
     recipe = dataclasses.replace(RECIPE, **options)
     torch.manual_seed(0)
-    whole = Trainer(_network(), images, labels, recipe, SUPERCLASSES)
+    whole = Trainer(small_network(), images, labels, recipe, SUPERCLASSES)
     torch.manual_seed(5)
     for _ in range(3):
         whole.epoch()
     torch.manual_seed(5)
-    first = Trainer(_network(), images, labels, recipe, SUPERCLASSES)
+    first = Trainer(small_network(), images, labels, recipe, SUPERCLASSES)
     torch.manual_seed(5)
     first.epoch()
     state = copy.deepcopy(first.state())
     torch.manual_seed(77)
-    second = Trainer(_network(), images, labels, recipe, SUPERCLASSES)
+    second = Trainer(small_network(), images, labels, recipe, SUPERCLASSES)
     second.restore(state)
     second.epoch()
     second.epoch()
@@ -180,11 +163,11 @@ def test_a_run_that_is_saved_and_gone_on_from_gives_the_same_weights(options: di
 
 
 def test_pixels_of_one_byte_are_the_same_images() -> None:
-    images, labels = _data()
+    images, labels = data()
     bytes_ = (images * 255).round().to(torch.uint8)
     states = []
     for given in (bytes_, bytes_.float() / 255):
-        network = _network()
+        network = small_network()
         torch.manual_seed(0)
         train(network, given, labels, RECIPE, SUPERCLASSES)
         states.append(network.state_dict())
@@ -193,10 +176,10 @@ def test_pixels_of_one_byte_are_the_same_images() -> None:
 
 def test_the_average_of_weights_is_what_the_formula_says() -> None:
     """After each step ``a <- d a + (1 - d) w``, buffers of whole numbers copied; the first is a copy."""
-    images, labels = _data(64)
+    images, labels = data(64)
     recipe = dataclasses.replace(RECIPE, ema=0.5, batch_size=32, epochs=1)
     torch.manual_seed(0)
-    trainer, seen = Trainer(_network(), images, labels, recipe, SUPERCLASSES), []
+    trainer, seen = Trainer(small_network(), images, labels, recipe, SUPERCLASSES), []
     trainer.epoch(lambda *_: seen.append(trainer.model[0].weight.detach().clone()))
     assert trainer.recipe.ema == 0.5
     first, second = seen
@@ -205,8 +188,8 @@ def test_the_average_of_weights_is_what_the_formula_says() -> None:
 
 def test_weights_are_perturbed_as_written_out() -> None:
     """The gradient at ``w + size ||w|| g / ||g||``, by a copy of the network that is moved by hand."""
-    images, labels = _data(32)
-    network = _network()
+    images, labels = data(32)
+    network = small_network()
     twin = copy.deepcopy(network)
     F.cross_entropy(twin(images), labels).backward()
     with torch.no_grad():
@@ -239,12 +222,12 @@ BAD = [
 
 @pytest.mark.parametrize(("options", "named"), BAD, ids=[str(options) for options, _ in BAD])
 def test_recipes_that_make_no_sense(options: dict, named: str) -> None:
-    images, labels = _data(64)
+    images, labels = data(64)
     with pytest.raises(InputError, match=named):
-        Trainer(_network(), images, labels, dataclasses.replace(RECIPE, **options), SUPERCLASSES)
+        Trainer(small_network(), images, labels, dataclasses.replace(RECIPE, **options), SUPERCLASSES)
 
 
 def test_fewer_images_than_a_batch() -> None:
-    images, labels = _data(16)
+    images, labels = data(16)
     with pytest.raises(InputError, match="one batch of 32"):
-        Trainer(_network(), images, labels, RECIPE, SUPERCLASSES)
+        Trainer(small_network(), images, labels, RECIPE, SUPERCLASSES)

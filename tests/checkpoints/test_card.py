@@ -12,10 +12,10 @@ from huggingface_hub import ModelCard
 from auditor.checkpoints.card import model_card
 from auditor.checkpoints.configs import crop_fraction
 from auditor.checkpoints.origin import Origin, origin_of
-from auditor.checkpoints.words import recipe_words, verdict_words
+from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.records import OwnData, ZooEntry
 from auditor.zoo import find_source
-from tests.checkpoints.rows import NO_GAIN, NOT_AUDITED, RECIPE, audit, paired, row
+from tests.factories.checkpoint_rows import NO_GAIN, NOT_AUDITED, RECIPE, audit, paired, row
 
 
 @pytest.fixture

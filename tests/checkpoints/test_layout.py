@@ -17,7 +17,7 @@ from auditor.records import Transform, ZooEntry
 from auditor.zoo import find_source
 from auditor.zoo.normalized import network_of
 from auditor.zoo.timm import _timm
-from tests.checkpoints.rows import NO_GAIN, written
+from tests.factories.checkpoint_rows import NO_GAIN, written
 
 REVISION = "0" * 40
 FILES = ["README.md", "config.json", "model.safetensors"]
@@ -236,16 +236,16 @@ def test_weights_that_timms_network_does_not_take(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing_half_done(
     full_at: str, folder_there: bool, demo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_file, out = layout.whole_file, tmp_path / "out"
+    write_atomically, out = layout.write_atomically, tmp_path / "out"
 
     def full(path: Path) -> Any:
         if path.name == full_at:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return whole_file(path)
+        return write_atomically(path)
 
     if folder_there:
         out.mkdir()
-    monkeypatch.setattr(layout, "whole_file", full)
+    monkeypatch.setattr(layout, "write_atomically", full)
     with pytest.raises(EnvironmentUnusableError, match=r"cannot write .*No space left on device; nothing was left"):
         hand_out(demo, out)
     assert (list(out.iterdir()) if folder_there else out.exists()) == ([] if folder_there else False)
@@ -256,14 +256,14 @@ def test_a_full_disk_leaves_nothing_half_done(
 def test_an_interruption_leaves_nothing_half_done(
     demo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_file = layout.whole_file
+    write_atomically = layout.write_atomically
 
     def interrupted(path: Path) -> Any:
         if path.name == "README.md":
             raise KeyboardInterrupt
-        return whole_file(path)
+        return write_atomically(path)
 
-    monkeypatch.setattr(layout, "whole_file", interrupted)
+    monkeypatch.setattr(layout, "write_atomically", interrupted)
     with pytest.raises(KeyboardInterrupt):
         hand_out(demo, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from auditor.adapt import adapt
 from auditor.cli import main
 from auditor.records.adaptations import AdaptRequest, request_from, result_from
 from auditor.records.assignments import find_preset
-from tests import garden
+from tests.factories import garden
 
 QUICK = ["--source-images", "640", "--epochs", "1", "--held-out", "20", "--protocol", "quick", "--shots", "0,1"]
 OWN = ["--superclasses", "tops | shoes", "--source", "coat | sneaker", "--target", "Shirt | sandal"]

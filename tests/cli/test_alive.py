@@ -11,8 +11,8 @@ from auditor.cli import main
 from auditor.db import models as tables
 from auditor.db.ending import now
 from auditor.db.session import open_database
-from auditor.db.workers import Sign, give_sign
-from auditor.leases import host_name
+from auditor.db.workers import WorkerStatus, report_worker
+from auditor.jobs.lease import host_name
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_only_a_recent_sign_of_this_hosts_worker_counts(
     engine = open_database(os.environ["AUDITOR_DATABASE_URL"])
     if name is not None:
         shown = name.format(host=host_name())
-        give_sign(engine, Sign(name=shown, queue=queue, device="cpu", started_at=now()))
+        report_worker(engine, WorkerStatus(name=shown, queue=queue, device="cpu", started_at=now()))
         with engine.begin() as connection:
             connection.execute(update(tables.Worker).values(seen_at=now() - timedelta(seconds=age)))
     engine.dispose()

@@ -16,15 +16,15 @@ import torch
 from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, text
 
-from auditor.boost_job import compare
 from auditor.cli import main
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.trainings import Trainings
 from auditor.errors import MeasurementError
 from auditor.statistics import mcnemar
+from auditor.trainings.boost import compare
 from auditor.zoo import find_source
-from tests import garden
+from tests.factories import garden
 
 
 @pytest.fixture
@@ -208,16 +208,16 @@ def until(true: Any, seconds: float = 120) -> None:
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_is_interrupted_or_killed_goes_on_to_the_same_weights(zoo: Path, tmp_path: Path, kind: int) -> None:
     whole = boosted(zoo)
-    hold = tmp_path / "hold"
+    handle = tmp_path / "hold"
     state = tmp_path / "checkpoints/2/run.pt"
-    process = run(zoo, tmp_path, GARDEN_HOLD=str(hold))
+    process = run(zoo, tmp_path, GARDEN_HOLD=str(handle))
     until(lambda: state.exists())  # the model as it came is saved
     saved = state.stat().st_mtime_ns
     until(lambda: state.stat().st_mtime_ns > saved)  # and an epoch
-    hold.touch()
+    handle.touch()
     _end(process, kind)
     assert process.returncode == (-signal.SIGKILL if kind == signal.SIGKILL else 130)
-    hold.unlink()
+    handle.unlink()
     rows = json.loads(auditor("trainings", "list", "--format", "json").stdout)
     assert rows[0]["state"] == "cancelled", rows[0]
     result = auditor("trainings", "resume", 2, "--format", "json")

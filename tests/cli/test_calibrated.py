@@ -8,8 +8,8 @@ import pytest
 
 from auditor.data import calibration
 from auditor.data.calibration import load_calibration
-from auditor.leaderboard.calibrated import calibration_lines, lines_of
-from tests.cli.test_scan import run
+from auditor.results.calibration import calibration_lines, lines_of
+from tests.factories.command import run
 
 FILE = tomllib.loads(Path(calibration.__file__).with_suffix(".toml").read_text())
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from auditor.cli import main
 from auditor.errors import UsageError
 from auditor.zoo import find_source
-from tests.checkpoints.rows import NO_GAIN, NOT_AUDITED, row, written
+from tests.factories.checkpoint_rows import NO_GAIN, NOT_AUDITED, row, written
 
 
 def given(monkeypatch: pytest.MonkeyPatch, rows: Sequence[dict[str, Any]]) -> None:

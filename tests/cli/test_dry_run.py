@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from auditor.cli.plan import duration, together
+from auditor.cli.output.plan import duration, together
 from auditor.zoo.demo import WEIGHTS
-from tests.cli.test_scan import audits, run
+from tests.factories.command import audits, run
 
 CHOSEN = ("--match", "*standard", "--samples", "20")
 

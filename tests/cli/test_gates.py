@@ -10,8 +10,8 @@ import pytest
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.zoo.demo import WEIGHTS
-from tests.cli.test_compare import audited
-from tests.cli.test_scan import run, zoo  # noqa: F401
+from tests.factories.audits import audited
+from tests.factories.command import run, zoo  # noqa: F401
 
 FEW = ("--samples", "40")
 

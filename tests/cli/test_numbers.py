@@ -95,7 +95,7 @@ def test_tokens_end_on_a_day_that_there_is(days: str) -> None:
 
 @pytest.mark.parametrize("days", [float("nan"), float("inf"), 0.0, -3.0, 1e300, 40_000.0])
 def test_the_function_behind_it_says_so_too(days: float) -> None:
-    from auditor.cli.stored import open_settings
+    from auditor.cli.database import open_settings
     from auditor.db.tokens import add_token, list_tokens
     from auditor.errors import UsageError
 

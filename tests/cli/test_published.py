@@ -12,9 +12,8 @@ from auditor.db.published import store_published
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.records import Published
-from tests.cli.test_scan import run
-from tests.db.test_published import _store
-from tests.zoo.test_model_info import BAD, GOOD, write
+from tests.factories.command import run
+from tests.factories.published import BAD, GOOD, store_figures, write
 
 
 def test_good_files_are_imported_and_all_bad_ones_named_at_once(tmp_path: Path) -> None:
@@ -52,7 +51,7 @@ def _claimed() -> None:
     """One model as published, one that is not, one that nothing was published of, one of common corruptions."""
     engine = open_database(settings().database_url)
     for name, robust in (("honest", 0.6), ("dubious", 0.3), ("unknown", 0.5), ("foggy", 0.1)):
-        _store(Store(engine), name=name, robust_accuracy=robust)
+        store_figures(Store(engine), name=name, robust_accuracy=robust)
     claim = {"norm": "Linf", "eps": 0.1, "clean_accuracy": 0.9, "autoattack_accuracy": 0.61}
     store_published(
         engine,

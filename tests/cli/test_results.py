@@ -10,9 +10,9 @@ import pytest
 
 from auditor.clustering import spearman
 from auditor.db.session import HEAD
-from auditor.leaderboard.association import of_one_setting
-from tests.cli.test_compare import audited
-from tests.cli.test_scan import run
+from auditor.results.association import of_one_setting
+from tests.factories.audits import audited
+from tests.factories.command import run
 
 
 @pytest.fixture

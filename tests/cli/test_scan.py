@@ -12,12 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from sqlalchemy import create_engine, text
 
-from auditor.cli import main
-from auditor.config import settings
 from auditor.zoo.demo import WEIGHTS
+from tests.factories.command import audits, rows, run
 
 KEYS = {
     "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "status",
@@ -26,23 +23,6 @@ KEYS = {
     "silhouette", "p_value", "effective_rank", "affinity_error", "flags", "seconds", "device", "weights_sha256",
     "started_at", "reason",
 }  # fmt: skip
-
-
-def run(*arguments: object) -> Result:
-    settings.cache_clear()
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def rows(*arguments: object, code: int = 0) -> list[dict]:
-    result = run("scan", "demo", *arguments, "--format", "json")
-    assert result.exit_code == code, result.stderr
-    return json.loads(result.stdout)
-
-
-def audits() -> int:
-    engine = create_engine(os.environ["AUDITOR_DATABASE_URL"])
-    with engine.connect() as connection:
-        return connection.execute(text("SELECT COUNT(*) FROM audits")).scalar()
 
 
 def test_a_quick_scan_stores_every_key_and_a_second_one_does_nothing() -> None:
@@ -104,15 +84,6 @@ def test_the_table_ranks_and_leaves_flagged_rows_unranked() -> None:
     assert "evidence, not proof" in result.stdout
     assert "1/3 demo:" in result.stderr
     assert "/3 demo:saturated: done" in result.stderr
-
-
-@pytest.fixture
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the demo zoo to damage."""
-    folder = tmp_path / "zoo"
-    shutil.copytree(WEIGHTS, folder)
-    monkeypatch.setenv("AUDITOR_DEMO_WEIGHTS", str(folder))
-    return folder
 
 
 def test_one_model_that_fails_is_stored_and_the_scan_goes_on(zoo: Path) -> None:

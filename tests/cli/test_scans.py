@@ -21,12 +21,12 @@ from auditor.db.ending import now
 from auditor.db.leases import Leases
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.db.workers import Sign, give_sign
-from auditor.leases import host_name
+from auditor.db.workers import WorkerStatus, report_worker
+from auditor.jobs.lease import host_name
 from auditor.records import AuditRequest, Measurement
-from auditor.scans import ScanRequest
-from tests.cli.test_scan import audits, run
-from tests.db.test_store import entry, record
+from auditor.scans.request import ScanRequest
+from tests.factories.command import audits, run
+from tests.factories.records import entry, record
 from tests.workers.team import Redis, Zoo, free_port, until
 
 SCREEN = ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="screen"), samples=0)).to_json()
@@ -129,9 +129,9 @@ def test_scans_are_listed_the_newest_first(engine: Engine) -> None:
 def test_a_scan_is_shown_with_its_audits(engine: Engine) -> None:
     scan_id = stored(engine, "done", "failed", "running", "queued")
     running = 3
-    give_sign(
+    report_worker(
         engine,
-        Sign(
+        WorkerStatus(
             name="elsewhere:1", queue="cpu", device="cpu", started_at=now(), audit_id=running, part="fgsm",
             part_done=3, part_total=9,
         ),
@@ -250,7 +250,7 @@ def test_a_scan_goes_into_the_queue(broker: Redis) -> None:
 
 def test_a_broker_that_is_lost_after_the_check_costs_no_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDITOR_BROKER_URL", f"redis://127.0.0.1:{free_port()}/0")
-    monkeypatch.setattr("auditor.dispatch.check_broker", lambda: None)
+    monkeypatch.setattr("auditor.jobs.queue.check_broker", lambda: None)
     result = run("scan", "demo", "--queue", "--limit", 2, "--protocol", "screen")
     assert result.exit_code == 0, result.output
     assert "the scan is stored, and sent by any worker once it does" in result.stderr

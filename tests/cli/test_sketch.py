@@ -10,8 +10,8 @@ import pytest
 from auditor.config import settings
 from auditor.db.results import load_detail
 from auditor.db.session import open_database
-from tests.cli.test_compare import audited, compare
-from tests.cli.test_scan import rows, run
+from tests.factories.audits import audited, compare
+from tests.factories.command import rows, run
 
 SCREEN = ("--protocol", "screen", "--model", "at-eps0.10", "--model", "standard")
 

@@ -65,3 +65,6 @@ def trust(monkeypatch: pytest.MonkeyPatch, loader: str, folder: Path) -> None:
     ((name, _),) = kind.test_list
     monkeypatch.setattr(kind, "test_list", [[name, calculate_md5(folder / name)]])
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": calculate_md5(folder / kind.meta["filename"])})
+
+
+KINDS = [("cifar10", "CIFAR10", "cifar-10-batches-py"), ("cifar100", "CIFAR100", "cifar-100-python")]

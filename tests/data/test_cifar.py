@@ -20,8 +20,7 @@ from auditor.config import settings
 from auditor.data import check_images, downloads, load_images
 from auditor.errors import DataError, UsageError
 from tests.data import layouts
-
-KINDS = [("cifar10", "CIFAR10", "cifar-10-batches-py"), ("cifar100", "CIFAR100", "cifar-100-python")]
+from tests.data.layouts import KINDS
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from auditor.data.training import load_training
 from auditor.errors import DataError, UsageError
 from auditor.records import OwnData
 from tests.data import layouts
-from tests.data.test_cifar import KINDS
+from tests.data.layouts import KINDS
 
 CLASSES = ("oak", "elm", "rose")
 OWN = OwnData(path=None, classes=CLASSES, levels=(("tree", "tree", "flower"),))

@@ -15,11 +15,11 @@ from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records import AuditRequest, Measurement, OwnData, Transform, ZooEntry
 from auditor.records.entries import entry_from, entry_to
-from auditor.scans import ScanRequest
+from auditor.scans.request import ScanRequest
 from auditor.zoo import find_source
 from auditor.zoo.local import LocalZoo
-from tests.db.test_store import REQUEST
-from tests.zoo.test_local_toml import zoo
+from tests.factories.local_zoo import zoo
+from tests.factories.records import REQUEST
 
 
 def through_json(entry: ZooEntry) -> ZooEntry:

@@ -12,7 +12,7 @@ from auditor.config import settings
 from auditor.db import models as tables
 from auditor.db.ending import now
 from auditor.db.session import HEAD, current_revision, make_engine, open_database
-from auditor.db.workers import Sign, give_sign
+from auditor.db.workers import WorkerStatus, report_worker
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_only_revisions_below_will_do(url: str, wanted: str) -> None:
 
 def test_not_while_a_worker_lives(url: str) -> None:
     engine = open_database(url)
-    give_sign(engine, Sign(name="host:12", queue="cpu", device="cpu", started_at=now()))
+    report_worker(engine, WorkerStatus(name="host:12", queue="cpu", device="cpu", started_at=now()))
     refused = auditor("db", "downgrade", "0003", "--yes")
     assert refused.exit_code == 2
     assert "host:12 gave a sign of life just now" in refused.output

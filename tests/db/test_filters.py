@@ -21,8 +21,8 @@ from auditor.db.results import Filter, Row, count_audits, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.records import Published
-from tests.db.conftest import database
-from tests.db.test_store import REQUEST, entry, record
+from tests.factories.databases import database
+from tests.factories.records import REQUEST, entry, record
 
 MODELS = ("demo:a", "demo:B", "demo:ä", "demo:Z-1", "timm:a", "demo:[x]", "demo:a_b", "demo:a%b")
 FEW = (0.25, 0.5, 0.75)

@@ -17,12 +17,12 @@ from auditor.db.leases import MOST_LOSSES, Lease, Leases, Unsent
 from auditor.db.scans import cancel_scan, list_scans, load_scan, retry_scan, scans_here
 from auditor.db.store import Job, Store
 from auditor.errors import UsageError
-from tests.db.test_store import REQUEST, entry, record
+from tests.factories.records import REQUEST, entry, record
 
 NAMES = itertools.count()
 
 
-class Desk:
+class LeasedJob:
     """A scan of so many jobs in a queue of its own, and what the tests ask about it."""
 
     def __init__(self, engine: Engine, jobs: int = 1, queue: str | None = None) -> None:
@@ -60,70 +60,70 @@ class Desk:
         return found["state"], found["pending"]
 
 
-def finish_another(desk: Desk) -> int:
-    other = Desk(desk.engine)
+def finish_another(leased: LeasedJob) -> int:
+    other = LeasedJob(leased.engine)
     assert other.store.finish(other.audit_id, other.store.claim(other.audit_id), record())
     return other.audit_id
 
 
 # Each write of a job, and what it answers to somebody whose attempt is not the current one.
-WRITES: dict[str, tuple[Callable[[Desk, int], object], object]] = {
-    "finish": (lambda desk, attempt: desk.store.finish(desk.audit_id, attempt, record()), False),
-    "fail": (lambda desk, attempt: desk.store.fail(desk.audit_id, attempt, "late"), False),
+WRITES: dict[str, tuple[Callable[[LeasedJob, int], object], object]] = {
+    "finish": (lambda leased, attempt: leased.store.finish(leased.audit_id, attempt, record()), False),
+    "fail": (lambda leased, attempt: leased.store.fail(leased.audit_id, attempt, "late"), False),
     "reuse": (
-        lambda desk, attempt: desk.store.reuse(desk.scan_id, desk.audit_id, attempt, finish_another(desk)),
+        lambda leased, attempt: leased.store.reuse(leased.scan_id, leased.audit_id, attempt, finish_another(leased)),
         False,
     ),
-    "renew": (lambda desk, attempt: desk.leases.renew(desk.audit_id, attempt, 1000), "lost"),
-    "give back": (lambda desk, attempt: desk.leases.give_back(desk.audit_id, attempt), False),
-    "cancelled": (lambda desk, attempt: desk.leases.cancelled(desk.audit_id, attempt), False),
-    "save": (lambda desk, attempt: desk.leases.save_progress(desk.audit_id, attempt, "k", b"late"), None),
+    "renew": (lambda leased, attempt: leased.leases.renew(leased.audit_id, attempt, 1000), "lost"),
+    "give back": (lambda leased, attempt: leased.leases.give_back(leased.audit_id, attempt), False),
+    "cancelled": (lambda leased, attempt: leased.leases.cancelled(leased.audit_id, attempt), False),
+    "save": (lambda leased, attempt: leased.leases.save_progress(leased.audit_id, attempt, "k", b"late"), None),
     "expire": (
-        lambda desk, attempt: desk.leases.expire(Lease(desk.audit_id, attempt, datetime.now(UTC), "somebody")),
+        lambda leased, attempt: leased.leases.expire(Lease(leased.audit_id, attempt, datetime.now(UTC), "somebody")),
         None,
     ),
 }
 
 
-def _given_back(desk: Desk, attempt: int) -> None:
-    assert desk.leases.give_back(desk.audit_id, attempt)
+def _given_back(leased: LeasedJob, attempt: int) -> None:
+    assert leased.leases.give_back(leased.audit_id, attempt)
 
 
-def _expired(desk: Desk, _: int) -> None:
-    assert desk.leases.expire(desk.lease()) == "queued"
+def _expired(leased: LeasedJob, _: int) -> None:
+    assert leased.leases.expire(leased.lease()) == "queued"
 
 
-def _claimed_again(desk: Desk, attempt: int) -> None:
-    _expired(desk, attempt)
-    assert desk.store.claim(desk.audit_id) == attempt + 1
-    desk.leases.save_progress(desk.audit_id, attempt + 1, "k", b"of the newer one")
+def _claimed_again(leased: LeasedJob, attempt: int) -> None:
+    _expired(leased, attempt)
+    assert leased.store.claim(leased.audit_id) == attempt + 1
+    leased.leases.save_progress(leased.audit_id, attempt + 1, "k", b"of the newer one")
 
 
-def _finished(desk: Desk, attempt: int) -> None:
-    assert desk.store.finish(desk.audit_id, attempt, record())
+def _finished(leased: LeasedJob, attempt: int) -> None:
+    assert leased.store.finish(leased.audit_id, attempt, record())
 
 
-def _failed(desk: Desk, attempt: int) -> None:
-    assert desk.store.fail(desk.audit_id, attempt, "a reason")
+def _failed(leased: LeasedJob, attempt: int) -> None:
+    assert leased.store.fail(leased.audit_id, attempt, "a reason")
 
 
-def _retried(desk: Desk, attempt: int) -> None:
-    _failed(desk, attempt)
-    assert [job.audit_id for job in retry_scan(desk.engine, desk.scan_id, desk.queue, None)] == [desk.audit_id]
+def _retried(leased: LeasedJob, attempt: int) -> None:
+    _failed(leased, attempt)
+    assert [job.audit_id for job in retry_scan(leased.engine, leased.scan_id, leased.queue, None)] == [leased.audit_id]
 
 
-def _retried_and_claimed(desk: Desk, attempt: int) -> None:
-    _retried(desk, attempt)
-    assert desk.store.claim(desk.audit_id) == attempt + 1
+def _retried_and_claimed(leased: LeasedJob, attempt: int) -> None:
+    _retried(leased, attempt)
+    assert leased.store.claim(leased.audit_id) == attempt + 1
 
 
-def _cancelled(desk: Desk, _: int) -> None:
-    desk.store.cancel(desk.scan_id, "interrupted")
+def _cancelled(leased: LeasedJob, _: int) -> None:
+    leased.store.cancel(leased.scan_id, "interrupted")
 
 
-def _asked_and_claimed_again(desk: Desk, attempt: int) -> None:
-    _claimed_again(desk, attempt)
-    cancel_scan(desk.engine, desk.scan_id, "enough")
+def _asked_and_claimed_again(leased: LeasedJob, attempt: int) -> None:
+    _claimed_again(leased, attempt)
+    cancel_scan(leased.engine, leased.scan_id, "enough")
 
 
 FATES = [
@@ -135,194 +135,196 @@ FATES = [
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.__name__.strip("_"))
 def test_who_has_lost_a_job_changes_nothing_of_it(shared: Engine, fate: Callable[..., None], write: str) -> None:
-    desk = Desk(shared)
-    attempt = desk.store.claim(desk.audit_id, "me")
-    fate(desk, attempt)
-    before = desk.rows()
+    leased = LeasedJob(shared)
+    attempt = leased.store.claim(leased.audit_id, "me")
+    fate(leased, attempt)
+    before = leased.rows()
     do, refused = WRITES[write]
-    assert do(desk, attempt) == refused
-    assert desk.rows() == before
+    assert do(leased, attempt) == refused
+    assert leased.rows() == before
 
 
 @pytest.mark.parametrize("write", WRITES)
 def test_who_has_it_does_change_it(shared: Engine, write: str) -> None:
     """The table above would hold of writes that do nothing at all."""
-    desk = Desk(shared)
-    attempt = desk.store.claim(desk.audit_id, "me")
-    before = desk.rows()
+    leased = LeasedJob(shared)
+    attempt = leased.store.claim(leased.audit_id, "me")
+    before = leased.rows()
     do, refused = WRITES[write]
     if write == "expire":
-        assert desk.leases.expire(desk.lease()) == "queued"
+        assert leased.leases.expire(leased.lease()) == "queued"
     else:
-        assert do(desk, attempt) != refused or write == "save"
-    assert desk.rows() != before
+        assert do(leased, attempt) != refused or write == "save"
+    assert leased.rows() != before
 
 
 def test_a_job_between_claim_and_end(shared: Engine) -> None:
-    desk = Desk(shared)
-    assert (desk.row["state"], desk.row["attempt"], desk.scan) == ("queued", 0, ("running", 1))
-    assert desk.store.claim(desk.audit_id, "host:1", 60) == 1
-    first = desk.lease()
-    assert (first.job_id, first.attempt, first.worker) == (desk.audit_id, 1, "host:1")
-    assert (first.until - desk.row["started_at"]).total_seconds() == pytest.approx(60)
-    assert desk.leases.renew(desk.audit_id, 1, 100) == "held"
-    assert desk.lease().until > first.until
-    cancel_scan(shared, desk.scan_id, "enough")
-    assert (desk.row["state"], desk.row["cancelling"], desk.scan) == ("running", "enough", ("running", 1))
-    assert desk.leases.renew(desk.audit_id, 1, 100) == "cancelling"
-    assert not desk.leases.give_back(desk.audit_id, 1)
-    assert desk.leases.cancelled(desk.audit_id, 1)
-    assert (desk.row["state"], desk.row["reason"], desk.row["cancelling"]) == ("cancelled", "enough", None)
-    assert desk.scan == ("interrupted", 0)
-    assert desk.leases.renew(desk.audit_id, 1, 100) == "lost"
+    leased = LeasedJob(shared)
+    assert (leased.row["state"], leased.row["attempt"], leased.scan) == ("queued", 0, ("running", 1))
+    assert leased.store.claim(leased.audit_id, "host:1", 60) == 1
+    first = leased.lease()
+    assert (first.job_id, first.attempt, first.worker) == (leased.audit_id, 1, "host:1")
+    assert (first.until - leased.row["started_at"]).total_seconds() == pytest.approx(60)
+    assert leased.leases.renew(leased.audit_id, 1, 100) == "held"
+    assert leased.lease().until > first.until
+    cancel_scan(shared, leased.scan_id, "enough")
+    assert (leased.row["state"], leased.row["cancelling"], leased.scan) == ("running", "enough", ("running", 1))
+    assert leased.leases.renew(leased.audit_id, 1, 100) == "cancelling"
+    assert not leased.leases.give_back(leased.audit_id, 1)
+    assert leased.leases.cancelled(leased.audit_id, 1)
+    assert (leased.row["state"], leased.row["reason"], leased.row["cancelling"]) == ("cancelled", "enough", None)
+    assert leased.scan == ("interrupted", 0)
+    assert leased.leases.renew(leased.audit_id, 1, 100) == "lost"
 
 
 def test_what_finishes_before_it_learns_that_it_is_cancelled_is_done(shared: Engine) -> None:
-    desk = Desk(shared)
-    attempt = desk.store.claim(desk.audit_id)
-    cancel_scan(shared, desk.scan_id, "too late")
-    assert desk.store.finish(desk.audit_id, attempt, record())
-    assert (desk.row["state"], desk.row["cancelling"], desk.scan) == ("done", None, ("done", 0))
+    leased = LeasedJob(shared)
+    attempt = leased.store.claim(leased.audit_id)
+    cancel_scan(shared, leased.scan_id, "too late")
+    assert leased.store.finish(leased.audit_id, attempt, record())
+    assert (leased.row["state"], leased.row["cancelling"], leased.scan) == ("done", None, ("done", 0))
 
 
 def test_giving_back_costs_nothing_and_being_lost_three_times_ends_it(shared: Engine) -> None:
-    desk = Desk(shared)
+    leased = LeasedJob(shared)
     for _ in range(2 * MOST_LOSSES):
-        assert desk.leases.give_back(desk.audit_id, desk.store.claim(desk.audit_id))
-    assert (desk.row["state"], desk.row["losses"]) == ("queued", 0)
+        assert leased.leases.give_back(leased.audit_id, leased.store.claim(leased.audit_id))
+    assert (leased.row["state"], leased.row["losses"]) == ("queued", 0)
     for lost in range(1, MOST_LOSSES):
-        desk.store.claim(desk.audit_id, f"host:{lost}")
-        assert desk.leases.expire(desk.lease()) == "queued"
-        assert (desk.row["losses"], desk.row["lease_until"], desk.row["sent_at"]) == (lost, None, None)
-    desk.store.claim(desk.audit_id, "host:9")
-    assert desk.leases.expire(desk.lease()) == "failed"
-    assert desk.row["reason"] == (
+        leased.store.claim(leased.audit_id, f"host:{lost}")
+        assert leased.leases.expire(leased.lease()) == "queued"
+        assert (leased.row["losses"], leased.row["lease_until"], leased.row["sent_at"]) == (lost, None, None)
+    leased.store.claim(leased.audit_id, "host:9")
+    assert leased.leases.expire(leased.lease()) == "failed"
+    assert leased.row["reason"] == (
         f"given up: {MOST_LOSSES} processes that ran it were lost and it made no progress, the last time host:9 gave "
         "no sign of life for the length of its lease"
     )
-    assert desk.scan == ("done", 0)
-    retry_scan(shared, desk.scan_id, desk.queue, None)
-    assert (desk.row["state"], desk.row["losses"], desk.row["attempt"]) == ("queued", 0, 3 * MOST_LOSSES)
+    assert leased.scan == ("done", 0)
+    retry_scan(shared, leased.scan_id, leased.queue, None)
+    assert (leased.row["state"], leased.row["losses"], leased.row["attempt"]) == ("queued", 0, 3 * MOST_LOSSES)
 
 
 def test_a_job_that_was_to_be_cancelled_is_cancelled_when_its_process_is_lost(shared: Engine) -> None:
-    desk = Desk(shared)
-    desk.store.claim(desk.audit_id, "host:1")
-    cancel_scan(shared, desk.scan_id, "enough")
-    assert desk.leases.expire(desk.lease()) == "cancelled"
-    assert desk.row["reason"] == "enough; host:1 gave no sign of life for the length of its lease"
-    assert desk.scan == ("interrupted", 0)
+    leased = LeasedJob(shared)
+    leased.store.claim(leased.audit_id, "host:1")
+    cancel_scan(shared, leased.scan_id, "enough")
+    assert leased.leases.expire(leased.lease()) == "cancelled"
+    assert leased.row["reason"] == "enough; host:1 gave no sign of life for the length of its lease"
+    assert leased.scan == ("interrupted", 0)
 
 
 def test_a_lease_renewed_since_it_was_seen_is_not_expired(shared: Engine) -> None:
-    desk = Desk(shared)
-    attempt = desk.store.claim(desk.audit_id)
-    seen = desk.lease()
-    desk.leases.renew(desk.audit_id, attempt, 60)
-    assert desk.leases.expire(seen) is None
-    assert (desk.row["state"], desk.row["losses"]) == ("running", 0)
+    leased = LeasedJob(shared)
+    attempt = leased.store.claim(leased.audit_id)
+    seen = leased.lease()
+    leased.leases.renew(leased.audit_id, attempt, 60)
+    assert leased.leases.expire(seen) is None
+    assert (leased.row["state"], leased.row["losses"]) == ("running", 0)
 
 
 def test_progress_is_kept_under_its_key_and_gone_with_the_end(shared: Engine) -> None:
-    desk = Desk(shared)
-    attempt = desk.store.claim(desk.audit_id)
-    assert desk.leases.load_progress(desk.audit_id, "k") is None
+    leased = LeasedJob(shared)
+    attempt = leased.store.claim(leased.audit_id)
+    assert leased.leases.load_progress(leased.audit_id, "k") is None
     for state in (b"one", bytes(range(256)), b""):
-        desk.leases.save_progress(desk.audit_id, attempt, "k", state)
-        assert desk.leases.load_progress(desk.audit_id, "k") == state
-    assert desk.leases.load_progress(desk.audit_id, "other") is None
-    desk.leases.save_progress(desk.audit_id, attempt, "other", b"two")
-    assert desk.leases.load_progress(desk.audit_id, "k") is None  # one a job, the newest
-    desk.leases.give_back(desk.audit_id, attempt)
-    attempt = desk.store.claim(desk.audit_id)
-    assert desk.leases.load_progress(desk.audit_id, "other") == b"two"
-    desk.store.finish(desk.audit_id, attempt, record())
-    assert desk.leases.load_progress(desk.audit_id, "other") is None
+        leased.leases.save_progress(leased.audit_id, attempt, "k", state)
+        assert leased.leases.load_progress(leased.audit_id, "k") == state
+    assert leased.leases.load_progress(leased.audit_id, "other") is None
+    leased.leases.save_progress(leased.audit_id, attempt, "other", b"two")
+    assert leased.leases.load_progress(leased.audit_id, "k") is None  # one a job, the newest
+    leased.leases.give_back(leased.audit_id, attempt)
+    attempt = leased.store.claim(leased.audit_id)
+    assert leased.leases.load_progress(leased.audit_id, "other") == b"two"
+    leased.store.finish(leased.audit_id, attempt, record())
+    assert leased.leases.load_progress(leased.audit_id, "other") is None
 
 
-ENDS: dict[str, Callable[[Desk, int], object]] = {
-    "finish": lambda desk, attempt: desk.store.finish(desk.audit_id, attempt, record()),
-    "fail": lambda desk, attempt: desk.store.fail(desk.audit_id, attempt, "a reason"),
-    "reuse": lambda desk, attempt: desk.store.reuse(desk.scan_id, desk.audit_id, attempt, finish_another(desk)),
-    "cancel all": lambda desk, _: desk.store.cancel(desk.scan_id, "gone"),
-    "cancelled while it ran": lambda desk, attempt: (
-        cancel_scan(desk.engine, desk.scan_id, "enough"),
-        desk.leases.cancelled(desk.audit_id, attempt),
+ENDS: dict[str, Callable[[LeasedJob, int], object]] = {
+    "finish": lambda leased, attempt: leased.store.finish(leased.audit_id, attempt, record()),
+    "fail": lambda leased, attempt: leased.store.fail(leased.audit_id, attempt, "a reason"),
+    "reuse": lambda leased, attempt: leased.store.reuse(
+        leased.scan_id, leased.audit_id, attempt, finish_another(leased)
     ),
-    "cancelled while it waited": lambda desk, attempt: (
-        desk.leases.give_back(desk.audit_id, attempt),
-        cancel_scan(desk.engine, desk.scan_id, "enough"),
+    "cancel all": lambda leased, _: leased.store.cancel(leased.scan_id, "gone"),
+    "cancelled while it ran": lambda leased, attempt: (
+        cancel_scan(leased.engine, leased.scan_id, "enough"),
+        leased.leases.cancelled(leased.audit_id, attempt),
     ),
-    "given up": lambda desk, _: [
-        (desk.leases.expire(desk.lease()), desk.store.claim(desk.audit_id)) for _ in range(MOST_LOSSES)
+    "cancelled while it waited": lambda leased, attempt: (
+        leased.leases.give_back(leased.audit_id, attempt),
+        cancel_scan(leased.engine, leased.scan_id, "enough"),
+    ),
+    "given up": lambda leased, _: [
+        (leased.leases.expire(leased.lease()), leased.store.claim(leased.audit_id)) for _ in range(MOST_LOSSES)
     ],
 }
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_whatever_ends_a_job_leaves_no_progress_behind(shared: Engine, end: str) -> None:
-    desk = Desk(shared)
-    attempt = desk.store.claim(desk.audit_id)
-    desk.leases.save_progress(desk.audit_id, attempt, "k", b"hours of work")
-    assert desk.rows()["attack_progress"] != []
-    ENDS[end](desk, attempt)
-    assert desk.rows()["attack_progress"] == []
-    assert desk.scan[0] != "running"
+    leased = LeasedJob(shared)
+    attempt = leased.store.claim(leased.audit_id)
+    leased.leases.save_progress(leased.audit_id, attempt, "k", b"hours of work")
+    assert leased.rows()["attack_progress"] != []
+    ENDS[end](leased, attempt)
+    assert leased.rows()["attack_progress"] == []
+    assert leased.scan[0] != "running"
 
 
 def test_what_waits_and_what_was_sent_longest_ago(shared: Engine) -> None:
-    desk = Desk(shared, 5)
-    other = Desk(shared, 1)
-    ids = [job.audit_id for job in desk.jobs]
-    assert desk.leases.count_queued(desk.queue) == 5
-    assert desk.leases.longest_unsent(desk.queue, 9) == [Unsent(one, 7) for one in ids]
-    desk.leases.mark_sent(ids[:2])
-    desk.leases.mark_sent(ids[3:4])
-    desk.leases.mark_sent([])
-    order = [one.job_id for one in desk.leases.longest_unsent(desk.queue, 9)]
+    leased = LeasedJob(shared, 5)
+    other = LeasedJob(shared, 1)
+    ids = [job.audit_id for job in leased.jobs]
+    assert leased.leases.count_queued(leased.queue) == 5
+    assert leased.leases.longest_unsent(leased.queue, 9) == [Unsent(one, 7) for one in ids]
+    leased.leases.mark_sent(ids[:2])
+    leased.leases.mark_sent(ids[3:4])
+    leased.leases.mark_sent([])
+    order = [one.job_id for one in leased.leases.longest_unsent(leased.queue, 9)]
     assert order == [ids[2], ids[4], ids[0], ids[1], ids[3]]
-    assert [one.job_id for one in desk.leases.longest_unsent(desk.queue, 2)] == order[:2]
-    attempt = desk.store.claim(ids[3])
-    assert desk.leases.count_queued(desk.queue) == 4
-    desk.leases.give_back(ids[3], attempt)  # its message is acknowledged by then
-    assert [one.job_id for one in desk.leases.longest_unsent(desk.queue, 3)] == [ids[2], ids[3], ids[4]]
+    assert [one.job_id for one in leased.leases.longest_unsent(leased.queue, 2)] == order[:2]
+    attempt = leased.store.claim(ids[3])
+    assert leased.leases.count_queued(leased.queue) == 4
+    leased.leases.give_back(ids[3], attempt)  # its message is acknowledged by then
+    assert [one.job_id for one in leased.leases.longest_unsent(leased.queue, 3)] == [ids[2], ids[3], ids[4]]
     assert other.leases.count_queued(other.queue) == 1
     assert other.leases.count_queued("no such queue") == 0
 
 
 def test_more_are_marked_as_sent_than_one_statement_takes(shared: Engine) -> None:
-    desk = Desk(shared, 2)
-    desk.leases.mark_sent([*range(10**6, 10**6 + 2500), desk.jobs[1].audit_id])
-    sent = [row["sent_at"] is not None for row in desk.rows()["audits"]]
+    leased = LeasedJob(shared, 2)
+    leased.leases.mark_sent([*range(10**6, 10**6 + 2500), leased.jobs[1].audit_id])
+    sent = [row["sent_at"] is not None for row in leased.rows()["audits"]]
     assert sent == [False, True]
 
 
 def test_jobs_of_a_process_of_their_own_are_not_for_workers_to_expire(shared: Engine) -> None:
-    desk = Desk(shared, queue="here")
-    desk.store.claim(desk.audit_id)
-    assert desk.audit_id not in [lease.job_id for lease in desk.leases.running()]
-    assert desk.scan_id in [scan.scan_id for scan in scans_here(shared)]
+    leased = LeasedJob(shared, queue="here")
+    leased.store.claim(leased.audit_id)
+    assert leased.audit_id not in [lease.job_id for lease in leased.leases.running()]
+    assert leased.scan_id in [scan.scan_id for scan in scans_here(shared)]
 
 
 def test_eight_claim_fifty_jobs_and_each_is_claimed_once(shared: Engine) -> None:
-    desk = Desk(shared, 50)
+    leased = LeasedJob(shared, 50)
     barrier = threading.Barrier(8)
 
     def claim(number: int) -> list[int]:
         barrier.wait()
-        return [job.audit_id for job in desk.jobs if desk.store.claim(job.audit_id, f"host:{number}") is not None]
+        return [job.audit_id for job in leased.jobs if leased.store.claim(job.audit_id, f"host:{number}") is not None]
 
     with ThreadPoolExecutor(8) as pool:
         claimed = [one for some in pool.map(claim, range(8)) for one in some]
-    assert sorted(claimed) == [job.audit_id for job in desk.jobs]
-    assert {row["attempt"] for row in desk.rows()["audits"]} == {1}
+    assert sorted(claimed) == [job.audit_id for job in leased.jobs]
+    assert {row["attempt"] for row in leased.rows()["audits"]} == {1}
 
 
 def test_of_two_who_expire_one_does(shared: Engine) -> None:
     for _ in range(15):
-        desk = Desk(shared)
-        desk.store.claim(desk.audit_id)
-        lease, barrier = desk.lease(), threading.Barrier(4)
+        leased = LeasedJob(shared)
+        leased.store.claim(leased.audit_id)
+        lease, barrier = leased.lease(), threading.Barrier(4)
 
         def expire(lease: Lease = lease, barrier: threading.Barrier = barrier) -> str | None:
             barrier.wait()
@@ -331,64 +333,64 @@ def test_of_two_who_expire_one_does(shared: Engine) -> None:
         with ThreadPoolExecutor(4) as pool:
             found = [one.result() for one in [pool.submit(expire) for _ in range(4)]]
         assert sorted(found, key=str) == [None, None, None, "queued"]
-        assert desk.row["losses"] == 1
+        assert leased.row["losses"] == 1
 
 
-def _hold(desk: Desk, job: Job, attempt: int) -> None:
+def _hold(leased: LeasedJob, job: Job, attempt: int) -> None:
     """Keep it."""
 
 
-def _return(desk: Desk, job: Job, attempt: int) -> None:
+def _return(leased: LeasedJob, job: Job, attempt: int) -> None:
     """As a process does that is told to end."""
-    assert desk.leases.give_back(job.audit_id, attempt) or desk.leases.cancelled(job.audit_id, attempt)
+    assert leased.leases.give_back(job.audit_id, attempt) or leased.leases.cancelled(job.audit_id, attempt)
 
 
 @pytest.mark.parametrize("then", [_hold, _return], ids=["kept", "given back"])
 def test_no_job_slips_through_when_its_scan_is_cancelled_as_it_is_claimed(
-    shared: Engine, then: Callable[[Desk, Job, int], None]
+    shared: Engine, then: Callable[[LeasedJob, Job, int], None]
 ) -> None:
     for _ in range(25):
-        desk = Desk(shared, 3)
+        leased = LeasedJob(shared, 3)
         barrier, held = threading.Barrier(3), {}
 
-        def claim(part: slice, desk: Desk = desk, barrier: Any = barrier, held: dict[int, int] = held) -> None:
+        def claim(part: slice, leased: LeasedJob = leased, barrier: Any = barrier, held: dict[int, int] = held) -> None:
             barrier.wait()
-            for job in desk.jobs[part]:
-                attempt = desk.store.claim(job.audit_id)
+            for job in leased.jobs[part]:
+                attempt = leased.store.claim(job.audit_id)
                 if attempt is not None:
                     held[job.audit_id] = attempt
-                    then(desk, job, attempt)
+                    then(leased, job, attempt)
 
-        def cancel(desk: Desk = desk, barrier: Any = barrier) -> None:
+        def cancel(leased: LeasedJob = leased, barrier: Any = barrier) -> None:
             barrier.wait()
-            cancel_scan(shared, desk.scan_id, "enough")
+            cancel_scan(shared, leased.scan_id, "enough")
 
         with ThreadPoolExecutor(3) as pool:
             for one in [pool.submit(claim, slice(0, 2)), pool.submit(claim, slice(1, 3)), pool.submit(cancel)]:
                 one.result()
-        for row in desk.rows()["audits"]:
+        for row in leased.rows()["audits"]:
             if row["state"] == "running":
                 assert then is _hold
-                assert desk.leases.renew(row["id"], held[row["id"]], 60) == "cancelling"
-                assert desk.leases.cancelled(row["id"], held[row["id"]])
+                assert leased.leases.renew(row["id"], held[row["id"]], 60) == "cancelling"
+                assert leased.leases.cancelled(row["id"], held[row["id"]])
             else:
                 assert row["state"] == "cancelled"
-        assert desk.scan == ("interrupted", 0)
-        assert {row["state"] for row in desk.rows()["audits"]} == {"cancelled"}
+        assert leased.scan == ("interrupted", 0)
+        assert {row["state"] for row in leased.rows()["audits"]} == {"cancelled"}
 
 
 def test_scans_as_people_ask_about_them(shared: Engine) -> None:
-    desk = Desk(shared, 4)
-    done, failed, given, _ = (job.audit_id for job in desk.jobs)
-    desk.store.finish(done, desk.store.claim(done), record())
-    desk.store.fail(failed, desk.store.claim(failed), "a reason")
-    desk.store.claim(given, "host:1")
-    (row,) = [row for row in list_scans(shared) if row["scan"] == desk.scan_id]
+    leased = LeasedJob(shared, 4)
+    done, failed, given, _ = (job.audit_id for job in leased.jobs)
+    leased.store.finish(done, leased.store.claim(done), record())
+    leased.store.fail(failed, leased.store.claim(failed), "a reason")
+    leased.store.claim(given, "host:1")
+    (row,) = [row for row in list_scans(shared) if row["scan"] == leased.scan_id]
     numbers = {name: row[name] for name in ("queued", "running", "done", "failed", "cancelled", "reused")}
     assert numbers == {"queued": 1, "running": 1, "done": 1, "failed": 1, "cancelled": 0, "reused": 0}
-    assert (row["state"], row["queue"], row["finished_at"]) == ("running", desk.queue, None)
-    cancel_scan(shared, desk.scan_id, "enough")
-    shown = load_scan(shared, desk.scan_id)
+    assert (row["state"], row["queue"], row["finished_at"]) == ("running", leased.queue, None)
+    cancel_scan(shared, leased.scan_id, "enough")
+    shown = load_scan(shared, leased.scan_id)
     assert [audit["state"] for audit in shown["audits"]] == ["done", "failed", "cancelling", "cancelled"]
     assert [audit["reason"] for audit in shown["audits"]] == [None, "a reason", "enough", "enough"]
     for ask in (load_scan, lambda *a: cancel_scan(*a, "x"), lambda *a: retry_scan(*a, "cpu", None)):
@@ -397,29 +399,29 @@ def test_scans_as_people_ask_about_them(shared: Engine) -> None:
 
 
 def test_a_scan_made_before_jobs_kept_their_entries_is_not_retried(shared: Engine) -> None:
-    desk = Desk(shared)
-    desk.store.fail(desk.audit_id, desk.store.claim(desk.audit_id), "a reason")
+    leased = LeasedJob(shared)
+    leased.store.fail(leased.audit_id, leased.store.claim(leased.audit_id), "a reason")
     with shared.begin() as connection:  # as the migration leaves older rows
-        connection.execute(text(f"UPDATE audits SET entry = NULL WHERE id = {desk.audit_id}"))
-    before = desk.rows()
+        connection.execute(text(f"UPDATE audits SET entry = NULL WHERE id = {leased.audit_id}"))
+    before = leased.rows()
     with pytest.raises(UsageError, match="older auditor"):
-        retry_scan(shared, desk.scan_id, "cpu", None)
-    assert desk.rows() == before
-    assert desk.store.load_job(desk.audit_id) is None
+        retry_scan(shared, leased.scan_id, "cpu", None)
+    assert leased.rows() == before
+    assert leased.store.load_job(leased.audit_id) is None
 
 
 def test_a_message_that_is_older_than_a_jobs_queue_claims_nothing(shared: Engine) -> None:
-    desk = Desk(shared, queue="here")
-    assert desk.store.claim(desk.audit_id, "w", queue="cpu") is None
-    assert desk.store.claim(desk.audit_id, "w", queue="here") == 1
+    leased = LeasedJob(shared, queue="here")
+    assert leased.store.claim(leased.audit_id, "w", queue="cpu") is None
+    assert leased.store.claim(leased.audit_id, "w", queue="here") == 1
 
 
 def test_an_entry_of_another_version_is_said(shared: Engine) -> None:
-    desk = Desk(shared)
+    leased = LeasedJob(shared)
     with Session(shared) as session, session.begin():
-        session.get_one(tables.Audit, desk.audit_id).entry = {"model": "x"}
+        session.get_one(tables.Audit, leased.audit_id).entry = {"model": "x"}
     with pytest.raises(UsageError, match="written by another version of auditor") as caught:
-        desk.store.load_job(desk.audit_id)
+        leased.store.load_job(leased.audit_id)
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from auditor.attempts import Attempts
-from auditor.boost_job import BoostDesk, BoostRequest
+from auditor.audit.resume import SavedAttempt
 from auditor.db.leases import Leases
 from auditor.db.scans import load_scan
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings, load_training
-from auditor.jobs import _Desk
-from auditor.leases import Heart, Hold, LeaseLostError
+from auditor.jobs.audit import AuditAttempt
+from auditor.jobs.lease import Heartbeat, LeaseHandle, LeaseLostError
 from auditor.records import AuditRequest, Measurement
 from auditor.records.boosts import EpochScore, boost_recipe
-from auditor.scans import ScanRequest
-from auditor.training_job import Run, Silent
-from tests.db.test_store import REQUEST, entry
+from auditor.scans.request import ScanRequest
+from auditor.trainings.boost import BoostAttempt, BoostRequest
+from auditor.trainings.job import Run, Silent
+from tests.factories.records import REQUEST, entry
 
 NAMES = itertools.count()
 SCAN = ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="quick"), samples=3))
@@ -39,13 +39,13 @@ class Audit:
         self.store, self.leases = Store(engine), Leases(engine)
         self.scan_id, (self.job,) = self.store.create_scan("demo", REQUEST, [entry(f"lost-{next(NAMES)}")], queue="cpu")
 
-    def begin(self, key: str) -> Attempts:
+    def begin(self, key: str) -> SavedAttempt:
         """An attempt on a machine on which what was saved has this key."""
         attempt = self.store.claim(self.job.audit_id, "host:1")
         assert attempt is not None
-        desk = _Desk(self.store, self.job, attempt, force=False, reverify=False)
-        hold = Hold(self.leases, self.job.audit_id, attempt)
-        return Attempts(desk.contact(hold, None, lambda: None), key)
+        job_attempt = AuditAttempt(self.store, self.job, attempt, force=False, reverify=False)
+        handle = LeaseHandle(self.leases, self.job.audit_id, attempt)
+        return SavedAttempt(job_attempt.context(handle, None, lambda: None), key)
 
     def lost(self, key: str, saves: int, of_use: bool = True) -> str | None:
         """An attempt that saves so often, and is lost; ``of_use``: it goes on from what it finds."""
@@ -137,18 +137,18 @@ class Boost:
         """An attempt that has the epochs before ``first`` from its file, and is lost after ``last``."""
 
         def child(*_: object) -> Any:
-            def train(_: object, __: object, ___: object, contact: Any) -> None:
+            def train(_: object, __: object, ___: object, context: Any) -> None:
                 history = [epoch(number) for number in range(first)]
                 for number in range(first, last + 1):
                     history.append(epoch(number))
-                    contact.save("history", json.dumps([asdict(one) for one in history]).encode())
+                    context.save("history", json.dumps([asdict(one) for one in history]).encode())
                 raise LeaseLostError
 
             return train
 
-        heart = Heart(self.engine, queue=self.queue, device="cpu", lease=60)
-        run = Run(lambda *_: None, child, heart, Silent())
-        assert BoostDesk(self.trainings, self.job, self.request, run).carry_out(heart) == "taken"
+        heartbeat = Heartbeat(self.engine, queue=self.queue, device="cpu", lease=60)
+        run = Run(lambda *_: None, child, heartbeat, Silent())
+        assert BoostAttempt(self.trainings, self.job, self.request, run).carry_out(heartbeat) == "taken"
         return lose(self.trainings.leases, self.job.training_id)
 
 

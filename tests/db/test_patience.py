@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from auditor.db.patience import patient
 from auditor.db.session import make_engine
 from auditor.db.store import Store
-from tests.db.test_store import REQUEST, entry
+from tests.factories.records import REQUEST, entry
 
 
 def wrong(kind: type[Exception]) -> Exception:

@@ -12,7 +12,7 @@ from auditor.db.leases import MOST_LOSSES, Lease, Leases
 from auditor.db.scans import cancel_scan, retry_scan
 from auditor.db.store import Store
 from auditor.errors import UsageError
-from tests.db.test_store import REQUEST, entry, record
+from tests.factories.records import REQUEST, entry, record
 
 NAMES = itertools.count()
 PICK = st.integers(0, 10**6)

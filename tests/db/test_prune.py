@@ -14,16 +14,16 @@ from sqlalchemy.orm import Session
 
 from auditor.config import settings as auditor_settings
 from auditor.db import models as tables
-from auditor.db.prune import Removed, prune
+from auditor.db.prune import PruneResult, prune
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
-from auditor.leaderboard.whole import as_dict
 from auditor.records import Clustering
-from tests.cli.test_scan import run
-from tests.db.test_latest import SERIES, begin, check
-from tests.db.test_store import REQUEST, _done, entry, record
+from auditor.results.serialize import as_dict
+from tests.factories.command import run
+from tests.factories.latest import SERIES, begin, check
+from tests.factories.records import REQUEST, done_audit, entry, record
 
 FRESH = count()
 
@@ -66,21 +66,21 @@ def test_the_last_ones_of_each_series_keep_everything(shared: Engine, steps: lis
     assert latest & before <= whole(shared)
     assert promised.audits == promised.matrices == promised.verdicts == len(before - whole(shared))
     assert list_results(shared, Filter(history=True), sort="started_at") == rows
-    assert prune(shared, keep) == Removed()
+    assert prune(shared, keep) == PruneResult()
     check(shared)
 
 
 def test_bytes_are_those_that_were_stored(url: str) -> None:
     engine = open_database(url)
     verdicts = dataclasses.replace(record().verdicts, pictures=np.arange(3, dtype=np.uint64))
-    first = _done(Store(engine), verdicts=verdicts)
-    _done(Store(engine))
+    first = done_audit(Store(engine), verdicts=verdicts)
+    done_audit(Store(engine))
     row = tables.Verdicts
     with Session(engine) as session:
         matrix = session.scalars(select(tables.Clustering.matrix).where(tables.Clustering.audit_id == first)).one()
         packed = session.execute(select(row.indices, row.correct, row.survived, row.pictures).limit(1)).one()
     expected = len(matrix) + sum(len(part) for part in packed)
-    assert prune(engine, 1) == Removed(audits=1, matrices=1, verdicts=1, bytes=expected)
+    assert prune(engine, 1) == PruneResult(audits=1, matrices=1, verdicts=1, bytes=expected)
     detail = load_detail(engine, first)
     assert detail.verdicts is None
     assert detail.clusterings["weights"].matrix is None

@@ -16,26 +16,16 @@ from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import HEAD, alembic_config, current_revision, open_database, schema_drift, upgrade
 from auditor.db.store import Store
 from auditor.records import Published, Verdicts
-from tests.db.test_store import REQUEST, entry, record
+from tests.factories.published import store_figures
 
 BOTH = ["clean_accuracy_mismatch", "robust_accuracy_mismatch"]
 CLAIM = Published(model="demo:a", norm="Linf", eps=0.1, clean_accuracy=0.9, autoattack_accuracy=0.6)
 
 
-def _store(store: Store, *, name: str = "a", protocol: str = "standard", **values: object) -> int:
-    """A done audit whose entry and record have these values."""
-    asked = {key: values.pop(key) for key in ("norm", "eps", "dataset", "place") if key in values}
-    entered = dataclasses.replace(entry(name), **asked)
-    _, (job,) = store.create_scan("demo", REQUEST | {"protocol": protocol}, [entered])
-    found = record(name, protocol=protocol, **({"n": 1000, "clean_accuracy": 0.9} | values))
-    assert store.finish(job.audit_id, store.claim(job.audit_id), found)
-    return job.audit_id
-
-
 def _store_one(engine: Engine, **values: object) -> str:
     """The name of a model with one done audit, unlike all others."""
     name = uuid.uuid4().hex
-    _store(Store(engine), name=name, **values)
+    store_figures(Store(engine), name=name, **values)
     return f"demo:{name}"
 
 
@@ -48,7 +38,7 @@ def _board(engine: Engine, model: str) -> dict:
 
 def test_up_down_and_up_again_keeps_what_is_stored(url: str) -> None:
     engine = open_database(url)
-    audit_id = _store(Store(engine), images_sha256="d" * 64, place="/zoo")
+    audit_id = store_figures(Store(engine), images_sha256="d" * 64, place="/zoo")
     for target in ("0001", "base"):
         with engine.begin() as connection:
             command.downgrade(alembic_config(connection), target)
@@ -81,7 +71,7 @@ def _columns(engine: Engine, table: str) -> dict[str, bool]:
 
 def test_a_result_stays_with_the_data_set_it_was_made_on(shared: Engine) -> None:
     name = _store_one(shared, robust_accuracy=0.6)
-    _store(Store(shared), name=name.removeprefix("demo:"), robust_accuracy=0.3, dataset="cifar10")
+    store_figures(Store(shared), name=name.removeprefix("demo:"), robust_accuracy=0.3, dataset="cifar10")
     rows = list_results(shared, Filter(model=name))
     assert [(row["dataset"], row["robust_accuracy"]) for row in rows] == [("fashion_mnist", 0.6), ("cifar10", 0.3)]
     for row in rows:
@@ -99,7 +89,7 @@ def test_figures_are_made_updated_or_left(url: str) -> None:
     mended = dataclasses.replace(CLAIM, clean_accuracy=0.95)
     assert store_published(engine, [mended, other]) == {"demo:a": "updated", "demo:b": "unchanged"}
     for name, expected in (("a", mended), ("b", other)):
-        assert load_detail(engine, _store(Store(engine), name=name)).published == expected
+        assert load_detail(engine, store_figures(Store(engine), name=name)).published == expected
     engine.dispose()
 
 
@@ -205,6 +195,6 @@ def test_pictures_come_back_as_they_went_in(url: str) -> None:
         survived=np.array([True, False]),
         pictures=np.array([2**64 - 1, 7], np.uint64),
     )
-    audit_id = _store(Store(engine), verdicts=verdicts)
+    audit_id = store_figures(Store(engine), verdicts=verdicts)
     np.testing.assert_array_equal(load_detail(engine, audit_id).verdicts.pictures, verdicts.pictures)
     engine.dispose()

@@ -30,8 +30,8 @@ from auditor.db.session import (
 )
 from auditor.db.store import Store
 from auditor.errors import EnvironmentUnusableError
-from tests.db.test_store import _done
-from tests.services import BARE, lent
+from tests.factories.records import done_audit
+from tests.factories.services import BARE, lent
 
 
 @pytest.mark.sqlite("its file, folder and pragmas")
@@ -201,9 +201,9 @@ def test_passwords_are_not_shown() -> None:
 def test_the_leaderboard_view_shows_the_newest_done_audit(url: str) -> None:
     engine = open_database(url)
     store = Store(engine)
-    _done(store, "a", identity="1", robust=0.2)
-    newest = _done(store, "a", identity="2", robust=0.3)
-    _done(store, "b", flags=("randomized",), robust=0.9)
+    done_audit(store, "a", identity="1", robust=0.2)
+    newest = done_audit(store, "a", identity="2", robust=0.3)
+    done_audit(store, "b", flags=("randomized",), robust=0.9)
     with engine.connect() as connection:
         board = pandas.read_sql("SELECT * FROM leaderboard ORDER BY model", connection)
     assert board["model"].tolist() == ["demo:a", "demo:b"]

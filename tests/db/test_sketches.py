@@ -9,7 +9,7 @@ from sqlalchemy import Engine, inspect, text
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import alembic_config, open_database, schema_drift, upgrade
 from auditor.db.store import Store
-from tests.db.test_store import REQUEST, entry, record
+from tests.factories.records import REQUEST, entry, record
 
 
 def _store(engine: Engine, sketch: int | None, gap: float) -> int:

@@ -2,7 +2,6 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,70 +15,7 @@ from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
-from auditor.records import (
-    AttackScore,
-    AuditRecord,
-    Clustering,
-    ClusteringScores,
-    Verdicts,
-    ZooEntry,
-)
-
-REQUEST = {"protocol": "quick", "samples": 3, "linearization": "remove", "sketch": None, "seed": 0, "device": "cpu"}
-
-
-def entry(name: str = "a") -> ZooEntry:
-    return ZooEntry(
-        model=f"demo:{name}",
-        source="demo",
-        description="a model",
-        architecture={"name": "small_resnet"},
-        preprocessing={},
-        dataset="fashion_mnist",
-        threat_model="Linf",
-        norm="Linf",
-        eps=0.1,
-        input_size=(1, 28, 28),
-        training={"method": "at"},
-    )
-
-
-def record(name: str = "a", identity: str = "i", robust: float = 0.5, **changes: object) -> AuditRecord:
-    scores = ClusteringScores(
-        intra=0.5, inter=0.1, gap=0.4, silhouette=math.nan, rand_index=1.0, cophenetic=0.9, p_value=0.01,
-        effective_rank=2.0, leaf_order=(2, 0, 1), reasons={"silhouette": "no reason"},
-    )  # fmt: skip
-    whole = AuditRecord(
-        entry=entry(name),
-        identity=identity,
-        protocol="quick",
-        parameters={"attacks": []},
-        linearization="remove",
-        hierarchy="fashion_mnist",
-        seed=0,
-        weights_sha256="w" * 64,
-        classes=("x", "y", "z"),
-        superclasses=("s", "s", "t"),
-        n=3,
-        clean_accuracy=1.0,
-        robust_accuracy=robust,
-        robust_low=0.1,
-        robust_high=0.9,
-        affinity_error=1e-7,
-        clusterings=(Clustering(kind="weights", scores=scores, matrix=np.eye(3)),),
-        attacks=(
-            AttackScore(attack="fgsm", parameters={"eps": 0.1}, n=3, broken=1, robust_accuracy=2 / 3, seconds=0.1),
-        ),
-        verdicts=Verdicts(
-            indices=np.array([7, 1, 9]), correct=np.array([True, True, False]), survived=np.array([True, False, False])
-        ),
-        flags=(),
-        notes=("a note",),
-        seconds=1.5,
-        batch_size=256,
-        versions={"torch": "2"},
-    )
-    return replace(whole, **changes)
+from tests.factories.records import REQUEST, done_audit, entry, record
 
 
 @pytest.fixture
@@ -92,15 +28,8 @@ def store(engine: Engine) -> Store:
     return Store(engine)
 
 
-def _done(store: Store, name: str = "a", **changes: object) -> int:
-    _, (job,) = store.create_scan("demo", REQUEST, [entry(name)])
-    attempt = store.claim(job.audit_id)
-    assert store.finish(job.audit_id, attempt, record(name, **changes))
-    return job.audit_id
-
-
 def test_what_goes_in_comes_out(store: Store, engine: Engine) -> None:
-    audit_id = _done(store)
+    audit_id = done_audit(store)
     (row,) = list_results(engine, Filter())
     expected = record()
     assert row["id"] == audit_id
@@ -152,8 +81,8 @@ def test_cancel_ends_what_is_not_done(store: Store, engine: Engine) -> None:
 
 
 def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: Engine) -> None:
-    first = _done(store, identity="old weights", robust=0.2)
-    second = _done(store, identity="new weights", robust=0.8)
+    first = done_audit(store, identity="old weights", robust=0.2)
+    second = done_audit(store, identity="new weights", robust=0.8)
     assert [row["id"] for row in list_results(engine, Filter())] == [second]
     scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()])
     attempt = store.claim(job.audit_id)
@@ -170,8 +99,8 @@ def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: En
 def test_four_writers_at_once(store: Store, engine: Engine) -> None:
     def write(number: int) -> None:
         for _ in range(10):
-            _done(store, "shared")
-            _done(store, f"own{number}")
+            done_audit(store, "shared")
+            done_audit(store, f"own{number}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
@@ -180,9 +109,9 @@ def test_four_writers_at_once(store: Store, engine: Engine) -> None:
 
 
 def test_filters_sort_and_limit(store: Store, engine: Engine) -> None:
-    _done(store, "a", robust=0.1, flags=("zero_gradients",))
-    _done(store, "b", robust=0.9)
-    _done(store, "c", robust=math.nan)
+    done_audit(store, "a", robust=0.1, flags=("zero_gradients",))
+    done_audit(store, "b", robust=0.9)
+    done_audit(store, "c", robust=math.nan)
     _, (job,) = store.create_scan("demo", REQUEST, [entry("d")])
     store.fail(job.audit_id, store.claim(job.audit_id), "no weights")
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from tests.deploy.files import commands
-from tests.services import Cluster
+from tests.factories.services import Cluster
 
 INSIDE = "docker compose exec -T postgres "
 

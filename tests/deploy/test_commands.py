@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from tests.deploy.files import commands, compose, image, seconds
-from tests.services import Cluster
+from tests.factories.services import Cluster
 from tests.workers.team import free_port, until
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from auditor.errors import InputError
 from auditor.linear import LinearizationError, implicit_weight, linearize, template_sketch
 from auditor.linear import sketch as sketching
-from tests.linear.test_weight import _hidden, _hooked, _Refused
+from tests.factories.layers import Refused, hidden, hooked
 from tests.linear.twins import CASES, Case
 
 
@@ -84,8 +84,8 @@ def test_what_float32_cannot_hold_goes_to_float64() -> None:
     [
         (lambda z: z.exp(), r"exp"),
         (lambda z: 0 * z, r"W is 0"),
-        (lambda z: z + _hidden(z), r"mul of the input runs under no_grad"),
-        (lambda z: _hooked(2 * z), r"does not match its forward pass"),
+        (lambda z: z + hidden(z), r"mul of the input runs under no_grad"),
+        (lambda z: hooked(2 * z), r"does not match its forward pass"),
         (lambda z: z * float("inf"), r"not finite.*mul"),
         (lambda z: z[:, :, None], r"expected logits \(N, K\)"),
     ],
@@ -93,7 +93,7 @@ def test_what_float32_cannot_hold_goes_to_float64() -> None:
 )
 def test_refused_as_w_would_be(last: object, message: str) -> None:
     with pytest.raises(LinearizationError, match=message):
-        template_sketch(_Refused(last), (1, 5, 5), probes=8)
+        template_sketch(Refused(last), (1, 5, 5), probes=8)
 
 
 def test_a_small_class_that_hides_its_path_is_found() -> None:
@@ -104,7 +104,7 @@ def test_a_small_class_that_hides_its_path_is_found() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             logits = self.linear(x.flatten(1))
-            small = 1e-3 * (x.flatten(1)[:, :1] + _hooked(1 * x.flatten(1)[:, 1:2]))
+            small = 1e-3 * (x.flatten(1)[:, :1] + hooked(1 * x.flatten(1)[:, 1:2]))
             return torch.cat([logits, small], 1)
 
     with pytest.raises(LinearizationError, match="does not match its forward pass"):

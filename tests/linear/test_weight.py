@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from auditor.errors import InputError
 from auditor.linear import LinearizationError, class_correlation, implicit_weight, linearize, template_gram
 from auditor.zoo.demo.networks import SmallResNet
+from tests.factories.layers import Refused, hidden, hooked
 from tests.linear.twins import CASES, Case
 
 
@@ -61,25 +62,6 @@ def test_correlation_is_the_cosine_of_templates() -> None:
     assert found[:, 3].isnan().all()
 
 
-class _Refused(nn.Module):
-    def __init__(self, last: object) -> None:
-        super().__init__()
-        self.conv, self.last = nn.Conv2d(1, 3, 3), last
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.conv(x).mean((2, 3)))
-
-
-@torch.no_grad()
-def _hidden(z: Tensor) -> Tensor:
-    return 2 * z
-
-
-def _hooked(z: Tensor) -> Tensor:
-    z.register_hook(lambda gradient: 2 * gradient)
-    return z
-
-
 @pytest.mark.parametrize(
     ("last", "message"),
     [
@@ -89,8 +71,8 @@ def _hooked(z: Tensor) -> Tensor:
         (lambda z: torch.where(z > 0, z, 2 * z.flip(1)), r"gt|where"),
         (lambda z: z.abs(), r"abs"),
         (lambda z: z.sigmoid(), r"W is 0.*sigmoid"),
-        (lambda z: z + _hidden(z), r"mul of the input runs under no_grad"),
-        (lambda z: _hooked(2 * z), r"does not match its forward pass"),
+        (lambda z: z + hidden(z), r"mul of the input runs under no_grad"),
+        (lambda z: hooked(2 * z), r"does not match its forward pass"),
         (lambda z: z * float("inf"), r"not finite.*mul"),
         (lambda z: F.max_pool1d(z, 2, return_indices=True)[0], r"indices"),
         (lambda z: z[:, :, None], r"expected logits \(N, K\)"),
@@ -99,7 +81,7 @@ def _hooked(z: Tensor) -> Tensor:
 )
 def test_refused_with_the_operation_that_is_to_blame(last: object, message: str) -> None:
     with pytest.raises(LinearizationError, match=message):
-        implicit_weight(_Refused(last), (1, 5, 5))
+        implicit_weight(Refused(last), (1, 5, 5))
 
 
 def test_blame_names_the_module() -> None:
@@ -166,7 +148,7 @@ def _state(network: nn.Module) -> list[object]:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_untouched_also_when_it_fails(training: bool) -> None:
-    good, bad = SmallResNet().train(training), _Refused(lambda z: z.exp()).train(training)
+    good, bad = SmallResNet().train(training), Refused(lambda z: z.exp()).train(training)
     for network in (good, bad):
         before, state = copy.deepcopy(network.state_dict()), _state(network)
         image = torch.rand(2, 1, 28, 28)

@@ -9,8 +9,8 @@ import pytest
 from auditor.plots import draw_boost, save
 from auditor.plots.boost import NOT_MEASURED, PRUNED
 from auditor.records import Clustering
-from tests.checkpoints.rows import row
-from tests.plots.test_model import parts, texts
+from tests.factories.checkpoint_rows import row
+from tests.factories.figures import parts, texts
 
 ROW = row(Path())
 

@@ -14,7 +14,7 @@ from auditor.data.fashion_mnist import load_split
 from auditor.db.session import open_database
 from auditor.db.tokens import add_token
 from auditor.db.trainings import Trainings
-from auditor.records.boosts import Comparison, EpochScore, Made, Recipe
+from auditor.records.boosts import BoostOutcome, Comparison, EpochScore, Recipe
 from auditor.web.app import create_app
 from auditor.zoo import find_source
 from auditor.zoo.checkpoint import write_checkpoint
@@ -65,7 +65,7 @@ def boosted(before: int, after: int) -> bytes:
     )
     weights = settings().checkpoints / str(job.training_id) / "model.safetensors"
     digests = {"parent_sha256": "a" * 64, "weights_sha256": state_dict_digest(state), "data_sha256": "d" * 64}
-    made = Made(parent="demo:standard", best_epoch=2, stopped=None, versions={"torch": "2.10"}, **digests)
+    made = BoostOutcome(parent="demo:standard", best_epoch=2, stopped=None, versions={"torch": "2.10"}, **digests)
     assert trainings.add_checkpoint(job.training_id, attempt, made)
     compared = Comparison(
         before_audit_id=before, after_audit_id=after, n=20, only_before=0, only_after=12, difference=0.6,

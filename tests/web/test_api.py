@@ -15,10 +15,10 @@ from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.leaderboard.whole import finite
-from tests.cli.test_compare import audited
-from tests.cli.test_scan import run
-from tests.db.test_store import REQUEST, entry
+from auditor.results.serialize import finite
+from tests.factories.audits import audited
+from tests.factories.command import run
+from tests.factories.records import REQUEST, entry
 from tests.web.serving import client, token
 
 

@@ -8,15 +8,15 @@ import pytest
 from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
-from auditor.boost_job import BoostRequest
 from auditor.cli import main
 from auditor.cli.boost import command
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.trainings import load_training
-from auditor.web.asked import BoostAsked
-from auditor.web.wanted import boost_wanted
-from tests import garden
+from auditor.trainings.boost import BoostRequest
+from auditor.web.build_requests import boost_wanted
+from auditor.web.shapes.requests import BoostBody
+from tests.factories import garden
 from tests.web.serving import client, few_images, token
 
 ASKED = {"model": "demo:standard", "epochs": 1, "steps": 2, "protocol": "quick", "samples": 20, "batch_size": 50}
@@ -127,7 +127,7 @@ def test_by_default_the_api_asks_for_what_the_command_asks_for() -> None:
     options = command.make_context("boost", ["demo:at-eps0.10"]).params
     entry = find_entry("demo:at-eps0.10", None, trust_code=False)
     typed = _request(entry, None, options, "here").to_json()
-    sent = boost_wanted(BoostAsked(model="demo:at-eps0.10"))[1].to_json()
+    sent = boost_wanted(BoostBody(model="demo:at-eps0.10"))[1].to_json()
     assert typed.pop("owner") != sent.pop("owner")
     assert sent == typed
     assert BoostRequest.from_json(sent | {"owner": "x"}).to_json() == sent | {"owner": "x"}

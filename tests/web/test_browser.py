@@ -12,10 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.cli.test_scan import run
+from tests.factories.browser import CHROMIUM
+from tests.factories.command import run
 from tests.web.serving import boosted, few_images, token
 
-CHROMIUM = "/usr/bin/chromium"
 MODELS = ("at-eps0.10", "standard", "trades-eps0.10", "saturated", "noise")
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.cli.test_compare import audited
+from tests.factories.audits import audited
 from tests.web.serving import client
 
 

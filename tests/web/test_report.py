@@ -10,9 +10,9 @@ import pytest
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from tests.cli.test_compare import audited
-from tests.cli.test_scan import run
-from tests.db.test_store import REQUEST, entry
+from tests.factories.audits import audited
+from tests.factories.command import run
+from tests.factories.records import REQUEST, entry
 
 
 class Page(HTMLParser):

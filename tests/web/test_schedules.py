@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.cli.scan import command
-from auditor.web.asked import ScanAsked
-from tests.cli.test_scan import run
+from auditor.web.shapes.requests import ScanBody
+from tests.factories.command import run
 from tests.web.serving import client, token
 
 NIGHTLY = {"cron": "0 2 * * *", "scan": {"source": "demo", "match": "at-*", "samples": 64, "force": True}}
@@ -67,7 +67,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 @settings(max_examples=50)
 @given(
     asked=st.builds(
-        ScanAsked,
+        ScanBody,
         models=st.lists(WORDS, max_size=3),
         match=st.none() | WORDS,
         dataset=st.none() | WORDS,
@@ -77,7 +77,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
         pretrained_only=st.booleans(),
     )
 )
-def test_the_command_asks_for_what_was_asked_for(asked: ScanAsked) -> None:
+def test_the_command_asks_for_what_was_asked_for(asked: ScanBody) -> None:
     """Whatever the words, the command line reads them as the values that they were, and as no option of their own."""
     options = command.make_context("scan", asked.command()[1:]).params
     for name, value in asked.model_dump().items():

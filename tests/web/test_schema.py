@@ -13,9 +13,9 @@ from auditor.config import settings as of_auditor
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.web.shapes import jobs, results
-from tests.cli.test_compare import audited
-from tests.cli.test_scan import run
-from tests.db.test_store import REQUEST, entry
+from tests.factories.audits import audited
+from tests.factories.command import run
+from tests.factories.records import REQUEST, entry
 from tests.web.serving import boosted, client, token
 
 load_all_checks()
@@ -54,12 +54,12 @@ def test_answers_have_the_shapes_that_the_schema_gives(tmp_path: Path, monkeypat
     assert run("schedule", "run-now", "now").exit_code == 0
     server = client()
     for path, shape in (
-        ("results", results.Results), ("audits?status=queued", results.Results), ("results/1", results.WholeResult),
+        ("results", results.Results), ("audits?status=queued", results.Results), ("results/1", results.ResultDetail),
         ("results/1/matrices/features", results.MatrixShown), ("models", results.Models),
-        ("models/demo:standard", results.WholeModel), ("comparison?a=standard&b=at-eps0.10", results.Comparison),
-        ("scans", jobs.Scans), ("scans/1", jobs.WholeScan), ("scans/3", jobs.WholeScan),
+        ("models/demo:standard", results.ModelDetail), ("comparison?a=standard&b=at-eps0.10", results.Comparison),
+        ("scans", jobs.Scans), ("scans/1", jobs.ScanDetail), ("scans/3", jobs.ScanDetail),
         ("boosts", jobs.Boosts), ("boosts/1", jobs.Boost),
-        ("checkpoints", jobs.Checkpoints), ("checkpoints/1", jobs.WholeCheckpoint), ("schedules", jobs.Schedules),
+        ("checkpoints", jobs.Checkpoints), ("checkpoints/1", jobs.CheckpointDetail), ("schedules", jobs.Schedules),
     ):  # fmt: skip
         answer = server.get(f"/api/v1/{path}")
         assert answer.status_code == 200, path

@@ -19,7 +19,7 @@ from auditor.errors import UsageError
 from auditor.web.api import events as following
 from auditor.web.api import scans
 from auditor.web.app import create_app
-from tests.db.test_store import REQUEST, entry, record
+from tests.factories.records import REQUEST, entry, record
 from tests.web.asgi import Asked
 
 SCAN = "/api/v1/scans/1/events"

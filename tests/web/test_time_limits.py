@@ -14,7 +14,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.web import server
 from auditor.web.server import TimedProtocol
-from tests.db.test_store import REQUEST, entry
+from tests.factories.records import REQUEST, entry
 from tests.web.asgi import app
 from tests.web.serving import token
 from tests.workers.team import until

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.factories.browser import CHROMIUM
 from tests.web.serving import token
-from tests.web.test_browser import CHROMIUM
 
 NAME = "audits.example.test"
 

@@ -13,7 +13,7 @@ from auditor.db import models as tables
 from auditor.db.ending import now
 from auditor.db.session import open_database
 from auditor.db.tokens import add_token, check_token
-from tests.cli.test_scan import run
+from tests.factories.command import run
 from tests.web.serving import client, token
 
 

@@ -37,8 +37,8 @@ def test_the_reason_is_stored_and_the_queue_goes_on(
 def test_a_process_of_the_pool_that_hangs_is_killed_at_the_hard_limit(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.dispatch.SOFT_MARGIN", 1)
-    monkeypatch.setattr("auditor.dispatch.HARD_MARGIN", 2)
+    monkeypatch.setattr("auditor.jobs.queue.SOFT_MARGIN", 1)
+    monkeypatch.setattr("auditor.jobs.queue.HARD_MARGIN", 2)
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen", "--time-limit", "0.2")
     worker = team.worker().ready()

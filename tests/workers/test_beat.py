@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.test_notify import Hook, hook  # noqa: F401
+from tests.factories.webhook import Hook, hook  # noqa: F401
 from tests.workers.team import Team, until
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from auditor.config import settings
-from tests import garden
+from tests.factories import garden
 from tests.workers.team import Redis, Team, make_team, until
 
 
@@ -45,13 +45,13 @@ def ended(team: Team, number: int, seconds: float = 120) -> dict[str, Any]:
 
 def test_a_worker_that_is_killed_costs_one_epoch_at_most(team: Team, zoo: Path, tmp_path: Path) -> None:
     """The second worker goes on, and comes to the weights of a run in one go."""
-    hold, state = tmp_path / "hold", tmp_path / "checkpoints/1/run.pt"
+    handle, state = tmp_path / "hold", tmp_path / "checkpoints/1/run.pt"
     number = asked(team, zoo)
-    first = team.worker(GARDEN_HOLD=str(hold))
+    first = team.worker(GARDEN_HOLD=str(handle))
     until(state.exists, 60, f"the model as it came is saved; {team.said()}")
     saved = state.stat().st_mtime_ns
     until(lambda: state.stat().st_mtime_ns > saved, 60, "an epoch is saved")
-    hold.touch()
+    handle.touch()
     first.signal(signal.SIGKILL, all_of_it=True)
     team.worker()
     row = ended(team, number)
@@ -66,17 +66,17 @@ def test_a_worker_that_is_killed_costs_one_epoch_at_most(team: Team, zoo: Path, 
 def test_cancelled_while_it_is_queued_and_while_it_runs(team: Team, zoo: Path, tmp_path: Path) -> None:
     queued = asked(team, zoo)
     assert "is cancelled" in team.auditor("trainings", "cancel", queued).output
-    hold = tmp_path / "hold"
-    hold.touch()
+    handle = tmp_path / "hold"
+    handle.touch()
     number = asked(team, zoo)
-    team.worker(GARDEN_HOLD=str(hold))
-    until(lambda: Path(f"{hold}.seen").exists(), 60, f"it trains; {team.said()}")
+    team.worker(GARDEN_HOLD=str(handle))
+    until(lambda: Path(f"{handle}.seen").exists(), 60, f"it trains; {team.said()}")
     assert "will end within seconds" in team.auditor("trainings", "cancel", number).output
     row = ended(team, number, 30)
     assert (row["state"], row["reason"]) == ("cancelled", "cancelled by its user")
     assert shown(team, queued)["state"] == "cancelled"
     # the worker has lived through both, and does the next; what was cancelled can be gone on with
-    hold.unlink()
+    handle.unlink()
     result = team.auditor("trainings", "resume", number, "--queue", "--wait")
     assert result.exit_code == 0, result.output
     assert "significant gain" in result.output

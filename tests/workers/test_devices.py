@@ -156,7 +156,7 @@ def test_a_worker_without_its_gpus_ends_with_one_line(driver: Any) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["workers.app", "workers.process", "workers.tasks", "workers.reaper", "workers.__main__", "auditor.dispatch"],
+    ["workers.app", "workers.process", "workers.tasks", "workers.reaper", "workers.__main__", "auditor.jobs.queue"],
 )
 def test_torch_is_not_imported_before_a_process_has_its_device(module: str) -> None:
     code = f"import sys, {module}\nassert 'torch' not in sys.modules, 'torch is imported'"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.connections import DEAD_SECONDS
-from tests.services import Cluster, closed_at_the_end
+from auditor.network.connections import DEAD_SECONDS
+from tests.factories.services import Cluster, closed_at_the_end
 from tests.workers.network import SUBNET, Host, hosts
 from tests.workers.team import Redis, Team, make_team, until
 

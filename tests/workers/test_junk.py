@@ -20,7 +20,7 @@ from redis import Redis as Client
 
 from auditor.config import settings
 from auditor.db.session import open_database
-from auditor.dispatch import sender_settings
+from auditor.jobs.queue import sender_settings
 from tests.workers.team import Team, until
 from workers.messages import why_refused, why_unreadable
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.services import EMPTY, lent
+from tests.factories.services import EMPTY, lent
 from tests.workers.team import Redis, make_team, until
 
 PASSWORD = "br0ker-geheim"

@@ -14,8 +14,8 @@ from kombu import Connection
 
 from auditor.config import settings
 from auditor.db.leases import Unsent
-from auditor.dispatch import send
-from tests.services import Cluster, closed_at_the_end
+from auditor.jobs.queue import send
+from tests.factories.services import Cluster, closed_at_the_end
 from tests.workers.team import Redis, Team, make_team, until
 
 

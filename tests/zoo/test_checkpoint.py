@@ -153,14 +153,14 @@ def test_half_written_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Monke
     """The process ends between the weights and what says what they are; and a disk that is full at the second try."""
     origin, model = _demo()
     first = write_checkpoint(tmp_path, 7, model.state_dict(), origin, place=None, **WORDS)
-    whole_file = module.whole_file
+    write_atomically = module.write_atomically
 
     def interrupted(path: Path) -> Any:
         if path.name == FILE:
             raise OSError(28, "No space left on device")
-        return whole_file(path)
+        return write_atomically(path)
 
-    monkeypatch.setattr(module, "whole_file", interrupted)
+    monkeypatch.setattr(module, "write_atomically", interrupted)
     with pytest.raises(EnvironmentUnusableError, match=r"cannot write the checkpoint .*8: .*No space left"):
         write_checkpoint(tmp_path, 8, model.state_dict(), origin, place=None, **WORDS)
     zoo = find_source("checkpoint", tmp_path)

@@ -11,14 +11,14 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from auditor.audit import identity
+from auditor.audit.identity import identity
 from auditor.cli import main
 from auditor.data import load_images
 from auditor.errors import UsageError
 from auditor.records import AuditRequest, Transform
 from auditor.zoo.demo import DemoZoo
-from tests import garden
-from tests.zoo.test_local_toml import changed, only, zoo
+from tests.factories import garden
+from tests.factories.local_zoo import changed, only, zoo
 
 NONE = {"mean": '"none"', "std": '"none"'}
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from auditor.cli import main
 from auditor.errors import UsageError
-from auditor.printable import clean_line
+from auditor.text.printable import clean_line
 from auditor.zoo.local import LocalZoo
 from auditor.zoo.local.file import MOST_BYTES
-from tests.test_printable import HOSTILE
-from tests.zoo.test_local_toml import HEAD, MODEL, changed, zoo
+from tests.factories.hostile import HOSTILE
+from tests.factories.local_zoo import HEAD, MODEL, changed, zoo
 
 TEXTS: dict[str, tuple[str, str]] = {
     "an integer of 5,000 digits": ("a = " + "1" * 5000, "zoo.toml is not TOML: Exceeds the limit"),

@@ -6,7 +6,7 @@ import pytest
 
 from auditor.errors import UsageError
 from auditor.zoo.local import LocalZoo
-from tests.zoo.test_local_toml import HEAD, MODEL, changed, zoo
+from tests.factories.local_zoo import HEAD, MODEL, changed, zoo
 
 GOOD = HEAD + MODEL.replace('"net"', '"né"')
 

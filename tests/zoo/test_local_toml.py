@@ -11,47 +11,9 @@ import pytest
 from auditor.cli import main
 from auditor.data import hierarchy_of
 from auditor.errors import UsageError
-from auditor.records import Transform, ZooEntry
+from auditor.records import Transform
 from auditor.zoo.local import EXAMPLE, LocalZoo
-
-HEAD = """\
-[datasets.pets]
-classes = ["cat", "dog", "cow"]
-superclasses = { small = ["cat", "dog"], large = ["cow"] }
-input_size = [3, 8, 8]
-
-"""
-MODEL = """\
-[[models]]
-name = "net"
-weights = "net.safetensors"
-dataset = "pets"
-norm = "Linf"
-eps = "8/255"
-mean = [0.5, 0.5, 0.5]
-std = [0.5, 0.5, 0.5]
-architecture = { python = "nets.py:make" }
-"""
-CODE = 'raise RuntimeError("the folder\'s code ran")\n'
-
-
-def zoo(folder: Path, text: str, code: str = CODE) -> LocalZoo:
-    (folder / "zoo.toml").write_text(text)
-    (folder / "nets.py").write_text(code)
-    return LocalZoo(folder)
-
-
-def changed(**changes: str | None) -> str:
-    """The usual file with some lines of its model replaced, left out for None, or added."""
-    lines = dict(line.split(" = ", 1) for line in MODEL.splitlines()[1:])
-    lines |= {key: value for key, value in changes.items() if value is not None}
-    kept = [f"{key} = {value}" for key, value in lines.items() if changes.get(key, "") is not None]
-    return HEAD + "\n".join(["[[models]]", *kept]) + "\n"
-
-
-def only(folder: Path, text: str) -> ZooEntry:
-    (entry,) = zoo(folder, text).entries()
-    return entry
+from tests.factories.local_zoo import HEAD, MODEL, changed, only, zoo
 
 
 def test_an_entry_has_what_its_table_says(tmp_path: Path) -> None:

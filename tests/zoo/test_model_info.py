@@ -1,6 +1,5 @@
 """RobustBench's model_info as it is, and as it should not be."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -10,19 +9,7 @@ import pytest
 from auditor.errors import UsageError
 from auditor.records import Published
 from auditor.zoo.model_info import find_files, read_published
-
-GOOD = {
-    "link": "https://arxiv.org/abs/1", "name": "A Paper", "authors": "A, B", "dataset": "cifar10", "venue": "NeurIPS",
-    "architecture": "WideResNet-28-10", "eps": "8/255", "clean_acc": "89.69", "reported": "62.5",
-    "autoattack_acc": "59.53", "external": "59.2", "unreliable": False,
-}  # fmt: skip
-
-
-def write(root: Path, name: str, content: object) -> Path:
-    file = root / f"{name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return file
+from tests.factories.published import BAD, GOOD, write
 
 
 @pytest.mark.parametrize("below", ["", "cifar10", "cifar10/Linf"])
@@ -74,32 +61,6 @@ def test_a_folder_without_figures_is_refused(tmp_path: Path, below: str) -> None
 def test_odd_but_good_values(tmp_path: Path, changes: dict, name: str, expected: dict) -> None:
     found = read_published(write(tmp_path, name, GOOD | changes))
     assert {key: getattr(found, key) for key in expected} == expected
-
-
-BAD = [
-    ("{", "is not JSON"),
-    ("[" * 100_000, "is not JSON"),
-    ("[1]", "expected a JSON object, got a list"),
-    ("{}", "got none of them"),
-    (GOOD | {"clean_acc": "high"}, "expected a number for clean_acc, got 'high'"),
-    (GOOD | {"clean_acc": "101"}, "from 0 to 100, got '101'"),
-    (GOOD | {"clean_acc": "-1"}, "from 0 to 100"),
-    (GOOD | {"clean_acc": float("nan")}, "expected a number for clean_acc"),
-    (GOOD | {"clean_acc": True}, "expected a number for clean_acc, got True"),
-    (GOOD | {"external": ["59"]}, "expected a number for external"),
-    (GOOD | {"eps": "8/0"}, "eps: expected a number such as 0.03 or 8/255, got '8/0'"),
-    (GOOD | {"eps": "0"}, "eps: expected a radius above 0"),
-    (GOOD | {"unreliable": "no"}, "expected true or false for unreliable"),
-    (GOOD | {"name": "a\0b"}, "expected plain text for name"),
-    (GOOD | {"name": "\ud800"}, "expected plain text for name"),
-    (GOOD | {"venue": 2020}, "expected plain text for venue"),
-    (GOOD | {"clean_acc": "0.8969"}, "expected clean_acc in percent, got 0.8969: a fraction?"),
-    (GOOD | {"clean_acc": 1}, "expected clean_acc in percent, got 1: a fraction?"),
-    (GOOD | {"clean_acc": "59.3"}, "expected autoattack_acc of at most clean_acc, 59.3, got 59.53"),
-    (GOOD | {"external": "90"}, "expected external of at most clean_acc, 89.69, got 90"),
-    ('{"clean_acc": "80", "clean_acc": "90"}', "expected one value for 'clean_acc', got '80' and '90'"),
-    ('{"a\\nb": 1, "a\\nb": 2}', r"expected one value for 'a\nb', got 1 and 2"),
-]
 
 
 @pytest.mark.parametrize(("content", "message"), BAD)

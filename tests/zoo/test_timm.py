@@ -28,7 +28,7 @@ from auditor.errors import ModelLoadError
 from auditor.records import ZooEntry
 from auditor.zoo import select
 from auditor.zoo.timm import TimmZoo
-from tests.zoo.hub import fill_hub, weights_file
+from tests.factories.hub import fill_hub, weights_file
 
 SMALL = "test_vit.r160_in1k"
 

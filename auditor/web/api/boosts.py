@@ -9,14 +9,14 @@ from sse_starlette import EventSourceResponse
 from auditor.db.tokens import Bearer
 from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import UsageError
-from auditor.leaderboard.whole import finite
+from auditor.results.serialize import finite
 from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
 from auditor.web.api.events import follow
-from auditor.web.asked import BoostAsked
-from auditor.web.problems import MissingError
+from auditor.web.cleanup import tidy
+from auditor.web.errors import PageNotFoundError
 from auditor.web.shapes import jobs as shapes
-from auditor.web.tidying import tidy
+from auditor.web.shapes.requests import BoostBody
 
 router = APIRouter(tags=["boosts"], responses=PROBLEMS, default_response_class=Json, dependencies=[Depends(tidy)])
 Booster = Annotated[Bearer, Depends(requires("boost"))]
@@ -41,7 +41,7 @@ async def events(request: Request, engine: Database, number: Number) -> EventSou
 
 
 @router.post("/boosts", **answers(shapes.Boost, 202))
-def request(http: Request, answer: Response, engine: Database, asked: BoostAsked, _: Booster) -> dict[str, Any]:
+def request(http: Request, answer: Response, engine: Database, asked: BoostBody, _: Booster) -> dict[str, Any]:
     """Begin a boost: by a worker where the server has a broker, else by the server, one thing after the other."""
     number = http.app.state.work().boost(asked)
     answer.headers["Location"] = f"/api/v1/boosts/{number}"
@@ -65,13 +65,13 @@ def resume(http: Request, engine: Database, number: Number, _: Booster) -> dict[
 
 
 def find(engine: Engine, number: int) -> dict[str, Any]:
-    """Raises MissingError where there is no such boost."""
+    """Raises PageNotFoundError where there is no such boost."""
     try:
         found = load_training(engine, number)
     except UsageError as error:
-        raise MissingError(f"there is no boost {number}") from error
+        raise PageNotFoundError(f"there is no boost {number}") from error
     if found["kind"] != "boost":
-        raise MissingError(f"there is no boost {number}")
+        raise PageNotFoundError(f"there is no boost {number}")
     return found
 
 

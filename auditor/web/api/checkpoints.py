@@ -17,7 +17,7 @@ from auditor.db.tokens import Bearer
 from auditor.errors import UsageError
 from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
-from auditor.web.problems import MissingError
+from auditor.web.errors import PageNotFoundError
 from auditor.web.shapes import jobs as shapes
 from auditor.zoo.checkpoint import WEIGHTS
 
@@ -30,7 +30,7 @@ def list_(engine: Database) -> dict[str, Any]:
     return {"checkpoints": [_told(row) for row in list_checkpoints(engine)]}
 
 
-@router.get("/checkpoints/{number}", **answers(shapes.WholeCheckpoint))
+@router.get("/checkpoints/{number}", **answers(shapes.CheckpointDetail))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One checkpoint; ``file_sha256`` is that of its weights' file."""
     row = find(engine, number)
@@ -51,22 +51,22 @@ def weights(engine: Database, number: Number, _: Annotated[Bearer, Depends(requi
 
 
 def find(engine: Engine, number: int) -> dict[str, Any]:
-    """Raises MissingError where there is no such checkpoint."""
+    """Raises PageNotFoundError where there is no such checkpoint."""
     try:
         return load_checkpoint(engine, number)
     except UsageError as error:
-        raise MissingError(f"there is no checkpoint {number}") from error
+        raise PageNotFoundError(f"there is no checkpoint {number}") from error
 
 
 def weights_of(row: dict[str, Any]) -> Path:
     """The file of a checkpoint that the database knows: its folder is its number.
 
     Raises:
-        MissingError: it is not on this machine.
+        PageNotFoundError: it is not on this machine.
     """
     path = settings().checkpoints / str(row["id"]) / WEIGHTS
     if not path.is_file():
-        raise MissingError(f"the weights of checkpoint {row['id']} are not on this machine")
+        raise PageNotFoundError(f"the weights of checkpoint {row['id']} are not on this machine")
     return path
 
 

@@ -6,7 +6,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
-from auditor.leaderboard.whole import finite
+from auditor.results.serialize import finite
 from auditor.web.shapes import Shape
 
 _PROBLEM = {

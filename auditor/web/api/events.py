@@ -19,8 +19,8 @@ from starlette.types import Receive, Scope, Send
 
 from auditor.db.patience import cause_of
 from auditor.errors import AuditorError, first_line
-from auditor.web.limits import client_of
-from auditor.web.tidying import tidy
+from auditor.web.cleanup import tidy
+from auditor.web.rate_limits import client_of
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query
 from auditor.db.results import Filter, list_results
 from auditor.db.zoo import list_models, load_model
 from auditor.web.api.common import PROBLEMS, Database, Json, Name, answers
+from auditor.web.errors import PageNotFoundError
 from auditor.web.paging import name_after, read_name
-from auditor.web.problems import MissingError
 from auditor.web.shapes import results as shapes
 
 router = APIRouter(tags=["models"], responses=PROBLEMS, default_response_class=Json)
@@ -27,10 +27,10 @@ def list_(
     return {"models": rows[:limit], "next": name_after(rows[limit - 1]["model"]) if len(rows) > limit else None}
 
 
-@router.get("/models/{name:path}", **answers(shapes.WholeModel))
+@router.get("/models/{name:path}", **answers(shapes.ModelDetail))
 def show(engine: Database, name: Annotated[str, Path(max_length=200)]) -> dict[str, Any]:
     """One model by its full name, with the newest result of each data set, protocol and setting."""
     found = load_model(engine, name)
     if found is None:
-        raise MissingError(f"there is no model {name!r}")
+        raise PageNotFoundError(f"there is no model {name!r}")
     return found | {"results": list_results(engine, Filter(model=name), sort="-started_at")}

@@ -7,13 +7,13 @@ from fastapi.responses import Response
 
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Detail, Filter, list_results, load_detail
-from auditor.leaderboard.comparison import compare
-from auditor.leaderboard.whole import as_dict
 from auditor.records import Clustering
+from auditor.results.comparison import compare
+from auditor.results.serialize import as_dict
 from auditor.web.api.common import PROBLEMS, Database, Json, Name, Number, answers
+from auditor.web.errors import PageNotFoundError
 from auditor.web.figures.heatmap import png
 from auditor.web.paging import cursor_after, read_cursor
-from auditor.web.problems import MissingError
 from auditor.web.shapes import results as shapes
 
 router = APIRouter(tags=["results"], responses=PROBLEMS, default_response_class=Json)
@@ -76,7 +76,7 @@ def audits(
     return list_(engine, filters | {"history": True}, sort, limit, cursor)
 
 
-@router.get("/results/{number}", **answers(shapes.WholeResult))
+@router.get("/results/{number}", **answers(shapes.ResultDetail))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One result whole: attacks, scores, matrices, verdicts by sample."""
     return as_dict(find(engine, number))
@@ -114,14 +114,14 @@ def comparison(
 
 
 def find(engine: Database, number: int) -> Detail:
-    """Raises MissingError where there is no such result that is done."""
+    """Raises PageNotFoundError where there is no such result that is done."""
     if not list_results(engine, Filter(id=number, status="done", history=True)):
-        raise MissingError(f"there is no result {number}")
+        raise PageNotFoundError(f"there is no result {number}")
     return load_detail(engine, number)
 
 
 def _part(detail: Detail, kind: str) -> Clustering:
     part = detail.clusterings.get(kind)
     if part is None or part.matrix is None:
-        raise MissingError(f"result {detail.row['id']} has no matrix {kind}: not measurable, or pruned")
+        raise PageNotFoundError(f"result {detail.row['id']} has no matrix {kind}: not measurable, or pruned")
     return part

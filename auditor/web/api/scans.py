@@ -12,10 +12,10 @@ from auditor.errors import UsageError
 from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
 from auditor.web.api.events import follow
-from auditor.web.asked import ScanAsked
-from auditor.web.problems import MissingError
+from auditor.web.cleanup import tidy
+from auditor.web.errors import PageNotFoundError
 from auditor.web.shapes import jobs as shapes
-from auditor.web.tidying import tidy
+from auditor.web.shapes.requests import ScanBody
 
 router = APIRouter(tags=["scans"], responses=PROBLEMS, default_response_class=Json, dependencies=[Depends(tidy)])
 
@@ -30,7 +30,7 @@ def list_(
     return {"scans": list_scans(engine, state=state, limit=limit)}
 
 
-@router.get("/scans/{number}", **answers(shapes.WholeScan))
+@router.get("/scans/{number}", **answers(shapes.ScanDetail))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One scan with its audits: state, attempt, how far, why they failed."""
     return find(engine, number)
@@ -42,9 +42,9 @@ async def events(request: Request, engine: Database, number: Number) -> EventSou
     return follow(request, "scan", number, lambda: find(engine, number))
 
 
-@router.post("/scans", **answers(shapes.WholeScan, 202))
+@router.post("/scans", **answers(shapes.ScanDetail, 202))
 def request(
-    http: Request, answer: Response, engine: Database, asked: ScanAsked, _: Annotated[Bearer, Depends(requires("scan"))]
+    http: Request, answer: Response, engine: Database, asked: ScanBody, _: Annotated[Bearer, Depends(requires("scan"))]
 ) -> dict[str, Any]:
     """Begin a scan: by workers where the server has a broker, else by the server, one after the other."""
     number = http.app.state.work().scan(asked)
@@ -52,7 +52,7 @@ def request(
     return find(engine, number)
 
 
-@router.post("/scans/{number}/cancel", **answers(shapes.WholeScan, 202))
+@router.post("/scans/{number}/cancel", **answers(shapes.ScanDetail, 202))
 def cancel(engine: Database, number: Number, bearer: Annotated[Bearer, Depends(requires("scan"))]) -> dict[str, Any]:
     """Cancel what is queued, and ask for the end of what runs."""
     find(engine, number)
@@ -61,8 +61,8 @@ def cancel(engine: Database, number: Number, bearer: Annotated[Bearer, Depends(r
 
 
 def find(engine: Engine, number: int) -> dict[str, Any]:
-    """Raises MissingError where there is no such scan."""
+    """Raises PageNotFoundError where there is no such scan."""
     try:
         return load_scan(engine, number)
     except UsageError as error:
-        raise MissingError(f"there is no scan {number}") from error
+        raise PageNotFoundError(f"there is no scan {number}") from error

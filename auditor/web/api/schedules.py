@@ -9,12 +9,12 @@ from sqlalchemy import Engine
 from auditor.db.schedules import add_schedule, all_schedules, enable_schedule, last_run, remove_schedule
 from auditor.db.tokens import Bearer
 from auditor.errors import UsageError
-from auditor.schedules import check_command, check_cron, next_due
+from auditor.scheduling.due import check_command, check_cron, next_due
 from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json, answers
-from auditor.web.asked import ScheduleAsked
-from auditor.web.problems import MissingError
+from auditor.web.errors import PageNotFoundError
 from auditor.web.shapes import jobs as shapes
+from auditor.web.shapes.requests import ScheduleBody
 
 router = APIRouter(tags=["schedules"], responses=PROBLEMS, default_response_class=Json)
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -28,9 +28,9 @@ def list_(engine: Database) -> dict[str, Any]:
 
 
 @router.put("/schedules/{name}", **answers(shapes.Schedule))
-def put(engine: Database, name: Name, asked: ScheduleAsked, _: Admin) -> dict[str, Any]:
+def put(engine: Database, name: Name, asked: ScheduleBody, _: Admin) -> dict[str, Any]:
     """Make the schedule, or change it; `auditor beat` runs it. What was due before is not made up for."""
-    from auditor.web.wanted import scan_wanted  # imports torch, which who only reads does without
+    from auditor.web.build_requests import scan_wanted
 
     check_cron(asked.cron)
     scan_wanted(asked.scan)
@@ -47,7 +47,7 @@ def remove(engine: Database, name: Name, _: Admin) -> None:
     try:
         remove_schedule(engine, name)
     except UsageError as error:
-        raise MissingError(f"there is no schedule {name!r}") from error
+        raise PageNotFoundError(f"there is no schedule {name!r}") from error
 
 
 def rows(engine: Engine) -> list[dict[str, Any]]:

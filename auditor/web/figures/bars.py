@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.leaderboard.groups import Row
 from auditor.records import AttackScore
+from auditor.results.ranking import Row
 from auditor.statistics import wilson_interval
 
 

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.clustering.shown import HEADINGS, by_row
+from auditor.clustering.display import HEADINGS, by_row
 from auditor.records import Clustering, Matrix
 from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from auditor.leaderboard.groups import Row
+from auditor.results.ranking import Row
 from auditor.web.figures.scale import Scale, Tick, around
 
 WIDTH, HEIGHT = 560, 190

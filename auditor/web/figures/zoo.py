@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.leaderboard.association import association, counted
-from auditor.leaderboard.groups import Row
+from auditor.results.association import association, counted
+from auditor.results.ranking import Row
 from auditor.web.figures.colors import SERIES
 from auditor.web.figures.scale import Scale, Tick, around
 

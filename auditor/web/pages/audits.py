@@ -7,12 +7,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.results import Filter, Row, list_results
 from auditor.errors import UsageError
-from auditor.leaderboard.finding import find_rows
+from auditor.results.lookup import find_rows
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import find
+from auditor.web.audit_detail import AuditDetail, sheet
+from auditor.web.errors import PageNotFoundError
 from auditor.web.pages.common import Looking, page
-from auditor.web.problems import MissingError
-from auditor.web.sheet import Sheet, sheet
 
 router = APIRouter()
 
@@ -21,7 +21,7 @@ router = APIRouter()
 class Audit:
     """``others``: the model's other results, the newest first."""
 
-    sheet: Sheet
+    sheet: AuditDetail
     others: tuple[Row, ...]
 
 
@@ -40,5 +40,5 @@ def model(engine: Database, _: Looking, name: str) -> RedirectResponse:
     try:
         rows = find_rows(engine, name, None, None)
     except UsageError as error:
-        raise MissingError(str(error)) from error
+        raise PageNotFoundError(str(error)) from error
     return RedirectResponse(f"/audits/{rows[0]['id']}", 302)

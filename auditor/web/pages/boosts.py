@@ -6,18 +6,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from auditor.checkpoints.words import recipe_words, verdict_words
+from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.trainings import list_trainings
 from auditor.errors import UsageError
-from auditor.leaderboard.groups import Row
+from auditor.results.ranking import Row
 from auditor.web.api.boosts import Booster, cancel, find
 from auditor.web.api.common import Database, Number
 from auditor.web.api.events import GOING
-from auditor.web.asked import BoostAsked
+from auditor.web.cleanup import tidy
 from auditor.web.figures.lines import Lines, curves
 from auditor.web.pages.common import Looking, asked_of, page
-from auditor.web.tidying import tidy
+from auditor.web.shapes.requests import BoostBody
 
 router = APIRouter(dependencies=[Depends(tidy)])
 
@@ -60,7 +60,7 @@ def begin(
     samples: Annotated[str, Form(max_length=9)] = "",
 ) -> RedirectResponse:
     fields = {"model": model, "method": method, "regularizer": regularizer, "epochs": epochs}
-    asked = asked_of(BoostAsked, {**fields, "protocol": protocol, "samples": samples})
+    asked = asked_of(BoostBody, {**fields, "protocol": protocol, "samples": samples})
     return RedirectResponse(f"/boosts/{request.app.state.work().boost(asked)}", 303)
 
 

@@ -13,7 +13,7 @@ from auditor.web.access import COOKIE
 from auditor.web.render import render
 
 
-def may_look(request: Request) -> None:
+def check_page_access(request: Request) -> None:
     """Raises a redirection to the sign-in page where reading is closed, and no good token is in the cookie."""
     if request.app.state.open_reading:
         return
@@ -22,7 +22,7 @@ def may_look(request: Request) -> None:
         raise HTTPException(303, "sign in", {"Location": "/sign-in"})
 
 
-Looking = Annotated[None, Depends(may_look)]
+Looking = Annotated[None, Depends(check_page_access)]
 
 
 Typed = TypeVar("Typed", bound=BaseModel)

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from auditor.db.results import Filter, list_results
 from auditor.errors import UsageError
-from auditor.leaderboard.comparison import compare
+from auditor.results.comparison import compare
 from auditor.web.api.common import Database
 from auditor.web.pages.common import Looking, page
 

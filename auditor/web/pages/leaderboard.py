@@ -9,9 +9,9 @@ from fastapi.responses import HTMLResponse
 
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, Row, count_audits, list_results
-from auditor.leaderboard.association import of_one_setting
+from auditor.results.association import of_one_setting
 from auditor.web.api.common import Database
-from auditor.web.board import Board, boards
+from auditor.web.leaderboard import Board, boards
 from auditor.web.pages.common import Looking, page
 from auditor.web.paging import cursor_after, read_cursor
 

@@ -8,13 +8,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.scans import list_scans
 from auditor.db.tokens import Bearer
-from auditor.leaderboard.groups import Row
+from auditor.results.ranking import Row
 from auditor.web.access import requires
 from auditor.web.api.common import Database, Number
 from auditor.web.api.scans import cancel, find
-from auditor.web.asked import ScanAsked
+from auditor.web.cleanup import tidy
 from auditor.web.pages.common import Looking, asked_of, page
-from auditor.web.tidying import tidy
+from auditor.web.shapes.requests import ScanBody
 
 router = APIRouter(dependencies=[Depends(tidy)])
 Scanner = Annotated[Bearer, Depends(requires("scan"))]
@@ -49,7 +49,7 @@ def begin(
     match: Annotated[str, Form(max_length=200)] = "",
     samples: Annotated[str, Form(max_length=9)] = "",
 ) -> RedirectResponse:
-    asked = asked_of(ScanAsked, {"source": source, "protocol": protocol, "match": match, "samples": samples})
+    asked = asked_of(ScanBody, {"source": source, "protocol": protocol, "match": match, "samples": samples})
     return RedirectResponse(f"/scans/{request.app.state.work().scan(asked)}", 303)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from auditor.leaderboard.groups import Row
+from auditor.results.ranking import Row
 from auditor.web.api.common import Database
 from auditor.web.api.schedules import rows
 from auditor.web.pages.common import Looking, page

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from auditor.db.results import Filter, list_results
-from auditor.leaderboard.groups import describe, setting_of
+from auditor.results.ranking import describe, setting_of
 from auditor.web.api.common import Database
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
 from auditor.web.pages.common import Looking, page

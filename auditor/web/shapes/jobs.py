@@ -50,7 +50,7 @@ class ScanAudit(Shape):
     finished_at: datetime | None
 
 
-class WholeScan(Scan):
+class ScanDetail(Scan):
     audits: list[ScanAudit]
 
 
@@ -94,7 +94,7 @@ class Boosts(Shape):
     boosts: list[Boost]
 
 
-class Audited(Shape):
+class AuditSummary(Shape):
     """What the audit before, or after, found."""
 
     audit: int
@@ -137,8 +137,8 @@ class Checkpoint(Shape):
     best: int
     stopped: str | None
     verdict: str
-    before: Audited | None
-    after: Audited | None
+    before: AuditSummary | None
+    after: AuditSummary | None
     comparison: Gain | None
     protocol: str
     samples: int | None
@@ -152,7 +152,7 @@ class Checkpoints(Shape):
     checkpoints: list[Checkpoint]
 
 
-class WholeCheckpoint(Checkpoint):
+class CheckpointDetail(Checkpoint):
     """``file_sha256``: of the file of its weights."""
 
     file_sha256: str

@@ -92,7 +92,7 @@ class Verdicts(Shape):
     survived: list[bool]
 
 
-class WholeResult(Result):
+class ResultDetail(Result):
     """One audit with all that is stored of it."""
 
     description: str
@@ -134,7 +134,7 @@ class Models(Shape):
     next: Next
 
 
-class WholeModel(Model):
+class ModelDetail(Model):
     """With its newest results."""
 
     results: list[Result]

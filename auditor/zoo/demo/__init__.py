@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
-from auditor.zoo.base import LoadedModel
+from auditor.zoo.source import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn

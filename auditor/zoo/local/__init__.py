@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
-from auditor.zoo.base import LoadedModel
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import inside
+from auditor.zoo.source import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,14 +59,14 @@ class LocalZoo:
             )
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
-        """As :meth:`auditor.zoo.base.Source.construct`; UsageError as :meth:`check`."""
+        """As :meth:`auditor.zoo.source.Source.construct`; UsageError as :meth:`check`."""
         from auditor.zoo.normalized import normalized
 
         self.check([entry])
         return normalized(self._construct(entry.architecture).float(), entry.preprocessing)
 
     def load(self, entry: ZooEntry) -> LoadedModel:
-        """As :meth:`auditor.zoo.base.Source.load`; UsageError as :meth:`check`."""
+        """As :meth:`auditor.zoo.source.Source.load`; UsageError as :meth:`check`."""
         from auditor.torch_state import set_eval
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.normalized import normalized

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from auditor.data import CLASSES, Hierarchy, load_hierarchy
-from auditor.printable import check_printable, clean_line
 from auditor.records import OwnData
+from auditor.text.printable import check_printable, clean_line
 from auditor.zoo.local.text import check_path
 
 Size = tuple[int, int, int]

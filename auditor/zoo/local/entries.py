@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from auditor.zoo.local.timm_models import Defaults
 
 
-class Misfit(Exception):  # noqa: N818
+class EntryError(Exception):
     """What is wrong with a table as a whole: the keys concerned, and the messages."""
 
     def __init__(self, problems: list[tuple[Key, str]]) -> None:
@@ -29,7 +29,7 @@ def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tu
     timm is asked, and imported, only where the table leaves out what it could say.
 
     Raises:
-        Misfit: something is missing or does not fit the rest.
+        EntryError: something is missing or does not fit the rest.
     """
     defaults = _defaults(model, dataset)
     size = _input_size(model, dataset, defaults)
@@ -57,11 +57,11 @@ def _input_size(model: Model, dataset: Dataset, defaults: "Defaults | None") -> 
     """Of the model, else of the data set or timm; ``channels`` decides where no table says an input size."""
     found = model.input_size or dataset.input_size or (defaults.input_size if defaults else None)
     if found is None:
-        raise Misfit([(("input_size",), "missing: [channels, height, width] of the model's input")])
+        raise EntryError([(("input_size",), "missing: [channels, height, width] of the model's input")])
     if model.channels and model.input_size is None and found == dataset.picture_size:
         return {"grey": 1, "rgb": 3}[model.channels], *found[1:]
     if model.channels == "rgb" and found[0] != 3:
-        raise Misfit([(("channels",), f"expected 'grey' for an input_size of {list(found)}, got 'rgb'")])
+        raise EntryError([(("channels",), f"expected 'grey' for an input_size of {list(found)}, got 'rgb'")])
     return found
 
 
@@ -82,7 +82,7 @@ def _defaults(model: Model, dataset: Dataset) -> "Defaults | None":
     try:
         return timm_models.defaults_of(name)
     except ValueError as error:
-        raise Misfit([(("architecture", "timm"), str(error))]) from error
+        raise EntryError([(("architecture", "timm"), str(error))]) from error
 
 
 def _normalization(
@@ -95,9 +95,11 @@ def _normalization(
         notes = (f"mean and std are those of timm's pretrained_cfg of {model.architecture.timm}",)
     if mean is None or std is None:
         lacking = [key for key, numbers in (("mean", mean), ("std", std)) if numbers is None]
-        raise Misfit([((key,), "missing: numbers of the [0, 1] pixels, one a channel, or 'none'") for key in lacking])
+        raise EntryError(
+            [((key,), "missing: numbers of the [0, 1] pixels, one a channel, or 'none'") for key in lacking]
+        )
     if mean and len(mean) != size[0]:
-        raise Misfit([(("mean",), f"expected {size[0]} numbers, one a channel of {list(size)}, got {len(mean)}")])
+        raise EntryError([(("mean",), f"expected {size[0]} numbers, one a channel of {list(size)}, got {len(mean)}")])
     return mean, std, notes
 
 
@@ -113,12 +115,12 @@ def _transform(model: Model, dataset: Dataset, size: Size, defaults: "Defaults |
     if model.crop == 0 or (model.resize == 0 and model.crop is None):
         crop = None
     if crop and crop != (height, width):
-        raise Misfit([(("crop",), f"expected {[height, width]}, as of input_size, got {list(crop)}")])
+        raise EntryError([(("crop",), f"expected {[height, width]}, as of input_size, got {list(crop)}")])
     if not resize and not crop:
         return unscaled
     sides = (resize, resize) if isinstance(resize, int) else resize
     if crop and resize and (sides[0] < crop[0] or sides[1] < crop[1]):
-        raise Misfit([(("resize",), f"expected room for a crop of {list(crop)}, got {resize}")])
+        raise EntryError([(("resize",), f"expected room for a crop of {list(crop)}, got {resize}")])
     kind = model.interpolation or (defaults.interpolation if defaults else "bilinear")
     return Transform(resize=resize or None, crop=crop, interpolation=kind, channels=model.channels)
 

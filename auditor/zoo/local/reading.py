@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 from auditor.errors import UsageError, first_line, one_line
 from auditor.records import ZooEntry
 from auditor.zoo.local.datasets import Dataset, OwnDataset, check_name, described, near
-from auditor.zoo.local.entries import Misfit, entry_of
+from auditor.zoo.local.entries import EntryError, entry_of
 from auditor.zoo.local.file import check_depth, check_dots, read_file
 from auditor.zoo.local.lines import Key, line_of, lines_of
-from auditor.zoo.local.tables import Model, Surroundings
+from auditor.zoo.local.tables import Model, ZooContext
 from auditor.zoo.local.text import decode, explain
 
 FILE = "zoo.toml"
@@ -91,7 +91,7 @@ class _Reader:
     def read(self, document: dict[str, Any]) -> list[LocalModel]:
         for key in document.keys() - {"models", "datasets"}:
             self._problem((key,), f"unknown key; {near(key, ['models', 'datasets'])}")
-        surroundings = Surroundings(self.folder)
+        surroundings = ZooContext(self.folder)
         datasets = document.get("datasets", {})
         if isinstance(datasets, dict):
             surroundings.datasets.update(
@@ -127,7 +127,7 @@ class _Reader:
             self._problem((*where, "headline"), str(error))
             return None
 
-    def _model(self, raw: dict[str, Any], where: Key, surroundings: Surroundings) -> LocalModel | None:
+    def _model(self, raw: dict[str, Any], where: Key, surroundings: ZooContext) -> LocalModel | None:
         if isinstance(raw.get("dataset"), dict):
             raw = raw | {"dataset": self._dataset(raw["dataset"], (*where, "dataset"), None)}
         model = self._validated(Model, raw, where, surroundings)
@@ -135,7 +135,7 @@ class _Reader:
             return None
         try:
             entry, notes = entry_of(model, model.dataset, self.folder)
-        except Misfit as misfit:
+        except EntryError as misfit:
             for key, message in misfit.problems:
                 self._problem((*where, *key), message)
             return None

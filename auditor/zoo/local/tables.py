@@ -18,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from auditor.eps import parse_eps
-from auditor.printable import check_printable
+from auditor.text.eps import parse_eps
+from auditor.text.printable import check_printable
 from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known, near
 from auditor.zoo.local.text import check_path
 
@@ -29,15 +29,15 @@ FIXED_BY_THE_FILE = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrai
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ZooContext:
     """What a model's table is checked against: its folder, and the data sets of the same file, None for faulty ones."""
 
     folder: Path
     datasets: dict[str, Dataset | None] = field(default_factory=dict)
 
 
-def _around(info: ValidationInfo) -> Surroundings:
-    assert isinstance(info.context, Surroundings)
+def _around(info: ValidationInfo) -> ZooContext:
+    assert isinstance(info.context, ZooContext)
     return info.context
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.eps import format_eps
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
 from auditor.files import largest_file
 from auditor.records import ZooEntry
-from auditor.zoo.base import LoadedModel
+from auditor.text.eps import format_eps
 from auditor.zoo.robustbench import catalogue
 from auditor.zoo.robustbench.catalogue import Row
+from auditor.zoo.source import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn

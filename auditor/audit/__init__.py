@@ -1,0 +1,1 @@
+"""One audit, from a zoo entry to a record."""

@@ -1,0 +1,41 @@
+"""The identity of an audit: a digest over everything that can change its numbers."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from auditor.attacks import find_protocol
+from auditor.data import ImageSet, hierarchy_of
+from auditor.records import METHOD_VERSION, AuditRequest, ZooEntry
+
+
+def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images: ImageSet | None) -> str:
+    """SHA-256 over everything that can change an audit's numbers."""
+    protocol, hierarchy = find_protocol(request.protocol), hierarchy_of(entry)
+    parts = {
+        "method": METHOD_VERSION,
+        "weights": weights_sha256,
+        "architecture": entry.architecture,
+        "preprocessing": entry.preprocessing,
+        "input_size": entry.input_size,
+        "dataset": entry.dataset,
+        "images": images.digest if images else None,
+        "transform": _scaling(entry),
+        "classes": hierarchy.classes,
+        "hierarchy": [hierarchy.levels, hierarchy.headline],
+        "linearization": request.linearization,
+        "sketch": request.sketch,
+        "norm": entry.norm,
+        "eps": entry.eps,
+        "protocol": [protocol.name, *(asdict(attack) for attack in protocol.attacks)],
+        "seed": request.seed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _scaling(entry: ZooEntry) -> dict[str, Any] | None:
+    """The transform, but for its channels: what they change, the images' digest says."""
+    if entry.transform is None:
+        return None
+    return {name: value for name, value in asdict(entry.transform).items() if name != "channels"}

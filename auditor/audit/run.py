@@ -1,0 +1,196 @@
+"""One audit: a loaded model and a request in, a record out. No database, no queue."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from auditor import clustering
+from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
+from auditor.attacks.gradient import frozen
+from auditor.audit.identity import identity
+from auditor.audit.resume import SavedAttempt, attempt_key
+from auditor.audit.templates import score_templates
+from auditor.data import Hierarchy, ImageSet, hierarchy_of
+from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
+from auditor.records import AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
+from auditor.records.versions import versions
+from auditor.torch_state import default_modes, trackable
+from auditor.zoo import LoadedModel
+
+
+def audit(
+    entry: ZooEntry,
+    loaded: LoadedModel,
+    request: AuditRequest,
+    images: ImageSet | None,
+    context: JobContext,
+    adversarials: Path | None = None,
+) -> AuditRecord:
+    """Linearize and score a model and, where there are images, attack it.
+
+    A part that cannot be measured is named with its reason in ``not_measurable``; the others go on. The images that
+    broke a sample go into a file in the folder ``adversarials``, where one is given; without one the attacks
+    go on from where an earlier attempt was.
+
+    Raises:
+        ModelLoadError: the model, its images and its data set's classes do not fit each other.
+    """
+    started = time.perf_counter()
+    model = loaded.model.to(request.device)
+    hierarchy = hierarchy_of(entry)
+    _check_output(model, entry, len(hierarchy.classes), images)
+    found = _Findings(flags=list(loaded.flags), notes=list(loaded.notes))
+    context.progress("linearize", 0, 1)
+    _score_weights(model, entry, request, hierarchy, found)
+    context.progress("linearize", 1, 1)
+    kept, name = None, identity(entry, loaded.weights_sha256, request, images)
+    if images is not None:
+        found.notes += images.notes
+        attempts = SavedAttempt(context, attempt_key(name, request, versions()))
+        kept = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
+    if adversarials is not None and kept is not None:
+        found.notes += keep_adversarials(
+            adversarials, kept, model=entry.model, identity=name, norm=entry.norm, eps=entry.eps
+        )
+    return AuditRecord(
+        entry=entry,
+        identity=name,
+        protocol=request.protocol,
+        parameters={"attacks": [asdict(attack) for attack in find_protocol(request.protocol).attacks]},
+        linearization=request.linearization,
+        sketch=request.sketch,
+        hierarchy=hierarchy.name,
+        seed=request.seed,
+        weights_sha256=loaded.weights_sha256,
+        classes=hierarchy.classes,
+        superclasses=hierarchy.superclasses,
+        clusterings=tuple(found.clusterings),
+        flags=tuple(found.flags),
+        notes=tuple(found.notes),
+        not_measurable=tuple(found.not_measurable),
+        seconds=found.earlier + time.perf_counter() - started,
+        device=request.device,
+        versions=versions(),
+        **found.values,
+    )
+
+
+def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images: ImageSet | None) -> None:
+    """Two images through the model: does it take them, and give one logit a class?"""
+    floats = (t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
+    like = next(floats, torch.zeros(1))
+    probe = torch.full((2, *entry.input_size), 0.5).to(like)
+    if images is not None:
+        if images.images.shape[1:] != tuple(entry.input_size):
+            raise ModelLoadError(
+                f"{entry.model}: expected images of {entry.input_size}, those of {entry.dataset} are "
+                f"{images.images.shape[1:]}: correct input_size, or set resize and crop"
+            )
+        probe = torch.from_numpy(images.images[[0, -1]]).to(like.device)
+    with default_modes(), trackable(model), frozen(model), torch.random.fork_rng([like.device] if like.is_cuda else []):
+        output = _probed(model, probe, entry)
+    if not isinstance(output, torch.Tensor):
+        raise ModelLoadError(f"{entry.model}: expected logits (N, {classes}), got {type(output).__name__}, no tensor")
+    if output.shape != (2, classes):
+        got = ", ".join(str(size) for size in output.shape[1:])
+        got = f"(N, {got})" if len(output.shape) > 1 and len(output) == 2 else str(tuple(output.shape))
+        raise ModelLoadError(
+            f"{entry.model}: expected {classes} logits for {entry.dataset}, got {got}: features instead of logits?"
+        )
+
+
+def _probed(model: torch.nn.Module, probe: torch.Tensor, entry: ZooEntry) -> Any:
+    """What the model gives for these images, cast to its own precision where it does not take them as they are."""
+    own = [tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()]
+    errors: list[Exception] = []
+    with torch.no_grad():
+        for dtype in dict.fromkeys([probe.dtype, *own]):
+            try:
+                return model(probe.to(dtype, copy=True))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # other people's code
+                errors.append(error)
+    taken = f"the model does not take images of {entry.input_size}: {describe(errors[0])}"
+    raise ModelLoadError(one_line(f"{entry.model}: {taken}")) from errors[0]
+
+
+@dataclass
+class _Findings:
+    """What the parts of an audit add up to."""
+
+    clusterings: list[Clustering] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    not_measurable: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    earlier: float = 0.0
+
+
+def _score_weights(
+    model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
+) -> None:
+    """C of the templates and its variants; a collapsed rank is a flag."""
+    try:
+        scored = score_templates(model, entry.input_size, request, hierarchy)
+    except LinearizationError as error:
+        found.not_measurable.append(one_line(f"linearize: {error}"))
+        return
+    found.values["affinity_error"] = scored.affinity_error
+    found.clusterings += scored.clusterings
+    if scored.collapsed:
+        found.flags.append("rank_collapse")
+
+
+def _attack(
+    model: torch.nn.Module,
+    entry: ZooEntry,
+    request: AuditRequest,
+    images: ImageSet,
+    hierarchy: Hierarchy,
+    found: _Findings,
+    attempts: SavedAttempt,
+    keep: bool,
+) -> Adversarials | None:
+    """Clean and robust accuracy, and F from the logits of the same clean images; hands back what broke them."""
+    result = evaluate_robustness(
+        model,
+        torch.from_numpy(images.images).to(request.device),
+        torch.from_numpy(images.labels).to(request.device),
+        norm=entry.norm,
+        eps=entry.eps,
+        protocol=request.protocol,
+        batch_size=request.batch_size,
+        seed=request.seed,
+        indices=images.indices.tolist(),
+        progress=attempts.context.progress,
+        keep=keep,
+        saved=attempts,
+    )
+    distance = clustering.feature_distance(result.logits.numpy(), images.labels, len(hierarchy.classes))
+    scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
+    found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
+    found.flags += result.flags
+    found.notes += result.notes
+    found.earlier = result.earlier
+    found.values |= {
+        "n": len(images.labels),
+        "clean_accuracy": result.clean_accuracy,
+        "robust_accuracy": result.robust_accuracy,
+        "robust_low": result.low,
+        "robust_high": result.high,
+        "attacks": tuple(result.attacks),
+        "batch_size": result.batch_size,
+        "verdicts": Verdicts(
+            indices=images.indices,
+            correct=result.correct.numpy().astype(np.bool_),
+            survived=result.survived.numpy().astype(np.bool_),
+            pictures=images.pictures,
+        ),
+        "images_sha256": images.digest,
+    }
+    return result.adversarials

@@ -1,0 +1,34 @@
+"""From a zoo entry to an audit record, in whatever process: load the images and the model, then audit."""
+
+from auditor.audit.identity import identity
+from auditor.audit.run import audit
+from auditor.data import ImageSet, load_images
+from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
+from auditor.zoo import Source
+
+
+def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> AuditRecord | None:
+    """Audit one model; None where ``contact.wanted`` says no to its identity.
+
+    Raises:
+        AuditorError: the model, or its images, cannot be loaded or do not fit each other.
+    """
+    images = images_of(entry, request)
+    loaded = source.load(entry)
+    if not context.wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
+        return None
+    return audit(entry, loaded, request.audit, images, context, request.adversarials)
+
+
+def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
+    """The images of an entry's data set; None where the protocol needs none."""
+    if request.samples == 0:
+        return None
+    return load_images(
+        entry.dataset,
+        request.samples,
+        request.data,
+        own=entry.own_data,
+        transform=entry.transform,
+        channels=entry.input_size[0],
+    )

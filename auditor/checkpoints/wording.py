@@ -1,0 +1,81 @@
+"""What was done and what came of it, in words that a list, a card and a figure share."""
+
+from typing import Any
+
+from auditor.text.eps import format_eps
+
+Row = dict[str, Any]
+"""A checkpoint as auditor.db.checkpoints gives it."""
+
+_HEADLINES = {
+    "significant gain": "Significant gain",
+    "no significant gain": "No significant gain",
+    "significant loss": "Significant loss",
+    "not audited": "Not audited",
+}
+
+
+def recipe_words(recipe: dict[str, Any]) -> str:
+    """The recipe in one line: ``at Linf 8/255, 10 steps, logits β 0.1, 5 epochs``."""
+    parts = [str(recipe["method"])]
+    if recipe["method"] != "standard":
+        parts = [f"{recipe['method']} {recipe['norm']} {format_eps(recipe['eps'])}", f"{recipe['steps']} steps"]
+    acts = recipe["regularizer"] != "none" and recipe["beta"]
+    parts.append(f"{recipe['regularizer']} β {recipe['beta']:g}" if acts else "no regularizer")
+    parts += [f"{name} {recipe[name]:g}" for name in ("ema", "awp", "noise", "label_smoothing") if recipe[name]]
+    return ", ".join([*parts, f"{recipe['epochs']} epochs"]).replace("label_smoothing", "label smoothing")
+
+
+def threat(row: Row) -> str:
+    """The threat model of the two audits: ``Linf 8/255``."""
+    return f"{row['norm']} {format_eps(row['eps'])}"
+
+
+def percent(value: float | None) -> str:
+    """A fraction as ``41.0 %``; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def p_words(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def is_gain(row: Row) -> bool:
+    """Whether the checkpoint is more robust than its parent beyond chance."""
+    return bool(row["verdict"] == "significant gain")
+
+
+def verdict_words(row: Row) -> str:
+    """One or two sentences: whether fine-tuning helped, by how much, and how sure that is."""
+    head = _HEADLINES[row["verdict"]]
+    paired = row["comparison"]
+    if row["verdict"] == "not audited" or paired is None:
+        return f"{head}: whether this checkpoint is more robust than {row['model']} is not known."
+    said = (
+        f"{head}: against {row['model']}, on the same {paired['n']:,} images under {threat(row)}, robust accuracy "
+        f"changed by {points(paired['difference'])} points (95 % interval {points(paired['low'])} to "
+        f"{points(paired['high'])}; McNemar's exact test: {p_words(paired['p_value'])})."
+    )
+    return f"{said} {_ADVICE[row['verdict']]}{_flag_words(row)}".rstrip()
+
+
+_ADVICE = {
+    "significant gain": "",
+    "no significant gain": "Chance alone could explain such a difference: nothing shows that the fine-tuning helped.",
+    "significant loss": "The fine-tuning did harm: use the parent.",
+}
+
+
+def _flag_words(row: Row) -> str:
+    """Flags of either audit: what the numbers are worth."""
+    flagged = [
+        f"{name} ({', '.join(row[when]['flags'])})"
+        for when, name in (("before", row["model"]), ("after", row["checkpoint"]))
+        if row[when] and row[when]["flags"]
+    ]
+    return f" The audit of {' and of '.join(flagged)} is flagged: its numbers cannot be trusted." if flagged else ""

@@ -1,0 +1,44 @@
+"""What an adaptation found, as a table for people."""
+
+from typing import Any
+
+import click
+
+from auditor.cli.output.tables import print_table
+from auditor.text.eps import format_eps
+
+Row = dict[str, Any]
+
+
+def print_adaptation(row: Row) -> None:
+    """Superclass accuracy on held-out target images, for each number of shots, beside nearest mean on the pixels."""
+    found = row["result"]
+    asked = found["request"]
+    groups = asked["assignment"]["superclasses"]
+    for kind in ("sources", "targets"):
+        click.echo(f"{kind}: {' | '.join(', '.join(group[kind]) for group in groups)}")
+    for source in found["sources"]:
+        click.echo(f"source model, seed {source['seed']}: {_both(source['accuracy'])} of the source classes' images")
+    click.echo(
+        f"superclasses {' | '.join(group['name'] for group in groups)}, {asked['tuning']['layers']} tuned, "
+        f"clean / robust under {asked['norm']} {format_eps(asked['eps'])} ({asked['protocol']}), of held-out targets:"
+    )
+    cells = [
+        [
+            str(score["seed"]),
+            str(score["shots"]),
+            _both(score["adapted"]),
+            f"{score['adapted']['low']:.1%} to {score['adapted']['high']:.1%}",
+            _both(score["baseline"]) if score["baseline"] else "",
+            str(score["adapted"]["n"]),
+            ", ".join(score["adapted"]["flags"]),
+        ]
+        for score in found["scores"]
+    ]
+    print_table(["seed", "images a class", "adapted", "robust, 95 %", "nearest mean on pixels", "n", "flags"], cells)
+    for note in found["notes"]:
+        click.echo(f"note: {note}")
+
+
+def _both(accuracy: Row) -> str:
+    return f"{accuracy['clean']:.1%} / {accuracy['robust']:.1%}"

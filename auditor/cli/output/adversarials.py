@@ -1,0 +1,56 @@
+"""``--save-adversarials``: the folder made before a scan, and said afterwards what is in it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+SAVE = click.option(
+    "--save-adversarials",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the images that broke each model in DIR, one .npz file a model; only of audits done now. An audit that "
+    "is interrupted starts anew then, since its images are not kept half way.",
+)
+
+
+def prepare(options: dict[str, Any]) -> Path | None:
+    """The folder, made and written to once, as an absolute path; None where nothing is to be kept.
+
+    Raises:
+        UsageError: the protocol attacks nothing, or nothing can be written there.
+    """
+    import tempfile
+
+    from auditor.errors import UsageError
+
+    folder: Path | None = options.pop("save_adversarials")
+    if folder is None:
+        return None
+    if options["protocol"] == "screen":
+        raise UsageError("--save-adversarials has no meaning under 'screen', which attacks nothing")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror}; name another folder") from error
+    return folder.absolute()
+
+
+def say_saved(folder: Path | None, rows: Sequence[dict[str, Any]], reused: Sequence[str]) -> None:
+    """On stderr: how many files there are, and which models have none and why."""
+    from auditor.attacks import adversarials_file
+    from auditor.cli.output.progress import say
+
+    if folder is None:
+        return
+    made = [row for row in rows if row["status"] == "done" and row["model"] not in reused]
+    missing = [row for row in made if not adversarials_file(folder, row["model"], row["identity"]).exists()]
+    say(f"adversarial images of {len(made) - len(missing)} models in {folder}")
+    for model in reused:
+        say(f"{model}: no adversarial images written, the audit was done before; --force repeats it")
+    for row in missing:
+        reason = next((note for note in row["notes"] if "not saved" in note), "no adversarial images written")
+        say(f"{row['model']}: {reason}")

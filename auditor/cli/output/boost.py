@@ -1,0 +1,49 @@
+"""What a boost came to, in words and numbers: before and after, and whether the difference is one."""
+
+from typing import Any
+
+import click
+
+from auditor.checkpoints.wording import recipe_words
+from auditor.cli.output.tables import print_table
+from auditor.text.eps import format_eps
+
+Row = dict[str, Any]
+
+
+def print_boost(row: Row) -> None:
+    """The audits before and after, and the verdict."""
+    click.echo(f"{row['checkpoint']}, from {row['model']}: {recipe_words(row['recipe'])}; epoch {row['best']} was kept")
+    if row["stopped"]:
+        click.echo(f"ended early: {row['stopped']}")
+    before, after = row["before"], row["after"]
+    if before and after:
+        print_table(
+            ["", "before", "after"],
+            [
+                ["clean accuracy", *(f"{one['clean_accuracy']:.1%}" for one in (before, after))],
+                [
+                    f"robust accuracy, {row['norm']} {format_eps(row['eps'])}, {row['protocol']}",
+                    *(
+                        f"{one['robust_accuracy']:.1%} ({one['robust_low']:.1%} to {one['robust_high']:.1%})"
+                        for one in (before, after)
+                    ),
+                ],
+                ["gap of C", *("none" if one["gap"] is None else f"{one['gap']:.2f}" for one in (before, after))],
+                ["flags", *(", ".join(one["flags"]) for one in (before, after))],
+            ],
+        )
+    click.echo(verdict_line(row))
+
+
+def verdict_line(row: Row) -> str:
+    """The verdict with its numbers."""
+    found = row["comparison"]
+    if found is None:
+        return f"{row['checkpoint']} is not audited: nothing is known of its robustness"
+    return (
+        f"{row['verdict']}: robust accuracy {100 * found['difference']:+.1f} points, "
+        f"95 % interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f}; of {found['n']} images "
+        f"{found['only_after']} are robust only after, {found['only_before']} only before, "
+        f"McNemar p = {found['p_value']:.2g}"
+    )

@@ -1,0 +1,65 @@
+"""Published figures in words, for `results show`."""
+
+from auditor.db.results import Detail
+from auditor.records import Published
+from auditor.text.eps import format_eps
+
+FLAGS = {
+    "clean_accuracy_mismatch": "clean accuracy",
+    "robust_accuracy_mismatch": "robust accuracy",
+}
+
+
+def claim_lines(detail: Detail) -> list[tuple[str, str]]:
+    """Names and sentences: what was published of this model, and where the measurement contradicts it."""
+    published, row = detail.published, detail.row
+    if published is None:
+        return []
+    lines = [("published", ", ".join(part for part in (published.paper, published.venue, published.link) if part))]
+    lines += [("claimed accuracy", part) for part in _figures(published)]
+    if published.robust_accuracy is not None and row["claimed_robust_accuracy"] is None:
+        lines.append(
+            (
+                "claimed accuracy",
+                f"no claim about {row['norm']} {format_eps(row['eps'])}, under which it was audited",
+            )
+        )
+    for flag, name in FLAGS.items():
+        if flag in row["flags"]:
+            key = flag.removesuffix("_mismatch")
+            lines.append(("mismatch", _mismatch(name, row[key], row[f"claimed_{key}"], row["n"])))
+    return lines
+
+
+def _figures(published: Published) -> list[str]:
+    """One sentence a figure."""
+    figures = []
+    if published.clean_accuracy is not None:
+        figures.append(f"clean {_percent(published.clean_accuracy)}")
+    under = f"under {published.norm} {format_eps(published.eps)}" if published.norm and published.eps else ""
+    doubt = "; marked unreliable by its publisher" if published.unreliable else ""
+    for accuracy, attack in (
+        (published.autoattack_accuracy, "AutoAttack"),
+        (published.external_accuracy, "a better attack"),
+    ):
+        if accuracy is not None:
+            figures.append(f"robust {_percent(accuracy)} {under} ({attack}{doubt})")
+            doubt = ""
+    if published.corruptions_accuracy is not None:
+        figures.append(
+            f"{_percent(published.corruptions_accuracy)} under common corruptions, which says nothing of a norm ball"
+        )
+    return figures
+
+
+def _mismatch(name: str, measured: float, claimed: float, n: int) -> str:
+    more = "above" if measured > claimed else "below"
+    return (
+        f"the {name} measured, {_percent(measured)} of {n}, is {100 * abs(measured - claimed):.1f} points {more} the "
+        f"{_percent(claimed)} that were published, more than chance allows (99.9 %): other weights, preprocessing or "
+        f"data than the publisher's{', or attacks that are too weak for it' if more == 'above' else ''}"
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"

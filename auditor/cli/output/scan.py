@@ -1,0 +1,35 @@
+"""What a scan has come to: its rows, and one line that sums it up."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from auditor.scans.local import ScanOutcome
+
+Row = dict[str, Any]
+
+
+def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> list[Row]:
+    """The scan's rows, printed; as a table only once there are results."""
+    from auditor.cli.output.progress import say
+    from auditor.cli.output.tables import print_json, print_results
+    from auditor.db.results import Filter, list_results
+    from auditor.db.session import shown
+    from auditor.results.association import of_one_setting
+
+    rows = list_results(engine, Filter(scan=outcome.scan_id))
+    if shape == "json":
+        print_json(rows)
+    elif outcome.ended:
+        print_results(rows)
+        for statement in of_one_setting(rows):
+            click.echo(statement)
+        cancelled = f", {len(outcome.cancelled)} cancelled" if outcome.cancelled else ""
+        say(
+            f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "
+            f"{len(outcome.failed)} failed{cancelled}; stored in {shown(engine.url)}"
+        )
+    return rows

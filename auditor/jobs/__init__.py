@@ -1,0 +1,1 @@
+"""A job from claim to stored row: lease, attempts, child process, queue, reaper."""

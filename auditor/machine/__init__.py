@@ -1,0 +1,1 @@
+"""The machine: what audits need of it, its devices, its metrics."""

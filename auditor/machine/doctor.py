@@ -1,0 +1,196 @@
+"""What an audit needs of this machine: each finding is fine, or says how to mend it. Changes and downloads nothing."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from packaging.requirements import Requirement
+
+from auditor.config import Settings
+from auditor.data import CLASSES, check_images
+from auditor.data.fashion_mnist import DEBIAN_FOLDER
+from auditor.errors import AuditorError, first_line
+
+GIB = 2**30
+LITTLE_DISK = 5 * GIB
+EXTRAS = {"zoos": "RobustBench's and timm's models", "service": "workers and PostgreSQL"}
+State = Literal["ok", "absent", "broken"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``ok``; ``absent``, which some work can do without; or ``broken``, with what to do about it."""
+
+    subject: str
+    state: State
+    text: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; a check that fails itself is a finding, too."""
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _machine, _packages, _hub, _gpu, _database, _broker, _data_sets, _models, _disk,
+    ]  # fmt: skip
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += check(settings)
+        except Exception as error:  # a doctor who falls ill still reports
+            findings.append(Finding(check.__name__.strip("_").replace("_", " "), "broken", first_line(error)))
+    return findings
+
+
+def _machine(_: Settings) -> Iterator[Finding]:
+    memory = psutil.virtual_memory().total / GIB
+    yield Finding("python", "ok", f"{platform.python_version()} in {sys.prefix}")
+    yield Finding("machine", "ok", f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.platform()}")
+
+
+def _packages(_: Settings) -> Iterator[Finding]:
+    """Installed versions against what auditor was tested with."""
+    wanted = [Requirement(line) for line in requires("auditor") or ()]
+    for extra in ("", *EXTRAS):
+        group = [one for one in wanted if _belongs(one, extra)]
+        if extra and _installed(group[0].name) is None:  # the one that it is there for
+            yield Finding(f"[{extra}]", "absent", f"pip install 'auditor[{extra}]' brings {EXTRAS[extra]}")
+            continue
+        for one in group:
+            found, needed = _installed(one.name), str(one.specifier)
+            if found is None:
+                yield Finding(one.name, "broken", f"not installed: pip install '{one.name}{needed}'")
+            elif not one.specifier.contains(found, prereleases=True):
+                yield Finding(one.name, "broken", f"{found} is installed: pip install '{one.name}{needed}'")
+            else:
+                yield Finding(one.name, "ok", f"{found} ({needed})")
+
+
+def _belongs(one: Requirement, extra: str) -> bool:
+    """Whether a requirement is one of an extra's, or for "" of auditor itself."""
+    if one.marker is None:
+        return not extra
+    return one.marker.evaluate({"extra": extra}) and (not extra or not one.marker.evaluate({"extra": ""}))
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _hub(_: Settings) -> Iterator[Finding]:
+    """Timm silently loses its hub, and with it every pretrained weight, where it cannot import huggingface_hub."""
+    if _installed("timm") is None:
+        return
+    from auditor.zoo.timm import has_hub
+
+    if not has_hub():
+        yield Finding("timm's hub", "broken", "no pretrained weights: pip install 'huggingface-hub>=0.36,<2'")
+        return
+    from huggingface_hub import constants
+
+    offline = "; HF_HUB_OFFLINE is set: nothing is downloaded" if constants.HF_HUB_OFFLINE else ""
+    yield Finding("timm's hub", "ok", f"weights from {constants.ENDPOINT}, kept in {constants.HF_HUB_CACHE}{offline}")
+
+
+def _gpu(_: Settings) -> Iterator[Finding]:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if names:
+        yield Finding("gpu", "ok", ", ".join(names))
+    else:
+        yield Finding("gpu", "absent", "torch sees none; audits run on the CPU, AutoAttack on large models takes days")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from auditor.db.session import open_database, schema_drift, shown
+    from auditor.network.connections import safety
+
+    try:
+        engine = open_database(settings.database_url)
+        drift = schema_drift(engine)
+        engine.dispose()
+    except AuditorError as error:
+        yield Finding("database", "broken", str(error))
+        return
+    place = "; ".join(filter(None, (shown(engine.url), safety(engine.url))))
+    if drift:
+        yield Finding("database", "broken", f"{place}: {drift[0]}; see `auditor db check`")
+    else:
+        yield Finding("database", "ok", place)
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if settings.broker_url is None:
+        yield Finding("broker", "absent", "AUDITOR_BROKER_URL is not set; scans run where they are started")
+        return
+    from auditor.network.brokers import advice, read_broker
+
+    try:
+        broker = read_broker(settings.broker_url)
+    except AuditorError as error:
+        yield Finding("broker", "broken", str(error))
+        return
+    from kombu.connection import Connection
+
+    try:
+        with Connection(broker.url, connect_timeout=3, ssl=broker.tls or False) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
+    except Exception as error:
+        yield Finding("broker", "broken", f"{broker.shown} does not answer: {first_line(error)}{advice(error)}")
+        return
+    yield Finding("broker", "ok", "; ".join(filter(None, (broker.shown, broker.safety))))
+
+
+def _data_sets(settings: Settings) -> Iterator[Finding]:
+    for name in CLASSES:
+        places = [settings.data, *([DEBIAN_FOLDER] if name == "fashion_mnist" else [])]
+        found = [place for place in places if _holds(place, name)]
+        if found:
+            yield Finding(f"data: {name}", "ok", f"in {found[0]}")
+        else:
+            rest = "; 1,000 images are shipped" if name == "fashion_mnist" else ""
+            yield Finding(f"data: {name}", "absent", f"not in {settings.data}{rest}: see docs/data.md, or use --data")
+
+
+def _holds(place: Path, name: str) -> bool:
+    try:
+        check_images(name, None, place)
+    except AuditorError:
+        return False
+    return True
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    folder = settings.robustbench_models
+    files = len(list(folder.glob("*/*/*.pt*"))) if folder.is_dir() else 0
+    if files:
+        yield Finding("models: robustbench", "ok", f"{files} files in {folder.resolve()}")
+    else:
+        where = f"none in {folder.resolve()}, they are downloaded when needed; see AUDITOR_ROBUSTBENCH_MODELS"
+        yield Finding("models: robustbench", "absent", where)
+    if _installed("huggingface_hub") is not None:
+        from huggingface_hub import constants
+
+        cached = len(list(Path(constants.HF_HUB_CACHE).glob("models--*")))
+        state: State = "ok" if cached else "absent"
+        yield Finding("models: hub", state, f"{cached} in {constants.HF_HUB_CACHE}; others are downloaded when needed")
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    for subject, folder in (("data", settings.data), ("models", settings.robustbench_models)):
+        there = next(one for one in (folder.resolve(), *folder.resolve().parents) if one.is_dir())
+        free = shutil.disk_usage(there).free
+        text = f"{free / GIB:.0f} GiB free in {there}"
+        if free < LITTLE_DISK:
+            yield Finding(f"disk: {subject}", "broken", f"{text}: checkpoints take up to 2 GiB each, make room")
+        else:
+            yield Finding(f"disk: {subject}", "ok", text)

@@ -1,0 +1,1 @@
+"""Addresses of servers: read strictly, connected to with TLS and time-outs."""

@@ -1,0 +1,121 @@
+"""URLs of databases and brokers: read strictly, with errors that show no part of them, and shown without secrets."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import quote, unquote
+
+from auditor.errors import UsageError
+from auditor.text.redaction import redact_urls
+
+ENDING = "#/?[]@"
+"""What ends a part of a URL, or begins the next: in a user name or password each is percent-encoded."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A URL's parts, decoded; ``user``, ``password``, ``host`` and ``path`` are empty where there are none."""
+
+    scheme: str
+    user: str
+    password: str
+    host: str
+    port: int | None
+    path: str
+    query: Mapping[str, str]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it leads to a server of this machine; no host is one, which is the client's default."""
+        return is_local(self.host)
+
+
+def read_address(setting: str, url: str, also: str = "") -> Address:
+    """The parts of a URL; ``also`` has further characters that a user name or password must not have as they stand.
+
+    Raises:
+        UsageError: it is none; the error names the setting and what to do, and shows no part of a password.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        raise UsageError(f"{setting}: expected a URL such as redis://host:6379/0, got none")
+    authority, tail = re.fullmatch(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    user, at, place = authority.rpartition("@")
+    path, _, query = tail.partition("?")
+    _check_characters(setting, url, authority, tail, also)
+    found = re.fullmatch(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\[\]:\\^`{|}]*))(?::(?P<port>\d*))?", place)
+    port = int(found["port"] or 0) if found and len(found["port"] or "") < 6 else 0
+    if found is None or port > 65_535 or (found["port"] and not port):
+        raise UsageError(f"{setting}: expected host:port after the @, got no number as the port; {_advice('/?#@')}")
+    name, colon, password = user.partition(":")
+    if at and not colon and not name:
+        user = ""
+    return Address(
+        scheme.lower(),
+        unquote(name),
+        unquote(password),
+        unquote(found["six"] or found["name"] or ""),
+        port or None,
+        unquote(path),
+        _parameters(setting, query),
+    )
+
+
+def shown(address: Address) -> str:
+    """The URL without secrets; a user name without a password may be one."""
+    user = f"{quote(address.user)}:***@" if address.password else "***@" if address.user else ""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    port = "" if address.port is None else f":{address.port}"
+    query = "&".join(f"{name}={value}" for name, value in address.query.items())
+    return redact_urls(f"{address.scheme}://{user}{host}{port}{address.path}{'?' + query if query else ''}")
+
+
+def is_local(host: str) -> bool:
+    """Whether a host, a list of them, or the folder of a socket is on this machine."""
+    return all(_is_loopback(one) for one in host.split(","))
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith(("/", "@")):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_characters(setting: str, url: str, authority: str, tail: str, also: str) -> None:
+    """Raises UsageError for what no URL has as it stands; a password with it would be cut there."""
+    user = authority.rpartition("@")[0]
+    wrong = set(user) & set(ENDING + also) | set(tail) & set("#@[]" + also)
+    if "@" in tail and ":" in authority:  # a password was cut before it, by the first of these
+        wrong = (wrong | {tail[0]}) - ({"@"} if url.count("@") == 1 else set())
+    if re.search(r"%(?![0-9A-Fa-f]{2})", url):
+        wrong |= {"%"}
+    if any(letter.isspace() or not letter.isprintable() for letter in url):
+        wrong |= {" "}
+    if wrong:
+        got = ", ".join(sorted(repr(letter) if letter != " " else "a space" for letter in wrong))
+        raise UsageError(
+            f"{setting}: this URL cannot be read because of {got} in it; {_advice(''.join(sorted(wrong)))}"
+        )
+
+
+def _advice(letters: str) -> str:
+    codes = ", ".join(f"{letter if letter != ' ' else 'a space'} as {quote(letter, safe='')}" for letter in letters)
+    return f"percent-encode user name and password: {codes}"
+
+
+def _parameters(setting: str, query: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        name, equals, value = part.partition("=")
+        if not equals or not re.fullmatch(r"\w+", name):
+            raise UsageError(
+                f"{setting}: expected name=value after the ?, separated by &; {_advice('?&')}, in values as well"
+            )
+        if name in found and name != "host":
+            raise UsageError(f"{setting}: one of the parameters after the ? is given twice")
+        found[name] = ",".join(filter(None, (found.get(name), unquote(value))))
+    return found

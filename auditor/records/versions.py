@@ -1,0 +1,7 @@
+"""The versions of the libraries that a record names."""
+
+from importlib.metadata import version
+
+
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in ("auditor", "torch", "numpy", "scipy", "pyautoattack")}

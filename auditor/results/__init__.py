@@ -1,0 +1,1 @@
+"""What stored results amount to: look-up, ranking, pairing, comparison, regressions, serialization."""

@@ -1,0 +1,111 @@
+"""Two results on the samples that they share: the paired test, and what it says."""
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Engine
+
+from auditor.db.results import Detail, load_detail
+from auditor.errors import UsageError
+from auditor.results.lookup import find_rows
+from auditor.results.pairing import objection, pair
+from auditor.statistics import Paired, mcnemar
+
+SIGNIFICANT = 0.05
+
+
+def compare(engine: Engine, first: str, second: str, protocol: str | None) -> dict[str, Any]:
+    """The comparison as plain values.
+
+    Raises:
+        UsageError: there is no such result, or the two cannot be compared.
+    """
+    a, b = _choose(engine, first, second, protocol)
+    paired = pair((a.row, a.verdicts), (b.row, b.verdicts))
+    found: dict[str, Any] = {
+        "a": _side(a),
+        "b": _side(b),
+        **{name: a.row[name] for name in ("dataset", "protocol", "norm", "eps")},
+        "n": paired.robust.n,
+        "robust": _numbers(paired.robust),
+        "clean": _numbers(paired.clean),
+    }
+    return found | _verdict(found)
+
+
+def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tuple[Detail, Detail]:
+    """Of the results that the two names mean, the pair with most images that can be compared."""
+    rows_a, rows_b = (find_rows(engine, name, protocol, number) for name, number in map(_parse, (first, second)))
+    pairs = [(a, b) for a in rows_a for b in rows_b]
+    fitting = [(a, b) for a, b in pairs if objection(a, b) is None]
+    if not fitting:
+        raise UsageError(f"cannot compare {first} and {second}: {objection(*pairs[0])}")
+
+    def rank(two: tuple[dict[str, Any], dict[str, Any]]) -> tuple[int, bool, bool]:
+        alike = (two[0][name] == two[1][name] for name in ("linearization", "sketch"))
+        return min(row["n"] for row in two), *alike
+
+    a, b = max(fitting, key=rank)
+    return load_detail(engine, a["id"]), load_detail(engine, b["id"])
+
+
+def _parse(name: str) -> tuple[str, int | None]:
+    """``NAME@ID`` as a name and an audit's id."""
+    model, _, number = name.rpartition("@")
+    return (model, int(number)) if model and number.isdecimal() and len(number) < 10 else (name, None)
+
+
+def _side(detail: Detail) -> dict[str, Any]:
+    row = detail.row
+    gaps = ("gap", "gap_centred", "gap_deflated", "gap_features")
+    names = ("model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", "gap_error")
+    return {name: row[name] for name in (*names, *gaps)}
+
+
+def _numbers(paired: Paired) -> dict[str, Any]:
+    low, high = paired.interval()
+    table = asdict(paired)
+    return {
+        "a": paired.first,
+        "b": paired.second,
+        "both": table["both"],
+        "only_a": table["only_first"],
+        "only_b": table["only_second"],
+        "neither": table["neither"],
+        "difference": paired.difference,
+        "low": low,
+        "high": high,
+        "interval": "Newcombe 1998, method 10, 95 %",
+        "mcnemar_p": mcnemar(paired.only_first, paired.only_second),
+    }
+
+
+def _verdict(found: dict[str, Any]) -> dict[str, Any]:
+    """``more_robust``: a result's model and id, or None; ``verdict``: a sentence."""
+    a, b, robust = found["a"], found["b"], found["robust"]
+    for side in (a, b):
+        if side["flags"]:
+            flags = ", ".join(side["flags"])
+            return {
+                "more_robust": None,
+                "verdict": f"no verdict: {name_of(side)} is flagged ({flags}), its number cannot be trusted",
+            }
+    reach = f"95 % interval {100 * robust['low']:+.1f} to {100 * robust['high']:+.1f}, McNemar p {p_words(robust)}"
+    if robust["mcnemar_p"] >= SIGNIFICANT:
+        points = f"{100 * robust['difference']:+.1f} points"
+        return {"more_robust": None, "verdict": f"no significant difference in robustness: {points}, {reach}"}
+    better, worse = (a, b) if robust["difference"] > 0 else (b, a)
+    points = f"{100 * abs(robust['difference']):.1f} points"
+    return {
+        "more_robust": {"model": better["model"], "id": better["id"]},
+        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {points} (A minus B: {reach})",
+    }
+
+
+def name_of(side: dict[str, Any]) -> str:
+    return f"{side['model']}@{side['id']}"
+
+
+def p_words(numbers: dict[str, Any]) -> str:
+    p = numbers["mcnemar_p"]
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,114 @@
+"""Two scans side by side: what is new, changed, failed, measured again, and worse."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.results import Filter, Row, list_results
+from auditor.errors import UsageError
+from auditor.results.regressions import comparable, losses
+
+
+@dataclass
+class Diff:
+    """Models by what became of them from scan ``before`` (None: there is none) to scan ``after``.
+
+    Attributes:
+        new, gone: in one of the scans only.
+        changed: other weights, images or settings than before; the values say which.
+        failed: with their reasons.
+        reverified: measured again with the same verdicts; ``not_reproduced``: with others.
+        regressions: worse than before, each with what is.
+        same: neither changed nor worse; ``not_compared``: with the reason.
+    """
+
+    before: int | None
+    after: int
+    new: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
+    reverified: list[str] = field(default_factory=list)
+    not_reproduced: list[str] = field(default_factory=list)
+    regressions: dict[str, list[str]] = field(default_factory=dict)
+    not_compared: dict[str, str] = field(default_factory=dict)
+    same: list[str] = field(default_factory=list)
+
+    @property
+    def alarming(self) -> bool:
+        """Whether somebody should be told."""
+        return bool(self.failed or self.regressions or self.not_reproduced)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+NOT_REPRODUCED = "not_reproduced"
+"""The flag of an audit that was made again, with the same identity and other verdicts."""
+
+
+def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: float | None) -> Diff:
+    """Compare the results that two scans speak of, model by model.
+
+    Raises:
+        UsageError: there is no such scan.
+    """
+    old, new = _rows(engine, before), _rows(engine, after)
+    diff = Diff(before, after)
+    diff.gone = [name for name in old if name not in new]
+    again = _reverified(engine, after)
+    for name, row in new.items():
+        earlier = old.get(name)
+        if before is not None and earlier is None:
+            diff.new.append(name)
+        if row["status"] == "failed":
+            diff.failed[name] = row["reason"]
+        elif row["status"] != "done":
+            diff.cancelled.append(name)
+        if row["id"] in again:
+            diff.reverified.append(name)
+        if NOT_REPRODUCED in row["flags"] and (earlier is None or earlier["id"] != row["id"]):
+            diff.not_reproduced.append(name)
+        if earlier is not None and row["status"] in ("done", "failed"):
+            _compare(engine, diff, name, earlier, row, gap_drop)
+    return diff
+
+
+def _compare(engine: Engine, diff: Diff, name: str, earlier: Row, row: Row, gap_drop: float | None) -> None:
+    if earlier["status"] != "done":
+        diff.changed[name] = f"was {earlier['status']}, is {row['status']}"
+        return
+    if not comparable(earlier, row):
+        diff.not_compared[name] = "measured under another setting"
+        return
+    if row["status"] == "done" and row["identity"] != earlier["identity"]:
+        weights = row["weights_sha256"] != earlier["weights_sha256"]
+        diff.changed[name] = "other weights" if weights else "the same weights, other images or settings"
+    try:
+        worse = list(losses(engine, earlier, row, gap_drop=gap_drop)) if row["id"] != earlier["id"] else []
+    except UsageError as error:
+        diff.not_compared[name] = str(error)
+        return
+    if worse:
+        diff.regressions[name] = worse
+    elif name not in diff.changed:
+        diff.same.append(name)
+
+
+def _rows(engine: Engine, scan_id: int | None) -> dict[str, Row]:
+    if scan_id is None:
+        return {}
+    with Session(engine) as session:
+        if session.get(tables.Scan, scan_id) is None:
+            raise UsageError(f"there is no scan {scan_id}; see `auditor scans list`")
+    return {row["model"]: row for row in list_results(engine, Filter(scan=scan_id), sort="model")}
+
+
+def _reverified(engine: Engine, scan_id: int) -> set[int]:
+    link = tables.ScanAudit
+    with Session(engine) as session:
+        return set(session.scalars(select(link.audit_id).where(link.scan_id == scan_id, link.reverified)))

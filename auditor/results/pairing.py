@@ -1,0 +1,79 @@
+"""Two audits side by side, sample by sample: the same pictures, or not at all."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.db.results import Row
+from auditor.errors import UsageError
+from auditor.records import Verdicts
+from auditor.statistics import Paired
+from auditor.text.eps import format_eps
+
+Judged = tuple[Row, Verdicts | None]
+"""A result and its verdicts by sample, if it has any."""
+
+
+@dataclass(frozen=True)
+class PairedVerdicts:
+    """How two audits judge the samples that both saw: whether the clean image is right, whether nothing broke it."""
+
+    clean: Paired
+    robust: Paired
+
+
+def objection(first: Row, second: Row) -> str | None:
+    """Why two results cannot be compared, as far as their rows tell; None where they can."""
+    if first["id"] == second["id"]:
+        return "both are the same result; name two, for example as NAME@ID"
+    for row in (first, second):
+        if row["protocol"] == "screen":
+            return f"{row['model']} was not attacked under screen"
+    for name in ("dataset", "norm", "protocol"):
+        if first[name] != second[name]:
+            return f"{first['model']} has the {name} {first[name]}, {second['model']} {second[name]}"
+    if not math.isclose(first["eps"], second["eps"], rel_tol=1e-6):
+        eps = (format_eps(row["eps"]) for row in (first, second))
+        return "{0} was attacked within eps {2}, {1} within {3}".format(first["model"], second["model"], *eps)
+    return None
+
+
+def pair(first: Judged, second: Judged) -> PairedVerdicts:
+    """The verdicts of two audits on the samples that they share: same number, same picture, same label.
+
+    Pictures are compared as they are in the data set: a model of another input size gets other images made of them.
+
+    Raises:
+        UsageError: they share none, or not the same pictures, or it is not known which pictures they saw.
+    """
+    (a, pictures_a), (b, pictures_b) = _known(*first), _known(*second)
+    shared, of_a, of_b = np.intersect1d(a.indices, b.indices, return_indices=True)
+    if len(shared) == 0:
+        raise UsageError("the two results share no samples")
+    if first[0]["images_sha256"] != second[0]["images_sha256"]:
+        other = int((pictures_a[of_a] != pictures_b[of_b]).sum())
+        if other:
+            raise UsageError(
+                f"{other} of the {len(shared)} samples that share a number are not the same picture with the same "
+                "label; audit both on the same images"
+            )
+    return PairedVerdicts(
+        clean=Paired.count(a.correct[of_a], b.correct[of_b]),
+        robust=Paired.count(a.survived[of_a], b.survived[of_b]),
+    )
+
+
+def _known(row: Row, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
+    if verdicts is None:
+        raise UsageError(
+            f"{row['model']} (id {row['id']}) has no verdicts by sample: none were taken, or they were "
+            "pruned from the database; `auditor scan … --force` makes them again"
+        )
+    if row["images_sha256"] is None or verdicts.pictures is None:
+        raise UsageError(
+            f"{row['model']} (id {row['id']}) was audited before auditor noted which pictures it saw; "
+            "repeat the audit with `auditor scan … --force`"
+        )
+    return verdicts, verdicts.pictures

@@ -1,0 +1,45 @@
+"""Which rows may be ranked together, how, and the words that belong under any such list."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+from auditor.text.eps import format_eps
+
+Row = dict[str, Any]
+GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
+SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
+SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
+
+Setting = tuple[str, str, str, float, int, str, int | None]
+
+
+def setting_of(row: Row) -> Setting:
+    """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
+    asked = row["protocol"], row["dataset"], row["norm"], row["eps"]
+    return *asked, row["n"] or 0, row["linearization"], row["sketch"]
+
+
+def describe(setting: Setting) -> str:
+    """``quick, fashion_mnist, Linf 0.1, n = 256``, whether batch norm was folded and C is a sketch."""
+    protocol, dataset, norm, eps, n, linearization, sketch = setting
+    attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
+    folded = ", batch norm folded" if linearization == "fold" else ""
+    return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"
+
+
+def rank_of(row: Row, best_first: Sequence[float]) -> str:
+    """Equal robust accuracies share a rank; without one there is none."""
+    accuracy = row["robust_accuracy"]
+    return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
+
+
+def doubtful(row: Row) -> bool:
+    """Whether the row shows a claim that its publisher marked unreliable."""
+    return bool(row["claimed_unreliable"]) and row["claimed_robust_accuracy"] is not None
+
+
+def error_of(row: Row) -> str:
+    """``±0.01``, the standard error of a sketch's gap; nothing for an exact one."""
+    error = row["gap_error"]
+    return "" if error is None else f"±{error:.{2 if error >= 0.005 else 3}f}"

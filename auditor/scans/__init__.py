@@ -1,0 +1,1 @@
+"""A scan: its request, its plan, and running it in this process."""

@@ -1,0 +1,1 @@
+"""Scheduled scans: due times, the loop that runs them, the webhook that reports."""

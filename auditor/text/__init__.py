@@ -1,0 +1,1 @@
+"""Text for people: printable, without secrets, with numbers in one format."""

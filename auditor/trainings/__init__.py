@@ -1,0 +1,1 @@
+"""Boosts and adaptations as jobs: requested, leased, run, stored."""

@@ -1,0 +1,85 @@
+"""What may be asked of the server over HTTP: what the commands take, without all that names a place on a machine.
+
+No folders, and no code of local zoos.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Word = Annotated[str, Field(max_length=200)]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")]
+Samples = Annotated[int, Field(ge=1, le=10_000_000)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Norm = Literal["Linf", "L2"]
+Radius = Annotated[float, Field(gt=0, le=1000, description="in units of the [0, 1] pixels")]
+
+
+class ScanBody(BaseModel):
+    """What ``auditor scan`` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Literal["demo", "timm", "robustbench", "checkpoint"]
+    models: Annotated[list[Word], Field(max_length=200)] = []
+    match: Word | None = None
+    dataset: Word | None = None
+    threat_model: Word | None = None
+    pretrained_only: bool = False
+    limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    protocol: Literal["screen", "quick", "standard", "full"] = "quick"
+    samples: Samples | None = None
+    norm: Norm | None = None
+    eps: Radius | None = None
+    linearization: Literal["remove", "fold"] = "remove"
+    sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
+    seed: Seed = 0
+    device: Device = "cpu"
+    force: bool = False
+
+    def command(self) -> list[str]:
+        """The words after ``auditor`` that ask for the same."""
+        words = ["scan", self.source]
+        for name, value in self.model_dump(exclude={"source"}, exclude_defaults=True).items():
+            option = "--model" if name == "models" else f"--{name.replace('_', '-')}"
+            if value is True:
+                words.append(option)
+            else:
+                words += [f"{option}={one}" for one in (value if isinstance(value, list) else [value])]
+        return words
+
+
+class BoostBody(BaseModel):
+    """What ``auditor boost`` takes; by default what it takes by default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str, Field(pattern=r"^(demo|timm|robustbench|checkpoint):.", max_length=200)]
+    method: Literal["at", "trades"] = "at"
+    regularizer: Literal["logits", "linear", "none"] = "logits"
+    beta: Annotated[float, Field(ge=0, le=1e6)] = 0.1
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
+    eps: Radius | None = None
+    norm: Norm | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    step_size: Radius | None = None
+    lr: Annotated[float, Field(gt=0, le=1e6)] = 0.02
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    amp: bool = True
+    seed: Seed = 0
+    protocol: Literal["quick", "standard", "full"] = "standard"
+    samples: Samples | None = None
+    device: Device = "cpu"
+    time_limit: Annotated[float, Field(gt=0, le=20_160, description="minutes of the training")] = 2880
+
+
+class ScheduleBody(BaseModel):
+    """What ``auditor schedule add`` takes: when, in UTC, and which scan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cron: Annotated[str, Field(max_length=100, examples=["0 2 * * *"])]
+    scan: ScanBody
+    enabled: bool = True

@@ -1,0 +1,1 @@
+"""What tests share: records, zoos, models, services and receivers, made on request."""

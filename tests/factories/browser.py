@@ -1,0 +1,3 @@
+"""The browser of the tests."""
+
+CHROMIUM = "/usr/bin/chromium"

@@ -1,0 +1,13 @@
+"""Reporters and sources that do nothing."""
+
+from typing import Any
+
+
+class Silent:
+    def model(self, name: str) -> None: ...
+    def part(self, name: str, part: str, done: int, total: int) -> None: ...
+    def ended(self, name: str, outcome: str) -> None: ...
+
+
+class Nowhere:
+    def missing(self, _: Any) -> None: ...

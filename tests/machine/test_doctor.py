@@ -1,0 +1,125 @@
+"""``auditor doctor``: what it finds on machines in various states of health."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from auditor.cli import main
+from auditor.config import settings
+from auditor.machine import doctor
+from auditor.machine.doctor import examine
+
+
+def run(*arguments: str) -> Result:
+    settings.cache_clear()
+    return CliRunner().invoke(main, ["doctor", *arguments])
+
+
+def found(subject: str) -> doctor.Finding:
+    settings.cache_clear()
+    (finding,) = [one for one in examine(settings()) if one.subject == subject]
+    return finding
+
+
+def test_a_healthy_machine_is_all_right_in_words_and_in_json() -> None:
+    result = run("--format", "json")
+    assert result.exit_code == 0, result.output
+    states = {one["subject"]: one["state"] for one in json.loads(result.stdout)}
+    assert "broken" not in states.values()
+    for subject in ("python", "torch", "sqlalchemy", "database", "disk: data", "timm", "robustbench", "timm's hub"):
+        assert states[subject] == "ok"
+    table = run().stdout
+    assert "torch" in table
+
+
+def test_brackets_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda n: None if n == "celery" else real(n))
+    assert "pip install 'auditor[service]' brings" in run().stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "installed", "advice"),
+    [
+        ("torch", "2.6.0", "2.6.0 is installed: pip install 'torch>=2.10'"),
+        ("huggingface_hub", "2.0.1", "pip install 'huggingface-hub<2,>=0.36'"),
+        ("setuptools", "82.0", "pip install 'setuptools<81'"),
+        ("scipy", None, "not installed: pip install 'scipy>=1.14'"),
+    ],
+)
+def test_a_package_out_of_its_pins_is_broken(
+    package: str, installed: str | None, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda n: installed if n.replace("-", "_") == package else real(n))
+    finding = found(package.replace("_", "-"))
+    assert finding.state == "broken"
+    assert advice in finding.text
+    result = run()
+    assert result.exit_code == 3
+    assert "broken: " in result.stderr
+
+
+def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda n: None if n in ("celery", "psycopg") else real(n))
+    assert found("[service]") == doctor.Finding(
+        "[service]", "absent", "pip install 'auditor[service]' brings workers and PostgreSQL"
+    )
+
+
+def test_timm_without_its_hub_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.models._hub._has_hf_hub", False)
+    assert found("timm's hub").state == "broken"
+
+
+def test_a_database_of_somebody_else_is_broken_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database, and long enough to be read as one " * 20)
+    monkeypatch.setenv("AUDITOR_DATABASE_URL", f"sqlite:///{tmp_path}/text.db")
+    finding = found("database")
+    assert finding.state == "broken"
+    assert "AUDITOR_DATABASE_URL" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("url", "state", "words"),
+    [
+        ("redis://127.0.0.1:1/0", "broken", "does not answer"),
+        ("redis://user:secret@127.0.0.1:1/0", "broken", "user:***@127.0.0.1"),
+        ("nonsense://x", "broken", "nonsense"),
+    ],
+)
+def test_a_broker_that_does_not_answer_is_broken(
+    url: str, state: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDITOR_BROKER_URL", url)
+    finding = found("broker")
+    assert finding.state == state
+    assert words in finding.text
+    assert "secret" not in finding.text
+
+
+def test_data_sets_and_models_are_found_where_the_settings_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert found("data: cifar10").state == "absent"
+    assert found("models: robustbench").state == "absent"
+    folder = tmp_path / "zoo" / "cifar10" / "Linf"
+    folder.mkdir(parents=True)
+    (folder / "A.pt").touch()
+    monkeypatch.setenv("AUDITOR_ROBUSTBENCH_MODELS", str(tmp_path / "zoo"))
+    assert found("models: robustbench").text.startswith("1 files in")
+
+
+def test_little_disk_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LITTLE_DISK", 10**18)
+    assert found("disk: data").state == "broken"
+
+
+def test_a_check_that_fails_itself_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ill(_: str) -> list[str]:
+        raise metadata.PackageNotFoundError("auditor")
+
+    monkeypatch.setattr(doctor, "requires", ill)
+    assert found("packages").state == "broken"
