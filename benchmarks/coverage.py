@@ -27,11 +27,11 @@ from benchmarks.architectures import Built, cases, perturb
 
 LIMIT = 1e-8
 INTRODUCTION = """\
-Made by `python -m benchmarks.coverage` (do not edit): the smallest architecture of every family of timm, that is of
-every name without its sizes, and one entry of every architecture class of RobustBench. Weights are random and perturbed
-by noise, batch-norm statistics are random, and everything runs in float64. timm's networks have four classes and the
-smallest input that they take; of RobustBench's with 100 classes or more, the first four logits are looked at. Seconds
-are of one core. Published weights were not at hand.
+`python -m benchmarks.coverage` makes this page; do not edit it. It has the smallest architecture of every family of timm
+(a family is all names that differ only in size) and one entry of every architecture class of RobustBench. Weights are
+random and perturbed by noise, batch-norm statistics are random, and everything runs in float64. timm's networks have
+four classes and the smallest input that they take. Of RobustBench's networks with 100 classes or more, the first four
+logits are measured. Seconds are those of one core. Published weights were not available.
 """.splitlines()
 VARIANTS = ("remove", "fold")
 EXPLAINED = {
@@ -83,9 +83,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         f"{len(good)} of {len(rows)} are affine within {LIMIT:.0e}, with W ≠ 0, under both treatments of batch norm "
         f"(torch {version('torch').split('+')[0]}, timm {version('timm')}, robustbench {version('robustbench')}). "
-        "What each operation becomes is in [method.md](method.md).",
+        "[method.md](method.md) says what replaces each operation.",
         "",
-        "## What does not",
+        "## What does not linearize",
         "",
         *(
             f"- `{row['model']}`: {EXPLAINED.get(row['model'], '; '.join(failures(row)))}"

@@ -12,17 +12,17 @@ from benchmarks.calibration import THRESHOLD, Found, bootstrap, column, counted,
 
 KINDS = {"weights": "as it is", "centred": "centred", "deflated": "without leading direction"}
 HEAD = """\
-# What it finds
+# What the measurements show
 
-What the gap and the effective rank are worth, by measurement. The page is made by commands, from the checkout's root
-with `.[test,zoos]` installed:
+This page measures what the gap and the effective rank say about robustness. These commands make the page, from the
+root of the checkout with `.[test,zoos]` installed:
 
-    OMP_NUM_THREADS=1 python -m benchmarks.findings              # what is not in the store yet, half an hour
+    OMP_NUM_THREADS=1 python -m benchmarks.findings              # measures what is not in the store yet; half an hour
     python -m benchmarks.findings none --calibrate               # auditor/data/calibration.toml
     python -m benchmarks.findings none --write docs/findings.md  # this page
 
-`python -m benchmarks.findings depth` measures one part. What gap, centred gap, effective rank and p-value are:
-[method.md](method.md).
+`python -m benchmarks.findings depth` measures one part. [method.md](method.md) defines gap, centred gap, effective
+rank and p-value.
 """
 
 
@@ -55,8 +55,9 @@ def _efficientnet(found: Found) -> str:
 
 `python -m benchmarks.findings efficientnet`: trained weights, 1,000 classes, 224x224, W Wᵀ in float64
 (affinity error {found["efficientnet/remove"]["affinity_error"]:.0e} with batch norm removed,
-{found["efficientnet/fold"]["affinity_error"]:.0e} with it folded). Each level of ImageNet's hierarchy, from the finest;
-p from {found["efficientnet/remove"]["permutations"]:,} permutations, so 0.0001 is the smallest that there is.
+{found["efficientnet/fold"]["affinity_error"]:.0e} with it folded). The tables have each level of ImageNet's
+hierarchy, from the finest. The p-values come from {found["efficientnet/remove"]["permutations"]:,} permutations, so
+the smallest possible one is 0.0001.
 
 """
     for variant in ("remove", "fold"):
@@ -72,18 +73,18 @@ p from {found["efficientnet/remove"]["permutations"]:,} permutations, so 0.0001 
         text += "\n"
     random = found["efficientnet/random"]["effective_rank"]
     return f"""{text}\
-The trained network's map has collapsed onto one pattern with signs, and most of what is left without it onto one or
-two more. The collapse is learned: the same network at random initialisation (seed 0, batch norm removed) has an
-effective rank of {random:.1f}. From 918 superclasses to 16, with batch norm removed, siblings are more alike than
-strangers in all three matrices, and no permutation reached the gap; so the templates do know of semantics. With batch
-norm folded that holds from 594 superclasses to 16, and without the leading direction for gaps of 0.01 to 0.03 only.
-At the three coarsest levels, where one superclass has more than nine tenths of the classes, it holds without the
-leading direction alone, with batch norm removed, at two of them. The finest level has one pair of siblings. The
-levels are nested and the p-values are not corrected for their number.
+The linear map of the trained network has collapsed onto one pattern with signs, and most of the rest onto one or two
+more patterns. The collapse is learned: the same network at random initialisation (seed 0, batch norm removed) has an
+effective rank of {random:.1f}. From 918 superclasses to 16, with batch norm removed, templates of the same superclass
+are more alike than others in all three matrices, and no permutation reached the gap. So the templates do contain
+semantics. With batch norm folded this holds from 594 superclasses to 16, and without the leading direction only with
+gaps of 0.01 to 0.03. At the three coarsest levels one superclass has more than nine tenths of the classes. There it
+holds only without the leading direction, with batch norm removed, at two of the levels. The finest level has one pair
+of classes in the same superclass. The levels are nested, and the p-values are not corrected for their number.
 
-The size of the gap depends on the level as much as on anything: gaps at different levels, or under different
-hierarchies, are not comparable. And this network has no robustness to speak of (README), so a significant gap is no
-sign of it.
+The size of the gap depends strongly on the level: gaps at different levels, or under different hierarchies, are not
+comparable. This network has no measurable robustness ([local-zoos.md](local-zoos.md#three-examples)), so a
+significant gap is no sign of robustness.
 """
 
 
@@ -101,16 +102,16 @@ def _depth(found: Found) -> str:
 ## Effective rank and depth at random initialisation
 
 `python -m benchmarks.findings depth`: {len(groups)} architectures, 100 classes, batch norm removed, mean and range of
-{len(next(iter(groups.values())))} seeds. Inputs are small, for time: 32x32 for the plain networks (width 128, a stem,
-3x3 convolutions, average pooling thrice, twice at depth 2), 64x64 for the others. Layers are convolutions and fully
-connected layers without those of shortcuts.
+{len(next(iter(groups.values())))} seeds. Inputs are small to save time: 32x32 for the plain networks (width 128, a
+stem, 3x3 convolutions, three average poolings, two at depth 2), 64x64 for the others. The number of layers counts
+convolutions and fully connected layers, without those of shortcuts.
 
 {table(["family", "network", "layers", "effective rank of 100"], rows)}
-That effective rank falls with depth is not what is seen. It falls in torchvision's ResNets (18 and
-34 have one kind of block, 50 and 101 another); in plain networks it rises,
-with and without shortcuts; in VGG, DenseNet and ViT the depths differ by no more than the seeds do, or hardly. The
-family says more than the depth. No network here is below {min(r["rank"] for m in groups.values() for r in m):.1f}: a
-`rank_collapse` (below 1.5) is not explained by depth at initialisation.
+The effective rank does not fall with depth in general. It falls in torchvision's ResNets (18 and 34 have one kind of
+block, 50 and 101 another). It rises in plain networks, with and without shortcuts. In VGG, DenseNet and ViT the
+depths differ no more than the seeds do, or hardly more. The family says more than the depth. No network here is below
+{min(r["rank"] for m in groups.values() for r in m):.1f}, so depth at initialisation does not explain a
+`rank_collapse` (below 1.5).
 """
 
 
@@ -149,19 +150,21 @@ def _null(found: Found) -> str:
 ## How large a gap means nothing?
 
 `python -m benchmarks.findings null`: {len(many)} architectures at random initialisation, 32x32 (ViT 64x64), several
-seeds each. They know nothing of any class, so their gaps are chance. (At initialisation ConvNeXt V2 is ConvNeXt: its
-gaps are the same. Batch norm folded at initialisation is nearly the identity, unless its scale starts at 0.)
+seeds each. These networks have learned nothing about any class, so their gaps are chance. (At initialisation ConvNeXt
+V2 is the same as ConvNeXt, and so are its gaps. Batch norm folded at initialisation is nearly the identity, unless
+its scale starts at 0.)
 
 {table(["networks scored with", *head, "p < 0.05"], rows)}
 **Of random networks with ten classes, 5 % have a gap above {np.percentile(gaps, 95):.2f}, and 1 % above
-{np.percentile(gaps, 99):.2f}.** The tail is made by architectures of low effective rank, in which few directions decide
-all (Spearman's ρ of effective rank and |gap|: {rho.rho:.2f}, 95 % interval {rho.low:.2f} to {rho.high:.2f}, over
-{rho.n} networks); one threshold for all architectures is therefore rough. With a hundred classes chance gaps are much
-smaller: a threshold for ten classes means nothing there. The permutation p-value behaves as it should within the error
-of these counts: about one random network in twenty is below 0.05. It is the better guard against chance.
+{np.percentile(gaps, 99):.2f}.** The largest gaps come from architectures of low effective rank, in which few
+directions decide everything (Spearman's ρ of effective rank and |gap|: {rho.rho:.2f}, 95 % interval {rho.low:.2f} to
+{rho.high:.2f}, over
+{rho.n} networks). One threshold for all architectures is therefore rough. With a hundred classes chance gaps are much
+smaller, so a threshold for ten classes does not apply there. The permutation p-value is correct within the error of
+these counts: about one random network in twenty is below 0.05. It is the better protection against chance.
 
 {_missing(missing)}
-Each architecture, batch norm removed, with its mean effective rank of 10 and its largest gap:
+The table has each architecture, with batch norm removed, its mean effective rank (of 10) and its largest gap:
 
 {table(["network", "seeds", "rank", *head[2:], "largest"], each)}"""
 
@@ -208,15 +211,16 @@ def _batchnorm(found: Found) -> str:
 ## Batch norm: `remove` against `fold`
 
 `python -m benchmarks.findings batchnorm`: the demo zoo under `auditor scan demo --protocol screen` with both
-linearizations. Robust accuracies are those of README's table `standard`, 500 images; for `quick`, of a scan of its own.
+linearizations. The robust accuracies under `standard` are those of the table in the
+[README](../README.md#what-you-get), 500 images. Those under `quick` are from another scan.
 
 {table(["model", "robust %", "gap, remove", "p", "rank", "gap, fold", "p", "rank"], rows)}
 Spearman's ρ of the two gaps over all {both.n} models: {_rho(both)}.
 
 {table(head, lines)}
-The two agree roughly, and exactly where there is no batch norm. Which of them goes better with robustness cannot be
-told: the intervals overlap almost wholly. `remove` stays the default because the paper does so, not because it is
-better.
+The two linearizations agree roughly, and exactly for networks without batch norm. The data does not show which of
+them is more closely related to robustness: the intervals overlap almost completely. `remove` stays the default
+because the paper uses it, not because it is better.
 """
 
 
@@ -248,34 +252,39 @@ def _calibration(found: Found) -> str:
     rank = demo_auc(found, "remove", score="rank")
     main = demo_auc(found, "remove")
     return f"""\
-## Does the gap tell robust from not? The calibration of `screen`
+## Does the gap distinguish robust models? The calibration of `screen`
 
-On the demo zoo a model counts as robust whose robust accuracy at ε = 0.1 under `standard` (500 images, README) is
-{100 * THRESHOLD:.0f} % or more. `saturated` is left out: its flag says that gradient attacks see nothing on it, and it
-has no robustness. AUC is the chance that a robust model has the larger gap of the two, with a 95 % interval after
-Newcombe (2006, method 5); beside it percentiles of a bootstrap over models, robust ones and others drawn separately.
+On the demo zoo a model counts as robust if its robust accuracy at ε = 0.1 under `standard` (500 images,
+[README](../README.md#what-you-get)) is
+{100 * THRESHOLD:.0f} % or more. `saturated` is left out, because its flag says that gradient attacks see no gradient
+on it, and it has no robustness. AUC is the probability that a robust model has a larger gap than another model, with
+a 95 % interval after Newcombe (2006, method 5). Beside it are percentiles of a bootstrap over models, with robust
+ones and others drawn separately.
 
 {table(["batch norm", "models", "n", "robust", "AUC (95 % interval)", "bootstrap"], rows)}
-{_verdict(main)} The threshold was fixed before any AUC was computed; others would
-have given, batch norm removed:
+{_verdict(main)} The threshold was fixed before any AUC was computed. With batch norm removed, other thresholds would
+have given:
 
 {table(["robust from", "robust models", "AUC (95 % interval)"], others)}
-What is printed beside every `screen` result is the row of all unflagged models under its linearization, with the gap
-that 5 % of random networks exceed, from [`calibration.toml`](../auditor/data/calibration.toml). It is about {main.n}
-small networks on one data set, one seed each, several of them trained alike; nothing says that it carries over to other
-data sets, sizes or architectures. An afterthought, not fixed beforehand: a *low* effective rank tells robust from not
-with an AUC of {1 - rank.value:.2f} ({1 - rank.high:.2f} to {1 - rank.low:.2f}); gap and rank are not independent.
+Beside every `screen` result auditor prints the row of all unflagged models under its linearization, with the gap that
+5 % of random networks exceed, from [`calibration.toml`](../auditor/data/calibration.toml). This calibration is about
+{main.n}
+small networks on one data set, with one seed each, several of them trained alike. Nothing shows that it applies to
+other data sets, sizes or architectures. One analysis was not planned beforehand: a *low* effective rank distinguishes
+robust models from others with an AUC of {1 - rank.value:.2f} ({1 - rank.high:.2f} to {1 - rank.low:.2f}). Gap and
+rank are not independent.
 
-Where each model's gap lies among those of its own shape at random initialisation ({len(shapes["small_resnet"])} seeds
-each, Fashion-MNIST's superclasses): the share of random networks with a gap as large.
+The next table compares the gap of each model with those of its own shape at random initialisation
+({len(shapes["small_resnet"])} seeds
+each, Fashion-MNIST's superclasses). It has the share of random networks with at least that gap.
 
 {table(["model", "shape", "gap", "random ≥, %", "robust %"], places)}
-Some models without any robustness are as far out as robust ones: training on the classes alone can make a gap that
-chance does not. A gap beyond chance says that something was learned, not that it is robust.
+Some models without any robustness are as far from chance as robust ones: training on the classes alone can make a gap
+that chance does not. A gap beyond chance says that something was learned, not that it is robust.
 """
 
 
 def _verdict(area: Auc) -> str:
     if area.low <= 0.5:
-        return "The interval includes 0.5: that the gap is no better than a coin cannot be excluded."
+        return "The interval includes 0.5, so the gap may be no better than chance."
     return "The interval excludes 0.5."

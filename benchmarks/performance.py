@@ -36,18 +36,19 @@ PARTS = {
 HEAD = """\
 # Performance
 
-What `make bench` prints: {when}, {machine}, torch {torch}, one thread unless a line says otherwise. Each
-ratio was measured side by side in one run, the sides taking turns. Seconds are of this machine, and on another the
-ratios may be others. `python -m benchmarks.NAME` repeats a part; its docstring says what is timed. `make bench-long`
-repeats the comparison with pyautoattack on 500 images, resumable.
+This page has the output of `make bench`: {when}, {machine}, torch {torch}, one thread unless a line says otherwise. Each
+ratio was measured side by side in one run, with the two sides taking turns. Seconds are those of this machine, and on
+another machine the ratios may differ. `python -m benchmarks.NAME` repeats a part; its docstring says what is timed.
+`make bench-long` repeats the comparison with pyautoattack on 500 images and can be resumed. *Reach* is the goal of a
+ratio.
 
-Where a ratio is above its reach, this is what is in the way:
+Some ratios are above their reach, for these reasons:
 
-- AutoAttack on a robust model: nearly all of it is passes through the network, the same number on both sides. `limit`
-  says how near these are to the core's rate in matrix products; Square, forward passes only, has the least left to
-  gain. What would go further is a shorter number format, and that changes gradients: not for an audit.
-- A quick scan: some 3.4 s are its start and end, the import of torch above all; then 0.1 s a model for its own process.
-- `--jobs 2`: of both runs those 3.4 s are a part that no second process shortens.
+- AutoAttack on a robust model: nearly all of the time is passes through the network, the same number on both sides.
+  `limit` compares these passes with the core's rate in matrix products. Square, which needs only forward passes, has
+  the least left to gain. A shorter number format would be faster, but it changes gradients, so audits do not use it.
+- A quick scan: about 3.4 s are its start and end, mostly the import of torch; then 0.1 s per model for its process.
+- `--jobs 2`: those 3.4 s are part of both runs, and no second process shortens them.
 """
 
 
