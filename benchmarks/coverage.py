@@ -27,7 +27,7 @@ from benchmarks.architectures import Built, cases, perturb
 
 LIMIT = 1e-8
 INTRODUCTION = """\
-`python -m benchmarks.coverage` makes this page; do not edit it. It has the smallest architecture of every family of timm
+`python -m benchmarks.coverage` makes this page; do not edit it. It has the smallest architecture of each family of timm
 (a family is all names that differ only in size) and one entry of every architecture class of RobustBench. Weights are
 random and perturbed by noise, batch-norm statistics are random, and everything runs in float64. timm's networks have
 four classes and the smallest input that they take. Of RobustBench's networks with 100 classes or more, the first four
