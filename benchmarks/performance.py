@@ -37,8 +37,8 @@ HEAD = """\
 # Performance
 
 This page has the output of `make bench`: {when}, {machine}, torch {torch}, one thread unless a line says otherwise.
-Each ratio was measured side by side in one run, with the two sides taking turns. Seconds are those of this machine, and on
-another machine the ratios may differ. `python -m benchmarks.NAME` repeats a part; its docstring says what is timed.
+Each ratio was measured side by side in one run, with the two sides taking turns. Seconds are those of this machine, and
+on another machine the ratios may differ. `python -m benchmarks.NAME` repeats a part; its docstring says what is timed.
 `make bench-long` repeats the comparison with pyautoattack on 500 images and can be resumed. *Reach* is the goal of a
 ratio.
 
