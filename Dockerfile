@@ -1,10 +1,10 @@
-# auditor's image, for its worker, beat and every command: docs/operations.md says how to build and run it.
+# The image of auditor, for its worker, beat and every command. docs/operations.md says how to build and run it.
 # To pin the base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-# cpu, or cuda for NVIDIA's GPUs. pip's usual index has the CUDA build for x86-64: the CPU build is at PyTorch's own
-# index of wheels for the CPU, which TORCH_INDEX names. The build fails where it got the other one.
+# DEVICE is cpu, or cuda for NVIDIA's GPUs. pip's usual index has torch's CUDA build for x86-64. The CPU build is at
+# PyTorch's own index of CPU wheels, which TORCH_INDEX names. The build fails if it gets the other kind of torch.
 ARG DEVICE=cpu
 ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/src/constraints.txt
@@ -12,7 +12,7 @@ RUN python -m venv /opt/auditor
 ENV PATH=/opt/auditor/bin:$PATH
 WORKDIR /src
 COPY constraints.txt ./
-# Largest and seldom changed: a layer of its own. Without what it needs, which comes from the usual index below.
+# torch is the largest package and rarely changes, so it has its own layer. Its dependencies come from the usual index.
 # hadolint ignore=DL3013 # constraints.txt pins all versions
 RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --index-url "$TORCH_INDEX" torch torchvision; fi
 COPY pyproject.toml README.md LICENSE ./
@@ -23,7 +23,7 @@ COPY migrations migrations
 RUN pip install hatchling \
     && pip install --no-build-isolation '.[zoos,service]' \
     && pip check
-RUN python -c "import sys, torch; found = 'cuda' if torch.version.cuda else 'cpu'; found == '$DEVICE' or sys.exit(f'this is the {found} build of torch, and DEVICE is $DEVICE: see docs/operations.md, Build')"
+RUN python -c "import sys, torch; found = 'cuda' if torch.version.cuda else 'cpu'; found == '$DEVICE' or sys.exit(f'this is the {found} build of torch, but DEVICE is $DEVICE: see docs/operations.md, Build')"
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --create-home auditor \
@@ -38,7 +38,7 @@ ENV PATH=/opt/auditor/bin:$PATH \
     TORCH_HOME=/checkpoints/torch
 USER 10001:10001
 WORKDIR /home/auditor
-# The database says whether a process of this container's worker lives; other commands have no such healthcheck.
+# The healthcheck asks the database whether a process of this container's worker is alive. It is for the worker only.
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 CMD ["auditor", "workers", "--alive", "60"]
 ENTRYPOINT ["auditor"]
 CMD ["worker"]

@@ -1,4 +1,4 @@
-# Two commands need nothing else on a machine with python3 (3.11 or newer), pip and make: `make demo`, `make test`.
+# `make demo` and `make test` need only python3 (3.11 or newer), pip and make.
 # pip's own variables (PIP_INDEX_URL, PIP_CONSTRAINT, PIP_FIND_LINKS, …) are honoured, e.g. for a CPU build of torch.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs clean
 
-# Debian keeps ensurepip in python3-venv: without it, the pip that is there installs one into the environment.
+# Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) \
 	    && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
@@ -33,20 +33,20 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The image and its compose file; compose checks its own where Docker's client or Debian's docker-compose has it.
+# Checks Dockerfile and compose.yaml. The latter needs Docker's client or Debian's docker-compose.
 lint-deploy: $(VENV)/.installed-test
 	$(BIN)/hadolint Dockerfile
 	if docker compose version >/dev/null 2>&1; then docker compose config --quiet; \
 	elif command -v docker-compose >/dev/null; then docker-compose config --quiet; \
-	else echo "no docker compose here: compose.yaml is not checked"; fi
+	else echo "docker compose is not installed: compose.yaml is not checked"; fi
 
-# Once more with a PostgreSQL database for each test: what stores and reads. The rest of tests/cli is about terminals,
-# options and numbers, and passes there, too, in several minutes.
+# Tests that store and read run again with a PostgreSQL database for each test. The rest of tests/cli tests terminals,
+# options and numbers; it also passes with PostgreSQL, in several minutes.
 ON_POSTGRESQL := tests/db tests/results tests/scans $(patsubst %,tests/cli/test_%.py,compare gates published results sketch) \
     tests/web/test_models.py tests/web/test_api.py::test_pages_are_the_whole_list_whatever_the_order \
     'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
 
-# Two at once, one thread each: many tests wait for processes.
+# Two tests run at once, with one thread each, because many tests wait for processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test: lint lint-deploy
@@ -56,8 +56,8 @@ test: lint lint-deploy
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow
 
-# Ratios side by side; needs PostgreSQL and Redis at 127.0.0.1. torchattacks has a folder of its own: it brings an old
-# package `robustbench`, which would overwrite the real one, and pins a requests of 2021.
+# The benchmarks need PostgreSQL and Redis at 127.0.0.1. torchattacks has a folder of its own, because it brings an old
+# package `robustbench`, which would overwrite the real one, and pins a version of requests from 2021.
 $(VENV)/.installed-bench: $(VENV)/.installed-test
 	$(BIN)/pip install --quiet --no-deps --target $(VENV)/bench 'torchattacks>=3.5,<4'
 	touch $@
@@ -65,19 +65,20 @@ $(VENV)/.installed-bench: $(VENV)/.installed-test
 bench: $(VENV)/.installed-bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.performance --write docs/performance.md
 
-# 500 images through AutoAttack on both sides, an hour; what is done is kept, and not done again.
+# Runs AutoAttack on 500 images on both sides, for an hour. Finished parts are stored and not repeated.
 bench-long: $(VENV)/.installed-bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.autoattack --images 500 --store benchmarks/runs/autoattack
 
-# A quarter of an hour; needs PostgreSQL at 127.0.0.1:5432 and Debian's package redis-server, as benchmarks.queue.
+# Takes a quarter of an hour. It needs PostgreSQL at 127.0.0.1:5432 and Debian's package redis-server, like
+# benchmarks.queue.
 soak: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
 
-# What linearizes, and what it finds: the pages and their measurements, resumable, each half an hour or more.
+# Measures for docs/coverage.md and docs/findings.md, and writes them. Both are resumable and take half an hour or more.
 coverage findings: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.$@ --write docs/$@.md
 
-# The versions that the tests passed with, for installations that are to be the same next year, and for the image.
+# Pins the versions with which the tests passed, for reproducible installations and for the image.
 constraints: $(VENV)/.installed-test
 	$(BIN)/python -m tests.constraints > constraints.txt.new
 	mv constraints.txt.new constraints.txt

