@@ -2,9 +2,11 @@
 
 import click
 
+from auditor.cli.options import QUEUE
+
 
 @click.command("beat")
-@click.option("--queue/--here", "queued", default=None, help="By workers, or in this process; as of `auditor scan`.")
+@QUEUE
 def command(queued: bool | None) -> None:
     """Run schedules when they are due, until told to end. A second beat does no harm: each due time is run once.
 
@@ -21,8 +23,8 @@ def command(queued: bool | None) -> None:
     import signal
 
     from auditor import logs
-    from auditor.cli.database import open_settings
-    from auditor.cli.run_scan import runs_locally
+    from auditor.cli.db import open_database
+    from auditor.cli.run_scan import check_queue, runs_locally
     from auditor.scheduling.loop import Beat
 
     for kind in ("SIGTERM", "SIGHUP"):
@@ -32,10 +34,8 @@ def command(queued: bool | None) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a webhook's is a secret
     here = runs_locally(queued)
     if not here:
-        from auditor.cli.service import check_service
-
-        check_service()
-    beat = Beat(open_settings(), here=here)
+        check_queue()
+    beat = Beat(open_database(), here=here)
     try:
         beat.run()
     except KeyboardInterrupt:

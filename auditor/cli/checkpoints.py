@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.options import FORMAT
+from auditor.cli.options import FIGURE, FORMAT
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -41,11 +41,11 @@ def list_rows(shape: str) -> None:
       auditor checkpoints list
       auditor checkpoints list --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.checkpoints import list_checkpoints
 
-    rows = list_checkpoints(open_settings())
+    rows = list_checkpoints(open_database())
     if shape == "json":
         print_json(rows)
     elif rows:
@@ -93,12 +93,12 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
         raise click.UsageError("--private and --dry-run go with --push-to-hub")
     from auditor.checkpoints import check_repo, hand_out, push
     from auditor.checkpoints.wording import is_gain, verdict_words
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.checkpoints import load_checkpoint
 
     if repo:
         check_repo(repo)
-    row = load_checkpoint(open_settings(), number)
+    row = load_checkpoint(open_database(), number)
     for path in hand_out(row, out):
         click.echo(str(path))
     if not is_gain(row):
@@ -109,13 +109,7 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
 
 @command.command()
 @click.argument("number", metavar="ID", type=Number())
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="A .png, .svg or .pdf file.",
-)
+@FIGURE
 def plot(number: int, output: Path) -> None:
     """Draw a run's clean and PGD accuracy, gap and loss by epoch, and C before and after.
 
@@ -124,11 +118,11 @@ def plot(number: int, output: Path) -> None:
       auditor checkpoints plot 7 -o checkpoint-7.png
     """
     from auditor.checkpoints.wording import recipe_words, verdict_words
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.checkpoints import load_checkpoint
     from auditor.plots import draw_boost, save
 
-    engine = open_settings()
+    engine = open_database()
     row = load_checkpoint(engine, number)
     details = [_detail(engine, row[when]) for when in ("before", "after")]
     before, after = (detail.clusterings.get("weights") if detail else None for detail in details)

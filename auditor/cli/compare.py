@@ -24,11 +24,11 @@ def compare(first: str, second: str, protocol: str | None, shape: str) -> None:
       auditor results compare demo:at-eps0.10 demo:trades-eps0.10
       auditor results compare demo:standard@12 demo:standard@27 --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json
     from auditor.results import comparison
 
-    found = comparison.compare(open_settings(), first, second, protocol)
+    found = comparison.compare(open_database(), first, second, protocol)
     if shape == "json":
         print_json([found])
     else:

@@ -1,11 +1,33 @@
-"""``auditor db``: the database's schema, and its size."""
+"""``auditor db``: the database's schema and size; and how every command opens the database."""
+
+from typing import TYPE_CHECKING
 
 import click
 
 from auditor.cli.numbers import Count
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
 RECENT_SECONDS = 30
-"""Who gave no sign of life for so long uses the database no more."""
+"""A process without a heartbeat for this long no longer uses the database."""
+
+
+def open_database() -> "Engine":
+    """Open the database that the settings name."""
+    from auditor.config import settings
+    from auditor.db import session
+
+    return session.open_database(settings().database_url)
+
+
+def open_tidied() -> "Engine":
+    """Open the database, and end the jobs in it whose processes ran on this machine and no longer exist."""
+    from auditor.jobs.reaper import abandon_dead_scans
+
+    engine = open_database()
+    abandon_dead_scans(engine)
+    return engine
 
 
 @click.group("db")
@@ -16,10 +38,9 @@ def command() -> None:
 @command.command()
 def upgrade() -> None:
     """Bring the schema up to date; every command does so on an empty or older database."""
-    from auditor.config import settings
-    from auditor.db.session import current_revision, open_database, shown
+    from auditor.db.session import current_revision, shown
 
-    engine = open_database(settings().database_url)
+    engine = open_database()
     click.echo(f"{shown(engine.url)}: revision {current_revision(engine)}")
 
 
@@ -37,13 +58,12 @@ def downgrade(revision: str, yes: bool) -> None:
     Examples:
       auditor db downgrade 0003
     """
-    from auditor.cli.database import open_settings
     from auditor.db.session import current_revision, shown
     from auditor.db.session import downgrade as take_back
     from auditor.db.workers import list_workers
     from auditor.errors import UsageError
 
-    engine = open_settings()
+    engine = open_database()
     alive = [row["worker"] for row in list_workers(engine) if row["seconds_silent"] < RECENT_SECONDS]
     if alive:
         raise UsageError(f"{', '.join(alive)} gave a sign of life just now: stop all workers and scans first")
@@ -62,11 +82,10 @@ def check() -> None:
 
     Exit codes: 0 no difference; 3 differences, one a line.
     """
-    from auditor.config import settings
-    from auditor.db.session import open_database, schema_drift
+    from auditor.db.session import schema_drift
     from auditor.errors import EnvironmentUnusableError
 
-    drift = schema_drift(open_database(settings().database_url))
+    drift = schema_drift(open_database())
     for line in drift:
         click.echo(line)
     if drift:
@@ -92,11 +111,10 @@ def prune(keep: int, dry_run: bool) -> None:
       auditor db prune --keep-per-model 30 --dry-run
       auditor db prune --keep-per-model 1
     """
-    from auditor.cli.database import open_settings
     from auditor.db.prune import prune as remove
     from auditor.db.prune import vacuum
 
-    engine = open_settings()
+    engine = open_database()
     found = remove(engine, keep, dry_run=dry_run)
     would = "would remove" if dry_run else "removed"
     click.echo(

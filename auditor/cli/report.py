@@ -26,7 +26,7 @@ def command(scan_id: int, output: Path, force: bool) -> None:
       auditor report 7 -o report.html
       auditor report 7 -o nightly.html --force
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.errors import UsageError
     from auditor.files import write_atomically
@@ -36,7 +36,7 @@ def command(scan_id: int, output: Path, force: bool) -> None:
         raise UsageError(f"{output} exists; say --force to write over it")
     if not output.parent.is_dir():
         raise UsageError(f"{output.parent} is no folder; make it first")
-    report = load_report(open_settings(), scan_id)
+    report = load_report(open_database(), scan_id)
     text = write_report(report).encode()
     try:
         with write_atomically(output) as out:

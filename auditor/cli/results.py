@@ -1,13 +1,63 @@
 """``auditor results``: list, show, compare, export and plot what the database holds."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli.compare import compare
 from auditor.cli.numbers import Count
-from auditor.cli.options import FORMAT, PROTOCOL, filters
+from auditor.cli.options import FIGURE, FORMAT, PROTOCOL, ROW_ID
+
+if TYPE_CHECKING:
+    from auditor.db.results import Detail
+
+AUDIT_ID = click.option("--id", "audit_id", type=ROW_ID, help="Select one audit by its ID, which --format json prints.")
+
+
+def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that select results; their names are the fields of ``auditor.db.results.Filter``."""
+    for option in reversed(
+        (
+            click.option("--source", help="Select only models of this source, e.g. demo."),
+            click.option("--model", help="Select only this model, e.g. demo:standard."),
+            click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'demo:at-*'."),
+            click.option("--dataset", help="Select only models for this data set."),
+            click.option("--protocol", type=PROTOCOL, help="Select only results of this protocol."),
+            click.option(
+                "--linearization", type=click.Choice(["remove", "fold"]),
+                help="Select only results with this treatment of batch norm.",
+            ),
+            click.option(
+                "--correlation", type=click.Choice(["exact", "sketch"]),
+                help="Select only results whose C is computed exactly, or estimated by a sketch.",
+            ),
+            click.option(
+                "--status", type=click.Choice(["done", "failed", "cancelled", "queued", "running"]),
+                help="Select only audits in this state.",
+            ),
+            click.option("--flagged/--unflagged", default=None, help="Select only results with, or without, flags."),
+            click.option("--scan", type=ROW_ID, help="Select only the audits of this scan."),
+            click.option("--history", is_flag=True, help="Include older results of the same model and protocol."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def find_detail(model: str, protocol: str | None, audit_id: int | None) -> "Detail":
+    """Load the stored audit that a command names.
+
+    Raises:
+        UsageError: as :func:`auditor.results.lookup.find_rows`.
+    """
+    from auditor.cli.db import open_database
+    from auditor.db.results import load_detail
+    from auditor.results.lookup import find_rows
+
+    engine = open_database()
+    return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0]["id"])
 
 
 @click.group("results")
@@ -19,7 +69,7 @@ command.add_command(compare)
 
 
 @command.command("list")
-@filters
+@result_filters
 @click.option("--sort", default="-robust_accuracy", show_default=True, help="A column; - in front: largest first.")
 @click.option("--limit", type=Count(), metavar="N", help="Only the first N rows.")
 @click.option(
@@ -37,11 +87,11 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
       auditor results list --protocol standard --unflagged --sort -gap
       auditor results list --match 'demo:at-*' --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, count_audits, list_results
 
-    engine = open_settings()
+    engine = open_database()
     rows = list_results(engine, Filter(**chosen), sort=sort, limit=limit)
     if shape == "json":
         print_json(rows)
@@ -58,9 +108,7 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
 @command.command()
 @click.argument("model")
 @click.option("--protocol", type=PROTOCOL, help="The result of this protocol; by default the one with most images.")
-@click.option(
-    "--id", "audit_id", type=click.IntRange(1, 2**31 - 1), help="This very audit, by the id that --format json shows."
-)
+@AUDIT_ID
 @FORMAT
 def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> None:
     """Everything about one model's newest result: attacks, scores, flags, provenance.
@@ -70,7 +118,6 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
       auditor results show demo:at-eps0.10
       auditor results show demo:saturated --protocol quick --format json
     """
-    from auditor.cli.database import find_detail
     from auditor.cli.output.audit import print_detail
     from auditor.cli.output.tables import print_json
     from auditor.results.serialize import as_dict
@@ -83,7 +130,7 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
 
 
 @command.command()
-@filters
+@result_filters
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout by default.")
 @click.option(
     "--format", "shape", type=click.Choice(["json", "csv"]), default="json", show_default=True,
@@ -99,13 +146,13 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     """
     import json
 
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
     from auditor.results.serialize import as_dict, finite, pruned
 
-    engine = open_settings()
+    engine = open_database()
     rows = list_results(engine, Filter(**chosen), sort="started_at")
     if shape == "csv":
         text = as_csv(rows)
@@ -130,16 +177,8 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
 @click.option("--zoo", is_flag=True, help="All models: gap against robust accuracy.")
 @click.option("--source", help="With --zoo: only models of this source.")
 @click.option("--protocol", type=PROTOCOL, help="The results of this protocol; with --zoo quick by default.")
-@click.option(
-    "--id", "audit_id", type=click.IntRange(1, 2**31 - 1), help="This very audit, by the id that --format json shows."
-)
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="A .png, .svg or .pdf file.",
-)
+@AUDIT_ID
+@FIGURE
 def plot(
     model: str | None, zoo: bool, source: str | None, protocol: str | None, audit_id: int | None, output: Path
 ) -> None:
@@ -155,12 +194,12 @@ def plot(
         raise click.UsageError("expected either a MODEL or --zoo")
     if (source and not zoo) or (audit_id and zoo):
         raise click.UsageError("--source goes with --zoo, --id with a MODEL")
-    from auditor.cli.database import find_detail, open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.plots import model_figure, zoo_figure
     from auditor.plots import save
 
     save(
-        zoo_figure(open_settings(), source, protocol or "quick")
+        zoo_figure(open_database(), source, protocol or "quick")
         if zoo
         else model_figure(find_detail(model or "", protocol, audit_id)),
         output,

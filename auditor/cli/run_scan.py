@@ -2,15 +2,14 @@
 
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.options import Jobs
-
 if TYPE_CHECKING:
+    from auditor.cli.options import PlaceOptions
     from auditor.db.store import Job, Store
     from auditor.records import ZooEntry
     from auditor.scans.local import ScanOutcome
@@ -18,29 +17,8 @@ if TYPE_CHECKING:
     from auditor.zoo import Source
 
 
-def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--queue/--here``, ``--wait`` and ``--jobs``."""
-    for option in reversed(
-        (
-            click.option(
-                "--queue/--here", "queued", default=None,
-                help="Leave the audits to workers, or run them in this process. By default to workers where "
-                "AUDITOR_BROKER_URL is set.",
-            ),
-            click.option("--wait", is_flag=True, help="With --queue: follow the audits until the last one has ended."),
-            click.option(
-                "--jobs", type=Jobs(), metavar="N",
-                help="With --here: measure N models side by side, each with its share of threads and memory; auto, the "
-                "default: small ones as many as cores and memory allow, others one after the other.",
-            ),
-        )
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def log_scan() -> None:
-    """People see a scan's progress, and what goes wrong beside it; a machine reads a line for each audit."""
+def set_up_logs() -> None:
+    """Log warnings only, because people see the progress; log each audit if the format is JSON."""
     from auditor import logs
 
     logs.set_up("scan", "WARNING")
@@ -49,7 +27,7 @@ def log_scan() -> None:
 
 
 def sigterm_interrupts() -> None:
-    """A polite kill, or a closed session, is an interrupt: nothing is lost."""
+    """Treat SIGTERM and SIGHUP as an interrupt, so that all finished work is stored."""
     for kind in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(getattr(signal, kind), signal.default_int_handler)
@@ -57,7 +35,7 @@ def sigterm_interrupts() -> None:
 
 @dataclass(frozen=True)
 class Where:
-    """``queue``: here, cpu or gpu; ``jobs``: models side by side, here; None for as many as is good."""
+    """``queue``: here, cpu or gpu; ``jobs``: audits in parallel in this process, None to decide by their size."""
 
     queue: str
     wait: bool
@@ -65,38 +43,53 @@ class Where:
 
 
 def runs_locally(queued: bool | None) -> bool:
-    """As ``--queue/--here`` says; where it says nothing, in this process unless there is a broker."""
+    """Whether work runs in this process: as ``--queue/--here`` says; without either, if no broker is configured."""
     from auditor.config import settings
 
     return settings().broker_url is None if queued is None else not queued
 
 
-def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
-    """Where the options say; takes theirs out of them.
+def check_queue() -> None:
+    """Check that the queue can be used.
 
     Raises:
-        UsageError: they contradict each other, or there is no broker.
+        EnvironmentUnusableError: its packages are not installed, or the broker does not answer.
+        UsageError: no broker is configured.
+    """
+    import importlib.util
+
+    from auditor.errors import EnvironmentUnusableError
+
+    if importlib.util.find_spec("celery") is None:
+        raise EnvironmentUnusableError("the queue needs Celery: pip install 'auditor[service]'")
+    from auditor.jobs.queue import check_broker
+
+    check_broker()
+
+
+def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, gated: bool = False) -> Where:
+    """Decide where work runs, by its options; ``minutes`` is the time limit of an audit.
+
+    Raises:
+        UsageError: the options contradict each other, or no broker is configured.
         EnvironmentUnusableError: the broker does not answer.
     """
     from auditor.errors import UsageError
 
-    queued, wait, jobs = options.pop("queued"), options.pop("wait"), options.pop("jobs")
-    if runs_locally(queued):
-        if wait:
-            raise UsageError("--wait goes with --queue: a scan that runs here is waited for anyway")
-        return Where("here", False, jobs)
-    if jobs:
-        raise UsageError("--jobs goes with --here: how many audits workers run at once is theirs to say")
-    if gated and not wait:
-        raise UsageError("--fail-under and --fail-on-regression need the results: add --wait, or say --here")
-    from auditor.cli.service import check_service
-
-    check_service()
+    if runs_locally(place.queued):
+        if place.wait:
+            raise UsageError("--wait needs --queue: with --here, the command always waits")
+        return Where("here", False, place.jobs)
+    if place.jobs:
+        raise UsageError("--jobs needs --here: `auditor worker --processes` sets how many audits a worker runs at once")
+    if gated and not place.wait:
+        raise UsageError("--fail-under and --fail-on-regression need the results: add --wait or --here")
+    check_queue()
     from auditor.jobs.queue import LONGEST_DAYS, queue_of
 
-    if (options.get("time_limit") or 0) > LONGEST_DAYS * 24 * 60:
-        raise UsageError(f"--time-limit: an audit in a queue may take {LONGEST_DAYS} days at most; or say --here")
-    return Where(queue_of(options["device"]), wait)
+    if (minutes or 0) > LONGEST_DAYS * 24 * 60:
+        raise UsageError(f"--time-limit: expected at most {LONGEST_DAYS} days for a queued audit; or add --here")
+    return Where(queue_of(device), place.wait)
 
 
 def run_where(

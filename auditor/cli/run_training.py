@@ -12,6 +12,7 @@ from auditor.cli.output.progress import ScanProgress, say
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from auditor.cli.run_scan import Where
     from auditor.db.trainings import Kind, TrainingJob, Trainings
     from auditor.records import ZooEntry
     from auditor.records.boosts import EpochScore
@@ -81,57 +82,41 @@ def number(value: float | None, form: str) -> str:
     return "none" if value is None or value != value else format(value, form)
 
 
-def where_of(queued: bool | None, wait: bool, device: str) -> str:
-    """The queue that is meant, or ``here``.
-
-    Raises:
-        UsageError, EnvironmentUnusableError: there is no queue, or ``--wait`` without one.
-    """
-    from auditor.cli.run_scan import decide
-
-    return decide({"queued": queued, "wait": wait, "jobs": None, "device": device}).queue
-
-
 def run_where(
+    where: "Where",
     kind: "Kind",
     model: str,
     entry: "ZooEntry | None",
     request: "BoostRequest | AdaptJobRequest",
-    *,
-    queue: str,
-    wait: bool,
     shape: str,
 ) -> None:
-    """Store what is asked for, run or send it, and print what it came to."""
-    from auditor.cli.database import open_settings
+    """Store a training job, run or send it, and print its result."""
+    from auditor.cli.db import open_database, open_tidied
     from auditor.config import settings
     from auditor.db.trainings import Trainings
-    from auditor.jobs.reaper import abandon_dead_scans
 
-    if queue != "here":
+    if where.queue != "here":
         from auditor.jobs.queue import check_length
 
         check_length(request.seconds)
-    engine = open_settings()
+    engine = open_tidied() if where.queue == "here" else open_database()
     trainings = Trainings(engine, settings().database_patience)
-    if queue == "here":
-        abandon_dead_scans(engine)
-    job = trainings.create(kind, model, entry, request.to_json(), queue)
-    go_on(trainings, job, queue=queue, wait=wait, shape=shape)
+    job = trainings.create(kind, model, entry, request.to_json(), where.queue)
+    run_or_send(trainings, job, where, shape)
 
 
-def go_on(trainings: "Trainings", job: "TrainingJob", *, queue: str, wait: bool, shape: str) -> None:
-    """Run or send a queued job, and print what it came to."""
-    if queue == "here":
-        _run_here(trainings, job)
+def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", shape: str) -> None:
+    """Run or send a queued job, and print its result."""
+    if where.queue == "here":
+        _run_locally(trainings, job)
     else:
-        _send(trainings, job, queue)
-        if wait:
+        _send(trainings, job, where.queue)
+        if where.wait:
             follow(trainings.engine, job.training_id)
     show_training(trainings.engine, job.training_id, shape)
 
 
-def _run_here(trainings: "Trainings", job: "TrainingJob") -> None:
+def _run_locally(trainings: "Trainings", job: "TrainingJob") -> None:
     from auditor.trainings.run import run_locally
 
     try:

@@ -1,19 +1,15 @@
 """``auditor scans``: list, show, cancel and retry them."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from auditor.cli.numbers import Count, FiniteRange
-from auditor.cli.options import FORMAT
-from auditor.cli.run_scan import where_options
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 
 Row = dict[str, Any]
-SCAN = click.argument("scan_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 
 @click.group("scans")
@@ -33,10 +29,11 @@ def list_(state: str | None, limit: int, shape: str) -> None:
       auditor scans list
       auditor scans list --state running --format json
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import STATES, list_scans
 
-    rows = list_scans(_engine(), state=state, limit=limit)
+    rows = list_scans(open_tidied(), state=state, limit=limit)
     if shape == "json":
         print_json(rows)
     elif not rows:
@@ -57,12 +54,13 @@ def show(scan_id: int, shape: str) -> None:
       auditor scans show 7
       auditor scans show 7 --format json
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.follow import part_of
     from auditor.cli.output.layout import print_line
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import STATES, load_scan
 
-    scan = load_scan(_engine(), scan_id)
+    scan = load_scan(open_tidied(), scan_id)
     if shape == "json":
         print_json([scan])
         return
@@ -88,8 +86,8 @@ def show(scan_id: int, shape: str) -> None:
 
 
 @command.command()
-@click.argument("before", metavar="A", type=click.IntRange(1, 2**31 - 1))
-@click.argument("after", metavar="B", type=click.IntRange(1, 2**31 - 1))
+@click.argument("before", metavar="A", type=ROW_ID)
+@click.argument("after", metavar="B", type=ROW_ID)
 @click.option(
     "--gap-drop",
     type=FiniteRange(0),
@@ -112,11 +110,12 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     \b
     Exit codes: 0 nothing is worse; 4 something is.
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.tables import print_json
     from auditor.results.diff import diff_scans
     from auditor.scheduling.webhook import in_words
 
-    found = diff_scans(_engine(), before, after, gap_drop=gap_drop)
+    found = diff_scans(open_tidied(), before, after, gap_drop=gap_drop)
     if shape == "json":
         print_json([found.to_json()])
     else:
@@ -140,13 +139,14 @@ def cancel(scan_id: int) -> None:
     \b
     Exit codes: 0 nothing of the scan runs any more; 1 something still does, after twice the length of a lease.
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.progress import say
     from auditor.config import settings
     from auditor.db.leases import Leases
     from auditor.db.scans import cancel_scan, load_scan
     from auditor.jobs.reaper import Reaper
 
-    engine = _engine()
+    engine = open_tidied()
     scan = load_scan(engine, scan_id)
     if scan["state"] != "running":
         say(f"scan {scan_id} has ended already: {scan['state']}")
@@ -169,9 +169,11 @@ def cancel(scan_id: int) -> None:
 
 @command.command()
 @SCAN
-@where_options
+@QUEUE
+@WAIT
+@JOBS
 @FORMAT
-def retry(scan_id: int, shape: str, **options: Any) -> None:
+def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape: str) -> None:
     """Try again what failed or was cancelled of a scan, as it was asked for; what is done stays.
 
     \b
@@ -182,25 +184,17 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
     \b
     Exit codes: as of `auditor scan`.
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.scan import print_outcome
-    from auditor.cli.run_scan import decide, log_scan, rerun_where
+    from auditor.cli.run_scan import decide, rerun_where, set_up_logs
     from auditor.db.scans import load_scan
     from auditor.db.store import Store
 
-    log_scan()
-    engine = _engine()
-    where = decide(options | {"device": load_scan(engine, scan_id)["device"]})
+    set_up_logs()
+    engine = open_tidied()
+    place = PlaceOptions(queued=queued, wait=wait, jobs=jobs)
+    where = decide(place, load_scan(engine, scan_id)["device"])
     outcome = rerun_where(where, Store(engine), scan_id)
     print_outcome(engine, outcome, shape)
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(1)
-
-
-def _engine() -> "Engine":
-    """The database, in which scans of processes of this machine that are gone have ended."""
-    from auditor.cli.database import open_settings
-    from auditor.jobs.reaper import abandon_dead_scans
-
-    engine = open_settings()
-    abandon_dead_scans(engine)
-    return engine

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from auditor.cli.options import FORMAT
+from auditor.cli.options import FORMAT, QUEUE
 
 NAME = click.argument("name", metavar="NAME")
 
@@ -30,14 +30,14 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
       auditor schedule add nightly --cron '0 2 * * *' -- scan robustbench --dataset cifar10 --protocol standard
       auditor schedule add demo --cron '*/30 * * * *' -- scan demo --reverify 2
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.db.schedules import add_schedule
     from auditor.scheduling.due import check_command, check_cron, next_due
 
     check_cron(cron)
     check_command(words)
-    add_schedule(open_settings(), name, cron, words, replace=replace)
+    add_schedule(open_database(), name, cron, words, replace=replace)
     due = next_due(cron, datetime.now(UTC))
     when = f"due next at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
     say(f"schedule {name}: {when}")
@@ -53,12 +53,12 @@ def list_(shape: str) -> None:
       auditor schedule list
       auditor schedule list --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.schedules import all_schedules, last_run
     from auditor.scheduling.due import next_due
 
-    engine = open_settings()
+    engine = open_database()
     rows: list[dict[str, Any]] = []
     for one in all_schedules(engine):
         run = last_run(engine, one) or {}
@@ -102,35 +102,35 @@ def _last(row: dict[str, Any]) -> str:
 @NAME
 def remove(name: str) -> None:
     """Remove a schedule; the scans that it made stay."""
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.schedules import remove_schedule
 
-    remove_schedule(open_settings(), name)
+    remove_schedule(open_database(), name)
 
 
 @command.command()
 @NAME
 def enable(name: str) -> None:
     """Let a schedule run again; what was due meanwhile is not made up for."""
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 
-    enable_schedule(open_settings(), name, enabled=True)
+    enable_schedule(open_database(), name, enabled=True)
 
 
 @command.command()
 @NAME
 def disable(name: str) -> None:
     """Keep a schedule, and do not run it."""
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 
-    enable_schedule(open_settings(), name, enabled=False)
+    enable_schedule(open_database(), name, enabled=False)
 
 
 @command.command("run-now")
 @NAME
-@click.option("--queue/--here", "queued", default=None, help="As of `auditor scan`.")
+@QUEUE
 def run_now(name: str, queued: bool | None) -> None:
     """Run a schedule's command now, whatever the time.
 
@@ -138,14 +138,14 @@ def run_now(name: str, queued: bool | None) -> None:
     Examples:
       auditor schedule run-now nightly
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.cli.run_scan import runs_locally
     from auditor.db.schedules import find_schedule, last_run, take_run
     from auditor.errors import EnvironmentUnusableError, UsageError
     from auditor.scheduling.due import fire
 
-    engine = open_settings()
+    engine = open_database()
     schedule = find_schedule(engine, name)
     run = take_run(engine, schedule, datetime.now(UTC))
     if run is None:

@@ -28,10 +28,10 @@ def add(name: str, scope: str, days: float | None) -> None:
       auditor tokens add ci --scope scan --days 90
       auditor tokens add laptop --scope read > token.txt
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.tokens import add_token
 
-    click.echo(add_token(open_settings(), name, scope, days))
+    click.echo(add_token(open_database(), name, scope, days))
 
 
 @command.command("list")
@@ -44,11 +44,11 @@ def list_(shape: str) -> None:
       auditor tokens list
       auditor tokens list --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.tokens import list_tokens
 
-    rows = list_tokens(open_settings())
+    rows = list_tokens(open_database())
     if shape == "json":
         print_json(rows)
     elif rows:
@@ -67,8 +67,8 @@ def revoke(name: str) -> None:
     Examples:
       auditor tokens revoke laptop
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.tokens import revoke_token
 
-    revoke_token(open_settings(), name)
+    revoke_token(open_database(), name)
     click.echo(f"token {name} lets nobody in any more", err=True)

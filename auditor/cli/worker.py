@@ -54,9 +54,9 @@ def command(gpus: str | None, **options: object) -> None:
     import os
     import sys
 
-    from auditor.cli.service import check_service
+    from auditor.cli.db import open_database
+    from auditor.cli.run_scan import check_queue
     from auditor.config import settings
-    from auditor.db.session import open_database
     from auditor.errors import UsageError
 
     if gpus is not None and (options["queue"] == "cpu" or options["processes"]):
@@ -66,8 +66,8 @@ def command(gpus: str | None, **options: object) -> None:
         raise UsageError(f"--gpus: expected numbers such as 0,2, got {gpus!r}")
     if options["threads"] is None:
         options["threads"] = settings().threads
-    check_service()
-    open_database(settings().database_url).dispose()
+    check_queue()
+    open_database().dispose()
     asked = json.dumps({"gpus": chosen, **options})
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers", asked])
 
@@ -90,16 +90,12 @@ def listing(shape: str, alive: float | None) -> None:
       auditor workers --format json
       auditor workers --alive 60                   is the worker of this host well? as containers' healthchecks ask
     """
+    from auditor.cli.db import open_database, open_tidied
     from auditor.cli.output.follow import part_of
     from auditor.cli.output.tables import print_json, print_table
-    from auditor.config import settings
-    from auditor.db.session import open_database
     from auditor.db.workers import list_workers
-    from auditor.jobs.reaper import abandon_dead_scans
 
-    engine = open_database(settings().database_url)
-    if alive is None:  # a healthcheck only looks
-        abandon_dead_scans(engine)
+    engine = open_tidied() if alive is None else open_database()  # a health check changes nothing
     rows = list_workers(engine)
     if alive is not None:
         rows = _alive_here(rows, alive)

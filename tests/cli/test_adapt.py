@@ -50,7 +50,7 @@ CASES = [
     (["nowhere:x"], "expected a model as SOURCE:NAME"),
     (["robust", "--preset", "fashion"], "no assignment named 'fashion'; did you mean"),
     (["robust", "--source", "coat | sandal"], "missing: --superclasses, --target"),
-    (["robust", "--dataset", "cifar10"], "--dataset goes with --superclasses"),
+    (["robust", "--dataset", "cifar10"], "--dataset needs --superclasses"),
     (["robust", *OWN[:2], "--source", "coat | coats", "--target", "shirt | sandal"], "no class named 'coats'"),
     (["robust", *OWN[:2], "--source", "coat | sandal", "--target", "coat | sneaker"], "both a source and a target"),
     (["robust", *OWN[:2], "--source", "coat | ", "--target", "shirt | sandal"], "at least one source class"),
@@ -58,11 +58,11 @@ CASES = [
     (["robust", "--beta", "-1"], "expected beta from 0"),
     (["robust", "--eps", "1.5"], "expected eps from"),
     (["robust", "--shots", "1,1"], "expected shots that differ"),
-    (["robust", "--shots", "one"], "expected whole numbers with commas"),
+    (["robust", "--shots", "one"], "expected integers with commas"),
     (["robust", "--head", "fresh", "--shots", "0"], "leave out the 0 shots"),
-    (["robust", "--data", "nowhere"], "--data: there is nothing at nowhere"),
-    (["demo:standard", "--epochs", "3"], "--epochs is of a source model that is trained here"),
-    (["demo:standard", "--preset", "cifar100"], "demo:standard is a model of fashion_mnist"),
+    (["robust", "--data", "nowhere"], "--data: no such file or folder: nowhere"),
+    (["demo:standard", "--epochs", "3"], "--epochs needs a recipe"),
+    (["demo:standard", "--preset", "cifar100"], "demo:standard is a model for fashion_mnist"),
 ]
 
 

@@ -114,11 +114,11 @@ def test_the_same_seed_gives_the_same_weights(zoo: Path) -> None:
 CASES = [
     (["--beta", "-1"], 2, "expected beta from 0 to inf, got -1"),
     (["--eps", "1.5"], 2, "expected an Linf radius of at most 1"),
-    (["--data", "nowhere.npz"], 2, "--data: there is nothing at nowhere.npz"),
-    (["--protocol", "screen"], 2, "screen attacks nothing"),
+    (["--data", "nowhere.npz"], 2, "--data: no such file or folder: nowhere.npz"),
+    (["--protocol", "screen"], 2, "--protocol screen runs no attack"),
     (["--lr", "nan"], 2, "expected a learning rate"),
     (["--device", "cuda"], 3, "cuda"),
-    (["--wait"], 2, "--wait goes with --queue"),
+    (["--wait"], 2, "--wait needs --queue"),
 ]
 
 

@@ -83,7 +83,7 @@ def test_an_error_that_nobody_expected_is_one_line(monkeypatch: pytest.MonkeyPat
         raise LookupError("redis://:hunter2@h\nand more")
 
     monkeypatch.setattr("auditor.db.session.open_database", fail)
-    monkeypatch.setattr("auditor.cli.database.open_settings", fail)
+    monkeypatch.setattr("auditor.cli.db.open_database", fail)
     result = run("results", "list")
     assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
     assert "unexpected LookupError: redis://***@h; `auditor --debug` shows where" in result.output

@@ -130,7 +130,7 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
 
     What a model makes of the pictures before it sees them is its own, and may change.
     """
-    from auditor.cli.gates import Gates, check_gates
+    from auditor.cli.gates import GateOptions, check_gates
     from auditor.db.results import Filter, list_results
     from auditor.errors import GateError
 
@@ -142,6 +142,6 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
     assert row["id"] == now
     if unmet:
         with pytest.raises(GateError, match="gates not met: 1,"):
-            check_gates(engine, Gates(None, True), 3, [row])
+            check_gates(engine, GateOptions(None, True), 3, [row])
     else:
-        check_gates(engine, Gates(None, True), 3, [row])
+        check_gates(engine, GateOptions(None, True), 3, [row])

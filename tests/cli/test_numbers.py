@@ -95,11 +95,11 @@ def test_tokens_end_on_a_day_that_there_is(days: str) -> None:
 
 @pytest.mark.parametrize("days", [float("nan"), float("inf"), 0.0, -3.0, 1e300, 40_000.0])
 def test_the_function_behind_it_says_so_too(days: float) -> None:
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.tokens import add_token, list_tokens
     from auditor.errors import UsageError
 
-    engine = open_settings()
+    engine = open_database()
     with pytest.raises(UsageError, match="expected more than 0 and at most 36500 days, got"):
         add_token(engine, "ci", "read", days)
     assert list_tokens(engine) == []

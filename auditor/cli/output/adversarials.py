@@ -15,7 +15,7 @@ SAVE = click.option(
 )
 
 
-def prepare(options: dict[str, Any]) -> Path | None:
+def prepare(folder: Path | None, protocol: str) -> Path | None:
     """The folder, made and written to once, as an absolute path; None where nothing is to be kept.
 
     Raises:
@@ -25,10 +25,9 @@ def prepare(options: dict[str, Any]) -> Path | None:
 
     from auditor.errors import UsageError
 
-    folder: Path | None = options.pop("save_adversarials")
     if folder is None:
         return None
-    if options["protocol"] == "screen":
+    if protocol == "screen":
         raise UsageError("--save-adversarials has no meaning under 'screen', which attacks nothing")
     try:
         folder.mkdir(parents=True, exist_ok=True)
