@@ -6,20 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli import options as shared
 from auditor.cli.numbers import LARGEST_COUNT, MINUTES, Count, Finite, FiniteRange
-from auditor.cli.options import (
-    DEVICE,
-    FORMAT,
-    NORM,
-    QUEUE,
-    TRUST_CODE,
-    WAIT,
-    ZOO_FOLDER,
-    Eps,
-    PlaceOptions,
-    check_exists,
-    parsed_as,
-)  # fmt: skip
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
@@ -72,7 +60,7 @@ class AdaptOptions:
     device: str
     trust_code: bool
     time_limit: float | None
-    place: PlaceOptions
+    place: shared.PlaceOptions
     shape: str
 
 
@@ -115,26 +103,26 @@ class AdaptOptions:
     "--epochs", type=click.IntRange(1, 100_000), help="Epochs of the source model. By default: the recipe's number."
 )
 @click.option("--held-out", type=Count(), default=1000, show_default=True, help="Measure on at most so many images.")
-@click.option("--norm", type=NORM, default="Linf", show_default=True, help="Norm of training and attacks.")
+@click.option("--norm", type=shared.NORM, default="Linf", show_default=True, help="Norm of training and attacks.")
 @click.option(
-    "--eps", type=Eps(), default="0.1", show_default=True, help="Radius of training and attacks: 0.1 or 8/255."
+    "--eps", type=shared.Eps(), default="0.1", show_default=True, help="Radius of training and attacks: 0.1 or 8/255."
 )
 @click.option(
     "--protocol", type=click.Choice(["adapt", "quick", "standard", "full"]), default="adapt", show_default=True,
     help="Select the attacks. adapt: PGD-20, then APGD-CE with 100 iterations; the others: as in `auditor scan`.",
 )  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Path of the data set.")
-@ZOO_FOLDER
-@DEVICE
-@TRUST_CODE
+@shared.ZOO_FOLDER
+@shared.DEVICE
+@shared.TRUST_CODE
 @click.option(
     "--time-limit", type=FiniteRange(0, min_open=True, most=MINUTES), metavar="MINUTES",
     help="Limit the time of the adaptation. By default: 2 days.",
 )  # fmt: skip
-@QUEUE
-@WAIT
-@FORMAT
-@parsed_as(AdaptOptions)
+@shared.QUEUE
+@shared.WAIT
+@shared.FORMAT
+@shared.parsed_as(AdaptOptions)
 def command(options: AdaptOptions) -> None:
     """Measure domain adaptation: learn some classes, adapt to others with a few images, and measure superclasses.
 
@@ -167,7 +155,7 @@ def command(options: AdaptOptions) -> None:
     here, folder = where.queue == "here", options.folder
     adapt = _make_request(options)
     if here:
-        check_exists("--data", options.data)
+        shared.check_exists("--data", options.data)
     entry = None if adapt.trains else _find_entry(adapt, options)
     limit = {} if options.time_limit is None else {"seconds": options.time_limit * 60}
     request = AdaptJobRequest(

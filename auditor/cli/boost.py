@@ -6,24 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli import options as shared
 from auditor.cli.numbers import MINUTES, Finite, FiniteRange
-from auditor.cli.options import (
-    DEVICE,
-    FORMAT,
-    NORM,
-    PROTOCOL,
-    QUEUE,
-    SAMPLES,
-    SEED,
-    TRUST_CODE,
-    WAIT,
-    ZOO_FOLDER,
-    AuditOptions,
-    Eps,
-    PlaceOptions,
-    check_exists,
-    parsed_as,
-)  # fmt: skip
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
@@ -58,7 +42,7 @@ class BoostOptions:
     device: str
     trust_code: bool
     time_limit: float | None
-    place: PlaceOptions
+    place: shared.PlaceOptions
     shape: str
 
 
@@ -82,13 +66,15 @@ class BoostOptions:
 @click.option("--beta", type=Finite(), default=0.1, show_default=True, help="Weight of the regularizer; 0 for none.")
 @click.option("--epochs", type=click.IntRange(1, 100_000), default=5, show_default=True, help="Number of epochs.")
 @click.option(
-    "--eps", type=Eps(), help="Train and audit within this radius: 0.1 or 8/255. By default: the zoo entry's radius."
+    "--eps",
+    type=shared.Eps(),
+    help="Train and audit within this radius: 0.1 or 8/255. By default: the zoo entry's radius.",
 )
-@click.option("--norm", type=NORM, help="Train and audit in this norm. By default: the zoo entry's norm.")
+@click.option("--norm", type=shared.NORM, help="Train and audit in this norm. By default: the zoo entry's norm.")
 @click.option(
     "--steps", type=click.IntRange(1, 1000), default=10, show_default=True, help="PGD steps of the training attack."
 )
-@click.option("--step-size", type=Eps(), help="Size of a PGD step. By default: 2.5 eps / steps.")
+@click.option("--step-size", type=shared.Eps(), help="Size of a PGD step. By default: 2.5 eps / steps.")
 @click.option(
     "--lr", type=Finite(), default=0.02, show_default=True, help="Peak learning rate of SGD's one-cycle schedule."
 )
@@ -103,40 +89,40 @@ class BoostOptions:
 @click.option(
     "--amp/--no-amp", default=True, help="On a GPU, use bfloat16 where it is safe. There is no effect on a CPU."
 )
-@SEED
+@shared.SEED
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     help="Path of the training images: torchvision's layout, one folder per class, idx files or an .npz file.",
 )
 @click.option("--test-data", type=click.Path(path_type=Path), help="Path of the test images for the two audits.")
-@ZOO_FOLDER
+@shared.ZOO_FOLDER
 @click.option(
     "--protocol",
-    type=PROTOCOL,
+    type=shared.PROTOCOL,
     default="standard",
     show_default=True,
     help="Protocol of the two audits: quick, standard or full.",
 )
-@SAMPLES
-@DEVICE
-@TRUST_CODE
+@shared.SAMPLES
+@shared.DEVICE
+@shared.TRUST_CODE
 @click.option(
     "--time-limit",
     type=FiniteRange(0, min_open=True, most=MINUTES),
     metavar="MINUTES",
     help="Limit the time of the training. By default: 2 days.",
 )
-@QUEUE
-@WAIT
-@FORMAT
-@parsed_as(BoostOptions)
+@shared.QUEUE
+@shared.WAIT
+@shared.FORMAT
+@shared.parsed_as(BoostOptions)
 def command(options: BoostOptions) -> None:
     """Fine-tune MODEL to make it more robust, audit it before and after, and keep the checkpoint.
 
     MODEL is a model of any zoo, for example demo:standard, local:NAME with --zoo DIR, or checkpoint:7. Part of the
     training images is held out. The epoch with the highest PGD-20 accuracy on the held-out images is kept, and training
-    stops early if it diverges or the gap collapses. The test images are used only by the two audits, which use the same
+    stops early if it overfits. The test images are used only by the two audits, which use the same
     images and the same protocol. McNemar's test decides whether the checkpoint is more robust. The verdict is stored
     with the checkpoint, whatever it is.
 
@@ -179,10 +165,10 @@ def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "Boost
             "use quick, standard or full"
         )
     if queue == "here":
-        check_exists("--data", options.data)
-        check_exists("--test-data", options.test_data)
+        shared.check_exists("--data", options.data)
+        shared.check_exists("--test-data", options.test_data)
     recipe = _make_recipe(entry, options)
-    audit = AuditOptions(
+    audit = shared.AuditOptions(
         protocol=options.protocol,
         samples=options.samples,
         seed=options.seed,

@@ -1,4 +1,4 @@
-"""``auditor checkpoints``: list what fine-tuning has made, hand it out, draw it."""
+"""``auditor checkpoints``: list, export and plot the checkpoints of boosts."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Number(click.ParamType[int]):
-    """A checkpoint's number: ``7`` or ``checkpoint:7``."""
+    """The ID of a checkpoint: ``7`` or ``checkpoint:7``."""
 
     name = "id"
 
@@ -28,13 +28,13 @@ class Number(click.ParamType[int]):
 
 @click.group("checkpoints")
 def command() -> None:
-    """What fine-tuning has made: list, hand out, draw."""
+    """List, export and plot the checkpoints that `auditor boost` made."""
 
 
 @command.command("list")
 @FORMAT
 def list_rows(shape: str) -> None:
-    """All checkpoints, with robust accuracy before and after, and whether the difference is more than chance.
+    """List all checkpoints with their robust accuracy before and after, and whether the difference is significant.
 
     \b
     Examples:
@@ -52,7 +52,7 @@ def list_rows(shape: str) -> None:
         columns = ("checkpoint", "parent", "robust % before → after", "verdict", "recipe")
         print_table(columns, [_cells(row) for row in rows])
     else:
-        click.echo("no checkpoints: `auditor boost MODEL` makes some", err=True)
+        click.echo("no checkpoints; `auditor boost MODEL` makes one", err=True)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -63,7 +63,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _robust(audit: dict[str, Any] | None) -> str:
-    """In percent; ``!`` where the audit is flagged."""
+    """The robust accuracy in percent; ``!`` marks a flagged audit."""
     if audit is None or audit["robust_accuracy"] is None:
         return "–"
     return f"{100 * audit['robust_accuracy']:.1f}{'!' if audit['flags'] else ''}"
@@ -72,16 +72,21 @@ def _robust(audit: dict[str, Any] | None) -> str:
 @command.command()
 @click.argument("number", metavar="ID", type=Number())
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="An empty folder, or one to be made."
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write; new or empty."
 )
-@click.option("--push-to-hub", "repo", metavar="REPO", help="Send it to this repository of the hub, OWNER/NAME.")
-@click.option("--private", is_flag=True, help="With --push-to-hub: a repository that is made is private.")
-@click.option("--dry-run", is_flag=True, help="With --push-to-hub: write the folder, and say what would be sent.")
+@click.option(
+    "--push-to-hub",
+    "repo",
+    metavar="REPO",
+    help="Upload the folder to this repository of the Hugging Face hub: OWNER/NAME.",
+)
+@click.option("--private", is_flag=True, help="With --push-to-hub: if the repository is new, make it private.")
+@click.option("--dry-run", is_flag=True, help="With --push-to-hub: write the folder and print what would be uploaded.")
 def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) -> None:
-    """Write a checkpoint's weights, config.json and model card, as timm and the Hugging Face hub read them.
+    """Write a checkpoint's weights, config.json and model card in the layout of timm and the Hugging Face hub.
 
-    Nothing is overwritten: DIR may hold nothing, or these very files. --push-to-hub uses the login of `hf auth login`,
-    or HF_TOKEN.
+    No file is overwritten: DIR must be empty, or contain exactly these files. --push-to-hub uses the login of
+    `hf auth login`, or HF_TOKEN.
 
     \b
     Examples:
@@ -90,7 +95,7 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
       auditor checkpoints get 7 --out handed-out --push-to-hub OWNER/NAME --private
     """
     if (private or dry_run) and not repo:
-        raise click.UsageError("--private and --dry-run go with --push-to-hub")
+        raise click.UsageError("--private and --dry-run need --push-to-hub")
     from auditor.checkpoints import check_repo, hand_out, push
     from auditor.checkpoints.wording import is_gain, verdict_words
     from auditor.cli.db import open_database
@@ -111,7 +116,7 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
 @click.argument("number", metavar="ID", type=Number())
 @FIGURE
 def plot(number: int, output: Path) -> None:
-    """Draw a run's clean and PGD accuracy, gap and loss by epoch, and C before and after.
+    """Plot a boost's clean and PGD accuracy, gap and loss by epoch, and C before and after.
 
     \b
     Examples:

@@ -32,12 +32,12 @@ def open_tidied() -> "Engine":
 
 @click.group("db")
 def command() -> None:
-    """The database: bring its schema up to date, check it, make it smaller."""
+    """Upgrade, check and prune the database."""
 
 
 @command.command()
 def upgrade() -> None:
-    """Bring the schema up to date; every command does so on an empty or older database."""
+    """Upgrade the schema to the current revision; every command that opens an older database does this, too."""
     from auditor.db.session import current_revision, shown
 
     engine = open_database()
@@ -46,13 +46,13 @@ def upgrade() -> None:
 
 @command.command()
 @click.argument("revision")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def downgrade(revision: str, yes: bool) -> None:
-    """Take the schema back to REVISION, for the auditor that was here before.
+    """Downgrade the schema to REVISION, for an older version of auditor.
 
-    What older tables have no place for is lost: make a backup first. Every newer auditor that opens the database brings
-    it up to date again, so stop them all, and install the older one, before it is opened. Refused while processes run
-    audits.
+    Make a backup first, because data that the older tables cannot store is lost. Any newer version that opens the
+    database upgrades it again: stop all its processes, and install the older version before the database is next
+    opened. The downgrade is refused while processes run audits.
 
     \b
     Examples:
@@ -66,11 +66,14 @@ def downgrade(revision: str, yes: bool) -> None:
     engine = open_database()
     alive = [row["worker"] for row in list_workers(engine) if row["seconds_silent"] < RECENT_SECONDS]
     if alive:
-        raise UsageError(f"{', '.join(alive)} gave a sign of life just now: stop all workers and scans first")
+        raise UsageError(
+            f"{', '.join(alive)} sent a heartbeat within the last {RECENT_SECONDS} s; stop all workers and scans first"
+        )
     change = f"{shown(engine.url)}: revision {current_revision(engine)} -> {revision}"
     if not yes:
         click.confirm(
-            f"{change}. What the older tables have no place for is lost. Is there a backup, and go on?", abort=True
+            f"{change}. Data that the older tables cannot store is lost. Do you have a backup, and continue?",
+            abort=True,
         )
     take_back(engine, revision)
     click.echo(change)
@@ -78,9 +81,9 @@ def downgrade(revision: str, yes: bool) -> None:
 
 @command.command()
 def check() -> None:
-    """Fail where the schema differs from what this auditor expects.
+    """Check the schema against what this version of auditor expects.
 
-    Exit codes: 0 no difference; 3 differences, one a line.
+    Exit codes: 0 the schema is as expected; 3 it differs, and each difference is one line.
     """
     from auditor.db.session import schema_drift
     from auditor.errors import EnvironmentUnusableError
@@ -89,22 +92,24 @@ def check() -> None:
     for line in drift:
         click.echo(line)
     if drift:
-        raise EnvironmentUnusableError(f"the schema differs from what is expected in {len(drift)} places")
+        raise EnvironmentUnusableError(
+            f"the schema differs in {len(drift)} places from what this version of auditor expects"
+        )
     click.echo("no drift")
 
 
 @command.command()
 @click.option(
     "--keep-per-model", "keep", type=Count(), required=True, metavar="N",
-    help="So many finished audits keep everything, of each model under one setting: those confirmed last.",
+    help="Keep the matrices and verdicts of the N last verified audits of each model and setting.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Remove nothing: say what would be.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 def prune(keep: int, dry_run: bool) -> None:
-    """Remove the matrices and verdicts by sample of older audits.
+    """Remove the matrices and per-sample verdicts of older audits.
 
-    A setting is data set, protocol, norm, eps, linearization, sketch and number of samples. Scores, accuracies and
-    attacks of all audits stay, and everything of the newest one. What was removed comes back with `auditor scan …
-    --force` only. An SQLite file is made smaller; PostgreSQL uses the space again by itself.
+    A setting is data set, protocol, norm, eps, linearization, sketch and number of samples. The scores, accuracies and
+    attacks of all audits are kept, and all data of the newest audits. Removed data can only be computed again, by
+    `auditor scan … --force`. An SQLite file is made smaller; PostgreSQL reuses the space by itself.
 
     \b
     Examples:
@@ -118,14 +123,14 @@ def prune(keep: int, dry_run: bool) -> None:
     found = remove(engine, keep, dry_run=dry_run)
     would = "would remove" if dry_run else "removed"
     click.echo(
-        f"{would} {found.matrices} matrices and {found.verdicts} verdicts by sample of {found.audits} audits: "
+        f"{would} {found.matrices} matrices and {found.verdicts} per-sample verdicts of {found.audits} audits: "
         f"{found.bytes:,} bytes"
     )
     if dry_run or not found.audits:
         return
     if engine.dialect.name != "sqlite":
-        click.echo("PostgreSQL's autovacuum frees the space for what comes next; its files keep their size")
+        click.echo("PostgreSQL's autovacuum frees the space for new rows; the files keep their size")
     elif vacuum(engine):
         click.echo("the file was made smaller (VACUUM)")
     else:
-        click.echo("the file keeps its size while others use it; the space is used again for what comes next")
+        click.echo("the file keeps its size because other processes use it; new rows reuse the space")

@@ -96,7 +96,7 @@ def _too_low(row: Row, under: Decimal) -> Iterator[str]:
         yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
     elif row["flags"]:
         yield f"{expected} {percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
-    elif round(accuracy * row["n"]) < under * row["n"]:  # whole samples: 9 of 500 are 1.8 %
+    elif round(accuracy * row["n"]) < under * row["n"]:  # compare counts of samples, because 9 of 500 are exactly 1.8 %
         yield f"{expected} {percent(accuracy)}"
 
 
@@ -109,7 +109,7 @@ def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
         return
     before = previous_result(engine, row, scan_id)
     if before is None:
-        say(f"{row['model']}: no earlier result under this setting and on these pictures, nothing to compare with")
+        say(f"{row['model']}: no earlier result under this setting and on these images; nothing to compare with")
         return
     named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
     for loss in losses(engine, before, row):

@@ -1,4 +1,4 @@
-"""``auditor results``: list, show, compare, export and plot what the database holds."""
+"""``auditor results``: list, show, compare, export and plot stored results."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +62,7 @@ def find_detail(model: str, protocol: str | None, audit_id: int | None) -> "Deta
 
 @click.group("results")
 def command() -> None:
-    """What the audits found."""
+    """List, show, compare, export and plot stored results."""
 
 
 command.add_command(compare)
@@ -70,16 +70,21 @@ command.add_command(compare)
 
 @command.command("list")
 @result_filters
-@click.option("--sort", default="-robust_accuracy", show_default=True, help="A column; - in front: largest first.")
-@click.option("--limit", type=Count(), metavar="N", help="Only the first N rows.")
+@click.option(
+    "--sort",
+    default="-robust_accuracy",
+    show_default=True,
+    help="Sort by this column; - in front sorts the largest first.",
+)
+@click.option("--limit", type=Count(), metavar="N", help="Print only the first N rows.")
 @click.option(
     "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
-    help="A table for people, one JSON array, or CSV.",
+    help="Print a table for people, one JSON array, or CSV.",
 )  # fmt: skip
 def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
-    """The newest result of each model, data set, protocol and setting.
+    """List the newest result of each model, data set, protocol and setting.
 
-    In the table `#` ranks the rows shown by robust accuracy: filters and --limit change it.
+    The column `#` ranks the printed rows by robust accuracy, so that it depends on the filters and on --limit.
 
     \b
     Examples:
@@ -101,17 +106,21 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
         print_results(rows)
     else:
         stored = count_audits(engine)
-        hint = f"none of the {stored} audits stored match" if stored else "`auditor scan demo` makes some"
+        hint = f"none of the {stored} stored audits matches" if stored else "`auditor scan demo` makes some"
         click.echo(f"no results: {hint}", err=True)
 
 
 @command.command()
 @click.argument("model")
-@click.option("--protocol", type=PROTOCOL, help="The result of this protocol; by default the one with most images.")
+@click.option(
+    "--protocol",
+    type=PROTOCOL,
+    help="Select the result of this protocol. By default: the protocol with the most images.",
+)
 @AUDIT_ID
 @FORMAT
 def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> None:
-    """Everything about one model's newest result: attacks, scores, flags, provenance.
+    """Show a model's newest result: attacks, scores, flags and provenance.
 
     \b
     Examples:
@@ -131,13 +140,15 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
 
 @command.command()
 @result_filters
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout by default.")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write. By default: stdout."
+)
 @click.option(
     "--format", "shape", type=click.Choice(["json", "csv"]), default="json", show_default=True,
-    help="JSON holds everything, matrices and attacks too; CSV holds the rows.",
+    help="Write JSON, with matrices and attacks, or CSV, with the rows only.",
 )  # fmt: skip
 def export(output: Path | None, shape: str, **chosen: Any) -> None:
-    """Write results with all that belongs to them, for other programs.
+    """Export results with all their data, for other programs.
 
     \b
     Examples:
@@ -159,8 +170,8 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     else:
         details = [load_detail(engine, row["id"]) for row in rows]
         text = json.dumps([finite(as_dict(detail)) for detail in details], indent=1) + "\n"
-        if gone := sum(bool(pruned(detail)) for detail in details):
-            click.echo(f"{gone} of {len(rows)} results without their matrices, which were pruned", err=True)
+        if without := sum(bool(pruned(detail)) for detail in details):
+            click.echo(f"{without} of {len(rows)} results have no matrices, because they were pruned", err=True)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -169,20 +180,24 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"{len(rows)} results in {output}", err=True)
+    click.echo(f"wrote {len(rows)} results to {output}", err=True)
 
 
 @command.command()
 @click.argument("model", required=False)
-@click.option("--zoo", is_flag=True, help="All models: gap against robust accuracy.")
-@click.option("--source", help="With --zoo: only models of this source.")
-@click.option("--protocol", type=PROTOCOL, help="The results of this protocol; with --zoo quick by default.")
+@click.option("--zoo", is_flag=True, help="Plot all models: gap against robust accuracy.")
+@click.option("--source", help="With --zoo: select only models of this source.")
+@click.option(
+    "--protocol",
+    type=PROTOCOL,
+    help="Select results of this protocol. By default: quick with --zoo, else the protocol with the most images.",
+)
 @AUDIT_ID
 @FIGURE
 def plot(
     model: str | None, zoo: bool, source: str | None, protocol: str | None, audit_id: int | None, output: Path
 ) -> None:
-    """Draw one model's C and F with dendrograms, or a zoo's gap against robust accuracy.
+    """Plot a model's C and F with dendrograms, or the gap of all models against robust accuracy.
 
     \b
     Examples:
@@ -193,7 +208,7 @@ def plot(
     if zoo == bool(model):
         raise click.UsageError("expected either a MODEL or --zoo")
     if (source and not zoo) or (audit_id and zoo):
-        raise click.UsageError("--source goes with --zoo, --id with a MODEL")
+        raise click.UsageError("--source needs --zoo, and --id needs a MODEL")
     from auditor.cli.db import open_database
     from auditor.cli.output.plots import model_figure, zoo_figure
     from auditor.plots import save

@@ -1,4 +1,4 @@
-"""Where a scan runs: in this process, or in the workers' queue, waited for or not."""
+"""Run a scan in this process, or send it to the workers' queue and follow it."""
 
 import logging
 import signal
@@ -29,7 +29,7 @@ def set_up_logs() -> None:
 def sigterm_interrupts() -> None:
     """Treat SIGTERM and SIGHUP as an interrupt, so that all finished work is stored."""
     for kind in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
+        if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # nohup ignores them
             signal.signal(getattr(signal, kind), signal.default_int_handler)
 
 
@@ -101,7 +101,7 @@ def run_where(
     request: "ScanRequest",
     run_id: int | None = None,
 ) -> "ScanOutcome":
-    """Run a scan here, or send it to workers and, if asked to, follow it."""
+    """Run a scan in this process, or send it to workers and, with ``--wait``, follow it."""
     from auditor.cli.output.progress import ScanProgress
     from auditor.scans.local import run_scan
 
@@ -111,13 +111,13 @@ def run_where(
         check_scan(store, entries, request.measurement, images=False)
         scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure, at_once = _in_children(where, zoo, entries, request)
+    measure, parallel = _in_children(where, zoo, entries, request)
     with ScanProgress(len(entries)) as progress:
-        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=at_once, run_id=run_id)
+        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=parallel, run_id=run_id)
 
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
-    """Run what failed or was cancelled of a scan once more, with what the scan asked for."""
+    """Run the failed and cancelled audits of a scan again, with the scan's own request."""
     from auditor.cli.output.follow import follow
     from auditor.cli.output.progress import ScanProgress, say
     from auditor.db.scans import load_request, load_scan, retry_scan
@@ -130,30 +130,32 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
 
     scan = load_scan(store.engine, scan_id)
     request = ScanRequest.from_json(load_request(store.engine, scan_id))
-    if where.queue == "here":  # what is wrong here leaves the scan as it is
+    if where.queue == "here":  # an error here leaves the scan unchanged
         check_device(request.measurement.audit.device)
         zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
     else:
         from auditor.jobs.queue import LONGEST_DAYS
 
         if request.seconds > LONGEST_DAYS * 86_400:
-            raise UsageError(f"scan {scan_id} gives a model more than {LONGEST_DAYS} days, too long for a queue")
+            raise UsageError(
+                f"the time limit of scan {scan_id} is over {LONGEST_DAYS} days, too long for the queue: add --here"
+            )
     jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
     if not jobs:
         runs = scan["state"] == "running"
-        say(f"scan {scan_id} {'runs, and' if runs else 'has ended:'} nothing of it has failed or was cancelled")
+        say(f"scan {scan_id} {'is running' if runs else 'has ended'}; none of its audits failed or was cancelled")
         return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
     if where.queue != "here":
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure, at_once = _in_children(where, zoo, [job.entry for job in jobs], request)
+    measure, parallel = _in_children(where, zoo, [job.entry for job in jobs], request)
     with ScanProgress(len(jobs)) as progress:
-        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=at_once)
+        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=parallel)
 
 
 def send_and_follow(
     where: Where, store: "Store", scan_id: int, jobs: "Sequence[Job]", request: "ScanRequest"
 ) -> "ScanOutcome":
-    """Send a stored scan's ids; where the broker fails in between, a worker's reaper will send them."""
+    """Send the IDs of a stored scan's audits; if the broker fails, a worker's reaper sends them later."""
     from auditor.cli.output.follow import follow
     from auditor.cli.output.progress import say
     from auditor.db.leases import Leases, Unsent
@@ -166,20 +168,20 @@ def send_and_follow(
         Leases(store.engine).mark_sent([job.audit_id for job in jobs])
         send([Unsent(job.audit_id, request.seconds) for job in jobs], where.queue)
     except EnvironmentUnusableError as error:
-        say(f"{error}; the scan is stored, and sent by any worker once it does")
+        say(f"{error}; the scan is stored, and a worker sends it once the broker answers")
     except KeyboardInterrupt:
-        say(f"scan {scan_id} is stored, and will be run by workers: `auditor scans cancel {scan_id}` ends it")
+        say(f"scan {scan_id} is stored, and workers will run it; `auditor scans cancel {scan_id}` cancels it")
         click.get_current_context().exit(130)
     say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
     if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
-        say(f"no worker serves the queue {where.queue} yet: start one with `auditor worker --queue {where.queue}`")
+        say(f"no worker serves the queue {where.queue} yet; start one with `auditor worker --queue {where.queue}`")
     if not where.wait:
         return ScanOutcome(scan_id, ended=False)
     return follow(store.engine, scan_id)
 
 
 def start_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]") -> None:
-    """Begin with what children of a scan here need: torch takes seconds, in which there are other things to do."""
+    """Start the server of child processes early, because importing torch takes seconds."""
     if where.queue == "here":
         from auditor.jobs.child import start_server
 
@@ -187,12 +189,12 @@ def start_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]") -
 
 
 def _preload(zoo: "Source", entries: "Sequence[ZooEntry]") -> tuple[str, ...]:
-    """What children are to find imported; nothing where no model is on this machine."""
+    """The modules that child processes import in advance; none if no model is on this machine."""
     return zoo.preload if any(zoo.missing(entry) is None for entry in entries) else ()
 
 
 def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> tuple[Any, int]:
-    """How models are measured here, each in a process of its own with its share of threads and memory; and how many."""
+    """The function that audits a model in a child process, and the number of audits in parallel."""
     from auditor.scans.parallel import in_children, share_machine
 
     shares = share_machine(zoo, entries, request.measurement, jobs=where.jobs, memory=request.memory)
@@ -202,7 +204,7 @@ def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", req
 def dry(
     where: Where, store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str
 ) -> None:
-    """``--dry-run``: say what a scan would do, here, with the threads that each model would have."""
+    """``--dry-run``: print what a scan would do, timed with the number of threads that each model would have."""
     from auditor.cli.output.plan import as_rows, print_plan
     from auditor.cli.output.progress import ScanProgress
     from auditor.cli.output.tables import print_json

@@ -5,25 +5,10 @@ from pathlib import Path
 
 import click
 
+from auditor.cli import options as shared
 from auditor.cli.gates import GateOptions, gate_options
 from auditor.cli.model_filters import MODELS, ModelFilters, keep_auditable, model_filters
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
-from auditor.cli.options import (
-    DEVICE,
-    FORMAT,
-    JOBS,
-    NORM,
-    PROTOCOL,
-    QUEUE,
-    SAMPLES,
-    SEED,
-    TRUST_CODE,
-    WAIT,
-    AuditOptions,
-    Eps,
-    PlaceOptions,
-    parsed_as,
-)  # fmt: skip
 from auditor.cli.output.adversarials import SAVE
 
 
@@ -35,8 +20,8 @@ class ScanOptions:
     filters: ModelFilters
     norm: str | None
     eps: float | None
-    audit: AuditOptions
-    place: PlaceOptions
+    audit: shared.AuditOptions
+    place: shared.PlaceOptions
     dry_run: bool
     reverify: int | None
     run_id: int | None
@@ -50,15 +35,15 @@ class ScanOptions:
 @MODELS
 @click.option(
     "--protocol",
-    type=PROTOCOL,
+    type=shared.PROTOCOL,
     default="quick",
     show_default=True,
     help="Select what to measure. screen: neither data nor attacks. quick: FGSM and PGD-20 on 256 images. "
     "standard: AutoAttack on 1,000 images. full: AutoAttack on the complete test set.",
 )
-@SAMPLES
-@click.option("--norm", type=NORM, help="Attack in this norm instead of the zoo entry's norm.")
-@click.option("--eps", type=Eps(), help="Attack within this radius instead of the zoo entry's: 0.1 or 8/255.")
+@shared.SAMPLES
+@click.option("--norm", type=shared.NORM, help="Attack in this norm instead of the zoo entry's norm.")
+@click.option("--eps", type=shared.Eps(), help="Attack within this radius instead of the zoo entry's: 0.1 or 8/255.")
 @click.option(
     "--linearization",
     type=click.Choice(["remove", "fold"]),
@@ -74,14 +59,14 @@ class ScanOptions:
     "The result is stored as an estimate, with the standard error of the gap. The error of an entry c of C is about "
     "(1 - c²) / √R.",
 )
-@SEED
+@shared.SEED
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
     help="Path of the data set's images: torchvision's layout, one folder per class, idx files or an .npz file.",
 )
-@DEVICE
-@TRUST_CODE
+@shared.DEVICE
+@shared.TRUST_CODE
 @click.option(
     "--time-limit",
     type=FiniteRange(0, min_open=True, most=MINUTES),
@@ -95,9 +80,9 @@ class ScanOptions:
     metavar="GIB",
     help="Limit the memory of each model. By default: nine tenths of the machine's memory.",
 )
-@QUEUE
-@WAIT
-@JOBS
+@shared.QUEUE
+@shared.WAIT
+@shared.JOBS
 @click.option("--dry-run", is_flag=True, help="Print what the scan would do and how long it would take; run nothing.")
 @click.option("--force", is_flag=True, help="Repeat audits that are already done.")
 @click.option(
@@ -109,8 +94,8 @@ class ScanOptions:
 @click.option("--run", "run_id", type=Count(), hidden=True)
 @gate_options
 @SAVE
-@FORMAT
-@parsed_as(ScanOptions)
+@shared.FORMAT
+@shared.parsed_as(ScanOptions)
 def command(options: ScanOptions) -> None:
     """Audit every model of a zoo: linearize, cluster, attack and store it.
 

@@ -1,4 +1,4 @@
-"""``auditor scans``: list, show, cancel and retry them."""
+"""``auditor scans``: list, show, compare, cancel and retry scans."""
 
 import time
 from typing import Any
@@ -14,15 +14,15 @@ SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 @click.group("scans")
 def command() -> None:
-    """Scans: which there were, how they get on, to end them, and to try again what failed."""
+    """List, show, compare, cancel and retry scans."""
 
 
 @command.command("list")
-@click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="Only scans in this state.")
-@click.option("--limit", type=Count(), default=20, show_default=True, help="The newest N.")
+@click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
+@click.option("--limit", type=Count(), default=20, show_default=True, metavar="N", help="List the newest N scans.")
 @FORMAT
 def list_(state: str | None, limit: int, shape: str) -> None:
-    """List scans, the newest first, with how many of their audits are in which state.
+    """List scans, the newest first, with the number of their audits in each state.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def list_(state: str | None, limit: int, shape: str) -> None:
 @SCAN
 @FORMAT
 def show(scan_id: int, shape: str) -> None:
-    """Show a scan's audits: state, attempt, where they run, and why they failed.
+    """Show the audits of a scan: state, attempt, worker, progress, and the reason of a failure.
 
     \b
     Examples:
@@ -93,14 +93,14 @@ def show(scan_id: int, shape: str) -> None:
     type=FiniteRange(0),
     default=0.1,
     show_default=True,
-    help="A gap lower by more than this is worse.",
+    help="Count a gap that fell by more than this as worse.",
 )
 @FORMAT
 def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
-    """Compare what scan B found with what scan A had: new, changed, failed, measured again, and worse.
+    """Compare scan B with the earlier scan A: which models are new, changed, failed, measured again, or worse.
 
-    Worse is a robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, a failure, or a gap
-    lower by more than --gap-drop.
+    A model is worse if its robust accuracy is lower with a one-sided paired McNemar p below 0.05, if it has a new flag,
+    if its audit failed, or if its gap fell by more than --gap-drop.
 
     \b
     Examples:
@@ -108,7 +108,7 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
       auditor scans diff 6 7 --format json
 
     \b
-    Exit codes: 0 nothing is worse; 4 something is.
+    Exit codes: 0 no model is worse; 4 some models are worse.
     """
     from auditor.cli.db import open_tidied
     from auditor.cli.output.tables import print_json
@@ -127,17 +127,17 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
 @command.command()
 @SCAN
 def cancel(scan_id: int) -> None:
-    """End a scan: what is queued is cancelled at once, what runs as soon as its process is gone.
+    """Cancel a scan: queued audits at once, running audits as soon as their processes have ended.
 
-    What was done stays. Waits until no audit of the scan runs any more: seconds, or the length of a lease where a
-    worker gives no sign of life.
+    Finished audits are kept. The command waits until no audit of the scan runs: seconds, or one lease time if a worker
+    sends no heartbeat.
 
     \b
     Examples:
       auditor scans cancel 7
 
     \b
-    Exit codes: 0 nothing of the scan runs any more; 1 something still does, after twice the length of a lease.
+    Exit codes: 0 no audit of the scan runs; 1 an audit still runs after twice the lease time.
     """
     from auditor.cli.db import open_tidied
     from auditor.cli.output.progress import say
@@ -149,16 +149,16 @@ def cancel(scan_id: int) -> None:
     engine = open_tidied()
     scan = load_scan(engine, scan_id)
     if scan["state"] != "running":
-        say(f"scan {scan_id} has ended already: {scan['state']}")
+        say(f"scan {scan_id} has already ended: {scan['state']}")
         return
     cancel_scan(engine, scan_id, "cancelled")
-    leases = [one.seconds or 0 for one in Leases(engine).running()]
+    leases = [running.seconds or 0 for running in Leases(engine).running()]
     lease = max(settings().lease_seconds, *leases, 0)
-    reaper, until, told = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
+    reaper, until, announced = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
     while (scan := load_scan(engine, scan_id))["state"] == "running" and time.monotonic() < until:
         running = [audit for audit in scan["audits"] if audit["state"] == "cancelling"]
-        if running and not told:
-            told = True
+        if running and not announced:
+            announced = True
             say(f"waiting for {', '.join(sorted({str(audit['worker']) for audit in running}))}")
         reaper.look()
         time.sleep(0.5)
@@ -174,7 +174,7 @@ def cancel(scan_id: int) -> None:
 @JOBS
 @FORMAT
 def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape: str) -> None:
-    """Try again what failed or was cancelled of a scan, as it was asked for; what is done stays.
+    """Retry the failed and cancelled audits of a scan with its original options; finished audits are kept.
 
     \b
     Examples:
@@ -182,7 +182,7 @@ def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape
       auditor scans retry 7 --here --jobs 2
 
     \b
-    Exit codes: as of `auditor scan`.
+    Exit codes: the same as for `auditor scan`.
     """
     from auditor.cli.db import open_tidied
     from auditor.cli.output.scan import print_outcome

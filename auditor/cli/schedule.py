@@ -1,4 +1,4 @@
-"""``auditor schedule``: what is to be run every night; ``auditor beat`` runs it."""
+"""``auditor schedule``: schedules of scans, which ``auditor beat`` runs."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -12,18 +12,20 @@ NAME = click.argument("name", metavar="NAME")
 
 @click.group("schedule")
 def command() -> None:
-    """Scans that are run again and again; needs `auditor beat` running, which runs them."""
+    """Add, list, run and remove schedules of scans; `auditor beat` runs them."""
 
 
 @command.command(context_settings={"ignore_unknown_options": True})
 @NAME
-@click.option("--cron", required=True, metavar="TIMES", help="Minute, hour, day, month, weekday, in UTC: '0 2 * * *'.")
-@click.option("--replace", is_flag=True, help="Change the schedule of this name, where there is one.")
+@click.option(
+    "--cron", required=True, metavar="TIMES", help="Minute, hour, day, month and weekday in UTC, e.g. '0 2 * * *'."
+)
+@click.option("--replace", is_flag=True, help="Replace the schedule if the name exists.")
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
-    """Add a schedule: COMMAND is one of auditor's own, after two dashes.
+    """Add a schedule for COMMAND, which is an auditor command after two dashes.
 
-    A due time that was missed by less than a day is made up for once; a later one is skipped.
+    If a due time was missed by less than a day, the command runs once, late. If it was missed by more, it is skipped.
 
     \b
     Examples:
@@ -39,14 +41,14 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     check_command(words)
     add_schedule(open_database(), name, cron, words, replace=replace)
     due = next_due(cron, datetime.now(UTC))
-    when = f"due next at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
+    when = f"next due at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
     say(f"schedule {name}: {when}")
 
 
 @command.command("list")
 @FORMAT
 def list_(shape: str) -> None:
-    """List schedules: when each is due, and what became of its last run.
+    """List schedules: when each is due, and how its last run ended.
 
     \b
     Examples:
@@ -80,7 +82,7 @@ def list_(shape: str) -> None:
     if shape == "json":
         print_json(rows)
     elif not rows:
-        click.echo("no schedules; `auditor schedule add --help` shows how")
+        click.echo("no schedules; `auditor schedule add` adds one")
     else:
         columns = ["schedule", "cron", "next due (UTC)", "last run", "command"]
         print_table(columns, [_cells(row) for row in rows])
@@ -101,7 +103,7 @@ def _last(row: dict[str, Any]) -> str:
 @command.command()
 @NAME
 def remove(name: str) -> None:
-    """Remove a schedule; the scans that it made stay."""
+    """Remove a schedule; its scans are kept."""
     from auditor.cli.db import open_database
     from auditor.db.schedules import remove_schedule
 
@@ -111,7 +113,7 @@ def remove(name: str) -> None:
 @command.command()
 @NAME
 def enable(name: str) -> None:
-    """Let a schedule run again; what was due meanwhile is not made up for."""
+    """Enable a schedule; due times that passed while it was disabled are skipped."""
     from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 
@@ -121,7 +123,7 @@ def enable(name: str) -> None:
 @command.command()
 @NAME
 def disable(name: str) -> None:
-    """Keep a schedule, and do not run it."""
+    """Disable a schedule without removing it."""
     from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 
@@ -132,7 +134,7 @@ def disable(name: str) -> None:
 @NAME
 @QUEUE
 def run_now(name: str, queued: bool | None) -> None:
-    """Run a schedule's command now, whatever the time.
+    """Run the command of a schedule now.
 
     \b
     Examples:
@@ -149,9 +151,9 @@ def run_now(name: str, queued: bool | None) -> None:
     schedule = find_schedule(engine, name)
     run = take_run(engine, schedule, datetime.now(UTC))
     if run is None:
-        raise UsageError(f"schedule {name!r} has just changed; try again")
+        raise UsageError(f"schedule {name!r} was changed by another process; try again")
     fire(engine, run, here=runs_locally(queued))
-    done = last_run(engine, schedule) or {}
-    if done.get("state") == "failed":
-        raise EnvironmentUnusableError(f"schedule {name}: {done['reason']}")
-    say(f"schedule {name}: scan {done.get('scan')}; see `auditor scans show {done.get('scan')}`")
+    last = last_run(engine, schedule) or {}
+    if last.get("state") == "failed":
+        raise EnvironmentUnusableError(f"schedule {name}: {last['reason']}")
+    say(f"schedule {name}: scan {last.get('scan')}; see `auditor scans show {last.get('scan')}`")

@@ -1,4 +1,4 @@
-"""``auditor tokens``: who may ask the HTTP API, and for what."""
+"""``auditor tokens``: access tokens of the HTTP API."""
 
 import click
 
@@ -8,20 +8,23 @@ from auditor.cli.options import FORMAT
 
 @click.group("tokens")
 def command() -> None:
-    """Tokens of the HTTP API: add, list and revoke them."""
+    """Add, list and revoke access tokens of the HTTP API."""
 
 
 @command.command()
 @click.argument("name")
 @click.option(
     "--scope", type=click.Choice(["read", "scan", "boost", "admin"]), required=True,
-    help="read: results and checkpoints. scan, boost: read, and to start such work. admin: everything.",
+    help="Grant access. read: results and checkpoints. scan, boost: also start scans or boosts. admin: everything.",
 )  # fmt: skip
 @click.option(
-    "--days", type=FiniteRange(0, min_open=True, most=DAYS), metavar="N", help="Good for so long; else until revoked."
+    "--days",
+    type=FiniteRange(0, min_open=True, most=DAYS),
+    metavar="N",
+    help="Let the token expire after N days. By default: never.",
 )
 def add(name: str, scope: str, days: float | None) -> None:
-    """Make a token and print it: this once, since only its hash is stored.
+    """Add a token and print it. It cannot be printed again, because only its hash is stored.
 
     \b
     Examples:
@@ -37,7 +40,7 @@ def add(name: str, scope: str, days: float | None) -> None:
 @command.command("list")
 @FORMAT
 def list_(shape: str) -> None:
-    """List tokens: name, scope, whether they are good, when they were used last.
+    """List tokens: name, scope, state, and when they were last used.
 
     \b
     Examples:
@@ -61,7 +64,7 @@ def list_(shape: str) -> None:
 @command.command()
 @click.argument("name")
 def revoke(name: str) -> None:
-    """End a token: the next request with it is refused.
+    """Revoke a token: requests with it are refused from now on.
 
     \b
     Examples:
@@ -71,4 +74,4 @@ def revoke(name: str) -> None:
     from auditor.db.tokens import revoke_token
 
     revoke_token(open_database(), name)
-    click.echo(f"token {name} lets nobody in any more", err=True)
+    click.echo(f"token {name} is revoked", err=True)

@@ -1,4 +1,4 @@
-"""``auditor trainings``: boosts and adaptations as jobs, listed, shown, followed, cancelled, gone on with."""
+"""``auditor trainings``: list, show, follow, cancel and resume boosts and adaptations."""
 
 import click
 
@@ -9,15 +9,15 @@ TRAINING = click.argument("training_id", metavar="ID", type=ROW_ID)
 
 @click.group("trainings")
 def command() -> None:
-    """Boosts and adaptations: which there were, how they get on, to end them, and to go on with them."""
+    """List, show, follow, cancel and resume training jobs: boosts and adaptations."""
 
 
 @command.command("list")
-@click.option("--kind", type=click.Choice(["boost", "adapt"]), help="Only these.")
+@click.option("--kind", type=click.Choice(["boost", "adapt"]), help="List only jobs of this kind.")
 @click.option(
     "--state",
     type=click.Choice(["queued", "running", "done", "failed", "cancelled"]),
-    help="Only those in this state.",
+    help="List only jobs in this state.",
 )
 @FORMAT
 def list_(kind: str | None, state: str | None, shape: str) -> None:
@@ -46,7 +46,7 @@ def list_(kind: str | None, state: str | None, shape: str) -> None:
 @TRAINING
 @FORMAT
 def show(training_id: int, shape: str) -> None:
-    """Show one: its epochs so far, and what it came to.
+    """Show a training job: its epochs so far, and its result.
 
     \b
     Examples:
@@ -69,7 +69,7 @@ def show(training_id: int, shape: str) -> None:
 @TRAINING
 @FORMAT
 def follow(training_id: int, shape: str) -> None:
-    """Watch one that a worker runs until it has ended; Ctrl-C ends the watching only.
+    """Follow a training job until it has ended; Ctrl-C stops following, not the job.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def follow(training_id: int, shape: str) -> None:
 @command.command()
 @TRAINING
 def cancel(training_id: int) -> None:
-    """End one; the state of its last epoch is kept.
+    """Cancel a training job; the state of its last epoch is kept.
 
     \b
     Examples:
@@ -96,8 +96,8 @@ def cancel(training_id: int) -> None:
     from auditor.db.trainings import Trainings
 
     state = Trainings(open_tidied()).cancel(training_id, "cancelled by its user")
-    said = {"running": "will end within seconds", "cancelled": "is cancelled"}.get(state, f"is {state}: nothing to end")
-    click.echo(f"{training_id} {said}", err=True)
+    outcomes = {"running": "will end within seconds", "cancelled": "is cancelled"}
+    click.echo(f"training {training_id} {outcomes.get(state, f'has already ended: {state}')}", err=True)
 
 
 @command.command()
@@ -106,7 +106,7 @@ def cancel(training_id: int) -> None:
 @WAIT
 @FORMAT
 def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> None:
-    """Go on with one that failed, was cancelled or interrupted: a boost from its last epoch, an adaptation anew.
+    """Resume a failed or cancelled job: a boost from its last epoch, an adaptation from the beginning.
 
     \b
     Examples:

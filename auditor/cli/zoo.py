@@ -1,4 +1,4 @@
-"""``auditor zoo``: what models there are."""
+"""``auditor zoo``: list models, start a local zoo, import published results."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from auditor.text.printable import clean_line
 
 @click.group("zoo")
 def command() -> None:
-    """What models there are."""
+    """List the models of a zoo, start a local zoo, and import published results."""
 
 
 @command.command("list")
 @model_filters
 @FORMAT
 def list_models(source: str, folder: Path | None, shape: str, **filters: Any) -> None:
-    """List a zoo's models without constructing them.
+    """List the models of a zoo without constructing them.
 
     DIR is the folder of a local zoo, or of RobustBench's models.
 
@@ -50,7 +50,7 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
 @command.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def init(folder: Path) -> None:
-    """Make a folder with an example zoo.toml to fill in; an existing one is left alone.
+    """Make a folder with an example zoo.toml to fill in; an existing zoo.toml is never overwritten.
 
     \b
     Example:
@@ -65,20 +65,20 @@ def init(folder: Path) -> None:
         with file.open("xb") as example:
             example.write(EXAMPLE.read_bytes())
     except FileExistsError as error:
-        raise UsageError(f"{file} is there already, and stays as it is") from error
+        raise UsageError(f"{file} already exists and was not changed; name another folder") from error
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
-    click.echo(f"{file}: fill in your files' names, then `auditor zoo list local {folder}` checks it")
+    click.echo(f"{file}: fill in the names of your files, then check it with `auditor zoo list local {folder}`")
 
 
 @command.command("import-published")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @FORMAT
 def import_published(folder: Path, shape: str) -> None:
-    """Import RobustBench's published figures from DIR, a copy of its folder model_info.
+    """Import RobustBench's published results from DIR, a copy of its folder model_info.
 
-    DIR may also be one data set of it, or one threat model. `auditor results` then shows claimed beside measured
-    accuracies and flags what does not fit. Importing again brings the figures up to date.
+    DIR may also be the folder of one data set or one threat model in it. `auditor results` then shows the claimed
+    accuracies beside the measured ones, and flags results that differ. Import again to update the published results.
 
     \b
     Examples:
@@ -86,7 +86,8 @@ def import_published(folder: Path, shape: str) -> None:
       auditor zoo import-published robustbench/model_info/cifar10 --format json
 
     \b
-    Exit codes: 0 all files imported; 1 some are bad, the others are imported; 2 usage; 3 database not usable.
+    Exit codes: 0 all files are imported; 1 some files are invalid, and the others are imported; 2 wrong usage; 3 the
+    database is not usable.
     """
     from dataclasses import asdict
 
@@ -116,7 +117,9 @@ def import_published(folder: Path, shape: str) -> None:
     for file, reason in bad.items():
         click.echo(clean_line(f"{file}: {reason}"), err=True)
     if bad:
-        raise AuditorError(f"{len(bad)} of {len(files)} files were not imported; mend or remove them and import again")
+        raise AuditorError(
+            f"{len(bad)} of {len(files)} files were not imported because they are invalid; fix or remove them"
+        )
 
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:

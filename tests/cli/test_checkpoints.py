@@ -93,7 +93,7 @@ def test_a_dry_run_for_the_hub(tmp_path: Path) -> None:
     [
         (["get", "99", "--out", "out"], "error: there is no checkpoint 99"),
         (["get", "seven", "--out", "out"], "expected the ID of a checkpoint"),
-        (["get", "7", "--out", "out", "--dry-run"], "--private and --dry-run go with --push-to-hub"),
+        (["get", "7", "--out", "out", "--dry-run"], "--private and --dry-run need --push-to-hub"),
         (["get", "7", "--out", "out", "--push-to-hub", "robust"], "expected a repository as OWNER/NAME"),
         (["get", "7", "--out", "kept"], "error: kept holds '7', which is no part of a checkpoint"),
         (["plot", "7", "-o", "run.txt"], "expected a file ending in .png"),

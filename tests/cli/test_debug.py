@@ -86,4 +86,4 @@ def test_an_error_that_nobody_expected_is_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("auditor.cli.db.open_database", fail)
     result = run("results", "list")
     assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
-    assert "unexpected LookupError: redis://***@h; `auditor --debug` shows where" in result.output
+    assert "unexpected LookupError: redis://***@h; run `auditor --debug …` for the traceback" in result.output
