@@ -101,7 +101,6 @@ def main(debug: bool) -> None:
       auditor results list --format json           print the stored results as JSON
       auditor results plot --zoo -o zoo.png        plot the gap against robust accuracy
 
-    \b
     Exit codes: 0 all work is done; 1 some models failed or were cancelled, and the rest are stored; 2 wrong usage;
     3 the database or a data set is not usable; 4 a gate of a scan was not met; 130 interrupted.
     """

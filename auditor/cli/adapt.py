@@ -96,13 +96,15 @@ class AdaptOptions:
 @click.option("--lr", type=Finite(), default=0.01, show_default=True, help="Learning rate of the tuning.")
 @click.option("--tuning-steps", type=Count(), default=100, show_default=True, help="SGD steps of the tuning.")
 @click.option(
-    "--source-images", type=Count(), default=20_000, show_default=True, help="Train the source model on at most so "
-    "many images.",
+    "--source-images", type=Count(), default=20_000, show_default=True, metavar="N",
+    help="Train the source model on at most N images.",
 )  # fmt: skip
 @click.option(
     "--epochs", type=click.IntRange(1, 100_000), help="Epochs of the source model. By default: the recipe's number."
 )
-@click.option("--held-out", type=Count(), default=1000, show_default=True, help="Measure on at most so many images.")
+@click.option(
+    "--held-out", type=Count(), default=1000, show_default=True, metavar="N", help="Measure on at most N test images."
+)
 @click.option("--norm", type=shared.NORM, default="Linf", show_default=True, help="Norm of training and attacks.")
 @click.option(
     "--eps", type=shared.Eps(), default="0.1", show_default=True, help="Radius of training and attacks: 0.1 or 8/255."
@@ -124,7 +126,7 @@ class AdaptOptions:
 @shared.FORMAT
 @shared.parsed_as(AdaptOptions)
 def command(options: AdaptOptions) -> None:
-    """Measure domain adaptation: learn some classes, adapt to others with a few images, and measure superclasses.
+    """Adapt a model to new classes with a few images, and measure its superclass accuracy.
 
     MODEL-OR-RECIPE is a recipe (standard, robust, robust+clustered or standard+clustered), which trains the demo zoo's
     network on the source classes; or a model of a zoo, whose features are used, and whose training included the target
@@ -140,7 +142,6 @@ def command(options: AdaptOptions) -> None:
       auditor adapt demo:at-eps0.10 --superclasses 'tops | footwear' --source 'coat | sneaker' --target 'shirt | sandal'
       auditor adapt robust --preset cifar100 --data ./cifar-100-python --eps 2/255 --queue --wait
 
-    \b
     Exit codes: 0 the adaptation is done; 1 it failed or was cancelled; 2 wrong usage; 3 the database or the broker is
     not usable; 130 interrupted.
     """

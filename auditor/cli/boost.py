@@ -136,7 +136,6 @@ def command(options: BoostOptions) -> None:
       auditor boost local:my-model --zoo ./my-zoo --data ./train.npz --protocol full
       auditor boost robustbench:cifar10/Linf/Wong2020Fast --device cuda --queue --wait
 
-    \b
     Exit codes: 0 the boost is done, whether or not it helped; 1 it failed or was cancelled; 2 wrong usage; 3 the
     database or the broker is not usable; 130 interrupted.
     """

@@ -34,7 +34,9 @@ def command() -> None:
 @command.command("list")
 @FORMAT
 def list_rows(shape: str) -> None:
-    """List all checkpoints with their robust accuracy before and after, and whether the difference is significant.
+    """List all checkpoints with their robust accuracy before and after.
+
+    The verdict says whether the difference is significant.
 
     \b
     Examples:
@@ -83,16 +85,16 @@ def _robust(audit: dict[str, Any] | None) -> str:
 @click.option("--private", is_flag=True, help="With --push-to-hub: if the repository is new, make it private.")
 @click.option("--dry-run", is_flag=True, help="With --push-to-hub: write the folder and print what would be uploaded.")
 def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) -> None:
-    """Write a checkpoint's weights, config.json and model card in the layout of timm and the Hugging Face hub.
+    """Write a checkpoint's weights, config.json and model card.
 
-    No file is overwritten: DIR must be empty, or contain exactly these files. --push-to-hub uses the login of
-    `hf auth login`, or HF_TOKEN.
+    The folder has the layout of timm and the Hugging Face hub. No file is overwritten: DIR must be empty, or contain
+    exactly these files. --push-to-hub uses the login of `hf auth login`, or HF_TOKEN.
 
     \b
     Examples:
-      auditor checkpoints get 7 --out handed-out
-      auditor checkpoints get 7 --out handed-out --push-to-hub OWNER/NAME --dry-run
-      auditor checkpoints get 7 --out handed-out --push-to-hub OWNER/NAME --private
+      auditor checkpoints get 7 --out my-model
+      auditor checkpoints get 7 --out my-model --push-to-hub OWNER/NAME --dry-run
+      auditor checkpoints get 7 --out my-model --push-to-hub OWNER/NAME --private
     """
     if (private or dry_run) and not repo:
         raise click.UsageError("--private and --dry-run need --push-to-hub")

@@ -37,7 +37,10 @@ def command() -> None:
 
 @command.command()
 def upgrade() -> None:
-    """Upgrade the schema to the current revision; every command that opens an older database does this, too."""
+    """Upgrade the schema to the current revision.
+
+    Every command that opens an older database does this, too.
+    """
     from auditor.db.session import current_revision, shown
 
     engine = open_database()
@@ -108,7 +111,7 @@ def prune(keep: int, dry_run: bool) -> None:
     """Remove the matrices and per-sample verdicts of older audits.
 
     A setting is data set, protocol, norm, eps, linearization, sketch and number of samples. The scores, accuracies and
-    attacks of all audits are kept, and all data of the newest audits. Removed data can only be computed again, by
+    attacks of all audits are kept, and all data of the newest audit. Removed data can only be computed again, by
     `auditor scan … --force`. An SQLite file is made smaller; PostgreSQL reuses the space by itself.
 
     \b

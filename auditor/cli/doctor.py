@@ -19,7 +19,6 @@ def command(shape: str) -> None:
       auditor doctor
       auditor doctor --format json
 
-    \b
     Exit codes: 0 nothing is broken; 3 something is broken.
     """
     from dataclasses import asdict

@@ -12,11 +12,12 @@ import click
     "workers but one, which serves the other metrics.",
 )  # fmt: skip
 def command(host: str, port: int, once: bool, gpus_only: bool) -> None:
-    """Serve metrics for Prometheus: audits, queues, workers, seconds per part, lost leases, GPU memory.
+    """Serve metrics for Prometheus.
 
-    Each request reads the database, and the broker if AUDITOR_BROKER_URL is set, so that one process serves the metrics
-    of all workers. If the database does not answer, auditor_up is 0 and the other metrics are missing.
-    docs/observability.md describes the configuration of Prometheus, a dashboard and alerts.
+    The metrics count audits, queues, workers, seconds per part, lost leases and GPU memory. Each request reads the
+    database, and the broker if AUDITOR_BROKER_URL is set, so that one process serves the metrics of all workers. If the
+    database does not answer, auditor_up is 0 and the other metrics are missing. docs/observability.md describes the
+    configuration of Prometheus, a dashboard and alerts.
 
     \b
     Examples:

@@ -49,7 +49,7 @@ class ScanOptions:
     type=click.Choice(["remove", "fold"]),
     default="remove",
     show_default=True,
-    help="Treat batch norm in the linearized network: remove it, as in the paper, or fold it into its neighbour.",
+    help="Treat batch norm in the linearized network: remove it, as in the paper, or keep its affine map (fold).",
 )
 @click.option(
     "--sketch",
@@ -122,7 +122,6 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --here --jobs 2
       auditor scan robustbench --dataset cifar10 --device cuda --queue --wait
 
-    \b
     Exit codes: 0 all audits are done; 1 some models failed or were cancelled; 2 wrong usage; 3 the database or a data
     set is not usable; 4 a gate was not met, even if some models failed; 130 interrupted.
     """

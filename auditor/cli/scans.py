@@ -97,17 +97,17 @@ def show(scan_id: int, shape: str) -> None:
 )
 @FORMAT
 def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
-    """Compare scan B with the earlier scan A: which models are new, changed, failed, measured again, or worse.
+    """Compare scan B with the earlier scan A.
 
-    A model is worse if its robust accuracy is lower with a one-sided paired McNemar p below 0.05, if it has a new flag,
-    if its audit failed, or if its gap fell by more than --gap-drop.
+    Prints which models are new, changed, failed, measured again, or worse. A model is worse if its robust accuracy is
+    lower with a one-sided paired McNemar p below 0.05, if it has a new flag, if its audit failed, or if its gap fell by
+    more than --gap-drop.
 
     \b
     Examples:
       auditor scans diff 6 7
       auditor scans diff 6 7 --format json
 
-    \b
     Exit codes: 0 no model is worse; 4 some models are worse.
     """
     from auditor.cli.db import open_tidied
@@ -136,7 +136,6 @@ def cancel(scan_id: int) -> None:
     Examples:
       auditor scans cancel 7
 
-    \b
     Exit codes: 0 no audit of the scan runs; 1 an audit still runs after twice the lease time.
     """
     from auditor.cli.db import open_tidied
@@ -174,14 +173,15 @@ def cancel(scan_id: int) -> None:
 @JOBS
 @FORMAT
 def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape: str) -> None:
-    """Retry the failed and cancelled audits of a scan with its original options; finished audits are kept.
+    """Retry the failed and cancelled audits of a scan with its original options.
+
+    Finished audits are kept.
 
     \b
     Examples:
       auditor scans retry 7
       auditor scans retry 7 --here --jobs 2
 
-    \b
     Exit codes: the same as for `auditor scan`.
     """
     from auditor.cli.db import open_tidied

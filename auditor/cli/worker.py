@@ -97,7 +97,9 @@ def command(gpus: str | None, **options: object) -> None:
     help="Check for a heartbeat from a worker of this host within this time; exit with code 1 if there is none.",
 )
 def listing(shape: str, alive: float | None) -> None:
-    """List the processes that run audits, with their current audits; only those with a recent heartbeat.
+    """List the processes that run audits, and their current audits.
+
+    Processes without a recent heartbeat are not listed.
 
     \b
     Examples:

@@ -50,7 +50,9 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
 @command.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def init(folder: Path) -> None:
-    """Make a folder with an example zoo.toml to fill in; an existing zoo.toml is never overwritten.
+    """Make a folder with an example zoo.toml to fill in.
+
+    An existing zoo.toml is never overwritten.
 
     \b
     Example:
@@ -85,7 +87,6 @@ def import_published(folder: Path, shape: str) -> None:
       auditor zoo import-published robustbench/model_info
       auditor zoo import-published robustbench/model_info/cifar10 --format json
 
-    \b
     Exit codes: 0 all files are imported; 1 some files are invalid, and the others are imported; 2 wrong usage; 3 the
     database is not usable.
     """

@@ -116,7 +116,8 @@ CASES = [
     (["--eps", "1.5"], 2, "expected an Linf radius of at most 1"),
     (["--data", "nowhere.npz"], 2, "--data: no such file or folder: nowhere.npz"),
     (["--protocol", "screen"], 2, "--protocol screen runs no attack"),
-    (["--lr", "nan"], 2, "expected a learning rate"),
+    (["--lr", "nan"], 2, "expected a finite number"),
+    (["--lr", "0"], 2, "expected a learning rate"),
     (["--device", "cuda"], 3, "cuda"),
     (["--wait"], 2, "--wait needs --queue"),
 ]
