@@ -20,10 +20,10 @@ class Number(click.ParamType[int]):
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"(?:checkpoint:)?([0-9]{1,9})", str(value))
-        if found is None:
+        match = re.fullmatch(r"(?:checkpoint:)?([0-9]{1,9})", str(value))
+        if match is None:
             self.fail(f"expected the ID of a checkpoint, such as 7 or checkpoint:7, got {value!r}", param, ctx)
-        return int(found[1])
+        return int(match[1])
 
 
 @click.group("checkpoints")
@@ -133,7 +133,7 @@ def plot(number: int, output: Path) -> None:
     row = load_checkpoint(engine, number)
     details = [_detail(engine, row[when]) for when in ("before", "after")]
     before, after = (detail.clusterings.get("weights") if detail else None for detail in details)
-    known = next((detail for detail in details if detail), None)
+    either = next((detail for detail in details if detail), None)
     figure = draw_boost(
         f"{row['checkpoint']}, fine-tuned from {row['model']}",
         f"{recipe_words(row['recipe'])}. {verdict_words(row)}",
@@ -141,8 +141,8 @@ def plot(number: int, output: Path) -> None:
         row["best"],
         before,
         after,
-        known.classes if known else (),
-        known.superclasses if known else (),
+        either.classes if either else (),
+        either.superclasses if either else (),
     )
     save(figure, output)
     click.echo(str(output))

@@ -62,7 +62,7 @@ def downgrade(revision: str, yes: bool) -> None:
       auditor db downgrade 0003
     """
     from auditor.db.session import current_revision, shown
-    from auditor.db.session import downgrade as take_back
+    from auditor.db.session import downgrade as downgrade_schema
     from auditor.db.workers import list_workers
     from auditor.errors import UsageError
 
@@ -78,7 +78,7 @@ def downgrade(revision: str, yes: bool) -> None:
             f"{change}. Data that the older tables cannot store is lost. Do you have a backup, and continue?",
             abort=True,
         )
-    take_back(engine, revision)
+    downgrade_schema(engine, revision)
     click.echo(change)
 
 
@@ -119,17 +119,17 @@ def prune(keep: int, dry_run: bool) -> None:
       auditor db prune --keep-per-model 30 --dry-run
       auditor db prune --keep-per-model 1
     """
-    from auditor.db.prune import prune as remove
+    from auditor.db.prune import prune as prune_audits
     from auditor.db.prune import vacuum
 
     engine = open_database()
-    found = remove(engine, keep, dry_run=dry_run)
-    would = "would remove" if dry_run else "removed"
+    pruned = prune_audits(engine, keep, dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
     click.echo(
-        f"{would} {found.matrices} matrices and {found.verdicts} per-sample verdicts of {found.audits} audits: "
-        f"{found.bytes:,} bytes"
+        f"{verb} {pruned.matrices} matrices and {pruned.verdicts} per-sample verdicts of {pruned.audits} audits: "
+        f"{pruned.bytes:,} bytes"
     )
-    if dry_run or not found.audits:
+    if dry_run or not pruned.audits:
         return
     if engine.dialect.name != "sqlite":
         click.echo("PostgreSQL's autovacuum frees the space for new rows; the files keep their size")

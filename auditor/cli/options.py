@@ -18,13 +18,13 @@ Options = TypeVar("Options")
 
 def parse_options(kind: type[Options], values: dict[str, Any]) -> Options:
     """Build the dataclass ``kind`` from option values; a field that is a dataclass is built from the same values."""
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]
         if isinstance(field.type, type) and is_dataclass(field.type):
-            found[field.name] = parse_options(field.type, values)
+            parsed[field.name] = parse_options(field.type, values)
         elif field.name in values:
-            found[field.name] = values[field.name]
-    return kind(**found)
+            parsed[field.name] = values[field.name]
+    return kind(**parsed)
 
 
 def parsed_as(kind: type[Options]) -> Callable[[Callable[[Options], None]], Callable[..., None]]:

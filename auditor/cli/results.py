@@ -81,7 +81,7 @@ command.add_command(compare)
     "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
     help="Print a table for people, one JSON array, or CSV.",
 )  # fmt: skip
-def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
+def list_rows(sort: str, limit: int | None, shape: str, **filters: Any) -> None:
     """List the newest result of each model, data set, protocol and setting.
 
     The column `#` ranks the printed rows by robust accuracy, so that it depends on the filters and on --limit.
@@ -97,7 +97,7 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
     from auditor.db.results import Filter, count_audits, list_results
 
     engine = open_database()
-    rows = list_results(engine, Filter(**chosen), sort=sort, limit=limit)
+    rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
     if shape == "json":
         print_json(rows)
     elif shape == "csv":
@@ -147,7 +147,7 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
     "--format", "shape", type=click.Choice(["json", "csv"]), default="json", show_default=True,
     help="Write JSON, with matrices and attacks, or CSV, with the rows only.",
 )  # fmt: skip
-def export(output: Path | None, shape: str, **chosen: Any) -> None:
+def export(output: Path | None, shape: str, **filters: Any) -> None:
     """Export results with all their data, for other programs.
 
     \b
@@ -164,7 +164,7 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     from auditor.results.serialize import as_dict, finite, pruned
 
     engine = open_database()
-    rows = list_results(engine, Filter(**chosen), sort="started_at")
+    rows = list_results(engine, Filter(**filters), sort="started_at")
     if shape == "csv":
         text = as_csv(rows)
     else:

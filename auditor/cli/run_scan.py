@@ -201,7 +201,7 @@ def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", req
     return in_children(shares, request.seconds, request.memory, _preload(zoo, entries)), shares.jobs
 
 
-def dry(
+def print_dry_run(
     where: Where, store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str
 ) -> None:
     """``--dry-run``: print what a scan would do, timed with the number of threads that each model would have."""

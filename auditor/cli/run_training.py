@@ -64,11 +64,11 @@ class TrainingProgress:
 
 def epoch_line(score: Row, epochs: int) -> str:
     """One epoch as text, with the time that the remaining epochs will take."""
-    loss = "" if not score["number"] else f"loss {number(score['loss'], '.3f')}, "
+    loss = "" if not score["number"] else f"loss {format_number(score['loss'], '.3f')}, "
     left = (epochs - score["number"]) * score["seconds"] if score["number"] else 0
     return (
         f"epoch {score['number']}/{epochs}: {loss}clean {score['clean_accuracy']:.1%}, "
-        f"PGD-20 {score['pgd_accuracy']:.1%} of the held-out images, gap {number(score['gap'], '.2f')}, "
+        f"PGD-20 {score['pgd_accuracy']:.1%} of the held-out images, gap {format_number(score['gap'], '.2f')}, "
         f"{score['seconds']:.0f} s{f', {left / 60:.0f} min left' if left > 90 else ''}"
     )
 
@@ -78,7 +78,7 @@ def epochs_of(request: Row) -> int:
     return int(request["recipe"]["epochs"]) if "recipe" in request else 0
 
 
-def number(value: float | None, form: str) -> str:
+def format_number(value: float | None, form: str) -> str:
     return "none" if value is None or value != value else format(value, form)
 
 

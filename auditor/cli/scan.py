@@ -128,7 +128,7 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.gates import check_gates
     from auditor.cli.output.adversarials import prepare, say_saved
-    from auditor.cli.run_scan import decide, dry, run_where, set_up_logs, sigterm_interrupts, start_children
+    from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
     from auditor.scans.request import under
     from auditor.zoo import check_installed, find_source
 
@@ -152,7 +152,7 @@ def command(options: ScanOptions) -> None:
     engine = open_database()
     store = Store(engine)
     if options.dry_run:
-        dry(where, store, zoo, entries, request, options.shape)
+        print_dry_run(where, store, zoo, entries, request, options.shape)
         return
     if options.reverify:
         names = longest_unverified(engine, entries, request.to_json(), options.reverify)

@@ -115,12 +115,12 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     from auditor.results.diff import diff_scans
     from auditor.scheduling.webhook import in_words
 
-    found = diff_scans(open_tidied(), before, after, gap_drop=gap_drop)
+    difference = diff_scans(open_tidied(), before, after, gap_drop=gap_drop)
     if shape == "json":
-        print_json([found.to_json()])
+        print_json([difference.to_json()])
     else:
-        click.echo(in_words(found, f"scan {after} after scan {before}", all_of_it=True))
-    if found.alarming:
+        click.echo(in_words(difference, f"scan {after} after scan {before}", all_of_it=True))
+    if difference.alarming:
         click.get_current_context().exit(4)
 
 
