@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BoostOptions:
-    """The options of ``auditor boost``; ``time_limit`` in minutes, for the training."""
+    """The options of ``auditor boost``; ``training`` is the path of the training images."""
 
     model: str
     method: str
@@ -33,15 +33,9 @@ class BoostOptions:
     weight_decay: float
     ema: float
     amp: bool
-    seed: int
-    data: Path | None
-    test_data: Path | None
-    folder: Path | None
-    protocol: str
-    samples: int | None
-    device: str
-    trust_code: bool
-    time_limit: float | None
+    training: Path | None
+    training_minutes: float | None
+    audit: shared.AuditOptions
     place: shared.PlaceOptions
     shape: str
 
@@ -92,10 +86,13 @@ class BoostOptions:
 @shared.SEED
 @click.option(
     "--data",
+    "training",
     type=click.Path(path_type=Path),
     help="Path of the training images: torchvision's layout, one folder per class, idx files or an .npz file.",
 )
-@click.option("--test-data", type=click.Path(path_type=Path), help="Path of the test images for the two audits.")
+@click.option(
+    "--test-data", "data", type=click.Path(path_type=Path), help="Path of the test images for the two audits."
+)
 @shared.ZOO_FOLDER
 @click.option(
     "--protocol",
@@ -109,6 +106,7 @@ class BoostOptions:
 @shared.TRUST_CODE
 @click.option(
     "--time-limit",
+    "training_minutes",
     type=FiniteRange(0, min_open=True, most=MINUTES),
     metavar="MINUTES",
     help="Limit the time of the training. By default: 2 days.",
@@ -146,8 +144,9 @@ def command(options: BoostOptions) -> None:
 
     sigterm_interrupts()
     set_up_logs()
-    where = decide(options.place, options.device)
-    entry = find_entry(options.model, options.folder, trust_code=options.trust_code)
+    audit = options.audit
+    where = decide(options.place, audit.device)
+    entry = find_entry(options.model, audit.folder, trust_code=audit.trust_code)
     entry = under(entry, options.norm, options.eps)
     request = make_request(entry, options, where.queue)
     run_where(where, "boost", entry.model, entry, request, options.shape)
@@ -158,27 +157,18 @@ def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "Boost
     from auditor.errors import UsageError
     from auditor.trainings.boost import BoostRequest
 
-    if options.protocol == "screen":
+    if options.audit.protocol == "screen":
         raise UsageError(
             "--protocol screen runs no attack, so that it cannot tell whether a boost helped; "
             "use quick, standard or full"
         )
     if queue == "here":
-        shared.check_exists("--data", options.data)
-        shared.check_exists("--test-data", options.test_data)
+        shared.check_exists("--data", options.training)
+        shared.check_exists("--test-data", options.audit.data)
     recipe = _make_recipe(entry, options)
-    audit = shared.AuditOptions(
-        protocol=options.protocol,
-        samples=options.samples,
-        seed=options.seed,
-        data=options.test_data,
-        device=options.device,
-        folder=options.folder,
-        trust_code=options.trust_code,
-    )
-    limit: dict[str, Any] = {} if options.time_limit is None else {"training_seconds": options.time_limit * 60}
-    training = options.data and options.data.absolute()
-    return BoostRequest(recipe=recipe, scan=audit.make_request(queue), training=training, **limit)
+    scan, minutes = options.audit.make_request(queue), options.training_minutes
+    limit: dict[str, Any] = {} if minutes is None else {"training_seconds": minutes * 60}
+    return BoostRequest(recipe=recipe, scan=scan, training=options.training and options.training.absolute(), **limit)
 
 
 def _make_recipe(entry: "ZooEntry", options: BoostOptions) -> "Recipe":
@@ -186,8 +176,8 @@ def _make_recipe(entry: "ZooEntry", options: BoostOptions) -> "Recipe":
     from auditor.records.boosts import boost_recipe
 
     same = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
-    values = {name: getattr(options, name) for name in (*same, "amp", "seed")}
+    values = {name: getattr(options, name) for name in (*same, "amp")}
     try:
-        return boost_recipe(eps=entry.eps, norm=entry.norm, max_lr=options.lr, **values)
+        return boost_recipe(eps=entry.eps, norm=entry.norm, seed=options.audit.seed, max_lr=options.lr, **values)
     except InputError as error:
         raise UsageError(str(error)) from error

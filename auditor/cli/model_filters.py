@@ -50,10 +50,7 @@ def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.argument("source", type=click.Choice(NAMES), metavar=f"[{'|'.join(NAMES)}]"),
             click.argument(
-                "folder",
-                metavar="[DIR]",
-                required=False,
-                type=click.Path(exists=True, file_okay=False, path_type=Path),
+                "folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
             ),
             click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'at-*'."),
             click.option("--dataset", help="Select only models for this data set, e.g. cifar10."),
