@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from auditor.trainings.boost import BoostRequest
 
 Row = dict[str, Any]
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -168,7 +168,7 @@ def follow(engine: "Engine", training_id: int) -> None:
                 part = now
                 if row["state"] in ENDED:
                     return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         say(f"training {training_id} still runs; `auditor trainings cancel {training_id}` cancels it")
         click.get_current_context().exit(130)

@@ -1,4 +1,4 @@
-"""What a model's own code raises is one line with its file and line; ``--debug`` shows all of it."""
+"""An error of a model's code is one line with its file and line; ``--debug`` prints the traceback."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def scan(zoo: Path, *before: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_model_s_own_error_has_its_file_and_line(fault: str, tmp_path: Path) -> None:
+def test_an_error_of_a_model_has_its_file_and_line(fault: str, tmp_path: Path) -> None:
     line, words = FAULTS[fault]
     result = scan(faulty(tmp_path / "zoo", line), *(["--debug"] if fault == "helper" else []))
     (row,) = json.loads(result.stdout)
@@ -78,7 +78,7 @@ def test_debug_shows_tracebacks_without_secrets(
     monkeypatch.delenv("AUDITOR_DEBUG", raising=False)
 
 
-def test_an_error_that_nobody_expected_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise LookupError("redis://:hunter2@h\nand more")
 

@@ -24,7 +24,7 @@ ALL = list(options(main))
 NUMBERS = (click.types.FloatParamType, click.types.IntParamType)
 
 
-def test_every_number_is_of_a_kind_with_limits() -> None:
+def test_every_number_option_has_limits() -> None:
     loose = [
         (*words, parameter.name)
         for words, parameter in ALL
@@ -44,7 +44,7 @@ FLOATS = [
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e300", "-1e300", "1e400", "NaN", "1" * 5000])
 @pytest.mark.parametrize(("words", "option"), FLOATS)
-def test_numbers_of_no_use_are_one_line(words: tuple[str, ...], option: str, value: str) -> None:
+def test_useless_numbers_print_one_line(words: tuple[str, ...], option: str, value: str) -> None:
     result = CliRunner().invoke(main, [*words, f"{option}={value}"])
     assert result.exit_code == 2, result.output
     assert f"Invalid value for '{option}'" in result.stderr
@@ -68,7 +68,7 @@ def test_numbers_of_no_use_are_one_line(words: tuple[str, ...], option: str, val
     ],
     ids=" ".join,
 )
-def test_counts_that_no_database_takes_are_one_line(words: tuple[str, ...], value: str) -> None:
+def test_counts_too_large_for_a_database_print_one_line(words: tuple[str, ...], value: str) -> None:
     result = CliRunner().invoke(main, [*words[:-1], f"{words[-1]}={value}"])
     assert (result.exit_code, type(result.exception)) == (2, SystemExit), result.output
     assert f"Invalid value for '{words[-1]}'" in result.stderr
