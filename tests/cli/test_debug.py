@@ -14,9 +14,12 @@ from auditor.config import settings
 from tests.factories import garden
 
 FAULTS = {
-    "forward": ("        raise KeyError('no such branch')", "KeyError at nets.py:"),
-    "shapes": ("        return super().forward(x[:, :, 1:])", "RuntimeError at nets.py:"),
-    "helper": ("        return helper.broken(x)", "ZeroDivisionError at helper.py:2"),
+    "forward": ("        raise KeyError('no such branch')", "KeyError: 'no such branch' (at zoo/nets.py:"),
+    "shapes": (
+        "        return super().forward(x[:, :, 1:])",
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x448 and 512x4) (at zoo/nets.py:",
+    ),
+    "helper": ("        return helper.broken(x)", "ZeroDivisionError: division by zero (at zoo/helper.py:2)"),
 }
 
 
