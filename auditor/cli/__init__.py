@@ -1,4 +1,4 @@
-"""The command line: one file a noun. Importing this imports click only; heavy rooms come with the command that runs."""
+"""The command line: one file per command group. Commands import what they need when they run."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ UNUSABLE = 3
 
 
 class Commands(click.Group):
-    """A group that imports a command's module when it is needed, and turns domain errors into one line."""
+    """A group that imports a command's module when it is used, and prints an error as one line."""
 
     modules = {  # noqa: RUF012
         "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "report": "report", "boost": "boost",
@@ -43,21 +43,21 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        gc.set_threshold(100_000)  # imports make many objects and no garbage
+        gc.set_threshold(100_000)  # imports create many objects and no garbage
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a terminal without ε or ρ shows a question mark
+                stream.reconfigure(errors="replace")  # a terminal that has no ε or ρ shows a question mark
         try:
             return super().invoke(ctx)
         except AuditorError as error:
             _end(ctx, f"error: {error}", error.exit_code, error)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
-            kept = ": what was finished is stored, the next scan goes on from there"
-            _end(ctx, f"interrupted{kept if ctx.invoked_subcommand == 'scan' else ''}", INTERRUPTED)
+            stored = ": finished audits are stored, and the next scan reuses them"
+            _end(ctx, f"interrupted{stored if ctx.invoked_subcommand == 'scan' else ''}", INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # click knows what to do when the reader of a pipe has left
+                raise  # click exits quietly when the reader of a pipe has closed it
             _end(ctx, f"error: {error}", UNUSABLE, error)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -65,8 +65,8 @@ class Commands(click.Group):
             if _from_database(error):
                 cause = first_line(getattr(error, "orig", None) or error)
                 _end(ctx, f"error: the database failed: {cause}", UNUSABLE, error)
-            said = f"{type(error).__name__}: {first_line(error)}"
-            _end(ctx, f"error: unexpected {said}; `auditor --debug` shows where", UNEXPECTED, error)
+            cause = f"{type(error).__name__}: {first_line(error)}"
+            _end(ctx, f"error: unexpected {cause}; run `auditor --debug …` for the traceback", UNEXPECTED, error)
 
 
 def _end(ctx: click.Context, message: str, code: int, error: BaseException | None = None) -> None:
@@ -75,7 +75,7 @@ def _end(ctx: click.Context, message: str, code: int, error: BaseException | Non
 
         show_traceback(error)
     message = clean_lines(redact_urls(message))
-    logs = sys.modules.get("auditor.logs")  # where a command has set them up, and for a machine, this is a line of them
+    logs = sys.modules.get("auditor.logs")  # if a command set up JSON logs, the error is one of their lines
     with contextlib.suppress(OSError, AttributeError):
         if logs is None or not logs.log_json(message, logging.ERROR):
             click.echo(message, err=True)
@@ -83,26 +83,25 @@ def _end(ctx: click.Context, message: str, code: int, error: BaseException | Non
 
 
 def _from_database(error: Exception) -> bool:
-    """Whether SQLAlchemy raised it, without importing SQLAlchemy to ask."""
+    """Whether SQLAlchemy raised the error; SQLAlchemy is not imported for this."""
     errors = sys.modules.get("sqlalchemy.exc")
     return errors is not None and isinstance(error, errors.SQLAlchemyError)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="auditor")
-@click.option("--debug", is_flag=True, help="Errors with their tracebacks, those of models as well.")
+@click.option("--debug", is_flag=True, help="Print the traceback of every error, including errors of models.")
 def main(debug: bool) -> None:
     """Audit zoos of image classifiers for adversarial robustness.
 
     \b
     Examples:
-      auditor scan demo                            audit the shipped zoo, print the leaderboard
-      auditor scan demo --protocol standard        the same with AutoAttack on 1,000 images
-      auditor results list --format json           what the database holds
-      auditor results plot --zoo -o zoo.png        gap against robust accuracy
+      auditor scan demo                            audit the demo zoo and print the leaderboard
+      auditor scan demo --protocol standard        audit it with AutoAttack on 1,000 images
+      auditor results list --format json           print the stored results as JSON
+      auditor results plot --zoo -o zoo.png        plot the gap against robust accuracy
 
-    \b
-    Exit codes: 0 all done; 1 some models failed or were cancelled, the rest are stored; 2 usage;
+    Exit codes: 0 all work is done; 1 some models failed or were cancelled, and the rest are stored; 2 wrong usage;
     3 the database or a data set is not usable; 4 a gate of a scan was not met; 130 interrupted.
     """
     if debug:

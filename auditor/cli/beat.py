@@ -1,16 +1,19 @@
-"""``auditor beat``: runs what is scheduled, and tells of its end."""
+"""``auditor beat``: run scheduled scans, and report their results to a webhook."""
 
 import click
 
+from auditor.cli.options import QUEUE
+
 
 @click.command("beat")
-@click.option("--queue/--here", "queued", default=None, help="By workers, or in this process; as of `auditor scan`.")
+@QUEUE
 def command(queued: bool | None) -> None:
-    """Run schedules when they are due, until told to end. A second beat does no harm: each due time is run once.
+    """Run schedules when they are due, until interrupted.
 
-    With a broker the scans go to workers; without one, or with --here, they run on this machine one after the other.
-    When a scan has ended it is compared with the one before, and AUDITOR_WEBHOOK_URL is told of failures, regressions
-    and results that did not come out again.
+    Several beats can run at once, because each due time is run only once. If a broker is configured, the scans are sent
+    to workers. Without a broker, or with --here, they run on this machine one at a time. When a scan has ended, it is
+    compared with the previous scan of the schedule. Failures, regressions and results that could not be reproduced are
+    reported to AUDITOR_WEBHOOK_URL.
 
     \b
     Examples:
@@ -21,22 +24,20 @@ def command(queued: bool | None) -> None:
     import signal
 
     from auditor import logs
-    from auditor.cli.database import open_settings
-    from auditor.cli.run_scan import runs_locally
+    from auditor.cli.db import open_database
+    from auditor.cli.run_scan import check_queue, runs_locally
     from auditor.scheduling.loop import Beat
 
     for kind in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, kind):
             signal.signal(getattr(signal, kind), signal.default_int_handler)
     logs.set_up("beat")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and a webhook's is a secret
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and a webhook's URL is a secret
     here = runs_locally(queued)
     if not here:
-        from auditor.cli.service import check_service
-
-        check_service()
-    beat = Beat(open_settings(), here=here)
+        check_queue()
+    beat = Beat(open_database(), here=here)
     try:
         beat.run()
     except KeyboardInterrupt:
-        logging.getLogger("auditor.scheduling.loop").info("told to end")
+        logging.getLogger("auditor.scheduling.loop").info("interrupted")

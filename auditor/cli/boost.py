@@ -1,18 +1,43 @@
-"""``auditor boost``: fine-tune a model for robustness, audit it before and after, and say what changed."""
+"""``auditor boost``: fine-tune a model for robustness, audit it before and after, and compare the two audits."""
 
-import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.numbers import MINUTES, Count, Finite, FiniteRange
-from auditor.cli.options import FORMAT, PROTOCOL, Eps
+from auditor.cli import options as shared
+from auditor.cli.numbers import MINUTES, Finite, FiniteRange
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
     from auditor.records.boosts import Recipe
     from auditor.trainings.boost import BoostRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoostOptions:
+    """The options of ``auditor boost``; ``training`` is the path of the training images."""
+
+    model: str
+    method: str
+    regularizer: str
+    beta: float
+    epochs: int
+    eps: float | None
+    norm: str | None
+    steps: int
+    step_size: float | None
+    lr: float
+    batch_size: int
+    weight_decay: float
+    ema: float
+    amp: bool
+    training: Path | None
+    training_minutes: float | None
+    audit: shared.AuditOptions
+    place: shared.PlaceOptions
+    shape: str
 
 
 @click.command("boost")
@@ -22,65 +47,84 @@ if TYPE_CHECKING:
     type=click.Choice(["at", "trades"]),
     default="at",
     show_default=True,
-    help="PGD adversarial training (Madry et al., 2018), or TRADES (Zhang et al., 2019).",
+    help="Train by PGD adversarial training (at; Madry et al., 2018) or by TRADES (Zhang et al., 2019).",
 )
 @click.option(
     "--regularizer",
     type=click.Choice(["logits", "linear", "none"]),
     default="logits",
     show_default=True,
-    help="What pulls sibling classes together: their logits, as in the paper; or the linearized network's templates.",
+    help="Pull sibling classes together by their logits, as in the paper, or by the templates of the linearized "
+    "network.",
 )
-@click.option("--beta", type=Finite(), default=0.1, show_default=True, help="The regularizer's weight; 0 for none.")
-@click.option("--epochs", type=click.IntRange(1, 100_000), default=5, show_default=True)
-@click.option("--eps", type=Eps(), help="Train and audit within this radius: 0.1 or 8/255; by default the model's own.")
-@click.option("--norm", type=click.Choice(["Linf", "L2"]), help="In this norm; by default the model's own.")
-@click.option("--steps", type=click.IntRange(1, 1000), default=10, show_default=True, help="PGD steps of the attack.")
-@click.option("--step-size", type=Eps(), help="Of those; by default 2.5 eps / steps.")
-@click.option("--lr", type=Finite(), default=0.02, show_default=True, help="The peak of SGD's one-cycle schedule.")
-@click.option("--batch-size", type=click.IntRange(2, 65_536), default=128, show_default=True)
-@click.option("--weight-decay", type=FiniteRange(0, 1), default=5e-4, show_default=True)
+@click.option("--beta", type=Finite(), default=0.1, show_default=True, help="Weight of the regularizer; 0 for none.")
+@click.option("--epochs", type=click.IntRange(1, 100_000), default=5, show_default=True, help="Number of epochs.")
+@click.option(
+    "--eps",
+    type=shared.Eps(),
+    help="Train and audit within this radius: 0.1 or 8/255. By default: the zoo entry's radius.",
+)
+@click.option("--norm", type=shared.NORM, help="Train and audit in this norm. By default: the zoo entry's norm.")
+@click.option(
+    "--steps", type=click.IntRange(1, 1000), default=10, show_default=True, help="PGD steps of the training attack."
+)
+@click.option("--step-size", type=shared.Eps(), help="Size of a PGD step. By default: 2.5 eps / steps.")
+@click.option(
+    "--lr", type=Finite(), default=0.02, show_default=True, help="Peak learning rate of SGD's one-cycle schedule."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(2, 65_536), default=128, show_default=True, help="Training images per step."
+)
+@click.option("--weight-decay", type=FiniteRange(0, 1), default=5e-4, show_default=True, help="Weight decay of SGD.")
 @click.option(
     "--ema", type=FiniteRange(0, 1, max_open=True), default=0.99, show_default=True,
-    help="Decay of the moving average of the weights, which is what is kept; 0 for none.",
+    help="Decay of the moving average of the weights; the checkpoint holds the average. 0 for none.",
 )  # fmt: skip
-@click.option("--amp/--no-amp", default=True, help="bfloat16 where it is safe, on a GPU; without effect on a CPU.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every random draw.")
+@click.option(
+    "--amp/--no-amp", default=True, help="On a GPU, use bfloat16 where it is safe. There is no effect on a CPU."
+)
+@shared.SEED
 @click.option(
     "--data",
+    "training",
     type=click.Path(path_type=Path),
-    help="The training images: torchvision's layout, a folder a class, idx files or an .npz file.",
+    help="Path of the training images: torchvision's layout, one folder per class, idx files or an .npz file.",
 )
-@click.option("--test-data", type=click.Path(path_type=Path), help="The test images of the audits.")
-@click.option("--zoo", "folder", type=click.Path(path_type=Path), help="The folder of a local zoo.")
+@click.option(
+    "--test-data", "data", type=click.Path(path_type=Path), help="Path of the test images for the two audits."
+)
+@shared.ZOO_FOLDER
 @click.option(
     "--protocol",
-    type=PROTOCOL,
+    type=shared.PROTOCOL,
     default="standard",
     show_default=True,
-    help="Of the audits before and after: quick, standard or full.",
+    help="Protocol of the two audits: quick, standard or full.",
 )
-@click.option("--samples", type=Count(), metavar="N", help="The first N test images, for any protocol.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
+@shared.SAMPLES
+@shared.DEVICE
+@shared.TRUST_CODE
 @click.option(
     "--time-limit",
+    "training_minutes",
     type=FiniteRange(0, min_open=True, most=MINUTES),
     metavar="MINUTES",
-    help="Of the training; by default 2 days.",
+    help="Limit the time of the training. By default: 2 days.",
 )
-@click.option("--queue/--here", "queued", default=None, help="Leave it to a worker, or run it in this process.")
-@click.option("--wait", is_flag=True, help="With --queue: follow it until it has ended.")
-@FORMAT
-def command(model: str, folder: Path | None, queued: bool | None, wait: bool, shape: str, **options: Any) -> None:
-    """Fine-tune MODEL to make it more robust; audit it before and after; keep the checkpoint.
+@shared.QUEUE
+@shared.WAIT
+@shared.FORMAT
+@shared.parsed_as(BoostOptions)
+def command(options: BoostOptions) -> None:
+    """Fine-tune MODEL to make it more robust, audit it before and after, and keep the checkpoint.
 
     MODEL is a model of any zoo, for example demo:standard, local:NAME with --zoo DIR, or checkpoint:7. Part of the
-    training images is held out; the best epoch by PGD-20 accuracy on those is kept, and training ends early where it
-    goes wrong. The test images are for the two audits alone, which see the same ones under the same protocol. Whether
-    the checkpoint is more robust is said by McNemar's test, and where it is not, that is what the checkpoint says.
+    training images is held out. The epoch with the highest PGD-20 accuracy on the held-out images is kept, and training
+    stops early if it overfits. The test images are used only by the two audits, which use the same
+    images and the same protocol. McNemar's test decides whether the checkpoint is more robust. The verdict is stored
+    with the checkpoint, whatever it is.
 
-    Interrupted or killed, `auditor trainings resume ID` goes on from the last epoch.
+    If the boost is interrupted or killed, `auditor trainings resume ID` resumes it from the last epoch.
 
     \b
     Examples:
@@ -90,81 +134,50 @@ def command(model: str, folder: Path | None, queued: bool | None, wait: bool, sh
       auditor boost local:my-model --zoo ./my-zoo --data ./train.npz --protocol full
       auditor boost robustbench:cifar10/Linf/Wong2020Fast --device cuda --queue --wait
 
-    \b
-    Exit codes: 0 the boost is done, whether or not it helped; 1 it failed or was cancelled; 2 usage; 3 database or
-    broker not usable; 130 interrupted.
+    Exit codes: 0 the boost is done, whether or not it helped; 1 it failed or was cancelled; 2 wrong usage; 3 the
+    database or the broker is not usable; 130 interrupted.
     """
-    from auditor.cli.run_scan import log_scan, sigterm_interrupts
-    from auditor.cli.run_training import run_where, where_of
+    from auditor.cli.model_filters import find_entry
+    from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
+    from auditor.cli.run_training import run_where
     from auditor.scans.request import under
 
     sigterm_interrupts()
-    log_scan()
-    queue = where_of(queued, wait, options["device"])
-    entry = under(find_entry(model, folder, trust_code=options["trust_code"]), options["norm"], options["eps"])
-    request = _request(entry, folder, options, queue)
-    run_where("boost", entry.model, entry, request, queue=queue, wait=wait, shape=shape)
+    set_up_logs()
+    audit = options.audit
+    where = decide(options.place, audit.device)
+    entry = find_entry(options.model, audit.folder, trust_code=audit.trust_code)
+    entry = under(entry, options.norm, options.eps)
+    request = make_request(entry, options, where.queue)
+    run_where(where, "boost", entry.model, entry, request, options.shape)
 
 
-def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntry":
-    """The model that a command names, ``source:id``.
-
-    Raises:
-        UsageError: there is no such source or model.
-    """
-    from auditor.cli.model_filters import auditable, choose
-    from auditor.errors import UsageError
-    from auditor.zoo import SOURCES, check_installed, find_source
-
-    source, separator, _ = model.partition(":")
-    if not separator or source not in SOURCES:
-        raise UsageError(f"expected a model as SOURCE:NAME, with a source of {', '.join(SOURCES)}; got {model!r}")
-    check_installed(source)
-    zoo = find_source(source, folder, trust_code=trust_code)
-    entries = choose(zoo, models=(model,), pretrained_only=False)
-    (entry,) = auditable(zoo, entries, (model,))
-    return entry
-
-
-def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], queue: str) -> "BoostRequest":
-    from auditor.cli.scan_request import make_request
+def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "BoostRequest":
+    """Raises UsageError if the values make no sense."""
     from auditor.errors import UsageError
     from auditor.trainings.boost import BoostRequest
 
-    if options["protocol"] == "screen":
+    if options.audit.protocol == "screen":
         raise UsageError(
-            "screen attacks nothing, so that it cannot say whether a boost helped: quick, standard or full"
+            "--protocol screen runs no attack, so that it cannot tell whether a boost helped; "
+            "use quick, standard or full"
         )
-    for option in ("data", "test_data"):
-        if options[option] is not None and queue == "here" and not options[option].exists():
-            raise UsageError(f"--{option.replace('_', '-')}: there is nothing at {options[option]}")
-    recipe = _recipe(entry, options)
-    scan = make_request(
-        {
-            **{name: options[name] for name in ("protocol", "samples", "seed", "device")},
-            **{"linearization": "remove", "sketch": None, "time_limit": None, "memory_limit": None, "force": False},
-            "data": options["test_data"],
-        },
-        folder,
-        None,
-        trust_code=options["trust_code"],
-        queue=queue,
-    )
-    if options["time_limit"] is not None and not math.isfinite(options["time_limit"]):
-        raise UsageError(f"--time-limit: expected a number of minutes, got {options['time_limit']}")
-    limit = {} if options["time_limit"] is None else {"training_seconds": options["time_limit"] * 60}
-    training = options["data"] and options["data"].absolute()
-    return BoostRequest(recipe=recipe, scan=scan, training=training, **limit)
+    if queue == "here":
+        shared.check_exists("--data", options.training)
+        shared.check_exists("--test-data", options.audit.data)
+    recipe = _make_recipe(entry, options)
+    scan, minutes = options.audit.make_request(queue), options.training_minutes
+    limit: dict[str, Any] = {} if minutes is None else {"training_seconds": minutes * 60}
+    return BoostRequest(recipe=recipe, scan=scan, training=options.training and options.training.absolute(), **limit)
 
 
-def _recipe(entry: "ZooEntry", options: dict[str, Any]) -> "Recipe":
-    """Raises UsageError for values that make no sense."""
+def _make_recipe(entry: "ZooEntry", options: BoostOptions) -> "Recipe":
     from auditor.errors import InputError, UsageError
     from auditor.records.boosts import boost_recipe
 
     same = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
-    values = {name: options[name] for name in (*same, "amp", "seed")} | {"max_lr": options["lr"]}
+    values = {name: getattr(options, name) for name in (*same, "amp")}
     try:
-        return boost_recipe(eps=entry.eps, norm=entry.norm, **values)
+        return boost_recipe(eps=entry.eps, norm=entry.norm, seed=options.audit.seed, max_lr=options.lr, **values)
     except InputError as error:
         raise UsageError(str(error)) from error

@@ -1,4 +1,4 @@
-"""``auditor checkpoints``: list what fine-tuning has made, hand it out, draw it."""
+"""``auditor checkpoints``: list, export and plot the checkpoints of boosts."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.options import FORMAT
+from auditor.cli.options import FIGURE, FORMAT
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -15,44 +15,46 @@ if TYPE_CHECKING:
 
 
 class Number(click.ParamType[int]):
-    """A checkpoint's number: ``7`` or ``checkpoint:7``."""
+    """The ID of a checkpoint: ``7`` or ``checkpoint:7``."""
 
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found = re.fullmatch(r"(?:checkpoint:)?([0-9]{1,9})", str(value))
-        if found is None:
+        match = re.fullmatch(r"(?:checkpoint:)?([0-9]{1,9})", str(value))
+        if match is None:
             self.fail(f"expected the ID of a checkpoint, such as 7 or checkpoint:7, got {value!r}", param, ctx)
-        return int(found[1])
+        return int(match[1])
 
 
 @click.group("checkpoints")
 def command() -> None:
-    """What fine-tuning has made: list, hand out, draw."""
+    """List, export and plot the checkpoints that `auditor boost` made."""
 
 
 @command.command("list")
 @FORMAT
 def list_rows(shape: str) -> None:
-    """All checkpoints, with robust accuracy before and after, and whether the difference is more than chance.
+    """List all checkpoints with their robust accuracy before and after.
+
+    The verdict says whether the difference is significant.
 
     \b
     Examples:
       auditor checkpoints list
       auditor checkpoints list --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.checkpoints import list_checkpoints
 
-    rows = list_checkpoints(open_settings())
+    rows = list_checkpoints(open_database())
     if shape == "json":
         print_json(rows)
     elif rows:
         columns = ("checkpoint", "parent", "robust % before → after", "verdict", "recipe")
         print_table(columns, [_cells(row) for row in rows])
     else:
-        click.echo("no checkpoints: `auditor boost MODEL` makes some", err=True)
+        click.echo("no checkpoints; `auditor boost MODEL` makes one", err=True)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _robust(audit: dict[str, Any] | None) -> str:
-    """In percent; ``!`` where the audit is flagged."""
+    """The robust accuracy in percent; ``!`` marks a flagged audit."""
     if audit is None or audit["robust_accuracy"] is None:
         return "–"
     return f"{100 * audit['robust_accuracy']:.1f}{'!' if audit['flags'] else ''}"
@@ -72,33 +74,38 @@ def _robust(audit: dict[str, Any] | None) -> str:
 @command.command()
 @click.argument("number", metavar="ID", type=Number())
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="An empty folder, or one to be made."
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write; new or empty."
 )
-@click.option("--push-to-hub", "repo", metavar="REPO", help="Send it to this repository of the hub, OWNER/NAME.")
-@click.option("--private", is_flag=True, help="With --push-to-hub: a repository that is made is private.")
-@click.option("--dry-run", is_flag=True, help="With --push-to-hub: write the folder, and say what would be sent.")
+@click.option(
+    "--push-to-hub",
+    "repo",
+    metavar="REPO",
+    help="Upload the folder to this repository of the Hugging Face hub: OWNER/NAME.",
+)
+@click.option("--private", is_flag=True, help="With --push-to-hub: if the repository is new, make it private.")
+@click.option("--dry-run", is_flag=True, help="With --push-to-hub: write the folder and print what would be uploaded.")
 def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) -> None:
-    """Write a checkpoint's weights, config.json and model card, as timm and the Hugging Face hub read them.
+    """Write a checkpoint's weights, config.json and model card.
 
-    Nothing is overwritten: DIR may hold nothing, or these very files. --push-to-hub uses the login of `hf auth login`,
-    or HF_TOKEN.
+    The folder has the layout of timm and the Hugging Face hub. No file is overwritten: DIR must be empty, or contain
+    exactly these files. --push-to-hub uses the login of `hf auth login`, or HF_TOKEN.
 
     \b
     Examples:
-      auditor checkpoints get 7 --out handed-out
-      auditor checkpoints get 7 --out handed-out --push-to-hub OWNER/NAME --dry-run
-      auditor checkpoints get 7 --out handed-out --push-to-hub OWNER/NAME --private
+      auditor checkpoints get 7 --out my-model
+      auditor checkpoints get 7 --out my-model --push-to-hub OWNER/NAME --dry-run
+      auditor checkpoints get 7 --out my-model --push-to-hub OWNER/NAME --private
     """
     if (private or dry_run) and not repo:
-        raise click.UsageError("--private and --dry-run go with --push-to-hub")
+        raise click.UsageError("--private and --dry-run need --push-to-hub")
     from auditor.checkpoints import check_repo, hand_out, push
     from auditor.checkpoints.wording import is_gain, verdict_words
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.checkpoints import load_checkpoint
 
     if repo:
         check_repo(repo)
-    row = load_checkpoint(open_settings(), number)
+    row = load_checkpoint(open_database(), number)
     for path in hand_out(row, out):
         click.echo(str(path))
     if not is_gain(row):
@@ -109,30 +116,24 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
 
 @command.command()
 @click.argument("number", metavar="ID", type=Number())
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="A .png, .svg or .pdf file.",
-)
+@FIGURE
 def plot(number: int, output: Path) -> None:
-    """Draw a run's clean and PGD accuracy, gap and loss by epoch, and C before and after.
+    """Plot a boost's clean and PGD accuracy, gap and loss by epoch, and C before and after.
 
     \b
     Examples:
       auditor checkpoints plot 7 -o checkpoint-7.png
     """
     from auditor.checkpoints.wording import recipe_words, verdict_words
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.checkpoints import load_checkpoint
     from auditor.plots import draw_boost, save
 
-    engine = open_settings()
+    engine = open_database()
     row = load_checkpoint(engine, number)
     details = [_detail(engine, row[when]) for when in ("before", "after")]
     before, after = (detail.clusterings.get("weights") if detail else None for detail in details)
-    known = next((detail for detail in details if detail), None)
+    either = next((detail for detail in details if detail), None)
     figure = draw_boost(
         f"{row['checkpoint']}, fine-tuned from {row['model']}",
         f"{recipe_words(row['recipe'])}. {verdict_words(row)}",
@@ -140,8 +141,8 @@ def plot(number: int, output: Path) -> None:
         row["best"],
         before,
         after,
-        known.classes if known else (),
-        known.superclasses if known else (),
+        either.classes if either else (),
+        either.superclasses if either else (),
     )
     save(figure, output)
     click.echo(str(output))

@@ -1,4 +1,4 @@
-"""``auditor results compare``: two results on the samples that they share."""
+"""``auditor results compare``: compare two results on the samples that both contain."""
 
 from typing import Any
 
@@ -10,25 +10,27 @@ from auditor.cli.options import FORMAT, PROTOCOL
 @click.command("compare")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--protocol", type=PROTOCOL, help="Results of this protocol; by default those with most images.")
+@click.option(
+    "--protocol", type=PROTOCOL, help="Compare results of this protocol. By default: the protocol with the most images."
+)
 @FORMAT
 def compare(first: str, second: str, protocol: str | None, shape: str) -> None:
-    """Is A more robust than B? Paired on the samples that both were attacked on.
+    """Test whether A is more robust than B, on the samples that both were attacked on.
 
-    A and B are models, or NAME@ID for a very result, by the id that --format json shows. They must have been audited
-    under the same protocol, norm and eps, and on the same pictures. Prints the 2 x 2 table of verdicts, the difference
-    with Newcombe's 95 % interval for paired shares, and the exact McNemar p.
+    A and B are models. NAME@ID selects one specific result, by the ID that --format json prints. Both results must have
+    the same protocol, norm and eps, and the same images. Prints the 2 x 2 table of verdicts, the difference with
+    Newcombe's 95 % interval for paired proportions, and the exact McNemar p.
 
     \b
     Examples:
       auditor results compare demo:at-eps0.10 demo:trades-eps0.10
       auditor results compare demo:standard@12 demo:standard@27 --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json
     from auditor.results import comparison
 
-    found = comparison.compare(open_settings(), first, second, protocol)
+    found = comparison.compare(open_database(), first, second, protocol)
     if shape == "json":
         print_json([found])
     else:
@@ -66,7 +68,7 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _gap(side: dict[str, Any], name: str) -> str:
-    """The error is known of the templates' own gap; the others of a sketch are marked as estimates."""
+    """A sketch has a standard error for the gap of the templates only; its other gaps are marked as estimates."""
     if side[name] is None:
         return "–"
     if name == "gap_features" or side["sketch"] is None:

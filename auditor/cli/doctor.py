@@ -1,4 +1,4 @@
-"""``auditor doctor``: is this machine fit for audits?"""
+"""``auditor doctor``: check whether this machine can run audits."""
 
 import click
 
@@ -8,19 +8,18 @@ from auditor.cli.options import FORMAT
 @click.command("doctor")
 @FORMAT
 def command(shape: str) -> None:
-    """Check whether this machine is fit for audits.
+    """Check whether this machine can run audits.
 
-    Looks at packages, GPU, database, broker, data sets, model folders and disk. Each line is ok, or absent (some work
-    can do without), or broken, and says how to mend it. Nothing is changed or downloaded, but an older database is
-    brought up to date.
+    Checks packages, GPU, database, broker, data sets, model folders and disk. Each line is ok, absent (needed only for
+    some work) or broken, and says how to fix it. Nothing is changed or downloaded, except that an older database is
+    upgraded.
 
     \b
     Examples:
       auditor doctor
       auditor doctor --format json
 
-    \b
-    Exit codes: 0 nothing is broken; 3 something is.
+    Exit codes: 0 nothing is broken; 3 something is broken.
     """
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Gates of a scan, for training pipelines: an absolute one and one against the last result. Exit code 4."""
+"""Gates of a scan, for training pipelines: a lowest robust accuracy, and no regression. Exit code 4 if not met."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 class Share(click.ParamType[Decimal]):
-    """A share from 0 to 1, ``0.45`` or ``45%``, as it was written: no binary rounding."""
+    """A share from 0 to 1, ``0.45`` or ``45%``, in decimal, without binary rounding."""
 
     name = "share"
 
@@ -23,58 +23,52 @@ class Share(click.ParamType[Decimal]):
         try:
             share = Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
             within = 0 <= share <= 1
-        except DecimalException:  # comparing with NaN is one, too
+        except DecimalException:  # NaN raises it, too, when compared
             within = False
         if not within:
-            self.fail(f"expected a share from 0 to 1, or percents such as 45%, got {value!r:.60}", param, ctx)
+            self.fail(f"expected a share from 0 to 1 or a percentage such as 45%, got {value!r:.60}", param, ctx)
         return share
 
 
 def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of the gates."""
+    """Add the options of the gates."""
     under = click.option(
         "--fail-under", metavar="ACC", type=Share(),
-        help="Exit with 4 unless every result has a robust accuracy of at least ACC, 0.45 or 45%, and no flag.",
+        help="Exit with code 4 unless every result has a robust accuracy of at least ACC (0.45 or 45%) and no flag.",
     )  # fmt: skip
     regression = click.option(
         "--fail-on-regression", is_flag=True,
-        help="Exit with 4 if a model is worse than in its last result under the same setting and on the same pictures: "
-        "robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, or failed now.",
+        help="Exit with code 4 if a model is worse than in its last result under the same setting and on the same "
+        "images: its robust accuracy is lower with a one-sided paired McNemar p below 0.05, it has a new flag, or its "
+        "audit failed.",
     )  # fmt: skip
     return under(regression(command))
 
 
 @dataclass(frozen=True)
-class Gates:
-    """What a scan's results must meet; ``under`` is a share from 0 to 1."""
+class GateOptions:
+    """Conditions on a scan's results; ``fail_under`` is the lowest robust accuracy that passes, from 0 to 1."""
 
-    under: Decimal | None
-    regression: bool
+    fail_under: Decimal | None
+    fail_on_regression: bool
 
     @property
     def any(self) -> bool:
-        return self.regression or self.under is not None
+        return self.fail_on_regression or self.fail_under is not None
+
+    def check_protocol(self, protocol: str) -> None:
+        """Raises UsageError if an accuracy is required under a protocol that measures none."""
+        from auditor.errors import UsageError
+
+        if self.fail_under is not None and protocol == "screen":
+            raise UsageError("--fail-under has no meaning under 'screen', which runs no attack; use another protocol")
 
 
-def make_gates(options: dict[str, Any]) -> Gates:
-    """The gates among a scan's options, taken out of them.
-
-    Raises:
-        UsageError: an accuracy is asked for under a protocol that measures none.
-    """
-    from auditor.errors import UsageError
-
-    gates = Gates(options.pop("fail_under"), options.pop("fail_on_regression"))
-    if gates.under is not None and options["protocol"] == "screen":
-        raise UsageError("--fail-under has no meaning under 'screen', which attacks nothing; choose another protocol")
-    return gates
-
-
-def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row]) -> None:
-    """Hold a scan's rows against the gates; each one that is not met is a line on stderr.
+def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: Sequence[Row]) -> None:
+    """Compare a scan's rows with the gates; print one line on stderr for each gate that is not met.
 
     Raises:
-        GateError: one is not met.
+        GateError: a gate is not met.
     """
     from auditor.cli.output.progress import say
     from auditor.errors import GateError
@@ -82,10 +76,10 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
     unmet: list[str] = []
     for row in rows:
         if gates.any and row["status"] not in ("done", "failed"):
-            unmet.append(f"{row['model']}: expected a result, got none: {row['status']}")
-        if gates.under is not None and row["status"] == "done":
-            unmet += _too_low(row, gates.under)
-        if gates.regression:
+            unmet.append(f"{row['model']}: expected a result, but its audit is {row['status']}")
+        if gates.fail_under is not None and row["status"] == "done":
+            unmet += _too_low(row, gates.fail_under)
+        if gates.fail_on_regression:
             unmet += _worse(engine, row, scan_id)
     for line in unmet:
         say(f"gate not met: {line}")
@@ -102,7 +96,7 @@ def _too_low(row: Row, under: Decimal) -> Iterator[str]:
         yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
     elif row["flags"]:
         yield f"{expected} {percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
-    elif round(accuracy * row["n"]) < under * row["n"]:  # whole samples: 9 of 500 are 1.8 %
+    elif round(accuracy * row["n"]) < under * row["n"]:  # compare counts of samples, because 9 of 500 are exactly 1.8 %
         yield f"{expected} {percent(accuracy)}"
 
 
@@ -115,7 +109,7 @@ def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
         return
     before = previous_result(engine, row, scan_id)
     if before is None:
-        say(f"{row['model']}: no earlier result under this setting and on these pictures, nothing to compare with")
+        say(f"{row['model']}: no earlier result under this setting and on these images; nothing to compare with")
         return
     named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
     for loss in losses(engine, before, row):

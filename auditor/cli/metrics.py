@@ -1,22 +1,23 @@
-"""``auditor metrics``: what Prometheus asks for, over HTTP or on stdout."""
+"""``auditor metrics``: serve metrics for Prometheus over HTTP, or print them."""
 
 import click
 
 
 @click.command("metrics")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True, help="The port to listen at.")
-@click.option("--once", is_flag=True, help="Print them and end: for node_exporter's textfile collector, or to look.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True, help="Port to listen on.")
+@click.option("--once", is_flag=True, help="Print the metrics and exit, e.g. for node_exporter's textfile collector.")
 @click.option(
-    "--gpus-only", is_flag=True, help="Only this machine's GPUs: for further machines with workers, beside the one "
-    "that says the rest.",
+    "--gpus-only", is_flag=True, help="Serve only the metrics of this machine's GPUs. Use it on all machines with "
+    "workers but one, which serves the other metrics.",
 )  # fmt: skip
 def command(host: str, port: int, once: bool, gpus_only: bool) -> None:
-    """Serve metrics for Prometheus: audits, queues, workers, seconds by part, lost leases, memory of GPUs.
+    """Serve metrics for Prometheus.
 
-    They are read from the database when they are asked for, and from the broker where AUDITOR_BROKER_URL is set, so one
-    process for all workers is enough. Where the database does not answer, auditor_up is 0 and the rest is left out.
-    docs/observability.md has Prometheus's settings, a dashboard and alerts.
+    The metrics count audits, queues, workers, seconds per part, lost leases and GPU memory. Each request reads the
+    database, and the broker if AUDITOR_BROKER_URL is set, so that one process serves the metrics of all workers. If the
+    database does not answer, auditor_up is 0 and the other metrics are missing. docs/observability.md describes the
+    configuration of Prometheus, a dashboard and alerts.
 
     \b
     Examples:
@@ -32,7 +33,7 @@ def command(host: str, port: int, once: bool, gpus_only: bool) -> None:
     from auditor.errors import EnvironmentUnusableError
 
     if importlib.util.find_spec("prometheus_client") is None:
-        raise EnvironmentUnusableError("metrics need prometheus-client: pip install 'auditor[service]'")
+        raise EnvironmentUnusableError("`auditor metrics` needs prometheus-client: pip install 'auditor[service]'")
     from auditor.machine.metrics import BrokerMetrics, as_text, make_registry
 
     logs.set_up("metrics", "INFO")
@@ -50,7 +51,7 @@ def command(host: str, port: int, once: bool, gpus_only: bool) -> None:
 
 
 def serve(host: str, port: int, registry: object) -> None:
-    """Answer until told to end."""
+    """Answer requests until SIGINT or SIGTERM."""
     import signal
     import threading
 

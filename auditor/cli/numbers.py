@@ -1,4 +1,4 @@
-"""Numbers on the command line: finite, and small enough for clocks, databases and memory."""
+"""Number types for options: finite, and small enough for clocks, databases and memory."""
 
 import math
 from typing import Any
@@ -11,11 +11,11 @@ DAYS = 36_500
 MINUTES = 60 * 24 * 3_650
 SECONDS = 60 * MINUTES
 GIBS = 2**20
-"""Of a token's life, of time limits and ages, and of memory: what is more is a slip, or overflows a clock."""
+"""Largest life of a token, time limit, age and memory limit: a larger value is a mistake, or overflows a clock."""
 
 
 class Count(click.IntRange):
-    """A number from ``min``, 1 by default, that any database takes."""
+    """An integer from ``min``, 1 by default, that fits into every database's integer column."""
 
     def __init__(self, min: int = 1) -> None:
         super().__init__(min)
@@ -28,14 +28,14 @@ class Count(click.IntRange):
 
 
 class Finite(click.types.FloatParamType):
-    """A number that is neither NaN nor infinite, nor beyond any use."""
+    """A number that is neither NaN, nor infinite, nor larger than ``LARGEST``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return _checked(self, super().convert(value, param, ctx), value, LARGEST, param, ctx)
 
 
 class FiniteRange(click.FloatRange):
-    """A finite number in a range; ``most`` is the largest that makes sense where the range has no upper end."""
+    """A finite number in a range; ``most`` is the largest useful value if the range has no upper end."""
 
     def __init__(
         self, min: float | None = None, max: float | None = None, *, most: float = LARGEST, **options: bool

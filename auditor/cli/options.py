@@ -1,17 +1,43 @@
-"""Options and values that several commands share."""
+"""Options that several commands share, their value types, and the parsing of all options into one typed object."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-FORMAT = click.option(
-    "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True,
-    help="A table for people, or one JSON array on stdout.",
-)  # fmt: skip
+from auditor.cli.numbers import Count
+
+if TYPE_CHECKING:
+    from auditor.scans.request import ScanRequest
+
+Options = TypeVar("Options")
 
 
-PROTOCOL = click.Choice(["screen", "quick", "standard", "full"])
+def parse_options(kind: type[Options], values: dict[str, Any]) -> Options:
+    """Build the dataclass ``kind`` from option values; a field that is a dataclass is built from the same values."""
+    parsed: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            parsed[field.name] = parse_options(field.type, values)
+        elif field.name in values:
+            parsed[field.name] = values[field.name]
+    return kind(**parsed)
+
+
+def parsed_as(kind: type[Options]) -> Callable[[Callable[[Options], None]], Callable[..., None]]:
+    """Decorate a command's function so that it takes its options as one object of the dataclass ``kind``."""
+
+    def decorate(command: Callable[[Options], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def callback(**values: Any) -> None:
+            command(parse_options(kind, values))
+
+        return callback
+
+    return decorate
 
 
 class Eps(click.ParamType[float]):
@@ -29,7 +55,7 @@ class Eps(click.ParamType[float]):
 
 
 class Jobs(click.ParamType[int | None]):
-    """How many models to measure at once; ``auto``, which is None, leaves it to the machine and the models."""
+    """The number of models to audit in parallel; ``auto`` becomes None: the machine and the models decide."""
 
     name = "jobs"
 
@@ -39,26 +65,100 @@ class Jobs(click.ParamType[int | None]):
         return click.IntRange(1, 64).convert(value, param, ctx)
 
 
-def filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The filters of every command that reads results."""
-    for option in reversed(
-        (
-            click.option("--source", help="Only models of this source, e.g. demo."),
-            click.option("--model", help="Only this model, e.g. demo:standard."),
-            click.option("--match", metavar="GLOB", help="Only models whose name matches, e.g. 'demo:at-*'."),
-            click.option("--dataset", help="Only models of this data set."),
-            click.option("--protocol", type=PROTOCOL, help="Only results of this protocol."),
-            click.option("--linearization", type=click.Choice(["remove", "fold"]), help="Only this treatment."),
-            click.option("--correlation", type=click.Choice(["exact", "sketch"]), help="Only this kind of C."),
-            click.option(
-                "--status",
-                type=click.Choice(["done", "failed", "cancelled", "queued", "running"]),
-                help="Only audits in this state.",
-            ),
-            click.option("--flagged/--unflagged", default=None, help="Only results with, or only without, flags."),
-            click.option("--scan", type=click.IntRange(1, 2**31 - 1), help="Only the audits of this scan."),
-            click.option("--history", is_flag=True, help="Older results of the same model and protocol, too."),
+ROW_ID = click.IntRange(1, 2**31 - 1)
+NORM = click.Choice(["Linf", "L2"])
+PROTOCOL = click.Choice(["screen", "quick", "standard", "full"])
+
+FORMAT = click.option(
+    "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    help="Print a table for people, or one JSON array on stdout.",
+)  # fmt: skip
+FIGURE = click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), required=True,
+    help="File to write: .png, .svg or .pdf.",
+)  # fmt: skip
+SAMPLES = click.option("--samples", type=Count(), metavar="N", help="Use the first N test images, under any protocol.")
+SEED = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed for every random draw."
+)
+DEVICE = click.option("--device", default="cpu", show_default=True, help="Device to run on: cpu, cuda or cuda:N.")
+TRUST_CODE = click.option(
+    "--trust-code", is_flag=True, help="Run the Python code that defines the architectures of a local zoo."
+)
+ZOO_FOLDER = click.option(
+    "--zoo", "folder", type=click.Path(path_type=Path), help="Folder of the local zoo that holds the model."
+)
+QUEUE = click.option(
+    "--queue/--here", "queued", default=None,
+    help="Send the work to workers, or run it in this process. By default, it is sent to workers if AUDITOR_BROKER_URL "
+    "is set.",
+)  # fmt: skip
+WAIT = click.option("--wait", is_flag=True, help="With --queue: show progress until all the work has ended.")
+JOBS = click.option(
+    "--jobs", type=Jobs(), metavar="N",
+    help="With --here: audit N models in parallel; threads and memory are divided among them. By default (auto), small "
+    "models run in parallel as far as cores and memory allow, and other models run one at a time.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """Where a job is to run: ``--queue/--here``, ``--wait`` and ``--jobs``."""
+
+    queued: bool | None
+    wait: bool
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """How models are to be audited; ``time_limit`` in minutes and ``memory_limit`` in GiB, for each model."""
+
+    protocol: str
+    samples: int | None
+    seed: int
+    data: Path | None
+    device: str
+    folder: Path | None
+    trust_code: bool
+    linearization: str = "remove"
+    sketch: int | None = None
+    time_limit: float | None = None
+    memory_limit: float | None = None
+    force: bool = False
+
+    def make_request(self, queue: str, adversarials: Path | None = None) -> "ScanRequest":
+        """The options as a request; the device is checked only if the scan runs in this process."""
+        from auditor.config import settings
+        from auditor.jobs.limits import GIB, Limits
+        from auditor.machine.devices import check_device
+        from auditor.records import AuditRequest
+        from auditor.scans.request import ScanRequest
+
+        audit = AuditRequest(
+            protocol=self.protocol,
+            linearization=self.linearization,
+            sketch=self.sketch,
+            seed=self.seed,
+            device=check_device(self.device) if queue == "here" else self.device,
+            batch_size=settings().batch_size,
         )
-    ):
-        command = option(command)
-    return command
+        return ScanRequest.make(
+            audit,
+            samples=self.samples,
+            data=self.data and self.data.absolute(),
+            adversarials=adversarials,
+            folder=str(self.folder.absolute()) if self.folder else None,
+            trust_code=self.trust_code,
+            seconds=Limits.of(self.protocol, self.time_limit, self.memory_limit).seconds,
+            memory=None if self.memory_limit is None else int(self.memory_limit * GIB),
+            force=self.force,
+        )
+
+
+def check_exists(option: str, path: Path | None) -> None:
+    """Raises UsageError if the path that an option names does not exist on this machine."""
+    from auditor.errors import UsageError
+
+    if path is not None and not path.exists():
+        raise UsageError(f"{option}: no such file or folder: {path}")

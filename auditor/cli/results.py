@@ -1,35 +1,90 @@
-"""``auditor results``: list, show, compare, export and plot what the database holds."""
+"""``auditor results``: list, show, compare, export and plot stored results."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli.compare import compare
 from auditor.cli.numbers import Count
-from auditor.cli.options import FORMAT, PROTOCOL, filters
+from auditor.cli.options import FIGURE, FORMAT, PROTOCOL, ROW_ID
+
+if TYPE_CHECKING:
+    from auditor.db.results import Detail
+
+AUDIT_ID = click.option("--id", "audit_id", type=ROW_ID, help="Select one audit by its ID, which --format json prints.")
+
+
+def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that select results; their names are the fields of ``auditor.db.results.Filter``."""
+    for option in reversed(
+        (
+            click.option("--source", help="Select only models of this source, e.g. demo."),
+            click.option("--model", help="Select only this model, e.g. demo:standard."),
+            click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'demo:at-*'."),
+            click.option("--dataset", help="Select only models for this data set."),
+            click.option("--protocol", type=PROTOCOL, help="Select only results of this protocol."),
+            click.option(
+                "--linearization", type=click.Choice(["remove", "fold"]),
+                help="Select only results with this treatment of batch norm.",
+            ),
+            click.option(
+                "--correlation", type=click.Choice(["exact", "sketch"]),
+                help="Select only results whose C is computed exactly, or estimated by a sketch.",
+            ),
+            click.option(
+                "--status", type=click.Choice(["done", "failed", "cancelled", "queued", "running"]),
+                help="Select only audits in this state.",
+            ),
+            click.option("--flagged/--unflagged", default=None, help="Select only results with, or without, flags."),
+            click.option("--scan", type=ROW_ID, help="Select only the audits of this scan."),
+            click.option("--history", is_flag=True, help="Include older results of the same model and protocol."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def find_detail(model: str, protocol: str | None, audit_id: int | None) -> "Detail":
+    """Load the stored audit that a command names.
+
+    Raises:
+        UsageError: as :func:`auditor.results.lookup.find_rows`.
+    """
+    from auditor.cli.db import open_database
+    from auditor.db.results import load_detail
+    from auditor.results.lookup import find_rows
+
+    engine = open_database()
+    return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0]["id"])
 
 
 @click.group("results")
 def command() -> None:
-    """What the audits found."""
+    """List, show, compare, export and plot stored results."""
 
 
 command.add_command(compare)
 
 
 @command.command("list")
-@filters
-@click.option("--sort", default="-robust_accuracy", show_default=True, help="A column; - in front: largest first.")
-@click.option("--limit", type=Count(), metavar="N", help="Only the first N rows.")
+@result_filters
+@click.option(
+    "--sort",
+    default="-robust_accuracy",
+    show_default=True,
+    help="Sort by this column; - in front sorts the largest first.",
+)
+@click.option("--limit", type=Count(), metavar="N", help="Print only the first N rows.")
 @click.option(
     "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
-    help="A table for people, one JSON array, or CSV.",
+    help="Print a table for people, one JSON array, or CSV.",
 )  # fmt: skip
-def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
-    """The newest result of each model, data set, protocol and setting.
+def list_rows(sort: str, limit: int | None, shape: str, **filters: Any) -> None:
+    """List the newest result of each model, data set, protocol and setting.
 
-    In the table `#` ranks the rows shown by robust accuracy: filters and --limit change it.
+    The column `#` ranks the printed rows by robust accuracy, so that it depends on the filters and on --limit.
 
     \b
     Examples:
@@ -37,12 +92,12 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
       auditor results list --protocol standard --unflagged --sort -gap
       auditor results list --match 'demo:at-*' --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, count_audits, list_results
 
-    engine = open_settings()
-    rows = list_results(engine, Filter(**chosen), sort=sort, limit=limit)
+    engine = open_database()
+    rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
     if shape == "json":
         print_json(rows)
     elif shape == "csv":
@@ -51,26 +106,27 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
         print_results(rows)
     else:
         stored = count_audits(engine)
-        hint = f"none of the {stored} audits stored match" if stored else "`auditor scan demo` makes some"
+        hint = f"none of the {stored} stored audits matches" if stored else "`auditor scan demo` makes some"
         click.echo(f"no results: {hint}", err=True)
 
 
 @command.command()
 @click.argument("model")
-@click.option("--protocol", type=PROTOCOL, help="The result of this protocol; by default the one with most images.")
 @click.option(
-    "--id", "audit_id", type=click.IntRange(1, 2**31 - 1), help="This very audit, by the id that --format json shows."
+    "--protocol",
+    type=PROTOCOL,
+    help="Select the result of this protocol. By default: the protocol with the most images.",
 )
+@AUDIT_ID
 @FORMAT
 def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> None:
-    """Everything about one model's newest result: attacks, scores, flags, provenance.
+    """Show a model's newest result: attacks, scores, flags and provenance.
 
     \b
     Examples:
       auditor results show demo:at-eps0.10
       auditor results show demo:saturated --protocol quick --format json
     """
-    from auditor.cli.database import find_detail
     from auditor.cli.output.audit import print_detail
     from auditor.cli.output.tables import print_json
     from auditor.results.serialize import as_dict
@@ -83,14 +139,16 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
 
 
 @command.command()
-@filters
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file; stdout by default.")
+@result_filters
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write. By default: stdout."
+)
 @click.option(
     "--format", "shape", type=click.Choice(["json", "csv"]), default="json", show_default=True,
-    help="JSON holds everything, matrices and attacks too; CSV holds the rows.",
+    help="Write JSON, with matrices and attacks, or CSV, with the rows only.",
 )  # fmt: skip
-def export(output: Path | None, shape: str, **chosen: Any) -> None:
-    """Write results with all that belongs to them, for other programs.
+def export(output: Path | None, shape: str, **filters: Any) -> None:
+    """Export results with all their data, for other programs.
 
     \b
     Examples:
@@ -99,21 +157,21 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     """
     import json
 
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
     from auditor.results.serialize import as_dict, finite, pruned
 
-    engine = open_settings()
-    rows = list_results(engine, Filter(**chosen), sort="started_at")
+    engine = open_database()
+    rows = list_results(engine, Filter(**filters), sort="started_at")
     if shape == "csv":
         text = as_csv(rows)
     else:
         details = [load_detail(engine, row["id"]) for row in rows]
         text = json.dumps([finite(as_dict(detail)) for detail in details], indent=1) + "\n"
-        if gone := sum(bool(pruned(detail)) for detail in details):
-            click.echo(f"{gone} of {len(rows)} results without their matrices, which were pruned", err=True)
+        if without := sum(bool(pruned(detail)) for detail in details):
+            click.echo(f"{without} of {len(rows)} results have no matrices, because they were pruned", err=True)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -122,28 +180,24 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"{len(rows)} results in {output}", err=True)
+    click.echo(f"wrote {len(rows)} results to {output}", err=True)
 
 
 @command.command()
 @click.argument("model", required=False)
-@click.option("--zoo", is_flag=True, help="All models: gap against robust accuracy.")
-@click.option("--source", help="With --zoo: only models of this source.")
-@click.option("--protocol", type=PROTOCOL, help="The results of this protocol; with --zoo quick by default.")
+@click.option("--zoo", is_flag=True, help="Plot all models: gap against robust accuracy.")
+@click.option("--source", help="With --zoo: select only models of this source.")
 @click.option(
-    "--id", "audit_id", type=click.IntRange(1, 2**31 - 1), help="This very audit, by the id that --format json shows."
+    "--protocol",
+    type=PROTOCOL,
+    help="Select results of this protocol. By default: quick with --zoo, else the protocol with the most images.",
 )
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="A .png, .svg or .pdf file.",
-)
+@AUDIT_ID
+@FIGURE
 def plot(
     model: str | None, zoo: bool, source: str | None, protocol: str | None, audit_id: int | None, output: Path
 ) -> None:
-    """Draw one model's C and F with dendrograms, or a zoo's gap against robust accuracy.
+    """Plot a model's C and F with dendrograms, or the gap of all models against robust accuracy.
 
     \b
     Examples:
@@ -154,13 +208,13 @@ def plot(
     if zoo == bool(model):
         raise click.UsageError("expected either a MODEL or --zoo")
     if (source and not zoo) or (audit_id and zoo):
-        raise click.UsageError("--source goes with --zoo, --id with a MODEL")
-    from auditor.cli.database import find_detail, open_settings
+        raise click.UsageError("--source needs --zoo, and --id needs a MODEL")
+    from auditor.cli.db import open_database
     from auditor.cli.output.plots import model_figure, zoo_figure
     from auditor.plots import save
 
     save(
-        zoo_figure(open_settings(), source, protocol or "quick")
+        zoo_figure(open_database(), source, protocol or "quick")
         if zoo
         else model_figure(find_detail(model or "", protocol, audit_id)),
         output,

@@ -1,16 +1,15 @@
-"""Where a scan runs: in this process, or in the workers' queue, waited for or not."""
+"""Run a scan in this process, or send it to the workers' queue and follow it."""
 
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.options import Jobs
-
 if TYPE_CHECKING:
+    from auditor.cli.options import PlaceOptions
     from auditor.db.store import Job, Store
     from auditor.records import ZooEntry
     from auditor.scans.local import ScanOutcome
@@ -18,29 +17,8 @@ if TYPE_CHECKING:
     from auditor.zoo import Source
 
 
-def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--queue/--here``, ``--wait`` and ``--jobs``."""
-    for option in reversed(
-        (
-            click.option(
-                "--queue/--here", "queued", default=None,
-                help="Leave the audits to workers, or run them in this process. By default to workers where "
-                "AUDITOR_BROKER_URL is set.",
-            ),
-            click.option("--wait", is_flag=True, help="With --queue: follow the audits until the last one has ended."),
-            click.option(
-                "--jobs", type=Jobs(), metavar="N",
-                help="With --here: measure N models side by side, each with its share of threads and memory; auto, the "
-                "default: small ones as many as cores and memory allow, others one after the other.",
-            ),
-        )
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def log_scan() -> None:
-    """People see a scan's progress, and what goes wrong beside it; a machine reads a line for each audit."""
+def set_up_logs() -> None:
+    """Log warnings only, because people see the progress; log each audit if the format is JSON."""
     from auditor import logs
 
     logs.set_up("scan", "WARNING")
@@ -49,15 +27,15 @@ def log_scan() -> None:
 
 
 def sigterm_interrupts() -> None:
-    """A polite kill, or a closed session, is an interrupt: nothing is lost."""
+    """Treat SIGTERM and SIGHUP as an interrupt, so that all finished work is stored."""
     for kind in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # as nohup sets it
+        if hasattr(signal, kind) and signal.getsignal(getattr(signal, kind)) != signal.SIG_IGN:  # nohup ignores them
             signal.signal(getattr(signal, kind), signal.default_int_handler)
 
 
 @dataclass(frozen=True)
 class Where:
-    """``queue``: here, cpu or gpu; ``jobs``: models side by side, here; None for as many as is good."""
+    """``queue``: here, cpu or gpu; ``jobs``: audits in parallel in this process, None to decide by their size."""
 
     queue: str
     wait: bool
@@ -65,38 +43,53 @@ class Where:
 
 
 def runs_locally(queued: bool | None) -> bool:
-    """As ``--queue/--here`` says; where it says nothing, in this process unless there is a broker."""
+    """Whether work runs in this process: as ``--queue/--here`` says; without either, if no broker is configured."""
     from auditor.config import settings
 
     return settings().broker_url is None if queued is None else not queued
 
 
-def decide(options: dict[str, Any], *, gated: bool = False) -> Where:
-    """Where the options say; takes theirs out of them.
+def check_queue() -> None:
+    """Check that the queue can be used.
 
     Raises:
-        UsageError: they contradict each other, or there is no broker.
+        EnvironmentUnusableError: its packages are not installed, or the broker does not answer.
+        UsageError: no broker is configured.
+    """
+    import importlib.util
+
+    from auditor.errors import EnvironmentUnusableError
+
+    if importlib.util.find_spec("celery") is None:
+        raise EnvironmentUnusableError("the queue needs Celery: pip install 'auditor[service]'")
+    from auditor.jobs.queue import check_broker
+
+    check_broker()
+
+
+def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, gated: bool = False) -> Where:
+    """Decide where work runs, by its options; ``minutes`` is the time limit of an audit.
+
+    Raises:
+        UsageError: the options contradict each other, or no broker is configured.
         EnvironmentUnusableError: the broker does not answer.
     """
     from auditor.errors import UsageError
 
-    queued, wait, jobs = options.pop("queued"), options.pop("wait"), options.pop("jobs")
-    if runs_locally(queued):
-        if wait:
-            raise UsageError("--wait goes with --queue: a scan that runs here is waited for anyway")
-        return Where("here", False, jobs)
-    if jobs:
-        raise UsageError("--jobs goes with --here: how many audits workers run at once is theirs to say")
-    if gated and not wait:
-        raise UsageError("--fail-under and --fail-on-regression need the results: add --wait, or say --here")
-    from auditor.cli.service import check_service
-
-    check_service()
+    if runs_locally(place.queued):
+        if place.wait:
+            raise UsageError("--wait needs --queue: with --here, the command always waits")
+        return Where("here", False, place.jobs)
+    if place.jobs:
+        raise UsageError("--jobs needs --here: `auditor worker --processes` sets how many audits a worker runs at once")
+    if gated and not place.wait:
+        raise UsageError("--fail-under and --fail-on-regression need the results: add --wait or --here")
+    check_queue()
     from auditor.jobs.queue import LONGEST_DAYS, queue_of
 
-    if (options.get("time_limit") or 0) > LONGEST_DAYS * 24 * 60:
-        raise UsageError(f"--time-limit: an audit in a queue may take {LONGEST_DAYS} days at most; or say --here")
-    return Where(queue_of(options["device"]), wait)
+    if (minutes or 0) > LONGEST_DAYS * 24 * 60:
+        raise UsageError(f"--time-limit: expected at most {LONGEST_DAYS} days for a queued audit; or add --here")
+    return Where(queue_of(device), place.wait)
 
 
 def run_where(
@@ -108,7 +101,7 @@ def run_where(
     request: "ScanRequest",
     run_id: int | None = None,
 ) -> "ScanOutcome":
-    """Run a scan here, or send it to workers and, if asked to, follow it."""
+    """Run a scan in this process, or send it to workers and, with ``--wait``, follow it."""
     from auditor.cli.output.progress import ScanProgress
     from auditor.scans.local import run_scan
 
@@ -118,13 +111,13 @@ def run_where(
         check_scan(store, entries, request.measurement, images=False)
         scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure, at_once = _in_children(where, zoo, entries, request)
+    measure, parallel = _in_children(where, zoo, entries, request)
     with ScanProgress(len(entries)) as progress:
-        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=at_once, run_id=run_id)
+        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=parallel, run_id=run_id)
 
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
-    """Run what failed or was cancelled of a scan once more, with what the scan asked for."""
+    """Run the failed and cancelled audits of a scan again, with the scan's own request."""
     from auditor.cli.output.follow import follow
     from auditor.cli.output.progress import ScanProgress, say
     from auditor.db.scans import load_request, load_scan, retry_scan
@@ -137,30 +130,32 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
 
     scan = load_scan(store.engine, scan_id)
     request = ScanRequest.from_json(load_request(store.engine, scan_id))
-    if where.queue == "here":  # what is wrong here leaves the scan as it is
+    if where.queue == "here":  # an error here leaves the scan unchanged
         check_device(request.measurement.audit.device)
         zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
     else:
         from auditor.jobs.queue import LONGEST_DAYS
 
         if request.seconds > LONGEST_DAYS * 86_400:
-            raise UsageError(f"scan {scan_id} gives a model more than {LONGEST_DAYS} days, too long for a queue")
+            raise UsageError(
+                f"the time limit of scan {scan_id} is over {LONGEST_DAYS} days, too long for the queue: add --here"
+            )
     jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
     if not jobs:
         runs = scan["state"] == "running"
-        say(f"scan {scan_id} {'runs, and' if runs else 'has ended:'} nothing of it has failed or was cancelled")
+        say(f"scan {scan_id} {'is running' if runs else 'has ended'}; none of its audits failed or was cancelled")
         return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
     if where.queue != "here":
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure, at_once = _in_children(where, zoo, [job.entry for job in jobs], request)
+    measure, parallel = _in_children(where, zoo, [job.entry for job in jobs], request)
     with ScanProgress(len(jobs)) as progress:
-        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=at_once)
+        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=parallel)
 
 
 def send_and_follow(
     where: Where, store: "Store", scan_id: int, jobs: "Sequence[Job]", request: "ScanRequest"
 ) -> "ScanOutcome":
-    """Send a stored scan's ids; where the broker fails in between, a worker's reaper will send them."""
+    """Send the IDs of a stored scan's audits; if the broker fails, a worker's reaper sends them later."""
     from auditor.cli.output.follow import follow
     from auditor.cli.output.progress import say
     from auditor.db.leases import Leases, Unsent
@@ -173,20 +168,20 @@ def send_and_follow(
         Leases(store.engine).mark_sent([job.audit_id for job in jobs])
         send([Unsent(job.audit_id, request.seconds) for job in jobs], where.queue)
     except EnvironmentUnusableError as error:
-        say(f"{error}; the scan is stored, and sent by any worker once it does")
+        say(f"{error}; the scan is stored, and a worker sends it once the broker answers")
     except KeyboardInterrupt:
-        say(f"scan {scan_id} is stored, and will be run by workers: `auditor scans cancel {scan_id}` ends it")
+        say(f"scan {scan_id} is stored, and workers will run it; `auditor scans cancel {scan_id}` cancels it")
         click.get_current_context().exit(130)
     say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
     if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
-        say(f"no worker serves the queue {where.queue} yet: start one with `auditor worker --queue {where.queue}`")
+        say(f"no worker serves the queue {where.queue} yet; start one with `auditor worker --queue {where.queue}`")
     if not where.wait:
         return ScanOutcome(scan_id, ended=False)
     return follow(store.engine, scan_id)
 
 
 def start_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]") -> None:
-    """Begin with what children of a scan here need: torch takes seconds, in which there are other things to do."""
+    """Start the server of child processes early, because importing torch takes seconds."""
     if where.queue == "here":
         from auditor.jobs.child import start_server
 
@@ -194,22 +189,22 @@ def start_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]") -
 
 
 def _preload(zoo: "Source", entries: "Sequence[ZooEntry]") -> tuple[str, ...]:
-    """What children are to find imported; nothing where no model is on this machine."""
+    """The modules that child processes import in advance; none if no model is on this machine."""
     return zoo.preload if any(zoo.missing(entry) is None for entry in entries) else ()
 
 
 def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> tuple[Any, int]:
-    """How models are measured here, each in a process of its own with its share of threads and memory; and how many."""
+    """The function that audits a model in a child process, and the number of audits in parallel."""
     from auditor.scans.parallel import in_children, share_machine
 
     shares = share_machine(zoo, entries, request.measurement, jobs=where.jobs, memory=request.memory)
     return in_children(shares, request.seconds, request.memory, _preload(zoo, entries)), shares.jobs
 
 
-def dry(
+def print_dry_run(
     where: Where, store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str
 ) -> None:
-    """``--dry-run``: say what a scan would do, here, with the threads that each model would have."""
+    """``--dry-run``: print what a scan would do, timed with the number of threads that each model would have."""
     from auditor.cli.output.plan import as_rows, print_plan
     from auditor.cli.output.progress import ScanProgress
     from auditor.cli.output.tables import print_json

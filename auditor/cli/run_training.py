@@ -1,4 +1,4 @@
-"""Boosts and adaptations where they run: in this process or by a worker, followed, and what they came to."""
+"""Run boosts and adaptations in this process or by a worker, follow them, and print their results."""
 
 import contextlib
 import time
@@ -12,6 +12,7 @@ from auditor.cli.output.progress import ScanProgress, say
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from auditor.cli.run_scan import Where
     from auditor.db.trainings import Kind, TrainingJob, Trainings
     from auditor.records import ZooEntry
     from auditor.records.boosts import EpochScore
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from auditor.trainings.boost import BoostRequest
 
 Row = dict[str, Any]
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 ENDED = ("done", "failed", "cancelled")
 
 
 class TrainingProgress:
-    """How a training gets on: bars on a terminal, a line for each stage and epoch elsewhere; always on stderr."""
+    """Progress of a training job on stderr: bars on a terminal, else one line for each stage and epoch."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs, self.name = epochs, ""
@@ -51,7 +52,7 @@ class TrainingProgress:
         self.bars.part(name, part, done, total)
 
     def ended(self, name: str, outcome: str) -> None:  # noqa: ARG002
-        """Of an audit: its stage has been told, its result will be."""
+        """Remove the bar of an audit; its result is printed with the job's."""
         if self.bars.bars and name in self.bars.running:
             self.bars.bars.remove_task(self.bars.running.pop(name))
 
@@ -62,94 +63,78 @@ class TrainingProgress:
 
 
 def epoch_line(score: Row, epochs: int) -> str:
-    """One epoch in words, with the time that the others will take."""
-    loss = "" if not score["number"] else f"loss {number(score['loss'], '.3f')}, "
+    """One epoch as text, with the time that the remaining epochs will take."""
+    loss = "" if not score["number"] else f"loss {format_number(score['loss'], '.3f')}, "
     left = (epochs - score["number"]) * score["seconds"] if score["number"] else 0
     return (
         f"epoch {score['number']}/{epochs}: {loss}clean {score['clean_accuracy']:.1%}, "
-        f"PGD-20 {score['pgd_accuracy']:.1%} of the held-out images, gap {number(score['gap'], '.2f')}, "
+        f"PGD-20 {score['pgd_accuracy']:.1%} of the held-out images, gap {format_number(score['gap'], '.2f')}, "
         f"{score['seconds']:.0f} s{f', {left / 60:.0f} min left' if left > 90 else ''}"
     )
 
 
 def epochs_of(request: Row) -> int:
-    """How many epochs a boost asks for; an adaptation tells of none."""
+    """The number of epochs of a boost; 0 for an adaptation, which reports none."""
     return int(request["recipe"]["epochs"]) if "recipe" in request else 0
 
 
-def number(value: float | None, form: str) -> str:
+def format_number(value: float | None, form: str) -> str:
     return "none" if value is None or value != value else format(value, form)
 
 
-def where_of(queued: bool | None, wait: bool, device: str) -> str:
-    """The queue that is meant, or ``here``.
-
-    Raises:
-        UsageError, EnvironmentUnusableError: there is no queue, or ``--wait`` without one.
-    """
-    from auditor.cli.run_scan import decide
-
-    return decide({"queued": queued, "wait": wait, "jobs": None, "device": device}).queue
-
-
 def run_where(
+    where: "Where",
     kind: "Kind",
     model: str,
     entry: "ZooEntry | None",
     request: "BoostRequest | AdaptJobRequest",
-    *,
-    queue: str,
-    wait: bool,
     shape: str,
 ) -> None:
-    """Store what is asked for, run or send it, and print what it came to."""
-    from auditor.cli.database import open_settings
+    """Store a training job, run or send it, and print its result."""
+    from auditor.cli.db import open_database, open_tidied
     from auditor.config import settings
     from auditor.db.trainings import Trainings
-    from auditor.jobs.reaper import abandon_dead_scans
 
-    if queue != "here":
+    if where.queue != "here":
         from auditor.jobs.queue import check_length
 
         check_length(request.seconds)
-    engine = open_settings()
+    engine = open_tidied() if where.queue == "here" else open_database()
     trainings = Trainings(engine, settings().database_patience)
-    if queue == "here":
-        abandon_dead_scans(engine)
-    job = trainings.create(kind, model, entry, request.to_json(), queue)
-    go_on(trainings, job, queue=queue, wait=wait, shape=shape)
+    job = trainings.create(kind, model, entry, request.to_json(), where.queue)
+    run_or_send(trainings, job, where, shape)
 
 
-def go_on(trainings: "Trainings", job: "TrainingJob", *, queue: str, wait: bool, shape: str) -> None:
-    """Run or send a queued job, and print what it came to."""
-    if queue == "here":
-        _run_here(trainings, job)
+def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", shape: str) -> None:
+    """Run or send a queued job, and print its result."""
+    if where.queue == "here":
+        _run_locally(trainings, job)
     else:
-        _send(trainings, job, queue)
-        if wait:
+        _send(trainings, job, where.queue)
+        if where.wait:
             follow(trainings.engine, job.training_id)
     show_training(trainings.engine, job.training_id, shape)
 
 
-def _run_here(trainings: "Trainings", job: "TrainingJob") -> None:
+def _run_locally(trainings: "Trainings", job: "TrainingJob") -> None:
     from auditor.trainings.run import run_locally
 
     try:
         with TrainingProgress(epochs_of(job.request)) as progress:
             ended = run_locally(trainings, job, progress)
     except KeyboardInterrupt:
-        with contextlib.suppress(Exception):  # the interrupt counts
+        with contextlib.suppress(Exception):  # report the interrupt, not an error of the cancellation
             trainings.cancel(job.training_id, "interrupted")
-            where = "goes on from the last epoch" if job.kind == "boost" else "begins it anew"
-            say(f"{job.kind} {job.training_id}: `auditor trainings resume {job.training_id}` {where}")
+            start = "the last epoch" if job.kind == "boost" else "the beginning"
+            say(f"`auditor trainings resume {job.training_id}` resumes {job.kind} {job.training_id} from {start}")
         raise
     if ended == "taken":
-        say(f"{job.kind} {job.training_id} was taken by another process, or ended by it")
+        say(f"{job.kind} {job.training_id} was claimed or ended by another process")
         click.get_current_context().exit(1)
 
 
 def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
-    """Send a stored job's id; where the broker fails in between, a worker's reaper will send it."""
+    """Send the ID of a stored job; if the broker fails, a worker's reaper sends it later."""
     from auditor.db.workers import list_workers
     from auditor.errors import EnvironmentUnusableError
     from auditor.trainings.run import send_training
@@ -158,39 +143,39 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
     try:
         send_training(trainings, job, queue)
     except EnvironmentUnusableError as error:
-        say(f"{error}; the {job.kind} is stored, and sent by any worker once it does")
-    say(f"{job.kind} {number} is in the queue {queue}; `auditor trainings follow {number}` watches it")
+        say(f"{error}; the {job.kind} is stored, and a worker sends it once the broker answers")
+    say(f"{job.kind} {number} is in the queue {queue}; `auditor trainings follow {number}` follows it")
     if not any(row["queue"] == queue for row in list_workers(trainings.engine)):
-        say(f"no worker serves the queue {queue} yet: start one with `auditor worker --queue {queue}`")
+        say(f"no worker serves the queue {queue} yet; start one with `auditor worker --queue {queue}`")
 
 
 def follow(engine: "Engine", training_id: int) -> None:
-    """Tell of a job that a worker runs until it has ended; a Ctrl-C ends the watching, not the job."""
+    """Print the progress of a job until it has ended; Ctrl-C stops following, not the job."""
     from auditor.db.patience import AWAY
     from auditor.db.trainings import load_training
 
-    told, part = 0, ""
+    printed, part = 0, ""
     try:
         while True:
             with contextlib.suppress(*AWAY):
                 row = load_training(engine, training_id)
-                for score in row["history"][told:]:
+                for score in row["history"][printed:]:
                     say(epoch_line(score, epochs_of(row["request"])))
-                told = len(row["history"])
+                printed = len(row["history"])
                 now = f"{row['part']} {row['part_done']}/{row['part_total']}" if row["part"] else ""
                 if now != part and now:
                     say(now)
                 part = now
                 if row["state"] in ENDED:
                     return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        say(f"{training_id} goes on; `auditor trainings cancel {training_id}` ends it")
+        say(f"training {training_id} still runs; `auditor trainings cancel {training_id}` cancels it")
         click.get_current_context().exit(130)
 
 
 def show_training(engine: "Engine", training_id: int, shape: str) -> None:
-    """Print what a job came to; exit code 1 where it failed or was cancelled."""
+    """Print the result of a job; exit with code 1 if it failed or was cancelled."""
     from auditor.cli.output.tables import print_json
     from auditor.db.trainings import load_training
 
@@ -199,8 +184,8 @@ def show_training(engine: "Engine", training_id: int, shape: str) -> None:
         from auditor.cli.output.boost import print_boost
         from auditor.db.checkpoints import load_checkpoint
 
-        found = load_checkpoint(engine, training_id)
-        print_json([row | found]) if shape == "json" else print_boost(found)
+        checkpoint = load_checkpoint(engine, training_id)
+        print_json([row | checkpoint]) if shape == "json" else print_boost(checkpoint)
     elif shape == "json":
         print_json([row])
     elif row["state"] == "done":

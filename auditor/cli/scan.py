@@ -1,103 +1,113 @@
-"""``auditor scan``: audit a zoo, here and now or by workers, and print what was found."""
+"""``auditor scan``: audit a zoo, in this process or by workers, and print the results."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
-from auditor.cli.gates import gate_options
-from auditor.cli.model_filters import auditable, choose, chosen
+from auditor.cli import options as shared
+from auditor.cli.gates import GateOptions, gate_options
+from auditor.cli.model_filters import MODELS, ModelFilters, keep_auditable, model_filters
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
-from auditor.cli.options import FORMAT, PROTOCOL, Eps
 from auditor.cli.output.adversarials import SAVE
-from auditor.cli.run_scan import where_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions:
+    """The options of ``auditor scan``; ``run_id`` is the run of a schedule that `auditor beat` starts."""
+
+    source: str
+    filters: ModelFilters
+    norm: str | None
+    eps: float | None
+    audit: shared.AuditOptions
+    place: shared.PlaceOptions
+    dry_run: bool
+    reverify: int | None
+    run_id: int | None
+    gates: GateOptions
+    save_adversarials: Path | None
+    shape: str
 
 
 @click.command("scan")
-@chosen
-@click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; repeatable.")
+@model_filters
+@MODELS
 @click.option(
     "--protocol",
-    type=PROTOCOL,
+    type=shared.PROTOCOL,
     default="quick",
     show_default=True,
-    help="screen: no data, no attack. quick: FGSM and PGD-20 on 256 images. standard: AutoAttack on 1,000. "
-    "full: AutoAttack on the whole test set.",
+    help="Select what to measure. screen: neither data nor attacks. quick: FGSM and PGD-20 on 256 images. "
+    "standard: AutoAttack on 1,000 images. full: AutoAttack on the complete test set.",
 )
-@click.option("--samples", type=Count(), metavar="N", help="The first N test images, for any protocol.")
-@click.option("--norm", type=click.Choice(["Linf", "L2"]), help="Attack in this norm, not the zoo entry's own.")
-@click.option("--eps", type=Eps(), help="Attack with this radius: 0.1 or 8/255.")
+@shared.SAMPLES
+@click.option("--norm", type=shared.NORM, help="Attack in this norm instead of the zoo entry's norm.")
+@click.option("--eps", type=shared.Eps(), help="Attack within this radius instead of the zoo entry's: 0.1 or 8/255.")
 @click.option(
     "--linearization",
     type=click.Choice(["remove", "fold"]),
     default="remove",
     show_default=True,
-    help="What becomes of batch norm: removed as in the paper, or folded.",
+    help="Treat batch norm in the linearized network: remove it, as in the paper, or keep its affine map (fold).",
 )
 @click.option(
     "--sketch",
     type=click.IntRange(8, 65_536),
     metavar="R",
-    help="Estimate C from R random images, forward passes only, instead of computing it: for many classes. Shown and "
-    "stored as an estimate, with the standard error of the gap; an entry c of C is off by about (1 - c²) / √R.",
+    help="Estimate C from the forward passes of R random images instead of computing it, for models with many classes. "
+    "The result is stored as an estimate, with the standard error of the gap. The error of an entry c of C is about "
+    "(1 - c²) / √R.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every random draw.")
+@shared.SEED
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
-    help="Where the data set's images lie: torchvision's layout, a folder a class, idx files or an .npz file.",
+    help="Path of the data set's images: torchvision's layout, one folder per class, idx files or an .npz file.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--trust-code", is_flag=True, help="Run the Python code that a local zoo's architectures are made of.")
+@shared.DEVICE
+@shared.TRUST_CODE
 @click.option(
     "--time-limit",
     type=FiniteRange(0, min_open=True, most=MINUTES),
     metavar="MINUTES",
-    help="Of one model; by default 1 hour under screen, 6 under quick, 48 under standard, 2 weeks under full.",
+    help="Limit the time of each model. By default: 1 hour under screen, 6 hours under quick, 48 hours under standard, "
+    "2 weeks under full.",
 )
 @click.option(
     "--memory-limit",
     type=FiniteRange(0, min_open=True, most=GIBS),
     metavar="GIB",
-    help="Of one model; by default nine tenths of the machine's.",
+    help="Limit the memory of each model. By default: nine tenths of the machine's memory.",
 )
-@where_options
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, and estimate how long it takes.")
-@click.option("--force", is_flag=True, help="Repeat audits that are done already.")
+@shared.QUEUE
+@shared.WAIT
+@shared.JOBS
+@click.option("--dry-run", is_flag=True, help="Print what the scan would do and how long it would take; run nothing.")
+@click.option("--force", is_flag=True, help="Repeat audits that are already done.")
 @click.option(
     "--reverify",
     type=Count(),
     metavar="N",
-    help="Measure N of the done audits again, those measured longest ago: the same must come out, or the result "
-    "is flagged not_reproduced.",
+    help="Repeat N done audits, those verified longest ago. A result that differs is flagged not_reproduced.",
 )
-@click.option("--run", "run_id", type=Count(), hidden=True)  # of a schedule, by `auditor beat`
+@click.option("--run", "run_id", type=Count(), hidden=True)
 @gate_options
 @SAVE
-@FORMAT
-def command(
-    source: str,
-    folder: Path | None,
-    norm: str | None,
-    eps: float | None,
-    shape: str,
-    dry_run: bool,
-    trust_code: bool,
-    reverify: int | None,
-    run_id: int | None,
-    **options: Any,
-) -> None:
-    """Audit every model of a zoo: linearize, cluster, attack, store.
+@shared.FORMAT
+@shared.parsed_as(ScanOptions)
+def command(options: ScanOptions) -> None:
+    """Audit every model of a zoo: linearize, cluster, attack and store it.
 
-    DIR is the folder of a local zoo, or of RobustBench's models. Each model is measured in a process of its own,
-    within limits of time and memory.
+    DIR is the folder of a local zoo, or of RobustBench's models. Each model is audited in its own process, with limits
+    on time and memory.
 
-    With a broker (AUDITOR_BROKER_URL) the audits go into the queue of the workers (`auditor worker`), and the command
-    returns; --wait follows them, --here runs them in this process instead, as is the rule without a broker.
+    If a broker is configured (AUDITOR_BROKER_URL), the audits are sent to the workers (`auditor worker`) and the
+    command returns. Add --wait to follow them, or --here to run them in this process. Without a broker, the audits run
+    in this process.
 
-    What is done already under the same identity (weights, data, protocol, seed, …) is not done again. A model that
-    fails is stored as failed with its reason, and the scan goes on.
+    An audit that is already done with the same identity (weights, data, protocol, seed, …) is reused. If a model fails,
+    it is stored as failed with the reason, and the scan continues.
 
     \b
     Examples:
@@ -112,44 +122,43 @@ def command(
       auditor scan demo --here --jobs 2
       auditor scan robustbench --dataset cifar10 --device cuda --queue --wait
 
-    \b
-    Exit codes: 0 all done; 1 some models failed or were cancelled; 2 usage; 3 database or data not
-    usable; 4 a gate was not met, whether or not some models failed; 130 interrupted.
+    Exit codes: 0 all audits are done; 1 some models failed or were cancelled; 2 wrong usage; 3 the database or a data
+    set is not usable; 4 a gate was not met, even if some models failed; 130 interrupted.
     """
-    from auditor.cli.gates import check_gates, make_gates
+    from auditor.cli.db import open_database
+    from auditor.cli.gates import check_gates
     from auditor.cli.output.adversarials import prepare, say_saved
-    from auditor.cli.run_scan import decide, dry, log_scan, run_where, sigterm_interrupts, start_children
-    from auditor.cli.scan_request import make_request
-    from auditor.config import settings
+    from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
     from auditor.scans.request import under
     from auditor.zoo import check_installed, find_source
 
     sigterm_interrupts()
-    log_scan()
-    gates, adversarials = make_gates(options), prepare(options)
-    where = decide(options, gated=gates.any)
-    check_installed(source)
-    zoo = find_source(source, folder, trust_code=trust_code)
-    filters = ("models", "match", "dataset", "threat_model", "pretrained_only", "limit")
-    entries = choose(zoo, **{name: options[name] for name in filters})
-    entries = [under(entry, norm, eps) for entry in auditable(zoo, entries, options["models"])]
-    start_children(where, zoo, entries)  # while what follows imports SQLAlchemy and opens the database
+    set_up_logs()
+    audit, gates = options.audit, options.gates
+    gates.check_protocol(audit.protocol)
+    adversarials = prepare(options.save_adversarials, audit.protocol)
+    where = decide(options.place, audit.device, minutes=audit.time_limit, gated=gates.any)
+    check_installed(options.source)
+    zoo = find_source(options.source, audit.folder, trust_code=audit.trust_code)
+    entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
+    entries = [under(entry, options.norm, options.eps) for entry in entries]
+    start_children(where, zoo, entries)  # they import torch while this process imports SQLAlchemy
 
     from auditor.cli.output.scan import print_outcome
-    from auditor.db.session import open_database
     from auditor.db.store import Store
     from auditor.results.reverify import longest_unverified
 
-    request = make_request(options, folder, adversarials, trust_code=trust_code, queue=where.queue)
-    engine = open_database(settings().database_url)
+    request = audit.make_request(where.queue, adversarials)
+    engine = open_database()
     store = Store(engine)
-    if dry_run:
-        dry(where, store, zoo, entries, request, shape)
+    if options.dry_run:
+        print_dry_run(where, store, zoo, entries, request, options.shape)
         return
-    if reverify:
-        request = replace(request, reverify=tuple(longest_unverified(engine, entries, request.to_json(), reverify)))
-    outcome = run_where(where, store, zoo, source, entries, request, run_id)
-    rows = print_outcome(engine, outcome, shape)
+    if options.reverify:
+        names = longest_unverified(engine, entries, request.to_json(), options.reverify)
+        request = replace(request, reverify=tuple(names))
+    outcome = run_where(where, store, zoo, options.source, entries, request, options.run_id)
+    rows = print_outcome(engine, outcome, options.shape)
     if not outcome.ended:
         return
     say_saved(adversarials, rows, outcome.reused)

@@ -1,42 +1,39 @@
-"""``auditor scans``: list, show, cancel and retry them."""
+"""``auditor scans``: list, show, compare, cancel and retry scans."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from auditor.cli.numbers import Count, FiniteRange
-from auditor.cli.options import FORMAT
-from auditor.cli.run_scan import where_options
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 
 Row = dict[str, Any]
-SCAN = click.argument("scan_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 
 @click.group("scans")
 def command() -> None:
-    """Scans: which there were, how they get on, to end them, and to try again what failed."""
+    """List, show, compare, cancel and retry scans."""
 
 
 @command.command("list")
-@click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="Only scans in this state.")
-@click.option("--limit", type=Count(), default=20, show_default=True, help="The newest N.")
+@click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
+@click.option("--limit", type=Count(), default=20, show_default=True, metavar="N", help="List the newest N scans.")
 @FORMAT
 def list_(state: str | None, limit: int, shape: str) -> None:
-    """List scans, the newest first, with how many of their audits are in which state.
+    """List scans, the newest first, with the number of their audits in each state.
 
     \b
     Examples:
       auditor scans list
       auditor scans list --state running --format json
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import STATES, list_scans
 
-    rows = list_scans(_engine(), state=state, limit=limit)
+    rows = list_scans(open_tidied(), state=state, limit=limit)
     if shape == "json":
         print_json(rows)
     elif not rows:
@@ -50,19 +47,20 @@ def list_(state: str | None, limit: int, shape: str) -> None:
 @SCAN
 @FORMAT
 def show(scan_id: int, shape: str) -> None:
-    """Show a scan's audits: state, attempt, where they run, and why they failed.
+    """Show the audits of a scan: state, attempt, worker, progress, and the reason of a failure.
 
     \b
     Examples:
       auditor scans show 7
       auditor scans show 7 --format json
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.follow import part_of
     from auditor.cli.output.layout import print_line
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import STATES, load_scan
 
-    scan = load_scan(_engine(), scan_id)
+    scan = load_scan(open_tidied(), scan_id)
     if shape == "json":
         print_json([scan])
         return
@@ -88,77 +86,78 @@ def show(scan_id: int, shape: str) -> None:
 
 
 @command.command()
-@click.argument("before", metavar="A", type=click.IntRange(1, 2**31 - 1))
-@click.argument("after", metavar="B", type=click.IntRange(1, 2**31 - 1))
+@click.argument("before", metavar="A", type=ROW_ID)
+@click.argument("after", metavar="B", type=ROW_ID)
 @click.option(
     "--gap-drop",
     type=FiniteRange(0),
     default=0.1,
     show_default=True,
-    help="A gap lower by more than this is worse.",
+    help="Count a gap that fell by more than this as worse.",
 )
 @FORMAT
 def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
-    """Compare what scan B found with what scan A had: new, changed, failed, measured again, and worse.
+    """Compare scan B with the earlier scan A.
 
-    Worse is a robust accuracy lower with a one-sided paired McNemar p below 0.05, a new flag, a failure, or a gap
-    lower by more than --gap-drop.
+    Prints which models are new, changed, failed, measured again, or worse. A model is worse if its robust accuracy is
+    lower with a one-sided paired McNemar p below 0.05, if it has a new flag, if its audit failed, or if its gap fell by
+    more than --gap-drop.
 
     \b
     Examples:
       auditor scans diff 6 7
       auditor scans diff 6 7 --format json
 
-    \b
-    Exit codes: 0 nothing is worse; 4 something is.
+    Exit codes: 0 no model is worse; 4 some models are worse.
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.tables import print_json
     from auditor.results.diff import diff_scans
     from auditor.scheduling.webhook import in_words
 
-    found = diff_scans(_engine(), before, after, gap_drop=gap_drop)
+    difference = diff_scans(open_tidied(), before, after, gap_drop=gap_drop)
     if shape == "json":
-        print_json([found.to_json()])
+        print_json([difference.to_json()])
     else:
-        click.echo(in_words(found, f"scan {after} after scan {before}", all_of_it=True))
-    if found.alarming:
+        click.echo(in_words(difference, f"scan {after} after scan {before}", all_of_it=True))
+    if difference.alarming:
         click.get_current_context().exit(4)
 
 
 @command.command()
 @SCAN
 def cancel(scan_id: int) -> None:
-    """End a scan: what is queued is cancelled at once, what runs as soon as its process is gone.
+    """Cancel a scan: queued audits at once, running audits as soon as their processes have ended.
 
-    What was done stays. Waits until no audit of the scan runs any more: seconds, or the length of a lease where a
-    worker gives no sign of life.
+    Finished audits are kept. The command waits until no audit of the scan runs: seconds, or one lease time if a worker
+    sends no heartbeat.
 
     \b
     Examples:
       auditor scans cancel 7
 
-    \b
-    Exit codes: 0 nothing of the scan runs any more; 1 something still does, after twice the length of a lease.
+    Exit codes: 0 no audit of the scan runs; 1 an audit still runs after twice the lease time.
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.progress import say
     from auditor.config import settings
     from auditor.db.leases import Leases
     from auditor.db.scans import cancel_scan, load_scan
     from auditor.jobs.reaper import Reaper
 
-    engine = _engine()
+    engine = open_tidied()
     scan = load_scan(engine, scan_id)
     if scan["state"] != "running":
-        say(f"scan {scan_id} has ended already: {scan['state']}")
+        say(f"scan {scan_id} has already ended: {scan['state']}")
         return
     cancel_scan(engine, scan_id, "cancelled")
-    leases = [one.seconds or 0 for one in Leases(engine).running()]
+    leases = [running.seconds or 0 for running in Leases(engine).running()]
     lease = max(settings().lease_seconds, *leases, 0)
-    reaper, until, told = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
+    reaper, until, announced = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
     while (scan := load_scan(engine, scan_id))["state"] == "running" and time.monotonic() < until:
         running = [audit for audit in scan["audits"] if audit["state"] == "cancelling"]
-        if running and not told:
-            told = True
+        if running and not announced:
+            announced = True
             say(f"waiting for {', '.join(sorted({str(audit['worker']) for audit in running}))}")
         reaper.look()
         time.sleep(0.5)
@@ -169,38 +168,33 @@ def cancel(scan_id: int) -> None:
 
 @command.command()
 @SCAN
-@where_options
+@QUEUE
+@WAIT
+@JOBS
 @FORMAT
-def retry(scan_id: int, shape: str, **options: Any) -> None:
-    """Try again what failed or was cancelled of a scan, as it was asked for; what is done stays.
+def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape: str) -> None:
+    """Retry the failed and cancelled audits of a scan with its original options.
+
+    Finished audits are kept.
 
     \b
     Examples:
       auditor scans retry 7
       auditor scans retry 7 --here --jobs 2
 
-    \b
-    Exit codes: as of `auditor scan`.
+    Exit codes: the same as for `auditor scan`.
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.scan import print_outcome
-    from auditor.cli.run_scan import decide, log_scan, rerun_where
+    from auditor.cli.run_scan import decide, rerun_where, set_up_logs
     from auditor.db.scans import load_scan
     from auditor.db.store import Store
 
-    log_scan()
-    engine = _engine()
-    where = decide(options | {"device": load_scan(engine, scan_id)["device"]})
+    set_up_logs()
+    engine = open_tidied()
+    place = PlaceOptions(queued=queued, wait=wait, jobs=jobs)
+    where = decide(place, load_scan(engine, scan_id)["device"])
     outcome = rerun_where(where, Store(engine), scan_id)
     print_outcome(engine, outcome, shape)
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(1)
-
-
-def _engine() -> "Engine":
-    """The database, in which scans of processes of this machine that are gone have ended."""
-    from auditor.cli.database import open_settings
-    from auditor.jobs.reaper import abandon_dead_scans
-
-    engine = open_settings()
-    abandon_dead_scans(engine)
-    return engine

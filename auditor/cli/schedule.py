@@ -1,64 +1,66 @@
-"""``auditor schedule``: what is to be run every night; ``auditor beat`` runs it."""
+"""``auditor schedule``: schedules of scans, which ``auditor beat`` runs."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from auditor.cli.options import FORMAT
+from auditor.cli.options import FORMAT, QUEUE
 
 NAME = click.argument("name", metavar="NAME")
 
 
 @click.group("schedule")
 def command() -> None:
-    """Scans that are run again and again; needs `auditor beat` running, which runs them."""
+    """Add, list, run and remove schedules of scans; `auditor beat` runs them."""
 
 
 @command.command(context_settings={"ignore_unknown_options": True})
 @NAME
-@click.option("--cron", required=True, metavar="TIMES", help="Minute, hour, day, month, weekday, in UTC: '0 2 * * *'.")
-@click.option("--replace", is_flag=True, help="Change the schedule of this name, where there is one.")
+@click.option(
+    "--cron", required=True, metavar="TIMES", help="Minute, hour, day, month and weekday in UTC, e.g. '0 2 * * *'."
+)
+@click.option("--replace", is_flag=True, help="Replace the schedule if the name exists.")
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
-    """Add a schedule: COMMAND is one of auditor's own, after two dashes.
+    """Add a schedule for COMMAND, which is an auditor command after two dashes.
 
-    A due time that was missed by less than a day is made up for once; a later one is skipped.
+    If a due time was missed by less than a day, the command runs once, late. If it was missed by more, it is skipped.
 
     \b
     Examples:
       auditor schedule add nightly --cron '0 2 * * *' -- scan robustbench --dataset cifar10 --protocol standard
       auditor schedule add demo --cron '*/30 * * * *' -- scan demo --reverify 2
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.db.schedules import add_schedule
     from auditor.scheduling.due import check_command, check_cron, next_due
 
     check_cron(cron)
     check_command(words)
-    add_schedule(open_settings(), name, cron, words, replace=replace)
+    add_schedule(open_database(), name, cron, words, replace=replace)
     due = next_due(cron, datetime.now(UTC))
-    when = f"due next at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
+    when = f"next due at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
     say(f"schedule {name}: {when}")
 
 
 @command.command("list")
 @FORMAT
 def list_(shape: str) -> None:
-    """List schedules: when each is due, and what became of its last run.
+    """List schedules: when each is due, and how its last run ended.
 
     \b
     Examples:
       auditor schedule list
       auditor schedule list --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.schedules import all_schedules, last_run
     from auditor.scheduling.due import next_due
 
-    engine = open_settings()
+    engine = open_database()
     rows: list[dict[str, Any]] = []
     for one in all_schedules(engine):
         run = last_run(engine, one) or {}
@@ -80,7 +82,7 @@ def list_(shape: str) -> None:
     if shape == "json":
         print_json(rows)
     elif not rows:
-        click.echo("no schedules; `auditor schedule add --help` shows how")
+        click.echo("no schedules; `auditor schedule add` adds one")
     else:
         columns = ["schedule", "cron", "next due (UTC)", "last run", "command"]
         print_table(columns, [_cells(row) for row in rows])
@@ -101,57 +103,57 @@ def _last(row: dict[str, Any]) -> str:
 @command.command()
 @NAME
 def remove(name: str) -> None:
-    """Remove a schedule; the scans that it made stay."""
-    from auditor.cli.database import open_settings
+    """Remove a schedule; its scans are kept."""
+    from auditor.cli.db import open_database
     from auditor.db.schedules import remove_schedule
 
-    remove_schedule(open_settings(), name)
+    remove_schedule(open_database(), name)
 
 
 @command.command()
 @NAME
 def enable(name: str) -> None:
-    """Let a schedule run again; what was due meanwhile is not made up for."""
-    from auditor.cli.database import open_settings
+    """Enable a schedule; due times that passed while it was disabled are skipped."""
+    from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 
-    enable_schedule(open_settings(), name, enabled=True)
+    enable_schedule(open_database(), name, enabled=True)
 
 
 @command.command()
 @NAME
 def disable(name: str) -> None:
-    """Keep a schedule, and do not run it."""
-    from auditor.cli.database import open_settings
+    """Disable a schedule without removing it."""
+    from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 
-    enable_schedule(open_settings(), name, enabled=False)
+    enable_schedule(open_database(), name, enabled=False)
 
 
 @command.command("run-now")
 @NAME
-@click.option("--queue/--here", "queued", default=None, help="As of `auditor scan`.")
+@QUEUE
 def run_now(name: str, queued: bool | None) -> None:
-    """Run a schedule's command now, whatever the time.
+    """Run the command of a schedule now.
 
     \b
     Examples:
       auditor schedule run-now nightly
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.cli.run_scan import runs_locally
     from auditor.db.schedules import find_schedule, last_run, take_run
     from auditor.errors import EnvironmentUnusableError, UsageError
     from auditor.scheduling.due import fire
 
-    engine = open_settings()
+    engine = open_database()
     schedule = find_schedule(engine, name)
     run = take_run(engine, schedule, datetime.now(UTC))
     if run is None:
-        raise UsageError(f"schedule {name!r} has just changed; try again")
+        raise UsageError(f"schedule {name!r} was changed by another process; try again")
     fire(engine, run, here=runs_locally(queued))
-    done = last_run(engine, schedule) or {}
-    if done.get("state") == "failed":
-        raise EnvironmentUnusableError(f"schedule {name}: {done['reason']}")
-    say(f"schedule {name}: scan {done.get('scan')}; see `auditor scans show {done.get('scan')}`")
+    last = last_run(engine, schedule) or {}
+    if last.get("state") == "failed":
+        raise EnvironmentUnusableError(f"schedule {name}: {last['reason']}")
+    say(f"schedule {name}: scan {last.get('scan')}; see `auditor scans show {last.get('scan')}`")

@@ -45,7 +45,7 @@ def command(
     import ipaddress
     import socket
 
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.errors import EnvironmentUnusableError, UsageError
 
     if closed and opened:
@@ -62,7 +62,7 @@ def command(
     from auditor.web.app import create_app
 
     known, trusted = hosts.allowed_hosts(host, names), hosts.check_proxies(proxies)
-    app = create_app(open_settings(), open_reading=not closed, per_minute=rate, hosts=known, trusted_proxies=trusted)
+    app = create_app(open_database(), open_reading=not closed, per_minute=rate, hosts=known, trusted_proxies=trusted)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Of TCP by name, or asyncio leaves Nagle's algorithm on, and small answers wait 40 ms for an acknowledgement.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:

@@ -1,4 +1,4 @@
-"""``auditor tokens``: who may ask the HTTP API, and for what."""
+"""``auditor tokens``: access tokens of the HTTP API."""
 
 import click
 
@@ -8,47 +8,50 @@ from auditor.cli.options import FORMAT
 
 @click.group("tokens")
 def command() -> None:
-    """Tokens of the HTTP API: add, list and revoke them."""
+    """Add, list and revoke access tokens of the HTTP API."""
 
 
 @command.command()
 @click.argument("name")
 @click.option(
     "--scope", type=click.Choice(["read", "scan", "boost", "admin"]), required=True,
-    help="read: results and checkpoints. scan, boost: read, and to start such work. admin: everything.",
+    help="Grant access. read: results and checkpoints. scan, boost: also start scans or boosts. admin: everything.",
 )  # fmt: skip
 @click.option(
-    "--days", type=FiniteRange(0, min_open=True, most=DAYS), metavar="N", help="Good for so long; else until revoked."
+    "--days",
+    type=FiniteRange(0, min_open=True, most=DAYS),
+    metavar="N",
+    help="Let the token expire after N days. By default: never.",
 )
 def add(name: str, scope: str, days: float | None) -> None:
-    """Make a token and print it: this once, since only its hash is stored.
+    """Add a token and print it. It cannot be printed again, because only its hash is stored.
 
     \b
     Examples:
       auditor tokens add ci --scope scan --days 90
       auditor tokens add laptop --scope read > token.txt
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.tokens import add_token
 
-    click.echo(add_token(open_settings(), name, scope, days))
+    click.echo(add_token(open_database(), name, scope, days))
 
 
 @command.command("list")
 @FORMAT
 def list_(shape: str) -> None:
-    """List tokens: name, scope, whether they are good, when they were used last.
+    """List tokens: name, scope, state, and when they were last used.
 
     \b
     Examples:
       auditor tokens list
       auditor tokens list --format json
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.tokens import list_tokens
 
-    rows = list_tokens(open_settings())
+    rows = list_tokens(open_database())
     if shape == "json":
         print_json(rows)
     elif rows:
@@ -61,14 +64,14 @@ def list_(shape: str) -> None:
 @command.command()
 @click.argument("name")
 def revoke(name: str) -> None:
-    """End a token: the next request with it is refused.
+    """Revoke a token: requests with it are refused from now on.
 
     \b
     Examples:
       auditor tokens revoke laptop
     """
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.tokens import revoke_token
 
-    revoke_token(open_settings(), name)
-    click.echo(f"token {name} lets nobody in any more", err=True)
+    revoke_token(open_database(), name)
+    click.echo(f"token {name} is revoked", err=True)

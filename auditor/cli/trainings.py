@@ -1,38 +1,23 @@
-"""``auditor trainings``: boosts and adaptations as jobs, listed, shown, followed, cancelled, gone on with."""
-
-from typing import TYPE_CHECKING
+"""``auditor trainings``: list, show, follow, cancel and resume boosts and adaptations."""
 
 import click
 
-from auditor.cli.options import FORMAT
+from auditor.cli.options import FORMAT, QUEUE, ROW_ID, WAIT, PlaceOptions
 
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-TRAINING = click.argument("training_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
-
-
-def _engine() -> "Engine":
-    """The database, once those of this machine's processes that are gone are ended in it."""
-    from auditor.cli.database import open_settings
-    from auditor.jobs.reaper import abandon_dead_scans
-
-    engine = open_settings()
-    abandon_dead_scans(engine)
-    return engine
+TRAINING = click.argument("training_id", metavar="ID", type=ROW_ID)
 
 
 @click.group("trainings")
 def command() -> None:
-    """Boosts and adaptations: which there were, how they get on, to end them, and to go on with them."""
+    """List, show, follow, cancel and resume training jobs: boosts and adaptations."""
 
 
 @command.command("list")
-@click.option("--kind", type=click.Choice(["boost", "adapt"]), help="Only these.")
+@click.option("--kind", type=click.Choice(["boost", "adapt"]), help="List only jobs of this kind.")
 @click.option(
     "--state",
     type=click.Choice(["queued", "running", "done", "failed", "cancelled"]),
-    help="Only those in this state.",
+    help="List only jobs in this state.",
 )
 @FORMAT
 def list_(kind: str | None, state: str | None, shape: str) -> None:
@@ -43,10 +28,11 @@ def list_(kind: str | None, state: str | None, shape: str) -> None:
       auditor trainings list
       auditor trainings list --state running --format json
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.trainings import list_trainings
 
-    rows = list_trainings(_engine(), kind=kind, state=state)  # type: ignore[arg-type]
+    rows = list_trainings(open_tidied(), kind=kind, state=state)  # type: ignore[arg-type]
     if shape == "json":
         print_json(rows)
     elif not rows:
@@ -60,17 +46,18 @@ def list_(kind: str | None, state: str | None, shape: str) -> None:
 @TRAINING
 @FORMAT
 def show(training_id: int, shape: str) -> None:
-    """Show one: its epochs so far, and what it came to.
+    """Show a training job: its epochs so far, and its result.
 
     \b
     Examples:
       auditor trainings show 7
       auditor trainings show 7 --format json
     """
+    from auditor.cli.db import open_tidied
     from auditor.cli.run_training import epoch_line, epochs_of, show_training
     from auditor.db.trainings import load_training
 
-    engine = _engine()
+    engine = open_tidied()
     row = load_training(engine, training_id)
     if shape != "json":
         for score in row["history"]:
@@ -82,15 +69,16 @@ def show(training_id: int, shape: str) -> None:
 @TRAINING
 @FORMAT
 def follow(training_id: int, shape: str) -> None:
-    """Watch one that a worker runs until it has ended; Ctrl-C ends the watching only.
+    """Follow a training job until it has ended; Ctrl-C stops following, not the job.
 
     \b
     Examples:
       auditor trainings follow 7
     """
     from auditor.cli import run_training as training
+    from auditor.cli.db import open_tidied
 
-    engine = _engine()
+    engine = open_tidied()
     training.follow(engine, training_id)
     training.show_training(engine, training_id, shape)
 
@@ -98,46 +86,48 @@ def follow(training_id: int, shape: str) -> None:
 @command.command()
 @TRAINING
 def cancel(training_id: int) -> None:
-    """End one; the state of its last epoch is kept.
+    """Cancel a training job; the state of its last epoch is kept.
 
     \b
     Examples:
       auditor trainings cancel 7
     """
+    from auditor.cli.db import open_tidied
     from auditor.db.trainings import Trainings
 
-    state = Trainings(_engine()).cancel(training_id, "cancelled by its user")
-    said = {"running": "will end within seconds", "cancelled": "is cancelled"}.get(state, f"is {state}: nothing to end")
-    click.echo(f"{training_id} {said}", err=True)
+    state = Trainings(open_tidied()).cancel(training_id, "cancelled by its user")
+    outcomes = {"running": "will end within seconds", "cancelled": "is cancelled"}
+    click.echo(f"training {training_id} {outcomes.get(state, f'has already ended: {state}')}", err=True)
 
 
 @command.command()
 @TRAINING
-@click.option("--queue/--here", "queued", default=None, help="Leave it to a worker, or run it in this process.")
-@click.option("--wait", is_flag=True, help="With --queue: follow it until it has ended.")
+@QUEUE
+@WAIT
 @FORMAT
 def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> None:
-    """Go on with one that failed, was cancelled or interrupted: a boost from its last epoch, an adaptation anew.
+    """Resume a failed or cancelled job: a boost from its last epoch, an adaptation from the beginning.
 
     \b
     Examples:
       auditor trainings resume 7
       auditor trainings resume 7 --queue --wait
     """
-    from auditor.cli.run_scan import log_scan, sigterm_interrupts
-    from auditor.cli.run_training import go_on, where_of
+    from auditor.cli.db import open_tidied
+    from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
+    from auditor.cli.run_training import run_or_send
     from auditor.config import settings
     from auditor.db.trainings import Trainings, load_training
     from auditor.trainings.run import check_request
 
     sigterm_interrupts()
-    log_scan()
-    trainings = Trainings(_engine(), settings().database_patience)
+    set_up_logs()
+    trainings = Trainings(open_tidied(), settings().database_patience)
     row = load_training(trainings.engine, training_id)
-    asked = check_request(row["kind"], row["request"])
-    queue = where_of(queued, wait, asked["device"])
-    if queue != "here":
+    request = check_request(row["kind"], row["request"])
+    where = decide(PlaceOptions(queued=queued, wait=wait), request["device"])
+    if where.queue != "here":
         from auditor.jobs.queue import check_length
 
-        check_length(asked["seconds"])
-    go_on(trainings, trainings.resume(training_id, queue), queue=queue, wait=wait, shape=shape)
+        check_length(request["seconds"])
+    run_or_send(trainings, trainings.resume(training_id, where.queue), where, shape)

@@ -1,30 +1,25 @@
-"""``auditor zoo``: what models there are."""
+"""``auditor zoo``: list models, start a local zoo, import published results."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from auditor.cli.model_filters import choose, chosen
-from auditor.cli.options import FORMAT
-from auditor.cli.published import import_published
-from auditor.cli.zoo_init import init
+from auditor.cli.model_filters import ModelFilters, model_filters
+from auditor.cli.options import FORMAT, parse_options
+from auditor.text.printable import clean_line
 
 
 @click.group("zoo")
 def command() -> None:
-    """What models there are."""
-
-
-command.add_command(import_published)
-command.add_command(init)
+    """List the models of a zoo, start a local zoo, and import published results."""
 
 
 @command.command("list")
-@chosen
+@model_filters
 @FORMAT
 def list_models(source: str, folder: Path | None, shape: str, **filters: Any) -> None:
-    """List a zoo's models without constructing them.
+    """List the models of a zoo without constructing them.
 
     DIR is the folder of a local zoo, or of RobustBench's models.
 
@@ -41,7 +36,7 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
     from auditor.text.eps import format_eps
     from auditor.zoo import find_source
 
-    entries = choose(find_source(source, folder), **filters)
+    entries = parse_options(ModelFilters, filters).select_entries(find_source(source, folder))
     if shape == "json":
         print_json([asdict(entry) for entry in entries])
     else:
@@ -50,3 +45,101 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
             for entry in entries
         ]
         print_table(("model", "dataset", "threat model", "audited under", "description"), rows)
+
+
+@command.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def init(folder: Path) -> None:
+    """Make a folder with an example zoo.toml to fill in.
+
+    An existing zoo.toml is never overwritten.
+
+    \b
+    Example:
+      auditor zoo init my-models
+    """
+    from auditor.errors import UsageError
+    from auditor.zoo.local import EXAMPLE, FILE
+
+    file = folder / FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("xb") as example:
+            example.write(EXAMPLE.read_bytes())
+    except FileExistsError as error:
+        raise UsageError(f"{file} already exists and was not changed; name another folder") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
+    click.echo(f"{file}: fill in the names of your files, then check it with `auditor zoo list local {folder}`")
+
+
+@command.command("import-published")
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@FORMAT
+def import_published(folder: Path, shape: str) -> None:
+    """Import RobustBench's published results from DIR, a copy of its folder model_info.
+
+    DIR may also be the folder of one data set or one threat model in it. `auditor results` then shows the claimed
+    accuracies beside the measured ones, and flags results that differ. Import again to update the published results.
+
+    \b
+    Examples:
+      auditor zoo import-published robustbench/model_info
+      auditor zoo import-published robustbench/model_info/cifar10 --format json
+
+    Exit codes: 0 all files are imported; 1 some files are invalid, and the others are imported; 2 wrong usage; 3 the
+    database is not usable.
+    """
+    from dataclasses import asdict
+
+    from auditor.cli.db import open_database
+    from auditor.cli.output.tables import print_json
+    from auditor.db.published import store_published
+    from auditor.errors import AuditorError, UsageError
+    from auditor.zoo.model_info import find_files, read_published
+
+    files = find_files(folder)
+    found, bad = {}, {}
+    for file in files:
+        try:
+            found[file] = read_published(file)
+        except UsageError as error:
+            bad[file] = str(error)
+    outcome = store_published(open_database(), found.values())
+    rows: list[dict[str, Any]] = [
+        {"file": str(file), "status": outcome[figures.model], "reason": None, **asdict(figures)}
+        for file, figures in found.items()
+    ]
+    rows += [{"file": str(file), "status": "bad", "reason": reason} for file, reason in bad.items()]
+    if shape == "json":
+        print_json(rows)
+    else:
+        _print_summary(rows)
+    for file, reason in bad.items():
+        click.echo(clean_line(f"{file}: {reason}"), err=True)
+    if bad:
+        raise AuditorError(
+            f"{len(bad)} of {len(files)} files were not imported because they are invalid; fix or remove them"
+        )
+
+
+def _print_summary(rows: list[dict[str, Any]]) -> None:
+    """How many files of each data set and threat model were new, updated, unchanged or bad."""
+    from collections import Counter
+
+    from auditor.cli.output.tables import print_table
+
+    statuses = ("new", "updated", "unchanged", "bad")
+    counts = Counter(("/".join(Path(row["file"]).parts[-3:-1]), row["status"]) for row in rows)
+    print_table(
+        ("published", *statuses),
+        [
+            (group, *(str(counts[group, status]) for status in statuses))
+            for group in sorted({group for group, _ in counts})
+        ],
+    )
+    unreliable = sum(bool(row.get("unreliable")) for row in rows)
+    click.echo(
+        f"{sum(row['status'] != 'bad' for row in rows)} models imported, {unreliable} of them marked unreliable by the "
+        "publisher"
+    )

@@ -1,4 +1,4 @@
-"""``auditor adapt``: from words to a stored result, as a job of a worker too, and what cannot be."""
+"""``auditor adapt``: from options to a stored result, also by a worker, and invalid options."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_recipe_is_adapted_stored_and_shown() -> None:
     assert f"{found.scores[1].adapted.clean:.1%} / {found.scores[1].adapted.robust:.1%}" in shown.output
 
 
-def test_a_zoos_model_has_seen_the_targets_which_is_said() -> None:
+def test_a_zoo_model_is_marked_as_trained_on_the_targets() -> None:
     result = auditor("adapt", "demo:at-eps0.10", *OWN, "--held-out", 20, "--protocol", "quick", "--shots", 0, "--here")
     assert result.exit_code == 0, result.output
     assert "trained on the targets, too (shirt, sandal): not new to it" in " ".join(result.output.split())
@@ -50,7 +50,7 @@ CASES = [
     (["nowhere:x"], "expected a model as SOURCE:NAME"),
     (["robust", "--preset", "fashion"], "no assignment named 'fashion'; did you mean"),
     (["robust", "--source", "coat | sandal"], "missing: --superclasses, --target"),
-    (["robust", "--dataset", "cifar10"], "--dataset goes with --superclasses"),
+    (["robust", "--dataset", "cifar10"], "--dataset needs --superclasses"),
     (["robust", *OWN[:2], "--source", "coat | coats", "--target", "shirt | sandal"], "no class named 'coats'"),
     (["robust", *OWN[:2], "--source", "coat | sandal", "--target", "coat | sneaker"], "both a source and a target"),
     (["robust", *OWN[:2], "--source", "coat | ", "--target", "shirt | sandal"], "at least one source class"),
@@ -58,16 +58,16 @@ CASES = [
     (["robust", "--beta", "-1"], "expected beta from 0"),
     (["robust", "--eps", "1.5"], "expected eps from"),
     (["robust", "--shots", "1,1"], "expected shots that differ"),
-    (["robust", "--shots", "one"], "expected whole numbers with commas"),
+    (["robust", "--shots", "one"], "expected integers with commas"),
     (["robust", "--head", "fresh", "--shots", "0"], "leave out the 0 shots"),
-    (["robust", "--data", "nowhere"], "--data: there is nothing at nowhere"),
-    (["demo:standard", "--epochs", "3"], "--epochs is of a source model that is trained here"),
-    (["demo:standard", "--preset", "cifar100"], "demo:standard is a model of fashion_mnist"),
+    (["robust", "--data", "nowhere"], "--data: no such file or folder: nowhere"),
+    (["demo:standard", "--epochs", "3"], "--epochs needs a recipe"),
+    (["demo:standard", "--preset", "cifar100"], "demo:standard is a model for fashion_mnist"),
 ]
 
 
 @pytest.mark.parametrize(("words", "message"), CASES)
-def test_what_cannot_be_is_one_line_and_no_job(words: list[str], message: str) -> None:
+def test_invalid_options_print_one_line_and_store_no_job(words: list[str], message: str) -> None:
     result = auditor("adapt", *words, "--here")
     assert result.exit_code == 2, result.output
     assert message in result.output
@@ -75,7 +75,7 @@ def test_what_cannot_be_is_one_line_and_no_job(words: list[str], message: str) -
     assert auditor("trainings", "list").output.strip() == "no boosts or adaptations"
 
 
-def test_data_that_are_not_there_and_too_few_images_fail_with_the_reason() -> None:
+def test_missing_data_and_too_few_images_fail_with_the_reason() -> None:
     result = auditor("adapt", "robust", "--preset", "cifar100", "--here")
     assert result.exit_code in (1, 3)
     assert "cifar" in result.output.lower()

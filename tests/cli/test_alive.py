@@ -20,10 +20,10 @@ from auditor.jobs.lease import host_name
     [
         ("{host}:12", "cpu", 5, None),
         ("{host}:12/3", "gpu", 5, None),
-        ("{host}:12", "cpu", 90, "gave a sign of life within 60 s; the last one came 9"),
-        ("another:12", "cpu", 5, "gave a sign of life within 60 s\n"),
-        ("{host}:12", "here", 5, "gave a sign of life within 60 s\n"),
-        (None, "cpu", 5, "gave a sign of life within 60 s\n"),
+        ("{host}:12", "cpu", 90, "sent a heartbeat within 60 s; the last one was 9"),
+        ("another:12", "cpu", 5, "sent a heartbeat within 60 s\n"),
+        ("{host}:12", "here", 5, "sent a heartbeat within 60 s\n"),
+        (None, "cpu", 5, "sent a heartbeat within 60 s\n"),
     ],
 )
 def test_only_a_recent_sign_of_this_hosts_worker_counts(

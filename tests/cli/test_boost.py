@@ -1,4 +1,4 @@
-"""``auditor boost`` here: from a model to a checkpoint with proof, through interrupts, and what cannot be."""
+"""``auditor boost --here``: from a model to a checkpoint with proof, interrupts, and invalid options."""
 
 import contextlib
 import json
@@ -89,12 +89,12 @@ def test_a_checkpoint_is_boosted_again_and_knows_its_line(zoo: Path) -> None:
     assert result.exit_code == 0, result.output
     (row,) = json.loads(result.stdout)
     assert row["lineage"] == ["local:plant", "checkpoint:1"]
-    # a step that is next to nothing is no gain, and is said to be none
+    # a tiny learning rate gives no gain, and the verdict says so
     assert row["verdict"] == "no significant gain"
     shown = auditor("trainings", "show", 2)
     assert "no significant gain: robust accuracy" in shown.output
     assert "no significant gain" in auditor("checkpoints", "list").output
-    # it is handed out, marked as what it is, with a picture
+    # the checkpoint is exported with its verdict, and its curves are plotted
     got = auditor("checkpoints", "get", 2, "--out", zoo / "out")
     assert got.exit_code == 0, got.output
     card = (zoo / "out/README.md").read_text()
@@ -114,16 +114,19 @@ def test_the_same_seed_gives_the_same_weights(zoo: Path) -> None:
 CASES = [
     (["--beta", "-1"], 2, "expected beta from 0 to inf, got -1"),
     (["--eps", "1.5"], 2, "expected an Linf radius of at most 1"),
-    (["--data", "nowhere.npz"], 2, "--data: there is nothing at nowhere.npz"),
-    (["--protocol", "screen"], 2, "screen attacks nothing"),
-    (["--lr", "nan"], 2, "expected a learning rate"),
+    (["--data", "nowhere.npz"], 2, "--data: no such file or folder: nowhere.npz"),
+    (["--protocol", "screen"], 2, "--protocol screen runs no attack"),
+    (["--lr", "nan"], 2, "expected a finite number"),
+    (["--lr", "0"], 2, "expected a learning rate"),
     (["--device", "cuda"], 3, "cuda"),
-    (["--wait"], 2, "--wait goes with --queue"),
+    (["--wait"], 2, "--wait needs --queue"),
 ]
 
 
 @pytest.mark.parametrize(("options", "code", "message"), CASES)
-def test_what_cannot_be_is_one_line_and_no_job(zoo: Path, options: list[str], code: int, message: str) -> None:
+def test_invalid_options_print_one_line_and_store_no_job(
+    zoo: Path, options: list[str], code: int, message: str
+) -> None:
     result = auditor(*garden.boost(zoo, *options))
     assert (result.exit_code, message in result.output) == (code, True), result.output
     assert "Traceback" not in result.output
@@ -131,7 +134,7 @@ def test_what_cannot_be_is_one_line_and_no_job(zoo: Path, options: list[str], co
 
 
 @pytest.mark.parametrize("model", ["plant", "garden:plant", "local:rose"])
-def test_a_model_that_is_none(zoo: Path, model: str) -> None:
+def test_an_unknown_model(zoo: Path, model: str) -> None:
     words = garden.boost(zoo)
     words[1] = model
     result = auditor(*words)
@@ -206,7 +209,7 @@ def until(true: Any, seconds: float = 120) -> None:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_what_is_interrupted_or_killed_goes_on_to_the_same_weights(zoo: Path, tmp_path: Path, kind: int) -> None:
+def test_an_interrupted_or_killed_boost_resumes_to_the_same_weights(zoo: Path, tmp_path: Path, kind: int) -> None:
     whole = boosted(zoo)
     handle = tmp_path / "hold"
     state = tmp_path / "checkpoints/2/run.pt"
@@ -250,7 +253,7 @@ def test_audits_of_other_weights_are_no_proof(zoo: Path) -> None:
         compare(trainings, (before, row["parent_sha256"]), (after, row["parent_sha256"]))
 
 
-def test_what_waits_for_a_process_that_is_gone_can_be_gone_on_with(zoo: Path) -> None:
+def test_a_boost_of_a_lost_process_can_be_resumed(zoo: Path) -> None:
     """Killed between its row and its claim; or its process is lost on another machine."""
     boosted(zoo, "--epochs", 1)
     engine = create_engine(os.environ["AUDITOR_DATABASE_URL"])
@@ -269,10 +272,10 @@ def test_what_waits_for_a_process_that_is_gone_can_be_gone_on_with(zoo: Path) ->
     assert json.loads(auditor("trainings", "show", 1, "--format", "json").stdout)[0]["state"] == "cancelled"
 
 
-def test_what_has_ended_is_not_resumed_or_cancelled(zoo: Path) -> None:
+def test_a_boost_that_has_ended_is_not_resumed_or_cancelled(zoo: Path) -> None:
     boosted(zoo, "--epochs", 1)
     assert "only what failed or was cancelled goes on" in auditor("trainings", "resume", 1).output
-    assert "is done: nothing to end" in auditor("trainings", "cancel", 1).output
+    assert "has already ended: done" in auditor("trainings", "cancel", 1).output
     for command in ("show", "cancel", "resume", "follow"):
         result = auditor("trainings", command, 99)
         assert (result.exit_code, "there is no boost or adaptation 99" in result.output) == (2, True)

@@ -1,4 +1,4 @@
-"""``auditor checkpoints``: what it prints and writes, on rows that are made up."""
+"""``auditor checkpoints``: its output and files, on synthetic rows."""
 
 import json
 import sys
@@ -93,13 +93,13 @@ def test_a_dry_run_for_the_hub(tmp_path: Path) -> None:
     [
         (["get", "99", "--out", "out"], "error: there is no checkpoint 99"),
         (["get", "seven", "--out", "out"], "expected the ID of a checkpoint"),
-        (["get", "7", "--out", "out", "--dry-run"], "--private and --dry-run go with --push-to-hub"),
+        (["get", "7", "--out", "out", "--dry-run"], "--private and --dry-run need --push-to-hub"),
         (["get", "7", "--out", "out", "--push-to-hub", "robust"], "expected a repository as OWNER/NAME"),
         (["get", "7", "--out", "kept"], "error: kept holds '7', which is no part of a checkpoint"),
         (["plot", "7", "-o", "run.txt"], "expected a file ending in .png"),
     ],
 )
-def test_what_is_wrong_is_one_line(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_options_print_one_line(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditor.cli.checkpoints._detail", lambda *_: None)
     done = ask(*words)
     assert done.exit_code == 2

@@ -1,4 +1,4 @@
-"""``auditor results compare``: the numbers, and what is refused."""
+"""``auditor results compare``: the numbers, and results that cannot be compared."""
 
 import dataclasses
 import subprocess
@@ -85,7 +85,7 @@ def test_the_table_for_people() -> None:
         ({}, ("a", "b", "--protocol", "full"), "under full"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(other: dict, arguments: tuple, message: str) -> None:
+def test_results_that_differ_in_their_setting_are_refused(other: dict, arguments: tuple, message: str) -> None:
     audited("a", 50)
     audited("b", 50, **other)
     result = run("results", "compare", *arguments)

@@ -1,4 +1,4 @@
-"""What a model's own code raises is one line with its file and line; ``--debug`` shows all of it."""
+"""An error of a model's code is one line with its file and line; ``--debug`` prints the traceback."""
 
 import json
 import os
@@ -14,9 +14,12 @@ from auditor.config import settings
 from tests.factories import garden
 
 FAULTS = {
-    "forward": ("        raise KeyError('no such branch')", "KeyError at nets.py:"),
-    "shapes": ("        return super().forward(x[:, :, 1:])", "RuntimeError at nets.py:"),
-    "helper": ("        return helper.broken(x)", "ZeroDivisionError at helper.py:2"),
+    "forward": ("        raise KeyError('no such branch')", "KeyError: 'no such branch' (at zoo/nets.py:"),
+    "shapes": (
+        "        return super().forward(x[:, :, 1:])",
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x448 and 512x4) (at zoo/nets.py:",
+    ),
+    "helper": ("        return helper.broken(x)", "ZeroDivisionError: division by zero (at zoo/helper.py:2)"),
 }
 
 
@@ -38,7 +41,7 @@ def scan(zoo: Path, *before: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_model_s_own_error_has_its_file_and_line(fault: str, tmp_path: Path) -> None:
+def test_an_error_of_a_model_has_its_file_and_line(fault: str, tmp_path: Path) -> None:
     line, words = FAULTS[fault]
     result = scan(faulty(tmp_path / "zoo", line), *(["--debug"] if fault == "helper" else []))
     (row,) = json.loads(result.stdout)
@@ -78,12 +81,12 @@ def test_debug_shows_tracebacks_without_secrets(
     monkeypatch.delenv("AUDITOR_DEBUG", raising=False)
 
 
-def test_an_error_that_nobody_expected_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise LookupError("redis://:hunter2@h\nand more")
 
     monkeypatch.setattr("auditor.db.session.open_database", fail)
-    monkeypatch.setattr("auditor.cli.database.open_settings", fail)
+    monkeypatch.setattr("auditor.cli.db.open_database", fail)
     result = run("results", "list")
     assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
-    assert "unexpected LookupError: redis://***@h; `auditor --debug` shows where" in result.output
+    assert "unexpected LookupError: redis://***@h; run `auditor --debug …` for the traceback" in result.output

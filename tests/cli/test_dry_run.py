@@ -1,4 +1,4 @@
-"""``auditor scan --dry-run``: what would be done, what it would cost, and that nothing is done."""
+"""``auditor scan --dry-run``: the planned audits and their estimated time; no audit runs."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def plan(*arguments: object) -> dict[str, dict]:
     return {row["model"]: row for row in json.loads(result.stdout)}
 
 
-def test_what_is_to_do_is_estimated_and_what_is_done_is_not() -> None:
+def test_only_audits_to_do_are_estimated() -> None:
     first = plan("demo", *CHOSEN)
     assert {row["plan"] for row in first.values()} == {"to do"}
     assert all(0 < row["seconds"] <= row["seconds_at_most"] for row in first.values())
@@ -36,7 +36,7 @@ def test_what_is_to_do_is_estimated_and_what_is_done_is_not() -> None:
     assert re.search(r"about \d+ s, at most \d+ s", table)
 
 
-def test_what_would_fail_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_would_fail_has_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(WEIGHTS, tmp_path / "zoo")
     (tmp_path / "zoo" / "standard.safetensors").write_bytes(b"{}")
     monkeypatch.setenv("AUDITOR_DEMO_WEIGHTS", str(tmp_path / "zoo"))
@@ -45,7 +45,7 @@ def test_what_would_fail_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "SHA-256" in row["reason"]
 
 
-def test_nothing_is_downloaded_even_where_a_bad_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_downloaded_even_if_a_file_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     absent, bad = "cifar10/Linf/Carmon2019Unlabeled", "cifar10/Linf/Sehwag2020Hydra"
     folder = tmp_path / "models" / "cifar10" / "Linf"

@@ -1,4 +1,4 @@
-"""``--fail-under`` and ``--fail-on-regression``: what they let pass, what they stop, and that all is stored."""
+"""``--fail-under`` and ``--fail-on-regression``: results that pass, results that do not, and that all are stored."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def test_fail_under(models: list[str], gate: str, code: int, message: str | None
 @pytest.mark.parametrize(
     "gate", ["45", "-1", "nan", "snan", "inf", "x", "101%", "100.000001%", "1e400", "9" * 400, "1e9" * 9, "", "%"]
 )
-def test_shares_that_are_none(gate: str) -> None:
+def test_invalid_shares(gate: str) -> None:
     result = run("scan", "demo", "--fail-under", gate)
     assert result.exit_code == 2
     assert "expected a share from 0 to 1" in result.stderr
@@ -75,7 +75,7 @@ def test_a_share_that_is_reached_exactly_is_enough(n: int) -> None:
                 assert bool(list(_too_low(row, under))) == (survivors < k), (text, accuracy)
 
 
-def test_what_the_protocol_cannot_measure_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_a_gate_that_the_protocol_cannot_measure_is_refused_before_anything_runs(tmp_path: Path) -> None:
     for option in (("--fail-under", "0.1"), ("--save-adversarials", tmp_path / "new")):
         result = run("scan", "demo", "--protocol", "screen", *option)
         assert result.exit_code == 2
@@ -130,7 +130,7 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
 
     What a model makes of the pictures before it sees them is its own, and may change.
     """
-    from auditor.cli.gates import Gates, check_gates
+    from auditor.cli.gates import GateOptions, check_gates
     from auditor.db.results import Filter, list_results
     from auditor.errors import GateError
 
@@ -142,6 +142,6 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
     assert row["id"] == now
     if unmet:
         with pytest.raises(GateError, match="gates not met: 1,"):
-            check_gates(engine, Gates(None, True), 3, [row])
+            check_gates(engine, GateOptions(None, True), 3, [row])
     else:
-        check_gates(engine, Gates(None, True), 3, [row])
+        check_gates(engine, GateOptions(None, True), 3, [row])

@@ -24,7 +24,7 @@ ALL = list(options(main))
 NUMBERS = (click.types.FloatParamType, click.types.IntParamType)
 
 
-def test_every_number_is_of_a_kind_with_limits() -> None:
+def test_every_number_option_has_limits() -> None:
     loose = [
         (*words, parameter.name)
         for words, parameter in ALL
@@ -44,7 +44,7 @@ FLOATS = [
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e300", "-1e300", "1e400", "NaN", "1" * 5000])
 @pytest.mark.parametrize(("words", "option"), FLOATS)
-def test_numbers_of_no_use_are_one_line(words: tuple[str, ...], option: str, value: str) -> None:
+def test_useless_numbers_print_one_line(words: tuple[str, ...], option: str, value: str) -> None:
     result = CliRunner().invoke(main, [*words, f"{option}={value}"])
     assert result.exit_code == 2, result.output
     assert f"Invalid value for '{option}'" in result.stderr
@@ -68,7 +68,7 @@ def test_numbers_of_no_use_are_one_line(words: tuple[str, ...], option: str, val
     ],
     ids=" ".join,
 )
-def test_counts_that_no_database_takes_are_one_line(words: tuple[str, ...], value: str) -> None:
+def test_counts_too_large_for_a_database_print_one_line(words: tuple[str, ...], value: str) -> None:
     result = CliRunner().invoke(main, [*words[:-1], f"{words[-1]}={value}"])
     assert (result.exit_code, type(result.exception)) == (2, SystemExit), result.output
     assert f"Invalid value for '{words[-1]}'" in result.stderr
@@ -95,11 +95,11 @@ def test_tokens_end_on_a_day_that_there_is(days: str) -> None:
 
 @pytest.mark.parametrize("days", [float("nan"), float("inf"), 0.0, -3.0, 1e300, 40_000.0])
 def test_the_function_behind_it_says_so_too(days: float) -> None:
-    from auditor.cli.database import open_settings
+    from auditor.cli.db import open_database
     from auditor.db.tokens import add_token, list_tokens
     from auditor.errors import UsageError
 
-    engine = open_settings()
+    engine = open_database()
     with pytest.raises(UsageError, match="expected more than 0 and at most 36500 days, got"):
         add_token(engine, "ci", "read", days)
     assert list_tokens(engine) == []

@@ -133,7 +133,7 @@ def test_data_sets_are_ranked_apart(tmp_path: Path) -> None:
 
 
 def test_help_says_what_the_ranks_are_of() -> None:
-    assert "ranks the rows shown" in run("results", "list", "--help").stdout
+    assert "ranks the printed rows" in run("results", "list", "--help").stdout
 
 
 def test_zoo_list() -> None:

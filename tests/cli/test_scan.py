@@ -199,7 +199,7 @@ def test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there(kind: sig
     process.send_signal(kind)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "interrupted: what was finished is stored" in errors
+    assert "interrupted: finished audits are stored" in errors
     assert "Traceback" not in errors
     done = json.loads(run("results", "list", "--format", "json").stdout)
     assert {row["status"] for row in done} == {"done"}

@@ -153,7 +153,7 @@ def test_a_queued_scan_is_cancelled_at_once(engine: Engine) -> None:
     assert result.exit_code == 0
     assert f"scan {scan_id}: interrupted; 1 done, 1 failed, 2 cancelled" in result.stderr
     again = run("scans", "cancel", scan_id)
-    assert (again.exit_code, again.stderr) == (0, f"scan {scan_id} has ended already: interrupted\n")
+    assert (again.exit_code, again.stderr) == (0, f"scan {scan_id} has already ended: interrupted\n")
 
 
 def test_a_scan_of_a_silent_worker_is_cancelled_after_its_lease(
@@ -183,12 +183,12 @@ def test_a_scan_of_a_silent_worker_is_cancelled_after_its_lease(
         (("--queue",), "redis://127.0.0.1:1/0", 3, "does not answer"),
         ((), "redis://127.0.0.1:1/0", 3, "does not answer"),
         (("--queue",), "amqp://bob:secret@127.0.0.1:1//", 3, "does not answer"),
-        (("--here", "--wait"), "redis://127.0.0.1:1/0", 2, "--wait goes with --queue"),
-        (("--wait",), None, 2, "--wait goes with --queue"),
-        (("--queue", "--jobs", "2"), "redis://127.0.0.1:1/0", 2, "--jobs goes with --here"),
-        (("--jobs", "2"), "redis://127.0.0.1:1/0", 2, "--jobs goes with --here"),
-        (("--queue", "--fail-on-regression"), "redis://127.0.0.1:1/0", 2, "add --wait, or say --here"),
-        (("--fail-under", "10%"), "redis://127.0.0.1:1/0", 2, "add --wait, or say --here"),
+        (("--here", "--wait"), "redis://127.0.0.1:1/0", 2, "--wait needs --queue"),
+        (("--wait",), None, 2, "--wait needs --queue"),
+        (("--queue", "--jobs", "2"), "redis://127.0.0.1:1/0", 2, "--jobs needs --here"),
+        (("--jobs", "2"), "redis://127.0.0.1:1/0", 2, "--jobs needs --here"),
+        (("--queue", "--fail-on-regression"), "redis://127.0.0.1:1/0", 2, "add --wait or --here"),
+        (("--fail-under", "10%"), "redis://127.0.0.1:1/0", 2, "add --wait or --here"),
     ],
 )
 def test_what_does_not_fit_is_one_line_and_stores_nothing(
@@ -222,9 +222,9 @@ def test_the_queue_takes_no_numbered_gpu(device: str) -> None:
         ((), "kafka://127.0.0.1", 2, "expected redis://… or amqp://…, got 'kafka'"),
         ((), "foo", 2, "expected redis://… or amqp://…"),
         ((), "redis://127.0.0.1:1/0", 3, "does not answer"),
-        (("--gpus", ","), None, 2, "expected numbers such as 0,2"),
-        (("--gpus", "0", "--queue", "cpu"), None, 2, "--gpus goes with neither"),
-        (("--gpus", "0", "--processes", "2"), None, 2, "--gpus goes with neither"),
+        (("--gpus", ","), None, 2, "expected GPU numbers such as 0,2"),
+        (("--gpus", "0", "--queue", "cpu"), None, 2, "--gpus cannot be combined with"),
+        (("--gpus", "0", "--processes", "2"), None, 2, "--gpus cannot be combined with"),
     ],
 )
 def test_a_worker_that_cannot_start_says_so(
@@ -253,7 +253,7 @@ def test_a_broker_that_is_lost_after_the_check_costs_no_scan(monkeypatch: pytest
     monkeypatch.setattr("auditor.jobs.queue.check_broker", lambda: None)
     result = run("scan", "demo", "--queue", "--limit", 2, "--protocol", "screen")
     assert result.exit_code == 0, result.output
-    assert "the scan is stored, and sent by any worker once it does" in result.stderr
+    assert "the scan is stored, and a worker sends it once the broker answers" in result.stderr
     assert [row["state"] for row in in_json("scans", "list")] == ["running"]
 
 
@@ -293,7 +293,7 @@ def test_a_queued_scan_is_followed(engine: Engine, ends: list[str], code: int) -
 def test_a_retry_of_nothing_says_so_in_one_line(engine: Engine, arguments: tuple[str, ...]) -> None:
     scan_id = stored(engine, "done", "done", queue="here" if "--here" in arguments else "cpu")
     result = run("scans", "retry", scan_id, *arguments)
-    said = f"scan {scan_id} has ended: nothing of it has failed or was cancelled\n"
+    said = f"scan {scan_id} has ended; none of its audits failed or was cancelled\n"
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", said)
     assert [row["status"] for row in in_json("scans", "retry", scan_id, *arguments)] == ["done", "done"]
     assert in_json("scans", "list")[0]["state"] == "done"
@@ -303,7 +303,7 @@ def test_a_retry_of_a_running_scan_follows_it(engine: Engine, broker: Redis) -> 
     scan_id = stored(engine, "done", "queued", "queued")
     without = run("scans", "retry", scan_id, "--queue")
     assert (without.exit_code, without.stdout) == (0, "")
-    assert without.stderr == f"scan {scan_id} runs, and nothing of it has failed or was cancelled\n"
+    assert without.stderr == f"scan {scan_id} is running; none of its audits failed or was cancelled\n"
     helper = Helper(engine, ["done", "done"])
     helper.start()
     result = run("scans", "retry", scan_id, "--wait")

@@ -50,7 +50,7 @@ def test_down_and_up_again_keeps_results(url: str) -> None:
 def test_it_asks_first(url: str) -> None:
     asked = auditor("db", "downgrade", "0003", answer="n\n")
     assert asked.exit_code == 1
-    assert "What the older tables have no place for is lost" in asked.output
+    assert "Data that the older tables cannot store is lost" in asked.output
     assert revision(url) == HEAD
     assert auditor("db", "downgrade", "0003", answer="y\n").exit_code == 0
     assert revision(url) == "0003"
@@ -69,7 +69,7 @@ def test_not_while_a_worker_lives(url: str) -> None:
     report_worker(engine, WorkerStatus(name="host:12", queue="cpu", device="cpu", started_at=now()))
     refused = auditor("db", "downgrade", "0003", "--yes")
     assert refused.exit_code == 2
-    assert "host:12 gave a sign of life just now" in refused.output
+    assert "host:12 sent a heartbeat within the last 30 s" in refused.output
     with engine.begin() as connection:
         connection.execute(update(tables.Worker).values(seen_at=now() - timedelta(minutes=5)))
     engine.dispose()

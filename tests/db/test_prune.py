@@ -114,12 +114,12 @@ def test_the_command_says_what_it_removes(tmp_path: Path) -> None:
     size = sum(file.stat().st_size for file in tmp_path.glob("auditor.db*"))
     for option, would in (("--dry-run", "would remove"), (None, "removed")):
         shown = run("db", "prune", "--keep-per-model", 1, *filter(None, [option])).stdout
-        assert shown.startswith(f"{would} 3 matrices and 3 verdicts by sample of 3 audits: ")
+        assert shown.startswith(f"{would} 3 matrices and 3 per-sample verdicts of 3 audits: ")
         assert ("autovacuum" in shown or "made smaller" in shown) == (option is None)
     if engine.dialect.name == "sqlite":
         assert sum(file.stat().st_size for file in tmp_path.glob("auditor.db*")) < size - 3 * 100_000
     assert run("db", "prune", "--keep-per-model", 1).stdout == (
-        "removed 0 matrices and 0 verdicts by sample of 0 audits: 0 bytes\n"
+        "removed 0 matrices and 0 per-sample verdicts of 0 audits: 0 bytes\n"
     )
     assert run("db", "prune", "--keep-per-model", 0).exit_code == 2
     shown = run("results", "show", "demo:a", "--id", ids[0]).stdout
@@ -131,7 +131,7 @@ def test_the_command_says_what_it_removes(tmp_path: Path) -> None:
     assert run("results", "plot", "demo:a", "-o", "x.png").exit_code == 0
     exported = run("results", "export", "--history")
     assert [row["clusterings"]["weights"]["pruned"] for row in json.loads(exported.stdout)] == [True] * 3 + [False]
-    assert "3 of 4 results without their matrices, which were pruned" in exported.stderr
+    assert "3 of 4 results have no matrices, because they were pruned" in exported.stderr
     compared = run("results", "compare", f"a@{ids[0]}", f"a@{ids[3]}")
     assert compared.exit_code == 2
     assert "pruned from the database" in compared.stderr

@@ -131,13 +131,13 @@ def test_from_an_empty_database_to_results_and_the_end_of_a_worker(containers: C
 
     worker.kill()
     worker.wait()
-    assert containers.healthy(), "a sign of life is good for a minute"
+    assert containers.healthy(), "a heartbeat is valid for a minute"
     engine = create_engine(make_url((containers.secrets / "database_url").read_text().strip()), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("UPDATE workers SET seen_at = seen_at - INTERVAL '61 seconds'"))
     assert not containers.healthy()
     assert "no worker of" in containers.printed[-1]
-    assert "the last one came" in containers.printed[-1]
+    assert "the last one was" in containers.printed[-1]
 
     worker = containers.start("worker")
     until(containers.healthy, 60, "the next worker is healthy")

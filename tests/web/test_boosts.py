@@ -122,11 +122,13 @@ def test_scopes(scope: str, status: int) -> None:
 
 def test_by_default_the_api_asks_for_what_the_command_asks_for() -> None:
     """The boost that a worker would get from either, but for the token of its folder."""
-    from auditor.cli.boost import _request, find_entry
+    from auditor.cli.boost import BoostOptions, make_request
+    from auditor.cli.model_filters import find_entry
+    from auditor.cli.options import parse_options
 
-    options = command.make_context("boost", ["demo:at-eps0.10"]).params
+    options = parse_options(BoostOptions, command.make_context("boost", ["demo:at-eps0.10"]).params)
     entry = find_entry("demo:at-eps0.10", None, trust_code=False)
-    typed = _request(entry, None, options, "here").to_json()
+    typed = make_request(entry, options, "here").to_json()
     sent = boost_wanted(BoostBody(model="demo:at-eps0.10"))[1].to_json()
     assert typed.pop("owner") != sent.pop("owner")
     assert sent == typed

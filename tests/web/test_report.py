@@ -94,8 +94,8 @@ def test_what_failed_is_said_and_hostile_names_do_no_harm() -> None:
     ("arguments", "message"),
     [
         ((7, "-o", "report.html"), "there is no scan 7"),
-        ((1, "-o", "there.html"), "there.html exists; say --force"),
-        ((1, "-o", "no/where/report.html"), "no folder"),
+        ((1, "-o", "there.html"), "there.html already exists; add --force"),
+        ((1, "-o", "no/where/report.html"), "not a folder"),
         ((1, "-o", "report.html"), "scan 1 has no result yet"),
     ],
 )

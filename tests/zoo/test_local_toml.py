@@ -264,7 +264,7 @@ def test_init_makes_a_zoo_once(tmp_path: Path) -> None:
     (folder / "zoo.toml").write_text("mine")
     again = CliRunner().invoke(main, ["zoo", "init", str(folder)])
     assert again.exit_code == 2
-    assert "is there already, and stays as it is" in again.stderr
+    assert "already exists and was not changed" in again.stderr
     assert (folder / "zoo.toml").read_text() == "mine"
     (tmp_path / "file").touch()
     assert CliRunner().invoke(main, ["zoo", "init", str(tmp_path / "file" / "zoo")]).exit_code == 2

@@ -1,4 +1,4 @@
-"""``--save-adversarials``: the folder made before a scan, and said afterwards what is in it."""
+"""``--save-adversarials``: make the folder before a scan, and report its contents afterwards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,26 +10,25 @@ SAVE = click.option(
     "--save-adversarials",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the images that broke each model in DIR, one .npz file a model; only of audits done now. An audit that "
-    "is interrupted starts anew then, since its images are not kept half way.",
+    help="Write the adversarial images of each model to DIR, one .npz file per model, but not for reused audits. An "
+    "interrupted audit then restarts from the beginning, because its images are not saved midway.",
 )
 
 
-def prepare(options: dict[str, Any]) -> Path | None:
-    """The folder, made and written to once, as an absolute path; None where nothing is to be kept.
+def prepare(folder: Path | None, protocol: str) -> Path | None:
+    """Make the folder and check that it is writable; return its absolute path, or None without the option.
 
     Raises:
-        UsageError: the protocol attacks nothing, or nothing can be written there.
+        UsageError: the protocol runs no attack, or the folder is not writable.
     """
     import tempfile
 
     from auditor.errors import UsageError
 
-    folder: Path | None = options.pop("save_adversarials")
     if folder is None:
         return None
-    if options["protocol"] == "screen":
-        raise UsageError("--save-adversarials has no meaning under 'screen', which attacks nothing")
+    if protocol == "screen":
+        raise UsageError("--save-adversarials has no meaning under 'screen', which runs no attack")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
