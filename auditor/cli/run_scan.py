@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.options import Jobs
+from auditor.errors import ExitCode
 
 if TYPE_CHECKING:
     from auditor.db.store import Job, Store
@@ -176,7 +177,7 @@ def send_and_follow(
         say(f"{error}; the scan is stored, and sent by any worker once it does")
     except KeyboardInterrupt:
         say(f"scan {scan_id} is stored, and will be run by workers: `auditor scans cancel {scan_id}` ends it")
-        click.get_current_context().exit(130)
+        click.get_current_context().exit(ExitCode.INTERRUPTED)
     say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
     if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
         say(f"no worker serves the queue {where.queue} yet: start one with `auditor worker --queue {where.queue}`")

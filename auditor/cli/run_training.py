@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from auditor.cli.output.progress import ScanProgress, say
+from auditor.errors import ExitCode
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -145,7 +146,7 @@ def _run_here(trainings: "Trainings", job: "TrainingJob") -> None:
         raise
     if ended == "taken":
         say(f"{job.kind} {job.training_id} was taken by another process, or ended by it")
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
@@ -186,7 +187,7 @@ def follow(engine: "Engine", training_id: int) -> None:
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         say(f"{training_id} goes on; `auditor trainings cancel {training_id}` ends it")
-        click.get_current_context().exit(130)
+        click.get_current_context().exit(ExitCode.INTERRUPTED)
 
 
 def show_training(engine: "Engine", training_id: int, shape: str) -> None:
@@ -212,4 +213,4 @@ def show_training(engine: "Engine", training_id: int, shape: str) -> None:
     else:
         click.echo(f"{row['kind']} {training_id} of {row['model']}: {row['state']}")
     if row["state"] in ("failed", "cancelled"):
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)

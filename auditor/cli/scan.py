@@ -12,6 +12,7 @@ from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
 from auditor.cli.output.adversarials import SAVE
 from auditor.cli.run_scan import where_options
+from auditor.errors import ExitCode
 
 
 @click.command("scan")
@@ -155,4 +156,4 @@ def command(
     say_saved(adversarials, rows, outcome.reused)
     check_gates(engine, gates, outcome.scan_id, rows)
     if outcome.failed or outcome.cancelled:
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)

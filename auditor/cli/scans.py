@@ -8,6 +8,7 @@ import click
 from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT
 from auditor.cli.run_scan import where_options
+from auditor.errors import ExitCode
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -122,7 +123,7 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     else:
         click.echo(in_words(found, f"scan {after} after scan {before}", all_of_it=True))
     if found.alarming:
-        click.get_current_context().exit(4)
+        click.get_current_context().exit(ExitCode.GATE)
 
 
 @command.command()
@@ -164,7 +165,7 @@ def cancel(scan_id: int) -> None:
         time.sleep(0.5)
     say(f"scan {scan_id}: {scan['state']}; {scan['done']} done, {scan['failed']} failed, {scan['cancelled']} cancelled")
     if scan["state"] == "running":
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 @command.command()
@@ -193,7 +194,7 @@ def retry(scan_id: int, shape: str, **options: Any) -> None:
     outcome = rerun_where(where, Store(engine), scan_id)
     print_outcome(engine, outcome, shape)
     if outcome.failed or outcome.cancelled:
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 def _engine() -> "Engine":
