@@ -1,5 +1,6 @@
 """Routes of boosts: list, show, start, follow as server-sent events, cancel and resume."""
 
+import contextlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -73,10 +74,11 @@ def resume_boost(http: Request, engine: Database, number: Number, _: BoostToken)
 
 def load_boost(engine: Engine, number: int) -> dict[str, Any]:
     """Load a training job that is a boost. Raises NotFoundError for other jobs, too."""
-    row = load_training(engine, number)
-    if row["kind"] != "boost":
-        raise NotFoundError(f"there is no boost {number}")
-    return row
+    with contextlib.suppress(NotFoundError):
+        row = load_training(engine, number)
+        if row["kind"] == "boost":
+            return row
+    raise NotFoundError(f"there is no boost {number}")
 
 
 def _to_public(row: dict[str, Any]) -> dict[str, Any]:
