@@ -3,7 +3,7 @@
 import contextlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from sqlalchemy import Engine
 from sse_starlette import EventSourceResponse
 
@@ -12,18 +12,13 @@ from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import NotFoundError
 from auditor.results.serialize import finite
 from auditor.web.access import require_scope
-from auditor.web.api.common import ERROR_RESPONSES, Database, FiniteJSONResponse, Number, response_options
+from auditor.web.api.common import Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import BoostBody
 
-router = APIRouter(
-    tags=["boosts"],
-    responses=ERROR_RESPONSES,
-    default_response_class=FiniteJSONResponse,
-    dependencies=[Depends(end_dead_jobs)],
-)
+router = make_router("boosts", dependencies=[Depends(end_dead_jobs)])
 BoostToken = Annotated[Bearer, Depends(require_scope("boost"))]
 _REQUEST_FIELDS = ("protocol", "samples", "device")
 _PRIVATE_FIELDS = ("request", "result", "kind")

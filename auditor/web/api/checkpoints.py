@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from fastapi.responses import FileResponse
 
 from auditor.config import settings
@@ -15,11 +15,11 @@ from auditor.db.checkpoints import list_checkpoints, load_checkpoint
 from auditor.db.tokens import Bearer
 from auditor.errors import NotFoundError
 from auditor.web.access import require_scope
-from auditor.web.api.common import ERROR_RESPONSES, Database, FiniteJSONResponse, Number, response_options
+from auditor.web.api.common import Database, Number, make_router, response_options
 from auditor.web.shapes import jobs as shapes
 from auditor.zoo.checkpoint import WEIGHTS
 
-router = APIRouter(tags=["checkpoints"], responses=ERROR_RESPONSES, default_response_class=FiniteJSONResponse)
+router = make_router("checkpoints")
 
 
 @router.get("/checkpoints", **response_options(shapes.Checkpoints))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
@@ -61,3 +61,8 @@ class FiniteJSONResponse(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         return super().render(finite(content))
+
+
+def make_router(tag: str, **options: Any) -> APIRouter:
+    """Make the router of one kind of object."""
+    return APIRouter(tags=[tag], responses=ERROR_RESPONSES, default_response_class=FiniteJSONResponse, **options)

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from auditor.db.results import Filter, list_results
 from auditor.db.zoo import list_models, load_model
-from auditor.web.api.common import ERROR_RESPONSES, Cursor, Database, FiniteJSONResponse, Name, response_options
+from auditor.web.api.common import Cursor, Database, Name, make_router, response_options
 from auditor.web.paging import decode_name_cursor, encode_name_cursor
 from auditor.web.shapes import results as shapes
 
-router = APIRouter(tags=["models"], responses=ERROR_RESPONSES, default_response_class=FiniteJSONResponse)
+router = make_router("models")
 
 
 @router.get("/models", **response_options(shapes.Models))

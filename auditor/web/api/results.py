@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from fastapi.responses import Response
 
 from auditor.db.filters import SORTABLE
@@ -11,21 +11,13 @@ from auditor.errors import NotFoundError
 from auditor.records import Clustering
 from auditor.results.comparison import compare
 from auditor.results.serialize import as_dict
-from auditor.web.api.common import (
-    ERROR_RESPONSES,
-    Cursor,
-    Database,
-    FiniteJSONResponse,
-    Name,
-    Number,
-    response_options,
-)
+from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
 from auditor.web.errors import as_invalid_request
 from auditor.web.figures.heatmap import png
 from auditor.web.paging import decode_cursor, encode_cursor
 from auditor.web.shapes import results as shapes
 
-router = APIRouter(tags=["results"], responses=ERROR_RESPONSES, default_response_class=FiniteJSONResponse)
+router = make_router("results")
 Kind = Literal["weights", "centred", "deflated", "features"]
 Sort = Literal[tuple(name for column in SORTABLE for name in (column, f"-{column}"))]  # type: ignore[valid-type]
 

@@ -2,24 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from sse_starlette import EventSourceResponse
 
 from auditor.db.scans import cancel_scan, list_scans, load_scan
 from auditor.db.tokens import Bearer
 from auditor.web.access import require_scope
-from auditor.web.api.common import ERROR_RESPONSES, Database, FiniteJSONResponse, Number, response_options
+from auditor.web.api.common import Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import ScanBody
 
-router = APIRouter(
-    tags=["scans"],
-    responses=ERROR_RESPONSES,
-    default_response_class=FiniteJSONResponse,
-    dependencies=[Depends(end_dead_jobs)],
-)
+router = make_router("scans", dependencies=[Depends(end_dead_jobs)])
 ScanToken = Annotated[Bearer, Depends(require_scope("scan"))]
 
 

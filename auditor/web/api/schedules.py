@@ -3,18 +3,18 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 from sqlalchemy import Engine
 
 from auditor.db.schedules import add_schedule, all_schedules, enable_schedule, last_run, remove_schedule
 from auditor.db.tokens import Bearer
 from auditor.scheduling.due import check_command, check_cron, next_due
 from auditor.web.access import require_scope
-from auditor.web.api.common import ERROR_RESPONSES, Database, FiniteJSONResponse, response_options
+from auditor.web.api.common import Database, make_router, response_options
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import ScheduleBody
 
-router = APIRouter(tags=["schedules"], responses=ERROR_RESPONSES, default_response_class=FiniteJSONResponse)
+router = make_router("schedules")
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 AdminToken = Annotated[Bearer, Depends(require_scope("admin"))]
 
