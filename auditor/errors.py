@@ -1,7 +1,8 @@
-"""Every error that a user can cause: one line that says what was expected, what was got and what to do."""
+"""Errors that users can cause, exit codes, and error texts: one line each."""
 
 import sysconfig
 import traceback
+from enum import IntEnum
 from pathlib import Path
 
 from auditor.text.redaction import redact, redact_urls
@@ -9,20 +10,31 @@ from auditor.text.redaction import redact, redact_urls
 LONGEST = 500
 
 
+class ExitCode(IntEnum):
+    """What a command ends with; an unexpected error and models that failed share 1."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNUSABLE = 3
+    GATE = 4
+    INTERRUPTED = 130
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type's name."""
+    """Return the first line of an error's message, or its type's name."""
     return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
 
 
 def describe(error: BaseException, folder: Path | None = None) -> str:
-    """The type, the first line and the place of somebody else's exception: ``KeyError: 'head' (at net.py:12)``."""
-    name, said, place = type(error).__name__, first_line(error), place_of(error, folder)
-    told = said if said == name else f"{name}: {said}"
-    return f"{told} (at {place})" if place else told
+    """Describe an exception of third-party code: type, first line and place, ``KeyError: 'head' (at net.py:12)``."""
+    name, message, place = type(error).__name__, first_line(error), place_of(error, folder)
+    text = message if message == name else f"{name}: {message}"
+    return f"{text} (at {place})" if place else text
 
 
 def one_line(text: str) -> str:
-    """Other people's words as one line without secrets that any terminal and database takes, cut where long."""
+    """Sanitize text to one printable line of at most 500 characters, without secrets."""
     text = redact(text[: 4 * LONGEST])
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     printable = cut.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -30,17 +42,17 @@ def one_line(text: str) -> str:
 
 
 def place_of(error: BaseException, folder: Path | None = None) -> str:
-    """Where other people's code raised an error, ``net.py:12``; empty where it came from elsewhere.
+    """Find where third-party code raised an error, ``net.py:12``; empty if auditor, torch or Python raised it.
 
-    That is the innermost line of ``folder``'s files, or else of a package that is neither auditor nor torch.
+    The place is the innermost line in ``folder``, or else in a package other than auditor and torch.
     """
     cause: BaseException | None = error
     while isinstance(cause, AuditorError):
         cause = cause.__cause__
     frames = traceback.walk_tb(None if cause is None else cause.__traceback__)
     calls = [(Path(frame.f_code.co_filename), line) for frame, line in frames]
-    inside = [f"{named}:{line}" for file, line in calls if folder and (named := _within(file, folder))]
-    others = [f"{named}:{line}" for file, line in calls if (named := _in_package(file))]
+    inside = [f"{name}:{line}" for file, line in calls if folder and (name := _within(file, folder))]
+    others = [f"{name}:{line}" for file, line in calls if (name := _in_package(file))]
     return (inside or others or [""])[-1]
 
 
@@ -52,38 +64,46 @@ def _within(file: Path, folder: Path) -> str:
 
 
 def _in_package(file: Path) -> str:
-    """A file's name below where packages are installed, or its last two parts; empty for auditor, torch and Python."""
+    """Name a file relative to site-packages, or by its last two parts; empty for auditor, torch and Python."""
     for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        if named := _within(file, Path(folder)):
-            return "" if named.startswith("torch/") else named
+        if name := _within(file, Path(folder)):
+            return "" if name.startswith("torch/") else name
     standard = _within(file, Path(sysconfig.get_path("stdlib"))) or not file.is_file()
     return "" if standard or _within(file, Path(__file__).parent) else "/".join(file.parts[-2:])
 
 
 class AuditorError(Exception):
-    """Base of all errors shown to users as one line; ``exit_code`` is what the command line ends with."""
+    """Base of all errors that are shown to users as one line; a command that raises it ends with ``exit_code``."""
 
-    exit_code = 1
+    exit_code = ExitCode.FAILED
 
     def __str__(self) -> str:
-        """Without passwords in URLs, whoever has put one in."""
+        """The message without passwords in URLs."""
         return redact_urls(super().__str__())
 
 
 class UsageError(AuditorError):
-    """What was asked for does not make sense: an unknown name, a value out of range."""
+    """A request makes no sense: an unknown option or value, or a value out of range."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
+
+
+class NotFoundError(UsageError):
+    """A look-up by name or ID found nothing."""
+
+
+class ConflictError(UsageError):
+    """The request makes sense, but an object's present state rules it out: a name is taken, a job still runs."""
 
 
 class EnvironmentUnusableError(AuditorError):
     """The database, a data set or a service that the work needs is not usable."""
 
-    exit_code = 3
+    exit_code = ExitCode.UNUSABLE
 
 
 class DataError(EnvironmentUnusableError):
-    """A data set is missing or its files are not what they should be."""
+    """A data set is missing, or its files are damaged."""
 
 
 class ModelLoadError(AuditorError):
@@ -93,7 +113,7 @@ class ModelLoadError(AuditorError):
 class GateError(AuditorError):
     """A scan's results are stored, and worse than what ``--fail-under`` or ``--fail-on-regression`` accept."""
 
-    exit_code = 4
+    exit_code = ExitCode.GATE
 
 
 class LinearizationError(AuditorError):
@@ -101,12 +121,12 @@ class LinearizationError(AuditorError):
 
 
 class MeasurementError(AuditorError):
-    """A measurement in a process of its own failed, crashed, or went over a limit."""
+    """A measurement in a child process failed, crashed, or exceeded a limit."""
 
 
 class MemoryLimitError(MeasurementError):
-    """A measurement went over its limit of memory."""
+    """A measurement exceeded its memory limit."""
 
 
 class InputError(AuditorError, ValueError):
-    """Images, labels or parameters handed to a function are out of their stated range."""
+    """Images, labels or parameters of a function call are out of their stated range."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError
 
 Engine = Literal["gradient", "autoattack"]
 
@@ -77,8 +77,8 @@ def find_protocol(name: str) -> Protocol:
     """The protocol of this name.
 
     Raises:
-        UsageError: there is none.
+        NotFoundError: there is none.
     """
     if name not in PROTOCOLS:
-        raise UsageError(f"no protocol named {name!r}; there is: {', '.join(PROTOCOLS)}")
+        raise NotFoundError(f"no protocol named {name!r}; there is: {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

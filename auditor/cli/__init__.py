@@ -13,13 +13,9 @@ from typing import Any
 
 import click
 
-from auditor.errors import AuditorError, first_line
+from auditor.errors import AuditorError, ExitCode, first_line
 from auditor.text.printable import clean_lines
 from auditor.text.redaction import redact_urls
-
-UNEXPECTED = 1
-INTERRUPTED = 130
-UNUSABLE = 3
 
 
 class Commands(click.Group):
@@ -54,22 +50,22 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
             stored = ": finished audits are stored, and the next scan reuses them"
-            _end(ctx, f"interrupted{stored if ctx.invoked_subcommand == 'scan' else ''}", INTERRUPTED)
+            _end(ctx, f"interrupted{stored if ctx.invoked_subcommand == 'scan' else ''}", ExitCode.INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click exits quietly when the reader of a pipe has closed it
-            _end(ctx, f"error: {error}", UNUSABLE, error)
+            _end(ctx, f"error: {error}", ExitCode.UNUSABLE, error)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if _from_database(error):
                 cause = first_line(getattr(error, "orig", None) or error)
-                _end(ctx, f"error: the database failed: {cause}", UNUSABLE, error)
+                _end(ctx, f"error: the database failed: {cause}", ExitCode.UNUSABLE, error)
             cause = f"{type(error).__name__}: {first_line(error)}"
-            _end(ctx, f"error: unexpected {cause}; run `auditor --debug …` for the traceback", UNEXPECTED, error)
+            _end(ctx, f"error: unexpected {cause}; run `auditor --debug …` for the traceback", ExitCode.FAILED, error)
 
 
-def _end(ctx: click.Context, message: str, code: int, error: BaseException | None = None) -> None:
+def _end(ctx: click.Context, message: str, code: ExitCode, error: BaseException | None = None) -> None:
     if error is not None:
         from auditor.logs import show_traceback
 

@@ -44,5 +44,5 @@ def command(scan_id: int, output: Path, force: bool) -> None:
             out.write(text)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
-    models = len(report.sheets) + len(report.ended_badly)
+    models = len(report.audits) + len(report.not_audited)
     say(f"{output}: scan {scan_id}, {models} models, {len(text) / 1e6:.1f} MB")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.errors import ExitCode
+
 if TYPE_CHECKING:
     from auditor.cli.options import PlaceOptions
     from auditor.db.store import Job, Store
@@ -171,7 +173,7 @@ def send_and_follow(
         say(f"{error}; the scan is stored, and a worker sends it once the broker answers")
     except KeyboardInterrupt:
         say(f"scan {scan_id} is stored, and workers will run it; `auditor scans cancel {scan_id}` cancels it")
-        click.get_current_context().exit(130)
+        click.get_current_context().exit(ExitCode.INTERRUPTED)
     say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
     if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
         say(f"no worker serves the queue {where.queue} yet; start one with `auditor worker --queue {where.queue}`")

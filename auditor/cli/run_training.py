@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from auditor.cli.output.progress import ScanProgress, say
+from auditor.errors import ExitCode
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -130,7 +131,7 @@ def _run_locally(trainings: "Trainings", job: "TrainingJob") -> None:
         raise
     if ended == "taken":
         say(f"{job.kind} {job.training_id} was claimed or ended by another process")
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
@@ -171,7 +172,7 @@ def follow(engine: "Engine", training_id: int) -> None:
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         say(f"training {training_id} still runs; `auditor trainings cancel {training_id}` cancels it")
-        click.get_current_context().exit(130)
+        click.get_current_context().exit(ExitCode.INTERRUPTED)
 
 
 def show_training(engine: "Engine", training_id: int, shape: str) -> None:
@@ -197,4 +198,4 @@ def show_training(engine: "Engine", training_id: int, shape: str) -> None:
     else:
         click.echo(f"{row['kind']} {training_id} of {row['model']}: {row['state']}")
     if row["state"] in ("failed", "cancelled"):
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)

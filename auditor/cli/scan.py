@@ -10,6 +10,7 @@ from auditor.cli.gates import GateOptions, gate_options
 from auditor.cli.model_filters import MODELS, ModelFilters, keep_auditable, model_filters
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.output.adversarials import SAVE
+from auditor.errors import ExitCode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,4 +165,4 @@ def command(options: ScanOptions) -> None:
     say_saved(adversarials, rows, outcome.reused)
     check_gates(engine, gates, outcome.scan_id, rows)
     if outcome.failed or outcome.cancelled:
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)

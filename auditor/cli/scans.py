@@ -7,6 +7,7 @@ import click
 
 from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
+from auditor.errors import ExitCode
 
 Row = dict[str, Any]
 SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
@@ -121,7 +122,7 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     else:
         click.echo(in_words(difference, f"scan {after} after scan {before}", all_of_it=True))
     if difference.alarming:
-        click.get_current_context().exit(4)
+        click.get_current_context().exit(ExitCode.GATE)
 
 
 @command.command()
@@ -163,7 +164,7 @@ def cancel(scan_id: int) -> None:
         time.sleep(0.5)
     say(f"scan {scan_id}: {scan['state']}; {scan['done']} done, {scan['failed']} failed, {scan['cancelled']} cancelled")
     if scan["state"] == "running":
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 @command.command()
@@ -197,4 +198,4 @@ def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape
     outcome = rerun_where(where, Store(engine), scan_id)
     print_outcome(engine, outcome, shape)
     if outcome.failed or outcome.cancelled:
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(ExitCode.FAILED)

@@ -1,4 +1,4 @@
-"""``auditor serve``: the dashboard and the HTTP API."""
+"""``auditor serve``: serve the dashboard and the HTTP API."""
 
 import click
 
@@ -6,34 +6,45 @@ from auditor.cli.numbers import Count
 
 
 @click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0: any that is free.")
-@click.option("--closed", is_flag=True, help="Reading needs a token, too (`auditor tokens add`).")
-@click.option("--open", "opened", is_flag=True, help="Let everybody read who reaches an address beyond this machine.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="The port to listen on; 0 chooses a free port.",
+)
+@click.option("--closed", is_flag=True, help="Require a token for reading, too; `auditor tokens add` creates tokens.")
+@click.option(
+    "--open", "opened", is_flag=True, help="Allow reading without a token on an address that other machines can reach."
+)
 @click.option(
     "--rate", type=Count(), default=600, show_default=True, metavar="N",
-    help="Requests a minute from one address.",
+    help="The largest number of requests per minute from one address.",
 )  # fmt: skip
 @click.option(
     "--allowed-host", "names", multiple=True, metavar="NAME",
-    help="A further name of the server, such as that of a proxy in front; *.example.com for all below.",
+    help="Answer to this host name, too, such as the name of a proxy; *.example.com covers all names below.",
 )  # fmt: skip
 @click.option(
     "--trusted-proxy", "proxies", multiple=True, metavar="ADDRESS",
-    help="A proxy, or a network of them, whose X-Forwarded-For and -Proto are believed. None by default.",
+    help="Trust X-Forwarded-For and X-Forwarded-Proto from this address or network. Repeatable; none by default.",
 )  # fmt: skip
 def command(
     host: str, port: int, closed: bool, opened: bool, rate: int, names: tuple[str, ...], proxies: tuple[str, ...]
 ) -> None:
-    """Serve the dashboard and the HTTP API under /api/v1, from the database of the settings.
+    """Serve the dashboard, and the HTTP API under /api/v1, from the configured database.
 
-    Works on the SQLite default with no other service. Anybody who reaches the address may read, unless --closed; beyond
-    this machine that has to be said with --open. Downloads of checkpoints need a token.
+    The server needs no other service if the database is SQLite, the default. On a loopback address, reading needs no
+    token unless --closed is given. On any other address, --closed or --open is required. Downloads of checkpoints
+    always need a token.
 
-    Requests for other hosts are refused (status 400). On a loopback address the server is known as localhost and by
-    loopback addresses, else by this machine's names and any address. --allowed-host adds names.
+    Requests with an unknown Host header are refused with status 400. On a loopback address, the server answers to
+    localhost and loopback addresses; on other addresses, to this machine's names and to any IP address.
+    --allowed-host adds names.
 
-    TLS is for a proxy in front: name it with --trusted-proxy, and its name for the server with --allowed-host.
+    The server does not speak TLS. Put a TLS proxy in front of it: pass the proxy's address with --trusted-proxy, and
+    the public host name with --allowed-host.
 
     \b
     Examples:
@@ -49,29 +60,29 @@ def command(
     from auditor.errors import EnvironmentUnusableError, UsageError
 
     if closed and opened:
-        raise UsageError("--open and --closed contradict each other")
+        raise UsageError("--open and --closed contradict each other; use one of them")
     try:
-        beyond = not ipaddress.ip_address(host).is_loopback
+        public = not ipaddress.ip_address(host).is_loopback
     except ValueError as error:
         if host != "localhost":
-            raise UsageError(f"--host: expected an address such as 127.0.0.1 or 0.0.0.0, got {host!r}") from error
-        host, beyond = "127.0.0.1", False
-    if beyond and not (closed or opened):
-        raise UsageError(f"{host} can be reached from elsewhere: say --closed (reading needs a token), or --open")
+            raise UsageError(f"--host: expected an IP address such as 127.0.0.1 or 0.0.0.0, got {host!r}") from error
+        host, public = "127.0.0.1", False
+    if public and not (closed or opened):
+        raise UsageError(f"other machines can reach {host}: add --closed (reading needs a token) or --open")
     from auditor.web import hosts, server
     from auditor.web.app import create_app
 
-    known, trusted = hosts.allowed_hosts(host, names), hosts.check_proxies(proxies)
-    app = create_app(open_database(), open_reading=not closed, per_minute=rate, hosts=known, trusted_proxies=trusted)
+    allowed, trusted = hosts.allowed_hosts(host, names), hosts.check_proxies(proxies)
+    app = create_app(open_database(), open_reading=not closed, per_minute=rate, hosts=allowed, trusted_proxies=trusted)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Of TCP by name, or asyncio leaves Nagle's algorithm on, and small answers wait 40 ms for an acknowledgement.
+    # Without IPPROTO_TCP, asyncio leaves Nagle's algorithm on, and small responses wait 40 ms for an acknowledgement.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
-            listening.listen(2048)  # who reads the address below may ask at once: it is answered in a moment
+            listening.listen(2048)  # requests that arrive before the server runs wait in the backlog
         except OSError as error:
             raise EnvironmentUnusableError(f"cannot listen on {host}:{port}: {error.strerror}; try --port") from error
-        shown = f"[{host}]" if ":" in host else host
-        click.echo(f"http://{shown}:{listening.getsockname()[1]}/", err=True)
+        name = f"[{host}]" if ":" in host else host
+        click.echo(f"http://{name}:{listening.getsockname()[1]}/", err=True)
         server.run(app, listening)

@@ -11,7 +11,7 @@ from auditor.data.digests import set_digest
 from auditor.data.hierarchies import Hierarchy, load_hierarchy
 from auditor.data.known import CLASSES, find_known
 from auditor.data.samples import Samples
-from auditor.errors import DataError, UsageError, first_line
+from auditor.errors import DataError, NotFoundError, UsageError, first_line
 from auditor.records import OwnData, Transform, ZooEntry
 
 __all__ = ["CLASSES", "Hierarchy", "ImageSet", "check_images", "hierarchy_of", "load_hierarchy", "load_images"]
@@ -42,13 +42,13 @@ def hierarchy_of(entry: ZooEntry) -> Hierarchy:
     """The classes of an entry's data set and their superclasses.
 
     Raises:
-        UsageError: the data set is unknown.
+        NotFoundError: the data set is unknown.
         DataError: an own data set's superclasses do not cover its classes.
     """
     if entry.own_data is not None:
         return own_data.hierarchy(entry.dataset, entry.own_data)
     if entry.dataset not in CLASSES:
-        raise UsageError(f"{entry.model}: no data set named {entry.dataset!r}; there is: {', '.join(CLASSES)}")
+        raise NotFoundError(f"{entry.model}: no data set named {entry.dataset!r}; there is: {', '.join(CLASSES)}")
     return load_hierarchy(entry.dataset, CLASSES[entry.dataset])
 
 

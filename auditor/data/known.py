@@ -7,7 +7,7 @@ from pathlib import Path
 from auditor.data import cifar10, cifar100, fashion_mnist, imagenet
 from auditor.data.place import find_at
 from auditor.data.samples import Samples
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def find_known(name: str, samples: int | None, place: Path | None) -> Samples:
     """The test set of a known data set: from an .npz file, a folder, or for None wherever it may be had.
 
     Raises:
-        UsageError: the data set is unknown.
+        NotFoundError: the data set is unknown.
         DataError: it is not there.
     """
     data_set = _known(name)
@@ -60,5 +60,5 @@ def find_known_training(name: str, place: Path | None) -> Samples:
 
 def _known(name: str) -> DataSet:
     if name not in DATA_SETS:
-        raise UsageError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
+        raise NotFoundError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
     return DATA_SETS[name]

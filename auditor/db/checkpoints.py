@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from auditor.config import settings
 from auditor.db import models as tables
 from auditor.db.results import Filter, list_results
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError
 
 Row = dict[str, Any]
 COMPARED = ("n", "only_before", "only_after", "difference", "p_value")
@@ -28,12 +28,12 @@ def load_checkpoint(engine: Engine, number: int) -> Row:
     """One of them.
 
     Raises:
-        UsageError: there is none of this number.
+        NotFoundError: there is none of this number.
     """
     with Session(engine) as session:
         made, asked = session.get(tables.Checkpoint, number), session.get(tables.Training, number)
     if made is None or asked is None:
-        raise UsageError(f"there is no checkpoint {number}; see `auditor checkpoints list`")
+        raise NotFoundError(f"there is no checkpoint {number}; see `auditor checkpoints list`")
     return _row(engine, made, asked)
 
 

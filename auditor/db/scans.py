@@ -13,7 +13,7 @@ from auditor.db.ending import now
 from auditor.db.latest import mark_latest
 from auditor.db.leases import ask_to_cancel
 from auditor.db.store import Job
-from auditor.errors import UsageError
+from auditor.errors import ConflictError, NotFoundError, UsageError
 from auditor.records.entries import entry_from
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def load_scan(engine: Engine, scan_id: int) -> Row:
     """One scan, with its audits under ``audits``.
 
     Raises:
-        UsageError: there is no such scan.
+        NotFoundError: there is no such scan.
     """
     audit, link, worker = tables.Audit, tables.ScanAudit, tables.Worker
     query = select(audit, tables.Model.name, link.reused, worker).join(link, link.audit_id == audit.id)
@@ -61,7 +61,7 @@ def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
     """What a scan asked for.
 
     Raises:
-        UsageError: there is no such scan.
+        NotFoundError: there is no such scan.
     """
     with Session(engine) as session:
         return _get(session, scan_id).request
@@ -71,7 +71,7 @@ def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
     """Cancel what is queued, and ask for the end of what runs: it is ``cancelled`` once its process is gone.
 
     Raises:
-        UsageError: there is no such scan.
+        NotFoundError: there is no such scan.
     """
     with Session(engine) as session, session.begin():
         _get(session, scan_id)
@@ -82,7 +82,9 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
     """Put a scan's failed and cancelled audits back into the queue, and hand them out.
 
     Raises:
-        UsageError: there is no such scan, it still runs elsewhere, or an older auditor kept too little of it.
+        NotFoundError: there is no such scan.
+        ConflictError: it still runs elsewhere.
+        UsageError: an older auditor stored too little of it.
     """
     audit, link = tables.Audit, tables.ScanAudit
     query = select(audit).join(link, link.audit_id == audit.id).order_by(audit.id)
@@ -90,7 +92,9 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
     with Session(engine) as session, session.begin():
         scan = _get(session, scan_id, lock=True)
         if scan.state == "running" and "here" in (scan.queue, queue):
-            raise UsageError(f"scan {scan_id} still runs; wait for its end, or `auditor scans cancel {scan_id}` first")
+            raise ConflictError(
+                f"scan {scan_id} still runs; wait for its end, or `auditor scans cancel {scan_id}` first"
+            )
         models = select(tables.Model.id).where(
             tables.Model.id.in_(query.with_only_columns(audit.model_id).order_by(None))
         )
@@ -126,7 +130,7 @@ def scans_here(engine: Engine) -> list[Silent]:
 def _get(session: Session, scan_id: int, *, lock: bool = False) -> tables.Scan:
     scan = session.get(tables.Scan, scan_id, with_for_update=lock or None)
     if scan is None:
-        raise UsageError(f"there is no scan {scan_id}; see `auditor scans list`")
+        raise NotFoundError(f"there is no scan {scan_id}; see `auditor scans list`")
     return scan
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.base import inserting
 from auditor.db.ending import now
-from auditor.errors import UsageError
+from auditor.errors import ConflictError, NotFoundError, UsageError
 
 try:
     import fcntl
@@ -48,7 +48,7 @@ class Run:
 
 
 def add_schedule(engine: Engine, name: str, cron: str, command: Sequence[str], *, replace: bool = False) -> None:
-    """Raises UsageError where there is one of this name, and it is not to be replaced."""
+    """Store a schedule. Raises ConflictError if the name is taken and ``replace`` is false."""
     with Session(engine) as session, session.begin():
         one = session.scalars(select(tables.Schedule).where(tables.Schedule.name == name)).first()
         if one is None:
@@ -56,17 +56,17 @@ def add_schedule(engine: Engine, name: str, cron: str, command: Sequence[str], *
         elif replace:
             one.cron, one.command, one.changed_at = cron, list(command), now()
         else:
-            raise UsageError(f"there is a schedule {name!r} already: remove it first, or say --replace")
+            raise ConflictError(f"there is a schedule {name!r} already: remove it first, or say --replace")
 
 
 def remove_schedule(engine: Engine, name: str) -> None:
-    """Its runs go with it; the scans that they became stay. UsageError where there is none."""
+    """Its runs go with it; the scans that they became stay. NotFoundError where there is none."""
     with Session(engine) as session, session.begin():
         session.execute(delete(tables.Schedule).where(tables.Schedule.id == _get(session, name).id))
 
 
 def enable_schedule(engine: Engine, name: str, enabled: bool) -> None:
-    """What was due while it was off is not made up for. UsageError where there is none."""
+    """What was due while it was off is not made up for. NotFoundError where there is none."""
     with Session(engine) as session, session.begin():
         one = _get(session, name)
         if one.enabled != enabled:
@@ -74,7 +74,7 @@ def enable_schedule(engine: Engine, name: str, enabled: bool) -> None:
 
 
 def find_schedule(engine: Engine, name: str) -> Schedule:
-    """Raises UsageError where there is none."""
+    """Raises NotFoundError where there is none."""
     with Session(engine) as session:
         return _record(_get(session, name))
 
@@ -204,7 +204,7 @@ def scan_before(engine: Engine, scan_id: int) -> int | None:
 def _get(session: Session, name: str) -> tables.Schedule:
     one = session.scalars(select(tables.Schedule).where(tables.Schedule.name == name)).first()
     if one is None:
-        raise UsageError(f"there is no schedule {name!r}; see `auditor schedule list`")
+        raise NotFoundError(f"there is no schedule {name!r}; see `auditor schedule list`")
     return one
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.ending import now
-from auditor.errors import UsageError
+from auditor.errors import ConflictError, NotFoundError, UsageError
 
 DAYS = 36_500
 SCOPES = ("read", "scan", "boost", "admin")
@@ -45,7 +45,8 @@ def add_token(engine: Engine, name: str, scope: str, days: float | None = None) 
     """A new token, which is told once, here.
 
     Raises:
-        UsageError: the name is taken or none, or there is no such scope, or no date is so many days away.
+        ConflictError: the name is taken.
+        UsageError: the name, the scope or the number of days is not valid.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"expected a name of up to 64 letters, digits, dots, dashes and underscores, got {name!r}")
@@ -64,7 +65,7 @@ def add_token(engine: Engine, name: str, scope: str, days: float | None = None) 
             session.flush()
             number = row.id
     except IntegrityError as error:
-        raise UsageError(f"there is a token {name!r} already: choose another name") from error
+        raise ConflictError(f"the token name {name!r} is taken; choose another name") from error
     return f"auditor_{number}_{secret}"
 
 
@@ -78,13 +79,13 @@ def revoke_token(engine: Engine, name: str) -> None:
     """From now on it lets nobody in.
 
     Raises:
-        UsageError: there is none of this name that is not revoked.
+        NotFoundError: no token of this name is valid.
     """
     token = tables.Token
     asked = update(token).where(token.name == name, token.revoked_at.is_(None)).values(revoked_at=now())
     with Session(engine) as session, session.begin():
         if session.scalar(asked.returning(token.id)) is None:
-            raise UsageError(f"there is no token {name!r} that lets anybody in; see `auditor tokens list`")
+            raise NotFoundError(f"there is no valid token {name!r}; see `auditor tokens list`")
 
 
 def check_token(engine: Engine, text: str) -> Bearer | None:

@@ -14,7 +14,7 @@ from auditor.db.ending import now
 from auditor.db.leases import Lease, Leases, Unsent
 from auditor.db.patience import patient
 from auditor.db.session import single
-from auditor.errors import UsageError, first_line
+from auditor.errors import ConflictError, NotFoundError, UsageError, first_line
 from auditor.records import ZooEntry
 from auditor.records.boosts import NOT_AUDITED, BoostOutcome, Comparison, EpochScore
 from auditor.records.entries import entry_from, entry_to
@@ -166,7 +166,7 @@ class Trainings:
         """Cancel what is queued, and ask the process that runs it to stop; the state that it is in then.
 
         Raises:
-            UsageError: there is no such job.
+            NotFoundError: there is no such job.
         """
         job = tables.Training
         queued = job.state == "queued"
@@ -187,30 +187,36 @@ class Trainings:
             session.execute(asked.execution_options(synchronize_session=False))
             state = session.scalar(select(job.state).where(job.id == training_id))
             if state is None:
-                raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
+                raise NotFoundError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
             return state
 
     def resume(self, training_id: int, queue: str) -> TrainingJob:
         """Put one that failed or was cancelled, or whose own process is lost, back into a queue.
 
         Raises:
-            UsageError: there is none of this number, it has not ended early, or another auditor asked for it.
+            NotFoundError: there is no such job.
+            ConflictError: it has not failed, nor was it cancelled.
+            UsageError: another version of auditor stored it.
         """
         job = self.load_job(training_id)
         table = tables.Training
         with Session(self.engine) as session, session.begin():
             row = session.get(table, training_id)
             if job is None or row is None:
-                raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
+                raise NotFoundError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
             stuck = _silent(row) or (row.state == "queued" and row.queue == "here")
             if row.state not in ("failed", "cancelled") and not stuck:
-                raise UsageError(f"{row.kind} {training_id} is {row.state}: only what failed or was cancelled goes on")
+                raise ConflictError(
+                    f"{row.kind} {training_id} is {row.state}: only failed or cancelled jobs can be resumed"
+                )
             same = (table.id == training_id, table.state == row.state, table.attempt == row.attempt)
             back = {"state": "queued", "queue": queue, "losses": 0, "lease_until": None}
             blank = dict.fromkeys(("reason", "sent_at", "started_at", "finished_at", "cancelling", "worker"))
             put = update(table).where(*same).values(**back, **blank).returning(table.id)
             if session.execute(put.execution_options(synchronize_session=False)).first() is None:
-                raise UsageError(f"{row.kind} {training_id} is gone on with already: see `auditor trainings list`")
+                raise ConflictError(
+                    f"{row.kind} {training_id} is being resumed by another process: see `auditor trainings list`"
+                )
         return job
 
     def _write(self, training_id: int, attempt: int, **values: Any) -> bool:
@@ -248,14 +254,14 @@ def load_training(engine: Engine, training_id: int) -> Row:
     """One of them.
 
     Raises:
-        UsageError: there is none of this number.
+        NotFoundError: there is none of this number.
     """
     job, worker = tables.Training, tables.Worker
     query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))
     with Session(engine) as session:
         found = session.execute(query.where(job.id == training_id)).first()
         if found is None:
-            raise UsageError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
+            raise NotFoundError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
         return _row(*found)
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import as_python_sorts
+from auditor.errors import NotFoundError
 
 Row = dict[str, Any]
 
@@ -27,13 +28,13 @@ def list_models(
         return [_row(one, audits.get(one.id, 0)) for one in found]
 
 
-def load_model(engine: Engine, name: str) -> Row | None:
-    """The model of this full name."""
+def load_model(engine: Engine, name: str) -> Row:
+    """Load the model of this full name. Raises NotFoundError if no scan has met it."""
     model, audit = tables.Model, tables.Audit
     with Session(engine) as session:
         one = session.scalars(select(model).where(model.name == name)).first()
         if one is None:
-            return None
+            raise NotFoundError(f"there is no model {name!r}")
         return _row(one, session.scalar(select(func.count()).where(audit.model_id == one.id)) or 0)
 
 

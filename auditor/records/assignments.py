@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _find(name: str, classes: Sequence[str], dataset: str) -> str:
         return plain[_plain(name)]
     near = [plain[key] for key in difflib.get_close_matches(_plain(name), list(plain), 3, 0.4)]
     hint = f"did you mean {', '.join(near)}?" if near else f"there is: {', '.join(classes[:20])}"
-    raise UsageError(f"no class named {name!r} in {dataset}; {hint}")
+    raise NotFoundError(f"no class named {name!r} in {dataset}; {hint}")
 
 
 def _plain(name: str) -> str:
@@ -167,8 +167,8 @@ PRESETS: dict[str, Assignment] = {
 
 
 def find_preset(name: str) -> Assignment:
-    """Raises UsageError where there is no preset of this name; near ones are named."""
+    """Raises NotFoundError where there is no preset of this name; near ones are named."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, list(PRESETS), 3, 0.4) or ["fashion-mnist", "cifar100"]
-        raise UsageError(f"no assignment named {name!r}; did you mean {', '.join(near)}?")
+        raise NotFoundError(f"no assignment named {name!r}; did you mean {', '.join(near)}?")
     return PRESETS[name]

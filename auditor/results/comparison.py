@@ -18,7 +18,8 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None) -> di
     """The comparison as plain values.
 
     Raises:
-        UsageError: there is no such result, or the two cannot be compared.
+        NotFoundError: there is no such result.
+        UsageError: the two cannot be compared.
     """
     a, b = _choose(engine, first, second, protocol)
     paired = pair((a.row, a.verdicts), (b.row, b.verdicts))

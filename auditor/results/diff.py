@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.results import Filter, Row, list_results
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError, UsageError
 from auditor.results.regressions import comparable, losses
 
 
@@ -55,7 +55,7 @@ def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: floa
     """Compare the results that two scans speak of, model by model.
 
     Raises:
-        UsageError: there is no such scan.
+        NotFoundError: there is no such scan.
     """
     old, new = _rows(engine, before), _rows(engine, after)
     diff = Diff(before, after)
@@ -104,7 +104,7 @@ def _rows(engine: Engine, scan_id: int | None) -> dict[str, Row]:
         return {}
     with Session(engine) as session:
         if session.get(tables.Scan, scan_id) is None:
-            raise UsageError(f"there is no scan {scan_id}; see `auditor scans list`")
+            raise NotFoundError(f"there is no scan {scan_id}; see `auditor scans list`")
     return {row["model"]: row for row in list_results(engine, Filter(scan=scan_id), sort="model")}
 
 

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, Row, list_results
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError
 
 
 def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[Row]:
     """The results that a name means, the one to show first: most images, batch norm removed, C exact, the newest.
 
     Raises:
-        UsageError: there is none; near names are suggested.
+        NotFoundError: there is none; near names are suggested.
     """
     wanted = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
     found = list_results(engine, wanted)
     if not found:
         names = {row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))}
-        raise UsageError(_no_result(model, protocol, audit_id, sorted(names - {model})))
+        raise NotFoundError(_no_result(model, protocol, audit_id, sorted(names - {model})))
 
     def rank(row: Row) -> tuple[int, bool, int | float, int]:
         probes = math.inf if row["sketch"] is None else row["sketch"]

@@ -1,1 +1,1 @@
-"""What people look at in a browser, and what scripts ask for over HTTP."""
+"""The dashboard and the HTTP API."""

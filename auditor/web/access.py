@@ -1,4 +1,4 @@
-"""Who may: bearer tokens with scopes, in the header for programs, in a cookie for people's browsers."""
+"""Authentication: bearer tokens with scopes, from the Authorization header for programs or a cookie for browsers."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -11,44 +11,48 @@ from starlette.exceptions import HTTPException
 from auditor.db.tokens import Bearer, check_token
 
 COOKIE = "auditor_token"
-_HEADER = HTTPBearer(auto_error=False, description="made by `auditor tokens add`")
+_HEADER = HTTPBearer(auto_error=False, description="A token that `auditor tokens add NAME --scope SCOPE` has printed.")
 
 
-def bearer_of(
+def authenticate(
     request: Request, header: Annotated[HTTPAuthorizationCredentials | None, Depends(_HEADER)]
 ) -> Bearer | None:
-    """Whose token came with the request; a token that is no good is refused even where none is needed.
+    """Return the owner of the request's token, or None without a token; an invalid header is refused on every route.
 
-    What writes over the API takes no cookie: it is not for browsers, which may be led there.
+    Requests that write over the API must send the header: other sites can make a browser send cookies.
     """
     writes = request.method not in ("GET", "HEAD")
     cookie = None if writes and request.scope["path"].startswith("/api/") else request.cookies.get(COOKIE)
     text = header.credentials if header else cookie
     if text is None:
         return None
-    found = check_token(request.app.state.engine, text)
-    if found is None and header:
-        raise _unauthorized("the token is unknown, revoked or expired")
-    return found
+    owner = check_token(request.app.state.engine, text)
+    if owner is None and header:
+        raise _unauthorized("invalid token: it is unknown, revoked or expired")
+    return owner
 
 
-def requires(scope: str) -> Callable[..., Bearer]:
-    """A dependency: a good token that holds this scope."""
+def require_scope(scope: str) -> Callable[..., Bearer]:
+    """Make a dependency that refuses requests without a valid token of this scope."""
 
-    def check(bearer: Annotated[Bearer | None, Depends(bearer_of)]) -> Bearer:
-        if bearer is None:
-            raise _unauthorized(f"this needs a token with the scope {scope}: `auditor tokens add NAME --scope {scope}`")
-        if not bearer.may(scope):
-            raise HTTPException(403, f"this needs the scope {scope}; the token {bearer.name} has {bearer.scope}")
-        return bearer
+    def check_scope(owner: Annotated[Bearer | None, Depends(authenticate)]) -> Bearer:
+        if owner is None:
+            command = f"auditor tokens add NAME --scope {scope}"
+            raise _unauthorized(
+                f"missing token: this request needs one with the scope {scope}; create it with `{command}`"
+            )
+        if not owner.may(scope):
+            detail = f"this request needs the scope {scope}; the token {owner.name} has the scope {owner.scope}"
+            raise HTTPException(403, detail)
+        return owner
 
-    return check
+    return check_scope
 
 
-def may_read(request: Request, bearer: Annotated[Bearer | None, Depends(bearer_of)]) -> None:
-    """Reading: anybody's where the server is open, else whose token holds ``read``."""
+def check_read_access(request: Request, owner: Annotated[Bearer | None, Depends(authenticate)]) -> None:
+    """Refuse reading without a token that allows it, unless the server is open."""
     if not request.app.state.open_reading:
-        requires("read")(bearer)
+        require_scope("read")(owner)
 
 
 def _unauthorized(detail: str) -> HTTPException:

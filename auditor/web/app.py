@@ -1,4 +1,4 @@
-"""The web application: pages for people, an API for programs, over one database."""
+"""The web application: pages for people and an API for programs, over one database."""
 
 import contextlib
 import functools
@@ -13,66 +13,68 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from auditor.web import api, pages
-from auditor.web import errors as problems
 from auditor.web.api.events import Streams
-from auditor.web.guard import Guard
+from auditor.web.errors import install_error_handlers
+from auditor.web.guard import RequestGuard
 from auditor.web.hosts import AllowedHosts
-from auditor.web.rate_limits import Limits
+from auditor.web.rate_limits import RequestLimits
 
 if TYPE_CHECKING:
-    from auditor.web.background import Work
+    from auditor.web.background import BackgroundJobs
 
-PER_MINUTE = 600
+REQUESTS_PER_MINUTE = 600
 
 
 def create_app(
     engine: Engine,
     *,
     open_reading: bool = True,
-    per_minute: int = PER_MINUTE,
+    per_minute: int = REQUESTS_PER_MINUTE,
     hosts: AllowedHosts | None = None,
     trusted_proxies: Sequence[str] = (),
 ) -> FastAPI:
-    """The application.
+    """Make the application.
 
     Args:
-        engine: a database that is up to date.
-        open_reading: whether who has no token may read; downloads and work need one in any case.
+        engine: a database at the current schema revision.
+        open_reading: whether reading needs no token; downloads, scans and boosts always need one.
         per_minute: requests that one address may make.
-        hosts: the names that the server is known under; None for any.
-        trusted_proxies: addresses and networks whose X-Forwarded-For and -Proto are believed.
+        hosts: the host names that the server answers to; None for any.
+        trusted_proxies: addresses and networks whose headers X-Forwarded-For and X-Forwarded-Proto are used.
     """
 
     @functools.cache
-    def work() -> "Work":
-        from auditor.web.background import Work
+    def background() -> "BackgroundJobs":
+        from auditor.web.background import BackgroundJobs
 
-        return Work(engine)
+        return BackgroundJobs(engine)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         app.state.streams.thread.shutdown(wait=False, cancel_futures=True)
-        if work.cache_info().currsize:
-            await run_in_threadpool(work().close)
+        if background.cache_info().currsize:
+            await run_in_threadpool(background().close)
 
     app = FastAPI(
         lifespan=lifespan,
         title="auditor",
         version=version("auditor"),
-        description="Audits of image classifiers for adversarial robustness. Errors are problem+json (RFC 9457).",
-        openapi_url=None,  # a route of ours gives it, to who may read
+        description="Audits of image classifiers for adversarial robustness. Accuracies are fractions from 0 to 1, "
+        "radii are in units of the [0, 1] pixels, times are ISO 8601 in UTC, and digests are SHA-256 in "
+        "hexadecimal. A value that could not be measured is null. Errors are problem+json (RFC 9457).",
+        openapi_url=None,  # the route in auditor.web.api checks the token first
         docs_url=None,
         redoc_url=None,
     )
-    app.state.engine, app.state.open_reading, app.state.work = engine, open_reading, work
+    app.state.engine, app.state.open_reading, app.state.background = engine, open_reading, background
     app.state.streams = Streams()
-    problems.install(app)
+    install_error_handlers(app)
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=str(files("auditor.web") / "static")), name="static")
-    app.add_middleware(Guard, hosts=hosts)
-    app.add_middleware(Limits, per_minute=per_minute)
+    app.add_middleware(RequestGuard, hosts=hosts)
+    app.add_middleware(RequestLimits, per_minute=per_minute)
     if trusted_proxies:
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 

@@ -1,4 +1,4 @@
-"""All that a page or a report says of one audit, ready to be drawn."""
+"""The context of one audit in a page or a report."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
 
-SHOWN = ("weights", "deflated", "features")
+HEATMAPS = ("weights", "deflated", "features")
 
 
 @dataclass(frozen=True)
 class AuditDetail:
-    """One audit. ``provenance`` are names and values; ``words`` what has to be said beside its numbers."""
+    """One audit. ``provenance`` holds names and values; ``remarks`` are sentences that qualify its numbers."""
 
     row: Row
     description: str
@@ -28,20 +28,20 @@ class AuditDetail:
     history: tuple[Lines, ...]
     provenance: tuple[tuple[str, str], ...]
     command: str
-    words: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def anchor(self) -> str:
-        """Its place in a report."""
+        """The ID of its section in a report."""
         return f"audit-{self.row['id']}"
 
 
-def sheet(detail: Detail, nights: Sequence[Row] = ()) -> AuditDetail:
-    """``nights``: the model's other results; those of the same setting are drawn beside this one."""
+def build_audit_detail(detail: Detail, results: Sequence[Row] = ()) -> AuditDetail:
+    """Build the context of an audit; ``results`` of the same model and setting become its history."""
     row = detail.row
     drawn = (
         heatmap(detail.clusterings[kind], detail.classes, detail.superclasses)
-        for kind in SHOWN
+        for kind in HEATMAPS
         if kind in detail.clusterings
     )
     return AuditDetail(
@@ -50,15 +50,15 @@ def sheet(detail: Detail, nights: Sequence[Row] = ()) -> AuditDetail:
         setting=describe(setting_of(row)),
         bars=attack_bars(row, detail.attacks),
         heatmaps=tuple(one for one in drawn if one is not None),
-        history=history([one for one in nights if setting_of(one) == setting_of(row)]),
+        history=history([one for one in results if setting_of(one) == setting_of(row)]),
         provenance=tuple(_provenance(row)),
         command=repeat_command(row),
-        words=tuple(_words(detail)),
+        remarks=tuple(_remarks(detail)),
     )
 
 
 def repeat_command(row: Row) -> str:
-    """What makes the same audit again; ``DIR`` is the folder of a local zoo, which is not told."""
+    """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored."""
     words = ["auditor", "scan", row["source"], *(["DIR"] if row["source"] == "local" else [])]
     words += ["--model", row["model"].partition(":")[2], "--protocol", row["protocol"]]
     if row["samples"] and row["protocol"] != "screen":
@@ -90,7 +90,7 @@ def _provenance(row: Row) -> list[tuple[str, str]]:
     ]
 
 
-def _words(detail: Detail) -> list[str]:
+def _remarks(detail: Detail) -> list[str]:
     row = detail.row
     words = [f"Flagged: {', '.join(row['flags'])}. The number cannot be trusted."] if row["flags"] else []
     words += [f"Note: {note}." for note in row["notes"]]

@@ -1,4 +1,4 @@
-"""Work asked for over HTTP: sent to workers where there is a broker, else done by the server, one thing at a time."""
+"""Scans and boosts that start over HTTP: sent to workers if there is a broker, else run by the server one at a time."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
 from auditor.db.store import Job, Store
 from auditor.db.trainings import TrainingJob, Trainings, load_training
-from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.errors import ConflictError, EnvironmentUnusableError, UsageError
 from auditor.jobs.lease import process_name
 from auditor.jobs.limits import Limits
 from auditor.machine.devices import check_device
@@ -21,81 +21,85 @@ from auditor.scans.request import ScanRequest
 from auditor.trainings.boost import BoostRequest
 from auditor.trainings.job import Silent
 from auditor.trainings.run import run_locally, send_training
-from auditor.web.build_requests import boost_wanted, scan_wanted
+from auditor.web.build_requests import build_boost_request, build_scan_request
+from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
-ENDS = "the server ended"
+LOCAL_QUEUE = "here"
 
 
-class Work:
-    """Takes requests; ``close`` ends what runs and what waits: cancelled, it can be tried again or gone on with.
+class BackgroundJobs:
+    """The jobs that the server's clients have started.
 
-    All methods raise what :func:`scan_wanted` raises, and UsageError or EnvironmentUnusableError where the device, or
-    the images, are not to be had.
+    ``close`` cancels the jobs that this process runs or has queued; cancelled jobs can be resumed. The other methods
+    raise what :func:`build_scan_request` raises, UsageError for an unknown device, and EnvironmentUnusableError if the
+    images are unavailable.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.store = Store(engine)
         self.trainings = Trainings(engine, settings().database_patience)
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="work")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self.closing = threading.Event()
-        self.boosts: set[int] = set()
+        self.local_boosts: set[int] = set()
 
-    def scan(self, asked: ScanBody) -> int:
-        """The number of the scan that has begun, or waits for its turn."""
-        zoo, entries, request = scan_wanted(asked)
-        queue = _queue_of(asked.device)
-        check_scan(self.store, entries, request.measurement, images=queue == "here")
-        worker = process_name() if queue == "here" else None
-        scan_id, jobs = self.store.create_scan(asked.source, request.to_json(), entries, queue=queue, worker=worker)
-        if queue == "here":
-            self.thread.submit(self._scan, scan_id, jobs, zoo, request)
+    def start_scan(self, body: ScanBody) -> int:
+        """Store a scan, start or queue it, and return its ID."""
+        zoo, entries, request = build_scan_request(body)
+        queue = _choose_queue(body.device)
+        local = queue == LOCAL_QUEUE
+        check_scan(self.store, entries, request.measurement, images=local)
+        worker = process_name() if local else None
+        scan_id, jobs = self.store.create_scan(body.source, request.to_json(), entries, queue=queue, worker=worker)
+        if local:
+            self.thread.submit(self._run_scan, scan_id, jobs, zoo, request)
         else:
             self._send(f"scan {scan_id}", lambda: self._send_jobs(jobs, request, queue))
         return scan_id
 
-    def boost(self, asked: BoostBody) -> int:
-        """The number of the boost that has begun, or waits for its turn."""
-        entry, request = boost_wanted(asked)
-        queue = _queue_of(asked.device, request.seconds)
+    def start_boost(self, body: BoostBody) -> int:
+        """Store a boost, start or queue it, and return its ID."""
+        entry, request = build_boost_request(body)
+        queue = _choose_queue(body.device, request.seconds)
         job = self.trainings.create("boost", entry.model, entry, request.to_json(), queue)
-        self._begin(job, queue)
+        self._start_training(job, queue)
         return job.training_id
 
-    def resume(self, number: int) -> None:
-        """Go on with a boost that failed or was cancelled, from its last epoch; UsageError where it is neither."""
-        if number in self.boosts:
-            raise UsageError(f"boost {number} runs, or waits for its turn: only what failed or was cancelled goes on")
-        asked = BoostRequest.from_json(load_training(self.trainings.engine, number)["request"])
-        if asked.scan.trust_code or asked.scan.folder is not None:
-            elsewhere = f"`auditor trainings resume {number}`"
-            raise UsageError(f"boost {number} is of a zoo of one's own, which is nothing for HTTP: {elsewhere}")
-        queue = _queue_of(asked.scan.measurement.audit.device, asked.seconds)
-        self._begin(self.trainings.resume(number, queue), queue)
+    def resume_boost(self, number: int) -> None:
+        """Resume a failed or cancelled boost from its last saved epoch. Raises ConflictError in other states."""
+        if number in self.local_boosts:
+            raise ConflictError(f"boost {number} is queued or running: only failed or cancelled jobs can be resumed")
+        request = BoostRequest.from_json(load_training(self.trainings.engine, number)["request"])
+        if request.scan.trust_code or request.scan.folder is not None:
+            command = f"`auditor trainings resume {number}`"
+            raise UsageError(f"boost {number} uses a local zoo, which cannot be resumed over HTTP; run {command}")
+        queue = _choose_queue(request.scan.measurement.audit.device, request.seconds)
+        self._start_training(self.trainings.resume(number, queue), queue)
 
     def close(self) -> None:
-        """Cancel what runs and what waits."""
+        """Cancel the jobs that this process runs or has queued."""
         self.closing.set()
         try:
-            for number in tuple(self.boosts):
-                self.trainings.cancel(number, f"{ENDS}; `auditor trainings resume {number}` goes on")
+            for number in tuple(self.local_boosts):
+                reason = f"the server stopped; resume with `auditor trainings resume {number}`"
+                self.trainings.cancel(number, reason)
         finally:
             self.thread.shutdown(wait=True)
 
-    def _begin(self, job: TrainingJob, queue: str) -> None:
-        if queue == "here":
-            self.boosts.add(job.training_id)
-            self.thread.submit(self._boost, job)
+    def _start_training(self, job: TrainingJob, queue: str) -> None:
+        if queue == LOCAL_QUEUE:
+            self.local_boosts.add(job.training_id)
+            self.thread.submit(self._run_boost, job)
         else:
             self._send(f"boost {job.training_id}", lambda: send_training(self.trainings, job, queue))
 
-    def _send(self, what: str, send: Callable[[], None]) -> None:
+    def _send(self, job_name: str, send: Callable[[], None]) -> None:
         try:
             send()
         except EnvironmentUnusableError as error:
-            logger.warning("%s; %s is stored, and sent by any worker once it does", error, what)
+            logger.warning("%s; %s is stored, and a worker sends it when the broker responds again", error, job_name)
 
     def _send_jobs(self, jobs: list[Job], request: ScanRequest, queue: str) -> None:
         from auditor.jobs.queue import send
@@ -103,7 +107,7 @@ class Work:
         Leases(self.store.engine).mark_sent([job.audit_id for job in jobs])
         send([Unsent(job.audit_id, request.seconds) for job in jobs], queue)
 
-    def _scan(self, scan_id: int, jobs: list[Job], zoo: Source, request: ScanRequest) -> None:
+    def _run_scan(self, scan_id: int, jobs: list[Job], zoo: Source, request: ScanRequest) -> None:
         from auditor.jobs.child import ChildProcess
 
         limits = Limits.share(request.seconds, request.memory)
@@ -111,28 +115,29 @@ class Work:
         try:
             run_jobs(self.store, scan_id, jobs, zoo, request, Silent(), measure, halted=self.closing.is_set)
         except HaltedError:
-            logger.warning("scan %d was cancelled: %s", scan_id, ENDS)
+            logger.warning("scan %d was cancelled because the server stopped", scan_id)
         except Exception:
             logger.exception("scan %d ended early", scan_id)
 
-    def _boost(self, job: TrainingJob) -> None:
+    def _run_boost(self, job: TrainingJob) -> None:
         try:
             run_locally(self.trainings, job, Silent())
         except Exception:
             logger.exception("boost %d ended early", job.training_id)
         finally:
-            self.boosts.discard(job.training_id)
+            self.local_boosts.discard(job.training_id)
 
 
-def _queue_of(device: str, seconds: float = 0) -> str:
-    """The workers' queue where there is a broker, else ``here``.
+def _choose_queue(device: str, seconds: float = 0) -> str:
+    """Return the queue of a device if there is a broker, else ``here``.
 
     Raises:
-        UsageError: the device is not here, none of the queues', or the job takes longer than a queue keeps one.
+        UsageError: this machine, or the queue, does not have the device, or the job exceeds the queue's longest time.
     """
     if settings().broker_url is None:
-        check_device(device)
-        return "here"
+        with as_invalid_request(EnvironmentUnusableError):
+            check_device(device)
+        return LOCAL_QUEUE
     from auditor.jobs.queue import check_length, queue_of
 
     check_length(seconds)

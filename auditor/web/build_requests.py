@@ -1,68 +1,68 @@
-"""What was asked for over HTTP, found in the zoos and made into requests that any process can carry out."""
+"""Bodies of HTTP requests as the requests of scans and boosts that any process can run."""
 
 from auditor.config import settings
-from auditor.errors import InputError, UsageError
+from auditor.errors import InputError, NotFoundError, UsageError
 from auditor.jobs.limits import Limits
 from auditor.records import AuditRequest, ZooEntry
 from auditor.records.boosts import boost_recipe
 from auditor.scans.request import ScanRequest, under
 from auditor.trainings.boost import BoostRequest
+from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
 from auditor.zoo import Source, check_installed, find_source, select
 
 
-def scan_wanted(asked: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequest]:
-    """The zoo, its models and how they are to be audited.
+def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequest]:
+    """Find the zoo and its models, and build the request of their audits.
 
     Raises:
-        UsageError: there is no such model, or the request contradicts itself.
-        EnvironmentUnusableError: what the source needs is not installed.
+        UsageError: there is no such model, or the fields contradict each other.
+        EnvironmentUnusableError: a package that the source needs is not installed.
     """
-    check_installed(asked.source)
-    zoo = find_source(asked.source)
+    check_installed(body.source)
+    zoo = find_source(body.source)
     audit = AuditRequest(
-        protocol=asked.protocol,
-        linearization=asked.linearization,
-        sketch=asked.sketch,
-        seed=asked.seed,
-        device=asked.device,
+        protocol=body.protocol,
+        linearization=body.linearization,
+        sketch=body.sketch,
+        seed=body.seed,
+        device=body.device,
         batch_size=settings().batch_size,
     )
-    seconds = Limits.of(asked.protocol, None, None).seconds
-    request = ScanRequest.make(audit, samples=asked.samples, seconds=seconds, force=asked.force)
-    return zoo, _entries(zoo, asked), request
+    seconds = Limits.of(body.protocol, None, None).seconds
+    request = ScanRequest.make(audit, samples=body.samples, seconds=seconds, force=body.force)
+    with as_invalid_request(NotFoundError):
+        return zoo, _select_entries(zoo, body), request
 
 
-def boost_wanted(asked: BoostBody) -> tuple[ZooEntry, BoostRequest]:
-    """The model, and how it is to be fine-tuned and audited. Raises as :func:`scan_wanted`."""
-    source = asked.model.partition(":")[0]
-    same = {name: getattr(asked, name) for name in ("protocol", "samples", "norm", "eps", "seed", "device")}
-    scan = ScanBody.model_validate({"source": source, "models": [asked.model], **same})
-    _, (entry,), request = scan_wanted(scan)
-    recipe = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
-    values = {name: getattr(asked, name) for name in (*recipe, "amp", "seed")} | {"max_lr": asked.lr}
-    try:
-        made = boost_recipe(eps=entry.eps, norm=entry.norm, **values)
-    except InputError as error:
-        raise UsageError(str(error)) from error
-    return entry, BoostRequest(recipe=made, scan=request, training_seconds=60 * asked.time_limit)
+def build_boost_request(body: BoostBody) -> tuple[ZooEntry, BoostRequest]:
+    """Find the model, and build the request of its training and audits. Raises as :func:`build_scan_request`."""
+    source = body.model.partition(":")[0]
+    same = {name: getattr(body, name) for name in ("protocol", "samples", "norm", "eps", "seed", "device")}
+    scan = ScanBody.model_validate({"source": source, "models": [body.model], **same})
+    _, (entry,), request = build_scan_request(scan)
+    fields = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
+    values = {name: getattr(body, name) for name in (*fields, "amp", "seed")} | {"max_lr": body.lr}
+    with as_invalid_request(InputError):
+        recipe = boost_recipe(eps=entry.eps, norm=entry.norm, **values)
+    return entry, BoostRequest(recipe=recipe, scan=request, training_seconds=60 * body.time_limit)
 
 
-def _entries(zoo: Source, asked: ScanBody) -> list[ZooEntry]:
+def _select_entries(zoo: Source, body: ScanBody) -> list[ZooEntry]:
     from auditor.data import CLASSES
 
-    found = zoo.entries()
-    if asked.pretrained_only:
-        found = [entry for entry in found if entry.training.get("pretrained", True)]
-    found = select(
-        found,
-        models=tuple(asked.models),
-        match=asked.match,
-        dataset=asked.dataset,
-        threat_model=asked.threat_model,
-        limit=asked.limit,
+    entries = zoo.entries()
+    if body.pretrained_only:
+        entries = [entry for entry in entries if entry.training.get("pretrained", True)]
+    entries = select(
+        entries,
+        models=tuple(body.models),
+        match=body.match,
+        dataset=body.dataset,
+        threat_model=body.threat_model,
+        limit=body.limit,
     )
-    known = [entry for entry in found if asked.models or entry.own_data or entry.dataset in CLASSES]
+    known = [entry for entry in entries if body.models or entry.own_data or entry.dataset in CLASSES]
     if not known:
-        raise UsageError(f"no model of {asked.source} that can be audited is left by these filters")
-    return [under(entry, asked.norm, asked.eps) for entry in known]
+        raise UsageError(f"no model of {body.source} that matches these filters can be audited; change the filters")
+    return [under(entry, body.norm, body.eps) for entry in known]

@@ -1,4 +1,4 @@
-"""Scans and boosts whose process on this machine is gone end when somebody looks, as at the command line."""
+"""Scans and boosts whose process on this machine has died are ended when somebody looks at them."""
 
 import time
 from weakref import WeakKeyDictionary
@@ -8,14 +8,14 @@ from sqlalchemy import Engine
 from auditor.jobs.reaper import abandon_dead_scans
 from auditor.web.api.common import Database
 
-SECONDS = 10.0
-"""Between two looks, however many people look."""
-_looked: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()
+CHECK_SECONDS = 10.0
+"""The least time between two checks, however many requests come in."""
+_checked_at: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()
 
 
-def tidy(engine: Database) -> None:
-    """End what is dead; a dependency of routes that show what runs."""
+def end_dead_jobs(engine: Database) -> None:
+    """End the jobs of dead processes; a dependency of all routes that show running jobs."""
     now = time.monotonic()
-    if now - _looked.get(engine, -SECONDS) >= SECONDS:
-        _looked[engine] = now
+    if now - _checked_at.get(engine, -CHECK_SECONDS) >= CHECK_SECONDS:
+        _checked_at[engine] = now
         abandon_dead_scans(engine)

@@ -1,4 +1,4 @@
-"""Under which names a server is known: a name of somebody else's that leads here must not make its pages readable."""
+"""The host names that a server answers to, so that DNS rebinding cannot make its pages readable to other sites."""
 
 import contextlib
 import ipaddress
@@ -15,20 +15,20 @@ _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[
 
 
 class Authority(NamedTuple):
-    """A host in lower case, without brackets or a dot at its end; and a port where one was given."""
+    """A host in lower case without brackets and final dot, and its port if there is one."""
 
     host: str
     port: int | None
 
 
 def read_authority(text: str) -> Authority | None:
-    """What stands in ``Host``, or after ``//`` in ``Origin``; None where it is malformed."""
-    found = _AUTHORITY.fullmatch(text)
-    if found is None:
+    """Parse the header ``Host``, or what follows ``//`` in ``Origin``; None if it is malformed."""
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
         return None
-    six, name, port = found.groups()
-    if six is not None:
-        address = _address(six)
+    ipv6, name, port = match.groups()
+    if ipv6 is not None:
+        address = _address(ipv6)
         if address is None:
             return None
         host = str(address)
@@ -41,12 +41,12 @@ def read_authority(text: str) -> Authority | None:
 
 
 class AllowedHosts:
-    """Names, ``*.example.com`` for all below one; and addresses.
+    """A set of host names and addresses; ``*.example.com`` contains all names below example.com.
 
     Args:
-        names: in addition to ``localhost``.
-        any_address: whether every IP address will do, or loopback addresses alone. A browser that is led here by a name
-            of somebody else's sends that name, so an address is no risk.
+        names: names in addition to ``localhost``.
+        any_address: whether every IP address is allowed, or loopback addresses alone. DNS rebinding needs a name, so
+            addresses are safe.
     """
 
     def __init__(self, names: Iterable[str] = (), *, any_address: bool = False) -> None:
@@ -63,19 +63,19 @@ class AllowedHosts:
 
 
 def allowed_hosts(listening: str, names: Iterable[str]) -> AllowedHosts:
-    """For a server that listens at this address: on loopback its loopback names, else this machine's, too.
+    """Return the hosts of a server that listens at this address; beyond loopback, add this machine's names.
 
     Raises:
-        UsageError: one of the names is none.
+        UsageError: one of the names is malformed.
     """
-    given = {check_name(name) for name in names}
+    added = {check_name(name) for name in names}
     if ipaddress.ip_address(listening).is_loopback:
-        return AllowedHosts({*given, listening})
-    return AllowedHosts(given | machine_names(), any_address=True)
+        return AllowedHosts({*added, listening})
+    return AllowedHosts(added | machine_names(), any_address=True)
 
 
 def machine_names() -> set[str]:
-    """What this machine is called; the long name may be a question to a server of names, which is not waited for."""
+    """Return the names of this machine; the full name may need DNS, which has two seconds to respond."""
     names = {socket.gethostname()}
     with contextlib.suppress(OSError):
         names.add(within(2, socket.getfqdn))
@@ -84,35 +84,35 @@ def machine_names() -> set[str]:
 
 
 def check_name(text: str) -> str:
-    """A name as it is compared. Raises UsageError where it is none."""
+    """Normalize a host name. Raises UsageError if it is malformed."""
     try:
         name = text.strip().encode("idna").decode("ascii") if not text.isascii() else text.strip()
     except UnicodeError:
         name = ""
-    found = read_authority(f"[{name}]" if ":" in name and _address(name) else name.removeprefix("*."))
-    if found is None or found.port is not None or (name.startswith("*.") and "." not in found.host):
-        expected = "a host's name without scheme and port, such as audits.example.com or *.example.com"
+    authority = read_authority(f"[{name}]" if ":" in name and _address(name) else name.removeprefix("*."))
+    if authority is None or authority.port is not None or (name.startswith("*.") and "." not in authority.host):
+        expected = "a host name without scheme and port, such as audits.example.com or *.example.com"
         raise UsageError(f"--allowed-host: expected {expected}, got {text!r}")
-    return f"*.{found.host}" if name.startswith("*.") else found.host
+    return f"*.{authority.host}" if name.startswith("*.") else authority.host
 
 
 def check_proxies(texts: Iterable[str]) -> list[str]:
-    """Addresses and networks, each IPv4 one also as a socket for both kinds shows it.
+    """Normalize addresses and networks; IPv4 ones are added in the IPv4-mapped form of dual-stack sockets, too.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: one of them is malformed.
     """
-    found = []
+    networks = []
     for text in texts:
         try:
             network = ipaddress.ip_network(text.strip(), strict=False)
         except ValueError as error:
             expected = "an address or a network such as 10.0.0.5 or 10.0.0.0/24"
             raise UsageError(f"--trusted-proxy: expected {expected}, got {text!r}") from error
-        found.append(str(network))
+        networks.append(str(network))
         if network.version == 4:
-            found.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
-    return found
+            networks.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return networks
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,4 +1,4 @@
-"""Leaderboards as they are drawn: one a setting, ranked rows first, flagged ones unranked below."""
+"""Leaderboards, one per setting: ranked rows first, then flagged rows without a rank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from auditor.web.figures.bars import Bar, interval_bar
 
 @dataclass(frozen=True)
 class Place:
-    """A row and its interval. The rank is ``–`` where it is flagged, empty where there is none, or none is known."""
+    """A row and its interval. ``rank`` is ``–`` for a flagged row, and empty if no rank is known."""
 
     row: Row
     rank: str
@@ -20,7 +20,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Board:
-    """The rows of one setting. ``claims``: whether any has a published accuracy to compare with."""
+    """The rows of one setting; ``claims`` says whether any of them has a published accuracy."""
 
     setting: str
     places: tuple[Place, ...]
@@ -28,16 +28,16 @@ class Board:
 
     @property
     def flagged(self) -> bool:
-        """Whether any row is."""
+        """Whether any row is flagged."""
         return any(place.row["flags"] for place in self.places)
 
 
-def boards(rows: Sequence[Row], *, keep_order: bool = False, ranked: bool = True) -> tuple[Board, ...]:
-    """Rows that are done, grouped by setting; ranks are among the rows given.
+def build_boards(rows: Sequence[Row], *, keep_order: bool = False, ranked: bool = True) -> tuple[Board, ...]:
+    """Group finished rows by setting, and rank them among each other.
 
     Args:
-        keep_order: as the rows came, and not the flagged ones last.
-        ranked: whether all rows that are better than one of these are among them.
+        keep_order: keep the order of the rows instead of putting flagged rows last.
+        ranked: whether ``rows`` contains every better row of each row, so that ranks are right.
     """
     done = [row for row in rows if row["status"] == "done"]
     return tuple(

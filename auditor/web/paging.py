@@ -1,4 +1,4 @@
-"""Cursors: where a page ended, as text that means something to this server alone."""
+"""Cursors: the end of a page of a list, as opaque text."""
 
 import base64
 import binascii
@@ -13,54 +13,54 @@ from auditor.errors import UsageError
 _TIMES = ("started_at",)
 
 
-def cursor_after(row: Row, sort: str) -> str:
-    """The cursor of what follows this row in the order ``sort``."""
-    return _packed([sort, row[sort.removeprefix("-")], row["id"]])
+def encode_cursor(row: Row, sort: str) -> str:
+    """Make the cursor of the rows after this one in the order ``sort``."""
+    return _encode([sort, row[sort.removeprefix("-")], row["id"]])
 
 
-def read_cursor(text: str | None, sort: str) -> Cursor | None:
-    """Raises UsageError where it is none of this order's."""
+def decode_cursor(text: str | None, sort: str) -> Cursor | None:
+    """Read a cursor. Raises UsageError if it is malformed or of another sort order."""
     if text is None:
         return None
     name = sort.removeprefix("-")
     try:
-        order, value, number = _unpacked(text)
+        order, value, number = _decode(text)
         if order != sort or not isinstance(number, int) or not 0 <= number < 2**31:
             raise ValueError
         return Cursor(_value(name, value), number)
     except (ValueError, TypeError, binascii.Error) as error:
-        raise _none_of_this_list() from error
+        raise _invalid_cursor() from error
 
 
-def name_after(name: str) -> str:
-    """The cursor of what follows this name in a list by name."""
-    return _packed(["name", name])
+def encode_name_cursor(name: str) -> str:
+    """Make the cursor of the rows after this name in a list by name."""
+    return _encode(["name", name])
 
 
-def read_name(text: str | None) -> str | None:
-    """Raises UsageError where it is none of a list by name."""
+def decode_name_cursor(text: str | None) -> str | None:
+    """Read the cursor of a list by name. Raises UsageError if it is malformed or of another list."""
     if text is None:
         return None
     try:
-        kind, name = _unpacked(text)
+        kind, name = _decode(text)
         if kind != "name" or not isinstance(name, str):
             raise ValueError
         return name
     except (ValueError, TypeError, binascii.Error) as error:
-        raise _none_of_this_list() from error
+        raise _invalid_cursor() from error
 
 
-def _packed(content: list[Any]) -> str:
+def _encode(content: list[Any]) -> str:
     text = json.dumps(content, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _unpacked(text: str) -> Any:
+def _decode(text: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
-def _none_of_this_list() -> UsageError:
-    return UsageError("the cursor is none of this list's: begin again without one")
+def _invalid_cursor() -> UsageError:
+    return UsageError("invalid cursor for this list and sort order; start again without one")
 
 
 def _value(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What one client may ask: so many requests a minute, bodies of so many bytes; and headers that every answer has."""
+"""Middleware with limits of requests per minute and of the size of bodies, and the headers of every response."""
 
 import ipaddress
 
@@ -9,9 +9,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from auditor.web.errors import answer
+from auditor.web.errors import error_response
 
-BODY = 64 * 1024
+BODY_BYTES = 64 * 1024
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'; "
     "base-uri 'none'",
@@ -20,10 +20,10 @@ HEADERS = {
 }
 
 
-class Limits:
-    """ASGI middleware. A client is its address: tokens are looked at later, and guessing one counts, too.
+class RequestLimits:
+    """ASGI middleware. A client is an address, so that requests with guessed tokens count, too.
 
-    The window is kept in this process: several servers behind a proxy each have their own.
+    The counts live in this process: several servers behind a proxy each have their own.
     """
 
     def __init__(self, app: ASGIApp, per_minute: int) -> None:
@@ -48,19 +48,21 @@ class Limits:
             await send(message)
 
         if not static and not self.limiter.hit(self.rate, client):
-            refused = answer(request, 429, "too many requests; wait a little", {"Retry-After": "10"})
-            await refused(scope, receive, with_headers)
+            refusal = error_response(
+                request, 429, "too many requests; wait ten seconds and try again", {"Retry-After": "10"}
+            )
+            await refusal(scope, receive, with_headers)
             return
         declared = request.headers.get("content-length", "0")
-        if not declared.isdecimal() or len(declared) > 9 or int(declared) > BODY:
-            refused = answer(request, 413, f"expected a body of at most {BODY} bytes")
-            await refused(scope, receive, with_headers)
+        if not declared.isdecimal() or len(declared) > 9 or int(declared) > BODY_BYTES:
+            refusal = error_response(request, 413, f"expected a body of at most {BODY_BYTES} bytes")
+            await refusal(scope, receive, with_headers)
             return
-        await self.app(scope, _counted(receive), with_headers)
+        await self.app(scope, _limit_body(receive), with_headers)
 
 
 def client_of(scope: Scope) -> str:
-    """Whose requests are counted together: those of an address, or of an IPv6 network of 64 bits."""
+    """Return the key that requests are counted under: an IPv4 address, or an IPv6 network of 64 bits."""
     text = str((scope.get("client") or ("unknown",))[0])
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
@@ -71,14 +73,14 @@ def client_of(scope: Scope) -> str:
     return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 64), strict=False))
 
 
-def _counted(receive: Receive) -> Receive:
-    """A body without a length is cut off where it becomes too long."""
-    seen = 0
+def _limit_body(receive: Receive) -> Receive:
+    """Disconnect a body without a declared length once it exceeds the limit."""
+    received = 0
 
     async def limited() -> Message:
-        nonlocal seen
+        nonlocal received
         message = await receive()
-        seen += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if seen > BODY else message
+        received += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if received > BODY_BYTES else message
 
     return limited

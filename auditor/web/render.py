@@ -1,4 +1,4 @@
-"""Templates: found in the package, everything escaped, missing values an error."""
+"""Rendering of templates; values are escaped, and a missing value is an error."""
 
 import functools
 from importlib.resources import files
@@ -9,30 +9,30 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 @functools.cache
 def environment() -> Environment:
-    """The one environment of pages and reports."""
-    made = Environment(
+    """Return the environment of all pages and reports."""
+    shared = Environment(
         loader=PackageLoader("auditor.web", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(percent=percent, number=number, p_value=p_value)
-    return made
+    shared.filters.update(percent=percent, number=number, p_value=p_value)
+    return shared
 
 
 def render(template: str, **context: Any) -> str:
-    """A template with its context, as HTML."""
+    """Render a template with its context as HTML."""
     return environment().get_template(template).render(**context)
 
 
 def asset(name: str) -> str:
-    """The text of a style sheet or script that is part of the package."""
+    """Read a style sheet or script of the package."""
     return files("auditor.web").joinpath("static", name).read_text(encoding="utf-8")
 
 
 def percent(value: float | None) -> str:
-    """A fraction as ``41.0``; a dash where there is none."""
+    """Format a fraction as a percentage, ``41.0``; a dash for None."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 

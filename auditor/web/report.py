@@ -1,4 +1,4 @@
-"""A scan as one HTML file: nothing in it points anywhere else, so it can be mailed, archived and read offline."""
+"""A scan as one self-contained HTML file, which can be mailed, archived and read offline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,52 +11,53 @@ from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.scans import load_scan
 from auditor.errors import UsageError
 from auditor.results.ranking import Row, setting_of
-from auditor.web.audit_detail import AuditDetail, sheet
+from auditor.web.audit_detail import AuditDetail, build_audit_detail
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
-from auditor.web.leaderboard import Board, boards
+from auditor.web.leaderboard import Board, build_boards
 from auditor.web.render import asset, render
 
 
 @dataclass(frozen=True)
 class Report:
-    """``plots``: one for each setting of several models; ``ended_badly``: models that failed or were cancelled."""
+    """``plots`` has one plot per setting with several models; ``not_audited`` are failed and cancelled audits."""
 
     scan: Row
     boards: tuple[Board, ...]
     plots: tuple[ZooPlot, ...]
-    sheets: tuple[AuditDetail, ...]
-    ended_badly: tuple[Row, ...]
+    audits: tuple[AuditDetail, ...]
+    not_audited: tuple[Row, ...]
     unfinished: int
     made_at: str
     version: str
 
 
 def load_report(engine: Engine, scan_id: int) -> Report:
-    """All of a scan that a report shows; of a scan that still runs, what there is.
+    """Load the report of a scan; of a running scan, load the results so far.
 
     Raises:
-        UsageError: there is no such scan, or it has no result yet.
+        NotFoundError: there is no such scan.
+        UsageError: it has no result yet.
     """
     scan = load_scan(engine, scan_id)
     rows = list_results(engine, Filter(scan=scan_id))
     done = [row for row in rows if row["status"] == "done"]
-    ended_badly = tuple(row for row in rows if row["status"] in ("failed", "cancelled"))
-    if not done and not ended_badly:
-        raise UsageError(f"scan {scan_id} has no result yet; `auditor scans show {scan_id}` says how it gets on")
+    not_audited = tuple(row for row in rows if row["status"] in ("failed", "cancelled"))
+    if not done and not not_audited:
+        raise UsageError(f"scan {scan_id} has no result yet; `auditor scans show {scan_id}` shows its progress")
     return Report(
         scan=scan,
-        boards=boards(rows),
+        boards=build_boards(rows),
         plots=tuple(_plots(done)),
-        sheets=tuple(sheet(load_detail(engine, row["id"])) for row in done),
-        ended_badly=ended_badly,
-        unfinished=len(rows) - len(done) - len(ended_badly),
+        audits=tuple(build_audit_detail(load_detail(engine, row["id"])) for row in done),
+        not_audited=not_audited,
+        unfinished=len(rows) - len(done) - len(not_audited),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=version("auditor"),
     )
 
 
 def write_report(report: Report) -> str:
-    """The file's text."""
+    """Render the report as HTML."""
     return render("report.html", report=report, style=asset("style.css"), script=asset("figures.js"))
 
 

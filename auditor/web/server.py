@@ -1,6 +1,6 @@
-"""The HTTP server: uvicorn on h11, with time limits for requests that never end and answers that nobody takes.
+"""The HTTP server: uvicorn on h11, with time limits for requests that never end and responses that nobody reads.
 
-uvicorn has a limit for idle connections alone, hypercorn and h11 have none for a whole request either.
+uvicorn limits idle connections only; hypercorn and h11 have no limit for an entire request either.
 """
 
 import asyncio
@@ -16,68 +16,68 @@ _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length
 
 
 class TimedProtocol(H11Protocol):
-    """Closes a connection whose request's head or body is not there in time, or whose client takes no answer.
+    """Closes a connection if a request's head or body is not complete in time, or if its client reads no response.
 
-    Each limit is of the whole head, or the whole body: a byte now and then does not prolong it. Between two requests
-    uvicorn's limit for idle connections counts.
+    Each limit covers the entire head or body, so single bytes do not extend it. Between two requests, uvicorn's limit
+    for idle connections applies.
     """
 
     HEAD_SECONDS = 15.0
     BODY_SECONDS = 30.0
-    TAKE_SECONDS = 300.0
+    READ_SECONDS = 300.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._awaited: str | None = None
-        self._limit: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
+        self._awaited_part: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await("head")
+        self._start_timer("head")
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._look()
+        self._update_timer()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY:  # of a next request that was there already
-            self._look()
+        if self.conn.their_state is h11.SEND_BODY:  # the next request has arrived already
+            self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._await(None)
-        self._take()
+        self._start_timer(None)
+        self._stop_stall_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(self.TAKE_SECONDS, self.transport.abort)
+        self._stall_timer = self.loop.call_later(self.READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._take()
+        self._stop_stall_timer()
 
-    def _look(self) -> None:
-        """What is awaited from now on; the time begins anew where that is another thing than before."""
-        awaited = {h11.IDLE: "head", h11.SEND_BODY: "body"}.get(self.conn.their_state)
-        if awaited != self._awaited:
-            self._await(awaited)
+    def _update_timer(self) -> None:
+        """Restart the timer if the connection awaits another part of a request than before."""
+        part = {h11.IDLE: "head", h11.SEND_BODY: "body"}.get(self.conn.their_state)
+        if part != self._awaited_part:
+            self._start_timer(part)
 
-    def _await(self, what: str | None) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-        self._awaited, self._limit = what, None
-        if what is not None:
-            seconds = self.HEAD_SECONDS if what == "head" else self.BODY_SECONDS
-            self._limit = self.loop.call_later(seconds, self._give_up)
+    def _start_timer(self, part: str | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._awaited_part, self._timer = part, None
+        if part is not None:
+            seconds = self.HEAD_SECONDS if part == "head" else self.BODY_SECONDS
+            self._timer = self.loop.call_later(seconds, self._time_out)
 
-    def _take(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
-    def _give_up(self) -> None:
+    def _time_out(self) -> None:
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
@@ -87,7 +87,7 @@ class TimedProtocol(H11Protocol):
 
 
 def run(app: FastAPI, listening: socket.socket) -> None:
-    """Serve until told to end. Of forwarded headers the application itself believes what it is told to."""
+    """Serve until a signal stops the process. The application, not uvicorn, evaluates X-Forwarded headers."""
     config = uvicorn.Config(
         app,
         http=TimedProtocol,

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from auditor.config import settings
-from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.errors import EnvironmentUnusableError, NotFoundError, UsageError
 from auditor.records import ZooEntry
 from auditor.zoo.checkpoint import CheckpointZoo
 from auditor.zoo.demo import DemoZoo
@@ -46,7 +46,7 @@ def find_source(name: str, folder: Path | None = None, *, trust_code: bool = Fal
         UsageError: there is no such source, it has no folder, or it needs one.
     """
     if name not in SOURCES:
-        raise UsageError(f"no source of models named {name!r}; there is: {', '.join(SOURCES)}")
+        raise NotFoundError(f"no source of models named {name!r}; there is: {', '.join(SOURCES)}")
     if name == "local" and folder is None:
         raise UsageError("expected the folder of a local zoo: `local DIR`; `auditor zoo init DIR` makes one")
     if folder and name not in FOLDERS:
@@ -111,4 +111,4 @@ def _named(name: str, entries: Sequence[ZooEntry]) -> ZooEntry:
             return entry
     near = difflib.get_close_matches(name.partition(":")[2] or name, [_id(entry) for entry in entries], 3, 0.4)
     hint = f"did you mean {', '.join(near)}?" if near else "see `auditor zoo list` for all"
-    raise UsageError(f"no model named {name!r} in this zoo; {hint}")
+    raise NotFoundError(f"no model named {name!r} in this zoo; {hint}")

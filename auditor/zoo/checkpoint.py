@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, NotFoundError, first_line
 from auditor.files import largest_file, write_atomically
 from auditor.records import ZooEntry
 from auditor.records.entries import entry_from, entry_to
@@ -36,11 +36,11 @@ class CheckpointZoo:
     preload: tuple[str, ...] = ()
 
     def entries(self) -> list[ZooEntry]:
-        """Raises UsageError where there is none, EnvironmentUnusableError where a description cannot be read."""
+        """Raises NotFoundError where there is none, EnvironmentUnusableError where a description cannot be read."""
         folders = self.folder.iterdir() if self.folder.is_dir() else ()
         numbers = sorted(int(one.name) for one in folders if one.name.isdigit() and (one / FILE).is_file())
         if not numbers:
-            raise UsageError(f"there is no checkpoint in {self.folder}; AUDITOR_CHECKPOINTS may name another folder")
+            raise NotFoundError(f"there is no checkpoint in {self.folder}; AUDITOR_CHECKPOINTS may name another folder")
         return [described(self.folder / str(number))[0] for number in numbers]
 
     def missing(self, entry: ZooEntry) -> str | None:

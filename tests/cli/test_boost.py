@@ -274,7 +274,7 @@ def test_a_boost_of_a_lost_process_can_be_resumed(zoo: Path) -> None:
 
 def test_a_boost_that_has_ended_is_not_resumed_or_cancelled(zoo: Path) -> None:
     boosted(zoo, "--epochs", 1)
-    assert "only what failed or was cancelled goes on" in auditor("trainings", "resume", 1).output
+    assert "only failed or cancelled jobs can be resumed" in auditor("trainings", "resume", 1).output
     assert "has already ended: done" in auditor("trainings", "cancel", 1).output
     for command in ("show", "cancel", "resume", "follow"):
         result = auditor("trainings", command, 99)

@@ -14,7 +14,7 @@ from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.trainings import load_training
 from auditor.trainings.boost import BoostRequest
-from auditor.web.build_requests import boost_wanted
+from auditor.web.build_requests import build_boost_request
 from auditor.web.shapes.requests import BoostBody
 from tests.factories import garden
 from tests.web.serving import client, few_images, token
@@ -66,7 +66,7 @@ def test_a_boost_is_cancelled_gone_on_with_and_ended_with_the_server() -> None:
         for number in (1, 2):
             asked = ASKED | {"epochs": 500, "seed": number}
             assert server.post("/api/v1/boosts", json=asked, headers=header).json()["id"] == number
-        assert server.post("/api/v1/boosts/2/resume", headers=header).status_code == 422  # it waits
+        assert server.post("/api/v1/boosts/2/resume", headers=header).status_code == 409  # it is queued
         for number in (2, 1):
             assert server.post(f"/api/v1/boosts/{number}/cancel", headers=header).status_code == 202
             boost = ended(server, number)
@@ -74,7 +74,7 @@ def test_a_boost_is_cancelled_gone_on_with_and_ended_with_the_server() -> None:
         assert server.post("/api/v1/boosts/2/resume", headers=header).json()["state"] in ("queued", "running")
     found = load_training(open_database(settings().database_url), 2)
     assert (found["state"], found["reason"]) == (
-        "cancelled", "the server ended; `auditor trainings resume 2` goes on",
+        "cancelled", "the server stopped; resume with `auditor trainings resume 2`",
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_a_boost_of_a_zoo_with_code_is_not_gone_on_with_over_http(
     (zoo / "train.npz").write_bytes(b"broken")
     assert CliRunner().invoke(main, list(map(str, garden.boost(zoo)))).exit_code == 1
     answer = client().post("/api/v1/boosts/1/resume", headers=token("admin"))
-    assert (answer.status_code, "nothing for HTTP" in answer.json()["detail"]) == (422, True)
+    assert (answer.status_code, "cannot be resumed over HTTP" in answer.json()["detail"]) == (422, True)
 
 
 @pytest.mark.parametrize(("scope", "status"), [("read", 403), ("scan", 403), ("boost", 404), ("admin", 404)])
@@ -129,7 +129,7 @@ def test_by_default_the_api_asks_for_what_the_command_asks_for() -> None:
     options = parse_options(BoostOptions, command.make_context("boost", ["demo:at-eps0.10"]).params)
     entry = find_entry("demo:at-eps0.10", None, trust_code=False)
     typed = make_request(entry, options, "here").to_json()
-    sent = boost_wanted(BoostBody(model="demo:at-eps0.10"))[1].to_json()
+    sent = build_boost_request(BoostBody(model="demo:at-eps0.10"))[1].to_json()
     assert typed.pop("owner") != sent.pop("owner")
     assert sent == typed
     assert BoostRequest.from_json(sent | {"owner": "x"}).to_json() == sent | {"owner": "x"}

@@ -38,7 +38,7 @@ def test_whoever_looks_ends_it(dead: str, path: str) -> None:
 
 
 def test_who_follows_is_told(dead: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auditor.web.cleanup.SECONDS", 0.0)
+    monkeypatch.setattr("auditor.web.cleanup.CHECK_SECONDS", 0.0)
     scan_of(dead)
     with client().stream("GET", "/api/v1/scans/1/events") as events:
         told = [json.loads(line.partition(": ")[2]) for line in events.iter_lines() if line.startswith("data:")]

@@ -87,7 +87,7 @@ def test_what_failed_is_said_and_hostile_names_do_no_harm() -> None:
     assert "demo:&lt;script&gt;alert(1)&lt;/script&gt;" in text
     text = report(scan_id)
     assert "&lt;b&gt;no&lt;/b&gt; such weights" in text
-    assert "1 without a result yet" in text
+    assert "1 model was without a result" in text
 
 
 @pytest.mark.parametrize(

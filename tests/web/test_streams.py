@@ -15,7 +15,7 @@ from auditor.db.scans import cancel_scan
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError
 from auditor.web.api import events as following
 from auditor.web.api import scans
 from auditor.web.app import create_app
@@ -32,7 +32,7 @@ def engine() -> Engine:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_later_events_hold_the_audits_that_have_changed(engine: Engine, app: Fas
             for name, told in stream.events():
                 if name == "scan":
                     kept |= {audit["audit"]: audit for audit in told["audits"]}
-            whole = await asyncio.to_thread(scans.find, engine, 1)
+            whole = await asyncio.to_thread(scans.load_scan, engine, 1)
             assert list(kept.values()) == whole["audits"]
             last = next(told for name, told in reversed(stream.events()) if name == "scan")
             for name in ("done", "queued", "cancelled", "state", "finished_at"):
@@ -158,7 +158,7 @@ def test_an_address_has_so_many_streams(
     path = f"/api/v1/{kind}/1/events"
 
     async def scene() -> None:
-        most = following.STREAMS_OF_ADDRESS
+        most = following.STREAMS_PER_CLIENT
         followed = [Asked(app, path, client=clients[number % len(clients)]).begin() for number in range(most)]
         await until(lambda: all(stream.events() for stream in followed))
         refused = Asked(app, path, client=clients[0]).begin()
@@ -194,7 +194,7 @@ def test_the_server_has_so_many_streams(engine: Engine, app: FastAPI, monkeypatc
 @pytest.mark.parametrize("path", ["/api/v1/scans/9/events", "/api/v1/boosts/9/events"])
 def test_a_stream_of_nothing_is_a_404_and_takes_no_place(path: str, app: FastAPI) -> None:
     async def scene() -> None:
-        for _ in range(2 * following.STREAMS_OF_ADDRESS):
+        for _ in range(2 * following.STREAMS_PER_CLIENT):
             asked = Asked(app, path).begin()
             await asked.task
             assert asked.status == 404
@@ -206,7 +206,7 @@ def test_a_stream_of_nothing_is_a_404_and_takes_no_place(path: str, app: FastAPI
 @pytest.mark.parametrize(
     ("error", "goes_on"),
     [
-        (OperationalError("SELECT", {}, Exception("away")), True), (UsageError("there is no scan 1"), False),
+        (OperationalError("SELECT", {}, Exception("away")), True), (NotFoundError("there is no scan 1"), False),
         (ValueError("of the inside"), False), (KeyError("audits"), False),
     ],
 )  # fmt: skip

@@ -29,7 +29,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """The address of the server as ``auditor serve`` runs it, but for shorter limits."""
     monkeypatch.setattr(TimedProtocol, "HEAD_SECONDS", HEAD)
     monkeypatch.setattr(TimedProtocol, "BODY_SECONDS", BODY)
-    monkeypatch.setattr(TimedProtocol, "TAKE_SECONDS", 1.5)
+    monkeypatch.setattr(TimedProtocol, "READ_SECONDS", 1.5)
     made: list[uvicorn.Server] = []
 
     class Kept(uvicorn.Server):

@@ -114,6 +114,6 @@ def test_a_foreign_name_that_leads_to_a_loopback_server_reads_nothing(name: str)
         assert answer is not None
         assert answer.status == 400
         told = page.evaluate("fetch('/api/v1/results').then((answer) => answer.text())")
-        assert f"this server is not known as {name}" in told
+        assert f"this server does not answer to the host name {name}" in told
         events = page.evaluate("fetch('/api/v1/scans/1/events').then((answer) => answer.status)")
         assert events == 400

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from auditor.cli.output.progress import say
 from auditor.db.scans import load_scan
+from auditor.errors import ExitCode
 from auditor.logs import about, logs_json
 from auditor.scans.local import ScanOutcome
 
@@ -32,7 +33,7 @@ def follow(engine: "Engine", scan_id: int) -> ScanOutcome:
         say(
             f"scan {scan_id} goes on; `auditor scans show {scan_id}` shows it, `auditor scans cancel {scan_id}` ends it"
         )
-        click.get_current_context().exit(130)
+        click.get_current_context().exit(ExitCode.INTERRUPTED)
 
 
 def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:

@@ -1,17 +1,17 @@
-"""The HTTP API, version 1: one file a noun."""
+"""The HTTP API, version 1: one file per kind of object."""
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from auditor.web.access import may_read
+from auditor.web.access import check_read_access
 from auditor.web.api import boosts, checkpoints, models, results, scans, schedules
 
-router = APIRouter(prefix="/api/v1", dependencies=[Depends(may_read)])
-for part in (models, results, scans, boosts, checkpoints, schedules):
-    router.include_router(part.router)
+router = APIRouter(prefix="/api/v1", dependencies=[Depends(check_read_access)])
+for module in (models, results, scans, boosts, checkpoints, schedules):
+    router.include_router(module.router)
 
 
 @router.get("/openapi.json", include_in_schema=False)
-def description(request: Request) -> JSONResponse:
-    """The description of this API; of a closed server for who may read."""
+def get_openapi(request: Request) -> JSONResponse:
+    """Return the OpenAPI description; a closed server needs a token here, too."""
     return JSONResponse(request.app.openapi())

@@ -1,85 +1,83 @@
-"""Boosts: listed, shown, asked for, followed as server-sent events, cancelled, gone on with."""
+"""Routes of boosts: list, show, start, follow as server-sent events, cancel and resume."""
 
+import contextlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from sqlalchemy import Engine
 from sse_starlette import EventSourceResponse
 
 from auditor.db.tokens import Bearer
 from auditor.db.trainings import Trainings, list_trainings, load_training
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError
 from auditor.results.serialize import finite
-from auditor.web.access import requires
-from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
-from auditor.web.api.events import follow
-from auditor.web.cleanup import tidy
-from auditor.web.errors import PageNotFoundError
+from auditor.web.access import require_scope
+from auditor.web.api.common import Database, Number, make_router, response_options
+from auditor.web.api.events import stream_events
+from auditor.web.cleanup import end_dead_jobs
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import BoostBody
 
-router = APIRouter(tags=["boosts"], responses=PROBLEMS, default_response_class=Json, dependencies=[Depends(tidy)])
-Booster = Annotated[Bearer, Depends(requires("boost"))]
+router = make_router("boosts", dependencies=[Depends(end_dead_jobs)])
+BoostToken = Annotated[Bearer, Depends(require_scope("boost"))]
+_REQUEST_FIELDS = ("protocol", "samples", "device")
+_PRIVATE_FIELDS = ("request", "result", "kind")
+"""The request holds paths of this machine."""
 
 
-@router.get("/boosts", **answers(shapes.Boosts))
-def list_(engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
-    """The newest boosts."""
-    return {"boosts": [_told(row) for row in list_trainings(engine, kind="boost", limit=limit)]}
+@router.get("/boosts", **response_options(shapes.Boosts))
+def get_boosts(engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
+    """List boosts, the newest first."""
+    return {"boosts": [_to_public(row) for row in list_trainings(engine, kind="boost", limit=limit)]}
 
 
-@router.get("/boosts/{number}", **answers(shapes.Boost))
-def show(engine: Database, number: Number) -> dict[str, Any]:
-    """One boost, with its epochs as validation saw them."""
-    return _told(find(engine, number))
+@router.get("/boosts/{number}", **response_options(shapes.Boost))
+def get_boost(engine: Database, number: Number) -> dict[str, Any]:
+    """Return one boost, with the validation scores of each epoch."""
+    return _to_public(load_boost(engine, number))
 
 
 @router.get("/boosts/{number}/events", response_class=EventSourceResponse)
-async def events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
-    """The boost each time that it has changed (``boost``), and once more when it has ended (``end``)."""
-    return follow(request, "boost", number, lambda: finite(show(engine, number)))
+async def stream_boost_events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
+    """Send the boost as an event `boost` after each change, and an event `end` when it has ended."""
+    return stream_events(request, "boost", number, lambda: finite(get_boost(engine, number)))
 
 
-@router.post("/boosts", **answers(shapes.Boost, 202))
-def request(http: Request, answer: Response, engine: Database, asked: BoostBody, _: Booster) -> dict[str, Any]:
-    """Begin a boost: by a worker where the server has a broker, else by the server, one thing after the other."""
-    number = http.app.state.work().boost(asked)
+@router.post("/boosts", **response_options(shapes.Boost, 202))
+def start_boost(http: Request, answer: Response, engine: Database, body: BoostBody, _: BoostToken) -> dict[str, Any]:
+    """Start a boost. Workers run it if the server has a broker; else the server runs its jobs one at a time."""
+    number = http.app.state.background().start_boost(body)
     answer.headers["Location"] = f"/api/v1/boosts/{number}"
-    return show(engine, number)
+    return get_boost(engine, number)
 
 
-@router.post("/boosts/{number}/cancel", **answers(shapes.Boost, 202))
-def cancel(engine: Database, number: Number, bearer: Booster) -> dict[str, Any]:
-    """Cancel a boost that waits, and ask for the end of one that runs; its last epoch is kept."""
-    find(engine, number)
-    Trainings(engine).cancel(number, f"cancelled over HTTP by the token {bearer.name}")
-    return show(engine, number)
+@router.post("/boosts/{number}/cancel", **response_options(shapes.Boost, 202))
+def cancel_boost(engine: Database, number: Number, owner: BoostToken) -> dict[str, Any]:
+    """Cancel a queued boost, or ask a running one to stop. Its last saved epoch is kept."""
+    load_boost(engine, number)
+    Trainings(engine).cancel(number, f"cancelled over HTTP by the token {owner.name}")
+    return get_boost(engine, number)
 
 
-@router.post("/boosts/{number}/resume", **answers(shapes.Boost, 202))
-def resume(http: Request, engine: Database, number: Number, _: Booster) -> dict[str, Any]:
-    """Go on with a boost that failed or was cancelled, from its last epoch."""
-    find(engine, number)
-    http.app.state.work().resume(number)
-    return show(engine, number)
+@router.post("/boosts/{number}/resume", **response_options(shapes.Boost, 202))
+def resume_boost(http: Request, engine: Database, number: Number, _: BoostToken) -> dict[str, Any]:
+    """Resume a failed or cancelled boost from its last saved epoch."""
+    load_boost(engine, number)
+    http.app.state.background().resume_boost(number)
+    return get_boost(engine, number)
 
 
-def find(engine: Engine, number: int) -> dict[str, Any]:
-    """Raises PageNotFoundError where there is no such boost."""
-    try:
-        found = load_training(engine, number)
-    except UsageError as error:
-        raise PageNotFoundError(f"there is no boost {number}") from error
-    if found["kind"] != "boost":
-        raise PageNotFoundError(f"there is no boost {number}")
-    return found
+def load_boost(engine: Engine, number: int) -> dict[str, Any]:
+    """Load a training job that is a boost. Raises NotFoundError for other jobs, too."""
+    with contextlib.suppress(NotFoundError):
+        row = load_training(engine, number)
+        if row["kind"] == "boost":
+            return row
+    raise NotFoundError(f"there is no boost {number}")
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for without where anything lies on this machine."""
+def _to_public(row: dict[str, Any]) -> dict[str, Any]:
+    """Drop what tells paths of this machine."""
     request = row["request"]
-    told = {name: value for name, value in row.items() if name not in ("request", "result", "kind")}
-    return told | {"recipe": request["recipe"], **{name: request["scan"][name] for name in ASKED}}
-
-
-ASKED = ("protocol", "samples", "device")
+    public = {name: value for name, value in row.items() if name not in _PRIVATE_FIELDS}
+    return public | {"recipe": request["recipe"], **{name: request["scan"][name] for name in _REQUEST_FIELDS}}

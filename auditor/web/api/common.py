@@ -1,8 +1,8 @@
-"""What all routes of the API take and give."""
+"""Parameters and responses that all routes of the API share."""
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
@@ -20,34 +20,49 @@ _PROBLEM = {
     "required": ["type", "title", "status", "detail"],
     "additionalProperties": False,
 }
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"description": words, "content": {"application/problem+json": {"schema": _PROBLEM}}}
-    for code, words in {
-        400: "malformed, or for another host", 401: "no token that is good", 403: "the token lacks the scope",
-        404: "there is no such thing", 413: "the body is too large", 422: "not what was expected",
-        429: "too many requests, or streams", 503: "no database, or too many streams",
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    code: {"description": text, "content": {"application/problem+json": {"schema": _PROBLEM}}}
+    for code, text in {
+        400: "The request is malformed, or its Host header names another server.",
+        401: "The token is missing or invalid.",
+        403: "The token does not have the scope that this request needs.",
+        404: "The object was not found.",
+        409: "The object's state does not allow this request.",
+        413: "The body is too large.",
+        422: "A parameter or a field of the body has an invalid value.",
+        429: "The client has sent too many requests, or has too many event streams open.",
+        503: "The database or a data set is not usable, or the server has too many event streams open.",
     }.items()
-}  # fmt: skip
+}
 
 
-def answers(shape: type[Shape], status: int = 200) -> dict[str, Any]:
-    """Options of a route that answers in this shape: the schema says so, and nothing is checked twice."""
+def response_options(shape: type[Shape], status: int = 200) -> dict[str, Any]:
+    """Return the options of a route whose response has this shape; the shape is documented, not validated again."""
     return {"status_code": status, "response_model": None, "responses": {status: {"model": shape}}}
 
 
-def engine_of(request: Request) -> Engine:
-    """The database of the server."""
+def get_engine(request: Request) -> Engine:
+    """Return the server's database engine."""
     engine: Engine = request.app.state.engine
     return engine
 
 
-Database = Annotated[Engine, Depends(engine_of)]
+Database = Annotated[Engine, Depends(get_engine)]
 Name = Annotated[str | None, Query(max_length=200)]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=1000, description="The value of `next` of the page before; leave it out for the first page."),
+]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
-class Json(JSONResponse):
-    """Numbers that JSON has no word for are null."""
+class FiniteJSONResponse(JSONResponse):
+    """JSON in which NaN and infinite numbers are null."""
 
     def render(self, content: Any) -> bytes:
         return super().render(finite(content))
+
+
+def make_router(tag: str, **options: Any) -> APIRouter:
+    """Make the router of one kind of object."""
+    return APIRouter(tags=[tag], responses=ERROR_RESPONSES, default_response_class=FiniteJSONResponse, **options)

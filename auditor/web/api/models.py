@@ -1,36 +1,33 @@
-"""Models: all that scans have met, and one with its newest results."""
+"""Routes of models: list the models of all scans, and show one with its newest results."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from auditor.db.results import Filter, list_results
 from auditor.db.zoo import list_models, load_model
-from auditor.web.api.common import PROBLEMS, Database, Json, Name, answers
-from auditor.web.errors import PageNotFoundError
-from auditor.web.paging import name_after, read_name
+from auditor.web.api.common import Cursor, Database, Name, make_router, response_options
+from auditor.web.paging import decode_name_cursor, encode_name_cursor
 from auditor.web.shapes import results as shapes
 
-router = APIRouter(tags=["models"], responses=PROBLEMS, default_response_class=Json)
+router = make_router("models")
 
 
-@router.get("/models", **answers(shapes.Models))
-def list_(
+@router.get("/models", **response_options(shapes.Models))
+def get_models(
     engine: Database,
     source: Name = None,
     dataset: Name = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    cursor: Annotated[str | None, Query(max_length=1000)] = None,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """Models by name, each with how many audits there are of it; ``next`` is the cursor of the page behind."""
-    rows = list_models(engine, source=source, dataset=dataset, after=read_name(cursor), limit=limit + 1)
-    return {"models": rows[:limit], "next": name_after(rows[limit - 1]["model"]) if len(rows) > limit else None}
+    """List models by name, each with its number of audits. `next` is the cursor of the next page."""
+    rows = list_models(engine, source=source, dataset=dataset, after=decode_name_cursor(cursor), limit=limit + 1)
+    following = encode_name_cursor(rows[limit - 1]["model"]) if len(rows) > limit else None
+    return {"models": rows[:limit], "next": following}
 
 
-@router.get("/models/{name:path}", **answers(shapes.ModelDetail))
-def show(engine: Database, name: Annotated[str, Path(max_length=200)]) -> dict[str, Any]:
-    """One model by its full name, with the newest result of each data set, protocol and setting."""
-    found = load_model(engine, name)
-    if found is None:
-        raise PageNotFoundError(f"there is no model {name!r}")
-    return found | {"results": list_results(engine, Filter(model=name), sort="-started_at")}
+@router.get("/models/{name:path}", **response_options(shapes.ModelDetail))
+def get_model(engine: Database, name: Annotated[str, Path(max_length=200)]) -> dict[str, Any]:
+    """Return one model by its full name, with its newest result for each data set, protocol and setting."""
+    return load_model(engine, name) | {"results": list_results(engine, Filter(model=name), sort="-started_at")}

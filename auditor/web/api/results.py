@@ -1,27 +1,28 @@
-"""Results: listed as the command line lists them, one whole, its matrices."""
+"""Routes of results: list as the command line does, show one in full, its matrices, and compare two."""
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from fastapi.responses import Response
 
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Detail, Filter, list_results, load_detail
+from auditor.errors import NotFoundError
 from auditor.records import Clustering
 from auditor.results.comparison import compare
 from auditor.results.serialize import as_dict
-from auditor.web.api.common import PROBLEMS, Database, Json, Name, Number, answers
-from auditor.web.errors import PageNotFoundError
+from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
+from auditor.web.errors import as_invalid_request
 from auditor.web.figures.heatmap import png
-from auditor.web.paging import cursor_after, read_cursor
+from auditor.web.paging import decode_cursor, encode_cursor
 from auditor.web.shapes import results as shapes
 
-router = APIRouter(tags=["results"], responses=PROBLEMS, default_response_class=Json)
+router = make_router("results")
 Kind = Literal["weights", "centred", "deflated", "features"]
 Sort = Literal[tuple(name for column in SORTABLE for name in (column, f"-{column}"))]  # type: ignore[valid-type]
 
 
-def chosen(
+def read_filters(
     scan: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
     model: Name = None,
     match: Name = None,
@@ -34,7 +35,7 @@ def chosen(
     flagged: bool | None = None,
     history: bool = False,
 ) -> dict[str, Any]:
-    """The filters of ``auditor results list``."""
+    """Read the filters of ``auditor results list`` from the query."""
     return {
         "scan": scan, "model": model, "match": match, "source": source, "dataset": dataset, "protocol": protocol,
         "linearization": linearization, "correlation": correlation, "status": status, "flagged": flagged,
@@ -42,51 +43,48 @@ def chosen(
     }  # fmt: skip
 
 
-Chosen = Annotated[dict[str, Any], Depends(chosen)]
-
-
+Filters = Annotated[dict[str, Any], Depends(read_filters)]
 Limit = Annotated[int, Query(ge=1, le=500)]
-After = Annotated[str | None, Query(max_length=1000)]
 
 
-@router.get("/results", **answers(shapes.Results))
-def list_(
+@router.get("/results", **response_options(shapes.Results))
+def get_results(
     engine: Database,
-    filters: Chosen,
+    filters: Filters,
     sort: Sort = "-robust_accuracy",  # type: ignore[valid-type]
     limit: Limit = 100,
-    cursor: After = None,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """The newest result of each model, data set, protocol and setting; ``next`` is the cursor of the page behind."""
-    asked = Filter(**filters, after=read_cursor(cursor, sort))
-    rows = list_results(engine, asked, sort=sort, limit=limit + 1)
-    more = cursor_after(rows[limit - 1], sort) if len(rows) > limit else None
-    return {"results": rows[:limit], "next": more}
+    """List the newest result of each model, data set, protocol and setting. `next` is the cursor of the next page."""
+    selected = Filter(**filters, after=decode_cursor(cursor, sort))
+    rows = list_results(engine, selected, sort=sort, limit=limit + 1)
+    following = encode_cursor(rows[limit - 1], sort) if len(rows) > limit else None
+    return {"results": rows[:limit], "next": following}
 
 
-@router.get("/audits", **answers(shapes.Results))
-def audits(
+@router.get("/audits", **response_options(shapes.Results))
+def get_audits(
     engine: Database,
-    filters: Chosen,
+    filters: Filters,
     sort: Sort = "-started_at",  # type: ignore[valid-type]
     limit: Limit = 100,
-    cursor: After = None,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """Every audit, older ones too, the newest first: as ``/results`` with ``history``. One whole: ``/results/ID``."""
-    return list_(engine, filters | {"history": True}, sort, limit, cursor)
+    """List every audit, the newest first, like `/results` with `history`. `/results/ID` shows one in full."""
+    return get_results(engine, filters | {"history": True}, sort, limit, cursor)
 
 
-@router.get("/results/{number}", **answers(shapes.ResultDetail))
-def show(engine: Database, number: Number) -> dict[str, Any]:
-    """One result whole: attacks, scores, matrices, verdicts by sample."""
-    return as_dict(find(engine, number))
+@router.get("/results/{number}", **response_options(shapes.ResultDetail))
+def get_result(engine: Database, number: Number) -> dict[str, Any]:
+    """Return one result in full: attacks, scores, matrices and the verdict on each sample."""
+    return as_dict(load_result(engine, number))
 
 
-@router.get("/results/{number}/matrices/{kind}", **answers(shapes.MatrixShown))
-def matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
-    """C or F with the names of its classes, and the order of the dendrogram's leaves."""
-    detail = find(engine, number)
-    part = _part(detail, kind)
+@router.get("/results/{number}/matrices/{kind}", **response_options(shapes.MatrixShown))
+def get_matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
+    """Return C or F, the names of the classes, and the leaf order of the dendrogram."""
+    detail = load_result(engine, number)
+    part = _clustering(detail, kind)
     return {
         "kind": kind,
         "classes": list(detail.classes),
@@ -97,31 +95,34 @@ def matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
 
 
 @router.get("/results/{number}/matrices/{kind}/picture", response_class=Response)
-def picture(engine: Database, number: Number, kind: Kind) -> Response:
-    """The matrix as PNG, in its own order, a pixel an entry up to 500 on a side."""
-    return Response(png(_part(find(engine, number), kind).whole(), kind != "features"), media_type="image/png")
+def get_matrix_picture(engine: Database, number: Number, kind: Kind) -> Response:
+    """Return the matrix as a PNG in class order: one pixel per entry, and at most 500 pixels per side."""
+    return Response(
+        png(_clustering(load_result(engine, number), kind).whole(), kind != "features"), media_type="image/png"
+    )
 
 
-@router.get("/comparison", **answers(shapes.Comparison))
-def comparison(
+@router.get("/comparison", **response_options(shapes.Comparison))
+def get_comparison(
     engine: Database,
     a: Annotated[str, Query(max_length=200)],
     b: Annotated[str, Query(max_length=200)],
     protocol: Literal["screen", "quick", "standard", "full"] | None = None,
 ) -> dict[str, Any]:
-    """The paired test of ``auditor results compare``: ``a`` and ``b`` are models, or ``NAME@ID``."""
-    return compare(engine, a, b, protocol)
+    """Run the paired test of `auditor results compare`. `a` and `b` are model names; `NAME@ID` selects one result."""
+    with as_invalid_request(NotFoundError):
+        return compare(engine, a, b, protocol)
 
 
-def find(engine: Database, number: int) -> Detail:
-    """Raises PageNotFoundError where there is no such result that is done."""
+def load_result(engine: Database, number: int) -> Detail:
+    """Load one finished result. Raises NotFoundError for audits without a result, too."""
     if not list_results(engine, Filter(id=number, status="done", history=True)):
-        raise PageNotFoundError(f"there is no result {number}")
+        raise NotFoundError(f"there is no result {number}")
     return load_detail(engine, number)
 
 
-def _part(detail: Detail, kind: str) -> Clustering:
+def _clustering(detail: Detail, kind: str) -> Clustering:
     part = detail.clusterings.get(kind)
     if part is None or part.matrix is None:
-        raise PageNotFoundError(f"result {detail.row['id']} has no matrix {kind}: not measurable, or pruned")
+        raise NotFoundError(f"result {detail.row['id']} has no matrix {kind}: it was not measurable, or it was pruned")
     return part

@@ -1,68 +1,55 @@
-"""Scans: listed, shown, followed as server-sent events, cancelled."""
+"""Routes of scans: list, show, start, follow as server-sent events, and cancel."""
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from sqlalchemy import Engine
+from fastapi import Depends, Query, Request, Response
 from sse_starlette import EventSourceResponse
 
 from auditor.db.scans import cancel_scan, list_scans, load_scan
 from auditor.db.tokens import Bearer
-from auditor.errors import UsageError
-from auditor.web.access import requires
-from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
-from auditor.web.api.events import follow
-from auditor.web.cleanup import tidy
-from auditor.web.errors import PageNotFoundError
+from auditor.web.access import require_scope
+from auditor.web.api.common import Database, Number, make_router, response_options
+from auditor.web.api.events import stream_events
+from auditor.web.cleanup import end_dead_jobs
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import ScanBody
 
-router = APIRouter(tags=["scans"], responses=PROBLEMS, default_response_class=Json, dependencies=[Depends(tidy)])
+router = make_router("scans", dependencies=[Depends(end_dead_jobs)])
+ScanToken = Annotated[Bearer, Depends(require_scope("scan"))]
 
 
-@router.get("/scans", **answers(shapes.Scans))
-def list_(
+@router.get("/scans", **response_options(shapes.Scans))
+def get_scans(
     engine: Database,
     state: Literal["running", "done", "interrupted"] | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> dict[str, Any]:
-    """The newest scans, with how many of their audits are in which state."""
+    """List scans, the newest first, each with its number of audits in each state."""
     return {"scans": list_scans(engine, state=state, limit=limit)}
 
 
-@router.get("/scans/{number}", **answers(shapes.ScanDetail))
-def show(engine: Database, number: Number) -> dict[str, Any]:
-    """One scan with its audits: state, attempt, how far, why they failed."""
-    return find(engine, number)
+@router.get("/scans/{number}", **response_options(shapes.ScanDetail))
+def get_scan(engine: Database, number: Number) -> dict[str, Any]:
+    """Return one scan with its audits: state, attempt, progress, and the reason of a failure."""
+    return load_scan(engine, number)
 
 
 @router.get("/scans/{number}/events", response_class=EventSourceResponse)
-async def events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
-    """The scan, then each change of it with the audits that have changed (``scan``), then its end (``end``)."""
-    return follow(request, "scan", number, lambda: find(engine, number))
+async def stream_scan_events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
+    """Send the scan as an event `scan`, then each change with only the changed audits, and an event `end`."""
+    return stream_events(request, "scan", number, lambda: load_scan(engine, number))
 
 
-@router.post("/scans", **answers(shapes.ScanDetail, 202))
-def request(
-    http: Request, answer: Response, engine: Database, asked: ScanBody, _: Annotated[Bearer, Depends(requires("scan"))]
-) -> dict[str, Any]:
-    """Begin a scan: by workers where the server has a broker, else by the server, one after the other."""
-    number = http.app.state.work().scan(asked)
+@router.post("/scans", **response_options(shapes.ScanDetail, 202))
+def start_scan(http: Request, answer: Response, engine: Database, body: ScanBody, _: ScanToken) -> dict[str, Any]:
+    """Start a scan. Workers run it if the server has a broker; else the server runs its jobs one at a time."""
+    number = http.app.state.background().start_scan(body)
     answer.headers["Location"] = f"/api/v1/scans/{number}"
-    return find(engine, number)
+    return load_scan(engine, number)
 
 
-@router.post("/scans/{number}/cancel", **answers(shapes.ScanDetail, 202))
-def cancel(engine: Database, number: Number, bearer: Annotated[Bearer, Depends(requires("scan"))]) -> dict[str, Any]:
-    """Cancel what is queued, and ask for the end of what runs."""
-    find(engine, number)
-    cancel_scan(engine, number, f"cancelled over HTTP by the token {bearer.name}")
-    return find(engine, number)
-
-
-def find(engine: Engine, number: int) -> dict[str, Any]:
-    """Raises PageNotFoundError where there is no such scan."""
-    try:
-        return load_scan(engine, number)
-    except UsageError as error:
-        raise PageNotFoundError(f"there is no scan {number}") from error
+@router.post("/scans/{number}/cancel", **response_options(shapes.ScanDetail, 202))
+def cancel(engine: Database, number: Number, owner: ScanToken) -> dict[str, Any]:
+    """Cancel the queued audits of a scan, and ask the running ones to stop."""
+    cancel_scan(engine, number, f"cancelled over HTTP by the token {owner.name}")
+    return load_scan(engine, number)

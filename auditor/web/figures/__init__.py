@@ -1,1 +1,1 @@
-"""Figures as typed contexts: what a template draws as inline SVG, with nothing left to compute."""
+"""Figures as typed contexts with all coordinates computed; templates draw them as inline SVG."""

@@ -1,4 +1,4 @@
-"""Robust accuracy as bars: attack by attack, and the interval of one row."""
+"""Robust accuracy as bars: after each attack, and the interval of one row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from auditor.statistics import wilson_interval
 
 @dataclass(frozen=True)
 class Bar:
-    """Percentages, 0 to 100: a value and its 95 % interval."""
+    """A percentage, 0 to 100, and its 95 % interval."""
 
     name: str
     value: float
@@ -20,25 +20,25 @@ class Bar:
 
 
 def attack_bars(row: Row, attacks: Sequence[AttackScore]) -> tuple[Bar, ...]:
-    """What was left standing after each attack of the cascade, from the clean accuracy on."""
+    """Draw the clean accuracy, and the accuracy after each attack of the cascade."""
     n = row["n"]
     if not n or row["clean_accuracy"] is None:
         return ()
-    bars = [_bar("clean", row["clean_accuracy"], n, f"right on {round(row['clean_accuracy'] * n)} of {n} images")]
+    bars = [_bar("clean", row["clean_accuracy"], n, f"correct on {round(row['clean_accuracy'] * n)} of {n} images")]
     for score in attacks:
-        said = f"run on {score.n} images, broke {score.broken}, {score.seconds:.1f} s"
-        bars.append(_bar(score.attack, score.robust_accuracy, n, said))
+        details = f"run on {score.n} images, broke {score.broken}, {score.seconds:.1f} s"
+        bars.append(_bar(score.attack, score.robust_accuracy, n, details))
     return tuple(bars)
 
 
 def interval_bar(row: Row) -> Bar | None:
-    """A row's robust accuracy; None where nothing was attacked."""
+    """Draw a row's robust accuracy with its interval; None without attacks."""
     if row["robust_accuracy"] is None:
         return None
     value, low, high = (100 * row[name] for name in ("robust_accuracy", "robust_low", "robust_high"))
     return Bar(row["model"], value, low, high, f"{value:.1f} % ({low:.1f} to {high:.1f})")
 
 
-def _bar(name: str, share: float, n: int, said: str) -> Bar:
+def _bar(name: str, share: float, n: int, details: str) -> Bar:
     low, high = wilson_interval(round(share * n), n)
-    return Bar(name, 100 * share, 100 * low, 100 * high, f"{name}: {100 * share:.1f} %; {said}")
+    return Bar(name, 100 * share, 100 * low, 100 * high, f"{name}: {100 * share:.1f} %; {details}")

@@ -1,9 +1,9 @@
-"""Colours that colour-blind readers tell apart; what depends on light and dark is in the style sheet."""
+"""Colours that colour-blind readers can distinguish; the style sheet has the colours of the light and dark themes."""
 
 from collections.abc import Sequence
 
 SERIES = 7
-"""How many series the style sheet has colours for: Paul Tol's bright scheme."""
+"""The number of series colours in the style sheet, which are Paul Tol's bright scheme."""
 
 _DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 _SEQUENTIAL = ((8, 29, 88), (34, 94, 168), (65, 182, 196), (199, 233, 180), (255, 255, 217))
@@ -13,17 +13,17 @@ UNDEFINED = "#9a9a9a"
 
 
 def diverging(value: float) -> tuple[str, str]:
-    """-1 to 1 as a colour, blue to red, and black or white for what is written on it."""
+    """Return the colour of a value from -1 (blue) to 1 (red), and black or white for text on it."""
     return _at(_DIVERGING, (value + 1) / 2)
 
 
 def sequential(value: float) -> tuple[str, str]:
-    """0 to 1 as a colour, dark to light, and black or white for what is written on it."""
+    """Return the colour of a value from 0 (dark) to 1 (light), and black or white for text on it."""
     return _at(_SEQUENTIAL, value)
 
 
 def rgb(anchors: Sequence[tuple[int, int, int]], share: float) -> tuple[int, int, int]:
-    """A colour between the anchors, 0 to 1 from the first to the last."""
+    """Interpolate between the anchors: 0 is the first, 1 the last."""
     place = min(max(share, 0.0), 1.0) * (len(anchors) - 1)
     left = min(int(place), len(anchors) - 2)
     part = place - left
@@ -32,7 +32,7 @@ def rgb(anchors: Sequence[tuple[int, int, int]], share: float) -> tuple[int, int
 
 
 def anchors_of(similarity: bool) -> Sequence[tuple[int, int, int]]:
-    """The scale of a similarity, -1 to 1, or of a distance, 0 to 1."""
+    """Return the anchors for a similarity, -1 to 1, or for a distance, 0 to 1."""
     return _DIVERGING if similarity else _SEQUENTIAL
 
 
@@ -42,7 +42,7 @@ def _at(anchors: Sequence[tuple[int, int, int]], share: float) -> tuple[str, str
 
 
 def _luminance(color: tuple[int, int, int]) -> float:
-    """Relative luminance as WCAG 2.2 defines it; at 0.18 black and white are as readable."""
+    """Relative luminance as WCAG 2.2 defines it; at 0.18 black and white have the same contrast."""
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in (channel / 255 for channel in color)

@@ -1,4 +1,4 @@
-"""C or F of one audit in dendrogram order, classes named and superclasses outlined."""
+"""C or F of one audit in dendrogram order, with class names and outlined superclasses."""
 
 import base64
 import io
@@ -14,16 +14,16 @@ from auditor.clustering.display import HEADINGS, by_row
 from auditor.records import Clustering, Matrix
 from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
 
-NAMED = 40
-"""Up to so many classes every cell is drawn and can be looked at; of more, a picture."""
-LARGEST = 500
-"""Pixels of a picture's side; of more classes, means of neighbours."""
-CELL, LETTER, LONGEST = 24, 6.6, 16
+MOST_CELLS = 40
+"""Up to so many classes, every cell is drawn on its own; more classes become one picture."""
+MOST_PIXELS = 500
+"""The largest side of a picture in pixels; for more classes, neighbours are averaged."""
+CELL, LETTER, LONGEST_NAME = 24, 6.6, 16
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One pair of classes: its place in cells, its colour, the ink on it, and what it says."""
+    """One pair of classes: column and row, the colours of the cell and of its text, and its value as text."""
 
     column: int
     row: int
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbours of one superclass: the first of them, how many, and the number of its colour."""
+    """Adjacent classes of one superclass: the first class, their number, and the number of the colour."""
 
     start: int
     size: int
@@ -45,7 +45,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """``cells`` of up to 40 classes; of more, ``picture`` is a data URI and ``cells`` is empty."""
+    """Up to 40 classes have ``cells``; for more, ``cells`` is empty and ``picture`` is a data URI."""
 
     kind: str
     heading: str
@@ -63,19 +63,19 @@ class Heatmap:
 
 
 def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str]) -> Heatmap | None:
-    """The figure; None where the matrix was pruned.
+    """Draw a matrix; None if it was pruned.
 
-    F is divided by each row's maximum, as in the paper's figures.
+    Each row of F is divided by its maximum, as in the paper's figures.
     """
     if part.matrix is None:
         return None
     similarity = part.kind != "features"
-    whole = part.whole()
+    matrix = part.whole()
     order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
-    shown = (whole if similarity else by_row(whole))[np.ix_(order, order)]
+    ordered = (matrix if similarity else by_row(matrix))[np.ix_(order, order)]
     names = tuple(classes[k] for k in order)
     blocks = _blocks([superclasses[k] for k in order], list(dict.fromkeys(superclasses)))
-    small = len(names) <= NAMED
+    small = len(names) <= MOST_CELLS
     return Heatmap(
         kind=part.kind,
         heading=HEADINGS[part.kind],
@@ -83,23 +83,23 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
         similarity=similarity,
         names=names,
         families=tuple({block.family: block for block in blocks}.values()),
-        cells=tuple(_cells(shown, names, similarity)) if small else (),
+        cells=tuple(_cells(ordered, names, similarity)) if small else (),
         blocks=tuple(block for block in blocks if block.size > 1),
-        picture=None if small else picture(shown, similarity),
+        picture=None if small else picture(ordered, similarity),
         count=len(names),
         cell=CELL if small else 1,
-        margin=round(16 + LETTER * min(LONGEST, max(map(len, names)))) if small else 0,
+        margin=round(16 + LETTER * min(LONGEST_NAME, max(map(len, names)))) if small else 0,
         legend=tuple(_color(-1 + 2 * k / 20 if similarity else k / 20, similarity)[0] for k in range(21)),
     )
 
 
 def picture(matrix: Matrix, similarity: bool) -> str:
-    """A matrix as PNG in a data URI, a pixel an entry up to 500 on a side."""
+    """Encode a matrix as PNG in a data URI."""
     return "data:image/png;base64," + base64.b64encode(png(matrix, similarity)).decode()
 
 
 def png(matrix: Matrix, similarity: bool) -> bytes:
-    """A matrix as PNG; entries that are not defined are grey."""
+    """Encode a matrix as PNG: one pixel per entry, at most 500 per side; undefined entries are grey."""
     from PIL import Image
 
     small = _means(matrix)
@@ -115,9 +115,9 @@ def png(matrix: Matrix, similarity: bool) -> bytes:
 
 def _means(matrix: Matrix) -> NDArray[np.float64]:
     side = len(matrix)
-    if side <= LARGEST:
+    if side <= MOST_PIXELS:
         return matrix.astype(np.float64)
-    step = math.ceil(side / LARGEST)
+    step = math.ceil(side / MOST_PIXELS)
     starts = np.arange(0, side, step)
     sums = np.add.reduceat(np.add.reduceat(matrix.astype(np.float64), starts, axis=0), starts, axis=1)
     sizes = np.diff([*starts, side])
@@ -127,10 +127,10 @@ def _means(matrix: Matrix) -> NDArray[np.float64]:
 def _cells(matrix: Matrix, names: Sequence[str], similarity: bool) -> list[Cell]:
     cells = []
     for (i, j), value in np.ndenumerate(matrix):
-        said = "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+        text = "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
         fill, ink = _color(float(value), similarity)
         short = "" if math.isnan(value) else f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
-        cells.append(Cell(j, i, fill, ink, short, f"{names[i]} and {names[j]}: {said}"))
+        cells.append(Cell(j, i, fill, ink, short, f"{names[i]} and {names[j]}: {text}"))
     return cells
 
 

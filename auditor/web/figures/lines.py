@@ -1,4 +1,4 @@
-"""Lines over time: a model's results over nights, and the epochs of a boost."""
+"""Line plots: a model's results over time, and the epochs of a boost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 30
 
 @dataclass(frozen=True)
 class Mark:
-    """A value along a line; ``top`` and ``bottom`` are the ends of its interval, or None."""
+    """One value of a line; ``top`` and ``bottom`` are the ends of its interval, or None."""
 
     x: float
     y: float
@@ -23,7 +23,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """One series: its name, the number of its colour, its marks and the path between them."""
+    """One series: its name, the number of its colour, and its marks."""
 
     name: str
     series: int
@@ -31,13 +31,13 @@ class Line:
 
     @property
     def path(self) -> str:
-        """For the attribute ``d``."""
+        """The path through all marks, for the attribute ``d``."""
         return " ".join(f"{'L' if k else 'M'}{mark.x} {mark.y}" for k, mark in enumerate(self.marks))
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A drawing of one or more series over the same axis."""
+    """A plot of one or more series over the same axis."""
 
     title: str
     lines: tuple[Line, ...]
@@ -52,7 +52,7 @@ class Lines:
 
 
 def history(rows: Sequence[Row]) -> tuple[Lines, ...]:
-    """Robust accuracy, and the gap, of a model's audits of one setting, oldest first; nothing for fewer than two."""
+    """Plot robust accuracy and gap of a model's audits in one setting, oldest first; empty for fewer than two."""
     done = sorted((row for row in rows if row["finished_at"]), key=lambda row: (row["finished_at"], row["id"]))
     if len(done) < 2:
         return ()
@@ -86,7 +86,7 @@ def history(rows: Sequence[Row]) -> tuple[Lines, ...]:
 
 
 def curves(epochs: Sequence[Mapping[str, float | None]], series: Mapping[str, str], title: str) -> Lines | None:
-    """Values by epoch: ``series`` maps a field of each epoch to its name; None where no epoch has any."""
+    """Plot values by epoch; ``series`` maps fields of an epoch to names. None if no epoch has a value."""
     known = [name for name in series if any(epoch.get(name) is not None for epoch in epochs)]
     if not known or len(epochs) < 2:
         return None

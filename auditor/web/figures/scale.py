@@ -1,4 +1,4 @@
-"""From numbers to places in a drawing, and the ticks between them."""
+"""Linear scales from values to coordinates, and their ticks."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tick:
-    """A place along an axis, in units of the drawing, and what is written there."""
+    """A coordinate along an axis, and its label."""
 
     at: float
     label: str
@@ -15,7 +15,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Scale:
-    """``low`` to ``high`` drawn from ``start`` to ``end``."""
+    """Maps values from ``low`` to ``high`` to coordinates from ``start`` to ``end``."""
 
     low: float
     high: float
@@ -23,12 +23,12 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a value is drawn, to a hundredth."""
+        """Return the coordinate of a value, rounded to 0.01."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 2)
 
     def ticks(self, number: int = 5, *, scale: float = 1) -> tuple[Tick, ...]:
-        """About so many round values; ``scale`` 100 labels fractions as percentages."""
+        """Return about ``number`` round ticks; ``scale`` 100 labels fractions as percentages."""
         step = _round_step((self.high - self.low) * scale / number)
         first = math.ceil(self.low * scale / step - 1e-9)
         last = math.floor(self.high * scale / step + 1e-9)
@@ -39,7 +39,7 @@ class Scale:
 
 
 def around(values: Iterable[float], *, least: float) -> tuple[float, float]:
-    """The range of values with a tenth of room at each end, at least so wide."""
+    """Return the range of values plus a tenth at each end, at least ``least`` wide."""
     known = [value for value in values if math.isfinite(value)]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     room = max(0.1 * (high - low), (least - (high - low)) / 2)
@@ -47,6 +47,6 @@ def around(values: Iterable[float], *, least: float) -> tuple[float, float]:
 
 
 def _round_step(rough: float) -> float:
-    """1, 2 or 5 times a power of ten, the first that is no smaller."""
+    """Round up to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough))
     return power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough - 1e-12 * power)

@@ -1,4 +1,4 @@
-"""A zoo: the gap of the linearized networks against robust accuracy."""
+"""The zoo plot: the gap of the linearized networks against robust accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ METHODS = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
 
 @dataclass(frozen=True)
 class Point:
-    """One model. ``aside``: where the name of a counter-example is written; None for others."""
+    """One model. ``aside`` is the vertical position of a counter-example's name; None for other models."""
 
     id: int
     model: str
@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True)
 class ZooPlot:
-    """``kinds`` are the series in the order of their numbers; ``statements`` are Spearman's, with intervals."""
+    """``kinds`` are the names of the series in the order of their numbers; ``statements`` report Spearman's ρ."""
 
     points: tuple[Point, ...]
     kinds: tuple[str, ...]
@@ -53,20 +53,20 @@ class ZooPlot:
 
 
 def zoo_plot(rows: Sequence[Row], by: str = "training") -> ZooPlot | None:
-    """Rows of one setting that have a gap and a robust accuracy; None where there is no such row.
+    """Plot the rows of one setting that have a gap and a robust accuracy; None if no row has both.
 
     Args:
-        by: what the colours mean, ``training`` or ``architecture``.
+        by: what the colours show, ``training`` or ``architecture``.
     """
     drawn = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
     if not drawn:
         return None
     kinds = sorted({_kind(row, by) for row in drawn})
-    if len(kinds) > SERIES:  # more than there are colours: the last one is for the rest
+    if len(kinds) > SERIES:  # the last colour is for all other kinds
         kinds = [*kinds[: SERIES - 1], "other"]
     across = Scale(*around([row["gap"] for row in drawn], least=0.2), LEFT, WIDTH - RIGHT)
     up = Scale(-0.02, 1.02, HEIGHT - BOTTOM, TOP)
-    # names of neighbours at the same height go above one another
+    # alternate the height of names, so that neighbours do not overlap
     lifts = {number: 12 + 14 * (k % 2) for k, number in enumerate(sorted(counter_examples(drawn)))}
     points = tuple(
         Point(
@@ -87,7 +87,7 @@ def zoo_plot(rows: Sequence[Row], by: str = "training") -> ZooPlot | None:
 
 
 def counter_examples(rows: Sequence[Row]) -> set[int]:
-    """The ids of unflagged rows whose ranks by gap and by robust accuracy are half of the zoo or more apart."""
+    """Return the IDs of unflagged rows whose ranks by gap and robust accuracy differ by at least half of the zoo."""
     known = counted(rows)
     if len(known) < 4:
         return set()
@@ -96,7 +96,7 @@ def counter_examples(rows: Sequence[Row]) -> set[int]:
 
 
 def _rank(rows: Sequence[Row], row: Row, name: str) -> float:
-    """Of equals, the mean rank."""
+    """Rank a row; equal values share their mean rank."""
     below: int = sum(other[name] < row[name] for other in rows)
     equal: int = sum(other[name] == row[name] for other in rows)
     return below + (equal + 1) / 2

@@ -1,4 +1,4 @@
-"""The pages: one file a page, a typed context each, drawn on the server."""
+"""The pages, rendered on the server: one file per page or group of pages, and a typed context per page."""
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -6,8 +6,8 @@ from fastapi.routing import APIRoute
 from auditor.web.pages import audits, boosts, compare, leaderboard, scans, schedules, sign_in, zoo
 
 router = APIRouter(include_in_schema=False)
-for part in (leaderboard, zoo, audits, compare, scans, boosts, schedules, sign_in):
-    for route in part.router.routes:
+for module in (leaderboard, zoo, audits, compare, scans, boosts, schedules, sign_in):
+    for route in module.router.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
-            route.methods.add("HEAD")  # as monitors ask
-    router.include_router(part.router)
+            route.methods.add("HEAD")  # for monitoring
+    router.include_router(module.router)

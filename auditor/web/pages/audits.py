@@ -1,4 +1,4 @@
-"""One audit, whole; and a model's newest one by its name."""
+"""The page of one audit, and the redirection from a model's name to its audit."""
 
 from dataclasses import dataclass
 
@@ -6,39 +6,34 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.results import Filter, Row, list_results
-from auditor.errors import UsageError
 from auditor.results.lookup import find_rows
 from auditor.web.api.common import Database, Number
-from auditor.web.api.results import find
-from auditor.web.audit_detail import AuditDetail, sheet
-from auditor.web.errors import PageNotFoundError
-from auditor.web.pages.common import Looking, page
+from auditor.web.api.results import load_result
+from auditor.web.audit_detail import AuditDetail, build_audit_detail
+from auditor.web.pages.common import PageAccess, render_page
 
 router = APIRouter()
 
 
 @dataclass(frozen=True)
-class Audit:
-    """``others``: the model's other results, the newest first."""
+class AuditPage:
+    """``others`` are the other results of the model, the newest first."""
 
-    sheet: AuditDetail
+    audit: AuditDetail
     others: tuple[Row, ...]
 
 
 @router.get("/audits/{number}", response_class=HTMLResponse)
-def audit(request: Request, engine: Database, _: Looking, number: Number) -> HTMLResponse:
-    detail = find(engine, number)
-    nights = list_results(
+def show_audit(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
+    detail = load_result(engine, number)
+    results = list_results(
         engine, Filter(model=detail.row["model"], status="done", history=True), sort="-started_at", limit=200
     )
-    others = tuple(row for row in nights if row["id"] != number)
-    return page(request, "audit.html", Audit(sheet(detail, nights), others))
+    others = tuple(row for row in results if row["id"] != number)
+    return render_page(request, "audit.html", AuditPage(build_audit_detail(detail, results), others))
 
 
 @router.get("/models/{name:path}")
-def model(engine: Database, _: Looking, name: str) -> RedirectResponse:
-    try:
-        rows = find_rows(engine, name, None, None)
-    except UsageError as error:
-        raise PageNotFoundError(str(error)) from error
+def redirect_to_audit(engine: Database, _: PageAccess, name: str) -> RedirectResponse:
+    rows = find_rows(engine, name, None, None)
     return RedirectResponse(f"/audits/{rows[0]['id']}", 302)

@@ -1,4 +1,4 @@
-"""Boosts: all of them, and one with its curves, its audits before and after, and its checkpoint."""
+"""The pages of boosts: the list, and one boost with its curves, its audits before and after, and its checkpoint."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,32 +9,32 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.trainings import list_trainings
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError
 from auditor.results.ranking import Row
-from auditor.web.api.boosts import Booster, cancel, find
+from auditor.web.api.boosts import BoostToken, cancel_boost, load_boost
 from auditor.web.api.common import Database, Number
-from auditor.web.api.events import GOING
-from auditor.web.cleanup import tidy
+from auditor.web.api.events import ACTIVE_STATES
+from auditor.web.cleanup import end_dead_jobs
 from auditor.web.figures.lines import Lines, curves
-from auditor.web.pages.common import Looking, asked_of, page
+from auditor.web.pages.common import PageAccess, parse_form, render_page
 from auditor.web.shapes.requests import BoostBody
 
-router = APIRouter(dependencies=[Depends(tidy)])
+router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 
 
 @dataclass(frozen=True)
-class Boosts:
-    """The newest hundred, the newest first, each with its recipe in words."""
+class BoostsPage:
+    """The newest hundred boosts, the newest first, each with its recipe as text."""
 
     boosts: tuple[tuple[Row, str], ...]
 
 
 @dataclass(frozen=True)
-class Boost:
-    """``going``: whether it waits or runs; ``checkpoint`` and ``verdict`` are None until it has left one."""
+class BoostPage:
+    """``active`` says whether the boost is queued or running; without a checkpoint, ``verdict`` is None, too."""
 
     boost: Row
-    going: bool
+    active: bool
     recipe: str
     curves: tuple[Lines, ...]
     checkpoint: Row | None
@@ -42,16 +42,16 @@ class Boost:
 
 
 @router.get("/boosts", response_class=HTMLResponse)
-def boosts(request: Request, engine: Database, _: Looking) -> HTMLResponse:
+def show_boosts(request: Request, engine: Database, _: PageAccess) -> HTMLResponse:
     newest = list_trainings(engine, kind="boost", limit=100)
     rows = tuple((row, recipe_words(row["request"]["recipe"])) for row in newest)
-    return page(request, "boosts.html", Boosts(rows))
+    return render_page(request, "boosts.html", BoostsPage(rows))
 
 
 @router.post("/boosts")
-def begin(
+def start(
     request: Request,
-    _: Booster,
+    _: BoostToken,
     model: Annotated[str, Form(max_length=200)],
     method: Annotated[str, Form(max_length=20)] = "",
     regularizer: Annotated[str, Form(max_length=20)] = "",
@@ -60,35 +60,35 @@ def begin(
     samples: Annotated[str, Form(max_length=9)] = "",
 ) -> RedirectResponse:
     fields = {"model": model, "method": method, "regularizer": regularizer, "epochs": epochs}
-    asked = asked_of(BoostBody, {**fields, "protocol": protocol, "samples": samples})
-    return RedirectResponse(f"/boosts/{request.app.state.work().boost(asked)}", 303)
+    body = parse_form(BoostBody, {**fields, "protocol": protocol, "samples": samples})
+    return RedirectResponse(f"/boosts/{request.app.state.background().start_boost(body)}", 303)
 
 
 @router.post("/boosts/{number}/cancel")
-def end(engine: Database, number: Number, bearer: Booster) -> RedirectResponse:
-    cancel(engine, number, bearer)
+def cancel(engine: Database, number: Number, owner: BoostToken) -> RedirectResponse:
+    cancel_boost(engine, number, owner)
     return RedirectResponse(f"/boosts/{number}", 303)
 
 
 @router.get("/boosts/{number}", response_class=HTMLResponse)
-def boost(request: Request, engine: Database, _: Looking, number: Number) -> HTMLResponse:
-    row = find(engine, number)
+def show_boost(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
+    row = load_boost(engine, number)
     try:
-        made = load_checkpoint(engine, number)
-    except UsageError:
-        made = None
+        checkpoint = load_checkpoint(engine, number)
+    except NotFoundError:
+        checkpoint = None
     accuracies = {"pgd_accuracy": "PGD-20 accuracy", "clean_accuracy": "clean accuracy"}
-    drawn = (
+    plots = (
         curves(row["history"], accuracies, "validation, by epoch"),
         curves(row["history"], {"gap": "gap of C"}, "gap of C, by epoch"),
         curves(row["history"], {"loss": "training loss"}, "training loss, by epoch"),
     )
-    context = Boost(
+    context = BoostPage(
         boost=row,
-        going=row["state"] in GOING,
+        active=row["state"] in ACTIVE_STATES,
         recipe=recipe_words(row["request"]["recipe"]),
-        curves=tuple(one for one in drawn if one is not None),
-        checkpoint=made,
-        verdict=verdict_words(made) if made else None,
+        curves=tuple(plot for plot in plots if plot is not None),
+        checkpoint=checkpoint,
+        verdict=verdict_words(checkpoint) if checkpoint else None,
     )
-    return page(request, "boost.html", context)
+    return render_page(request, "boost.html", context)

@@ -1,4 +1,4 @@
-"""What all pages share: who may see them, and how they are drawn."""
+"""Access to pages, forms, and rendering."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -14,22 +14,19 @@ from auditor.web.render import render
 
 
 def check_page_access(request: Request) -> None:
-    """Raises a redirection to the sign-in page where reading is closed, and no good token is in the cookie."""
+    """Redirect to the sign-in page if the server is closed and the cookie holds no valid token."""
     if request.app.state.open_reading:
         return
-    found = check_token(request.app.state.engine, request.cookies.get(COOKIE, ""))
-    if found is None:
+    if check_token(request.app.state.engine, request.cookies.get(COOKIE, "")) is None:
         raise HTTPException(303, "sign in", {"Location": "/sign-in"})
 
 
-Looking = Annotated[None, Depends(check_page_access)]
+PageAccess = Annotated[None, Depends(check_page_access)]
+Body = TypeVar("Body", bound=BaseModel)
 
 
-Typed = TypeVar("Typed", bound=BaseModel)
-
-
-def asked_of(shape: type[Typed], fields: dict[str, str]) -> Typed:
-    """What a form asks for; empty fields are left out. Raises UsageError for the first that is wrong."""
+def parse_form(shape: type[Body], fields: dict[str, str]) -> Body:
+    """Validate the fields of a form without the empty ones. Raises UsageError for the first invalid field."""
     try:
         return shape.model_validate({name: value for name, value in fields.items() if value})
     except ValidationError as error:
@@ -37,6 +34,6 @@ def asked_of(shape: type[Typed], fields: dict[str, str]) -> Typed:
         raise UsageError(f"{first['loc'][0]}: {first['msg']}") from error
 
 
-def page(request: Request, template: str, context: Any, status: int = 200) -> HTMLResponse:
-    """A template with its context under the name ``page``."""
+def render_page(request: Request, template: str, context: Any, status: int = 200) -> HTMLResponse:
+    """Render a template with its context, which the template calls ``page``."""
     return HTMLResponse(render(template, page=context, path=request.scope["path"]), status)

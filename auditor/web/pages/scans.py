@@ -1,4 +1,4 @@
-"""Scans: the newest, and one with its audits, live."""
+"""The pages of scans: the list, and one scan with its audits."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,61 +6,58 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from auditor.db.scans import list_scans
-from auditor.db.tokens import Bearer
+from auditor.db.scans import list_scans, load_scan
 from auditor.results.ranking import Row
-from auditor.web.access import requires
+from auditor.web.api import scans as api
 from auditor.web.api.common import Database, Number
-from auditor.web.api.scans import cancel, find
-from auditor.web.cleanup import tidy
-from auditor.web.pages.common import Looking, asked_of, page
+from auditor.web.cleanup import end_dead_jobs
+from auditor.web.pages.common import PageAccess, parse_form, render_page
 from auditor.web.shapes.requests import ScanBody
 
-router = APIRouter(dependencies=[Depends(tidy)])
-Scanner = Annotated[Bearer, Depends(requires("scan"))]
+router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 
 
 @dataclass(frozen=True)
-class Scans:
-    """The newest fifty."""
+class ScansPage:
+    """The newest fifty scans."""
 
     scans: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
-class Scan:
-    """One of them; ``ended`` counts its audits that need nothing more."""
+class ScanPage:
+    """One scan; ``ended`` counts its audits that are done, failed or cancelled."""
 
     scan: Row
     ended: int
 
 
 @router.get("/scans", response_class=HTMLResponse)
-def scans(request: Request, engine: Database, _: Looking) -> HTMLResponse:
-    return page(request, "scans.html", Scans(tuple(list_scans(engine, limit=50))))
+def show_scans(request: Request, engine: Database, _: PageAccess) -> HTMLResponse:
+    return render_page(request, "scans.html", ScansPage(tuple(list_scans(engine, limit=50))))
 
 
 @router.post("/scans")
-def begin(
+def start(
     request: Request,
-    _: Scanner,
+    _: api.ScanToken,
     source: Annotated[str, Form(max_length=20)],
     protocol: Annotated[str, Form(max_length=20)],
     match: Annotated[str, Form(max_length=200)] = "",
     samples: Annotated[str, Form(max_length=9)] = "",
 ) -> RedirectResponse:
-    asked = asked_of(ScanBody, {"source": source, "protocol": protocol, "match": match, "samples": samples})
-    return RedirectResponse(f"/scans/{request.app.state.work().scan(asked)}", 303)
+    body = parse_form(ScanBody, {"source": source, "protocol": protocol, "match": match, "samples": samples})
+    return RedirectResponse(f"/scans/{request.app.state.background().start_scan(body)}", 303)
 
 
 @router.post("/scans/{number}/cancel")
-def end(engine: Database, number: Number, bearer: Scanner) -> RedirectResponse:
-    cancel(engine, number, bearer)
+def cancel(engine: Database, number: Number, owner: api.ScanToken) -> RedirectResponse:
+    api.cancel(engine, number, owner)
     return RedirectResponse(f"/scans/{number}", 303)
 
 
 @router.get("/scans/{number}", response_class=HTMLResponse)
-def scan(request: Request, engine: Database, _: Looking, number: Number) -> HTMLResponse:
-    found = find(engine, number)
-    ended = sum(audit["state"] in ("done", "failed", "cancelled") for audit in found["audits"])
-    return page(request, "scan.html", Scan(found, ended))
+def show_scan(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
+    scan = load_scan(engine, number)
+    ended = sum(audit["state"] in ("done", "failed", "cancelled") for audit in scan["audits"])
+    return render_page(request, "scan.html", ScanPage(scan, ended))

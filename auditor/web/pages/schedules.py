@@ -1,4 +1,4 @@
-"""Schedules: what runs when, and what became of it."""
+"""The page of schedules with their next and last runs."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ from fastapi.responses import HTMLResponse
 
 from auditor.results.ranking import Row
 from auditor.web.api.common import Database
-from auditor.web.api.schedules import rows
-from auditor.web.pages.common import Looking, page
+from auditor.web.api.schedules import load_schedules
+from auditor.web.pages.common import PageAccess, render_page
 
 router = APIRouter()
 
 
 @dataclass(frozen=True)
-class Schedules:
-    """All of them by name."""
+class SchedulesPage:
+    """All schedules by name."""
 
     schedules: tuple[Row, ...]
 
 
 @router.get("/schedules", response_class=HTMLResponse)
-def schedules(request: Request, engine: Database, _: Looking) -> HTMLResponse:
-    return page(request, "schedules.html", Schedules(tuple(rows(engine))))
+def show_schedules(request: Request, engine: Database, _: PageAccess) -> HTMLResponse:
+    return render_page(request, "schedules.html", SchedulesPage(tuple(load_schedules(engine))))

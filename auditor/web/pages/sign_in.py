@@ -1,4 +1,4 @@
-"""Signing in: a token goes into a cookie that scripts cannot read and other sites cannot send."""
+"""The sign-in page: it stores a token in a cookie that scripts cannot read and other sites cannot send."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,31 +9,33 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from auditor.db.tokens import check_token
 from auditor.web.access import COOKIE
 from auditor.web.api.common import Database
-from auditor.web.pages.common import page
+from auditor.web.pages.common import render_page
 
 router = APIRouter()
 
 
 @dataclass(frozen=True)
-class SignIn:
-    """``problem``: why the last try failed; ``as_whom``: who is signed in."""
+class SignInPage:
+    """``error`` says why signing in failed; ``user`` is the signed-in token's name and scope."""
 
-    problem: str | None
-    as_whom: str | None
+    error: str | None = None
+    user: str | None = None
 
 
 @router.get("/sign-in", response_class=HTMLResponse)
-def ask(request: Request, engine: Database) -> HTMLResponse:
-    found = check_token(engine, request.cookies.get(COOKIE, ""))
-    return page(request, "sign_in.html", SignIn(None, f"{found.name} ({found.scope})" if found else None))
+def show_sign_in(request: Request, engine: Database) -> HTMLResponse:
+    owner = check_token(engine, request.cookies.get(COOKIE, ""))
+    user = f"{owner.name} ({owner.scope})" if owner else None
+    return render_page(request, "sign_in.html", SignInPage(user=user))
 
 
 @router.post("/sign-in")
 def sign_in(request: Request, engine: Database, token: Annotated[str, Form(max_length=200)]) -> Response:
     if check_token(engine, token.strip()) is None:
-        return page(request, "sign_in.html", SignIn("the token is unknown, revoked or expired", None), 401)
+        error = "The token is unknown, revoked or expired."
+        return render_page(request, "sign_in.html", SignInPage(error=error), 401)
     answer = RedirectResponse("/", 303)
-    # Behind a TLS proxy that is not named as trusted the browser, which says whose page sent the form, knows better.
+    # Behind a TLS proxy that is not trusted, the URL's scheme is http; the browser's Origin has the right scheme.
     secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
     answer.set_cookie(COOKIE, token.strip(), httponly=True, samesite="strict", secure=secure, max_age=30 * 86_400)
     return answer

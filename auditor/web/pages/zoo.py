@@ -1,4 +1,4 @@
-"""The zoo plot: gap against robust accuracy of one setting."""
+"""The page of the zoo plot: gap against robust accuracy in one setting."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from auditor.db.results import Filter, list_results
 from auditor.results.ranking import describe, setting_of
 from auditor.web.api.common import Database
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
-from auditor.web.pages.common import Looking, page
+from auditor.web.pages.common import PageAccess, render_page
 
 router = APIRouter()
-MOST = 2000
+ROWS = 2000
 
 
 @dataclass(frozen=True)
-class Zoo:
-    """``setting``: the one drawn, of the ``settings`` that there are, those of most models first."""
+class ZooPage:
+    """``setting`` is the one of the plot; ``settings`` are all, those with most models first."""
 
     plot: ZooPlot | None
     by: str
@@ -28,17 +28,17 @@ class Zoo:
 
 
 @router.get("/zoo", response_class=HTMLResponse)
-def zoo(
+def show_zoo(
     request: Request,
     engine: Database,
-    _: Looking,
+    _: PageAccess,
     setting: Annotated[str, Query(max_length=300)] = "",
     by: Literal["training", "architecture"] = "training",
 ) -> HTMLResponse:
-    rows = list_results(engine, Filter(status="done"), sort="-started_at", limit=MOST)
+    rows = list_results(engine, Filter(status="done"), sort="-started_at", limit=ROWS)
     rows = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
-    found = Counter(describe(setting_of(row)) for row in rows)
-    settings = tuple(name for name, _ in found.most_common())
-    chosen = setting if setting in found else next(iter(settings), "")
+    counts = Counter(describe(setting_of(row)) for row in rows)
+    settings = tuple(name for name, _ in counts.most_common())
+    chosen = setting if setting in counts else next(iter(settings), "")
     plot = zoo_plot([row for row in rows if describe(setting_of(row)) == chosen], by)
-    return page(request, "zoo.html", Zoo(plot, by, settings, chosen))
+    return render_page(request, "zoo.html", ZooPage(plot, by, settings, chosen))

@@ -1,4 +1,4 @@
-"""Scans, boosts, checkpoints and schedules."""
+"""The shapes of scans, boosts, checkpoints and schedules."""
 
 from datetime import datetime
 from typing import Literal
@@ -8,7 +8,7 @@ from auditor.web.shapes import Shape, Share
 
 
 class Scan(Shape):
-    """With how many of its audits are in which state."""
+    """A scan, with the number of its audits in each state."""
 
     scan: int
     source: str
@@ -33,7 +33,7 @@ class Scans(Shape):
 
 
 class ScanAudit(Shape):
-    """``part``: what it is at, with ``part_done`` of ``part_total`` steps, while it runs."""
+    """One audit of a scan. While it runs, `part` names the present part, with `part_done` of `part_total` steps."""
 
     audit: int
     model: str
@@ -55,7 +55,7 @@ class ScanDetail(Scan):
 
 
 class Epoch(Shape):
-    """As validation saw it; number 0 is the model as it came."""
+    """The validation scores after one epoch; number 0 is the model before training."""
 
     number: int
     loss: float | None
@@ -66,7 +66,7 @@ class Epoch(Shape):
 
 
 class Boost(Shape):
-    """``history``: its epochs so far."""
+    """A boost. `history` lists its epochs so far."""
 
     id: int
     model: str
@@ -95,7 +95,7 @@ class Boosts(Shape):
 
 
 class AuditSummary(Shape):
-    """What the audit before, or after, found."""
+    """The result of the audit before or after a boost."""
 
     audit: int
     n: int | None
@@ -108,7 +108,7 @@ class AuditSummary(Shape):
 
 
 class Gain(Shape):
-    """Robust accuracy after minus before, on the images that both audits saw; its 95 % interval; McNemar's p."""
+    """Robust accuracy after minus before on the images of both audits, its 95 % interval, and McNemar's p."""
 
     n: int
     only_before: int
@@ -120,7 +120,7 @@ class Gain(Shape):
 
 
 class Checkpoint(Shape):
-    """What a boost left."""
+    """The checkpoint of a boost, with the audits before and after."""
 
     id: int
     checkpoint: str
@@ -153,7 +153,7 @@ class Checkpoints(Shape):
 
 
 class CheckpointDetail(Checkpoint):
-    """``file_sha256``: of the file of its weights."""
+    """A checkpoint. `file_sha256` is the digest of its weights file."""
 
     file_sha256: str
 
@@ -167,7 +167,7 @@ class LastRun(Shape):
 
 
 class Schedule(Shape):
-    """``next``: when it is due; null where it is off."""
+    """A schedule. `next` is its next due time; null if it is disabled."""
 
     name: str
     cron: str

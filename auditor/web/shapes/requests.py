@@ -1,7 +1,4 @@
-"""What may be asked of the server over HTTP: what the commands take, without all that names a place on a machine.
-
-No folders, and no code of local zoos.
-"""
+"""Bodies of HTTP requests: the options of the commands, without paths and without the code of local zoos."""
 
 from typing import Annotated, Literal
 
@@ -12,11 +9,11 @@ Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Norm = Literal["Linf", "L2"]
-Radius = Annotated[float, Field(gt=0, le=1000, description="in units of the [0, 1] pixels")]
+Radius = Annotated[float, Field(gt=0, le=1000, description="The radius in units of the [0, 1] pixels.")]
 
 
 class ScanBody(BaseModel):
-    """What ``auditor scan`` takes."""
+    """The options of `auditor scan`, with the same defaults."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,8 +34,8 @@ class ScanBody(BaseModel):
     device: Device = "cpu"
     force: bool = False
 
-    def command(self) -> list[str]:
-        """The words after ``auditor`` that ask for the same."""
+    def to_command(self) -> list[str]:
+        """Return the arguments of ``auditor`` that start the same scan."""
         words = ["scan", self.source]
         for name, value in self.model_dump(exclude={"source"}, exclude_defaults=True).items():
             option = "--model" if name == "models" else f"--{name.replace('_', '-')}"
@@ -50,7 +47,7 @@ class ScanBody(BaseModel):
 
 
 class BoostBody(BaseModel):
-    """What ``auditor boost`` takes; by default what it takes by default."""
+    """The options of `auditor boost`, with the same defaults."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,11 +69,13 @@ class BoostBody(BaseModel):
     protocol: Literal["quick", "standard", "full"] = "standard"
     samples: Samples | None = None
     device: Device = "cpu"
-    time_limit: Annotated[float, Field(gt=0, le=20_160, description="minutes of the training")] = 2880
+    time_limit: Annotated[
+        float, Field(gt=0, le=20_160, description="The longest duration of the training, in minutes.")
+    ] = 2880
 
 
 class ScheduleBody(BaseModel):
-    """What ``auditor schedule add`` takes: when, in UTC, and which scan."""
+    """The options of `auditor schedule add`: a cron expression in UTC, and the scan to run."""
 
     model_config = ConfigDict(extra="forbid")
 

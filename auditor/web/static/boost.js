@@ -1,4 +1,4 @@
-// A boost that runs, followed: the page is loaded again when an epoch has ended, for its curves, and at the end.
+// Updates the page of a running boost from its events, and reloads it after each epoch for the curves.
 "use strict";
 
 (() => {

@@ -1,26 +1,26 @@
-// Reading figures by pointer and by keyboard; without it the titles and tables say the same.
+// Shows the values of figures under the pointer and by keyboard; titles and tables have the same values.
 "use strict";
 
-function say(figure, words) {
+function showText(figure, text) {
   const line = figure.querySelector(".reading");
-  if (line) line.textContent = words;
+  if (line) line.textContent = text;
 }
 
 for (const figure of document.querySelectorAll("figure.heatmap, figure.plot")) {
   let resting = "";
   figure.addEventListener("pointermove", (event) => {
-    // A page that moves under a resting pointer fires events, too; they must not undo what the keyboard has chosen.
+    // Scrolling under a resting pointer fires events, too; they must not replace the cell chosen by keyboard.
     const place = `${event.screenX} ${event.screenY}`;
     if (place === resting) return;
     resting = place;
     const part = event.target.closest(".cell, .point, .block");
     const title = part && part.querySelector("title");
-    if (title) say(figure, title.textContent);
+    if (title) showText(figure, title.textContent);
   });
   figure.addEventListener("focusin", (event) => {
     const part = event.target.closest(".point");
     const title = part && part.querySelector("title");
-    if (title) say(figure, title.textContent);
+    if (title) showText(figure, title.textContent);
   });
 }
 
@@ -32,7 +32,7 @@ for (const grid of document.querySelectorAll("svg[data-grid]")) {
   const show = () => {
     grid.querySelector(".cell.here")?.classList.remove("here");
     cells[at].classList.add("here");
-    say(grid.closest("figure"), cells[at].querySelector("title").textContent);
+    showText(grid.closest("figure"), cells[at].querySelector("title").textContent);
   };
   grid.addEventListener("keydown", (event) => {
     if (!(event.key in steps)) return;

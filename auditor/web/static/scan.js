@@ -1,10 +1,10 @@
-// A running scan, followed: without this script the page says how it stood, and reloading says how it stands.
+// Updates the page of a running scan from its events; without this script, reload the page.
 "use strict";
 
 (() => {
   const live = document.getElementById("live");
   const bar = document.getElementById("progress");
-  const audits = new Map(); // the first event brings all of them, the next ones those that have changed
+  const audits = new Map(); // the first event has all audits, later ones the changed audits
   const events = new EventSource(`/api/v1/scans/${live.dataset.scan}/events`);
   events.addEventListener("scan", (event) => {
     const scan = JSON.parse(event.data);
@@ -15,7 +15,7 @@
     for (const audit of scan.audits) {
       const row = document.querySelector(`tr[data-audit="${audit.audit}"]`);
       if (!row) continue;
-      row.querySelector(".state").textContent = audit.reused ? "done before" : audit.state;
+      row.querySelector(".state").textContent = audit.reused ? "reused" : audit.state;
       row.querySelector(".part").textContent = audit.part ? `${audit.part} ${audit.part_done}/${audit.part_total}` : "";
     }
   });

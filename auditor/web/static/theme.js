@@ -1,11 +1,11 @@
-// Light or dark: the system's choice, or the one made here, which is remembered. Runs before the page is drawn.
+// Light or dark theme: the system's, or the one that the button has stored. Runs before the page is drawn.
 "use strict";
 
 (() => {
   const root = document.documentElement;
-  let kept = null;
-  try { kept = localStorage.getItem("theme"); } catch { /* no storage: the system's choice it is */ }
-  if (kept === "light" || kept === "dark") root.dataset.theme = kept;
+  let stored = null;
+  try { stored = localStorage.getItem("theme"); } catch { /* no storage: use the system's theme */ }
+  if (stored === "light" || stored === "dark") root.dataset.theme = stored;
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
     const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
@@ -14,7 +14,7 @@
     name();
     button.addEventListener("click", () => {
       root.dataset.theme = dark() ? "light" : "dark";
-      try { localStorage.setItem("theme", root.dataset.theme); } catch { /* not remembered */ }
+      try { localStorage.setItem("theme", root.dataset.theme); } catch { /* not stored */ }
       name();
     });
   });

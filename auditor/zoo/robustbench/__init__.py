@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, NotFoundError, first_line
 from auditor.files import largest_file
 from auditor.records import ZooEntry
 from auditor.text.eps import format_eps
@@ -78,7 +78,7 @@ def _row(entry: ZooEntry) -> Row:
     rows = {row.id: row for row in catalogue.read()[1]}
     name = entry.model.removeprefix("robustbench:")
     if name not in rows:
-        raise UsageError(f"no model named {entry.model!r} in RobustBench; see `auditor zoo list robustbench`")
+        raise NotFoundError(f"no model named {entry.model!r} in RobustBench; see `auditor zoo list robustbench`")
     return rows[name]
 
 
