@@ -20,4 +20,4 @@ def find_detail(model: str, protocol: str | None, audit_id: int | None) -> Detai
         UsageError: as :func:`find_rows`.
     """
     engine = open_settings()
-    return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0]["id"])
+    return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0].id)

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-Row = dict[str, Any]
+    from auditor.records.results import ResultRow
 
 
 class Share(click.ParamType[Decimal]):
@@ -70,7 +70,7 @@ def make_gates(options: dict[str, Any]) -> Gates:
     return gates
 
 
-def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row]) -> None:
+def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: "Sequence[ResultRow]") -> None:
     """Hold a scan's rows against the gates; each one that is not met is a line on stderr.
 
     Raises:
@@ -81,9 +81,9 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
 
     unmet: list[str] = []
     for row in rows:
-        if gates.any and row["status"] not in ("done", "failed"):
-            unmet.append(f"{row['model']}: expected a result, got none: {row['status']}")
-        if gates.under is not None and row["status"] == "done":
+        if gates.any and row.status not in ("done", "failed"):
+            unmet.append(f"{row.model}: expected a result, got none: {row.status}")
+        if gates.under is not None and row.status == "done":
             unmet += _too_low(row, gates.under)
         if gates.regression:
             unmet += _worse(engine, row, scan_id)
@@ -93,30 +93,30 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: Sequence[Row
         raise GateError(f"gates not met: {len(unmet)}, by {len(rows)} models; all results are stored")
 
 
-def _too_low(row: Row, under: Decimal) -> Iterator[str]:
+def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
     from auditor.results.regressions import percent
 
-    expected = f"{row['model']}: expected a robust accuracy of at least {percent(under)}, got"
-    accuracy = row["robust_accuracy"]
+    expected = f"{row.model}: expected a robust accuracy of at least {percent(under)}, got"
+    accuracy = row.robust_accuracy
     if accuracy is None:
-        yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
-    elif row["flags"]:
-        yield f"{expected} {percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
-    elif round(accuracy * row["n"]) < under * row["n"]:  # whole samples: 9 of 500 are 1.8 %
+        yield f"{expected} none: {'; '.join(row.not_measurable) or 'it was not measured'}"
+    elif row.flags:
+        yield f"{expected} {percent(accuracy)}, flagged {', '.join(row.flags)}: it cannot be trusted"
+    elif round(accuracy * (row.n or 0)) < under * (row.n or 0):  # whole samples: 9 of 500 are 1.8 %
         yield f"{expected} {percent(accuracy)}"
 
 
-def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
+def _worse(engine: "Engine", row: "ResultRow", scan_id: int) -> Iterator[str]:
     from auditor.cli.output.progress import say
     from auditor.results.previous import previous_result
     from auditor.results.regressions import losses
 
-    if row["status"] not in ("done", "failed"):
+    if row.status not in ("done", "failed"):
         return
     before = previous_result(engine, row, scan_id)
     if before is None:
-        say(f"{row['model']}: no earlier result under this setting and on these pictures, nothing to compare with")
+        say(f"{row.model}: no earlier result under this setting and on these pictures, nothing to compare with")
         return
-    named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
+    named = f"{row.model}: expected no worse than result {before.id} of {before.started_at}, got"
     for loss in losses(engine, before, row):
         yield f"{named} {loss}"

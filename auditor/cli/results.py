@@ -40,11 +40,12 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
     from auditor.cli.database import open_settings
     from auditor.cli.output.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, count_audits, list_results
+    from auditor.results.serialize import serialize_row
 
     engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort=sort, limit=limit)
     if shape == "json":
-        print_json(rows)
+        print_json([serialize_row(row) for row in rows])
     elif shape == "csv":
         click.echo(as_csv(rows), nl=False)
     elif rows:
@@ -73,11 +74,11 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
     from auditor.cli.database import find_detail
     from auditor.cli.output.audit import print_detail
     from auditor.cli.output.tables import print_json
-    from auditor.results.serialize import as_dict
+    from auditor.results.serialize import serialize_detail
 
     detail = find_detail(model, protocol, audit_id)
     if shape == "json":
-        print_json([as_dict(detail)])
+        print_json([serialize_detail(detail)])
     else:
         print_detail(detail)
 
@@ -103,15 +104,15 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import as_dict, finite, pruned
+    from auditor.results.serialize import finite, pruned, serialize_detail
 
     engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort="started_at")
     if shape == "csv":
         text = as_csv(rows)
     else:
-        details = [load_detail(engine, row["id"]) for row in rows]
-        text = json.dumps([finite(as_dict(detail)) for detail in details], indent=1) + "\n"
+        details = [load_detail(engine, row.id) for row in rows]
+        text = json.dumps([finite(serialize_detail(detail)) for detail in details], indent=1) + "\n"
         if gone := sum(bool(pruned(detail)) for detail in details):
             click.echo(f"{gone} of {len(rows)} results without their matrices, which were pruned", err=True)
     if output is None:

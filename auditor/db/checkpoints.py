@@ -76,4 +76,4 @@ def _audited(engine: Engine, audit_id: int | None) -> Row | None:
     if audit_id is None:
         return None
     rows = list_results(engine, Filter(id=audit_id, history=True))
-    return {"audit": audit_id} | {name: rows[0][name] for name in AUDITED} if rows else None
+    return {"audit": audit_id} | {name: getattr(rows[0], name) for name in AUDITED} if rows else None

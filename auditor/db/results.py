@@ -1,6 +1,7 @@
-"""Rows back as plain dicts and records: what every list, page, plot and export is made of."""
+"""Reads stored audits as records: one row for lists, everything about one audit for its page."""
 
 from dataclasses import dataclass, fields
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -13,28 +14,21 @@ from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix, un
 from auditor.db.filters import Filter, check, chosen, order
 from auditor.db.published import record_of
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records.results import ResultRow
 
-__all__ = ["Detail", "Filter", "Row", "count_audits", "list_results", "load_detail", "load_verdicts"]
+__all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
-Row = dict[str, Any]
-
-_OF_AUDIT = (
-    "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "hierarchy", "not_measurable",
-    "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "n", "affinity_error", "flags", "notes",
-    "seconds", "device", "batch_size", "seed", "weights_sha256", "images_sha256", "identity", "samples", "versions",
-    "started_at", "finished_at", "reason",
-)  # fmt: skip
-_OF_CLUSTERING = (
-    "intra", "inter", "gap", "gap_error", "silhouette", "rand_index", "cophenetic", "p_value", "effective_rank",
-)  # fmt: skip
 _OTHER_GAPS = {"centred": "gap_centred", "deflated": "gap_deflated", "features": "gap_features"}
+_NAMES = [field.name for field in fields(ResultRow)]
+_OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
+_OF_CLUSTERING = [name for name in _NAMES if name in tables.Clustering.__table__.columns and name not in _OF_AUDIT]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
     """All that is stored of one audit."""
 
-    row: Row
+    row: ResultRow
     description: str
     training: dict[str, Any]
     classes: tuple[str, ...]
@@ -47,7 +41,7 @@ class Detail:
 
 def list_results(
     engine: Engine, filter: Filter, *, sort: str = "-robust_accuracy", limit: int | None = None
-) -> list[Row]:
+) -> list[ResultRow]:
     """Result rows; without ``scan`` and ``history`` the newest of each model, data set, protocol and setting.
 
     ``sort`` is a column, with ``-`` in front for the largest first; rows without a value come last.
@@ -63,7 +57,7 @@ def list_results(
         query = _query(session, filter, sort, None).execution_options(yield_per=200)
         with session.execute(query) as found:
             rows = (_row(*parts) for parts in found)
-            return list(islice((row for row in rows if bool(row["flags"]) == filter.flagged), limit))
+            return list(islice((row for row in rows if bool(row.flags) == filter.flagged), limit))
 
 
 def count_audits(engine: Engine) -> int:
@@ -119,7 +113,7 @@ def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
         .join(model, model.id == audit.model_id)
         .outerjoin(tables.Published, tables.Published.model == model.name)
         .options(
-            load_only(*(getattr(audit, name) for name in ("dataset", "state", *_OF_AUDIT))),
+            load_only(audit.state, *(getattr(audit, name) for name in _OF_AUDIT)),
             load_only(model.name, model.source, model.training, model.architecture),
             load_only(*(getattr(weights, name) for name in _OF_CLUSTERING)),
         )
@@ -135,18 +129,32 @@ def _row(
     published: tables.Published | None,
     weights: tables.Clustering | None,
     *gaps: float | None,
-) -> Row:
-    row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": audit.dataset}
-    row |= {"status": audit.state, "training": model.training, "architecture": model.architecture.get("name")}
-    row |= {name: getattr(audit, name) for name in _OF_AUDIT}
-    row["correlation"] = "exact" if audit.sketch is None else "sketch"
-    row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
-    row |= dict(zip(_OTHER_GAPS.values(), gaps, strict=True))
-    row |= claims_of(row, record_of(published) if published else None)
-    row["flags"] = [*row["flags"], *mismatches(row)]
-    for name in ("started_at", "finished_at"):
-        row[name] = row[name].isoformat(timespec="seconds") if row[name] else None
-    return row
+) -> ResultRow:
+    claims = claims_of(audit, None if published is None else record_of(published))
+    values: dict[str, Any] = {name: getattr(audit, name) for name in _OF_AUDIT}
+    values |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
+    values |= zip(_OTHER_GAPS.values(), gaps, strict=True)
+    values |= {
+        "flags": [*audit.flags, *mismatches(audit, claims)],
+        "started_at": _iso(audit.started_at),
+        "finished_at": _iso(audit.finished_at),
+        "status": audit.state,
+    }
+    return ResultRow(
+        **values,
+        model=model.name,
+        source=model.source,
+        training=model.training,
+        architecture=model.architecture.get("name"),
+        correlation="exact" if audit.sketch is None else "sketch",
+        claimed_clean_accuracy=claims.clean_accuracy,
+        claimed_robust_accuracy=claims.robust_accuracy,
+        claimed_unreliable=claims.unreliable,
+    )
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat(timespec="seconds") if time else None
 
 
 def _clustering(row: tables.Clustering) -> Clustering:

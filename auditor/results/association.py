@@ -3,23 +3,23 @@
 import math
 from collections.abc import Sequence
 
-from auditor.results.ranking import Row, setting_of
+from auditor.records.results import ResultRow
+from auditor.results.ranking import setting_of
 
 
-def counted(rows: Sequence[Row], *, regularized: bool = True) -> list[Row]:
+def counted(rows: Sequence[ResultRow], *, regularized: bool = True) -> list[ResultRow]:
     """Unflagged rows with a gap and a robust accuracy; without those trained with the regularizer if so asked."""
     return [
         row
         for row in rows
-        if row["status"] == "done"
-        and not row["flags"]
-        and row["gap"] is not None
-        and row["robust_accuracy"] is not None
-        and (regularized or not row["training"].get("beta"))
+        if row.status == "done"
+        and not row.flags
+        and row.gap_and_accuracy is not None
+        and (regularized or not row.training.get("beta"))
     ]
 
 
-def association(rows: Sequence[Row]) -> list[str]:
+def association(rows: Sequence[ResultRow]) -> list[str]:
     """Spearman's rho of gap and robust accuracy over the unflagged rows, with and without regularized models."""
     from auditor.clustering.association import spearman
 
@@ -30,7 +30,8 @@ def association(rows: Sequence[Row]) -> list[str]:
     statements = []
     for words, models in chosen.items():
         if len(models) > 3:
-            found = spearman([row["gap"] for row in models], [row["robust_accuracy"] for row in models])
+            points = [row.gap_and_accuracy for row in models if row.gap_and_accuracy is not None]
+            found = spearman([point.gap for point in points], [point.robust for point in points])
             value = f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})"
             if math.isnan(found.rho):
                 value = f"not defined, since one of the two is the same for all (n = {found.n})"
@@ -38,6 +39,6 @@ def association(rows: Sequence[Row]) -> list[str]:
     return statements
 
 
-def of_one_setting(rows: Sequence[Row]) -> list[str]:
+def of_one_setting(rows: Sequence[ResultRow]) -> list[str]:
     """The statements; none for several settings mixed, whose numbers do not go together."""
-    return association(rows) if len({setting_of(row) for row in rows if row["status"] == "done"}) == 1 else []
+    return association(rows) if len({setting_of(row) for row in rows if row.status == "done"}) == 1 else []

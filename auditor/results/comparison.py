@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from auditor.db.results import Detail, load_detail
 from auditor.errors import UsageError
+from auditor.records.results import ResultRow
 from auditor.results.lookup import find_rows
 from auditor.results.pairing import objection, pair
 from auditor.statistics import Paired, mcnemar
@@ -25,7 +26,7 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None) -> di
     found: dict[str, Any] = {
         "a": _side(a),
         "b": _side(b),
-        **{name: a.row[name] for name in ("dataset", "protocol", "norm", "eps")},
+        **_pick(a.row, "dataset", "protocol", "norm", "eps"),
         "n": paired.robust.n,
         "robust": _numbers(paired.robust),
         "clean": _numbers(paired.clean),
@@ -41,12 +42,13 @@ def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tu
     if not fitting:
         raise UsageError(f"cannot compare {first} and {second}: {objection(*pairs[0])}")
 
-    def rank(two: tuple[dict[str, Any], dict[str, Any]]) -> tuple[int, bool, bool]:
-        alike = (two[0][name] == two[1][name] for name in ("linearization", "sketch"))
-        return min(row["n"] for row in two), *alike
+    def rank(pair: tuple[ResultRow, ResultRow]) -> tuple[int, bool, bool]:
+        one, other = pair
+        n = min(one.n or 0, other.n or 0)
+        return n, one.linearization == other.linearization, one.sketch == other.sketch
 
     a, b = max(fitting, key=rank)
-    return load_detail(engine, a["id"]), load_detail(engine, b["id"])
+    return load_detail(engine, a.id), load_detail(engine, b.id)
 
 
 def _parse(name: str) -> tuple[str, int | None]:
@@ -56,10 +58,14 @@ def _parse(name: str) -> tuple[str, int | None]:
 
 
 def _side(detail: Detail) -> dict[str, Any]:
-    row = detail.row
-    gaps = ("gap", "gap_centred", "gap_deflated", "gap_features")
-    names = ("model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", "gap_error")
-    return {name: row[name] for name in (*names, *gaps)}
+    gaps = ("gap_error", "gap", "gap_centred", "gap_deflated", "gap_features")
+    return _pick(
+        detail.row, "model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", *gaps
+    )
+
+
+def _pick(row: ResultRow, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
 
 
 def _numbers(paired: Paired) -> dict[str, Any]:

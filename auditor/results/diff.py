@@ -7,8 +7,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.results import Filter, Row, list_results
+from auditor.db.results import Filter, list_results
 from auditor.errors import UsageError
+from auditor.records.results import ResultRow
 from auditor.results.regressions import comparable, losses
 
 
@@ -65,31 +66,31 @@ def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: floa
         earlier = old.get(name)
         if before is not None and earlier is None:
             diff.new.append(name)
-        if row["status"] == "failed":
-            diff.failed[name] = row["reason"]
-        elif row["status"] != "done":
+        if row.status == "failed":
+            diff.failed[name] = row.reason or ""
+        elif row.status != "done":
             diff.cancelled.append(name)
-        if row["id"] in again:
+        if row.id in again:
             diff.reverified.append(name)
-        if NOT_REPRODUCED in row["flags"] and (earlier is None or earlier["id"] != row["id"]):
+        if NOT_REPRODUCED in row.flags and (earlier is None or earlier.id != row.id):
             diff.not_reproduced.append(name)
-        if earlier is not None and row["status"] in ("done", "failed"):
+        if earlier is not None and row.status in ("done", "failed"):
             _compare(engine, diff, name, earlier, row, gap_drop)
     return diff
 
 
-def _compare(engine: Engine, diff: Diff, name: str, earlier: Row, row: Row, gap_drop: float | None) -> None:
-    if earlier["status"] != "done":
-        diff.changed[name] = f"was {earlier['status']}, is {row['status']}"
+def _compare(engine: Engine, diff: Diff, name: str, earlier: ResultRow, row: ResultRow, gap_drop: float | None) -> None:
+    if earlier.status != "done":
+        diff.changed[name] = f"was {earlier.status}, is {row.status}"
         return
     if not comparable(earlier, row):
         diff.not_compared[name] = "measured under another setting"
         return
-    if row["status"] == "done" and row["identity"] != earlier["identity"]:
-        weights = row["weights_sha256"] != earlier["weights_sha256"]
+    if row.status == "done" and row.identity != earlier.identity:
+        weights = row.weights_sha256 != earlier.weights_sha256
         diff.changed[name] = "other weights" if weights else "the same weights, other images or settings"
     try:
-        worse = list(losses(engine, earlier, row, gap_drop=gap_drop)) if row["id"] != earlier["id"] else []
+        worse = list(losses(engine, earlier, row, gap_drop=gap_drop)) if row.id != earlier.id else []
     except UsageError as error:
         diff.not_compared[name] = str(error)
         return
@@ -99,13 +100,13 @@ def _compare(engine: Engine, diff: Diff, name: str, earlier: Row, row: Row, gap_
         diff.same.append(name)
 
 
-def _rows(engine: Engine, scan_id: int | None) -> dict[str, Row]:
+def _rows(engine: Engine, scan_id: int | None) -> dict[str, ResultRow]:
     if scan_id is None:
         return {}
     with Session(engine) as session:
         if session.get(tables.Scan, scan_id) is None:
             raise UsageError(f"there is no scan {scan_id}; see `auditor scans list`")
-    return {row["model"]: row for row in list_results(engine, Filter(scan=scan_id), sort="model")}
+    return {row.model: row for row in list_results(engine, Filter(scan=scan_id), sort="model")}
 
 
 def _reverified(engine: Engine, scan_id: int) -> set[int]:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
-from auditor.db.results import Filter, Row, list_results
+from auditor.db.results import Filter, list_results
 from auditor.errors import UsageError
+from auditor.records.results import ResultRow
 
 
-def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[Row]:
+def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[ResultRow]:
     """The results that a name means, the one to show first: most images, batch norm removed, C exact, the newest.
 
     Raises:
@@ -19,12 +20,12 @@ def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | 
     wanted = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
     found = list_results(engine, wanted)
     if not found:
-        names = {row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))}
+        names = {row.model for row in list_results(engine, Filter(status="done", protocol=protocol))}
         raise UsageError(_no_result(model, protocol, audit_id, sorted(names - {model})))
 
-    def rank(row: Row) -> tuple[int, bool, int | float, int]:
-        probes = math.inf if row["sketch"] is None else row["sketch"]
-        return row["n"] or 0, row["linearization"] == "remove", probes, row["id"]
+    def rank(row: ResultRow) -> tuple[int, bool, int | float, int]:
+        probes = math.inf if row.sketch is None else row.sketch
+        return row.n or 0, row.linearization == "remove", probes, row.id
 
     return sorted(found, key=rank, reverse=True)
 

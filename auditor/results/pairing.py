@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.db.results import Row
 from auditor.errors import UsageError
 from auditor.records import Verdicts
+from auditor.records.results import ResultRow
 from auditor.statistics import Paired
 from auditor.text.eps import format_eps
 
-Judged = tuple[Row, Verdicts | None]
+Judged = tuple[ResultRow, Verdicts | None]
 """A result and its verdicts by sample, if it has any."""
 
 
@@ -24,19 +24,20 @@ class PairedVerdicts:
     robust: Paired
 
 
-def objection(first: Row, second: Row) -> str | None:
+def objection(first: ResultRow, second: ResultRow) -> str | None:
     """Why two results cannot be compared, as far as their rows tell; None where they can."""
-    if first["id"] == second["id"]:
+    if first.id == second.id:
         return "both are the same result; name two, for example as NAME@ID"
     for row in (first, second):
-        if row["protocol"] == "screen":
-            return f"{row['model']} was not attacked under screen"
+        if row.protocol == "screen":
+            return f"{row.model} was not attacked under screen"
     for name in ("dataset", "norm", "protocol"):
-        if first[name] != second[name]:
-            return f"{first['model']} has the {name} {first[name]}, {second['model']} {second[name]}"
-    if not math.isclose(first["eps"], second["eps"], rel_tol=1e-6):
-        eps = (format_eps(row["eps"]) for row in (first, second))
-        return "{0} was attacked within eps {2}, {1} within {3}".format(first["model"], second["model"], *eps)
+        a, b = getattr(first, name), getattr(second, name)
+        if a != b:
+            return f"{first.model} has the {name} {a}, {second.model} {b}"
+    if not math.isclose(first.eps, second.eps, rel_tol=1e-6):
+        eps = (format_eps(row.eps) for row in (first, second))
+        return "{0} was attacked within eps {2}, {1} within {3}".format(first.model, second.model, *eps)
     return None
 
 
@@ -52,7 +53,7 @@ def pair(first: Judged, second: Judged) -> PairedVerdicts:
     shared, of_a, of_b = np.intersect1d(a.indices, b.indices, return_indices=True)
     if len(shared) == 0:
         raise UsageError("the two results share no samples")
-    if first[0]["images_sha256"] != second[0]["images_sha256"]:
+    if first[0].images_sha256 != second[0].images_sha256:
         other = int((pictures_a[of_a] != pictures_b[of_b]).sum())
         if other:
             raise UsageError(
@@ -65,15 +66,15 @@ def pair(first: Judged, second: Judged) -> PairedVerdicts:
     )
 
 
-def _known(row: Row, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
+def _known(row: ResultRow, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
     if verdicts is None:
         raise UsageError(
-            f"{row['model']} (id {row['id']}) has no verdicts by sample: none were taken, or they were "
+            f"{row.model} (id {row.id}) has no verdicts by sample: none were taken, or they were "
             "pruned from the database; `auditor scan … --force` makes them again"
         )
-    if row["images_sha256"] is None or verdicts.pictures is None:
+    if row.images_sha256 is None or verdicts.pictures is None:
         raise UsageError(
-            f"{row['model']} (id {row['id']}) was audited before auditor noted which pictures it saw; "
+            f"{row.model} (id {row.id}) was audited before auditor noted which pictures it saw; "
             "repeat the audit with `auditor scan … --force`"
         )
     return verdicts, verdicts.pictures

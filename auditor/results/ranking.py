@@ -2,11 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
 
+from auditor.records.results import ResultRow
 from auditor.text.eps import format_eps
 
-Row = dict[str, Any]
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
 SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
 SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
@@ -14,10 +13,10 @@ SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
 Setting = tuple[str, str, str, float, int, str, int | None]
 
 
-def setting_of(row: Row) -> Setting:
+def setting_of(row: ResultRow) -> Setting:
     """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
-    asked = row["protocol"], row["dataset"], row["norm"], row["eps"]
-    return *asked, row["n"] or 0, row["linearization"], row["sketch"]
+    asked = row.protocol, row.dataset, row.norm, row.eps
+    return *asked, row.n or 0, row.linearization, row.sketch
 
 
 def describe(setting: Setting) -> str:
@@ -28,18 +27,18 @@ def describe(setting: Setting) -> str:
     return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"
 
 
-def rank_of(row: Row, best_first: Sequence[float]) -> str:
+def rank_of(row: ResultRow, best_first: Sequence[float]) -> str:
     """Equal robust accuracies share a rank; without one there is none."""
-    accuracy = row["robust_accuracy"]
+    accuracy = row.robust_accuracy
     return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 
-def doubtful(row: Row) -> bool:
+def doubtful(row: ResultRow) -> bool:
     """Whether the row shows a claim that its publisher marked unreliable."""
-    return bool(row["claimed_unreliable"]) and row["claimed_robust_accuracy"] is not None
+    return bool(row.claimed_unreliable) and row.claimed_robust_accuracy is not None
 
 
-def error_of(row: Row) -> str:
+def error_of(row: ResultRow) -> str:
     """``±0.01``, the standard error of a sketch's gap; nothing for an exact one."""
-    error = row["gap_error"]
+    error = row.gap_error
     return "" if error is None else f"±{error:.{2 if error >= 0.005 else 3}f}"

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from sqlalchemy import Engine
 
-from auditor.db.results import Row, load_verdicts
+from auditor.db.results import load_verdicts
+from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 from auditor.statistics import mcnemar
 
@@ -14,7 +15,7 @@ GAP_DROP = 0.1
 """A gap that is lower by more than this is worse: of the demo zoo's robust models the gaps differ by more."""
 
 
-def losses(engine: Engine, before: Row, row: Row, *, gap_drop: float | None = None) -> Iterator[str]:
+def losses(engine: Engine, before: ResultRow, row: ResultRow, *, gap_drop: float | None = None) -> Iterator[str]:
     """Failures, new flags, a robust accuracy that is significantly lower, and a gap lower by more than ``gap_drop``.
 
     Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided.
@@ -22,31 +23,33 @@ def losses(engine: Engine, before: Row, row: Row, *, gap_drop: float | None = No
     Raises:
         UsageError: they share none.
     """
-    if row["status"] == "failed":
-        yield f"a failure: {row['reason']}"
+    if row.status == "failed":
+        yield f"a failure: {row.reason}"
         return
-    new = [flag for flag in row["flags"] if flag not in before["flags"]]
+    new = [flag for flag in row.flags if flag not in before.flags]
     if new:
         yield f"the new flag {', '.join(new)}"
-    if row["robust_accuracy"] is not None and before["robust_accuracy"] is not None:
+    if row.robust_accuracy is not None and before.robust_accuracy is not None:
         p = p_of_loss(engine, before, row)
         if p < SIGNIFICANT:
-            accuracies = f"{percent(row['robust_accuracy'])} instead of {percent(before['robust_accuracy'])}"
+            accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
             yield f"a robust accuracy of {accuracies} (one-sided McNemar p {p:.2g})"
-    if gap_drop is not None and None not in (row["gap"], before["gap"]) and before["gap"] - row["gap"] > gap_drop:
-        yield f"a gap of {row['gap']:.2f} instead of {before['gap']:.2f}"
+    if gap_drop is None or row.gap is None or before.gap is None:
+        return
+    if before.gap - row.gap > gap_drop:
+        yield f"a gap of {row.gap:.2f} instead of {before.gap:.2f}"
 
 
-def p_of_loss(engine: Engine, before: Row, now: Row) -> float:
+def p_of_loss(engine: Engine, before: ResultRow, now: ResultRow) -> float:
     """One-sided exact McNemar p of the samples that survived before and do not now."""
-    robust = pair(*((row, load_verdicts(engine, row["id"])) for row in (before, now))).robust
+    robust = pair(*((row, load_verdicts(engine, row.id)) for row in (before, now))).robust
     return mcnemar(robust.only_first, robust.only_second, one_sided=True)
 
 
-def comparable(before: Row, row: Row) -> bool:
+def comparable(before: ResultRow, row: ResultRow) -> bool:
     """Whether two rows of a model were measured alike."""
     names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed")
-    return all(before[name] == row[name] for name in names)
+    return all(getattr(before, name) == getattr(row, name) for name in names)
 
 
 def percent(value: float | Decimal) -> str:

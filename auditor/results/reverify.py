@@ -51,10 +51,10 @@ def _difference(engine: Engine, earlier_id: int, record: AuditRecord) -> str | N
         if other:
             return f"other verdicts on {other} of {len(new.indices)} samples"
     elif record.n and (record.clean_accuracy, record.robust_accuracy) != (
-        before.row["clean_accuracy"],
-        before.row["robust_accuracy"],
+        before.row.clean_accuracy,
+        before.row.robust_accuracy,
     ):
-        return f"a robust accuracy of {record.robust_accuracy:g} instead of {before.row['robust_accuracy']:g}"
+        return f"a robust accuracy of {record.robust_accuracy:g} instead of {before.row.robust_accuracy:g}"
     for part in record.clusterings:
         known = before.clusterings.get(part.kind)
         if known is not None and abs(part.scores.gap - known.scores.gap) > GAP_TOLERANCE:

@@ -1,12 +1,14 @@
-"""One audit as plain values."""
+"""Results as plain values, for JSON, CSV and the API."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from auditor.db.results import Detail
 from auditor.records import Clustering
+from auditor.records.results import ResultRow
 
+COLUMNS = tuple(field.name for field in fields(ResultRow))
 KINDS = {
     "weights": "C, templates",
     "centred": "C, centred",
@@ -15,10 +17,15 @@ KINDS = {
 }
 
 
-def as_dict(detail: Detail) -> dict[str, Any]:
-    """All of it as plain values, matrices as nested lists; null where they were pruned."""
+def serialize_row(row: ResultRow) -> dict[str, Any]:
+    """A result row as plain values, in the order of its fields."""
+    return {name: getattr(row, name) for name in COLUMNS}
+
+
+def serialize_detail(detail: Detail) -> dict[str, Any]:
+    """Everything about one audit as plain values: matrices are nested lists, null if they were pruned."""
     verdicts = detail.verdicts
-    return detail.row | {
+    return serialize_row(detail.row) | {
         "description": detail.description,
         "classes": list(detail.classes),
         "superclasses": list(detail.superclasses),

@@ -130,9 +130,9 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         if outcome.failed:
             raise MeasurementError(f"the audit of {entry.model} failed: {outcome.failed[entry.model]}")
         rows = list_results(store.engine, Filter(scan=outcome.scan_id))
-        if not rows or rows[0]["status"] != "done":
+        if not rows or rows[0].status != "done":
             raise MeasurementError(f"the audit of {entry.model} was cancelled")
-        number: int = rows[0]["id"]
+        number = rows[0].id
         if load_verdicts(store.engine, number) is None and not request.force:
             self.reporter.stage(f"audit of {entry.model}, again: its verdicts were pruned")
             return self._audit(source, entry, replace(request, force=True), handle)
@@ -185,9 +185,9 @@ def compare(trainings: Trainings, before: tuple[int, str], after: tuple[int, str
     """
     first, second = (load_detail(trainings.engine, number) for number, _ in (before, after))
     for detail, (number, digest) in ((first, before), (second, after)):
-        if detail.row["weights_sha256"] != digest:
+        if detail.row.weights_sha256 != digest:
             raise MeasurementError(
-                f"audit {number} is of other weights of {detail.row['model']} than those of the training: they were "
+                f"audit {number} is of other weights of {detail.row.model} than those of the training: they were "
                 "changed meanwhile; boost again"
             )
     robust = pair((second.row, second.verdicts), (first.row, first.verdicts)).robust

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.db.results import Detail
+from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines
-from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, Row, describe, setting_of
+from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe, setting_of
 from auditor.results.serialize import pruned
 from auditor.text.eps import format_eps
 from auditor.web.figures.bars import Bar, attack_bars
@@ -20,7 +21,7 @@ SHOWN = ("weights", "deflated", "features")
 class AuditDetail:
     """One audit. ``provenance`` are names and values; ``words`` what has to be said beside its numbers."""
 
-    row: Row
+    row: ResultRow
     description: str
     setting: str
     bars: tuple[Bar, ...]
@@ -33,10 +34,10 @@ class AuditDetail:
     @property
     def anchor(self) -> str:
         """Its place in a report."""
-        return f"audit-{self.row['id']}"
+        return f"audit-{self.row.id}"
 
 
-def sheet(detail: Detail, nights: Sequence[Row] = ()) -> AuditDetail:
+def sheet(detail: Detail, nights: Sequence[ResultRow] = ()) -> AuditDetail:
     """``nights``: the model's other results; those of the same setting are drawn beside this one."""
     row = detail.row
     drawn = (
@@ -57,49 +58,49 @@ def sheet(detail: Detail, nights: Sequence[Row] = ()) -> AuditDetail:
     )
 
 
-def repeat_command(row: Row) -> str:
+def repeat_command(row: ResultRow) -> str:
     """What makes the same audit again; ``DIR`` is the folder of a local zoo, which is not told."""
-    words = ["auditor", "scan", row["source"], *(["DIR"] if row["source"] == "local" else [])]
-    words += ["--model", row["model"].partition(":")[2], "--protocol", row["protocol"]]
-    if row["samples"] and row["protocol"] != "screen":
-        words += ["--samples", str(row["samples"])]
-    words += ["--norm", row["norm"], "--eps", format_eps(row["eps"]), "--seed", str(row["seed"])]
-    if row["linearization"] != "remove":
-        words += ["--linearization", row["linearization"]]
-    if row["sketch"] is not None:
-        words += ["--sketch", str(row["sketch"])]
-    words += ["--device", row["device"], "--force"]
+    words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
+    words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
+    if row.samples and row.protocol != "screen":
+        words += ["--samples", str(row.samples)]
+    words += ["--norm", row.norm, "--eps", format_eps(row.eps), "--seed", str(row.seed)]
+    if row.linearization != "remove":
+        words += ["--linearization", row.linearization]
+    if row.sketch is not None:
+        words += ["--sketch", str(row.sketch)]
+    words += ["--device", row.device, "--force"]
     return shlex.join(words)
 
 
-def _provenance(row: Row) -> list[tuple[str, str]]:
-    versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
-    seconds = "–" if row["seconds"] is None else f"{row['seconds']:.1f} s"
+def _provenance(row: ResultRow) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {number}" for name, number in row.versions.items())
+    seconds = "–" if row.seconds is None else f"{row.seconds:.1f} s"
     return [
-        ("audit", str(row["id"])),
-        ("threat model", f"{row['norm']} {format_eps(row['eps'])}, zoo entry's: {row['threat_model']}"),
-        ("weights, SHA-256", row["weights_sha256"] or "–"),
-        ("images, SHA-256", row["images_sha256"] or "–"),
-        ("identity", row["identity"] or "–"),
-        ("seed", str(row["seed"])),
-        ("linearization", f"batch norm: {row['linearization']}, C {row['correlation']}"),
-        ("affinity error", "–" if row["affinity_error"] is None else f"{row['affinity_error']:.1e}"),
-        ("device", f"{row['device']}, batches of {row['batch_size'] or '–'}"),
-        ("run", f"{row['started_at'] or '–'} to {row['finished_at'] or '–'}, {seconds}"),
+        ("audit", str(row.id)),
+        ("threat model", f"{row.norm} {format_eps(row.eps)}, zoo entry's: {row.threat_model}"),
+        ("weights, SHA-256", row.weights_sha256 or "–"),
+        ("images, SHA-256", row.images_sha256 or "–"),
+        ("identity", row.identity or "–"),
+        ("seed", str(row.seed)),
+        ("linearization", f"batch norm: {row.linearization}, C {row.correlation}"),
+        ("affinity error", "–" if row.affinity_error is None else f"{row.affinity_error:.1e}"),
+        ("device", f"{row.device}, batches of {row.batch_size or '–'}"),
+        ("run", f"{row.started_at or '–'} to {row.finished_at or '–'}, {seconds}"),
         ("versions", versions or "–"),
     ]
 
 
 def _words(detail: Detail) -> list[str]:
     row = detail.row
-    words = [f"Flagged: {', '.join(row['flags'])}. The number cannot be trusted."] if row["flags"] else []
-    words += [f"Note: {note}." for note in row["notes"]]
-    words += [f"Not measurable: {part}." for part in row["not_measurable"]]
+    words = [f"Flagged: {', '.join(row.flags)}. The number cannot be trusted."] if row.flags else []
+    words += [f"Note: {note}." for note in row.notes]
+    words += [f"Not measurable: {part}." for part in row.not_measurable]
     if gone := pruned(detail):
         words.append(f"Pruned from the database: the matrices of {', '.join(gone)}.")
-    if row["claimed_robust_accuracy"] is not None:
-        doubt = ", marked unreliable by its publisher" if row["claimed_unreliable"] else ""
-        words.append(f"Claimed robust accuracy: {100 * row['claimed_robust_accuracy']:.2f} %{doubt}.")
-    if row["protocol"] == "screen":
-        words += [SCREEN_NOTE, *calibration_lines(row["linearization"])]
+    if row.claimed_robust_accuracy is not None:
+        doubt = ", marked unreliable by its publisher" if row.claimed_unreliable else ""
+        words.append(f"Claimed robust accuracy: {100 * row.claimed_robust_accuracy:.2f} %{doubt}.")
+    if row.protocol == "screen":
+        words += [SCREEN_NOTE, *calibration_lines(row.linearization)]
     return [*words, GAP_NOTE] if detail.attacks else words

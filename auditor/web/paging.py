@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from auditor.db.filters import Cursor
-from auditor.db.results import Row
 from auditor.errors import UsageError
+from auditor.records.results import ResultRow
 
 _TIMES = ("started_at",)
 
 
-def cursor_after(row: Row, sort: str) -> str:
+def cursor_after(row: ResultRow, sort: str) -> str:
     """The cursor of what follows this row in the order ``sort``."""
-    return _packed([sort, row[sort.removeprefix("-")], row["id"]])
+    return _packed([sort, getattr(row, sort.removeprefix("-")), row.id])
 
 
 def read_cursor(text: str | None, sort: str) -> Cursor | None:

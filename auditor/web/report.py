@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.scans import load_scan
 from auditor.errors import UsageError
-from auditor.results.ranking import Row, setting_of
+from auditor.records.results import ResultRow
+from auditor.results.ranking import setting_of
 from auditor.web.audit_detail import AuditDetail, sheet
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
 from auditor.web.leaderboard import Board, boards
@@ -21,11 +23,11 @@ from auditor.web.render import asset, render
 class Report:
     """``plots``: one for each setting of several models; ``ended_badly``: models that failed or were cancelled."""
 
-    scan: Row
+    scan: dict[str, Any]
     boards: tuple[Board, ...]
     plots: tuple[ZooPlot, ...]
     sheets: tuple[AuditDetail, ...]
-    ended_badly: tuple[Row, ...]
+    ended_badly: tuple[ResultRow, ...]
     unfinished: int
     made_at: str
     version: str
@@ -39,15 +41,15 @@ def load_report(engine: Engine, scan_id: int) -> Report:
     """
     scan = load_scan(engine, scan_id)
     rows = list_results(engine, Filter(scan=scan_id))
-    done = [row for row in rows if row["status"] == "done"]
-    ended_badly = tuple(row for row in rows if row["status"] in ("failed", "cancelled"))
+    done = [row for row in rows if row.status == "done"]
+    ended_badly = tuple(row for row in rows if row.status in ("failed", "cancelled"))
     if not done and not ended_badly:
         raise UsageError(f"scan {scan_id} has no result yet; `auditor scans show {scan_id}` says how it gets on")
     return Report(
         scan=scan,
         boards=boards(rows),
         plots=tuple(_plots(done)),
-        sheets=tuple(sheet(load_detail(engine, row["id"])) for row in done),
+        sheets=tuple(sheet(load_detail(engine, row.id)) for row in done),
         ended_badly=ended_badly,
         unfinished=len(rows) - len(done) - len(ended_badly),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -60,6 +62,6 @@ def write_report(report: Report) -> str:
     return render("report.html", report=report, style=asset("style.css"), script=asset("figures.js"))
 
 
-def _plots(done: Sequence[Row]) -> list[ZooPlot]:
+def _plots(done: Sequence[ResultRow]) -> list[ZooPlot]:
     groups = {setting: [row for row in done if setting_of(row) == setting] for setting in map(setting_of, done)}
     return [plot for group in groups.values() if len(group) > 1 and (plot := zoo_plot(group))]

@@ -17,17 +17,17 @@ def claim_lines(detail: Detail) -> list[tuple[str, str]]:
         return []
     lines = [("published", ", ".join(part for part in (published.paper, published.venue, published.link) if part))]
     lines += [("claimed accuracy", part) for part in _figures(published)]
-    if published.robust_accuracy is not None and row["claimed_robust_accuracy"] is None:
+    if published.robust_accuracy is not None and row.claimed_robust_accuracy is None:
         lines.append(
             (
                 "claimed accuracy",
-                f"no claim about {row['norm']} {format_eps(row['eps'])}, under which it was audited",
+                f"no claim about {row.norm} {format_eps(row.eps)}, under which it was audited",
             )
         )
     for flag, name in FLAGS.items():
-        if flag in row["flags"]:
+        if flag in row.flags:
             key = flag.removesuffix("_mismatch")
-            lines.append(("mismatch", _mismatch(name, row[key], row[f"claimed_{key}"], row["n"])))
+            lines.append(("mismatch", _mismatch(name, getattr(row, key), getattr(row, f"claimed_{key}"), row.n or 0)))
     return lines
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 
 from auditor.db.results import Filter, list_results
 from auditor.db.zoo import list_models, load_model
+from auditor.results.serialize import serialize_row
 from auditor.web.api.common import PROBLEMS, Database, Json, Name, answers
 from auditor.web.errors import PageNotFoundError
 from auditor.web.paging import name_after, read_name
@@ -33,4 +34,5 @@ def show(engine: Database, name: Annotated[str, Path(max_length=200)]) -> dict[s
     found = load_model(engine, name)
     if found is None:
         raise PageNotFoundError(f"there is no model {name!r}")
-    return found | {"results": list_results(engine, Filter(model=name), sort="-started_at")}
+    rows = list_results(engine, Filter(model=name), sort="-started_at")
+    return found | {"results": [serialize_row(row) for row in rows]}

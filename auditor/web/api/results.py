@@ -9,7 +9,7 @@ from auditor.db.filters import SORTABLE
 from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.records import Clustering
 from auditor.results.comparison import compare
-from auditor.results.serialize import as_dict
+from auditor.results.serialize import serialize_detail, serialize_row
 from auditor.web.api.common import PROBLEMS, Database, Json, Name, Number, answers
 from auditor.web.errors import PageNotFoundError
 from auditor.web.figures.heatmap import png
@@ -61,7 +61,7 @@ def list_(
     asked = Filter(**filters, after=read_cursor(cursor, sort))
     rows = list_results(engine, asked, sort=sort, limit=limit + 1)
     more = cursor_after(rows[limit - 1], sort) if len(rows) > limit else None
-    return {"results": rows[:limit], "next": more}
+    return {"results": [serialize_row(row) for row in rows[:limit]], "next": more}
 
 
 @router.get("/audits", **answers(shapes.Results))
@@ -79,7 +79,7 @@ def audits(
 @router.get("/results/{number}", **answers(shapes.ResultDetail))
 def show(engine: Database, number: Number) -> dict[str, Any]:
     """One result whole: attacks, scores, matrices, verdicts by sample."""
-    return as_dict(find(engine, number))
+    return serialize_detail(find(engine, number))
 
 
 @router.get("/results/{number}/matrices/{kind}", **answers(shapes.MatrixShown))
@@ -123,5 +123,5 @@ def find(engine: Database, number: int) -> Detail:
 def _part(detail: Detail, kind: str) -> Clustering:
     part = detail.clusterings.get(kind)
     if part is None or part.matrix is None:
-        raise PageNotFoundError(f"result {detail.row['id']} has no matrix {kind}: not measurable, or pruned")
+        raise PageNotFoundError(f"result {detail.row.id} has no matrix {kind}: not measurable, or pruned")
     return part

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.records import AttackScore
-from auditor.results.ranking import Row
+from auditor.records.results import ResultRow
 from auditor.statistics import wilson_interval
 
 
@@ -19,24 +19,24 @@ class Bar:
     label: str
 
 
-def attack_bars(row: Row, attacks: Sequence[AttackScore]) -> tuple[Bar, ...]:
+def attack_bars(row: ResultRow, attacks: Sequence[AttackScore]) -> tuple[Bar, ...]:
     """What was left standing after each attack of the cascade, from the clean accuracy on."""
-    n = row["n"]
-    if not n or row["clean_accuracy"] is None:
+    n = row.n
+    if not n or row.clean_accuracy is None:
         return ()
-    bars = [_bar("clean", row["clean_accuracy"], n, f"right on {round(row['clean_accuracy'] * n)} of {n} images")]
+    bars = [_bar("clean", row.clean_accuracy, n, f"right on {round(row.clean_accuracy * n)} of {n} images")]
     for score in attacks:
         said = f"run on {score.n} images, broke {score.broken}, {score.seconds:.1f} s"
         bars.append(_bar(score.attack, score.robust_accuracy, n, said))
     return tuple(bars)
 
 
-def interval_bar(row: Row) -> Bar | None:
+def interval_bar(row: ResultRow) -> Bar | None:
     """A row's robust accuracy; None where nothing was attacked."""
-    if row["robust_accuracy"] is None:
+    if row.robust_interval is None:
         return None
-    value, low, high = (100 * row[name] for name in ("robust_accuracy", "robust_low", "robust_high"))
-    return Bar(row["model"], value, low, high, f"{value:.1f} % ({low:.1f} to {high:.1f})")
+    value, low, high = (100 * part for part in row.robust_interval)
+    return Bar(row.model, value, low, high, f"{value:.1f} % ({low:.1f} to {high:.1f})")
 
 
 def _bar(name: str, share: float, n: int, said: str) -> Bar:

@@ -1,7 +1,7 @@
 """Boosts: all of them, and one with its curves, its audits before and after, and its checkpoint."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -10,7 +10,6 @@ from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.trainings import list_trainings
 from auditor.errors import UsageError
-from auditor.results.ranking import Row
 from auditor.web.api.boosts import Booster, cancel, find
 from auditor.web.api.common import Database, Number
 from auditor.web.api.events import GOING
@@ -26,18 +25,18 @@ router = APIRouter(dependencies=[Depends(tidy)])
 class Boosts:
     """The newest hundred, the newest first, each with its recipe in words."""
 
-    boosts: tuple[tuple[Row, str], ...]
+    boosts: tuple[tuple[dict[str, Any], str], ...]
 
 
 @dataclass(frozen=True)
 class Boost:
     """``going``: whether it waits or runs; ``checkpoint`` and ``verdict`` are None until it has left one."""
 
-    boost: Row
+    boost: dict[str, Any]
     going: bool
     recipe: str
     curves: tuple[Lines, ...]
-    checkpoint: Row | None
+    checkpoint: dict[str, Any] | None
     verdict: str | None
 
 

@@ -36,5 +36,5 @@ def comparison(request: Request, engine: Database, _: Looking, a: Name = "", b: 
         except UsageError as error:
             problem = str(error)
     rows = list_results(engine, Filter(status="done"), sort="model", limit=1000)
-    models = tuple(dict.fromkeys(row["model"] for row in rows))
+    models = tuple(dict.fromkeys(row.model for row in rows))
     return page(request, "compare.html", Comparison(a, b, models, found, problem), 422 if problem else 200)

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from auditor.db.filters import SORTABLE
-from auditor.db.results import Filter, Row, count_audits, list_results
+from auditor.db.results import Filter, count_audits, list_results
+from auditor.records.results import ResultRow
 from auditor.results.association import of_one_setting
 from auditor.web.api.common import Database
 from auditor.web.leaderboard import Board, boards
@@ -41,7 +42,7 @@ class Leaderboard:
     boards: tuple[Board, ...]
     sort: Sort
     asked: dict[str, str]
-    failed: tuple[Row, ...]
+    failed: tuple[ResultRow, ...]
     statements: tuple[str, ...]
     next: str | None
     ranked: bool
@@ -74,7 +75,7 @@ def leaderboard(
         boards=boards(rows, keep_order=sort != "-robust_accuracy", ranked=ranked),
         sort=Sort(sort, kept),
         asked=asked,
-        failed=tuple(row for row in rows if row["status"] != "done"),
+        failed=tuple(row for row in rows if row.status != "done"),
         statements=tuple(of_one_setting(rows)) if whole else (),
         next="?" + urlencode(kept | {"sort": sort, "cursor": cursor_after(rows[-1], sort)}) if more else None,
         ranked=ranked,

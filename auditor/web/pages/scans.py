@@ -1,14 +1,13 @@
 """Scans: the newest, and one with its audits, live."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.scans import list_scans
 from auditor.db.tokens import Bearer
-from auditor.results.ranking import Row
 from auditor.web.access import requires
 from auditor.web.api.common import Database, Number
 from auditor.web.api.scans import cancel, find
@@ -24,14 +23,14 @@ Scanner = Annotated[Bearer, Depends(requires("scan"))]
 class Scans:
     """The newest fifty."""
 
-    scans: tuple[Row, ...]
+    scans: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Scan:
     """One of them; ``ended`` counts its audits that need nothing more."""
 
-    scan: Row
+    scan: dict[str, Any]
     ended: int
 
 

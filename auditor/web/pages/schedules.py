@@ -1,11 +1,11 @@
 """Schedules: what runs when, and what became of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from auditor.results.ranking import Row
 from auditor.web.api.common import Database
 from auditor.web.api.schedules import rows
 from auditor.web.pages.common import Looking, page
@@ -17,7 +17,7 @@ router = APIRouter()
 class Schedules:
     """All of them by name."""
 
-    schedules: tuple[Row, ...]
+    schedules: tuple[dict[str, Any], ...]
 
 
 @router.get("/schedules", response_class=HTMLResponse)

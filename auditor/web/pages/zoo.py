@@ -36,7 +36,7 @@ def zoo(
     by: Literal["training", "architecture"] = "training",
 ) -> HTMLResponse:
     rows = list_results(engine, Filter(status="done"), sort="-started_at", limit=MOST)
-    rows = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
+    rows = [row for row in rows if row.gap_and_accuracy is not None]
     found = Counter(describe(setting_of(row)) for row in rows)
     settings = tuple(name for name, _ in found.most_common())
     chosen = setting if setting in found else next(iter(settings), "")
