@@ -47,7 +47,7 @@ def list_rows(sort: str, limit: int | None, shape: str, **chosen: Any) -> None:
     if shape == "json":
         print_json([serialize_row(row) for row in rows])
     elif shape == "csv":
-        click.echo(as_csv(rows), nl=False)
+        click.echo(as_csv([serialize_row(row) for row in rows]), nl=False)
     elif rows:
         print_results(rows)
     else:
@@ -104,12 +104,12 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import finite, pruned, serialize_detail
+    from auditor.results.serialize import finite, pruned, serialize_detail, serialize_row
 
     engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort="started_at")
     if shape == "csv":
-        text = as_csv(rows)
+        text = as_csv([serialize_row(row) for row in rows])
     else:
         details = [load_detail(engine, row.id) for row in rows]
         text = json.dumps([finite(serialize_detail(detail)) for detail in details], indent=1) + "\n"

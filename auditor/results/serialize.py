@@ -8,7 +8,7 @@ from auditor.db.results import Detail
 from auditor.records import Clustering
 from auditor.records.results import ResultRow
 
-COLUMNS = tuple(field.name for field in fields(ResultRow))
+_NAMES = tuple(field.name for field in fields(ResultRow))
 KINDS = {
     "weights": "C, templates",
     "centred": "C, centred",
@@ -19,7 +19,7 @@ KINDS = {
 
 def serialize_row(row: ResultRow) -> dict[str, Any]:
     """A result row as plain values, in the order of its fields."""
-    return {name: getattr(row, name) for name in COLUMNS}
+    return {name: getattr(row, name) for name in _NAMES}
 
 
 def serialize_detail(detail: Detail) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
     now = audited("a", 50 - lost, identity="after", digest=digest)
     engine = open_database(settings().database_url)
     (row,) = list_results(engine, Filter())
-    assert row["id"] == now
+    assert row.id == now
     if unmet:
         with pytest.raises(GateError, match="gates not met: 1,"):
             check_gates(engine, Gates(None, True), 3, [row])

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from auditor.clustering import spearman
-from auditor.db.session import HEAD
+from auditor.config import settings
+from auditor.db.results import Filter, list_results
+from auditor.db.session import HEAD, open_database
 from auditor.results.association import of_one_setting
 from tests.factories.audits import audited
 from tests.factories.command import run
@@ -123,9 +125,9 @@ def test_data_sets_are_ranked_apart(tmp_path: Path) -> None:
         assert table.splitlines().count(setting) == 1
         lines = table[table.index(setting) :].splitlines()
         assert lines[2].split()[:2] == ["1", f"demo:{first}"]
-    rows = json.loads(run("results", "list", "--format", "json").stdout)
+    rows = list_results(open_database(settings().database_url), Filter())
     assert of_one_setting(rows) == []
-    (statement,) = of_one_setting([row for row in rows if row["dataset"] == "cifar10"])
+    (statement,) = of_one_setting([row for row in rows if row.dataset == "cifar10"])
     assert "n = 4" in statement
     drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
     assert drawn.exit_code == 0

@@ -20,7 +20,7 @@ from auditor.results.ranking import (
     rank_of,
     setting_of,
 )
-from auditor.results.serialize import COLUMNS, finite, serialize_row
+from auditor.results.serialize import finite
 from auditor.text.printable import clean_cell
 
 
@@ -29,14 +29,14 @@ def print_json(rows: Sequence[dict[str, Any]]) -> None:
     click.echo(json.dumps([finite(row) for row in rows], indent=1))
 
 
-def as_csv(rows: Sequence[ResultRow]) -> str:
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON."""
     out = io.StringIO()
     if rows:
-        writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: clean_cell(_cell(value)) for key, value in serialize_row(row).items()})
+            writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
     return out.getvalue()
 
 
