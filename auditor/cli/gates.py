@@ -94,7 +94,7 @@ def check_gates(engine: "Engine", gates: Gates, scan_id: int, rows: "Sequence[Re
 
 
 def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
-    from auditor.results.regressions import percent
+    from auditor.text.numbers import percent
 
     expected = f"{row.model}: expected a robust accuracy of at least {percent(under)}, got"
     accuracy = row.robust_accuracy

@@ -14,11 +14,12 @@ from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix, un
 from auditor.db.filters import Filter, check, chosen, order
 from auditor.db.published import record_of
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 
 __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
-_OTHER_GAPS = {"centred": "gap_centred", "deflated": "gap_deflated", "features": "gap_features"}
+_OTHER_GAPS = {kind: name for kind, name in GAP_FIELDS.items() if kind != "weights"}
 _NAMES = [field.name for field in fields(ResultRow)]
 _OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
 _OF_CLUSTERING = [name for name in _NAMES if name in tables.Clustering.__table__.columns and name not in _OF_AUDIT]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from auditor.records.results import ResultRow
 from auditor.results.ranking import setting_of
+from auditor.text.numbers import estimate
 
 
 def counted(rows: Sequence[ResultRow], *, regularized: bool = True) -> list[ResultRow]:
@@ -32,7 +33,7 @@ def association(rows: Sequence[ResultRow]) -> list[str]:
         if len(models) > 3:
             points = [row.gap_and_accuracy for row in models if row.gap_and_accuracy is not None]
             found = spearman([point.gap for point in points], [point.robust for point in points])
-            value = f"{found.rho:.2f} (95 % interval {found.low:.2f} to {found.high:.2f}, n = {found.n})"
+            value = estimate(found.rho, found.low, found.high, f", n = {found.n}")
             if math.isnan(found.rho):
                 value = f"not defined, since one of the two is the same for all (n = {found.n})"
             statements.append(f"Spearman's ρ of gap and robust accuracy, {words}: {value}")

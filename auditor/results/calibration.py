@@ -1,6 +1,7 @@
 """What a screen result is worth: the lines beside every one."""
 
 from auditor.data.calibration import Calibration, load_calibration
+from auditor.text.numbers import estimate, number, percent
 
 
 def calibration_lines(linearization: str) -> list[str]:
@@ -9,13 +10,13 @@ def calibration_lines(linearization: str) -> list[str]:
 
 
 def lines_of(found: Calibration, variant: str = "") -> list[str]:
-    auc = f"AUC {found.auc:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
-    robust = f"{found.robust} with a robust accuracy of {100 * found.threshold:.0f} % or more"
+    auc = f"AUC {estimate(found.auc, found.low, found.high)}"
+    robust = f"{found.robust} with a robust accuracy of {percent(found.threshold, 0)} or more"
     told = f"On the demo zoo{variant} (n = {found.n}, {robust}) the gap told robust from not with {auc}"
     if found.low <= 0.5:
         told += ": it may be no better than chance"
     return [
         f"{told}.",
         f"5 % of {found.networks} randomly initialised networks of ten classes{variant and f'{variant},'} had a gap "
-        f"above {found.gap_95:.2f}.",
+        f"above {number(found.gap_95)}.",
     ]

@@ -7,10 +7,12 @@ from sqlalchemy import Engine
 
 from auditor.db.results import Detail, load_detail
 from auditor.errors import UsageError
+from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.results.lookup import find_rows
 from auditor.results.pairing import objection, pair
 from auditor.statistics import Paired, mcnemar
+from auditor.text.numbers import interval, p_value, percent_number, points
 
 SIGNIFICANT = 0.05
 
@@ -58,10 +60,8 @@ def _parse(name: str) -> tuple[str, int | None]:
 
 
 def _side(detail: Detail) -> dict[str, Any]:
-    gaps = ("gap_error", "gap", "gap_centred", "gap_deflated", "gap_features")
-    return _pick(
-        detail.row, "model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", *gaps
-    )
+    names = ("model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", "gap_error")
+    return _pick(detail.row, *names, *GAP_FIELDS.values())
 
 
 def _pick(row: ResultRow, *names: str) -> dict[str, Any]:
@@ -96,22 +96,18 @@ def _verdict(found: dict[str, Any]) -> dict[str, Any]:
                 "more_robust": None,
                 "verdict": f"no verdict: {name_of(side)} is flagged ({flags}), its number cannot be trusted",
             }
-    reach = f"95 % interval {100 * robust['low']:+.1f} to {100 * robust['high']:+.1f}, McNemar p {p_words(robust)}"
-    if robust["mcnemar_p"] >= SIGNIFICANT:
-        points = f"{100 * robust['difference']:+.1f} points"
-        return {"more_robust": None, "verdict": f"no significant difference in robustness: {points}, {reach}"}
+    p = robust["mcnemar_p"]
+    reach = f"95 % interval {interval(robust['low'], robust['high'], points)}, McNemar p {p_value(p, '< ')}"
+    if p >= SIGNIFICANT:
+        difference = f"{points(robust['difference'])} points"
+        return {"more_robust": None, "verdict": f"no significant difference in robustness: {difference}, {reach}"}
     better, worse = (a, b) if robust["difference"] > 0 else (b, a)
-    points = f"{100 * abs(robust['difference']):.1f} points"
+    difference = f"{percent_number(abs(robust['difference']))} points"
     return {
         "more_robust": {"model": better["model"], "id": better["id"]},
-        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {points} (A minus B: {reach})",
+        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {difference} (A minus B: {reach})",
     }
 
 
 def name_of(side: dict[str, Any]) -> str:
     return f"{side['model']}@{side['id']}"
-
-
-def p_words(numbers: dict[str, Any]) -> str:
-    p = numbers["mcnemar_p"]
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from auditor.records.results import ResultRow
 from auditor.text.eps import format_eps
+from auditor.text.numbers import plus_minus
 
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
 SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
@@ -40,5 +41,4 @@ def doubtful(row: ResultRow) -> bool:
 
 def error_of(row: ResultRow) -> str:
     """``±0.01``, the standard error of a sketch's gap; nothing for an exact one."""
-    error = row.gap_error
-    return "" if error is None else f"±{error:.{2 if error >= 0.005 else 3}f}"
+    return plus_minus(row.gap_error)

@@ -1,7 +1,6 @@
 """What is worse in a result than in an earlier one of the same model under the same setting, in words."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 from sqlalchemy import Engine
 
@@ -9,6 +8,7 @@ from auditor.db.results import load_verdicts
 from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 from auditor.statistics import mcnemar
+from auditor.text.numbers import number, percent, significant
 
 SIGNIFICANT = 0.05
 GAP_DROP = 0.1
@@ -33,11 +33,11 @@ def losses(engine: Engine, before: ResultRow, row: ResultRow, *, gap_drop: float
         p = p_of_loss(engine, before, row)
         if p < SIGNIFICANT:
             accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
-            yield f"a robust accuracy of {accuracies} (one-sided McNemar p {p:.2g})"
+            yield f"a robust accuracy of {accuracies} (one-sided McNemar p {significant(p, 2)})"
     if gap_drop is None or row.gap is None or before.gap is None:
         return
     if before.gap - row.gap > gap_drop:
-        yield f"a gap of {row.gap:.2f} instead of {before.gap:.2f}"
+        yield f"a gap of {number(row.gap)} instead of {number(before.gap)}"
 
 
 def p_of_loss(engine: Engine, before: ResultRow, now: ResultRow) -> float:
@@ -50,7 +50,3 @@ def comparable(before: ResultRow, row: ResultRow) -> bool:
     """Whether two rows of a model were measured alike."""
     names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed")
     return all(getattr(before, name) == getattr(row, name) for name in names)
-
-
-def percent(value: float | Decimal) -> str:
-    return f"{100 * value:.1f} %"

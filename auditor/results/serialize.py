@@ -9,12 +9,6 @@ from auditor.records import Clustering
 from auditor.records.results import ResultRow
 
 _NAMES = tuple(field.name for field in fields(ResultRow))
-KINDS = {
-    "weights": "C, templates",
-    "centred": "C, centred",
-    "deflated": "C, without its leading direction",
-    "features": "F, logits of the classes",
-}
 
 
 def serialize_row(row: ResultRow) -> dict[str, Any]:

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.db.results import Detail
+from auditor.records.matrices import DRAWN
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe, setting_of
 from auditor.results.serialize import pruned
 from auditor.text.eps import format_eps
+from auditor.text.numbers import DASH, percent
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
-
-SHOWN = ("weights", "deflated", "features")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def sheet(detail: Detail, nights: Sequence[ResultRow] = ()) -> AuditDetail:
     row = detail.row
     drawn = (
         heatmap(detail.clusterings[kind], detail.classes, detail.superclasses)
-        for kind in SHOWN
+        for kind in DRAWN
         if kind in detail.clusterings
     )
     return AuditDetail(
@@ -75,7 +75,7 @@ def repeat_command(row: ResultRow) -> str:
 
 def _provenance(row: ResultRow) -> list[tuple[str, str]]:
     versions = ", ".join(f"{name} {number}" for name, number in row.versions.items())
-    seconds = "–" if row.seconds is None else f"{row.seconds:.1f} s"
+    seconds = DASH if row.seconds is None else f"{row.seconds:.1f} s"
     return [
         ("audit", str(row.id)),
         ("threat model", f"{row.norm} {format_eps(row.eps)}, zoo entry's: {row.threat_model}"),
@@ -84,7 +84,7 @@ def _provenance(row: ResultRow) -> list[tuple[str, str]]:
         ("identity", row.identity or "–"),
         ("seed", str(row.seed)),
         ("linearization", f"batch norm: {row.linearization}, C {row.correlation}"),
-        ("affinity error", "–" if row.affinity_error is None else f"{row.affinity_error:.1e}"),
+        ("affinity error", DASH if row.affinity_error is None else f"{row.affinity_error:.1e}"),
         ("device", f"{row.device}, batches of {row.batch_size or '–'}"),
         ("run", f"{row.started_at or '–'} to {row.finished_at or '–'}, {seconds}"),
         ("versions", versions or "–"),
@@ -100,7 +100,7 @@ def _words(detail: Detail) -> list[str]:
         words.append(f"Pruned from the database: the matrices of {', '.join(gone)}.")
     if row.claimed_robust_accuracy is not None:
         doubt = ", marked unreliable by its publisher" if row.claimed_unreliable else ""
-        words.append(f"Claimed robust accuracy: {100 * row.claimed_robust_accuracy:.2f} %{doubt}.")
+        words.append(f"Claimed robust accuracy: {percent(row.claimed_robust_accuracy, 2)}{doubt}.")
     if row.protocol == "screen":
         words += [SCREEN_NOTE, *calibration_lines(row.linearization)]
     return [*words, GAP_NOTE] if detail.attacks else words

@@ -50,7 +50,7 @@ def test_nothing_yet_is_no_error() -> None:
 @pytest.mark.usefixtures("_scanned")
 def test_show() -> None:
     text = run("results", "show", "demo:at-eps0.10").stdout
-    for part in ("pgd-20", "fgsm", "C, templates", "F, logits", "SHA-256", "torch"):
+    for part in ("pgd-20", "fgsm", "C, linearized network", "F, class means of the logits", "SHA-256", "torch"):
         assert part in text
     (whole,) = json.loads(run("results", "show", "demo:saturated", "--format", "json").stdout)
     assert whole["flags"] == ["zero_gradients"]

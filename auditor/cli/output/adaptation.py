@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.output.tables import print_table
 from auditor.text.eps import format_eps
+from auditor.text.numbers import interval, percent_narrow
 
 Row = dict[str, Any]
 
@@ -28,7 +29,7 @@ def print_adaptation(row: Row) -> None:
             str(score["seed"]),
             str(score["shots"]),
             _both(score["adapted"]),
-            f"{score['adapted']['low']:.1%} to {score['adapted']['high']:.1%}",
+            interval(score["adapted"]["low"], score["adapted"]["high"], percent_narrow),
             _both(score["baseline"]) if score["baseline"] else "",
             str(score["adapted"]["n"]),
             ", ".join(score["adapted"]["flags"]),
@@ -41,4 +42,4 @@ def print_adaptation(row: Row) -> None:
 
 
 def _both(accuracy: Row) -> str:
-    return f"{accuracy['clean']:.1%} / {accuracy['robust']:.1%}"
+    return f"{percent_narrow(accuracy['clean'])} / {percent_narrow(accuracy['robust'])}"

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from auditor.cli.output.published import claim_lines
 from auditor.cli.output.tables import print_pairs, print_table
 from auditor.db.results import Detail
+from auditor.records.matrices import MATRIX_NAMES
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, error_of
-from auditor.results.serialize import KINDS, pruned
+from auditor.results.serialize import pruned
 from auditor.text.eps import format_eps
+from auditor.text.numbers import percent, significant
 
 
 def print_detail(detail: Detail) -> None:
@@ -18,15 +20,15 @@ def print_detail(detail: Detail) -> None:
         f"{row.model}: {detail.description}",
         [
             ("protocol", f"{row.protocol}, {row.norm} {format_eps(row.eps)}, {row.n or 'no'} images"),
-            ("clean accuracy", _percent(row.clean_accuracy)),
+            ("clean accuracy", percent(row.clean_accuracy)),
             (
                 "robust accuracy",
-                f"{_percent(row.robust_accuracy)} ({_percent(row.robust_low)} to {_percent(row.robust_high)})",
+                f"{percent(row.robust_accuracy)} ({percent(row.robust_low)} to {percent(row.robust_high)})",
             ),
             *claim_lines(detail),
             (
                 "linearization",
-                f"batch norm: {row.linearization}, affinity error {_short(row.affinity_error)}",
+                f"batch norm: {row.linearization}, affinity error {significant(row.affinity_error)}",
             ),
             ("correlation", _correlation(row)),
             ("flags", ", ".join(row.flags) or "none"),
@@ -47,7 +49,7 @@ def print_detail(detail: Detail) -> None:
                     score.attack,
                     str(score.n),
                     str(score.broken),
-                    _percent(score.robust_accuracy),
+                    percent(score.robust_accuracy),
                     f"{score.seconds:.1f}",
                 )
                 for score in detail.attacks
@@ -62,7 +64,7 @@ def print_detail(detail: Detail) -> None:
         print_table(
             ("clustering", *names),
             [
-                (KINDS[kind], *(_short(getattr(part.scores, name)) for name in names))
+                (MATRIX_NAMES[kind], *(significant(getattr(part.scores, name)) for name in names))
                 for kind, part in detail.clusterings.items()
             ],
         )
@@ -83,11 +85,3 @@ def _correlation(row: ResultRow) -> str:
         return "exact"
     error = error_of(row)
     return f"sketch of {row.sketch} probes{f', gap {error[0]} {error[1:]}' if error else ''}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.3g}"

@@ -9,9 +9,11 @@ from auditor.cli.output.progress import say
 from auditor.db.results import Detail, Filter, list_results
 from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
+from auditor.records.matrices import DRAWN
 from auditor.results.association import association
 from auditor.results.ranking import describe, error_of, setting_of
 from auditor.text.eps import format_eps
+from auditor.text.numbers import DASH, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,18 +26,18 @@ def model_figure(detail: Detail) -> "Figure":
     row, parts = detail.row, detail.clusterings
     if not parts:
         raise UsageError(f"nothing to draw of {row.model}: {'; '.join(row.not_measurable)}")
-    shown = [parts[kind] for kind in ("weights", "deflated", "features") if kind in parts]
+    shown = [parts[kind] for kind in DRAWN if kind in parts]
     return draw_model(row.model, _subtitle(detail), detail.classes, detail.superclasses, shown)
 
 
 def _subtitle(detail: Detail) -> str:
     row = detail.row
-    sketched = "" if row.sketch is None else f". C: a sketch of {row.sketch} probes, gap {error_of(row) or '–'}"
+    sketched = "" if row.sketch is None else f". C: a sketch of {row.sketch} probes, gap {error_of(row) or DASH}"
     if row.robust_accuracy is None or row.clean_accuracy is None:
         return f"{detail.description}. screen: not evidence of robustness{sketched}"
     flags = f". Flagged: {', '.join(row.flags)}" if row.flags else ""
     return (
-        f"{detail.description}: clean {100 * row.clean_accuracy:.1f} %, robust {100 * row.robust_accuracy:.1f} % "
+        f"{detail.description}: clean {percent(row.clean_accuracy)}, robust {percent(row.robust_accuracy)} "
         f"({row.norm} {format_eps(row.eps)}, {row.protocol}, n = {row.n}){flags}{sketched}"
     )
 

@@ -21,6 +21,7 @@ from auditor.results.ranking import (
     setting_of,
 )
 from auditor.results.serialize import finite
+from auditor.text.numbers import DASH, number, p_value, percent_number
 from auditor.text.printable import clean_cell
 
 
@@ -77,7 +78,7 @@ def _print_group(group: Sequence[ResultRow]) -> None:
     ranked = [row for row in group if not row.flags]
     flagged = [row for row in group if row.flags]
     better = sorted((row.robust_accuracy or 0 for row in ranked), reverse=True)
-    lines = [*((row, rank_of(row, better)) for row in ranked), *((row, "–") for row in flagged)]
+    lines = [*((row, rank_of(row, better)) for row in ranked), *((row, DASH) for row in flagged)]
 
     def cells(columns: Sequence[str]) -> list[list[str]]:
         return [_cells(row, rank, columns) for row, rank in lines]
@@ -91,31 +92,23 @@ def _print_group(group: Sequence[ResultRow]) -> None:
 
 
 def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
-    robust = "–"
+    robust = DASH
     if row.robust_interval is not None:
-        robust = "{:.1f} ({:.1f}–{:.1f})".format(*(100 * value for value in row.robust_interval))
+        robust = "{} ({}–{})".format(*map(percent_number, row.robust_interval))
     cells = {
         "#": rank,
         "model": row.model,
-        "clean %": _number(row.clean_accuracy, 1, 100),
+        "clean %": percent_number(row.clean_accuracy),
         "robust % (95 % interval)": robust,
-        "claimed clean %": _number(row.claimed_clean_accuracy, 1, 100),
-        "claimed robust %": _number(row.claimed_robust_accuracy, 1, 100) + ("*" if doubtful(row) else ""),
-        "gap": _number(row.gap, 2) + error_of(row),
-        "p": _p_value(row.p_value),
-        "intra": _number(row.intra, 2),
-        "inter": _number(row.inter, 2),
+        "claimed clean %": percent_number(row.claimed_clean_accuracy),
+        "claimed robust %": percent_number(row.claimed_robust_accuracy) + ("*" if doubtful(row) else ""),
+        "gap": number(row.gap) + error_of(row),
+        "p": p_value(row.p_value),
+        "intra": number(row.intra),
+        "inter": number(row.inter),
         "flags": ", ".join(row.flags),
     }
     return [cells[name] for name in columns]
-
-
-def _number(value: float | None, digits: int, scale: float = 1) -> str:
-    return "–" if value is None else f"{scale * value:.{digits}f}"
-
-
-def _p_value(value: float | None) -> str:
-    return "<0.001" if value is not None and value < 0.001 else _number(value, 3)
 
 
 def _footnotes(done: Sequence[ResultRow]) -> list[str]:

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.records import Clustering
+from auditor.records.matrices import MatrixKind
 from auditor.results.comparison import compare
 from auditor.results.serialize import serialize_detail, serialize_row
 from auditor.web.api.common import PROBLEMS, Database, Json, Name, Number, answers
@@ -17,7 +18,6 @@ from auditor.web.paging import cursor_after, read_cursor
 from auditor.web.shapes import results as shapes
 
 router = APIRouter(tags=["results"], responses=PROBLEMS, default_response_class=Json)
-Kind = Literal["weights", "centred", "deflated", "features"]
 Sort = Literal[tuple(name for column in SORTABLE for name in (column, f"-{column}"))]  # type: ignore[valid-type]
 
 
@@ -83,7 +83,7 @@ def show(engine: Database, number: Number) -> dict[str, Any]:
 
 
 @router.get("/results/{number}/matrices/{kind}", **answers(shapes.MatrixShown))
-def matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
+def matrix(engine: Database, number: Number, kind: MatrixKind) -> dict[str, Any]:
     """C or F with the names of its classes, and the order of the dendrogram's leaves."""
     detail = find(engine, number)
     part = _part(detail, kind)
@@ -97,7 +97,7 @@ def matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
 
 
 @router.get("/results/{number}/matrices/{kind}/picture", response_class=Response)
-def picture(engine: Database, number: Number, kind: Kind) -> Response:
+def picture(engine: Database, number: Number, kind: MatrixKind) -> Response:
     """The matrix as PNG, in its own order, a pixel an entry up to 500 on a side."""
     return Response(png(_part(find(engine, number), kind).whole(), kind != "features"), media_type="image/png")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from auditor.records import AttackScore
 from auditor.records.results import ResultRow
 from auditor.statistics import wilson_interval
+from auditor.text.numbers import interval, percent, percent_number
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ def interval_bar(row: ResultRow) -> Bar | None:
     """A row's robust accuracy; None where nothing was attacked."""
     if row.robust_interval is None:
         return None
-    value, low, high = (100 * part for part in row.robust_interval)
-    return Bar(row.model, value, low, high, f"{value:.1f} % ({low:.1f} to {high:.1f})")
+    value, low, high = row.robust_interval
+    label = f"{percent(value)} ({interval(low, high, percent_number)})"
+    return Bar(row.model, 100 * value, 100 * low, 100 * high, label)
 
 
 def _bar(name: str, share: float, n: int, said: str) -> Bar:
     low, high = wilson_interval(round(share * n), n)
-    return Bar(name, 100 * share, 100 * low, 100 * high, f"{name}: {100 * share:.1f} %; {said}")
+    return Bar(name, 100 * share, 100 * low, 100 * high, f"{name}: {percent(share)}; {said}")

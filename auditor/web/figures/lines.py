@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import ResultRow
+from auditor.text.numbers import number, percent
 from auditor.web.figures.scale import Scale, Tick, around
 
 WIDTH, HEIGHT = 560, 190
@@ -70,7 +71,7 @@ def history(rows: Sequence[ResultRow]) -> tuple[Lines, ...]:
                 up(value),
                 up(high),
                 up(low),
-                f"{finished_at}: robust {100 * value:.1f} %, audit {row.id}",
+                f"{finished_at}: robust {percent(value)}, audit {row.id}",
             )
             for k, (row, finished_at, (value, low, high)) in enumerate(robust)
         )
@@ -79,7 +80,7 @@ def history(rows: Sequence[ResultRow]) -> tuple[Lines, ...]:
     if len(gaps) == len(done):
         up = Scale(*around(gaps, least=0.2), HEIGHT - BOTTOM, TOP)
         marks = tuple(
-            Mark(across(k), up(gap), None, None, f"{finished_at}: gap {gap:.3f}, audit {row.id}")
+            Mark(across(k), up(gap), None, None, f"{finished_at}: gap {number(gap, 3)}, audit {row.id}")
             for k, ((row, finished_at), gap) in enumerate(zip(done, gaps, strict=True))
         )
         drawings.append(Lines("gap", (Line("gap", 1, marks),), ticks, up.ticks(4)))
@@ -100,8 +101,8 @@ def curves(epochs: Sequence[Mapping[str, float | None]], series: Mapping[str, st
             series[name],
             k,
             tuple(
-                Mark(across(number), up(value), None, None, f"epoch {number:g}: {series[name]} {value:.3f}")
-                for number, epoch in zip(numbers, epochs, strict=True)
+                Mark(across(at), up(value), None, None, f"epoch {at:g}: {series[name]} {number(value, 3)}")
+                for at, epoch in zip(numbers, epochs, strict=True)
                 if (value := epoch.get(name)) is not None
             ),
         )

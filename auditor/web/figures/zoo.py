@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from auditor.records.results import GapAndAccuracy, ResultRow
 from auditor.results.association import association, counted
+from auditor.text.numbers import interval, number, percent, percent_number
 from auditor.web.figures.colors import SERIES
 from auditor.web.figures.scale import Scale, Tick, around
 
@@ -112,6 +113,5 @@ def _kind(row: ResultRow, by: str) -> str:
 
 def _label(row: ResultRow, point: GapAndAccuracy, by: str) -> str:
     flags = f"; flagged: {', '.join(row.flags)}" if row.flags else ""
-    low, high = 100 * point.low, 100 * point.high
-    said = f"{row.model}: gap {point.gap:.2f}, robust {100 * point.robust:.1f} % ({low:.1f} to {high:.1f})"
-    return f"{said}, {_kind(row, by)}{flags}".replace("-0.", "−0.")
+    robust = f"robust {percent(point.robust)} ({interval(point.low, point.high, percent_number)})"
+    return f"{row.model}: gap {number(point.gap)}, {robust}, {_kind(row, by)}{flags}".replace("-0.", "−0.")

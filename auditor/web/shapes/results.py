@@ -2,11 +2,12 @@
 
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import create_model
 
 from auditor.records import AttackScore, Published
+from auditor.records.matrices import MatrixKind
 from auditor.records.results import ResultRow
 from auditor.web.shapes import Next, Shape, Share
 
@@ -60,7 +61,7 @@ class ResultDetail(Result):
     classes: list[str]
     superclasses: list[str]
     attacks: list[AttackScore]
-    clusterings: dict[Literal["weights", "centred", "deflated", "features"], Scores]
+    clusterings: dict[MatrixKind, Scores]
     published: Published | None
     verdicts: Verdicts | None
 
@@ -73,7 +74,7 @@ class Results(Shape):
 class MatrixShown(Shape):
     """``leaf_order``: the classes in dendrogram order."""
 
-    kind: Literal["weights", "centred", "deflated", "features"]
+    kind: MatrixKind
     classes: list[str]
     superclasses: list[str]
     leaf_order: list[int]
