@@ -109,7 +109,7 @@ def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
 def _worse(engine: "Engine", row: "ResultRow", scan_id: int) -> Iterator[str]:
     from auditor.cli.output.progress import say
     from auditor.results.previous import previous_result
-    from auditor.results.regressions import losses
+    from auditor.results.regressions import find_regressions
 
     if row.status not in ("done", "failed"):
         return
@@ -118,5 +118,5 @@ def _worse(engine: "Engine", row: "ResultRow", scan_id: int) -> Iterator[str]:
         say(f"{row.model}: no earlier result under this setting and on these pictures, nothing to compare with")
         return
     named = f"{row.model}: expected no worse than result {before.id} of {before.started_at}, got"
-    for loss in losses(engine, before, row):
+    for loss in find_regressions(engine, before, row):
         yield f"{named} {loss}"

@@ -104,7 +104,7 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import finite, pruned, serialize_detail, serialize_row
+    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize_detail, serialize_row
 
     engine = open_settings()
     rows = list_results(engine, Filter(**chosen), sort="started_at")
@@ -112,8 +112,8 @@ def export(output: Path | None, shape: str, **chosen: Any) -> None:
         text = as_csv([serialize_row(row) for row in rows])
     else:
         details = [load_detail(engine, row.id) for row in rows]
-        text = json.dumps([finite(serialize_detail(detail)) for detail in details], indent=1) + "\n"
-        if gone := sum(bool(pruned(detail)) for detail in details):
+        text = json.dumps([nan_to_none(serialize_detail(detail)) for detail in details], indent=1) + "\n"
+        if gone := sum(bool(pruned_kinds(detail)) for detail in details):
             click.echo(f"{gone} of {len(rows)} results without their matrices, which were pruned", err=True)
     if output is None:
         click.echo(text, nl=False)

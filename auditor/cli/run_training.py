@@ -166,13 +166,13 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
 
 def follow(engine: "Engine", training_id: int) -> None:
     """Tell of a job that a worker runs until it has ended; a Ctrl-C ends the watching, not the job."""
-    from auditor.db.patience import AWAY
+    from auditor.db.retry import UNAVAILABLE
     from auditor.db.trainings import load_training
 
     told, part = 0, ""
     try:
         while True:
-            with contextlib.suppress(*AWAY):
+            with contextlib.suppress(*UNAVAILABLE):
                 row = load_training(engine, training_id)
                 for score in row["history"][told:]:
                     say(epoch_line(score, epochs_of(row["request"])))

@@ -53,7 +53,7 @@ class Filter:
     after: "Cursor | None" = None
 
 
-def check(filter: Filter, sort: str) -> None:
+def check_filter(filter: Filter, sort: str) -> None:
     """Raises UsageError: there is no such column or state."""
     if sort.removeprefix("-") not in SORTABLE:
         raise UsageError(f"cannot sort by {sort.removeprefix('-')!r}; choose from {', '.join(SORTABLE)}")
@@ -61,7 +61,7 @@ def check(filter: Filter, sort: str) -> None:
         raise UsageError(f"no status {filter.status!r}; choose from {', '.join(STATES)}")
 
 
-def order(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any], ColumnElement[int]]:
+def order_by(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any], ColumnElement[int]]:
     """By a column, ``-`` in front: largest first; what has no value last, and of equals the one made first."""
     key = _key(session, sort, weights)
     return (key.desc() if sort.startswith("-") else key.asc()).nulls_last(), tables.Audit.id.asc()
@@ -87,7 +87,7 @@ def _behind(session: Session, sort: str, weights: Any, cursor: Cursor) -> Column
     return behind
 
 
-def chosen(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
+def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
     """The ids of the audits that a list is of, looked for in as few tables as can be; ``flagged`` is not asked here."""
     audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
     query = select(audit.id).where(*_conditions(session, filter))
@@ -101,7 +101,7 @@ def chosen(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
         query = query.where(_behind(session, sort, weights, filter.after))
     if limit is None:
         return query
-    return query.order_by(*order(session, sort, weights)).limit(limit)
+    return query.order_by(*order_by(session, sort, weights)).limit(limit)
 
 
 def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import upsert
-from auditor.db.ending import count_down, end, now
-from auditor.db.patience import patient
+from auditor.db.completion import count_ended, end_audit, now
+from auditor.db.retry import with_retries
 from auditor.db.session import single
 
 MOST_LOSSES = 3
@@ -50,7 +50,7 @@ class Leases:
         self.engine = engine
         self.patience = patience
 
-    @patient
+    @with_retries
     def claim(self, job_id: int, worker: str | None = None, lease: float = 60, queue: str | None = None) -> int | None:
         """Take a queued job for ``lease`` seconds: its attempt number, or None where somebody else has it.
 
@@ -89,13 +89,13 @@ class Leases:
             row = session.execute(renewed).first()
         return "lost" if row is None else "held" if row[0] is None else "cancelling"
 
-    @patient
+    @with_retries
     def give_back(self, job_id: int, attempt: int) -> bool:
         """Put a job back that this process has to leave, at no cost to the job."""
         with Session(self.engine) as session, session.begin():
             return self._put_back(session, job_id, attempt, lost=0)
 
-    @patient
+    @with_retries
     def cancelled(self, job_id: int, attempt: int) -> bool:
         """End a job that was to be cancelled; to be called when its process is gone."""
         with Session(self.engine) as session, session.begin():
@@ -174,14 +174,14 @@ class Leases:
             if further and losses:
                 session.execute(update(audit).where(*mine).values(losses=0))
 
-    @patient
+    @with_retries
     def load_progress(self, audit_id: int, key: str) -> bytes | None:
         """What an earlier attempt saved; None where there is nothing, or it was saved under another key."""
         progress = tables.AttackProgress
         with single(self.engine) as session:
             return session.scalar(select(progress.state).where(progress.audit_id == audit_id, progress.key == key))
 
-    @patient
+    @with_retries
     def has_progress(self, audit_id: int) -> bool:
         """Whether an earlier attempt saved anything, under whatever key."""
         progress = tables.AttackProgress
@@ -189,7 +189,7 @@ class Leases:
             return session.scalar(select(progress.audit_id).where(progress.audit_id == audit_id)) is not None
 
     def _end(self, session: Session, job_id: int, attempt: int, *, state: str, **values: Any) -> bool:
-        return end(session, job_id, attempt, state=state, **values)
+        return end_audit(session, job_id, attempt, state=state, **values)
 
     def _queued(self, queue: str) -> tuple[ColumnElement[bool], ...]:
         return (self.table.state == "queued", self.table.queue == queue)
@@ -205,7 +205,7 @@ class Leases:
         return session.execute(back).first() is not None
 
 
-def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
+def request_cancellation(session: Session, scan_id: int, reason: str) -> None:
     """Cancel a scan's queued jobs, and ask the processes that run the others to stop."""
     audit = tables.Audit
     queued = audit.state == "queued"  # one statement: a job that is claimed, or given back, meanwhile is not missed
@@ -224,10 +224,10 @@ def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
     if ended:
         over = _of_scan(scan_id).join(audit).where(audit.state == "cancelled")
         session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id.in_(over)))
-        count_down(session, scan_id, len(ended))
+        count_ended(session, scan_id, len(ended))
 
 
-def cancel_all(session: Session, scan_id: int, reason: str) -> None:
+def cancel_unfinished(session: Session, scan_id: int, reason: str) -> None:
     """Cancel all of a scan that has not ended; for one whose processes are gone."""
     audit = tables.Audit
     values = {"state": "cancelled", "reason": reason, "finished_at": now(), "lease_until": None, "cancelling": None}
@@ -237,7 +237,7 @@ def cancel_all(session: Session, scan_id: int, reason: str) -> None:
     ).all()
     session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id.in_(_of_scan(scan_id))))
     if ended:
-        count_down(session, scan_id, len(ended))
+        count_ended(session, scan_id, len(ended))
 
 
 def _of_scan(scan_id: int) -> Select[int]:

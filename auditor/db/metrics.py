@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Engine, Select, case, func, literal_column
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.ending import now
+from auditor.db.completion import now
 
 RECENT_HOURS = 24
 MOST_RECENT_ROWS = 5000
@@ -51,7 +51,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at the database."""
+    """The state of the service at one moment."""
 
     unfinished: list[Unfinished]
     trainings: list[Unfinished]
@@ -70,7 +70,7 @@ def count_all(engine: Engine) -> list[EndedCount]:
         ]
 
 
-def look(engine: Engine) -> Snapshot:
+def take_snapshot(engine: Engine) -> Snapshot:
     with Session(engine) as session:
         audits, trainings = (_unfinished(session, table) for table in (tables.Audit, tables.Training))
         return Snapshot(audits, trainings, _scans(session), _workers(session), _parts(session))

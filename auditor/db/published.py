@@ -15,7 +15,7 @@ def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, s
     """Make or bring up to date the figures of each model; ``new``, ``updated`` or ``unchanged`` by model."""
     outcome = {}
     with Session(engine) as session, session.begin():
-        before = {row.model: record_of(row) for row in session.scalars(select(tables.Published))}
+        before = {row.model: published_record(row) for row in session.scalars(select(tables.Published))}
         for figure in figures:
             values = {name: getattr(figure, name) for name in _NAMES} | {"robust_accuracy": figure.robust_accuracy}
             upsert(session, tables.Published, "model", values)
@@ -24,7 +24,7 @@ def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, s
     return outcome
 
 
-def record_of(row: tables.Published) -> Published:
+def published_record(row: tables.Published) -> Published:
     return Published(**{name: getattr(row, name) for name in _NAMES})
 
 

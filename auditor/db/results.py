@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session, aliased, load_only, selectinload
 
 from auditor.db import models as tables
 from auditor.db.claims import claims_of, mismatches
-from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
-from auditor.db.filters import Filter, check, chosen, order
-from auditor.db.published import record_of
+from auditor.db.codec import null_to_nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
+from auditor.db.filters import Filter, check_filter, order_by, select_ids
+from auditor.db.published import published_record
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
@@ -50,7 +50,7 @@ def list_results(
     Raises:
         UsageError: there is no such column or state.
     """
-    check(filter, sort)
+    check_filter(filter, sort)
     with Session(engine) as session:
         if filter.flagged is None:
             return [_row(*found) for found in session.execute(_query(session, filter, sort, limit))]
@@ -91,7 +91,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             clusterings=clusterings,
             attacks=tuple(_attack(row) for row in found.attacks),
             verdicts=_verdicts(found.verdicts) if found.verdicts else None,
-            published=record_of(published) if published else None,
+            published=published_record(published) if published else None,
         )
 
 
@@ -107,7 +107,7 @@ def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
     audit, model = tables.Audit, tables.Model
     weights = aliased(tables.Clustering)
     others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
-    ids = chosen(session, filter, sort, limit).subquery()
+    ids = select_ids(session, filter, sort, limit).subquery()
     query: Select[*tuple[Any, ...]] = (
         select(audit, model, tables.Published, weights, *(other.gap for other in others))
         .join(ids, ids.c.id == audit.id)
@@ -121,7 +121,7 @@ def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
-    return query.order_by(*order(session, sort, weights))
+    return query.order_by(*order_by(session, sort, weights))
 
 
 def _row(
@@ -131,7 +131,7 @@ def _row(
     weights: tables.Clustering | None,
     *gaps: float | None,
 ) -> ResultRow:
-    claims = claims_of(audit, None if published is None else record_of(published))
+    claims = claims_of(audit, None if published is None else published_record(published))
     values: dict[str, Any] = {name: getattr(audit, name) for name in _OF_AUDIT}
     values |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
     values |= zip(_OTHER_GAPS.values(), gaps, strict=True)
@@ -161,7 +161,9 @@ def _iso(time: datetime | None) -> str | None:
 def _clustering(row: tables.Clustering) -> Clustering:
     names = [field.name for field in fields(ClusteringScores) if field.name not in ("leaf_order", "reasons")]
     scores = ClusteringScores(
-        **{name: nan(getattr(row, name)) for name in names}, leaf_order=tuple(row.leaf_order), reasons=row.reasons
+        **{name: null_to_nan(getattr(row, name)) for name in names},
+        leaf_order=tuple(row.leaf_order),
+        reasons=row.reasons,
     )
     matrix = None if row.matrix is None else unpack_matrix(row.matrix, row.size)
     return Clustering(kind=row.kind, scores=scores, matrix=matrix)

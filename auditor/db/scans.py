@@ -9,9 +9,9 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.latest import mark_latest
-from auditor.db.leases import ask_to_cancel
+from auditor.db.leases import request_cancellation
 from auditor.db.store import Job
 from auditor.errors import UsageError
 from auditor.records.entries import entry_from
@@ -21,7 +21,7 @@ STATES = ("queued", "running", "done", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
-class Silent:
+class LocalScan:
     """A scan that runs in a process of its own, and when that process last gave a sign of life."""
 
     scan_id: int
@@ -75,7 +75,7 @@ def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
     """
     with Session(engine) as session, session.begin():
         _get(session, scan_id)
-        ask_to_cancel(session, scan_id, reason)
+        request_cancellation(session, scan_id, reason)
 
 
 def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> list[Job]:
@@ -113,14 +113,14 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
         return [Job(one.id, scan_id, entry_from(one.entry or {}), scan.request) for one in ended]
 
 
-def scans_here(engine: Engine) -> list[Silent]:
+def list_local_scans(engine: Engine) -> list[LocalScan]:
     """The running scans that no workers run but a process of their own."""
     scan, worker = tables.Scan, tables.Worker
     query = select(scan.id, scan.worker, func.coalesce(worker.seen_at, scan.started_at, type_=scan.started_at.type))
     query = query.outerjoin(worker, worker.name == scan.worker)
     with Session(engine) as session:
         found = session.execute(query.where(scan.state == "running", scan.queue == "here"))
-        return [Silent(*row) for row in found]
+        return [LocalScan(*row) for row in found]
 
 
 def _get(session: Session, scan_id: int, *, lock: bool = False) -> tables.Scan:

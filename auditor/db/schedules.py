@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import inserting
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.errors import UsageError
 
 try:
@@ -97,7 +97,7 @@ def last_run(engine: Engine, schedule: Schedule) -> Row | None:
         return {"due_at": one.due_at, "state": one.state, "reason": one.reason, **of_scan}
 
 
-def take_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:
+def claim_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:
     """Take a due time: None where it has been taken before, or the schedule has changed since it was read.
 
     ``skipped``: why nothing is to come of it.
@@ -121,7 +121,7 @@ def take_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: s
     return None if number is None or skipped else Run(number, schedule, due_at)
 
 
-def take_over(engine: Engine, patience: timedelta) -> list[Run]:
+def reclaim_lost_runs(engine: Engine, patience: timedelta) -> list[Run]:
     """Runs that were taken, and have become no scan for so long: who took them is gone."""
     run, at = tables.ScheduleRun, now()
     lost = (run.state == "started", run.scan_id.is_(None), run.started_at < at - patience)
@@ -131,7 +131,7 @@ def take_over(engine: Engine, patience: timedelta) -> list[Run]:
         return [Run(one.id, _record(schedule), one.due_at) for one, schedule in session.execute(found)]
 
 
-def give_scan(session: Session, run_id: int, scan_id: int) -> None:
+def attach_scan(session: Session, run_id: int, scan_id: int) -> None:
     """The scan that a run has become, in the transaction that makes it: one at most, whoever else made one meanwhile.
 
     Raises:

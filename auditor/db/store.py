@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import Base, upsert
-from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix, pack_pictures
-from auditor.db.ending import count_down, end, now
+from auditor.db.codec import nan_to_null, pack_bits, pack_indices, pack_matrix, pack_pictures
+from auditor.db.completion import count_ended, end_audit, now
 from auditor.db.latest import confirm
-from auditor.db.leases import Leases, cancel_all
-from auditor.db.patience import patient
-from auditor.db.schedules import give_scan
+from auditor.db.leases import Leases, cancel_unfinished
+from auditor.db.retry import with_retries
+from auditor.db.schedules import attach_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import AuditRecord, ZooEntry
@@ -73,7 +73,7 @@ class Store:
             session.flush()
             session.add_all(tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits)
             if run_id is not None:
-                give_scan(session, run_id, scan.id)
+                attach_scan(session, run_id, scan.id)
             jobs = [Job(audit.id, scan.id, entry, request) for audit, entry in zip(audits, entries, strict=True)]
             return scan.id, jobs
 
@@ -84,7 +84,7 @@ class Store:
         with Session(self.engine) as session:
             return {name: str(place) for name, place in session.execute(query)}
 
-    @patient
+    @with_retries
     def load_job(self, audit_id: int) -> Job | None:
         """A job by the id that a message carries; None where no job of this auditor has it.
 
@@ -112,27 +112,27 @@ class Store:
         """
         return Leases(self.engine, self.patience).claim(audit_id, worker, lease, queue)
 
-    @patient
+    @with_retries
     def finish(self, audit_id: int, attempt: int, record: AuditRecord) -> bool:
         """Store what an audit found; False, and nothing stored, where the attempt is no longer the current one."""
         with Session(self.engine) as session, session.begin():
-            if not end(session, audit_id, attempt, state="done", **_columns(record)):
+            if not end_audit(session, audit_id, attempt, state="done", **_columns(record)):
                 return False
             session.add_all(_children(audit_id, record))
             return True
 
-    @patient
+    @with_retries
     def fail(self, audit_id: int, attempt: int, reason: str) -> bool:
         """Store why an audit failed."""
         with Session(self.engine) as session, session.begin():
-            return end(session, audit_id, attempt, state="failed", reason=reason)
+            return end_audit(session, audit_id, attempt, state="failed", reason=reason)
 
     def cancel(self, scan_id: int, reason: str) -> None:
         """End a scan early, whose processes are gone: its audits that have not ended are cancelled, with the reason."""
         with Session(self.engine) as session, session.begin():
-            cancel_all(session, scan_id, reason)
+            cancel_unfinished(session, scan_id, reason)
 
-    @patient
+    @with_retries
     def find_done(self, model: str, identity: str) -> int | None:
         """The newest done audit of this model and identity."""
         query = (
@@ -145,7 +145,7 @@ class Store:
         with single(self.engine) as session:
             return session.scalar(query)
 
-    @patient
+    @with_retries
     def reuse(self, scan_id: int, audit_id: int, attempt: int, done_id: int, *, reverified: bool = False) -> bool:
         """Let the scan speak of an audit done before, in the place of one that need not run, or came to the same."""
         with Session(self.engine) as session, session.begin():
@@ -153,7 +153,7 @@ class Store:
             mine = (audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
             if session.scalar(delete(audit).where(*mine).returning(audit.id)) is None:
                 return False
-            count_down(session, scan_id, 1)
+            count_ended(session, scan_id, 1)
             if session.get(tables.ScanAudit, (scan_id, done_id)) is None:
                 session.add(tables.ScanAudit(scan_id=scan_id, audit_id=done_id, reused=True, reverified=reverified))
             confirm(session, done_id, now())
@@ -217,7 +217,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
     return (
         {name: getattr(record, name) for name in same}
         | {name: list(getattr(record, name)) for name in lists}
-        | {name: null(getattr(record, name)) for name in numbers}
+        | {name: nan_to_null(getattr(record, name)) for name in numbers}
     )
 
 
@@ -234,7 +234,7 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
                 reasons=reasons,
                 size=len(part.whole()),
                 matrix=pack_matrix(part.whole()),
-                **{name: null(value) for name, value in scores.items()},
+                **{name: nan_to_null(value) for name, value in scores.items()},
             )
         )
     for position, score in enumerate(record.attacks):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.errors import UsageError
 
 DAYS = 36_500

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import upsert
-from auditor.db.codec import null
-from auditor.db.ending import now
+from auditor.db.codec import nan_to_null
+from auditor.db.completion import now
 from auditor.db.leases import Lease, Leases, Unsent
-from auditor.db.patience import patient
+from auditor.db.retry import with_retries
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import ZooEntry
@@ -99,7 +99,7 @@ class Trainings:
             session.flush()
             return TrainingJob(row.id, kind, model, entry, request)
 
-    @patient
+    @with_retries
     def load_job(self, training_id: int) -> TrainingJob | None:
         """A job by the id that a message carries.
 
@@ -117,19 +117,19 @@ class Trainings:
             kind: Kind = "boost" if row.kind == "boost" else "adapt"
             return TrainingJob(row.id, kind, row.model, entry, row.request)
 
-    @patient
+    @with_retries
     def count_epochs(self, training_id: int) -> int:
         """The epochs that are stored of a boost, the model as it came among them."""
         with single(self.engine) as session:
             return len(session.scalar(select(tables.Training.history).where(tables.Training.id == training_id)) or [])
 
-    @patient
+    @with_retries
     def note_history(self, training_id: int, attempt: int, history: list[EpochScore], *, further: bool = True) -> bool:
         """The epochs so far, in the place of what was there; ``further`` as in :meth:`Leases.save_progress`."""
-        rows = [{name: null(value) for name, value in asdict(score).items()} for score in history]
+        rows = [{name: nan_to_null(value) for name, value in asdict(score).items()} for score in history]
         return self._write(training_id, attempt, history=rows, **({"losses": 0} if further else {}))
 
-    @patient
+    @with_retries
     def add_checkpoint(self, training_id: int, attempt: int, made: BoostOutcome) -> bool:
         """What training left, before it is audited; in the place of what an earlier attempt left."""
         job = tables.Training
@@ -141,7 +141,7 @@ class Trainings:
             upsert(session, tables.Checkpoint, "id", values)
             return True
 
-    @patient
+    @with_retries
     def finish_boost(self, training_id: int, attempt: int, compared: Comparison, seconds: float) -> bool:
         """Store what the audits before and after say, and that the boost is done."""
         checkpoint = tables.Checkpoint
@@ -152,12 +152,12 @@ class Trainings:
             session.execute(update(checkpoint).where(checkpoint.id == training_id).values(**values))
             return True
 
-    @patient
+    @with_retries
     def finish_adaptation(self, training_id: int, attempt: int, result: Row, seconds: float) -> bool:
         with Session(self.engine) as session, session.begin():
             return self.leases._end(session, training_id, attempt, state="done", result=result, seconds=seconds)
 
-    @patient
+    @with_retries
     def fail(self, training_id: int, attempt: int, reason: str) -> bool:
         with Session(self.engine) as session, session.begin():
             return self.leases._end(session, training_id, attempt, state="failed", reason=reason)

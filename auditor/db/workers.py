@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import upsert
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.session import single
 
 Row = dict[str, Any]
@@ -36,7 +36,7 @@ def report_worker(engine: Engine, sign: WorkerStatus) -> None:
         upsert(session, tables.Worker, "name", values)
 
 
-def forget(engine: Engine, name: str) -> None:
+def remove_worker(engine: Engine, name: str) -> None:
     """Take a process off the list, which ends or is known to be gone."""
     with single(engine) as session:
         session.execute(delete(tables.Worker).where(tables.Worker.name == name))

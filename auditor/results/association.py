@@ -8,7 +8,7 @@ from auditor.results.ranking import setting_of
 from auditor.text.numbers import estimate
 
 
-def counted(rows: Sequence[ResultRow], *, regularized: bool = True) -> list[ResultRow]:
+def rankable_rows(rows: Sequence[ResultRow], *, regularized: bool = True) -> list[ResultRow]:
     """Unflagged rows with a gap and a robust accuracy; without those trained with the regularizer if so asked."""
     return [
         row
@@ -24,7 +24,7 @@ def association(rows: Sequence[ResultRow]) -> list[str]:
     """Spearman's rho of gap and robust accuracy over the unflagged rows, with and without regularized models."""
     from auditor.clustering.association import spearman
 
-    unflagged, plain = counted(rows), counted(rows, regularized=False)
+    unflagged, plain = rankable_rows(rows), rankable_rows(rows, regularized=False)
     chosen = {"all unflagged models": unflagged}
     if len(plain) < len(unflagged):
         chosen["without those trained with the regularizer"] = plain
@@ -40,6 +40,6 @@ def association(rows: Sequence[ResultRow]) -> list[str]:
     return statements
 
 
-def of_one_setting(rows: Sequence[ResultRow]) -> list[str]:
+def association_of_one_setting(rows: Sequence[ResultRow]) -> list[str]:
     """The statements; none for several settings mixed, whose numbers do not go together."""
     return association(rows) if len({setting_of(row) for row in rows if row.status == "done"}) == 1 else []

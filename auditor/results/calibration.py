@@ -6,10 +6,10 @@ from auditor.text.numbers import estimate, number, percent
 
 def calibration_lines(linearization: str) -> list[str]:
     """How well the gap told robust models from others, and which gap means nothing; for ``remove`` or ``fold``."""
-    return lines_of(load_calibration(linearization), ", batch norm folded" if linearization == "fold" else "")
+    return format_calibration(load_calibration(linearization), ", batch norm folded" if linearization == "fold" else "")
 
 
-def lines_of(found: Calibration, variant: str = "") -> list[str]:
+def format_calibration(found: Calibration, variant: str = "") -> list[str]:
     auc = f"AUC {estimate(found.auc, found.low, found.high)}"
     robust = f"{found.robust} with a robust accuracy of {percent(found.threshold, 0)} or more"
     told = f"On the demo zoo{variant} (n = {found.n}, {robust}) the gap told robust from not with {auc}"

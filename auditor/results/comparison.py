@@ -10,7 +10,7 @@ from auditor.errors import UsageError
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.results.lookup import find_rows
-from auditor.results.pairing import objection, pair
+from auditor.results.pairing import find_obstacle, pair
 from auditor.statistics import Paired, mcnemar
 from auditor.text.numbers import interval, p_value, percent_number, points
 
@@ -40,9 +40,9 @@ def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tu
     """Of the results that the two names mean, the pair with most images that can be compared."""
     rows_a, rows_b = (find_rows(engine, name, protocol, number) for name, number in map(_parse, (first, second)))
     pairs = [(a, b) for a in rows_a for b in rows_b]
-    fitting = [(a, b) for a, b in pairs if objection(a, b) is None]
+    fitting = [(a, b) for a, b in pairs if find_obstacle(a, b) is None]
     if not fitting:
-        raise UsageError(f"cannot compare {first} and {second}: {objection(*pairs[0])}")
+        raise UsageError(f"cannot compare {first} and {second}: {find_obstacle(*pairs[0])}")
 
     def rank(pair: tuple[ResultRow, ResultRow]) -> tuple[int, bool, bool]:
         one, other = pair

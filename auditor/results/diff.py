@@ -10,7 +10,7 @@ from auditor.db import models as tables
 from auditor.db.results import Filter, list_results
 from auditor.errors import UsageError
 from auditor.records.results import ResultRow
-from auditor.results.regressions import comparable, losses
+from auditor.results.regressions import comparable, find_regressions
 
 
 @dataclass
@@ -90,7 +90,7 @@ def _compare(engine: Engine, diff: Diff, name: str, earlier: ResultRow, row: Res
         weights = row.weights_sha256 != earlier.weights_sha256
         diff.changed[name] = "other weights" if weights else "the same weights, other images or settings"
     try:
-        worse = list(losses(engine, earlier, row, gap_drop=gap_drop)) if row.id != earlier.id else []
+        worse = list(find_regressions(engine, earlier, row, gap_drop=gap_drop)) if row.id != earlier.id else []
     except UsageError as error:
         diff.not_compared[name] = str(error)
         return

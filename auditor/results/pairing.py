@@ -12,7 +12,7 @@ from auditor.records.results import ResultRow
 from auditor.statistics import Paired
 from auditor.text.eps import format_eps
 
-Judged = tuple[ResultRow, Verdicts | None]
+ResultAndVerdicts = tuple[ResultRow, Verdicts | None]
 """A result and its verdicts by sample, if it has any."""
 
 
@@ -24,7 +24,7 @@ class PairedVerdicts:
     robust: Paired
 
 
-def objection(first: ResultRow, second: ResultRow) -> str | None:
+def find_obstacle(first: ResultRow, second: ResultRow) -> str | None:
     """Why two results cannot be compared, as far as their rows tell; None where they can."""
     if first.id == second.id:
         return "both are the same result; name two, for example as NAME@ID"
@@ -41,7 +41,7 @@ def objection(first: ResultRow, second: ResultRow) -> str | None:
     return None
 
 
-def pair(first: Judged, second: Judged) -> PairedVerdicts:
+def pair(first: ResultAndVerdicts, second: ResultAndVerdicts) -> PairedVerdicts:
     """The verdicts of two audits on the samples that they share: same number, same picture, same label.
 
     Pictures are compared as they are in the data set: a model of another input size gets other images made of them.
@@ -49,7 +49,7 @@ def pair(first: Judged, second: Judged) -> PairedVerdicts:
     Raises:
         UsageError: they share none, or not the same pictures, or it is not known which pictures they saw.
     """
-    (a, pictures_a), (b, pictures_b) = _known(*first), _known(*second)
+    (a, pictures_a), (b, pictures_b) = _require_pictures(*first), _require_pictures(*second)
     shared, of_a, of_b = np.intersect1d(a.indices, b.indices, return_indices=True)
     if len(shared) == 0:
         raise UsageError("the two results share no samples")
@@ -66,7 +66,7 @@ def pair(first: Judged, second: Judged) -> PairedVerdicts:
     )
 
 
-def _known(row: ResultRow, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
+def _require_pictures(row: ResultRow, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
     if verdicts is None:
         raise UsageError(
             f"{row.model} (id {row.id}) has no verdicts by sample: none were taken, or they were "

@@ -20,7 +20,7 @@ def setting_of(row: ResultRow) -> Setting:
     return *asked, row.n or 0, row.linearization, row.sketch
 
 
-def describe(setting: Setting) -> str:
+def describe_setting(setting: Setting) -> str:
     """``quick, fashion_mnist, Linf 0.1, n = 256``, whether batch norm was folded and C is a sketch."""
     protocol, dataset, norm, eps, n, linearization, sketch = setting
     attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
@@ -34,11 +34,11 @@ def rank_of(row: ResultRow, best_first: Sequence[float]) -> str:
     return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 
-def doubtful(row: ResultRow) -> bool:
+def has_doubtful_claim(row: ResultRow) -> bool:
     """Whether the row shows a claim that its publisher marked unreliable."""
     return bool(row.claimed_unreliable) and row.claimed_robust_accuracy is not None
 
 
-def error_of(row: ResultRow) -> str:
+def format_gap_error(row: ResultRow) -> str:
     """``±0.01``, the standard error of a sketch's gap; nothing for an exact one."""
     return plus_minus(row.gap_error)

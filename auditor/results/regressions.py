@@ -15,7 +15,9 @@ GAP_DROP = 0.1
 """A gap that is lower by more than this is worse: of the demo zoo's robust models the gaps differ by more."""
 
 
-def losses(engine: Engine, before: ResultRow, row: ResultRow, *, gap_drop: float | None = None) -> Iterator[str]:
+def find_regressions(
+    engine: Engine, before: ResultRow, row: ResultRow, *, gap_drop: float | None = None
+) -> Iterator[str]:
     """Failures, new flags, a robust accuracy that is significantly lower, and a gap lower by more than ``gap_drop``.
 
     Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided.
@@ -30,7 +32,7 @@ def losses(engine: Engine, before: ResultRow, row: ResultRow, *, gap_drop: float
     if new:
         yield f"the new flag {', '.join(new)}"
     if row.robust_accuracy is not None and before.robust_accuracy is not None:
-        p = p_of_loss(engine, before, row)
+        p = regression_p_value(engine, before, row)
         if p < SIGNIFICANT:
             accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
             yield f"a robust accuracy of {accuracies} (one-sided McNemar p {significant(p, 2)})"
@@ -40,7 +42,7 @@ def losses(engine: Engine, before: ResultRow, row: ResultRow, *, gap_drop: float
         yield f"a gap of {number(row.gap)} instead of {number(before.gap)}"
 
 
-def p_of_loss(engine: Engine, before: ResultRow, now: ResultRow) -> float:
+def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float:
     """One-sided exact McNemar p of the samples that survived before and do not now."""
     robust = pair(*((row, load_verdicts(engine, row.id)) for row in (before, now))).robust
     return mcnemar(robust.only_first, robust.only_second, one_sided=True)

@@ -32,7 +32,7 @@ def longest_unverified(engine: Engine, entries: Sequence[ZooEntry], request: dic
     return found[:number]
 
 
-def compared(engine: Engine, earlier_id: int, record: AuditRecord) -> AuditRecord | None:
+def flag_difference(engine: Engine, earlier_id: int, record: AuditRecord) -> AuditRecord | None:
     """A new measurement beside an earlier one of the same identity: None where the same came out, else flagged."""
     differs = _difference(engine, earlier_id, record)
     if differs is None:

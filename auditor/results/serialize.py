@@ -40,15 +40,15 @@ def _part(part: Clustering) -> dict[str, Any]:
     return asdict(part.scores) | {"matrix": None if matrix is None else matrix.tolist(), "pruned": matrix is None}
 
 
-def pruned(detail: Detail) -> list[str]:
+def pruned_kinds(detail: Detail) -> list[str]:
     """The kinds of the matrices that were pruned."""
     return [kind for kind, part in detail.clusterings.items() if part.matrix is None]
 
 
-def finite(value: Any) -> Any:
+def nan_to_none(value: Any) -> Any:
     """The same without what JSON has no word for: NaN and infinities are None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: nan_to_none(item) for key, item in value.items()}
+    return [nan_to_none(item) for item in value] if isinstance(value, list | tuple) else value

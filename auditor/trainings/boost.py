@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from auditor.config import settings
-from auditor.db.patience import AWAY
 from auditor.db.results import Filter, list_results, load_detail, load_verdicts
+from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import MeasurementError, UsageError, first_line
@@ -161,7 +161,7 @@ class BoostAttempt(TrainingAttempt[Comparison]):
             try:
                 further = len(history) > before  # an epoch that is trained anew is no step forward
                 self.trainings.note_history(self.job_id, self.attempt, history, further=further)
-            except AWAY as error:  # the next epoch brings all of it again
+            except UNAVAILABLE as error:  # the next epoch brings all of it again
                 logger.warning("%s: its history is not stored: %s", self.name, first_line(error))
             self.reporter.epoch(history[-1])
 

@@ -8,8 +8,8 @@ from auditor.db.results import Detail
 from auditor.records.matrices import DRAWN
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines
-from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe, setting_of
-from auditor.results.serialize import pruned
+from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
+from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, percent
 from auditor.web.figures.bars import Bar, attack_bars
@@ -48,7 +48,7 @@ def sheet(detail: Detail, nights: Sequence[ResultRow] = ()) -> AuditDetail:
     return AuditDetail(
         row=row,
         description=detail.description,
-        setting=describe(setting_of(row)),
+        setting=describe_setting(setting_of(row)),
         bars=attack_bars(row, detail.attacks),
         heatmaps=tuple(one for one in drawn if one is not None),
         history=history([one for one in nights if setting_of(one) == setting_of(row)]),
@@ -96,7 +96,7 @@ def _words(detail: Detail) -> list[str]:
     words = [f"Flagged: {', '.join(row.flags)}. The number cannot be trusted."] if row.flags else []
     words += [f"Note: {note}." for note in row.notes]
     words += [f"Not measurable: {part}." for part in row.not_measurable]
-    if gone := pruned(detail):
+    if gone := pruned_kinds(detail):
         words.append(f"Pruned from the database: the matrices of {', '.join(gone)}.")
     if row.claimed_robust_accuracy is not None:
         doubt = ", marked unreliable by its publisher" if row.claimed_unreliable else ""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import ResultRow
-from auditor.results.ranking import describe, doubtful, error_of, rank_of, setting_of
+from auditor.results.ranking import describe_setting, format_gap_error, has_doubtful_claim, rank_of, setting_of
 from auditor.web.figures.bars import Bar, interval_bar
 
 
@@ -42,7 +42,7 @@ def boards(rows: Sequence[ResultRow], *, keep_order: bool = False, ranked: bool 
     """
     done = [row for row in rows if row.status == "done"]
     return tuple(
-        _board(describe(setting), [row for row in done if setting_of(row) == setting], keep_order, ranked)
+        _board(describe_setting(setting), [row for row in done if setting_of(row) == setting], keep_order, ranked)
         for setting in dict.fromkeys(setting_of(row) for row in done)
     )
 
@@ -55,8 +55,8 @@ def _board(setting: str, group: Sequence[ResultRow], keep_order: bool, ranked: b
             row=row,
             rank="–" if row.flags else rank_of(row, better) if ranked else "",
             bar=interval_bar(row),
-            error=error_of(row),
-            doubtful=doubtful(row),
+            error=format_gap_error(row),
+            doubtful=has_doubtful_claim(row),
         )
         for row in ordered
     )

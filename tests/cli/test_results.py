@@ -12,7 +12,7 @@ from auditor.clustering import spearman
 from auditor.config import settings
 from auditor.db.results import Filter, list_results
 from auditor.db.session import HEAD, open_database
-from auditor.results.association import of_one_setting
+from auditor.results.association import association_of_one_setting
 from tests.factories.audits import audited
 from tests.factories.command import run
 
@@ -126,8 +126,8 @@ def test_data_sets_are_ranked_apart(tmp_path: Path) -> None:
         lines = table[table.index(setting) :].splitlines()
         assert lines[2].split()[:2] == ["1", f"demo:{first}"]
     rows = list_results(open_database(settings().database_url), Filter())
-    assert of_one_setting(rows) == []
-    (statement,) = of_one_setting([row for row in rows if row.dataset == "cifar10"])
+    assert association_of_one_setting(rows) == []
+    (statement,) = association_of_one_setting([row for row in rows if row.dataset == "cifar10"])
     assert "n = 4" in statement
     drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
     assert drawn.exit_code == 0

@@ -17,7 +17,7 @@ from click.testing import Result
 from sqlalchemy import Engine
 
 from auditor.config import settings
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.leases import Leases
 from auditor.db.session import open_database
 from auditor.db.store import Store

@@ -8,8 +8,8 @@ from auditor.db.results import Detail
 from auditor.records.matrices import MATRIX_NAMES
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines
-from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, error_of
-from auditor.results.serialize import pruned
+from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
+from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
 from auditor.text.numbers import percent, significant
 
@@ -74,7 +74,7 @@ def print_detail(detail: Detail) -> None:
 
 
 def _gone(detail: Detail) -> Iterator[str]:
-    if kinds := pruned(detail):
+    if kinds := pruned_kinds(detail):
         yield f"the matrices of {', '.join(kinds)}"
     if detail.attacks and detail.verdicts is None:
         yield "the verdicts by sample"
@@ -83,5 +83,5 @@ def _gone(detail: Detail) -> Iterator[str]:
 def _correlation(row: ResultRow) -> str:
     if row.sketch is None:
         return "exact"
-    error = error_of(row)
+    error = format_gap_error(row)
     return f"sketch of {row.sketch} probes{f', gap {error[0]} {error[1:]}' if error else ''}"

@@ -53,10 +53,10 @@ def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:
 
 def _patiently_load(engine: "Engine", scan_id: int) -> Row:
     """A database that restarts is waited for: the scan does not end with it."""
-    from auditor.db.patience import AWAY
+    from auditor.db.retry import UNAVAILABLE
 
     for _ in range(120):
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(*UNAVAILABLE):
             return load_scan(engine, scan_id)
         time.sleep(LOOK_SECONDS)
     return load_scan(engine, scan_id)

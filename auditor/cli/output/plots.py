@@ -11,7 +11,7 @@ from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
 from auditor.records.matrices import DRAWN
 from auditor.results.association import association
-from auditor.results.ranking import describe, error_of, setting_of
+from auditor.results.ranking import describe_setting, format_gap_error, setting_of
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, percent
 
@@ -32,7 +32,9 @@ def model_figure(detail: Detail) -> "Figure":
 
 def _subtitle(detail: Detail) -> str:
     row = detail.row
-    sketched = "" if row.sketch is None else f". C: a sketch of {row.sketch} probes, gap {error_of(row) or DASH}"
+    sketched = (
+        "" if row.sketch is None else f". C: a sketch of {row.sketch} probes, gap {format_gap_error(row) or DASH}"
+    )
     if row.robust_accuracy is None or row.clean_accuracy is None:
         return f"{detail.description}. screen: not evidence of robustness{sketched}"
     flags = f". Flagged: {', '.join(row.flags)}" if row.flags else ""
@@ -51,7 +53,7 @@ def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
     sizes = Counter(setting_of(row) for row in rows)
     setting = max(sizes, key=lambda key: (sizes[key], key[4]))
     for other in sizes.keys() - {setting}:
-        say(f"left out: {sizes[other]} results of {describe(other)}")
+        say(f"left out: {sizes[other]} results of {describe_setting(other)}")
     points = [
         ZooPoint(
             name=row.model.partition(":")[2],
@@ -62,7 +64,7 @@ def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
         for row in rows
         if setting_of(row) == setting and (point := row.gap_and_accuracy) is not None
     ]
-    title = f"Gap and robust accuracy: {describe(setting)} images"
+    title = f"Gap and robust accuracy: {describe_setting(setting)} images"
     return draw_zoo(title, "\n".join(association(rows)), points)
 
 

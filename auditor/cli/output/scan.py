@@ -17,7 +17,7 @@ def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> "list
     from auditor.cli.output.tables import print_json, print_results
     from auditor.db.results import Filter, list_results
     from auditor.db.session import shown
-    from auditor.results.association import of_one_setting
+    from auditor.results.association import association_of_one_setting
     from auditor.results.serialize import serialize_row
 
     rows = list_results(engine, Filter(scan=outcome.scan_id))
@@ -25,7 +25,7 @@ def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> "list
         print_json([serialize_row(row) for row in rows])
     elif outcome.ended:
         print_results(rows)
-        for statement in of_one_setting(rows):
+        for statement in association_of_one_setting(rows):
             click.echo(statement)
         cancelled = f", {len(outcome.cancelled)} cancelled" if outcome.cancelled else ""
         say(

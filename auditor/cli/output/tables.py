@@ -14,20 +14,20 @@ from auditor.results.ranking import (
     GAP_NOTE,
     SCREEN_NOTE,
     SKETCH_NOTE,
-    describe,
-    doubtful,
-    error_of,
+    describe_setting,
+    format_gap_error,
+    has_doubtful_claim,
     rank_of,
     setting_of,
 )
-from auditor.results.serialize import finite
+from auditor.results.serialize import nan_to_none
 from auditor.text.numbers import DASH, number, p_value, percent_number
 from auditor.text.printable import clean_cell
 
 
 def print_json(rows: Sequence[dict[str, Any]]) -> None:
     """One JSON array on stdout and nothing else; NaN is null."""
-    click.echo(json.dumps([finite(row) for row in rows], indent=1))
+    click.echo(json.dumps([nan_to_none(row) for row in rows], indent=1))
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -51,7 +51,7 @@ def print_results(rows: Sequence[ResultRow]) -> None:
     """A leaderboard for each setting: models that count, then flagged ones; below, those without a result."""
     done = [row for row in rows if row.status == "done"]
     for setting in dict.fromkeys(setting_of(row) for row in done):
-        print_line(describe(setting), "bold")
+        print_line(describe_setting(setting), "bold")
         _print_group([row for row in done if setting_of(row) == setting])
     for row in rows:
         if row.status != "done":
@@ -101,8 +101,8 @@ def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
         "clean %": percent_number(row.clean_accuracy),
         "robust % (95 % interval)": robust,
         "claimed clean %": percent_number(row.claimed_clean_accuracy),
-        "claimed robust %": percent_number(row.claimed_robust_accuracy) + ("*" if doubtful(row) else ""),
-        "gap": number(row.gap) + error_of(row),
+        "claimed robust %": percent_number(row.claimed_robust_accuracy) + ("*" if has_doubtful_claim(row) else ""),
+        "gap": number(row.gap) + format_gap_error(row),
         "p": p_value(row.p_value),
         "intra": number(row.intra),
         "inter": number(row.inter),
@@ -117,7 +117,7 @@ def _footnotes(done: Sequence[ResultRow]) -> list[str]:
         lines.append(
             "– flagged: the number cannot be trusted, so the row is unranked (see `auditor results show MODEL`)."
         )
-    if any(doubtful(row) for row in done):
+    if any(has_doubtful_claim(row) for row in done):
         lines.append("* marked unreliable by its publisher.")
     screened = [row for row in done if row.protocol == "screen"]
     if screened:

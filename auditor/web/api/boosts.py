@@ -9,7 +9,7 @@ from sse_starlette import EventSourceResponse
 from auditor.db.tokens import Bearer
 from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import UsageError
-from auditor.results.serialize import finite
+from auditor.results.serialize import nan_to_none
 from auditor.web.access import requires
 from auditor.web.api.common import PROBLEMS, Database, Json, Number, answers
 from auditor.web.api.events import follow
@@ -37,7 +37,7 @@ def show(engine: Database, number: Number) -> dict[str, Any]:
 @router.get("/boosts/{number}/events", response_class=EventSourceResponse)
 async def events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
     """The boost each time that it has changed (``boost``), and once more when it has ended (``end``)."""
-    return follow(request, "boost", number, lambda: finite(show(engine, number)))
+    return follow(request, "boost", number, lambda: nan_to_none(show(engine, number)))
 
 
 @router.post("/boosts", **answers(shapes.Boost, 202))

@@ -6,7 +6,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
-from auditor.results.serialize import finite
+from auditor.results.serialize import nan_to_none
 from auditor.web.shapes import Shape
 
 _PROBLEM = {
@@ -50,4 +50,4 @@ class Json(JSONResponse):
     """Numbers that JSON has no word for are null."""
 
     def render(self, content: Any) -> bytes:
-        return super().render(finite(content))
+        return super().render(nan_to_none(content))

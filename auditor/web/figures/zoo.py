@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import GapAndAccuracy, ResultRow
-from auditor.results.association import association, counted
+from auditor.results.association import association, rankable_rows
 from auditor.text.numbers import interval, number, percent, percent_number
 from auditor.web.figures.colors import SERIES
 from auditor.web.figures.scale import Scale, Tick, around
@@ -90,7 +90,7 @@ def zoo_plot(rows: Sequence[ResultRow], by: str = "training") -> ZooPlot | None:
 
 def counter_examples(rows: Sequence[ResultRow]) -> set[int]:
     """The ids of unflagged rows whose ranks by gap and by robust accuracy are half of the zoo or more apart."""
-    known = counted(rows)
+    known = rankable_rows(rows)
     if len(known) < 4:
         return set()
     points = [row.gap_and_accuracy for row in known if row.gap_and_accuracy is not None]

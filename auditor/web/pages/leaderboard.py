@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, count_audits, list_results
 from auditor.records.results import ResultRow
-from auditor.results.association import of_one_setting
+from auditor.results.association import association_of_one_setting
 from auditor.web.api.common import Database
 from auditor.web.leaderboard import Board, boards
 from auditor.web.pages.common import Looking, page
@@ -76,7 +76,7 @@ def leaderboard(
         sort=Sort(sort, kept),
         asked=asked,
         failed=tuple(row for row in rows if row.status != "done"),
-        statements=tuple(of_one_setting(rows)) if whole else (),
+        statements=tuple(association_of_one_setting(rows)) if whole else (),
         next="?" + urlencode(kept | {"sort": sort, "cursor": cursor_after(rows[-1], sort)}) if more else None,
         ranked=ranked,
         stored=0 if rows else count_audits(engine),

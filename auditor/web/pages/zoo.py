@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from auditor.db.results import Filter, list_results
-from auditor.results.ranking import describe, setting_of
+from auditor.results.ranking import describe_setting, setting_of
 from auditor.web.api.common import Database
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
 from auditor.web.pages.common import Looking, page
@@ -37,8 +37,8 @@ def zoo(
 ) -> HTMLResponse:
     rows = list_results(engine, Filter(status="done"), sort="-started_at", limit=MOST)
     rows = [row for row in rows if row.gap_and_accuracy is not None]
-    found = Counter(describe(setting_of(row)) for row in rows)
+    found = Counter(describe_setting(setting_of(row)) for row in rows)
     settings = tuple(name for name, _ in found.most_common())
     chosen = setting if setting in found else next(iter(settings), "")
-    plot = zoo_plot([row for row in rows if describe(setting_of(row)) == chosen], by)
+    plot = zoo_plot([row for row in rows if describe_setting(setting_of(row)) == chosen], by)
     return page(request, "zoo.html", Zoo(plot, by, settings, chosen))

@@ -13,7 +13,7 @@ from auditor.errors import first_line
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
-AWAY = (OperationalError, InterfaceError)
+UNAVAILABLE = (OperationalError, InterfaceError)
 """What SQLAlchemy raises for lost connections, servers that start, full disks and locked files, not for wrong SQL."""
 
 
@@ -22,22 +22,22 @@ def cause_of(error: BaseException) -> str:
     return first_line(getattr(error, "orig", None) or error)
 
 
-class Patient(Protocol):
+class HasPatience(Protocol):
     """``patience``: for how many seconds to try again; 0 for once."""
 
     patience: float
 
 
-S = TypeVar("S", bound=Patient)
+S = TypeVar("S", bound=HasPatience)
 
 
-def patient(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+def with_retries(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """A method that is one transaction, and is repeated while the database is away."""
 
     @functools.wraps(method)
     def repeated(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         trying = Retrying(
-            retry=retry_if_exception_type(AWAY),
+            retry=retry_if_exception_type(UNAVAILABLE),
             wait=wait_exponential(multiplier=0.25, max=10),
             stop=stop_after_delay(self.patience),
             before_sleep=_tell,

@@ -14,7 +14,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def end(session: Session, audit_id: int, attempt: int, *, state: str, **values: Any) -> bool:
+def end_audit(session: Session, audit_id: int, attempt: int, *, state: str, **values: Any) -> bool:
     """End a running audit; False where ``attempt`` is no longer its current one."""
     audit, at = tables.Audit, now()
     ended = session.execute(
@@ -34,13 +34,13 @@ def end(session: Session, audit_id: int, attempt: int, *, state: str, **values: 
     )
     link = tables.ScanAudit
     mine = select(link.scan_id).where(link.audit_id == audit_id, ~link.reused).limit(1)
-    count_down(session, mine.scalar_subquery(), 1)
+    count_ended(session, mine.scalar_subquery(), 1)
     if state in ("done", "failed"):
         mark_series(session, setting, audit_id)
     return True
 
 
-def count_down(session: Session, scan_id: int | ScalarSelect[int], ended: int) -> None:
+def count_ended(session: Session, scan_id: int | ScalarSelect[int], ended: int) -> None:
     """Note that so many of a scan's audits have ended; the last one ends the scan. The row's lock orders them."""
     scan = tables.Scan
     counted = session.execute(
