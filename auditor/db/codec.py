@@ -62,7 +62,7 @@ def unpack_pictures(packed: bytes) -> "NDArray[np.uint64]":
 
 
 def nan_to_null(value: float) -> float | None:
-    """NaN and infinity become NULL: databases disagree about them."""
+    """None for NaN and infinity, because databases disagree about them."""
     return value if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Published figures into the database and back."""
+"""Stores published figures, and loads them."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -12,7 +12,7 @@ from auditor.records import Published
 
 
 def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, str]:
-    """Make or bring up to date the figures of each model; ``new``, ``updated`` or ``unchanged`` by model."""
+    """Store the figures of each model; returns ``new``, ``updated`` or ``unchanged`` by model."""
     outcome = {}
     with Session(engine) as session, session.begin():
         before = {row.model: published_record(row) for row in session.scalars(select(tables.Published))}

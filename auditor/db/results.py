@@ -27,7 +27,7 @@ _OF_CLUSTERING = [name for name in _NAMES if name in tables.Clustering.__table__
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """All that is stored of one audit."""
+    """Everything that is stored about one audit."""
 
     row: ResultRow
     description: str
@@ -43,18 +43,18 @@ class Detail:
 def list_results(
     engine: Engine, filter: Filter, *, sort: str = "-robust_accuracy", limit: int | None = None
 ) -> list[ResultRow]:
-    """Result rows; without ``scan`` and ``history`` the newest of each model, data set, protocol and setting.
+    """Load result rows; without ``scan`` and ``history`` the newest of each model, data set, protocol and setting.
 
     ``sort`` is a column, with ``-`` in front for the largest first; rows without a value come last.
 
     Raises:
-        UsageError: there is no such column or state.
+        UsageError: the column or the state does not exist.
     """
     check_filter(filter, sort)
     with Session(engine) as session:
         if filter.flagged is None:
             return [_row(*found) for found in session.execute(_query(session, filter, sort, limit))]
-        # Flags depend on what was published since: looked at row by row, as many as are needed.
+        # Flags depend on published figures, which may be newer than the audit: computed row by row until the limit.
         query = _query(session, filter, sort, None).execution_options(yield_per=200)
         with session.execute(query) as found:
             rows = (_row(*parts) for parts in found)
@@ -62,13 +62,13 @@ def list_results(
 
 
 def count_audits(engine: Engine) -> int:
-    """How many there are, whatever became of them."""
+    """The number of audits in any state."""
     with Session(engine) as session:
         return session.scalar(select(func.count()).select_from(tables.Audit)) or 0
 
 
 def load_detail(engine: Engine, audit_id: int) -> Detail:
-    """Everything about one audit, by the ``id`` of its row."""
+    """Load everything about one audit, by the ``id`` of its row."""
     audit, model = tables.Audit, tables.Model
     query = (
         select(audit, model, tables.Published)
@@ -96,14 +96,14 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
 
 
 def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
-    """An audit's verdicts by sample; None where it has none."""
+    """Load an audit's verdicts by sample; None if it has none."""
     with Session(engine) as session:
         found = session.get(tables.Verdicts, audit_id)
         return _verdicts(found) if found else None
 
 
 def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[*tuple[Any, ...]]:
-    """Audits with their model, what was published of it, their weights' clustering and the other kinds' gaps."""
+    """Audits with their model, its published figures, the clustering of the weights, and the gaps of other kinds."""
     audit, model = tables.Audit, tables.Model
     weights = aliased(tables.Clustering)
     others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]

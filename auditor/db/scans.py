@@ -1,4 +1,4 @@
-"""Scans as people ask about them: listed, shown, cancelled, tried again."""
+"""Lists, loads, cancels and retries scans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ STATES = ("queued", "running", "done", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class LocalScan:
-    """A scan that runs in a process of its own, and when that process last gave a sign of life."""
+    """A running scan outside the queue, with the last heartbeat of its process."""
 
     scan_id: int
     worker: str | None
@@ -30,7 +30,7 @@ class LocalScan:
 
 
 def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[Row]:
-    """Scans, the newest first, with how many of their audits are in which state."""
+    """Scans, the newest first, each with the number of its audits by state."""
     scan = tables.Scan
     query = select(scan).order_by(scan.id.desc()).limit(limit)
     if state is not None:
@@ -45,7 +45,7 @@ def load_scan(engine: Engine, scan_id: int) -> Row:
     """One scan, with its audits under ``audits``.
 
     Raises:
-        UsageError: there is no such scan.
+        UsageError: the scan does not exist.
     """
     audit, link, worker = tables.Audit, tables.ScanAudit, tables.Worker
     query = select(audit, tables.Model.name, link.reused, worker).join(link, link.audit_id == audit.id)
@@ -58,20 +58,20 @@ def load_scan(engine: Engine, scan_id: int) -> Row:
 
 
 def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
-    """What a scan asked for.
+    """The request of a scan.
 
     Raises:
-        UsageError: there is no such scan.
+        UsageError: the scan does not exist.
     """
     with Session(engine) as session:
         return _get(session, scan_id).request
 
 
 def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
-    """Cancel what is queued, and ask for the end of what runs: it is ``cancelled`` once its process is gone.
+    """Cancel queued audits, and ask running ones to stop: they are ``cancelled`` once their process has ended.
 
     Raises:
-        UsageError: there is no such scan.
+        UsageError: the scan does not exist.
     """
     with Session(engine) as session, session.begin():
         _get(session, scan_id)
@@ -79,10 +79,11 @@ def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
 
 
 def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> list[Job]:
-    """Put a scan's failed and cancelled audits back into the queue, and hand them out.
+    """Put a scan's failed and cancelled audits back into the queue, and return them.
 
     Raises:
-        UsageError: there is no such scan, it still runs elsewhere, or an older auditor kept too little of it.
+        UsageError: the scan does not exist, is still running in another process, or was stored by an older auditor
+            without the zoo entries.
     """
     audit, link = tables.Audit, tables.ScanAudit
     query = select(audit).join(link, link.audit_id == audit.id).order_by(audit.id)
@@ -90,16 +91,18 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
     with Session(engine) as session, session.begin():
         scan = _get(session, scan_id, lock=True)
         if scan.state == "running" and "here" in (scan.queue, queue):
-            raise UsageError(f"scan {scan_id} still runs; wait for its end, or `auditor scans cancel {scan_id}` first")
+            raise UsageError(
+                f"scan {scan_id} is still running; wait until it ends, or run `auditor scans cancel {scan_id}` first"
+            )
         models = select(tables.Model.id).where(
             tables.Model.id.in_(query.with_only_columns(audit.model_id).order_by(None))
         )
         session.execute(
             models.order_by(tables.Model.name).with_for_update(key_share=True)
-        )  # as all who mark the latest
+        )  # the same order as in mark_latest, against deadlocks
         ended = list(session.scalars(query.with_for_update(of=audit)))
         if any(one.entry is None for one in ended):
-            raise UsageError(f"scan {scan_id} was made by an older auditor, which kept too little of it: scan again")
+            raise UsageError(f"scan {scan_id} was stored by an older auditor without its zoo entries: scan again")
         for one in ended:
             failed = one.state == "failed"
             one.state, one.queue, one.losses, one.reason, one.sent_at = "queued", queue, 0, None, None
@@ -114,7 +117,7 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
 
 
 def list_local_scans(engine: Engine) -> list[LocalScan]:
-    """The running scans that no workers run but a process of their own."""
+    """The running scans that do not use the workers' queue."""
     scan, worker = tables.Scan, tables.Worker
     query = select(scan.id, scan.worker, func.coalesce(worker.seen_at, scan.started_at, type_=scan.started_at.type))
     query = query.outerjoin(worker, worker.name == scan.worker)

@@ -1,4 +1,4 @@
-"""Two results on the samples that they share: the paired test, and what it says."""
+"""Compares two results on the samples that they share, with a paired test."""
 
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +21,7 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None) -> di
     """The comparison as plain values.
 
     Raises:
-        UsageError: there is no such result, or the two cannot be compared.
+        UsageError: a result does not exist, or the two cannot be compared.
     """
     a, b = _choose(engine, first, second, protocol)
     paired = pair((a.row, a.verdicts), (b.row, b.verdicts))
@@ -37,7 +37,7 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None) -> di
 
 
 def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tuple[Detail, Detail]:
-    """Of the results that the two names mean, the pair with most images that can be compared."""
+    """Of the results that the two names match, choose the comparable pair with most images."""
     rows_a, rows_b = (find_rows(engine, name, protocol, number) for name, number in map(_parse, (first, second)))
     pairs = [(a, b) for a in rows_a for b in rows_b]
     fitting = [(a, b) for a, b in pairs if find_obstacle(a, b) is None]
@@ -54,7 +54,7 @@ def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tu
 
 
 def _parse(name: str) -> tuple[str, int | None]:
-    """``NAME@ID`` as a name and an audit's id."""
+    """Split ``NAME@ID`` into the name and the id of the audit."""
     model, _, number = name.rpartition("@")
     return (model, int(number)) if model and number.isdecimal() and len(number) < 10 else (name, None)
 

@@ -1,4 +1,4 @@
-"""Two scans side by side: what is new, changed, failed, measured again, and worse."""
+"""Compares two scans: new, changed, failed, reverified and regressed models."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,14 +15,14 @@ from auditor.results.regressions import comparable, find_regressions
 
 @dataclass
 class Diff:
-    """Models by what became of them from scan ``before`` (None: there is none) to scan ``after``.
+    """Models by what changed from scan ``before`` (None if there is none) to scan ``after``.
 
     Attributes:
         new, gone: in one of the scans only.
         changed: other weights, images or settings than before; the values say which.
         failed: with their reasons.
-        reverified: measured again with the same verdicts; ``not_reproduced``: with others.
-        regressions: worse than before, each with what is.
+        reverified: measured again with the same verdicts; ``not_reproduced``: measured again with other verdicts.
+        regressions: worse than before, with what is worse.
         same: neither changed nor worse; ``not_compared``: with the reason.
     """
 
@@ -41,7 +41,7 @@ class Diff:
 
     @property
     def alarming(self) -> bool:
-        """Whether somebody should be told."""
+        """Whether the diff is worth an alert."""
         return bool(self.failed or self.regressions or self.not_reproduced)
 
     def to_json(self) -> dict[str, Any]:
@@ -49,16 +49,16 @@ class Diff:
 
 
 NOT_REPRODUCED = "not_reproduced"
-"""The flag of an audit that was made again, with the same identity and other verdicts."""
+"""The flag of an audit that was measured again under the same identity and got other verdicts."""
 
 
 def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: float | None) -> Diff:
-    """Compare the results that two scans speak of, model by model.
+    """Compare the results of two scans, model by model.
 
     Raises:
-        UsageError: there is no such scan.
+        UsageError: a scan does not exist.
     """
-    old, new = _rows(engine, before), _rows(engine, after)
+    old, new = _rows_by_model(engine, before), _rows_by_model(engine, after)
     diff = Diff(before, after)
     diff.gone = [name for name in old if name not in new]
     again = _reverified(engine, after)
@@ -100,7 +100,7 @@ def _compare(engine: Engine, diff: Diff, name: str, earlier: ResultRow, row: Res
         diff.same.append(name)
 
 
-def _rows(engine: Engine, scan_id: int | None) -> dict[str, ResultRow]:
+def _rows_by_model(engine: Engine, scan_id: int | None) -> dict[str, ResultRow]:
     if scan_id is None:
         return {}
     with Session(engine) as session:

@@ -1,4 +1,4 @@
-"""The results that a model's name means."""
+"""Looks up results by the name of a model."""
 
 import difflib
 import math
@@ -12,13 +12,13 @@ from auditor.records.results import ResultRow
 
 
 def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[ResultRow]:
-    """The results that a name means, the one to show first: most images, batch norm removed, C exact, the newest.
+    """The results that a name matches, best first: most images, batch norm removed, C exact, the newest.
 
     Raises:
-        UsageError: there is none; near names are suggested.
+        UsageError: no result matches; the message suggests similar names.
     """
-    wanted = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
-    found = list_results(engine, wanted)
+    filter = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
+    found = list_results(engine, filter)
     if not found:
         names = {row.model for row in list_results(engine, Filter(status="done", protocol=protocol))}
         raise UsageError(_no_result(model, protocol, audit_id, sorted(names - {model})))

@@ -1,4 +1,4 @@
-"""Two audits side by side, sample by sample: the same pictures, or not at all."""
+"""Pairs the verdicts of two audits, sample by sample, if both saw the same images."""
 
 import math
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ ResultAndVerdicts = tuple[ResultRow, Verdicts | None]
 
 @dataclass(frozen=True)
 class PairedVerdicts:
-    """How two audits judge the samples that both saw: whether the clean image is right, whether nothing broke it."""
+    """Two audits on their shared samples: is the clean image classified correctly, and does it survive all attacks?"""
 
     clean: Paired
     robust: Paired
 
 
 def find_obstacle(first: ResultRow, second: ResultRow) -> str | None:
-    """Why two results cannot be compared, as far as their rows tell; None where they can."""
+    """Why two results cannot be compared, as far as their rows show; None if they can."""
     if first.id == second.id:
         return "both are the same result; name two, for example as NAME@ID"
     for row in (first, second):
@@ -47,7 +47,7 @@ def pair(first: ResultAndVerdicts, second: ResultAndVerdicts) -> PairedVerdicts:
     Pictures are compared as they are in the data set: a model of another input size gets other images made of them.
 
     Raises:
-        UsageError: they share none, or not the same pictures, or it is not known which pictures they saw.
+        UsageError: the audits share no sample, saw different images, or one did not record its images.
     """
     (a, pictures_a), (b, pictures_b) = _require_pictures(*first), _require_pictures(*second)
     shared, of_a, of_b = np.intersect1d(a.indices, b.indices, return_indices=True)
@@ -74,7 +74,7 @@ def _require_pictures(row: ResultRow, verdicts: Verdicts | None) -> tuple[Verdic
         )
     if row.images_sha256 is None or verdicts.pictures is None:
         raise UsageError(
-            f"{row.model} (id {row.id}) was audited before auditor noted which pictures it saw; "
+            f"{row.model} (id {row.id}) was audited before auditor recorded the images; "
             "repeat the audit with `auditor scan … --force`"
         )
     return verdicts, verdicts.pictures

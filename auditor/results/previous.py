@@ -1,4 +1,4 @@
-"""The result that a model had before a scan, under the same setting."""
+"""Finds the result that a model had before a scan, under the same setting."""
 
 import math
 
@@ -27,7 +27,7 @@ def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow |
 
 
 def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
-    """The audits of the same setting, the one confirmed last first; only those with verdicts where they are needed."""
+    """The ids of earlier audits of the same setting, newest first; with verdicts if ``row`` was attacked."""
     audit = tables.Audit
     query = (
         select(audit.id, audit.eps)
@@ -36,7 +36,7 @@ def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
         .where(*(getattr(audit, name).is_not_distinct_from(getattr(row, name)) for name in _SETTING))
         .order_by(audit.confirmed_at.desc(), audit.id.desc())
     )
-    if _attacked(row):
+    if _is_attacked(row):
         query = query.join(tables.Verdicts, tables.Verdicts.audit_id == audit.id)
     with Session(engine) as session:
         began = session.get_one(tables.Scan, scan_id).started_at
@@ -44,12 +44,12 @@ def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
         return [number for number, eps in found if math.isclose(row.eps, eps)]
 
 
-def _attacked(row: ResultRow) -> bool:
+def _is_attacked(row: ResultRow) -> bool:
     return row.status == "done" and bool(row.n)
 
 
 def _same_pictures(engine: Engine, row: ResultRow, number: int) -> bool:
-    if not _attacked(row):
+    if not _is_attacked(row):
         return True
     (other,) = list_results(engine, Filter(id=number, history=True))
     try:

@@ -1,4 +1,4 @@
-"""Which rows may be ranked together, how, and the words that belong under any such list."""
+"""Which rows may be ranked together, their ranks, and the notes under a ranking."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ Setting = tuple[str, str, str, float, int, str, int | None]
 
 def setting_of(row: ResultRow) -> Setting:
     """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
-    asked = row.protocol, row.dataset, row.norm, row.eps
-    return *asked, row.n or 0, row.linearization, row.sketch
+    conditions = row.protocol, row.dataset, row.norm, row.eps
+    return *conditions, row.n or 0, row.linearization, row.sketch
 
 
 def describe_setting(setting: Setting) -> str:
-    """``quick, fashion_mnist, Linf 0.1, n = 256``, whether batch norm was folded and C is a sketch."""
+    """A setting as text: ``quick, fashion_mnist, Linf 0.1, n = 256``; also a folded batch norm, and a sketch of C."""
     protocol, dataset, norm, eps, n, linearization, sketch = setting
     attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
     folded = ", batch norm folded" if linearization == "fold" else ""
@@ -29,13 +29,13 @@ def describe_setting(setting: Setting) -> str:
 
 
 def rank_of(row: ResultRow, best_first: Sequence[float]) -> str:
-    """Equal robust accuracies share a rank; without one there is none."""
+    """The rank by robust accuracy; equal accuracies share a rank. Empty if nothing was attacked."""
     accuracy = row.robust_accuracy
     return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 
 def has_doubtful_claim(row: ResultRow) -> bool:
-    """Whether the row shows a claim that its publisher marked unreliable."""
+    """Whether the row shows a published accuracy that its publisher marked unreliable."""
     return bool(row.claimed_unreliable) and row.claimed_robust_accuracy is not None
 
 

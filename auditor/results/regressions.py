@@ -1,4 +1,4 @@
-"""What is worse in a result than in an earlier one of the same model under the same setting, in words."""
+"""Describes what is worse in a result than in an earlier one of the same model and setting."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def find_regressions(
     Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided.
 
     Raises:
-        UsageError: they share none.
+        UsageError: the results share no sample.
     """
     if row.status == "failed":
         yield f"a failure: {row.reason}"
@@ -49,6 +49,6 @@ def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> flo
 
 
 def comparable(before: ResultRow, row: ResultRow) -> bool:
-    """Whether two rows of a model were measured alike."""
+    """Whether two rows of a model were measured under the same conditions."""
     names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed")
     return all(getattr(before, name) == getattr(row, name) for name in names)

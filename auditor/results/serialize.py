@@ -41,12 +41,12 @@ def _part(part: Clustering) -> dict[str, Any]:
 
 
 def pruned_kinds(detail: Detail) -> list[str]:
-    """The kinds of the matrices that were pruned."""
+    """The kinds of the matrices that were pruned from the database."""
     return [kind for kind, part in detail.clusterings.items() if part.matrix is None]
 
 
 def nan_to_none(value: Any) -> Any:
-    """The same without what JSON has no word for: NaN and infinities are None."""
+    """Replace NaN and infinities, which JSON cannot express, by None, in nested values too."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

@@ -271,7 +271,7 @@ def test_what_waits_for_a_process_that_is_gone_can_be_gone_on_with(zoo: Path) ->
 
 def test_what_has_ended_is_not_resumed_or_cancelled(zoo: Path) -> None:
     boosted(zoo, "--epochs", 1)
-    assert "only what failed or was cancelled goes on" in auditor("trainings", "resume", 1).output
+    assert "only failed or cancelled jobs can be resumed" in auditor("trainings", "resume", 1).output
     assert "is done: nothing to end" in auditor("trainings", "cancel", 1).output
     for command in ("show", "cancel", "resume", "follow"):
         result = auditor("trainings", command, 99)

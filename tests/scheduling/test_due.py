@@ -154,7 +154,7 @@ def test_a_run_becomes_one_scan_whoever_makes_it(engine: Engine) -> None:
     (one,) = take_due(engine, at("2026-03-29T02:00"))
     store = Store(engine)
     scan_id, _ = store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
-    with pytest.raises(UsageError, match="has become a scan before"):
+    with pytest.raises(UsageError, match="has a scan already"):
         store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM scans")) == 1
