@@ -1,4 +1,4 @@
-"""Tokens of the HTTP API: made, listed, revoked, and asked whether one is good.
+"""Tokens of the HTTP API: add, list, revoke and check.
 
 A token is ``auditor_ID_SECRET`` with a secret of 256 random bits. Of these a plain SHA-256 is stored: nobody guesses
 such a secret, so a slow hash would only slow each request. The row is found by its id, and the hashes are compared
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Bearer:
-    """Whom a good token let in."""
+    """The owner of a valid token."""
 
     id: int
     name: str
@@ -42,10 +42,10 @@ class Bearer:
 
 
 def add_token(engine: Engine, name: str, scope: str, days: float | None = None) -> str:
-    """A new token, which is told once, here.
+    """Create a token. This return value is the only place where its secret appears.
 
     Raises:
-        UsageError: the name is taken or none, or there is no such scope, or no date is so many days away.
+        UsageError: the name is taken or malformed, the scope does not exist, or ``days`` is out of range.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"expected a name of up to 64 letters, digits, dots, dashes and underscores, got {name!r}")
@@ -64,31 +64,31 @@ def add_token(engine: Engine, name: str, scope: str, days: float | None = None) 
             session.flush()
             number = row.id
     except IntegrityError as error:
-        raise UsageError(f"there is a token {name!r} already: choose another name") from error
+        raise UsageError(f"a token {name!r} exists already: choose another name") from error
     return f"auditor_{number}_{secret}"
 
 
 def list_tokens(engine: Engine) -> list[dict[str, Any]]:
-    """All tokens, revoked and expired ones too, without anything that would let somebody in."""
+    """All tokens, also revoked and expired ones, without their secrets."""
     with Session(engine) as session:
         return [_row(one) for one in session.scalars(select(tables.Token).order_by(tables.Token.id))]
 
 
 def revoke_token(engine: Engine, name: str) -> None:
-    """From now on it lets nobody in.
+    """Make a token invalid.
 
     Raises:
-        UsageError: there is none of this name that is not revoked.
+        UsageError: there is no unrevoked token of this name.
     """
     token = tables.Token
-    asked = update(token).where(token.name == name, token.revoked_at.is_(None)).values(revoked_at=now())
+    revoked = update(token).where(token.name == name, token.revoked_at.is_(None)).values(revoked_at=now())
     with Session(engine) as session, session.begin():
-        if session.scalar(asked.returning(token.id)) is None:
-            raise UsageError(f"there is no token {name!r} that lets anybody in; see `auditor tokens list`")
+        if session.scalar(revoked.returning(token.id)) is None:
+            raise UsageError(f"there is no valid token {name!r}; see `auditor tokens list`")
 
 
 def check_token(engine: Engine, text: str) -> Bearer | None:
-    """Whom this token lets in; None where it is unknown, revoked or expired."""
+    """The owner of a token; None if the token is unknown, revoked or expired."""
     found = _FORM.fullmatch(text)
     if found is None:
         return None

@@ -58,7 +58,7 @@ def test_a_name_is_taken_once() -> None:
     assert run("tokens", "add", "ci", "--scope", "read").exit_code == 0
     refused = run("tokens", "add", "ci", "--scope", "admin")
     assert refused.exit_code == 2
-    assert "there is a token 'ci' already" in refused.stderr
+    assert "a token 'ci' exists already" in refused.stderr
 
 
 @pytest.mark.parametrize(

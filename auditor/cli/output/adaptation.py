@@ -1,4 +1,4 @@
-"""What an adaptation found, as a table for people."""
+"""Prints the result of an adaptation as a table."""
 
 from typing import Any
 
@@ -14,15 +14,16 @@ Row = dict[str, Any]
 def print_adaptation(row: Row) -> None:
     """Superclass accuracy on held-out target images, for each number of shots, beside nearest mean on the pixels."""
     found = row["result"]
-    asked = found["request"]
-    groups = asked["assignment"]["superclasses"]
+    request = found["request"]
+    groups = request["assignment"]["superclasses"]
     for kind in ("sources", "targets"):
         click.echo(f"{kind}: {' | '.join(', '.join(group[kind]) for group in groups)}")
     for source in found["sources"]:
         click.echo(f"source model, seed {source['seed']}: {_both(source['accuracy'])} of the source classes' images")
     click.echo(
-        f"superclasses {' | '.join(group['name'] for group in groups)}, {asked['tuning']['layers']} tuned, "
-        f"clean / robust under {asked['norm']} {format_eps(asked['eps'])} ({asked['protocol']}), of held-out targets:"
+        f"superclasses {' | '.join(group['name'] for group in groups)}, {request['tuning']['layers']} tuned, "
+        f"clean / robust under {request['norm']} {format_eps(request['eps'])} ({request['protocol']}), "
+        "of held-out targets:"
     )
     cells = [
         [

@@ -1,4 +1,4 @@
-"""``--save-adversarials``: the folder made before a scan, and said afterwards what is in it."""
+"""``--save-adversarials``: creates the folder before a scan, and reports its files after the scan."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ SAVE = click.option(
 
 
 def prepare(options: dict[str, Any]) -> Path | None:
-    """The folder, made and written to once, as an absolute path; None where nothing is to be kept.
+    """Create the folder and test that it is writable; returns its absolute path, or None without the option.
 
     Raises:
-        UsageError: the protocol attacks nothing, or nothing can be written there.
+        UsageError: the protocol attacks nothing, or the folder is not writable.
     """
     import tempfile
 
@@ -43,7 +43,7 @@ def prepare(options: dict[str, Any]) -> Path | None:
 
 
 def say_saved(folder: Path | None, rows: "Sequence[ResultRow]", reused: Sequence[str]) -> None:
-    """On stderr: how many files there are, and which models have none and why."""
+    """Report on stderr how many files were written, and which models have none and why."""
     from auditor.attacks import adversarials_file
     from auditor.cli.output.progress import say
 

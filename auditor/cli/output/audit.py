@@ -1,4 +1,4 @@
-"""``auditor results show``: one audit, whole."""
+"""``auditor results show``: everything about one audit."""
 
 from collections.abc import Iterator
 

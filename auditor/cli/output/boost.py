@@ -1,4 +1,4 @@
-"""What a boost came to, in words and numbers: before and after, and whether the difference is one."""
+"""Prints the result of a boost: the audits before and after, and whether the difference is significant."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def verdict_line(row: Row) -> str:
     """The verdict with its numbers."""
     found = row["comparison"]
     if found is None:
-        return f"{row['checkpoint']} is not audited: nothing is known of its robustness"
+        return f"{row['checkpoint']} is not audited: its robustness is unknown"
     return (
         f"{row['verdict']}: robust accuracy {points(found['difference'])} points, "
         f"95 % interval {interval(found['low'], found['high'], points)}; of {found['n']} images "

@@ -1,4 +1,4 @@
-"""What a scan has come to: its rows, and one line that sums it up."""
+"""Prints the results of a scan, and one line that summarizes it."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> "list[ResultRow]":
-    """The scan's rows, printed; as a table only once there are results."""
+    """Print and return the rows of a scan; the table only if an audit has ended."""
     from auditor.cli.output.progress import say
     from auditor.cli.output.tables import print_json, print_results
     from auditor.db.results import Filter, list_results

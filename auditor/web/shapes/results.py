@@ -28,7 +28,7 @@ class Result(create_model("Result", __base__=Shape, **_FIELDS)):  # type: ignore
 
 
 class Scores(Shape):
-    """Of one matrix; ``reasons`` say why a score is null."""
+    """The scores of one matrix; ``reasons`` say why a score is null."""
 
     intra: float | None
     inter: float | None
@@ -47,7 +47,7 @@ class Scores(Shape):
 
 
 class Verdicts(Shape):
-    """By sample: its place in the data set, whether it is classified correctly, and so under every attack."""
+    """By sample: its index in the data set, whether it is classified correctly, and whether it survives all attacks."""
 
     indices: list[int]
     correct: list[bool]
@@ -55,7 +55,7 @@ class Verdicts(Shape):
 
 
 class ResultDetail(Result):
-    """One audit with all that is stored of it."""
+    """Everything that is stored about one audit."""
 
     description: str
     classes: list[str]
