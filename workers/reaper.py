@@ -16,7 +16,7 @@ from celery import bootsteps
 
 from auditor import logs
 from auditor.config import settings
-from auditor.db.patience import AWAY, cause_of
+from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.session import make_engine
 from auditor.jobs import queue as dispatch
 from auditor.jobs.reaper import Reaper
@@ -70,7 +70,7 @@ def _repeat(look: Callable[[], None], pause: float, parent: int) -> None:
     while os.getppid() == parent:
         try:
             look()
-        except AWAY as error:
+        except UNAVAILABLE as error:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception:
             logger.exception("a look failed; the next one comes")

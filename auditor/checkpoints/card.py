@@ -1,15 +1,15 @@
 """The model card: what a checkpoint is, what it is worth, and what it is not."""
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from auditor.checkpoints.metadata import dataset_name, front_matter
 from auditor.checkpoints.origin import Origin
 from auditor.checkpoints.usage import usage
-from auditor.checkpoints.wording import Row, p_words, percent, points, recipe_words, threat, verdict_words
+from auditor.checkpoints.wording import Row, recipe_words, signed_points, threat, verdict_words
 from auditor.errors import one_line
 from auditor.records import ZooEntry
+from auditor.text.numbers import DASH, MINUS, interval, number, p_equation, percent
 
 CONFIG = "config.json"
 
@@ -51,8 +51,8 @@ def _results(row: Row) -> str:
         ("clean accuracy", (percent(one and one["clean_accuracy"]) for one in columns)),
         ("robust accuracy (95 % interval)", (_robust(one) for one in columns)),
         ("gap of the linearized network", (_gap(one) for one in columns)),
-        ("images", (f"{one['n']:,}" if one else "–" for one in columns)),
-        ("flags", (", ".join(one["flags"]) or "none" if one else "–" for one in columns)),
+        ("images", (f"{one['n']:,}" if one else DASH for one in columns)),
+        ("flags", (", ".join(one["flags"]) or "none" if one else DASH for one in columns)),
         ("audit", (str(one["audit"]) if one else "not audited" for one in columns)),
     ]
     lines = [f"| | before: {_text(row['model'])} | after: {row['checkpoint']} |", "| --- | --- | --- |"]
@@ -63,12 +63,12 @@ def _results(row: Row) -> str:
 
 def _robust(one: dict[str, Any] | None) -> str:
     if one is None or one["robust_accuracy"] is None:
-        return "–"
-    return f"{percent(one['robust_accuracy'])} ({percent(one['robust_low'])} to {percent(one['robust_high'])})"
+        return DASH
+    return f"{percent(one['robust_accuracy'])} ({interval(one['robust_low'], one['robust_high'], percent)})"
 
 
 def _gap(one: dict[str, Any] | None) -> str:
-    return "–" if one is None or one["gap"] is None else f"{one['gap']:.3f}".replace("-", "−")
+    return number(one["gap"] if one else None, 3, MINUS)
 
 
 def _paired(row: Row) -> Iterator[str]:
@@ -78,9 +78,9 @@ def _paired(row: Row) -> Iterator[str]:
     yield ""
     yield (
         f"On the {found['n']:,} images that both audits share, {found['only_before']} stood only before and "
-        f"{found['only_after']} only after: a difference of {points(found['difference'])} points (95 % interval "
-        f"{points(found['low'])} to {points(found['high'])}), McNemar's exact two-sided test: "
-        f"{p_words(found['p_value'])}."
+        f"{found['only_after']} only after: a difference of {signed_points(found['difference'])} points (95 % interval "
+        f"{interval(found['low'], found['high'], signed_points)}), McNemar's exact two-sided test: "
+        f"{p_equation(found['p_value'])}."
     )
 
 
@@ -110,12 +110,9 @@ def _history(row: Row) -> str:
     lines = ["| epoch | loss | clean accuracy | PGD accuracy | gap |", "| --- | --- | --- | --- | --- |"]
     for one in row["history"]:
         loss, clean, pgd, gap = (one[key] for key in ("loss", "clean_accuracy", "pgd_accuracy", "gap"))
-        lines.append(f"| {one['number']} | {_number(loss)} | {percent(clean)} | {percent(pgd)} | {_number(gap)} |")
+        cells = [number(loss, 3, MINUS), percent(clean), percent(pgd), number(gap, 3, MINUS)]
+        lines.append(f"| {one['number']} | {' | '.join(cells)} |")
     return "\n".join([said, "Epoch 0 is the model as it came; all of this is validation, not test.", "", *lines])
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _lineage(row: Row, entry: ZooEntry) -> str:

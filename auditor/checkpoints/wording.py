@@ -1,11 +1,15 @@
 """What was done and what came of it, in words that a list, a card and a figure share."""
 
+from functools import partial
 from typing import Any
 
 from auditor.text.eps import format_eps
+from auditor.text.numbers import MINUS, interval, p_equation, points
 
 Row = dict[str, Any]
 """A checkpoint as auditor.db.checkpoints gives it."""
+
+signed_points = partial(points, minus=MINUS)
 
 _HEADLINES = {
     "significant gain": "Significant gain",
@@ -31,20 +35,6 @@ def threat(row: Row) -> str:
     return f"{row['norm']} {format_eps(row['eps'])}"
 
 
-def percent(value: float | None) -> str:
-    """A fraction as ``41.0 %``; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def points(value: float) -> str:
-    """A difference of fractions in percentage points, with its sign."""
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def p_words(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
 def is_gain(row: Row) -> bool:
     """Whether the checkpoint is more robust than its parent beyond chance."""
     return bool(row["verdict"] == "significant gain")
@@ -58,8 +48,9 @@ def verdict_words(row: Row) -> str:
         return f"{head}: whether this checkpoint is more robust than {row['model']} is not known."
     said = (
         f"{head}: against {row['model']}, on the same {paired['n']:,} images under {threat(row)}, robust accuracy "
-        f"changed by {points(paired['difference'])} points (95 % interval {points(paired['low'])} to "
-        f"{points(paired['high'])}; McNemar's exact test: {p_words(paired['p_value'])})."
+        f"changed by {signed_points(paired['difference'])} points (95 % interval "
+        f"{interval(paired['low'], paired['high'], signed_points)}; "
+        f"McNemar's exact test: {p_equation(paired['p_value'])})."
     )
     return f"{said} {_ADVICE[row['verdict']]}{_flag_words(row)}".rstrip()
 

@@ -66,9 +66,11 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _robust(audit: dict[str, Any] | None) -> str:
     """The robust accuracy in percent; ``!`` marks a flagged audit."""
+    from auditor.text.numbers import DASH, percent_number
+
     if audit is None or audit["robust_accuracy"] is None:
-        return "–"
-    return f"{100 * audit['robust_accuracy']:.1f}{'!' if audit['flags'] else ''}"
+        return DASH
+    return f"{percent_number(audit['robust_accuracy'])}{'!' if audit['flags'] else ''}"
 
 
 @command.command()

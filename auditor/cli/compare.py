@@ -39,8 +39,10 @@ def compare(first: str, second: str, protocol: str | None, shape: str) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     from auditor.cli.output.tables import print_pairs, print_table
-    from auditor.results.comparison import name_of, p_words
+    from auditor.records.matrices import GAP_FIELDS, MATRIX_NAMES
+    from auditor.results.comparison import name_of
     from auditor.text.eps import format_eps
+    from auditor.text.numbers import interval, p_value, percent_number, points
 
     a, b = found["a"], found["b"]
     setting = f"{found['protocol']}, {found['norm']} {format_eps(found['eps'])}, {found['n']} samples of both"
@@ -51,30 +53,29 @@ def _print(found: dict[str, Any]) -> None:
         [
             (
                 words,
-                f"{100 * part['a']:.1f}",
-                f"{100 * part['b']:.1f}",
+                percent_number(part["a"]),
+                percent_number(part["b"]),
                 *(str(part[name]) for name in ("both", "only_a", "only_b", "neither")),
-                f"{100 * part['difference']:+.1f} ({100 * part['low']:+.1f} to {100 * part['high']:+.1f})",
-                p_words(part),
+                f"{points(part['difference'])} ({interval(part['low'], part['high'], points)})",
+                p_value(part["mcnemar_p"], "< "),
             )
             for words, part in (("survive every attack", found["robust"]), ("right when clean", found["clean"]))
         ],
     )
     click.echo()
-    gaps = {"gap": "C, templates", "gap_centred": "C, centred", "gap_deflated": "C, deflated", "gap_features": "F"}
-    rows = [(words, *(_gap(side, name) for side in (a, b))) for name, words in gaps.items()]
+    rows = [(name, *(_gap(side, GAP_FIELDS[kind]) for side in (a, b))) for kind, name in MATRIX_NAMES.items()]
     print_table(("gap", "A", "B"), [row for row in rows if row[1:] != ("–", "–")])
     click.echo(f"\n{found['verdict']}")
 
 
 def _gap(side: dict[str, Any], name: str) -> str:
     """A sketch has a standard error for the gap of the templates only; its other gaps are marked as estimates."""
+    from auditor.text.numbers import DASH, number
+
     if side[name] is None:
-        return "–"
+        return DASH
     if name == "gap_features" or side["sketch"] is None:
-        return f"{side[name]:.3f}"
-    return (
-        f"{side[name]:.3f}±{side['gap_error']:.3f}"
-        if name == "gap" and side["gap_error"] is not None
-        else f"≈{side[name]:.3f}"
-    )
+        return number(side[name], 3)
+    if name == "gap" and side["gap_error"] is not None:
+        return f"{number(side[name], 3)}±{number(side['gap_error'], 3)}"
+    return f"≈{number(side[name], 3)}"

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-Row = dict[str, Any]
+    from auditor.records.results import ResultRow
 
 
 class Share(click.ParamType[Decimal]):
@@ -64,7 +64,7 @@ class GateOptions:
             raise UsageError("--fail-under has no meaning under 'screen', which runs no attack; use another protocol")
 
 
-def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: Sequence[Row]) -> None:
+def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Sequence[ResultRow]") -> None:
     """Compare a scan's rows with the gates; print one line on stderr for each gate that is not met.
 
     Raises:
@@ -75,9 +75,9 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: Sequen
 
     unmet: list[str] = []
     for row in rows:
-        if gates.any and row["status"] not in ("done", "failed"):
-            unmet.append(f"{row['model']}: expected a result, but its audit is {row['status']}")
-        if gates.fail_under is not None and row["status"] == "done":
+        if gates.any and row.status not in ("done", "failed"):
+            unmet.append(f"{row.model}: expected a result, but its audit is {row.status}")
+        if gates.fail_under is not None and row.status == "done":
             unmet += _too_low(row, gates.fail_under)
         if gates.fail_on_regression:
             unmet += _worse(engine, row, scan_id)
@@ -87,30 +87,30 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: Sequen
         raise GateError(f"gates not met: {len(unmet)}, by {len(rows)} models; all results are stored")
 
 
-def _too_low(row: Row, under: Decimal) -> Iterator[str]:
-    from auditor.results.regressions import percent
+def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
+    from auditor.text.numbers import percent
 
-    expected = f"{row['model']}: expected a robust accuracy of at least {percent(under)}, got"
-    accuracy = row["robust_accuracy"]
+    expected = f"{row.model}: expected a robust accuracy of at least {percent(under)}, got"
+    accuracy = row.robust_accuracy
     if accuracy is None:
-        yield f"{expected} none: {'; '.join(row['not_measurable']) or 'it was not measured'}"
-    elif row["flags"]:
-        yield f"{expected} {percent(accuracy)}, flagged {', '.join(row['flags'])}: it cannot be trusted"
-    elif round(accuracy * row["n"]) < under * row["n"]:  # compare counts of samples, because 9 of 500 are exactly 1.8 %
+        yield f"{expected} none: {'; '.join(row.not_measurable) or 'it was not measured'}"
+    elif row.flags:
+        yield f"{expected} {percent(accuracy)}, flagged {', '.join(row.flags)}: it cannot be trusted"
+    elif round(accuracy * (row.n or 0)) < under * (row.n or 0):  # counts, because 9 of 500 are 1.8 %
         yield f"{expected} {percent(accuracy)}"
 
 
-def _worse(engine: "Engine", row: Row, scan_id: int) -> Iterator[str]:
+def _worse(engine: "Engine", row: "ResultRow", scan_id: int) -> Iterator[str]:
     from auditor.cli.output.progress import say
     from auditor.results.previous import previous_result
-    from auditor.results.regressions import losses
+    from auditor.results.regressions import find_regressions
 
-    if row["status"] not in ("done", "failed"):
+    if row.status not in ("done", "failed"):
         return
     before = previous_result(engine, row, scan_id)
     if before is None:
-        say(f"{row['model']}: no earlier result under this setting and on these images; nothing to compare with")
+        say(f"{row.model}: no earlier result under this setting and on these images; nothing to compare with")
         return
-    named = f"{row['model']}: expected no worse than result {before['id']} of {before['started_at']}, got"
-    for loss in losses(engine, before, row):
+    named = f"{row.model}: expected no worse than result {before.id} of {before.started_at}, got"
+    for loss in find_regressions(engine, before, row):
         yield f"{named} {loss}"

@@ -57,7 +57,7 @@ def find_detail(model: str, protocol: str | None, audit_id: int | None) -> "Deta
     from auditor.results.lookup import find_rows
 
     engine = open_database()
-    return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0]["id"])
+    return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0].id)
 
 
 @click.group("results")
@@ -95,13 +95,14 @@ def list_rows(sort: str, limit: int | None, shape: str, **filters: Any) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, count_audits, list_results
+    from auditor.results.serialize import serialize_row
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
     if shape == "json":
-        print_json(rows)
+        print_json([serialize_row(row) for row in rows])
     elif shape == "csv":
-        click.echo(as_csv(rows), nl=False)
+        click.echo(as_csv([serialize_row(row) for row in rows]), nl=False)
     elif rows:
         print_results(rows)
     else:
@@ -129,11 +130,11 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
     """
     from auditor.cli.output.audit import print_detail
     from auditor.cli.output.tables import print_json
-    from auditor.results.serialize import as_dict
+    from auditor.results.serialize import serialize_detail
 
     detail = find_detail(model, protocol, audit_id)
     if shape == "json":
-        print_json([as_dict(detail)])
+        print_json([serialize_detail(detail)])
     else:
         print_detail(detail)
 
@@ -161,16 +162,16 @@ def export(output: Path | None, shape: str, **filters: Any) -> None:
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import as_dict, finite, pruned
+    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize_detail, serialize_row
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort="started_at")
     if shape == "csv":
-        text = as_csv(rows)
+        text = as_csv([serialize_row(row) for row in rows])
     else:
-        details = [load_detail(engine, row["id"]) for row in rows]
-        text = json.dumps([finite(as_dict(detail)) for detail in details], indent=1) + "\n"
-        if without := sum(bool(pruned(detail)) for detail in details):
+        details = [load_detail(engine, row.id) for row in rows]
+        text = json.dumps([nan_to_none(serialize_detail(detail)) for detail in details], indent=1) + "\n"
+        if without := sum(bool(pruned_kinds(detail)) for detail in details):
             click.echo(f"{without} of {len(rows)} results have no matrices, because they were pruned", err=True)
     if output is None:
         click.echo(text, nl=False)

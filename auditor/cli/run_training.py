@@ -152,13 +152,13 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
 
 def follow(engine: "Engine", training_id: int) -> None:
     """Print the progress of a job until it has ended; Ctrl-C stops following, not the job."""
-    from auditor.db.patience import AWAY
+    from auditor.db.retry import UNAVAILABLE
     from auditor.db.trainings import load_training
 
     printed, part = 0, ""
     try:
         while True:
-            with contextlib.suppress(*AWAY):
+            with contextlib.suppress(*UNAVAILABLE):
                 row = load_training(engine, training_id)
                 for score in row["history"][printed:]:
                     say(epoch_line(score, epochs_of(row["request"])))

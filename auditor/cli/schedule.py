@@ -143,13 +143,13 @@ def run_now(name: str, queued: bool | None) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.cli.run_scan import runs_locally
-    from auditor.db.schedules import find_schedule, last_run, take_run
+    from auditor.db.schedules import claim_run, find_schedule, last_run
     from auditor.errors import EnvironmentUnusableError, UsageError
     from auditor.scheduling.due import fire
 
     engine = open_database()
     schedule = find_schedule(engine, name)
-    run = take_run(engine, schedule, datetime.now(UTC))
+    run = claim_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} was changed by another process; try again")
     fire(engine, run, here=runs_locally(queued))

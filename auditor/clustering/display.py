@@ -1,15 +1,11 @@
 """Matrices as figures show them, in print and in the browser."""
 
+import math
+
 import numpy as np
 
-from auditor.records import Matrix
-
-HEADINGS = {
-    "weights": "C, linearized network",
-    "centred": "C, centred",
-    "deflated": "C without its leading direction",
-    "features": "F, class means of the logits",
-}
+from auditor.records import ClusteringScores, Matrix
+from auditor.text.numbers import MINUS, number, p_equation
 
 
 def by_row(matrix: Matrix) -> Matrix:
@@ -18,3 +14,10 @@ def by_row(matrix: Matrix) -> Matrix:
     shares: Matrix = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
     shares[np.isnan(matrix)] = np.nan
     return shares
+
+
+def scores_line(scores: ClusteringScores, *, error: bool = False) -> str:
+    """The scores under a matrix; with ``error`` also the standard error of a sketch's gap."""
+    plus_minus = f" ± {number(scores.gap_error, 3)}" if error and not math.isnan(scores.gap_error) else ""
+    gap, intra, inter = (number(value, minus=MINUS) for value in (scores.gap, scores.intra, scores.inter))
+    return f"gap {gap}{plus_minus} ({p_equation(scores.p_value)}), intra {intra}, inter {inter}"

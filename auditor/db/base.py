@@ -1,4 +1,4 @@
-"""What all tables are made of: names of constraints, times in UTC, JSON."""
+"""The base of all tables: constraint names, times in UTC, JSON."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ def as_python_sorts(session: Session, column: ColumnElement[Any]) -> ColumnEleme
 
 
 def inserting(session: Session, table: type["Base"]) -> "postgresql.Insert | sqlite.Insert":
-    """An INSERT of the session's own database, which can say what is to become of a row that is there."""
+    """An INSERT in the dialect of the session's database, which supports ON CONFLICT."""
     if session.get_bind().dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql
 
@@ -52,7 +52,7 @@ def inserting(session: Session, table: type["Base"]) -> "postgresql.Insert | sql
 
 
 def upsert(session: Session, table: type["Base"], key: str, values: dict[str, Any]) -> None:
-    """Make a row, or bring the one of the same ``key`` up to date; others may do so at once."""
+    """Insert a row, or update the row with the same ``key``; safe under concurrent writers."""
     made = inserting(session, table).values(values)
     session.execute(made.on_conflict_do_update(index_elements=[key], set_=values))
 

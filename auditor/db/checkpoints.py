@@ -1,4 +1,4 @@
-"""Checkpoints as people ask about them: what a boost left, and what the audits before and after say of it."""
+"""Lists and loads checkpoints, each with the audits before and after its training."""
 
 from typing import Any
 
@@ -16,64 +16,64 @@ AUDITED = ("n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high"
 
 
 def list_checkpoints(engine: Engine) -> list[Row]:
-    """All of them, the newest first."""
+    """All checkpoints, the newest first."""
     checkpoint, job = tables.Checkpoint, tables.Training
     query = select(checkpoint, job).join(job, job.id == checkpoint.id).order_by(checkpoint.id.desc())
     with Session(engine) as session:
-        found = [(made, asked) for made, asked in session.execute(query)]
-    return [_row(engine, made, asked) for made, asked in found]
+        found = [(checkpoint_row, job_row) for checkpoint_row, job_row in session.execute(query)]
+    return [_row(engine, checkpoint_row, job_row) for checkpoint_row, job_row in found]
 
 
 def load_checkpoint(engine: Engine, number: int) -> Row:
-    """One of them.
+    """One checkpoint.
 
     Raises:
-        NotFoundError: there is none of this number.
+        NotFoundError: the checkpoint does not exist.
     """
     with Session(engine) as session:
-        made, asked = session.get(tables.Checkpoint, number), session.get(tables.Training, number)
-    if made is None or asked is None:
+        checkpoint, job = session.get(tables.Checkpoint, number), session.get(tables.Training, number)
+    if checkpoint is None or job is None:
         raise NotFoundError(f"there is no checkpoint {number}; see `auditor checkpoints list`")
-    return _row(engine, made, asked)
+    return _row(engine, checkpoint, job)
 
 
-def _row(engine: Engine, made: tables.Checkpoint, asked: tables.Training) -> Row:
-    entry = asked.entry or {}
+def _row(engine: Engine, checkpoint: tables.Checkpoint, job: tables.Training) -> Row:
+    entry = job.entry or {}
     same = ("parent_sha256", "weights_sha256", "data_sha256", "stopped", "verdict", "versions")
-    scan = asked.request["scan"]
+    scan = job.request["scan"]
     lineage = entry["training"].get("lineage", []) if entry["source"] == "checkpoint" else []
     return {
-        "id": made.id,
-        "checkpoint": f"checkpoint:{made.id}",
-        "model": made.parent,
-        "lineage": [*lineage, made.parent],
-        **{name: getattr(made, name) for name in same},
+        "id": checkpoint.id,
+        "checkpoint": f"checkpoint:{checkpoint.id}",
+        "model": checkpoint.parent,
+        "lineage": [*lineage, checkpoint.parent],
+        **{name: getattr(checkpoint, name) for name in same},
         **{name: entry[name] for name in ("dataset", "norm", "eps")},
-        "recipe": asked.request["recipe"],
+        "recipe": job.request["recipe"],
         **{name: scan[name] for name in ("protocol", "samples", "device")},
-        "history": asked.history,
-        "best": made.best_epoch,
-        "before": _audited(engine, made.before_audit_id),
-        "after": _audited(engine, made.after_audit_id),
-        "comparison": _compared(made),
-        "seconds": asked.seconds,
-        "created_at": made.created_at.isoformat(timespec="seconds"),
-        "folder": str(settings().checkpoints / str(made.id)),
+        "history": job.history,
+        "best": checkpoint.best_epoch,
+        "before": _audited(engine, checkpoint.before_audit_id),
+        "after": _audited(engine, checkpoint.after_audit_id),
+        "comparison": _compared(checkpoint),
+        "seconds": job.seconds,
+        "created_at": checkpoint.created_at.isoformat(timespec="seconds"),
+        "folder": str(settings().checkpoints / str(checkpoint.id)),
     }
 
 
-def _compared(made: tables.Checkpoint) -> Row | None:
-    if made.n is None:
+def _compared(checkpoint: tables.Checkpoint) -> Row | None:
+    if checkpoint.n is None:
         return None
-    return {name: getattr(made, name) for name in COMPARED} | {
-        "low": made.difference_low,
-        "high": made.difference_high,
+    return {name: getattr(checkpoint, name) for name in COMPARED} | {
+        "low": checkpoint.difference_low,
+        "high": checkpoint.difference_high,
     }
 
 
 def _audited(engine: Engine, audit_id: int | None) -> Row | None:
-    """None where the audit was not made, or is gone from the database."""
+    """None if the audit was not made, or was deleted from the database."""
     if audit_id is None:
         return None
     rows = list_results(engine, Filter(id=audit_id, history=True))
-    return {"audit": audit_id} | {name: rows[0][name] for name in AUDITED} if rows else None
+    return {"audit": audit_id} | {name: getattr(rows[0], name) for name in AUDITED} if rows else None

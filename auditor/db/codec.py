@@ -61,10 +61,10 @@ def unpack_pictures(packed: bytes) -> "NDArray[np.uint64]":
     return np.frombuffer(packed, "<u8").astype(np.uint64)
 
 
-def null(value: float) -> float | None:
-    """NaN and infinity become NULL: databases disagree about them."""
+def nan_to_null(value: float) -> float | None:
+    """None for NaN and infinity, because databases disagree about them."""
     return value if math.isfinite(value) else None
 
 
-def nan(value: float | None) -> float:
+def null_to_nan(value: float | None) -> float:
     return math.nan if value is None else value

@@ -1,4 +1,4 @@
-"""Which results a list is of, and in which order: said in SQL, so that a list of twenty results reads twenty."""
+"""Filters and sorts results in SQL, so that a list of twenty results reads twenty rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which results; every field that is not None narrows them. ``history`` asks for older ones, too.
+    """Conditions on results: every field that is not None narrows the list. ``history`` includes older results.
 
-    ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, failed are the models that fail now.
-    ``after``: only what comes behind this row in the order asked for, so that rows which come in meanwhile neither
-    repeat nor hide others.
+    ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, ``failed`` lists the models whose newest
+    audit failed. ``after``: only rows behind this one in the requested order; so new rows between two pages neither
+    repeat nor hide a row.
     """
 
     id: int | None = None
@@ -53,16 +53,16 @@ class Filter:
     after: "Cursor | None" = None
 
 
-def check(filter: Filter, sort: str) -> None:
-    """Raises UsageError: there is no such column or state."""
+def check_filter(filter: Filter, sort: str) -> None:
+    """Raises UsageError if the column cannot be sorted by, or the state does not exist."""
     if sort.removeprefix("-") not in SORTABLE:
         raise UsageError(f"cannot sort by {sort.removeprefix('-')!r}; choose from {', '.join(SORTABLE)}")
     if filter.status is not None and filter.status not in STATES:
         raise UsageError(f"no status {filter.status!r}; choose from {', '.join(STATES)}")
 
 
-def order(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any], ColumnElement[int]]:
-    """By a column, ``-`` in front: largest first; what has no value last, and of equals the one made first."""
+def order_by(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any], ColumnElement[int]]:
+    """Order by a column, largest first with ``-`` in front; rows without a value come last, equal rows by id."""
     key = _key(session, sort, weights)
     return (key.desc() if sort.startswith("-") else key.asc()).nulls_last(), tables.Audit.id.asc()
 
@@ -73,13 +73,13 @@ def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
     return as_python_sorts(session, column.expression)
 
 
-def _behind(session: Session, sort: str, weights: Any, cursor: Cursor) -> ColumnElement[bool]:
-    """What comes behind a row in this order; rows without a value come last."""
+def _is_after(session: Session, sort: str, weights: Any, cursor: Cursor) -> ColumnElement[bool]:
+    """The rows behind the cursor in this order; rows without a value come last."""
     key, later = _key(session, sort, weights), tables.Audit.id > cursor.id
     if cursor.value is None:
         return key.is_(None) & later
     value = cursor.value
-    if sort.removeprefix("-") == "started_at":  # rows say it in whole seconds
+    if sort.removeprefix("-") == "started_at":  # result rows round it to seconds
         audit = aliased(tables.Audit)
         value = select(audit.started_at).where(audit.id == cursor.id).scalar_subquery()
     beyond: ColumnElement[bool] = key < value if sort.startswith("-") else key > value
@@ -87,8 +87,8 @@ def _behind(session: Session, sort: str, weights: Any, cursor: Cursor) -> Column
     return behind
 
 
-def chosen(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
-    """The ids of the audits that a list is of, looked for in as few tables as can be; ``flagged`` is not asked here."""
+def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
+    """Select the ids of the matching audits with as few joins as possible; the caller applies ``flagged``."""
     audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
     query = select(audit.id).where(*_conditions(session, filter))
     name = sort.removeprefix("-")
@@ -98,10 +98,10 @@ def chosen(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
     if ordered and name in _OF_WEIGHTS:
         query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
     if filter.after is not None:
-        query = query.where(_behind(session, sort, weights, filter.after))
+        query = query.where(_is_after(session, sort, weights, filter.after))
     if limit is None:
         return query
-    return query.order_by(*order(session, sort, weights)).limit(limit)
+    return query.order_by(*order_by(session, sort, weights)).limit(limit)
 
 
 def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
@@ -120,15 +120,17 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
         yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)
     if filter.model is not None or filter.match is not None:
         # In the statement's text: databases limit the number of parameters.
-        yield audit.model_id.in_(bindparam("models", _named(session, filter), expanding=True, literal_execute=True))
+        yield audit.model_id.in_(
+            bindparam("models", _matching_models(session, filter), expanding=True, literal_execute=True)
+        )
     if filter.scan is not None:
         yield audit.id.in_(select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan))
     elif not filter.history and filter.status in (None, "done", "failed"):
         yield (audit.latest_done if filter.status == "done" else audit.latest).expression
 
 
-def _named(session: Session, filter: Filter) -> list[int]:
-    """The models that a name, with or without its source, or a pattern means."""
+def _matching_models(session: Session, filter: Filter) -> list[int]:
+    """The ids of the models that match a name, with or without its source, or a pattern."""
     found = []
     for number, name in session.execute(select(tables.Model.id, tables.Model.name)):
         names = (name, name.partition(":")[2])

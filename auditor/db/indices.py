@@ -1,6 +1,6 @@
-"""Indices over a few of a table's rows, for migrations and their check: to declare them imports PostgreSQL's dialect.
+"""Partial indices, for migrations and their check; apart because declaring them imports PostgreSQL's dialect.
 
-SQLite uses such an index only where a query says the same words, as it does of booleans.
+SQLite uses a partial index only if the query repeats its condition literally.
 """
 
 from typing import Any

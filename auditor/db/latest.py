@@ -1,4 +1,4 @@
-"""Which audits of a model under one setting are the latest: marked as they end, so that lists find them at once."""
+"""Marks the latest audits of each model and setting when they end, so that lists find them by an index."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,17 +13,17 @@ SETTING = ("model_id", "dataset", "protocol", "norm", "eps", "linearization", "s
 
 
 def lock_model(session: Session, model_id: int) -> None:
-    """Let one transaction a model at a time decide what is the latest; SQLite has one writer anyway.
+    """Let one transaction per model at a time decide which audit is the latest; SQLite has one writer anyway.
 
-    Whoever locks an audit that is marked must hold this first, or two could wait for each other for good. New audits of
-    the model, whose foreign key looks at the row, need not wait.
+    Take this lock before locking a marked audit, or two transactions could deadlock. Inserting new audits of the
+    model, which reads the row for the foreign key, does not wait.
     """
     model = tables.Model.id
     session.execute(select(model).where(model == model_id).with_for_update(key_share=True))
 
 
 def confirm(session: Session, audit_id: int, now: datetime) -> None:
-    """An audit done before is what its model gives now: it becomes the latest."""
+    """Make a done audit the latest, because a scan found that its model still has this identity."""
     audit = tables.Audit
     lock_model(session, session.scalars(select(audit.model_id).where(audit.id == audit_id)).one())
     session.execute(update(audit).where(audit.id == audit_id).values(confirmed_at=now))
@@ -31,15 +31,15 @@ def confirm(session: Session, audit_id: int, now: datetime) -> None:
 
 
 def mark_latest(session: Session, audit_id: int, *, ended: bool = False) -> None:
-    """Mark the audits confirmed last of the series of this one; ``ended``: it has just been confirmed itself."""
+    """Mark the last confirmed audits of the series of this audit; ``ended``: it has just been confirmed itself."""
     setting = select(*(getattr(tables.Audit, name) for name in SETTING)).where(tables.Audit.id == audit_id)
     mark_series(session, session.execute(setting).one(), audit_id if ended else None)
 
 
 def mark_series(session: Session, setting: Row[Any], ended: int | None = None) -> None:
-    """Mark the audits confirmed last of a series; ``setting`` holds the columns that its audits share.
+    """Mark the last confirmed audits of a series; ``setting`` holds the columns that its audits share.
 
-    ``ended``: the audit that has just ended or been confirmed; it is the latest, whatever clocks say.
+    ``ended``: the audit that has just ended or been confirmed; it is the latest even if clocks differ.
     Under READ COMMITTED each statement sees what was committed before it began, so those after the lock see all that
     ended before.
     """

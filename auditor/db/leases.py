@@ -1,4 +1,4 @@
-"""Who has which job: leases renewed, given back, run out; cancelling, and what was saved of a job on its way."""
+"""Leases of jobs: claim, renew, give back, expire and cancel; also the saved progress of a job."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,17 +9,17 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import upsert
-from auditor.db.ending import count_down, end, now
-from auditor.db.patience import patient
+from auditor.db.completion import count_ended, end_audit, now
+from auditor.db.retry import with_retries
 from auditor.db.session import single
 
 MOST_LOSSES = 3
-"""A job whose process was lost this often without any progress in between is not tried again: it may kill them."""
+"""A job that lost its process this often without progress is not retried, because it may be what kills them."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A running job as somebody who watches it sees it: ``until`` changes whenever it is renewed."""
+    """The lease of a running job; ``until`` changes with each renewal."""
 
     job_id: int
     attempt: int
@@ -30,7 +30,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Unsent:
-    """A queued job whose message may be lost: an audit, or a training; ``seconds`` is its limit of time."""
+    """A queued job whose message may be lost: an audit or a training; ``seconds`` is its time limit."""
 
     job_id: int
     seconds: float
@@ -38,9 +38,9 @@ class Unsent:
 
 
 class Leases:
-    """Leases of audits, each method one short transaction; ``patience`` as in the store.
+    """Leases of audits. Each method is one short transaction; ``patience`` as in the store.
 
-    Of other jobs' leases ``table`` is another, as is what their end means.
+    A subclass for other jobs sets ``kind`` and ``table``, and overrides ``_end``.
     """
 
     kind: Literal["audit", "training"] = "audit"
@@ -50,11 +50,11 @@ class Leases:
         self.engine = engine
         self.patience = patience
 
-    @patient
+    @with_retries
     def claim(self, job_id: int, worker: str | None = None, lease: float = 60, queue: str | None = None) -> int | None:
-        """Take a queued job for ``lease`` seconds: its attempt number, or None where somebody else has it.
+        """Take a queued job for ``lease`` seconds: its attempt number, or None if another process has it.
 
-        ``queue``: only if it is in this one now; a message may be older than that.
+        ``queue``: claim only if the job is in this queue now, because the message may be outdated.
         """
         job, at = self.table, now()
         right = job.queue == queue if queue is not None else true()
@@ -76,7 +76,7 @@ class Leases:
             return session.scalar(claimed)
 
     def renew(self, job_id: int, attempt: int, lease: float) -> Literal["held", "cancelling", "lost"]:
-        """Say that a job is alive; learn whether it is still one's own, and wanted."""
+        """Extend the lease of a job; returns whether this attempt still holds it, and whether it is being cancelled."""
         job = self.table
         renewed = (
             update(job)
@@ -89,21 +89,21 @@ class Leases:
             row = session.execute(renewed).first()
         return "lost" if row is None else "held" if row[0] is None else "cancelling"
 
-    @patient
+    @with_retries
     def give_back(self, job_id: int, attempt: int) -> bool:
-        """Put a job back that this process has to leave, at no cost to the job."""
+        """Put a job back into the queue because this process must stop; this counts as no loss."""
         with Session(self.engine) as session, session.begin():
             return self._put_back(session, job_id, attempt, lost=0)
 
-    @patient
+    @with_retries
     def cancelled(self, job_id: int, attempt: int) -> bool:
-        """End a job that was to be cancelled; to be called when its process is gone."""
+        """End a job that is being cancelled; call this once its process has ended."""
         with Session(self.engine) as session, session.begin():
             reason = session.scalar(select(self.table.cancelling).where(self.table.id == job_id))
             return self._end(session, job_id, attempt, state="cancelled", reason=reason or "cancelled")
 
     def expire(self, lease: Lease) -> str | None:
-        """Put back a job whose lease has run out; the state it is in then, None where somebody was faster."""
+        """Put back a job whose lease has expired; returns its new state, or None if another process was faster."""
         with Session(self.engine) as session, session.begin():
             job: Any = self.table
             same = (job.id == lease.job_id, job.attempt == lease.attempt, job.lease_until == lease.until)
@@ -111,15 +111,15 @@ class Leases:
             one = session.scalars(query).first()
             if one is None:
                 return None
-            losses, who = one.losses + 1, one.worker or "its process"
-            silent = f"{who} gave no sign of life for the length of its lease"
+            losses, holder = one.losses + 1, one.worker or "its process"
+            silent = f"{holder} gave no sign of life for the length of its lease"
             if one.cancelling is not None:
                 reason = f"{one.cancelling}; {silent}"
                 return (
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
                 )
-            if one.queue == "here":  # nobody else runs it
-                reason = f"{silent}; it can be gone on with"
+            if one.queue == "here":  # no worker runs it
+                reason = f"{silent}; it can be resumed"
                 return (
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
                 )
@@ -143,7 +143,7 @@ class Leases:
             return session.scalar(select(func.count()).where(*self._queued(queue))) or 0
 
     def longest_unsent(self, queue: str, number: int) -> list[Unsent]:
-        """The jobs whose message was sent first, or never: of those that wait, they are the likeliest to have none."""
+        """The queued jobs whose message was never sent, or longest ago: the likeliest to have lost it."""
         audit, link, scan = tables.Audit, tables.ScanAudit, tables.Scan
         query = select(audit.id, scan.request).join(link, (link.audit_id == audit.id) & ~link.reused).join(scan)
         query = query.where(*self._queued(queue)).order_by(audit.sent_at.is_not(None), audit.sent_at, audit.id)
@@ -153,15 +153,15 @@ class Leases:
     def mark_sent(self, job_ids: list[int]) -> None:
         with Session(self.engine) as session, session.begin():
             for start in range(0, len(job_ids), 1000):
-                job = self.table  # those that somebody holds are being claimed, and waiting for them could deadlock
+                job = self.table  # locked rows are being claimed; waiting for them could deadlock
                 some = select(job.id).where(job.id.in_(job_ids[start : start + 1000]), job.state == "queued")
                 free = some.with_for_update(skip_locked=True)
                 session.execute(update(job).where(job.id.in_(free)).values(sent_at=now()))
 
     def save_progress(self, audit_id: int, attempt: int, key: str, state: bytes, *, further: bool = True) -> None:
-        """Keep how far a job has come, while it is one's own.
+        """Store the progress of a job, if this attempt is the current one.
 
-        ``further``: it has never come so far, so the processes lost before were not lost to it, and count no longer.
+        ``further``: the job has never come this far, so it did not cause the earlier losses: they are reset.
         """
         progress, audit = tables.AttackProgress, tables.Audit
         values = {"audit_id": audit_id, "key": key, "state": state, "saved_at": now()}
@@ -174,22 +174,22 @@ class Leases:
             if further and losses:
                 session.execute(update(audit).where(*mine).values(losses=0))
 
-    @patient
+    @with_retries
     def load_progress(self, audit_id: int, key: str) -> bytes | None:
-        """What an earlier attempt saved; None where there is nothing, or it was saved under another key."""
+        """The state that an earlier attempt saved; None if there is none under this key."""
         progress = tables.AttackProgress
         with single(self.engine) as session:
             return session.scalar(select(progress.state).where(progress.audit_id == audit_id, progress.key == key))
 
-    @patient
+    @with_retries
     def has_progress(self, audit_id: int) -> bool:
-        """Whether an earlier attempt saved anything, under whatever key."""
+        """Whether an earlier attempt saved progress under any key."""
         progress = tables.AttackProgress
         with single(self.engine) as session:
             return session.scalar(select(progress.audit_id).where(progress.audit_id == audit_id)) is not None
 
     def _end(self, session: Session, job_id: int, attempt: int, *, state: str, **values: Any) -> bool:
-        return end(session, job_id, attempt, state=state, **values)
+        return end_audit(session, job_id, attempt, state=state, **values)
 
     def _queued(self, queue: str) -> tuple[ColumnElement[bool], ...]:
         return (self.table.state == "queued", self.table.queue == queue)
@@ -205,11 +205,13 @@ class Leases:
         return session.execute(back).first() is not None
 
 
-def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
-    """Cancel a scan's queued jobs, and ask the processes that run the others to stop."""
+def request_cancellation(session: Session, scan_id: int, reason: str) -> None:
+    """Cancel a scan's queued audits, and request the running ones to stop."""
     audit = tables.Audit
-    queued = audit.state == "queued"  # one statement: a job that is claimed, or given back, meanwhile is not missed
-    asked = session.execute(
+    queued = (
+        audit.state == "queued"
+    )  # one statement, so that a job that is claimed or given back meanwhile is not missed
+    changed = session.execute(
         update(audit)
         .where(audit.id.in_(_of_scan(scan_id)), audit.state.in_(("queued", "running")))
         .values(
@@ -220,15 +222,15 @@ def ask_to_cancel(session: Session, scan_id: int, reason: str) -> None:
         )
         .returning(audit.id, audit.state)
     ).all()
-    ended = [audit_id for audit_id, state in asked if state == "cancelled"]
+    ended = [audit_id for audit_id, state in changed if state == "cancelled"]
     if ended:
         over = _of_scan(scan_id).join(audit).where(audit.state == "cancelled")
         session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id.in_(over)))
-        count_down(session, scan_id, len(ended))
+        count_ended(session, scan_id, len(ended))
 
 
-def cancel_all(session: Session, scan_id: int, reason: str) -> None:
-    """Cancel all of a scan that has not ended; for one whose processes are gone."""
+def cancel_unfinished(session: Session, scan_id: int, reason: str) -> None:
+    """Cancel all unfinished audits of a scan whose processes are gone."""
     audit = tables.Audit
     values = {"state": "cancelled", "reason": reason, "finished_at": now(), "lease_until": None, "cancelling": None}
     unfinished = audit.state.in_(("queued", "running"))
@@ -237,7 +239,7 @@ def cancel_all(session: Session, scan_id: int, reason: str) -> None:
     ).all()
     session.execute(delete(tables.AttackProgress).where(tables.AttackProgress.audit_id.in_(_of_scan(scan_id))))
     if ended:
-        count_down(session, scan_id, len(ended))
+        count_ended(session, scan_id, len(ended))
 
 
 def _of_scan(scan_id: int) -> Select[int]:

@@ -1,4 +1,4 @@
-"""What the database says to who watches the service: by indexes, in a million audits, but for :func:`count_all`."""
+"""Numbers for monitoring. All queries use indexes and stay fast with a million audits, except :func:`count_all`."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,15 +8,15 @@ from sqlalchemy import ColumnElement, Engine, Select, case, func, literal_column
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.ending import now
+from auditor.db.completion import now
 
 RECENT_HOURS = 24
 MOST_RECENT_ROWS = 5000
-"""Of clusterings and of attacks: their keys grow as audits end, so the newest are found without an index on time."""
+"""So many of the newest clusterings and attacks: their keys grow with time, so no index on time is needed."""
 
 
 class EndedCount(NamedTuple):
-    """All audits of one state and queue, and how many leases of theirs have run out."""
+    """The number of audits with one state and queue, and of their expired leases."""
 
     state: str
     queue: str
@@ -25,7 +25,7 @@ class EndedCount(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """The queued, or the running jobs of a queue; ``oldest``: for how many seconds one of them has waited."""
+    """The queued or running jobs of a queue; ``oldest``: the longest wait in seconds."""
 
     state: str
     queue: str
@@ -42,7 +42,7 @@ class LiveWorker(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What parts of recent audits took: an attack's name, ``rest`` or ``whole``; ``seconds`` are of all ``number``."""
+    """The duration of one part of recent audits: an attack, ``rest`` or ``whole``; ``seconds`` is their sum."""
 
     part: str
     number: int
@@ -51,7 +51,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at the database."""
+    """The state of the service at one moment."""
 
     unfinished: list[Unfinished]
     trainings: list[Unfinished]
@@ -61,7 +61,7 @@ class Snapshot:
 
 
 def count_all(engine: Engine) -> list[EndedCount]:
-    """Reads the whole table: 0.4 s for a million audits. Not for each scrape."""
+    """Count audits; reads the whole table, 0.4 s for a million audits, so do not call it for each scrape."""
     audit = tables.Audit
     query = select(audit.state, audit.queue, func.count(), func.sum(audit.losses)).group_by(audit.state, audit.queue)
     with Session(engine) as session:
@@ -70,19 +70,19 @@ def count_all(engine: Engine) -> list[EndedCount]:
         ]
 
 
-def look(engine: Engine) -> Snapshot:
+def take_snapshot(engine: Engine) -> Snapshot:
     with Session(engine) as session:
         audits, trainings = (_unfinished(session, table) for table in (tables.Audit, tables.Training))
         return Snapshot(audits, trainings, _scans(session), _workers(session), _parts(session))
 
 
 def _unfinished(session: Session, job: type[tables.Audit] | type[tables.Training]) -> list[Unfinished]:
-    """A job that waits once more, since it was tried again or put back, waits since its message was sent."""
+    """A job that was retried or put back has waited from the time when its message was sent again."""
     since = case((job.attempt == 0, job.queued_at), else_=func.coalesce(job.sent_at, job.queued_at))
     oldest = func.min(since, type_=job.queued_at.type)
     words: list[ColumnElement[str]] = [
         literal_column(f"'{state}'") for state in ("queued", "running")
-    ]  # the index's own, for SQLite's sake
+    ]  # as literals, because SQLite uses the index only then
     query = select(job.state, job.queue, func.count(), oldest).where(job.state.in_(words))
     found = session.execute(query.group_by(job.state, job.queue))
     at = now()
@@ -106,7 +106,7 @@ def _workers(session: Session) -> list[LiveWorker]:
 
 
 def _parts(session: Session) -> list[Part]:
-    """Of the audits that were done within the last day; of the newest of them where there are very many."""
+    """The parts of the audits done within the last day, or of the newest of them if there are very many."""
     audit, attack = tables.Audit, tables.AttackScore
     newest = union(*(_newest(session, table) for table in (tables.Clustering, attack)))
     recent = (
@@ -126,6 +126,6 @@ def _parts(session: Session) -> list[Part]:
 
 
 def _newest(session: Session, table: type[tables.Clustering | tables.AttackScore]) -> Select[int]:
-    """The last key is looked up first: PostgreSQL takes a condition with a number for as selective as it is."""
+    """Look up the last key first, because PostgreSQL estimates a condition with a constant correctly."""
     last = session.scalar(select(func.max(table.id))) or 0
     return select(table.audit_id).where(table.id > last - MOST_RECENT_ROWS)

@@ -19,13 +19,13 @@ BOOSTS = (
 
 
 class Leased:
-    """A job that one process at a time has. State: queued, running, done, failed, cancelled.
+    """A job that one process holds at a time. State: queued, running, done, failed, cancelled.
 
-    ``queue``: cpu or gpu, for workers, or here: in the process that asked. ``attempt`` counts claims, ``worker`` is the
-    process that made the last one.
-    ``lease_until``: renewed while it runs, by ``lease_seconds``; ``losses`` counts the leases that ran out
-    since the job last got further than ever before.
-    ``sent_at``: when its id was sent to the queue last. ``cancelling``: why it is to be cancelled, while it still runs.
+    ``queue``: ``cpu`` or ``gpu`` for workers; ``here`` for the requesting process. ``attempt`` counts claims;
+    ``worker`` is the process that made the last claim.
+    ``lease_until``: renewed by ``lease_seconds`` while the job runs; ``losses`` counts the leases that expired
+    since the job last made progress.
+    ``sent_at``: when its id was last sent to the queue. ``cancelling``: why a running job is being cancelled.
     """
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -45,10 +45,10 @@ class Leased:
 
 
 class Training(Leased, Base):
-    """A boost or an adaptation. ``kind``: boost, adapt; ``model``: the name of what it begins with.
+    """A boost or an adaptation. ``kind``: boost, adapt; ``model``: the name of the source model.
 
-    ``entry``: that model's zoo entry; NULL for an adaptation that trains a model of its own.
-    ``history``: of a boost, its epochs as validation saw them; ``result``: what an adaptation found.
+    ``entry``: the zoo entry of this model; NULL for an adaptation that trains its own source model.
+    ``history``: the validated epochs of a boost; ``result``: the outcome of an adaptation.
     """
 
     __tablename__ = "trainings"

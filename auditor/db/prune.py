@@ -1,4 +1,4 @@
-"""Letting go of what is large in old audits: their matrices and verdicts by sample. All other numbers stay."""
+"""Deletes the large parts of old audits: matrices and verdicts by sample. All other numbers stay."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from auditor.db.latest import SETTING, lock_model
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """What was taken from how many audits, and the bytes that it had as it was stored."""
+    """How many matrices and verdicts were deleted, from how many audits, and their stored size in bytes."""
 
     audits: int = 0
     matrices: int = 0
@@ -32,7 +32,7 @@ class PruneResult:
 def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> PruneResult:
     """Keep matrices and verdicts of the ``keep`` done audits confirmed last of each model under one setting.
 
-    So the newest done one keeps its own; failed ones have none. One transaction a model, so that nobody waits long.
+    So the newest done audit keeps its own. Each model is one transaction, so other writers wait only briefly.
     """
     removed = PruneResult()
     with Session(engine) as session:
@@ -40,7 +40,7 @@ def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> PruneResult:
     for number in numbers:
         with Session(engine) as session, session.begin():
             if engine.dialect.name == "sqlite" and not dry_run:
-                # Who reads first and writes later may find that somebody else wrote in between.
+                # A transaction that reads first and writes later fails if another process writes in between.
                 session.connection().exec_driver_sql("BEGIN IMMEDIATE")
             elif not dry_run:
                 lock_model(session, number)
@@ -53,7 +53,7 @@ def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> PruneResult:
 
 
 def vacuum(engine: Engine) -> bool:
-    """Give the space of what was removed in an SQLite file back; False where somebody else keeps it busy."""
+    """Shrink an SQLite file after a deletion; False if another process is using it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         try:
             connection.exec_driver_sql("VACUUM")
@@ -64,7 +64,7 @@ def vacuum(engine: Engine) -> bool:
 
 
 def _old(model_id: int, keep: int) -> Select[int]:
-    """A model's done audits that are not among the last ones of their series."""
+    """A model's done audits that are not among the newest ``keep`` of their series."""
     audit = tables.Audit
     series = [getattr(audit, name) for name in SETTING]
     age = func.row_number().over(partition_by=series, order_by=(audit.confirmed_at.desc(), audit.id.desc()))

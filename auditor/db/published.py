@@ -1,4 +1,4 @@
-"""Published figures into the database and back."""
+"""Stores published figures, and loads them."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -12,10 +12,10 @@ from auditor.records import Published
 
 
 def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, str]:
-    """Make or bring up to date the figures of each model; ``new``, ``updated`` or ``unchanged`` by model."""
+    """Store the figures of each model; returns ``new``, ``updated`` or ``unchanged`` by model."""
     outcome = {}
     with Session(engine) as session, session.begin():
-        before = {row.model: record_of(row) for row in session.scalars(select(tables.Published))}
+        before = {row.model: published_record(row) for row in session.scalars(select(tables.Published))}
         for figure in figures:
             values = {name: getattr(figure, name) for name in _NAMES} | {"robust_accuracy": figure.robust_accuracy}
             upsert(session, tables.Published, "model", values)
@@ -24,7 +24,7 @@ def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, s
     return outcome
 
 
-def record_of(row: tables.Published) -> Published:
+def published_record(row: tables.Published) -> Published:
     return Published(**{name: getattr(row, name) for name in _NAMES})
 
 

@@ -1,6 +1,7 @@
-"""Rows back as plain dicts and records: what every list, page, plot and export is made of."""
+"""Reads stored audits as records: one row for lists, everything about one audit for its page."""
 
 from dataclasses import dataclass, fields
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -9,32 +10,26 @@ from sqlalchemy.orm import Session, aliased, load_only, selectinload
 
 from auditor.db import models as tables
 from auditor.db.claims import claims_of, mismatches
-from auditor.db.codec import nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
-from auditor.db.filters import Filter, check, chosen, order
-from auditor.db.published import record_of
+from auditor.db.codec import null_to_nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
+from auditor.db.filters import Filter, check_filter, order_by, select_ids
+from auditor.db.published import published_record
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records.matrices import GAP_FIELDS
+from auditor.records.results import ResultRow
 
-__all__ = ["Detail", "Filter", "Row", "count_audits", "list_results", "load_detail", "load_verdicts"]
+__all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
-Row = dict[str, Any]
-
-_OF_AUDIT = (
-    "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "hierarchy", "not_measurable",
-    "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "n", "affinity_error", "flags", "notes",
-    "seconds", "device", "batch_size", "seed", "weights_sha256", "images_sha256", "identity", "samples", "versions",
-    "started_at", "finished_at", "reason",
-)  # fmt: skip
-_OF_CLUSTERING = (
-    "intra", "inter", "gap", "gap_error", "silhouette", "rand_index", "cophenetic", "p_value", "effective_rank",
-)  # fmt: skip
-_OTHER_GAPS = {"centred": "gap_centred", "deflated": "gap_deflated", "features": "gap_features"}
+_OTHER_GAPS = {kind: name for kind, name in GAP_FIELDS.items() if kind != "weights"}
+_NAMES = [field.name for field in fields(ResultRow)]
+_OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
+_OF_CLUSTERING = [name for name in _NAMES if name in tables.Clustering.__table__.columns and name not in _OF_AUDIT]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """All that is stored of one audit."""
+    """Everything that is stored about one audit."""
 
-    row: Row
+    row: ResultRow
     description: str
     training: dict[str, Any]
     classes: tuple[str, ...]
@@ -47,33 +42,33 @@ class Detail:
 
 def list_results(
     engine: Engine, filter: Filter, *, sort: str = "-robust_accuracy", limit: int | None = None
-) -> list[Row]:
-    """Result rows; without ``scan`` and ``history`` the newest of each model, data set, protocol and setting.
+) -> list[ResultRow]:
+    """Load result rows; without ``scan`` and ``history`` the newest of each model, data set, protocol and setting.
 
     ``sort`` is a column, with ``-`` in front for the largest first; rows without a value come last.
 
     Raises:
-        UsageError: there is no such column or state.
+        UsageError: the column or the state does not exist.
     """
-    check(filter, sort)
+    check_filter(filter, sort)
     with Session(engine) as session:
         if filter.flagged is None:
             return [_row(*found) for found in session.execute(_query(session, filter, sort, limit))]
-        # Flags depend on what was published since: looked at row by row, as many as are needed.
+        # Flags depend on published figures, which may be newer than the audit: computed row by row until the limit.
         query = _query(session, filter, sort, None).execution_options(yield_per=200)
         with session.execute(query) as found:
             rows = (_row(*parts) for parts in found)
-            return list(islice((row for row in rows if bool(row["flags"]) == filter.flagged), limit))
+            return list(islice((row for row in rows if bool(row.flags) == filter.flagged), limit))
 
 
 def count_audits(engine: Engine) -> int:
-    """How many there are, whatever became of them."""
+    """The number of audits in any state."""
     with Session(engine) as session:
         return session.scalar(select(func.count()).select_from(tables.Audit)) or 0
 
 
 def load_detail(engine: Engine, audit_id: int) -> Detail:
-    """Everything about one audit, by the ``id`` of its row."""
+    """Load everything about one audit, by the ``id`` of its row."""
     audit, model = tables.Audit, tables.Model
     query = (
         select(audit, model, tables.Published)
@@ -96,37 +91,37 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             clusterings=clusterings,
             attacks=tuple(_attack(row) for row in found.attacks),
             verdicts=_verdicts(found.verdicts) if found.verdicts else None,
-            published=record_of(published) if published else None,
+            published=published_record(published) if published else None,
         )
 
 
 def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
-    """An audit's verdicts by sample; None where it has none."""
+    """Load an audit's verdicts by sample; None if it has none."""
     with Session(engine) as session:
         found = session.get(tables.Verdicts, audit_id)
         return _verdicts(found) if found else None
 
 
 def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[*tuple[Any, ...]]:
-    """Audits with their model, what was published of it, their weights' clustering and the other kinds' gaps."""
+    """Audits with their model, its published figures, the clustering of the weights, and the gaps of other kinds."""
     audit, model = tables.Audit, tables.Model
     weights = aliased(tables.Clustering)
     others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
-    ids = chosen(session, filter, sort, limit).subquery()
+    ids = select_ids(session, filter, sort, limit).subquery()
     query: Select[*tuple[Any, ...]] = (
         select(audit, model, tables.Published, weights, *(other.gap for other in others))
         .join(ids, ids.c.id == audit.id)
         .join(model, model.id == audit.model_id)
         .outerjoin(tables.Published, tables.Published.model == model.name)
         .options(
-            load_only(*(getattr(audit, name) for name in ("dataset", "state", *_OF_AUDIT))),
+            load_only(audit.state, *(getattr(audit, name) for name in _OF_AUDIT)),
             load_only(model.name, model.source, model.training, model.architecture),
             load_only(*(getattr(weights, name) for name in _OF_CLUSTERING)),
         )
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
-    return query.order_by(*order(session, sort, weights))
+    return query.order_by(*order_by(session, sort, weights))
 
 
 def _row(
@@ -135,24 +130,40 @@ def _row(
     published: tables.Published | None,
     weights: tables.Clustering | None,
     *gaps: float | None,
-) -> Row:
-    row: Row = {"id": audit.id, "model": model.name, "source": model.source, "dataset": audit.dataset}
-    row |= {"status": audit.state, "training": model.training, "architecture": model.architecture.get("name")}
-    row |= {name: getattr(audit, name) for name in _OF_AUDIT}
-    row["correlation"] = "exact" if audit.sketch is None else "sketch"
-    row |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
-    row |= dict(zip(_OTHER_GAPS.values(), gaps, strict=True))
-    row |= claims_of(row, record_of(published) if published else None)
-    row["flags"] = [*row["flags"], *mismatches(row)]
-    for name in ("started_at", "finished_at"):
-        row[name] = row[name].isoformat(timespec="seconds") if row[name] else None
-    return row
+) -> ResultRow:
+    claims = claims_of(audit, None if published is None else published_record(published))
+    values: dict[str, Any] = {name: getattr(audit, name) for name in _OF_AUDIT}
+    values |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
+    values |= zip(_OTHER_GAPS.values(), gaps, strict=True)
+    values |= {
+        "flags": [*audit.flags, *mismatches(audit, claims)],
+        "started_at": _iso(audit.started_at),
+        "finished_at": _iso(audit.finished_at),
+        "status": audit.state,
+    }
+    return ResultRow(
+        **values,
+        model=model.name,
+        source=model.source,
+        training=model.training,
+        architecture=model.architecture.get("name"),
+        correlation="exact" if audit.sketch is None else "sketch",
+        claimed_clean_accuracy=claims.clean_accuracy,
+        claimed_robust_accuracy=claims.robust_accuracy,
+        claimed_unreliable=claims.unreliable,
+    )
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat(timespec="seconds") if time else None
 
 
 def _clustering(row: tables.Clustering) -> Clustering:
     names = [field.name for field in fields(ClusteringScores) if field.name not in ("leaf_order", "reasons")]
     scores = ClusteringScores(
-        **{name: nan(getattr(row, name)) for name in names}, leaf_order=tuple(row.leaf_order), reasons=row.reasons
+        **{name: null_to_nan(getattr(row, name)) for name in names},
+        leaf_order=tuple(row.leaf_order),
+        reasons=row.reasons,
     )
     matrix = None if row.matrix is None else unpack_matrix(row.matrix, row.size)
     return Clustering(kind=row.kind, scores=scores, matrix=matrix)

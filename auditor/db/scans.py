@@ -1,4 +1,4 @@
-"""Scans as people ask about them: listed, shown, cancelled, tried again."""
+"""Lists, loads, cancels and retries scans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.latest import mark_latest
-from auditor.db.leases import ask_to_cancel
+from auditor.db.leases import request_cancellation
 from auditor.db.store import Job
 from auditor.errors import ConflictError, NotFoundError, UsageError
 from auditor.records.entries import entry_from
@@ -21,8 +21,8 @@ STATES = ("queued", "running", "done", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
-class Silent:
-    """A scan that runs in a process of its own, and when that process last gave a sign of life."""
+class LocalScan:
+    """A running scan outside the queue, with the last heartbeat of its process."""
 
     scan_id: int
     worker: str | None
@@ -30,7 +30,7 @@ class Silent:
 
 
 def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[Row]:
-    """Scans, the newest first, with how many of their audits are in which state."""
+    """Scans, the newest first, each with the number of its audits by state."""
     scan = tables.Scan
     query = select(scan).order_by(scan.id.desc()).limit(limit)
     if state is not None:
@@ -45,7 +45,7 @@ def load_scan(engine: Engine, scan_id: int) -> Row:
     """One scan, with its audits under ``audits``.
 
     Raises:
-        NotFoundError: there is no such scan.
+        NotFoundError: the scan does not exist.
     """
     audit, link, worker = tables.Audit, tables.ScanAudit, tables.Worker
     query = select(audit, tables.Model.name, link.reused, worker).join(link, link.audit_id == audit.id)
@@ -58,33 +58,33 @@ def load_scan(engine: Engine, scan_id: int) -> Row:
 
 
 def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
-    """What a scan asked for.
+    """The request of a scan.
 
     Raises:
-        NotFoundError: there is no such scan.
+        NotFoundError: the scan does not exist.
     """
     with Session(engine) as session:
         return _get(session, scan_id).request
 
 
 def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
-    """Cancel what is queued, and ask for the end of what runs: it is ``cancelled`` once its process is gone.
+    """Cancel queued audits, and ask running ones to stop: they are ``cancelled`` once their process has ended.
 
     Raises:
-        NotFoundError: there is no such scan.
+        NotFoundError: the scan does not exist.
     """
     with Session(engine) as session, session.begin():
         _get(session, scan_id)
-        ask_to_cancel(session, scan_id, reason)
+        request_cancellation(session, scan_id, reason)
 
 
 def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> list[Job]:
-    """Put a scan's failed and cancelled audits back into the queue, and hand them out.
+    """Put a scan's failed and cancelled audits back into the queue, and return them.
 
     Raises:
-        NotFoundError: there is no such scan.
-        ConflictError: it still runs elsewhere.
-        UsageError: an older auditor stored too little of it.
+        NotFoundError: the scan does not exist.
+        ConflictError: it is still running in another process.
+        UsageError: an older auditor stored it without the zoo entries.
     """
     audit, link = tables.Audit, tables.ScanAudit
     query = select(audit).join(link, link.audit_id == audit.id).order_by(audit.id)
@@ -93,17 +93,17 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
         scan = _get(session, scan_id, lock=True)
         if scan.state == "running" and "here" in (scan.queue, queue):
             raise ConflictError(
-                f"scan {scan_id} still runs; wait for its end, or `auditor scans cancel {scan_id}` first"
+                f"scan {scan_id} is still running; wait until it ends, or run `auditor scans cancel {scan_id}` first"
             )
         models = select(tables.Model.id).where(
             tables.Model.id.in_(query.with_only_columns(audit.model_id).order_by(None))
         )
         session.execute(
             models.order_by(tables.Model.name).with_for_update(key_share=True)
-        )  # as all who mark the latest
+        )  # the same order as in mark_latest, against deadlocks
         ended = list(session.scalars(query.with_for_update(of=audit)))
         if any(one.entry is None for one in ended):
-            raise UsageError(f"scan {scan_id} was made by an older auditor, which kept too little of it: scan again")
+            raise UsageError(f"scan {scan_id} was stored by an older auditor without its zoo entries: scan again")
         for one in ended:
             failed = one.state == "failed"
             one.state, one.queue, one.losses, one.reason, one.sent_at = "queued", queue, 0, None, None
@@ -117,14 +117,14 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
         return [Job(one.id, scan_id, entry_from(one.entry or {}), scan.request) for one in ended]
 
 
-def scans_here(engine: Engine) -> list[Silent]:
-    """The running scans that no workers run but a process of their own."""
+def list_local_scans(engine: Engine) -> list[LocalScan]:
+    """The running scans that do not use the workers' queue."""
     scan, worker = tables.Scan, tables.Worker
     query = select(scan.id, scan.worker, func.coalesce(worker.seen_at, scan.started_at, type_=scan.started_at.type))
     query = query.outerjoin(worker, worker.name == scan.worker)
     with Session(engine) as session:
         found = session.execute(query.where(scan.state == "running", scan.queue == "here"))
-        return [Silent(*row) for row in found]
+        return [LocalScan(*row) for row in found]
 
 
 def _get(session: Session, scan_id: int, *, lock: bool = False) -> tables.Scan:

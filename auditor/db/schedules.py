@@ -1,4 +1,4 @@
-"""Schedules and their runs as rows: a due time of a schedule is taken once, whoever looks at the clock."""
+"""Schedules and their runs: each due time of a schedule is claimed once, however many processes watch the clock."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import inserting
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there several beats may tell of the same end
+except ImportError:  # not on Windows: there several beats may report the same run
     fcntl = None  # type: ignore[assignment]
 
 Row = dict[str, Any]
 TELLER_LOCK = 0x617564_7465_6C6C
-"""The number of the advisory lock on PostgreSQL; any that nobody else uses."""
+"""The number of the advisory lock on PostgreSQL; any unused number."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Run:
-    """A due time that this process has taken."""
+    """A due time that this process has claimed."""
 
     id: int
     schedule: Schedule
@@ -48,7 +48,7 @@ class Run:
 
 
 def add_schedule(engine: Engine, name: str, cron: str, command: Sequence[str], *, replace: bool = False) -> None:
-    """Store a schedule. Raises ConflictError if the name is taken and ``replace`` is false."""
+    """Add a schedule. Raises ConflictError if the name is taken and ``replace`` is not set."""
     with Session(engine) as session, session.begin():
         one = session.scalars(select(tables.Schedule).where(tables.Schedule.name == name)).first()
         if one is None:
@@ -56,17 +56,17 @@ def add_schedule(engine: Engine, name: str, cron: str, command: Sequence[str], *
         elif replace:
             one.cron, one.command, one.changed_at = cron, list(command), now()
         else:
-            raise ConflictError(f"there is a schedule {name!r} already: remove it first, or say --replace")
+            raise ConflictError(f"a schedule {name!r} exists already: remove it first, or use --replace")
 
 
 def remove_schedule(engine: Engine, name: str) -> None:
-    """Its runs go with it; the scans that they became stay. NotFoundError where there is none."""
+    """Remove a schedule and its runs; their scans stay. Raises NotFoundError if it does not exist."""
     with Session(engine) as session, session.begin():
         session.execute(delete(tables.Schedule).where(tables.Schedule.id == _get(session, name).id))
 
 
 def enable_schedule(engine: Engine, name: str, enabled: bool) -> None:
-    """What was due while it was off is not made up for. NotFoundError where there is none."""
+    """Turn a schedule on or off; due times while it is off are skipped. Raises NotFoundError if it does not exist."""
     with Session(engine) as session, session.begin():
         one = _get(session, name)
         if one.enabled != enabled:
@@ -74,7 +74,7 @@ def enable_schedule(engine: Engine, name: str, enabled: bool) -> None:
 
 
 def find_schedule(engine: Engine, name: str) -> Schedule:
-    """Raises NotFoundError where there is none."""
+    """Raises NotFoundError if the schedule does not exist."""
     with Session(engine) as session:
         return _record(_get(session, name))
 
@@ -97,10 +97,10 @@ def last_run(engine: Engine, schedule: Schedule) -> Row | None:
         return {"due_at": one.due_at, "state": one.state, "reason": one.reason, **of_scan}
 
 
-def take_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:
-    """Take a due time: None where it has been taken before, or the schedule has changed since it was read.
+def claim_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:
+    """Claim a due time; None if it was claimed before, or the schedule has changed since it was read.
 
-    ``skipped``: why nothing is to come of it.
+    ``skipped``: the reason why this run is skipped.
     """
     run, now_ = tables.ScheduleRun, now()
     values = {
@@ -121,8 +121,8 @@ def take_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: s
     return None if number is None or skipped else Run(number, schedule, due_at)
 
 
-def take_over(engine: Engine, patience: timedelta) -> list[Run]:
-    """Runs that were taken, and have become no scan for so long: who took them is gone."""
+def reclaim_lost_runs(engine: Engine, patience: timedelta) -> list[Run]:
+    """Claim runs again that were claimed, but got no scan within ``patience``: their process is gone."""
     run, at = tables.ScheduleRun, now()
     lost = (run.state == "started", run.scan_id.is_(None), run.started_at < at - patience)
     with Session(engine) as session, session.begin():
@@ -131,27 +131,27 @@ def take_over(engine: Engine, patience: timedelta) -> list[Run]:
         return [Run(one.id, _record(schedule), one.due_at) for one, schedule in session.execute(found)]
 
 
-def give_scan(session: Session, run_id: int, scan_id: int) -> None:
-    """The scan that a run has become, in the transaction that makes it: one at most, whoever else made one meanwhile.
+def attach_scan(session: Session, run_id: int, scan_id: int) -> None:
+    """Record the scan of a run, in the transaction that creates the scan. A run has one scan at most.
 
     Raises:
-        UsageError: it has become one before, or there is no such run.
+        UsageError: the run has a scan already, or does not exist.
     """
     run = tables.ScheduleRun
     given = update(run).where(run.id == run_id, run.scan_id.is_(None)).values(scan_id=scan_id).returning(run.id)
     if session.scalar(given) is None:
-        raise UsageError(f"run {run_id} of a schedule has become a scan before, or is none")
+        raise UsageError(f"run {run_id} of a schedule has a scan already, or does not exist")
 
 
 def end_run(engine: Engine, run_id: int, state: str, reason: str | None = None) -> None:
-    """A run that has become what it was to become, or failed to."""
+    """Set the final state of a started run."""
     run = tables.ScheduleRun
     with Session(engine) as session, session.begin():
         session.execute(update(run).where(run.id == run_id, run.state == "started").values(state=state, reason=reason))
 
 
 def runs_to_report(engine: Engine) -> list[tuple[int, str, int | None, str | None]]:
-    """Runs that have ended, their scans too, and of which nobody was told: id, schedule, scan, reason."""
+    """Ended runs, with ended scans, that were not reported yet: id, schedule, scan, reason."""
     run, scan = tables.ScheduleRun, tables.Scan
     query = select(run.id, tables.Schedule.name, run.scan_id, run.reason).join(tables.Schedule)
     query = query.outerjoin(scan, scan.id == run.scan_id).where(run.reported_at.is_(None))
@@ -162,9 +162,9 @@ def runs_to_report(engine: Engine) -> list[tuple[int, str, int | None, str | Non
 
 @contextlib.contextmanager
 def only_teller(engine: Engine) -> Iterator[bool]:
-    """Whether this process is the one that tells of ends, for as long as it is within.
+    """Whether this process is the one that reports ended runs, within the context.
 
-    The lock goes with its process, however that ends: one of PostgreSQL's, or one on the folder of an SQLite file.
+    The lock is an advisory lock of PostgreSQL, or a lock on the folder of an SQLite file. It ends with its process.
     """
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection, connection.begin():
@@ -184,7 +184,7 @@ def only_teller(engine: Engine) -> Iterator[bool]:
 
 
 def take_report(engine: Engine, run_id: int) -> bool:
-    """Note that a run's end was told; False where that is noted already."""
+    """Mark a run as reported; False if it was marked before."""
     run = tables.ScheduleRun
     taken = update(run).where(run.id == run_id, run.reported_at.is_(None)).values(reported_at=now()).returning(run.id)
     with Session(engine) as session, session.begin():
@@ -192,7 +192,7 @@ def take_report(engine: Engine, run_id: int) -> bool:
 
 
 def scan_before(engine: Engine, scan_id: int) -> int | None:
-    """The scan that the same schedule made before this one, of those that have ended."""
+    """The last ended scan of the same schedule before this one."""
     run, scan = tables.ScheduleRun, tables.Scan
     mine = select(run.schedule_id).where(run.scan_id == scan_id).scalar_subquery()
     query = select(run.scan_id).join(scan, scan.id == run.scan_id)

@@ -1,4 +1,4 @@
-"""Opening the database: made by Alembic on first use, brought up to date later, refused when it is too new."""
+"""Opens the database. Alembic creates or upgrades its schema; a newer schema is refused."""
 
 import contextlib
 import sqlite3
@@ -22,11 +22,11 @@ HEAD = "0007"
 """The newest revision under migrations/; a test compares the two."""
 
 IDLE_SECONDS = 1.0
-"""A connection that was not used for so long is tried before it is used again."""
+"""A connection that was idle for longer is tested before it is used again."""
 
 
 def open_database(url: str) -> Engine:
-    """An engine on an up-to-date schema; an SQLite file and its folder are made where missing.
+    """An engine on an up-to-date schema; a missing SQLite file and its folder are created.
 
     Raises:
         EnvironmentUnusableError: the database cannot be reached or written, or is from a newer auditor.
@@ -44,7 +44,7 @@ def open_database(url: str) -> Engine:
 
 
 def engine_of(url: str) -> Engine:
-    """An engine, for who can do without the database while it is away.
+    """An engine that does not connect yet, for callers that tolerate an unavailable database.
 
     Raises:
         EnvironmentUnusableError: this is no URL of a database.
@@ -62,7 +62,7 @@ def engine_of(url: str) -> Engine:
 
 
 def make_engine(url: str) -> Engine:
-    """An engine, without a look at the database: for processes of a program that has looked already."""
+    """An engine without any check, for child processes of a program that has opened the database already."""
     parsed = connections.database_url(url)
     _make_folder(parsed)
     engine = create_engine(parsed, **_options(parsed))
@@ -80,7 +80,7 @@ def shown(url: URL) -> str:
 
 @contextlib.contextmanager
 def single(engine: Engine) -> Iterator[Session]:
-    """A session for one statement: a transaction by itself, to which PostgreSQL need not be told its begin and end."""
+    """A session for one statement; on PostgreSQL in autocommit mode, which saves two round trips."""
     with Session(engine) as session, session.begin():
         if engine.dialect.name == "postgresql":
             session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
@@ -88,31 +88,31 @@ def single(engine: Engine) -> Iterator[Session]:
 
 
 def _options(url: URL) -> dict[str, Any]:
-    if url.get_backend_name() == "postgresql":  # a server that restarts is reconnected to, one that hangs is given up
+    if url.get_backend_name() == "postgresql":  # with time-outs, so that a server that hangs is an error
         return {"connect_args": {"connect_timeout": 10, **connections.postgresql(url)}}
     if url.database in (None, "", ":memory:"):
-        return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}  # one for all threads
+        return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}  # one connection for all threads
     return {}
 
 
 def _try_idle(engine: Engine) -> None:
-    """Find out that a server was restarted before a statement does. Each time, as pool_pre_ping, costs a tenth more.
+    """Test idle connections on checkout, because the server may have restarted; pool_pre_ping tests all, 10 % slower.
 
-    Where a connection is lost within the second, the statement fails, and is repeated by who is patient.
+    If a connection is lost within a second, the statement fails, and ``with_retries`` repeats it.
     """
 
-    def returned(_: Any, record: Any) -> None:
+    def note_return(_: Any, record: Any) -> None:
         record.info["returned"] = time.monotonic()
 
-    def wanted(connection: Any, record: Any, _: Any) -> None:
+    def ping_if_idle(connection: Any, record: Any, _: Any) -> None:
         if time.monotonic() - record.info.get("returned", time.monotonic()) > IDLE_SECONDS:
             try:
                 engine.dialect.do_ping(connection)
             except engine.dialect.loaded_dbapi.Error as error:
                 raise InvalidatePoolError from error
 
-    event.listen(engine, "checkin", returned)
-    event.listen(engine, "checkout", wanted)
+    event.listen(engine, "checkin", note_return)
+    event.listen(engine, "checkout", ping_if_idle)
 
 
 def _make_folder(url: URL) -> None:
@@ -122,7 +122,7 @@ def _make_folder(url: URL) -> None:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
     connection.execute("PRAGMA busy_timeout = 30000")
-    for patience in range(100, -1, -1):  # SQLite itself does not wait while others turn WAL on, too
+    for patience in range(100, -1, -1):  # SQLite does not wait here while another process turns WAL on
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             break
@@ -166,7 +166,7 @@ def _bring_up_to_date(engine: Engine) -> None:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Run the migrations up to ``revision``, one process at a time: the others wait, and find nothing to do."""
+    """Run the migrations up to ``revision``, one process at a time."""
     from alembic import command  # slow to import, and seldom needed
 
     with engine.begin() as connection:
@@ -178,7 +178,7 @@ def downgrade(engine: Engine, revision: str) -> None:
     """Run the migrations down to ``revision``.
 
     Raises:
-        UsageError: it is not one of those below the database's own.
+        UsageError: the revision does not exist or is not older than the database's.
     """
     from alembic import command
 
@@ -211,7 +211,7 @@ def alembic_config(connection: Any) -> Any:
 
 
 def schema_drift(engine: Engine) -> list[str]:
-    """How the database differs from the tables in auditor.db.models; empty where it does not."""
+    """The differences between the database and the tables in auditor.db.models."""
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
 
@@ -227,7 +227,7 @@ def schema_drift(engine: Engine) -> list[str]:
 
 
 def _view_drift(inspector: Inspector) -> list[str]:
-    """Alembic looks at tables only."""
+    """The differences in the views, which Alembic does not compare."""
     from auditor.db.models import BOOSTS, LEADERBOARD
 
     found = []

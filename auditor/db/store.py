@@ -1,4 +1,4 @@
-"""Where records become rows. Every write of a job carries its attempt and is refused once a newer one exists."""
+"""Stores records as rows. Each write of a job carries its attempt number and fails if a newer attempt exists."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import Base, upsert
-from auditor.db.codec import null, pack_bits, pack_indices, pack_matrix, pack_pictures
-from auditor.db.ending import count_down, end, now
+from auditor.db.codec import nan_to_null, pack_bits, pack_indices, pack_matrix, pack_pictures
+from auditor.db.completion import count_ended, end_audit, now
 from auditor.db.latest import confirm
-from auditor.db.leases import Leases, cancel_all
-from auditor.db.patience import patient
-from auditor.db.schedules import give_scan
+from auditor.db.leases import Leases, cancel_unfinished
+from auditor.db.retry import with_retries
+from auditor.db.schedules import attach_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import AuditRecord, ZooEntry
@@ -23,7 +23,7 @@ from auditor.records.entries import entry_from, entry_to
 
 @dataclass(frozen=True)
 class Job:
-    """One audit as it was asked for; ``request`` is its scan's."""
+    """The job of one audit; ``request`` is that of its scan."""
 
     audit_id: int
     scan_id: int
@@ -32,9 +32,9 @@ class Job:
 
 
 class Store:
-    """Scans and audits in the database, each method one short transaction.
+    """Scans and audits in the database. Each method is one short transaction.
 
-    ``patience``: for how many seconds a job's writes wait for a database that does not answer, or has no room.
+    ``patience``: for how many seconds a job's writes are retried while the database is unavailable or full.
     """
 
     def __init__(self, engine: Engine, patience: float = 0) -> None:
@@ -51,10 +51,10 @@ class Store:
         worker: str | None = None,
         run_id: int | None = None,
     ) -> tuple[int, list[Job]]:
-        """A running scan with one queued audit an entry; its id and the jobs.
+        """Create a running scan with one queued audit per entry; returns its id and the jobs.
 
         Raises:
-            UsageError: the run of a schedule, ``run_id``, has become a scan before.
+            UsageError: the run of a schedule, ``run_id``, has a scan already.
         """
         with Session(self.engine) as session, session.begin():
             scan = tables.Scan(
@@ -73,23 +73,23 @@ class Store:
             session.flush()
             session.add_all(tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits)
             if run_id is not None:
-                give_scan(session, run_id, scan.id)
+                attach_scan(session, run_id, scan.id)
             jobs = [Job(audit.id, scan.id, entry, request) for audit, entry in zip(audits, entries, strict=True)]
             return scan.id, jobs
 
     def find_places(self, models: Sequence[str]) -> dict[str, str]:
-        """The folders that models of local zoos were in when they were scanned last, by name."""
+        """The folders of local zoos at the last scan, by the name of the model."""
         model = tables.Model
         query = select(model.name, model.place).where(model.name.in_(models), model.place.is_not(None))
         with Session(self.engine) as session:
             return {name: str(place) for name, place in session.execute(query)}
 
-    @patient
+    @with_retries
     def load_job(self, audit_id: int) -> Job | None:
-        """A job by the id that a message carries; None where no job of this auditor has it.
+        """Load a job by its id; None if it does not exist, or an older auditor stored it.
 
         Raises:
-            UsageError: its entry is one of another version of auditor.
+            UsageError: another version of auditor wrote the zoo entry.
         """
         link, audit = tables.ScanAudit, tables.Audit
         query = select(audit.entry, tables.Scan.id, tables.Scan.request).select_from(audit)
@@ -106,33 +106,33 @@ class Store:
     def claim(
         self, audit_id: int, worker: str | None = None, lease: float = 60, queue: str | None = None
     ) -> int | None:
-        """Take a queued audit for ``lease`` seconds: its attempt number, or None where somebody else has it.
+        """Take a queued audit for ``lease`` seconds: its attempt number, or None if another process has it.
 
-        ``queue``: only if it is in this one now; a message may be older than that.
+        ``queue``: claim only if the audit is in this queue now, because the message may be outdated.
         """
         return Leases(self.engine, self.patience).claim(audit_id, worker, lease, queue)
 
-    @patient
+    @with_retries
     def finish(self, audit_id: int, attempt: int, record: AuditRecord) -> bool:
-        """Store what an audit found; False, and nothing stored, where the attempt is no longer the current one."""
+        """Store the record of an audit; False, and nothing is stored, if the attempt is no longer the current one."""
         with Session(self.engine) as session, session.begin():
-            if not end(session, audit_id, attempt, state="done", **_columns(record)):
+            if not end_audit(session, audit_id, attempt, state="done", **_columns(record)):
                 return False
             session.add_all(_children(audit_id, record))
             return True
 
-    @patient
+    @with_retries
     def fail(self, audit_id: int, attempt: int, reason: str) -> bool:
         """Store why an audit failed."""
         with Session(self.engine) as session, session.begin():
-            return end(session, audit_id, attempt, state="failed", reason=reason)
+            return end_audit(session, audit_id, attempt, state="failed", reason=reason)
 
     def cancel(self, scan_id: int, reason: str) -> None:
-        """End a scan early, whose processes are gone: its audits that have not ended are cancelled, with the reason."""
+        """Cancel the unfinished audits of a scan whose processes are gone."""
         with Session(self.engine) as session, session.begin():
-            cancel_all(session, scan_id, reason)
+            cancel_unfinished(session, scan_id, reason)
 
-    @patient
+    @with_retries
     def find_done(self, model: str, identity: str) -> int | None:
         """The newest done audit of this model and identity."""
         query = (
@@ -145,15 +145,15 @@ class Store:
         with single(self.engine) as session:
             return session.scalar(query)
 
-    @patient
+    @with_retries
     def reuse(self, scan_id: int, audit_id: int, attempt: int, done_id: int, *, reverified: bool = False) -> bool:
-        """Let the scan speak of an audit done before, in the place of one that need not run, or came to the same."""
+        """Replace a running audit of a scan by a done one with the same identity or the same outcome."""
         with Session(self.engine) as session, session.begin():
             audit = tables.Audit
             mine = (audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
             if session.scalar(delete(audit).where(*mine).returning(audit.id)) is None:
                 return False
-            count_down(session, scan_id, 1)
+            count_ended(session, scan_id, 1)
             if session.get(tables.ScanAudit, (scan_id, done_id)) is None:
                 session.add(tables.ScanAudit(scan_id=scan_id, audit_id=done_id, reused=True, reverified=reverified))
             confirm(session, done_id, now())
@@ -161,7 +161,7 @@ class Store:
 
 
 def _model_row(session: Session, entry: ZooEntry) -> tables.Model:
-    """The model's row, made or brought up to date; two scans may do so at once."""
+    """Create or update the row of a model; two scans may do this at the same time."""
     names = ("source", "description", "dataset", "architecture", "training", "place")
     upsert(session, tables.Model, "name", {"name": entry.model, **{name: getattr(entry, name) for name in names}})
     return session.scalars(select(tables.Model).where(tables.Model.name == entry.model)).one()
@@ -199,7 +199,7 @@ def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any], queue
 
 
 def _columns(record: AuditRecord) -> dict[str, Any]:
-    """An audit's own columns, by name, from its record."""
+    """The columns of an audit's row, by name."""
     same = (
         "identity",
         "parameters",
@@ -217,7 +217,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
     return (
         {name: getattr(record, name) for name in same}
         | {name: list(getattr(record, name)) for name in lists}
-        | {name: null(getattr(record, name)) for name in numbers}
+        | {name: nan_to_null(getattr(record, name)) for name in numbers}
     )
 
 
@@ -234,7 +234,7 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
                 reasons=reasons,
                 size=len(part.whole()),
                 matrix=pack_matrix(part.whole()),
-                **{name: null(value) for name, value in scores.items()},
+                **{name: nan_to_null(value) for name, value in scores.items()},
             )
         )
     for position, score in enumerate(record.attacks):

@@ -1,4 +1,4 @@
-"""Tokens of the HTTP API: made, listed, revoked, and asked whether one is good.
+"""Tokens of the HTTP API: add, list, revoke and check.
 
 A token is ``auditor_ID_SECRET`` with a secret of 256 random bits. Of these a plain SHA-256 is stored: nobody guesses
 such a secret, so a slow hash would only slow each request. The row is found by its id, and the hashes are compared
@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
 
 DAYS = 36_500
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Bearer:
-    """Whom a good token let in."""
+    """The owner of a valid token."""
 
     id: int
     name: str
@@ -42,7 +42,7 @@ class Bearer:
 
 
 def add_token(engine: Engine, name: str, scope: str, days: float | None = None) -> str:
-    """A new token, which is told once, here.
+    """Create a token. This return value is the only place where its secret appears.
 
     Raises:
         ConflictError: the name is taken.
@@ -70,26 +70,26 @@ def add_token(engine: Engine, name: str, scope: str, days: float | None = None) 
 
 
 def list_tokens(engine: Engine) -> list[dict[str, Any]]:
-    """All tokens, revoked and expired ones too, without anything that would let somebody in."""
+    """All tokens, also revoked and expired ones, without their secrets."""
     with Session(engine) as session:
         return [_row(one) for one in session.scalars(select(tables.Token).order_by(tables.Token.id))]
 
 
 def revoke_token(engine: Engine, name: str) -> None:
-    """From now on it lets nobody in.
+    """Make a token invalid.
 
     Raises:
         NotFoundError: no token of this name is valid.
     """
     token = tables.Token
-    asked = update(token).where(token.name == name, token.revoked_at.is_(None)).values(revoked_at=now())
+    revoked = update(token).where(token.name == name, token.revoked_at.is_(None)).values(revoked_at=now())
     with Session(engine) as session, session.begin():
-        if session.scalar(asked.returning(token.id)) is None:
+        if session.scalar(revoked.returning(token.id)) is None:
             raise NotFoundError(f"there is no valid token {name!r}; see `auditor tokens list`")
 
 
 def check_token(engine: Engine, text: str) -> Bearer | None:
-    """Whom this token lets in; None where it is unknown, revoked or expired."""
+    """The owner of a token; None if the token is unknown, revoked or expired."""
     found = _FORM.fullmatch(text)
     if found is None:
         return None

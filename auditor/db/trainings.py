@@ -1,4 +1,4 @@
-"""Boosts and adaptations in the database: asked for, leased like audits, followed, stored."""
+"""Boosts and adaptations in the database: created, leased like audits, followed and finished."""
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import upsert
-from auditor.db.codec import null
-from auditor.db.ending import now
+from auditor.db.codec import nan_to_null
+from auditor.db.completion import now
 from auditor.db.leases import Lease, Leases, Unsent
-from auditor.db.patience import patient
+from auditor.db.retry import with_retries
 from auditor.db.session import single
 from auditor.errors import ConflictError, NotFoundError, UsageError, first_line
 from auditor.records import ZooEntry
@@ -26,7 +26,7 @@ Kind = Literal["boost", "adapt"]
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One boost or adaptation as it was asked for; ``entry`` is None where it trains a model of its own."""
+    """The request of one boost or adaptation; ``entry`` is None if it trains its own source model."""
 
     training_id: int
     kind: Kind
@@ -49,7 +49,7 @@ class TrainingLeases(Leases):
             return [Unsent(number, request["seconds"], "training") for number, request in session.execute(query)]
 
     def running(self) -> list[Lease]:
-        """Of all that run, here or by workers."""
+        """The leases of all running jobs, with and without a worker."""
         job = tables.Training
         columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds)
         with single(self.engine) as session:
@@ -72,7 +72,7 @@ class TrainingLeases(Leases):
 
 
 class Trainings:
-    """Each method one short transaction; writes of a job carry its attempt, and are refused once there is a newer."""
+    """Each method is one short transaction. A write carries the attempt of its job and fails if a newer one exists."""
 
     def __init__(self, engine: Engine, patience: float = 0) -> None:
         self.engine, self.patience = engine, patience
@@ -99,12 +99,12 @@ class Trainings:
             session.flush()
             return TrainingJob(row.id, kind, model, entry, request)
 
-    @patient
+    @with_retries
     def load_job(self, training_id: int) -> TrainingJob | None:
         """A job by the id that a message carries.
 
         Raises:
-            UsageError: its entry is one of another version of auditor.
+            UsageError: another version of auditor wrote the zoo entry.
         """
         with single(self.engine) as session:
             row = session.get(tables.Training, training_id)
@@ -117,21 +117,21 @@ class Trainings:
             kind: Kind = "boost" if row.kind == "boost" else "adapt"
             return TrainingJob(row.id, kind, row.model, entry, row.request)
 
-    @patient
+    @with_retries
     def count_epochs(self, training_id: int) -> int:
-        """The epochs that are stored of a boost, the model as it came among them."""
+        """The number of stored epochs of a boost, with epoch 0, the model before training."""
         with single(self.engine) as session:
             return len(session.scalar(select(tables.Training.history).where(tables.Training.id == training_id)) or [])
 
-    @patient
+    @with_retries
     def note_history(self, training_id: int, attempt: int, history: list[EpochScore], *, further: bool = True) -> bool:
-        """The epochs so far, in the place of what was there; ``further`` as in :meth:`Leases.save_progress`."""
-        rows = [{name: null(value) for name, value in asdict(score).items()} for score in history]
+        """Replace the stored epochs; ``further`` as in :meth:`Leases.save_progress`."""
+        rows = [{name: nan_to_null(value) for name, value in asdict(score).items()} for score in history]
         return self._write(training_id, attempt, history=rows, **({"losses": 0} if further else {}))
 
-    @patient
+    @with_retries
     def add_checkpoint(self, training_id: int, attempt: int, made: BoostOutcome) -> bool:
-        """What training left, before it is audited; in the place of what an earlier attempt left."""
+        """Store the checkpoint before it is audited; replaces that of an earlier attempt."""
         job = tables.Training
         values = {**asdict(made), "id": training_id, "verdict": NOT_AUDITED, "created_at": now()}
         mine = select(job.id).where(job.id == training_id, job.attempt == attempt, job.state == "running")
@@ -141,9 +141,9 @@ class Trainings:
             upsert(session, tables.Checkpoint, "id", values)
             return True
 
-    @patient
+    @with_retries
     def finish_boost(self, training_id: int, attempt: int, compared: Comparison, seconds: float) -> bool:
-        """Store what the audits before and after say, and that the boost is done."""
+        """Store the comparison of the audits before and after, and end the boost."""
         checkpoint = tables.Checkpoint
         with Session(self.engine) as session, session.begin():
             if not self.leases._end(session, training_id, attempt, state="done", seconds=seconds):
@@ -152,25 +152,25 @@ class Trainings:
             session.execute(update(checkpoint).where(checkpoint.id == training_id).values(**values))
             return True
 
-    @patient
+    @with_retries
     def finish_adaptation(self, training_id: int, attempt: int, result: Row, seconds: float) -> bool:
         with Session(self.engine) as session, session.begin():
             return self.leases._end(session, training_id, attempt, state="done", result=result, seconds=seconds)
 
-    @patient
+    @with_retries
     def fail(self, training_id: int, attempt: int, reason: str) -> bool:
         with Session(self.engine) as session, session.begin():
             return self.leases._end(session, training_id, attempt, state="failed", reason=reason)
 
     def cancel(self, training_id: int, reason: str) -> str:
-        """Cancel what is queued, and ask the process that runs it to stop; the state that it is in then.
+        """Cancel a queued job, or request a running one to stop; returns its new state.
 
         Raises:
-            NotFoundError: there is no such job.
+            NotFoundError: the job does not exist.
         """
         job = tables.Training
         queued = job.state == "queued"
-        asked = (
+        cancelled = (
             update(job)
             .where(job.id == training_id, job.state.in_(("queued", "running")))
             .values(
@@ -184,19 +184,19 @@ class Trainings:
             row = session.get(job, training_id)
             if row is not None and _silent(row):
                 self.leases._end(session, training_id, row.attempt, state="cancelled", reason=reason)
-            session.execute(asked.execution_options(synchronize_session=False))
+            session.execute(cancelled.execution_options(synchronize_session=False))
             state = session.scalar(select(job.state).where(job.id == training_id))
             if state is None:
                 raise NotFoundError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
             return state
 
     def resume(self, training_id: int, queue: str) -> TrainingJob:
-        """Put one that failed or was cancelled, or whose own process is lost, back into a queue.
+        """Put a failed or cancelled job, or one whose process is lost, back into a queue.
 
         Raises:
-            NotFoundError: there is no such job.
-            ConflictError: it has not failed, nor was it cancelled.
-            UsageError: another version of auditor stored it.
+            NotFoundError: the job does not exist.
+            ConflictError: it is neither failed nor cancelled.
+            UsageError: another version of auditor made it.
         """
         job = self.load_job(training_id)
         table = tables.Training
@@ -215,7 +215,7 @@ class Trainings:
             put = update(table).where(*same).values(**back, **blank).returning(table.id)
             if session.execute(put.execution_options(synchronize_session=False)).first() is None:
                 raise ConflictError(
-                    f"{row.kind} {training_id} is being resumed by another process: see `auditor trainings list`"
+                    f"{row.kind} {training_id} was resumed by another process: see `auditor trainings list`"
                 )
         return job
 
@@ -232,7 +232,7 @@ class Trainings:
 
 
 def _silent(row: tables.Training) -> bool:
-    """Whether it runs in a process of its own that has not renewed its lease for long: on another machine, perhaps."""
+    """Whether a job outside the queue has not renewed its lease for long, so that its process may be gone."""
     ended = row.lease_until is not None and row.lease_until < now() - timedelta(seconds=SILENT_SECONDS)
     return row.state == "running" and row.queue == "here" and ended
 
@@ -240,7 +240,7 @@ def _silent(row: tables.Training) -> bool:
 def list_trainings(
     engine: Engine, *, kind: Kind | None = None, state: str | None = None, limit: int | None = None
 ) -> list[Row]:
-    """Jobs, the newest first, each with the part that it is at where it runs."""
+    """Jobs, the newest first; running ones with their current part."""
     job, worker = tables.Training, tables.Worker
     query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))
     query = query.order_by(job.id.desc()).limit(limit)
@@ -251,10 +251,10 @@ def list_trainings(
 
 
 def load_training(engine: Engine, training_id: int) -> Row:
-    """One of them.
+    """One job.
 
     Raises:
-        NotFoundError: there is none of this number.
+        NotFoundError: the job does not exist.
     """
     job, worker = tables.Training, tables.Worker
     query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))

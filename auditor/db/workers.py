@@ -1,4 +1,4 @@
-"""The processes that run audits, as they last said that they live."""
+"""The worker processes, with the time of their last heartbeat."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import upsert
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.session import single
 
 Row = dict[str, Any]
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatus:
-    """A sign of life: who, where, and how far it is with what."""
+    """One heartbeat of a worker: its name, its queue and device, its job and how far it is."""
 
     name: str
     queue: str
@@ -30,20 +30,20 @@ class WorkerStatus:
     part_total: int | None = None
 
 
-def report_worker(engine: Engine, sign: WorkerStatus) -> None:
-    values = {**sign.__dict__, "seen_at": now()}
+def report_worker(engine: Engine, status: WorkerStatus) -> None:
+    values = {**status.__dict__, "seen_at": now()}
     with single(engine) as session:
         upsert(session, tables.Worker, "name", values)
 
 
-def forget(engine: Engine, name: str) -> None:
-    """Take a process off the list, which ends or is known to be gone."""
+def remove_worker(engine: Engine, name: str) -> None:
+    """Remove a process that ends, or that is known to be gone, from the list."""
     with single(engine) as session:
         session.execute(delete(tables.Worker).where(tables.Worker.name == name))
 
 
 def list_workers(engine: Engine) -> list[Row]:
-    """Each process with the job that it is at; ``seconds_silent`` since its last sign of life."""
+    """Each worker with its current job; ``seconds_silent`` is the time since its last heartbeat."""
     worker, audit, link = tables.Worker, tables.Audit, tables.ScanAudit
     query = select(worker, audit, tables.Model.name, link.scan_id)
     query = query.outerjoin(audit, audit.id == worker.audit_id)

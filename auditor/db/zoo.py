@@ -1,4 +1,4 @@
-"""The models that scans have met, as rows."""
+"""The models of all scans, as rows."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 def list_models(
     engine: Engine, *, source: str | None = None, dataset: str | None = None, after: str | None = None, limit: int = 100
 ) -> list[Row]:
-    """Models by name, those behind the name ``after``, each with how many audits there are of it."""
+    """Models in the order of their names, from behind the name ``after``, each with its number of audits."""
     model, audit = tables.Model, tables.Audit
     with Session(engine) as session:
         name = as_python_sorts(session, model.name.expression)

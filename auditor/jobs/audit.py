@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 
 from auditor.db.leases import Leases
-from auditor.db.patience import AWAY
+from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs.lease import Heartbeat, LeaseHandle
 from auditor.jobs.run import Reporter, carry_out, log_end
 from auditor.logs import about
 from auditor.records import AuditRecord, Estimate, JobContext, Measurement, ZooEntry
-from auditor.results.reverify import compared
+from auditor.results.reverify import flag_difference
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
@@ -100,14 +100,14 @@ class AuditAttempt:
         self.further &= bool(state)  # nothing: what was loaded is of no use, and it begins anew
         try:
             self.leases.save_progress(self.job.audit_id, self.attempt, key, state, further=self.further)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             logger.warning("audit of %s: progress not saved: %s", self.job.entry.model, first_line(error))
 
     def store_result(self, record: AuditRecord | None) -> str:
         """Store what was found, or that it had been before, or was by another scan meanwhile."""
         audit_id, attempt = self.job.audit_id, self.attempt
         if record is not None and self.reverify and self.done is not None:
-            differing = compared(self.store.engine, self.done, record)
+            differing = flag_difference(self.store.engine, self.done, record)
             if differing is not None:
                 return "done" if self.store.finish(audit_id, attempt, differing) else "taken"
             kept = self.store.reuse(self.job.scan_id, audit_id, attempt, self.done, reverified=True)

@@ -21,10 +21,10 @@ import psutil
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.leases import Leases
-from auditor.db.patience import AWAY
-from auditor.db.workers import WorkerStatus, forget, report_worker
+from auditor.db.retry import UNAVAILABLE
+from auditor.db.workers import WorkerStatus, remove_worker, report_worker
 
 logger = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
@@ -108,8 +108,8 @@ class Heartbeat:
         """Off the list; the thread gives its last sign before."""
         self._end.set()
         self._thread.join()
-        with contextlib.suppress(*AWAY):
-            forget(self._engine, self.name)
+        with contextlib.suppress(*UNAVAILABLE):
+            remove_worker(self._engine, self.name)
 
     @contextlib.contextmanager
     def keep_lease(self, leases: Leases, job_id: int, attempt: int) -> Iterator[LeaseHandle]:
@@ -126,7 +126,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """One sign of life; a database that is away is tried again at the next."""
-        with self._beating, contextlib.suppress(*AWAY):
+        with self._beating, contextlib.suppress(*UNAVAILABLE):
             handle, sign = self._hold, self._sign
             if handle is not None and handle.state != "lost":
                 handle.state = handle.leases.renew(handle.job_id, handle.attempt, self.lease)

@@ -7,11 +7,11 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from auditor.db.leases import Leases, Unsent
-from auditor.db.patience import AWAY
-from auditor.db.scans import scans_here
+from auditor.db.retry import UNAVAILABLE
+from auditor.db.scans import list_local_scans
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingLeases, list_trainings
-from auditor.db.workers import forget, list_workers
+from auditor.db.workers import list_workers, remove_worker
 from auditor.errors import AuditorError
 from auditor.jobs.lease import ExpiryWatch, is_gone
 
@@ -50,7 +50,7 @@ class Reaper:
             self.expire_jobs()
             self._abandon_scans()
             self._forget_workers()
-        except AWAY:
+        except UNAVAILABLE:
             for watch in (self._jobs, self._scans, self._workers):
                 watch.forget()
             raise
@@ -66,7 +66,7 @@ class Reaper:
                 logger.warning("%s %d: %s is lost, the %s is %s", *key[:2], leases[key].worker, key[0], state)
 
     def _abandon_scans(self) -> None:
-        scans = {scan.scan_id: scan for scan in scans_here(self.engine)}
+        scans = {scan.scan_id: scan for scan in list_local_scans(self.engine)}
         for scan_id in self._scans.stale({number: (scan.worker, scan.seen_at) for number, scan in scans.items()}):
             Store(self.engine).cancel(scan_id, f"{scans[scan_id].worker or 'its process'} ended without a word")
             logger.warning("scan %d: its process is lost", scan_id)
@@ -74,7 +74,7 @@ class Reaper:
     def _forget_workers(self) -> None:
         seen = {row["worker"]: row["seen_at"] for row in list_workers(self.engine)}
         for name in self._workers.stale(seen):
-            forget(self.engine, name)
+            remove_worker(self.engine, name)
 
     def _send_again(self, queue: str) -> None:
         """Send what the database has queued beyond what the broker holds, if that was so at the last look, too."""
@@ -92,7 +92,7 @@ class Reaper:
                 self.broker.send(jobs, queue)
                 self._missing[queue] = 0
                 logger.warning("queue %s: %d messages sent again", queue, len(jobs))
-        except AWAY:
+        except UNAVAILABLE:
             raise
         except (AuditorError, OSError) as error:
             logger.warning("queue %s: %s", queue, error)
@@ -100,7 +100,7 @@ class Reaper:
 
 def abandon_dead_scans(engine: Engine) -> None:
     """End the scans, boosts and adaptations of this machine's processes that are known to be gone; needs no waiting."""
-    for scan in scans_here(engine):
+    for scan in list_local_scans(engine):
         if scan.worker is not None and is_gone(scan.worker):
             Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
     for row in list_trainings(engine, state="running"):
@@ -109,4 +109,4 @@ def abandon_dead_scans(engine: Engine) -> None:
             TrainingLeases(engine).abandon(row["id"], row["attempt"], reason)
     for row in list_workers(engine):
         if is_gone(row["worker"]):
-            forget(engine, row["worker"])
+            remove_worker(engine, row["worker"])

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.db.leases import Leases
-from auditor.db.patience import AWAY, cause_of
+from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.store import Job
 from auditor.errors import AuditorError, first_line, one_line
 from auditor.jobs.lease import Heartbeat, JobCancelledError, LeaseHandle, LeaseLostError
@@ -92,7 +92,7 @@ def _not_stored(job_attempt: JobAttempt[Found], error: SQLAlchemyError) -> str:
         SQLAlchemyError: the database takes not even that; the lease will run out.
     """
     reason = one_line(f"could not be stored: {cause_of(error)}")
-    if isinstance(error, AWAY):
+    if isinstance(error, UNAVAILABLE):
         logger.error("%s: %s", job_attempt.name, reason)
         job_attempt.leases.give_back(job_attempt.job_id, job_attempt.attempt)
         raise error

@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from auditor.db.metrics import RECENT_HOURS, EndedCount, Snapshot, count_all, look
-from auditor.db.patience import cause_of
+from auditor.db.metrics import RECENT_HOURS, EndedCount, Snapshot, count_all, take_snapshot
+from auditor.db.retry import cause_of
 from auditor.db.scans import STATES
 from auditor.errors import AuditorError, first_line
 from auditor.machine.devices import Gpu, find_gpus
@@ -38,7 +38,12 @@ class DatabaseMetrics:
     def collect(self) -> Iterator[Metric]:
         began = time.perf_counter()
         try:
-            found = [*self._audits(seen := look(self.engine)), *_scans(seen), *self._workers(seen), *_parts(seen)]
+            found = [
+                *self._audits(seen := take_snapshot(self.engine)),
+                *_scans(seen),
+                *self._workers(seen),
+                *_parts(seen),
+            ]
         except SQLAlchemyError as error:
             logger.warning("the database does not answer: %s", cause_of(error))
             found = []

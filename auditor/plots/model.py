@@ -14,8 +14,10 @@ from matplotlib.patches import Patch, Rectangle
 from scipy.cluster.hierarchy import dendrogram
 
 from auditor.clustering import average_linkage
-from auditor.clustering.display import HEADINGS, by_row
+from auditor.clustering.display import by_row, scores_line
 from auditor.records import Clustering, Matrix
+from auditor.records.matrices import MATRIX_NAMES
+from auditor.text.numbers import matrix_entry
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 """Paul Tol's bright scheme: told apart by colour-blind readers, and in print."""
@@ -67,12 +69,10 @@ def draw_part(
 
 
 def _heading(part: Clustering) -> str:
-    name, scores = HEADINGS[part.kind], part.scores
+    name, scores = MATRIX_NAMES[part.kind], part.scores
     if math.isnan(scores.gap):
         return f"{name}\nnot defined: {textwrap.shorten(scores.reasons.get('gap', ''), 70, placeholder='…')}"
-    p_value = "p < 0.001" if scores.p_value < 0.001 else f"p = {scores.p_value:.3f}"
-    values = f"gap {scores.gap:.2f} ({p_value}), intra {scores.intra:.2f}, inter {scores.inter:.2f}"
-    return f"{name}\n{values}".replace("-", "−")
+    return f"{name}\n{scores_line(scores)}"
 
 
 def _draw_tree(axes: Axes, distance: Matrix, fallback: Sequence[int]) -> list[int]:
@@ -100,7 +100,7 @@ def _draw_matrix(axes: Axes, matrix: Matrix, limits: tuple[float, float], colors
             axes.text(
                 j,
                 i,
-                f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−"),
+                matrix_entry(value),
                 ha="center",
                 va="center",
                 fontsize=7,

@@ -1,21 +1,24 @@
-"""What a screen result is worth: the lines beside every one."""
+"""The lines under a screen result that say how far to trust it."""
 
 from auditor.data.calibration import Calibration, load_calibration
+from auditor.text.numbers import estimate, number, percent
 
 
 def calibration_lines(linearization: str) -> list[str]:
-    """How well the gap told robust models from others, and which gap means nothing; for ``remove`` or ``fold``."""
-    return lines_of(load_calibration(linearization), ", batch norm folded" if linearization == "fold" else "")
+    """How well the gap separates robust models from others, and which gap chance gives; ``remove`` or ``fold``."""
+    return format_calibration(load_calibration(linearization), ", batch norm folded" if linearization == "fold" else "")
 
 
-def lines_of(found: Calibration, variant: str = "") -> list[str]:
-    auc = f"AUC {found.auc:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})"
-    robust = f"{found.robust} with a robust accuracy of {100 * found.threshold:.0f} % or more"
-    told = f"On the demo zoo{variant} (n = {found.n}, {robust}) the gap told robust from not with {auc}"
+def format_calibration(found: Calibration, variant: str = "") -> list[str]:
+    auc = f"AUC {estimate(found.auc, found.low, found.high)}"
+    robust = f"{found.robust} with a robust accuracy of {percent(found.threshold, 0)} or more"
+    line = (
+        f"On the demo zoo{variant} (n = {found.n}, {robust}) the gap separated robust models from the others with {auc}"
+    )
     if found.low <= 0.5:
-        told += ": it may be no better than chance"
+        line += ": it may be no better than chance"
     return [
-        f"{told}.",
+        f"{line}.",
         f"5 % of {found.networks} randomly initialised networks of ten classes{variant and f'{variant},'} had a gap "
-        f"above {found.gap_95:.2f}.",
+        f"above {number(found.gap_95)}.",
     ]

@@ -1,4 +1,4 @@
-"""Two results on the samples that they share: the paired test, and what it says."""
+"""Compares two results on the samples that they share, with a paired test."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,9 +7,12 @@ from sqlalchemy import Engine
 
 from auditor.db.results import Detail, load_detail
 from auditor.errors import UsageError
+from auditor.records.matrices import GAP_FIELDS
+from auditor.records.results import ResultRow
 from auditor.results.lookup import find_rows
-from auditor.results.pairing import objection, pair
+from auditor.results.pairing import find_obstacle, pair
 from auditor.statistics import Paired, mcnemar
+from auditor.text.numbers import interval, p_value, percent_number, points
 
 SIGNIFICANT = 0.05
 
@@ -26,7 +29,7 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None) -> di
     found: dict[str, Any] = {
         "a": _side(a),
         "b": _side(b),
-        **{name: a.row[name] for name in ("dataset", "protocol", "norm", "eps")},
+        **_pick(a.row, "dataset", "protocol", "norm", "eps"),
         "n": paired.robust.n,
         "robust": _numbers(paired.robust),
         "clean": _numbers(paired.clean),
@@ -35,32 +38,35 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None) -> di
 
 
 def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tuple[Detail, Detail]:
-    """Of the results that the two names mean, the pair with most images that can be compared."""
+    """Of the results that the two names match, choose the comparable pair with most images."""
     rows_a, rows_b = (find_rows(engine, name, protocol, number) for name, number in map(_parse, (first, second)))
     pairs = [(a, b) for a in rows_a for b in rows_b]
-    fitting = [(a, b) for a, b in pairs if objection(a, b) is None]
+    fitting = [(a, b) for a, b in pairs if find_obstacle(a, b) is None]
     if not fitting:
-        raise UsageError(f"cannot compare {first} and {second}: {objection(*pairs[0])}")
+        raise UsageError(f"cannot compare {first} and {second}: {find_obstacle(*pairs[0])}")
 
-    def rank(two: tuple[dict[str, Any], dict[str, Any]]) -> tuple[int, bool, bool]:
-        alike = (two[0][name] == two[1][name] for name in ("linearization", "sketch"))
-        return min(row["n"] for row in two), *alike
+    def rank(pair: tuple[ResultRow, ResultRow]) -> tuple[int, bool, bool]:
+        one, other = pair
+        n = min(one.n or 0, other.n or 0)
+        return n, one.linearization == other.linearization, one.sketch == other.sketch
 
     a, b = max(fitting, key=rank)
-    return load_detail(engine, a["id"]), load_detail(engine, b["id"])
+    return load_detail(engine, a.id), load_detail(engine, b.id)
 
 
 def _parse(name: str) -> tuple[str, int | None]:
-    """``NAME@ID`` as a name and an audit's id."""
+    """Split ``NAME@ID`` into the name and the id of the audit."""
     model, _, number = name.rpartition("@")
     return (model, int(number)) if model and number.isdecimal() and len(number) < 10 else (name, None)
 
 
 def _side(detail: Detail) -> dict[str, Any]:
-    row = detail.row
-    gaps = ("gap", "gap_centred", "gap_deflated", "gap_features")
     names = ("model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", "gap_error")
-    return {name: row[name] for name in (*names, *gaps)}
+    return _pick(detail.row, *names, *GAP_FIELDS.values())
+
+
+def _pick(row: ResultRow, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
 
 
 def _numbers(paired: Paired) -> dict[str, Any]:
@@ -91,22 +97,18 @@ def _verdict(found: dict[str, Any]) -> dict[str, Any]:
                 "more_robust": None,
                 "verdict": f"no verdict: {name_of(side)} is flagged ({flags}), its number cannot be trusted",
             }
-    reach = f"95 % interval {100 * robust['low']:+.1f} to {100 * robust['high']:+.1f}, McNemar p {p_words(robust)}"
-    if robust["mcnemar_p"] >= SIGNIFICANT:
-        points = f"{100 * robust['difference']:+.1f} points"
-        return {"more_robust": None, "verdict": f"no significant difference in robustness: {points}, {reach}"}
+    p = robust["mcnemar_p"]
+    reach = f"95 % interval {interval(robust['low'], robust['high'], points)}, McNemar p {p_value(p, '< ')}"
+    if p >= SIGNIFICANT:
+        difference = f"{points(robust['difference'])} points"
+        return {"more_robust": None, "verdict": f"no significant difference in robustness: {difference}, {reach}"}
     better, worse = (a, b) if robust["difference"] > 0 else (b, a)
-    points = f"{100 * abs(robust['difference']):.1f} points"
+    difference = f"{percent_number(abs(robust['difference']))} points"
     return {
         "more_robust": {"model": better["model"], "id": better["id"]},
-        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {points} (A minus B: {reach})",
+        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {difference} (A minus B: {reach})",
     }
 
 
 def name_of(side: dict[str, Any]) -> str:
     return f"{side['model']}@{side['id']}"
-
-
-def p_words(numbers: dict[str, Any]) -> str:
-    p = numbers["mcnemar_p"]
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,4 +1,4 @@
-"""Two scans side by side: what is new, changed, failed, measured again, and worse."""
+"""Compares two scans: new, changed, failed, reverified and regressed models."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -7,21 +7,22 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.results import Filter, Row, list_results
+from auditor.db.results import Filter, list_results
 from auditor.errors import NotFoundError, UsageError
-from auditor.results.regressions import comparable, losses
+from auditor.records.results import ResultRow
+from auditor.results.regressions import comparable, find_regressions
 
 
 @dataclass
 class Diff:
-    """Models by what became of them from scan ``before`` (None: there is none) to scan ``after``.
+    """Models by what changed from scan ``before`` (None if there is none) to scan ``after``.
 
     Attributes:
         new, gone: in one of the scans only.
         changed: other weights, images or settings than before; the values say which.
         failed: with their reasons.
-        reverified: measured again with the same verdicts; ``not_reproduced``: with others.
-        regressions: worse than before, each with what is.
+        reverified: measured again with the same verdicts; ``not_reproduced``: measured again with other verdicts.
+        regressions: worse than before, with what is worse.
         same: neither changed nor worse; ``not_compared``: with the reason.
     """
 
@@ -40,7 +41,7 @@ class Diff:
 
     @property
     def alarming(self) -> bool:
-        """Whether somebody should be told."""
+        """Whether the diff is worth an alert."""
         return bool(self.failed or self.regressions or self.not_reproduced)
 
     def to_json(self) -> dict[str, Any]:
@@ -48,16 +49,16 @@ class Diff:
 
 
 NOT_REPRODUCED = "not_reproduced"
-"""The flag of an audit that was made again, with the same identity and other verdicts."""
+"""The flag of an audit that was measured again under the same identity and got other verdicts."""
 
 
 def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: float | None) -> Diff:
-    """Compare the results that two scans speak of, model by model.
+    """Compare the results of two scans, model by model.
 
     Raises:
         NotFoundError: there is no such scan.
     """
-    old, new = _rows(engine, before), _rows(engine, after)
+    old, new = _rows_by_model(engine, before), _rows_by_model(engine, after)
     diff = Diff(before, after)
     diff.gone = [name for name in old if name not in new]
     again = _reverified(engine, after)
@@ -65,31 +66,31 @@ def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: floa
         earlier = old.get(name)
         if before is not None and earlier is None:
             diff.new.append(name)
-        if row["status"] == "failed":
-            diff.failed[name] = row["reason"]
-        elif row["status"] != "done":
+        if row.status == "failed":
+            diff.failed[name] = row.reason or ""
+        elif row.status != "done":
             diff.cancelled.append(name)
-        if row["id"] in again:
+        if row.id in again:
             diff.reverified.append(name)
-        if NOT_REPRODUCED in row["flags"] and (earlier is None or earlier["id"] != row["id"]):
+        if NOT_REPRODUCED in row.flags and (earlier is None or earlier.id != row.id):
             diff.not_reproduced.append(name)
-        if earlier is not None and row["status"] in ("done", "failed"):
+        if earlier is not None and row.status in ("done", "failed"):
             _compare(engine, diff, name, earlier, row, gap_drop)
     return diff
 
 
-def _compare(engine: Engine, diff: Diff, name: str, earlier: Row, row: Row, gap_drop: float | None) -> None:
-    if earlier["status"] != "done":
-        diff.changed[name] = f"was {earlier['status']}, is {row['status']}"
+def _compare(engine: Engine, diff: Diff, name: str, earlier: ResultRow, row: ResultRow, gap_drop: float | None) -> None:
+    if earlier.status != "done":
+        diff.changed[name] = f"was {earlier.status}, is {row.status}"
         return
     if not comparable(earlier, row):
         diff.not_compared[name] = "measured under another setting"
         return
-    if row["status"] == "done" and row["identity"] != earlier["identity"]:
-        weights = row["weights_sha256"] != earlier["weights_sha256"]
+    if row.status == "done" and row.identity != earlier.identity:
+        weights = row.weights_sha256 != earlier.weights_sha256
         diff.changed[name] = "other weights" if weights else "the same weights, other images or settings"
     try:
-        worse = list(losses(engine, earlier, row, gap_drop=gap_drop)) if row["id"] != earlier["id"] else []
+        worse = list(find_regressions(engine, earlier, row, gap_drop=gap_drop)) if row.id != earlier.id else []
     except UsageError as error:
         diff.not_compared[name] = str(error)
         return
@@ -99,13 +100,13 @@ def _compare(engine: Engine, diff: Diff, name: str, earlier: Row, row: Row, gap_
         diff.same.append(name)
 
 
-def _rows(engine: Engine, scan_id: int | None) -> dict[str, Row]:
+def _rows_by_model(engine: Engine, scan_id: int | None) -> dict[str, ResultRow]:
     if scan_id is None:
         return {}
     with Session(engine) as session:
         if session.get(tables.Scan, scan_id) is None:
             raise NotFoundError(f"there is no scan {scan_id}; see `auditor scans list`")
-    return {row["model"]: row for row in list_results(engine, Filter(scan=scan_id), sort="model")}
+    return {row.model: row for row in list_results(engine, Filter(scan=scan_id), sort="model")}
 
 
 def _reverified(engine: Engine, scan_id: int) -> set[int]:

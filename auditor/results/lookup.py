@@ -1,4 +1,4 @@
-"""The results that a model's name means."""
+"""Looks up results by the name of a model."""
 
 import difflib
 import math
@@ -6,25 +6,26 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
-from auditor.db.results import Filter, Row, list_results
+from auditor.db.results import Filter, list_results
 from auditor.errors import NotFoundError
+from auditor.records.results import ResultRow
 
 
-def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[Row]:
-    """The results that a name means, the one to show first: most images, batch norm removed, C exact, the newest.
+def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[ResultRow]:
+    """The results that a name matches, best first: most images, batch norm removed, C exact, the newest.
 
     Raises:
-        NotFoundError: there is none; near names are suggested.
+        NotFoundError: no result matches; the message suggests similar names.
     """
-    wanted = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
-    found = list_results(engine, wanted)
+    filter = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
+    found = list_results(engine, filter)
     if not found:
-        names = {row["model"] for row in list_results(engine, Filter(status="done", protocol=protocol))}
+        names = {row.model for row in list_results(engine, Filter(status="done", protocol=protocol))}
         raise NotFoundError(_no_result(model, protocol, audit_id, sorted(names - {model})))
 
-    def rank(row: Row) -> tuple[int, bool, int | float, int]:
-        probes = math.inf if row["sketch"] is None else row["sketch"]
-        return row["n"] or 0, row["linearization"] == "remove", probes, row["id"]
+    def rank(row: ResultRow) -> tuple[int, bool, int | float, int]:
+        probes = math.inf if row.sketch is None else row.sketch
+        return row.n or 0, row.linearization == "remove", probes, row.id
 
     return sorted(found, key=rank, reverse=True)
 

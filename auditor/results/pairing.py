@@ -1,4 +1,4 @@
-"""Two audits side by side, sample by sample: the same pictures, or not at all."""
+"""Pairs the verdicts of two audits, sample by sample, if both saw the same images."""
 
 import math
 from dataclasses import dataclass
@@ -6,53 +6,54 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.db.results import Row
 from auditor.errors import UsageError
 from auditor.records import Verdicts
+from auditor.records.results import ResultRow
 from auditor.statistics import Paired
 from auditor.text.eps import format_eps
 
-Judged = tuple[Row, Verdicts | None]
+ResultAndVerdicts = tuple[ResultRow, Verdicts | None]
 """A result and its verdicts by sample, if it has any."""
 
 
 @dataclass(frozen=True)
 class PairedVerdicts:
-    """How two audits judge the samples that both saw: whether the clean image is right, whether nothing broke it."""
+    """Two audits on their shared samples: is the clean image classified correctly, and does it survive all attacks?"""
 
     clean: Paired
     robust: Paired
 
 
-def objection(first: Row, second: Row) -> str | None:
-    """Why two results cannot be compared, as far as their rows tell; None where they can."""
-    if first["id"] == second["id"]:
+def find_obstacle(first: ResultRow, second: ResultRow) -> str | None:
+    """Why two results cannot be compared, as far as their rows show; None if they can."""
+    if first.id == second.id:
         return "both are the same result; name two, for example as NAME@ID"
     for row in (first, second):
-        if row["protocol"] == "screen":
-            return f"{row['model']} was not attacked under screen"
+        if row.protocol == "screen":
+            return f"{row.model} was not attacked under screen"
     for name in ("dataset", "norm", "protocol"):
-        if first[name] != second[name]:
-            return f"{first['model']} has the {name} {first[name]}, {second['model']} {second[name]}"
-    if not math.isclose(first["eps"], second["eps"], rel_tol=1e-6):
-        eps = (format_eps(row["eps"]) for row in (first, second))
-        return "{0} was attacked within eps {2}, {1} within {3}".format(first["model"], second["model"], *eps)
+        a, b = getattr(first, name), getattr(second, name)
+        if a != b:
+            return f"{first.model} has the {name} {a}, {second.model} {b}"
+    if not math.isclose(first.eps, second.eps, rel_tol=1e-6):
+        eps = (format_eps(row.eps) for row in (first, second))
+        return "{0} was attacked within eps {2}, {1} within {3}".format(first.model, second.model, *eps)
     return None
 
 
-def pair(first: Judged, second: Judged) -> PairedVerdicts:
+def pair(first: ResultAndVerdicts, second: ResultAndVerdicts) -> PairedVerdicts:
     """The verdicts of two audits on the samples that they share: same number, same picture, same label.
 
     Pictures are compared as they are in the data set: a model of another input size gets other images made of them.
 
     Raises:
-        UsageError: they share none, or not the same pictures, or it is not known which pictures they saw.
+        UsageError: the audits share no sample, saw different images, or one did not record its images.
     """
-    (a, pictures_a), (b, pictures_b) = _known(*first), _known(*second)
+    (a, pictures_a), (b, pictures_b) = _require_pictures(*first), _require_pictures(*second)
     shared, of_a, of_b = np.intersect1d(a.indices, b.indices, return_indices=True)
     if len(shared) == 0:
         raise UsageError("the two results share no samples")
-    if first[0]["images_sha256"] != second[0]["images_sha256"]:
+    if first[0].images_sha256 != second[0].images_sha256:
         other = int((pictures_a[of_a] != pictures_b[of_b]).sum())
         if other:
             raise UsageError(
@@ -65,15 +66,15 @@ def pair(first: Judged, second: Judged) -> PairedVerdicts:
     )
 
 
-def _known(row: Row, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
+def _require_pictures(row: ResultRow, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:
     if verdicts is None:
         raise UsageError(
-            f"{row['model']} (id {row['id']}) has no verdicts by sample: none were taken, or they were "
+            f"{row.model} (id {row.id}) has no verdicts by sample: none were taken, or they were "
             "pruned from the database; `auditor scan … --force` makes them again"
         )
-    if row["images_sha256"] is None or verdicts.pictures is None:
+    if row.images_sha256 is None or verdicts.pictures is None:
         raise UsageError(
-            f"{row['model']} (id {row['id']}) was audited before auditor noted which pictures it saw; "
+            f"{row.model} (id {row.id}) was audited before auditor recorded the images; "
             "repeat the audit with `auditor scan … --force`"
         )
     return verdicts, verdicts.pictures

@@ -1,4 +1,4 @@
-"""The result that a model had before a scan, under the same setting."""
+"""Finds the result that a model had before a scan, under the same setting."""
 
 import math
 
@@ -6,14 +6,15 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.results import Filter, Row, list_results, load_verdicts
+from auditor.db.results import Filter, list_results, load_verdicts
 from auditor.errors import UsageError
+from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 
 _SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "samples")
 
 
-def previous_result(engine: Engine, row: Row, scan_id: int) -> Row | None:
+def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow | None:
     """The done result of ``row``'s model that was confirmed last before the scan began, other than ``row`` itself.
 
     On the same data set, under the same protocol, norm, eps, linearization, sketch and number of samples and, where
@@ -25,34 +26,34 @@ def previous_result(engine: Engine, row: Row, scan_id: int) -> Row | None:
     return next(iter(list_results(engine, Filter(id=number, history=True))), None)
 
 
-def _earlier(engine: Engine, row: Row, scan_id: int) -> list[int]:
-    """The audits of the same setting, the one confirmed last first; only those with verdicts where they are needed."""
+def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
+    """The ids of earlier audits of the same setting, newest first; with verdicts if ``row`` was attacked."""
     audit = tables.Audit
     query = (
         select(audit.id, audit.eps)
         .join(tables.Model, tables.Model.id == audit.model_id)
-        .where(tables.Model.name == row["model"], audit.state == "done", audit.id != row["id"])
-        .where(*(getattr(audit, name).is_not_distinct_from(row[name]) for name in _SETTING))
+        .where(tables.Model.name == row.model, audit.state == "done", audit.id != row.id)
+        .where(*(getattr(audit, name).is_not_distinct_from(getattr(row, name)) for name in _SETTING))
         .order_by(audit.confirmed_at.desc(), audit.id.desc())
     )
-    if _attacked(row):
+    if _is_attacked(row):
         query = query.join(tables.Verdicts, tables.Verdicts.audit_id == audit.id)
     with Session(engine) as session:
         began = session.get_one(tables.Scan, scan_id).started_at
         found = session.execute(query.where(audit.confirmed_at < began))
-        return [number for number, eps in found if math.isclose(row["eps"], eps)]
+        return [number for number, eps in found if math.isclose(row.eps, eps)]
 
 
-def _attacked(row: Row) -> bool:
-    return row["status"] == "done" and bool(row["n"])
+def _is_attacked(row: ResultRow) -> bool:
+    return row.status == "done" and bool(row.n)
 
 
-def _same_pictures(engine: Engine, row: Row, number: int) -> bool:
-    if not _attacked(row):
+def _same_pictures(engine: Engine, row: ResultRow, number: int) -> bool:
+    if not _is_attacked(row):
         return True
     (other,) = list_results(engine, Filter(id=number, history=True))
     try:
-        pair((row, load_verdicts(engine, row["id"])), (other, load_verdicts(engine, number)))
+        pair((row, load_verdicts(engine, row.id)), (other, load_verdicts(engine, number)))
     except UsageError:
         return False
     return True

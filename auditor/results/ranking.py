@@ -1,12 +1,12 @@
-"""Which rows may be ranked together, how, and the words that belong under any such list."""
+"""Which rows may be ranked together, their ranks, and the notes under a ranking."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
 
+from auditor.records.results import ResultRow
 from auditor.text.eps import format_eps
+from auditor.text.numbers import plus_minus
 
-Row = dict[str, Any]
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
 SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
 SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
@@ -14,32 +14,31 @@ SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
 Setting = tuple[str, str, str, float, int, str, int | None]
 
 
-def setting_of(row: Row) -> Setting:
+def setting_of(row: ResultRow) -> Setting:
     """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
-    asked = row["protocol"], row["dataset"], row["norm"], row["eps"]
-    return *asked, row["n"] or 0, row["linearization"], row["sketch"]
+    conditions = row.protocol, row.dataset, row.norm, row.eps
+    return *conditions, row.n or 0, row.linearization, row.sketch
 
 
-def describe(setting: Setting) -> str:
-    """``quick, fashion_mnist, Linf 0.1, n = 256``, whether batch norm was folded and C is a sketch."""
+def describe_setting(setting: Setting) -> str:
+    """A setting as text: ``quick, fashion_mnist, Linf 0.1, n = 256``; also a folded batch norm, and a sketch of C."""
     protocol, dataset, norm, eps, n, linearization, sketch = setting
     attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
     folded = ", batch norm folded" if linearization == "fold" else ""
     return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"
 
 
-def rank_of(row: Row, best_first: Sequence[float]) -> str:
-    """Equal robust accuracies share a rank; without one there is none."""
-    accuracy = row["robust_accuracy"]
+def rank_of(row: ResultRow, best_first: Sequence[float]) -> str:
+    """The rank by robust accuracy; equal accuracies share a rank. Empty if nothing was attacked."""
+    accuracy = row.robust_accuracy
     return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 
-def doubtful(row: Row) -> bool:
-    """Whether the row shows a claim that its publisher marked unreliable."""
-    return bool(row["claimed_unreliable"]) and row["claimed_robust_accuracy"] is not None
+def has_doubtful_claim(row: ResultRow) -> bool:
+    """Whether the row shows a published accuracy that its publisher marked unreliable."""
+    return bool(row.claimed_unreliable) and row.claimed_robust_accuracy is not None
 
 
-def error_of(row: Row) -> str:
+def format_gap_error(row: ResultRow) -> str:
     """``±0.01``, the standard error of a sketch's gap; nothing for an exact one."""
-    error = row["gap_error"]
-    return "" if error is None else f"±{error:.{2 if error >= 0.005 else 3}f}"
+    return plus_minus(row.gap_error)

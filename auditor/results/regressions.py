@@ -1,53 +1,54 @@
-"""What is worse in a result than in an earlier one of the same model under the same setting, in words."""
+"""Describes what is worse in a result than in an earlier one of the same model and setting."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 from sqlalchemy import Engine
 
-from auditor.db.results import Row, load_verdicts
+from auditor.db.results import load_verdicts
+from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 from auditor.statistics import mcnemar
+from auditor.text.numbers import number, percent, significant
 
 SIGNIFICANT = 0.05
 GAP_DROP = 0.1
 """A gap that is lower by more than this is worse: of the demo zoo's robust models the gaps differ by more."""
 
 
-def losses(engine: Engine, before: Row, row: Row, *, gap_drop: float | None = None) -> Iterator[str]:
+def find_regressions(
+    engine: Engine, before: ResultRow, row: ResultRow, *, gap_drop: float | None = None
+) -> Iterator[str]:
     """Failures, new flags, a robust accuracy that is significantly lower, and a gap lower by more than ``gap_drop``.
 
     Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided.
 
     Raises:
-        UsageError: they share none.
+        UsageError: the results share no sample.
     """
-    if row["status"] == "failed":
-        yield f"a failure: {row['reason']}"
+    if row.status == "failed":
+        yield f"a failure: {row.reason}"
         return
-    new = [flag for flag in row["flags"] if flag not in before["flags"]]
+    new = [flag for flag in row.flags if flag not in before.flags]
     if new:
         yield f"the new flag {', '.join(new)}"
-    if row["robust_accuracy"] is not None and before["robust_accuracy"] is not None:
-        p = p_of_loss(engine, before, row)
+    if row.robust_accuracy is not None and before.robust_accuracy is not None:
+        p = regression_p_value(engine, before, row)
         if p < SIGNIFICANT:
-            accuracies = f"{percent(row['robust_accuracy'])} instead of {percent(before['robust_accuracy'])}"
-            yield f"a robust accuracy of {accuracies} (one-sided McNemar p {p:.2g})"
-    if gap_drop is not None and None not in (row["gap"], before["gap"]) and before["gap"] - row["gap"] > gap_drop:
-        yield f"a gap of {row['gap']:.2f} instead of {before['gap']:.2f}"
+            accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
+            yield f"a robust accuracy of {accuracies} (one-sided McNemar p {significant(p, 2)})"
+    if gap_drop is None or row.gap is None or before.gap is None:
+        return
+    if before.gap - row.gap > gap_drop:
+        yield f"a gap of {number(row.gap)} instead of {number(before.gap)}"
 
 
-def p_of_loss(engine: Engine, before: Row, now: Row) -> float:
+def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float:
     """One-sided exact McNemar p of the samples that survived before and do not now."""
-    robust = pair(*((row, load_verdicts(engine, row["id"])) for row in (before, now))).robust
+    robust = pair(*((row, load_verdicts(engine, row.id)) for row in (before, now))).robust
     return mcnemar(robust.only_first, robust.only_second, one_sided=True)
 
 
-def comparable(before: Row, row: Row) -> bool:
-    """Whether two rows of a model were measured alike."""
+def comparable(before: ResultRow, row: ResultRow) -> bool:
+    """Whether two rows of a model were measured under the same conditions."""
     names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed")
-    return all(before[name] == row[name] for name in names)
-
-
-def percent(value: float | Decimal) -> str:
-    return f"{100 * value:.1f} %"
+    return all(getattr(before, name) == getattr(row, name) for name in names)

@@ -1,4 +1,4 @@
-"""Done audits measured again: which ones, and whether the same came out."""
+"""Chooses done audits to measure again, and flags those with a different outcome."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,22 +18,22 @@ GAP_TOLERANCE = 1e-3
 
 
 def longest_unverified(engine: Engine, entries: Sequence[ZooEntry], request: dict[str, Any], number: int) -> list[str]:
-    """The models whose done result under this setting was measured longest ago: each gets its turn, night by night."""
+    """The models whose done result under this setting was measured longest ago, so that each gets its turn."""
     audit, model = tables.Audit, tables.Model
     names = ("protocol", "samples", "linearization", "sketch", "seed")
-    asked = [getattr(audit, name).is_not_distinct_from(request[name]) for name in names]
+    same_request = [getattr(audit, name).is_not_distinct_from(request[name]) for name in names]
     mine = {(entry.model, entry.dataset, entry.norm, entry.eps) for entry in entries}
     query = select(model.name, audit.dataset, audit.norm, audit.eps).join(model, model.id == audit.model_id)
     link = tables.ScanAudit
     measured = select(func.max(link.scan_id)).where(link.audit_id == audit.id, link.reverified | ~link.reused)
-    query = query.where(audit.latest_done, *asked).order_by(measured.scalar_subquery(), audit.id)
+    query = query.where(audit.latest_done, *same_request).order_by(measured.scalar_subquery(), audit.id)
     with Session(engine) as session:
         found = [row.name for row in session.execute(query) if tuple(row) in mine]
     return found[:number]
 
 
-def compared(engine: Engine, earlier_id: int, record: AuditRecord) -> AuditRecord | None:
-    """A new measurement beside an earlier one of the same identity: None where the same came out, else flagged."""
+def flag_difference(engine: Engine, earlier_id: int, record: AuditRecord) -> AuditRecord | None:
+    """Compare a new measurement with an earlier one of the same identity: None if equal, else the flagged record."""
     differs = _difference(engine, earlier_id, record)
     if differs is None:
         return None
@@ -51,10 +51,10 @@ def _difference(engine: Engine, earlier_id: int, record: AuditRecord) -> str | N
         if other:
             return f"other verdicts on {other} of {len(new.indices)} samples"
     elif record.n and (record.clean_accuracy, record.robust_accuracy) != (
-        before.row["clean_accuracy"],
-        before.row["robust_accuracy"],
+        before.row.clean_accuracy,
+        before.row.robust_accuracy,
     ):
-        return f"a robust accuracy of {record.robust_accuracy:g} instead of {before.row['robust_accuracy']:g}"
+        return f"a robust accuracy of {record.robust_accuracy:g} instead of {before.row.robust_accuracy:g}"
     for part in record.clusterings:
         known = before.clusterings.get(part.kind)
         if known is not None and abs(part.scores.gap - known.scores.gap) > GAP_TOLERANCE:

@@ -1,24 +1,25 @@
-"""One audit as plain values."""
+"""Results as plain values, for JSON, CSV and the API."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from auditor.db.results import Detail
 from auditor.records import Clustering
+from auditor.records.results import ResultRow
 
-KINDS = {
-    "weights": "C, templates",
-    "centred": "C, centred",
-    "deflated": "C, without its leading direction",
-    "features": "F, logits of the classes",
-}
+_NAMES = tuple(field.name for field in fields(ResultRow))
 
 
-def as_dict(detail: Detail) -> dict[str, Any]:
-    """All of it as plain values, matrices as nested lists; null where they were pruned."""
+def serialize_row(row: ResultRow) -> dict[str, Any]:
+    """A result row as plain values, in the order of its fields."""
+    return {name: getattr(row, name) for name in _NAMES}
+
+
+def serialize_detail(detail: Detail) -> dict[str, Any]:
+    """Everything about one audit as plain values: matrices are nested lists, null if they were pruned."""
     verdicts = detail.verdicts
-    return detail.row | {
+    return serialize_row(detail.row) | {
         "description": detail.description,
         "classes": list(detail.classes),
         "superclasses": list(detail.superclasses),
@@ -39,15 +40,15 @@ def _part(part: Clustering) -> dict[str, Any]:
     return asdict(part.scores) | {"matrix": None if matrix is None else matrix.tolist(), "pruned": matrix is None}
 
 
-def pruned(detail: Detail) -> list[str]:
-    """The kinds of the matrices that were pruned."""
+def pruned_kinds(detail: Detail) -> list[str]:
+    """The kinds of the matrices that were pruned from the database."""
     return [kind for kind, part in detail.clusterings.items() if part.matrix is None]
 
 
-def finite(value: Any) -> Any:
-    """The same without what JSON has no word for: NaN and infinities are None."""
+def nan_to_none(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON cannot express, by None, in nested values too."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: nan_to_none(item) for key, item in value.items()}
+    return [nan_to_none(item) for item in value] if isinstance(value, list | tuple) else value

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from auditor.config import settings
-from auditor.db.patience import AWAY, cause_of
+from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.schedules import only_teller, runs_to_report, scan_before, take_report
 from auditor.errors import AuditorError, first_line
 from auditor.results.diff import diff_scans
@@ -54,7 +54,7 @@ class Teller:
             with only_teller(self.engine) as mine:
                 if mine:
                     self._tell_all()
-        except AWAY as error:
+        except UNAVAILABLE as error:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception as error:
             logger.error("cannot tell of ended scans: %s: %s", type(error).__name__, first_line(error))
@@ -81,7 +81,7 @@ class Teller:
                 diff = diff_scans(self.engine, before, scan_id, gap_drop=GAP_DROP)
                 title = f"schedule {name}, scan {scan_id}" + (f" after scan {before}" if before else "")
                 text, alarming = in_words(diff, title), diff.alarming
-            except AWAY:
+            except UNAVAILABLE:
                 raise
             except Exception as error:
                 text, alarming = f"schedule {name}, scan {scan_id} cannot be compared: {first_line(error)}", True

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from cronsim import CronSim, CronSimError
 from sqlalchemy import Engine
 
-from auditor.db.schedules import Run, Schedule, all_schedules, end_run, take_over, take_run
+from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, reclaim_lost_runs
 from auditor.errors import UsageError, first_line, one_line
 
 logger = logging.getLogger(__name__)
@@ -72,10 +72,10 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
         late = None
         if at - due > LATEST:
             late = f"late by {(at - due).total_seconds() / 3600:.0f} hours, more than {LATEST.days} day"
-        run = take_run(engine, schedule, due, skipped=late)
+        run = claim_run(engine, schedule, due, skipped=late)
         if run is not None:
             yield run
-    yield from take_over(engine, LOST_AFTER)
+    yield from reclaim_lost_runs(engine, LOST_AFTER)
 
 
 def fire(engine: Engine, run: Run, here: bool) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
-from auditor.db.patience import AWAY, cause_of
+from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.errors import first_line
 from auditor.scheduling.alerts import Teller
 from auditor.scheduling.due import tick
@@ -39,7 +39,7 @@ class Beat:
         """One look at the clock; no error ends the loop, and a database that is away is waited for."""
         try:
             tick(self.engine, self.here)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception as error:
             logger.error("cannot run what is due: %s: %s", type(error).__name__, first_line(error))

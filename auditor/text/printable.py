@@ -1,4 +1,4 @@
-"""Free text of other people, where it enters and where it leaves: no control characters, no formulas."""
+"""Checks and sanitizes free text: no control characters, no spreadsheet formulas."""
 
 import re
 import unicodedata
@@ -8,23 +8,23 @@ JOINERS = "\u200c\u200d"
 """Invisible, and part of words in some scripts and of emoji."""
 
 FORMULAS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-"""With these, the wide ones as well, a cell of a spreadsheet begins a formula."""
+"""A spreadsheet treats a cell that begins with one of these as a formula; the last four are full-width forms."""
 
 _ODD = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def find_unprintable(text: str) -> str:
-    """The first control character, line break, half of a pair or mark of writing direction; empty if there is none."""
+    """The first control character, line break, lone surrogate or direction mark; empty if there is none."""
     if text.isascii() and text.isprintable():
         return ""
     return next((one for one in text if unicodedata.category(one) in _ODD and one not in JOINERS), "")
 
 
 def check_printable(text: str) -> str:
-    """``text`` as it is.
+    """Return ``text`` unchanged if it is printable.
 
     Raises:
-        ValueError: names the character that does not belong into it.
+        ValueError: the text has an unprintable character; the message names it.
     """
     odd = find_unprintable(text)
     if odd:
@@ -35,19 +35,19 @@ def check_printable(text: str) -> str:
 
 
 def clean_line(text: str) -> str:
-    """One line for a terminal or a log: what :func:`find_unprintable` finds is replaced by a space."""
+    """One line for a terminal or a log: each unprintable character becomes a space."""
     if not find_unprintable(text):
         return text
     return "".join(" " if find_unprintable(one) else one for one in text)
 
 
 def clean_lines(text: str) -> str:
-    """The same for text of several lines, such as a traceback."""
+    """Like :func:`clean_line`, for text of several lines, such as a traceback."""
     return "\n".join(clean_line(line.replace("\t", "    ")) for line in re.split(r"\r?\n", text))
 
 
 def clean_cell(value: Any) -> Any:
-    """A value of a CSV file: text is one line, and no formula; numbers stay numbers."""
+    """A value for a CSV file: text becomes one line that is no formula; numbers stay numbers."""
     if not isinstance(value, str):
         return value
     cleaned = clean_line(value)

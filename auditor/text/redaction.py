@@ -1,4 +1,4 @@
-"""Texts without secrets: passwords in URLs, in their queries too, and whatever the settings hold that is one."""
+"""Removes secrets from texts: passwords in URLs and their queries, and all secrets of the settings."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 MASK = "***"
 SHORTEST_SECRET = 4
-"""A shorter one is hidden in URLs alone: to blot it out everywhere would spoil every line."""
+"""A shorter secret is hidden only in URLs, because masking it everywhere would garble unrelated text."""
 HARMLESS = frozenset({
     "host", "hostaddr", "port", "dbname", "connect_timeout", "application_name", "client_encoding", "options",
     "target_session_attrs", "sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslcrl", "ssl_cert_reqs",
@@ -26,7 +26,7 @@ _secrets: set[str] = set()
 
 
 def hide(secret: str) -> None:
-    """Never show this again in what :func:`redact` lets through."""
+    """Register a secret that :func:`redact` must mask from now on."""
     _secrets.update(one for one in _spellings(secret) if len(one) >= SHORTEST_SECRET)
 
 
@@ -37,17 +37,17 @@ def hide_secrets_of(url: str) -> None:
 
 
 def forget() -> None:
-    """Know of no secrets any more: for programs that change their settings, such as tests."""
+    """Forget all registered secrets, for programs that change their settings, such as tests."""
     _secrets.clear()
 
 
 def known_secrets() -> frozenset[str]:
-    """All that is hidden, for a process that this one starts."""
+    """All registered secrets, to pass on to a child process."""
     return frozenset(_secrets)
 
 
 def redact(text: str) -> str:
-    """A text as it may be shown to anybody."""
+    """Mask all secrets in a text."""
     text = redact_urls(text)
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
@@ -55,7 +55,7 @@ def redact(text: str) -> str:
 
 
 def redact_urls(text: str) -> str:
-    """A text whose URLs show neither passwords nor secrets in their queries."""
+    """Mask passwords and query secrets in the URLs of a text."""
     return ASSIGNED.sub(rf"\1{MASK}", URL.sub(_shown, text))
 
 
@@ -98,6 +98,6 @@ def _secrets_of(url: str) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> frozenset[str]:
-    """A secret as it is, as URLs and as JSON write it."""
+    """The spellings of a secret: plain, URL-decoded and JSON-escaped."""
     found = {secret, unquote_plus(secret), unquote_plus(secret.replace("+", "%2B"))}
     return frozenset(found | {json.dumps(one)[1:-1] for one in found})

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from auditor.config import settings
-from auditor.db.patience import AWAY
 from auditor.db.results import Filter, list_results, load_detail, load_verdicts
+from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import MeasurementError, UsageError, first_line
@@ -130,9 +130,9 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         if outcome.failed:
             raise MeasurementError(f"the audit of {entry.model} failed: {outcome.failed[entry.model]}")
         rows = list_results(store.engine, Filter(scan=outcome.scan_id))
-        if not rows or rows[0]["status"] != "done":
+        if not rows or rows[0].status != "done":
             raise MeasurementError(f"the audit of {entry.model} was cancelled")
-        number: int = rows[0]["id"]
+        number = rows[0].id
         if load_verdicts(store.engine, number) is None and not request.force:
             self.reporter.stage(f"audit of {entry.model}, again: its verdicts were pruned")
             return self._audit(source, entry, replace(request, force=True), handle)
@@ -161,7 +161,7 @@ class BoostAttempt(TrainingAttempt[Comparison]):
             try:
                 further = len(history) > before  # an epoch that is trained anew is no step forward
                 self.trainings.note_history(self.job_id, self.attempt, history, further=further)
-            except AWAY as error:  # the next epoch brings all of it again
+            except UNAVAILABLE as error:  # the next epoch brings all of it again
                 logger.warning("%s: its history is not stored: %s", self.name, first_line(error))
             self.reporter.epoch(history[-1])
 
@@ -185,9 +185,9 @@ def compare(trainings: Trainings, before: tuple[int, str], after: tuple[int, str
     """
     first, second = (load_detail(trainings.engine, number) for number, _ in (before, after))
     for detail, (number, digest) in ((first, before), (second, after)):
-        if detail.row["weights_sha256"] != digest:
+        if detail.row.weights_sha256 != digest:
             raise MeasurementError(
-                f"audit {number} is of other weights of {detail.row['model']} than those of the training: they were "
+                f"audit {number} is of other weights of {detail.row.model} than those of the training: they were "
                 "changed meanwhile; boost again"
             )
     robust = pair((second.row, second.verdicts), (first.row, first.verdicts)).robust

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.db.results import Detail
+from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines
-from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, Row, describe, setting_of
-from auditor.results.serialize import pruned
+from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
+from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
+from auditor.text.numbers import DASH, percent
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
@@ -20,7 +22,7 @@ HEATMAPS = ("weights", "deflated", "features")
 class AuditDetail:
     """One audit. ``provenance`` holds names and values; ``remarks`` are sentences that qualify its numbers."""
 
-    row: Row
+    row: ResultRow
     description: str
     setting: str
     bars: tuple[Bar, ...]
@@ -33,10 +35,10 @@ class AuditDetail:
     @property
     def anchor(self) -> str:
         """The ID of its section in a report."""
-        return f"audit-{self.row['id']}"
+        return f"audit-{self.row.id}"
 
 
-def build_audit_detail(detail: Detail, results: Sequence[Row] = ()) -> AuditDetail:
+def build_audit_detail(detail: Detail, results: Sequence[ResultRow] = ()) -> AuditDetail:
     """Build the context of an audit; ``results`` of the same model and setting become its history."""
     row = detail.row
     drawn = (
@@ -47,7 +49,7 @@ def build_audit_detail(detail: Detail, results: Sequence[Row] = ()) -> AuditDeta
     return AuditDetail(
         row=row,
         description=detail.description,
-        setting=describe(setting_of(row)),
+        setting=describe_setting(setting_of(row)),
         bars=attack_bars(row, detail.attacks),
         heatmaps=tuple(one for one in drawn if one is not None),
         history=history([one for one in results if setting_of(one) == setting_of(row)]),
@@ -57,49 +59,49 @@ def build_audit_detail(detail: Detail, results: Sequence[Row] = ()) -> AuditDeta
     )
 
 
-def repeat_command(row: Row) -> str:
+def repeat_command(row: ResultRow) -> str:
     """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored."""
-    words = ["auditor", "scan", row["source"], *(["DIR"] if row["source"] == "local" else [])]
-    words += ["--model", row["model"].partition(":")[2], "--protocol", row["protocol"]]
-    if row["samples"] and row["protocol"] != "screen":
-        words += ["--samples", str(row["samples"])]
-    words += ["--norm", row["norm"], "--eps", format_eps(row["eps"]), "--seed", str(row["seed"])]
-    if row["linearization"] != "remove":
-        words += ["--linearization", row["linearization"]]
-    if row["sketch"] is not None:
-        words += ["--sketch", str(row["sketch"])]
-    words += ["--device", row["device"], "--force"]
+    words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
+    words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
+    if row.samples and row.protocol != "screen":
+        words += ["--samples", str(row.samples)]
+    words += ["--norm", row.norm, "--eps", format_eps(row.eps), "--seed", str(row.seed)]
+    if row.linearization != "remove":
+        words += ["--linearization", row.linearization]
+    if row.sketch is not None:
+        words += ["--sketch", str(row.sketch)]
+    words += ["--device", row.device, "--force"]
     return shlex.join(words)
 
 
-def _provenance(row: Row) -> list[tuple[str, str]]:
-    versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
-    seconds = "–" if row["seconds"] is None else f"{row['seconds']:.1f} s"
+def _provenance(row: ResultRow) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {number}" for name, number in row.versions.items())
+    seconds = DASH if row.seconds is None else f"{row.seconds:.1f} s"
     return [
-        ("audit", str(row["id"])),
-        ("threat model", f"{row['norm']} {format_eps(row['eps'])}, zoo entry's: {row['threat_model']}"),
-        ("weights, SHA-256", row["weights_sha256"] or "–"),
-        ("images, SHA-256", row["images_sha256"] or "–"),
-        ("identity", row["identity"] or "–"),
-        ("seed", str(row["seed"])),
-        ("linearization", f"batch norm: {row['linearization']}, C {row['correlation']}"),
-        ("affinity error", "–" if row["affinity_error"] is None else f"{row['affinity_error']:.1e}"),
-        ("device", f"{row['device']}, batches of {row['batch_size'] or '–'}"),
-        ("run", f"{row['started_at'] or '–'} to {row['finished_at'] or '–'}, {seconds}"),
+        ("audit", str(row.id)),
+        ("threat model", f"{row.norm} {format_eps(row.eps)}, zoo entry's: {row.threat_model}"),
+        ("weights, SHA-256", row.weights_sha256 or "–"),
+        ("images, SHA-256", row.images_sha256 or "–"),
+        ("identity", row.identity or "–"),
+        ("seed", str(row.seed)),
+        ("linearization", f"batch norm: {row.linearization}, C {row.correlation}"),
+        ("affinity error", DASH if row.affinity_error is None else f"{row.affinity_error:.1e}"),
+        ("device", f"{row.device}, batches of {row.batch_size or '–'}"),
+        ("run", f"{row.started_at or '–'} to {row.finished_at or '–'}, {seconds}"),
         ("versions", versions or "–"),
     ]
 
 
 def _remarks(detail: Detail) -> list[str]:
     row = detail.row
-    words = [f"Flagged: {', '.join(row['flags'])}. The number cannot be trusted."] if row["flags"] else []
-    words += [f"Note: {note}." for note in row["notes"]]
-    words += [f"Not measurable: {part}." for part in row["not_measurable"]]
-    if gone := pruned(detail):
+    words = [f"Flagged: {', '.join(row.flags)}. The number cannot be trusted."] if row.flags else []
+    words += [f"Note: {note}." for note in row.notes]
+    words += [f"Not measurable: {part}." for part in row.not_measurable]
+    if gone := pruned_kinds(detail):
         words.append(f"Pruned from the database: the matrices of {', '.join(gone)}.")
-    if row["claimed_robust_accuracy"] is not None:
-        doubt = ", marked unreliable by its publisher" if row["claimed_unreliable"] else ""
-        words.append(f"Claimed robust accuracy: {100 * row['claimed_robust_accuracy']:.2f} %{doubt}.")
-    if row["protocol"] == "screen":
-        words += [SCREEN_NOTE, *calibration_lines(row["linearization"])]
+    if row.claimed_robust_accuracy is not None:
+        doubt = ", marked unreliable by its publisher" if row.claimed_unreliable else ""
+        words.append(f"Claimed robust accuracy: {percent(row.claimed_robust_accuracy, 2)}{doubt}.")
+    if row.protocol == "screen":
+        words += [SCREEN_NOTE, *calibration_lines(row.linearization)]
     return [*words, GAP_NOTE] if detail.attacks else words

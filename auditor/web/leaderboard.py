@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.results.ranking import Row, describe, doubtful, error_of, rank_of, setting_of
+from auditor.records.results import ResultRow
+from auditor.results.ranking import describe_setting, format_gap_error, has_doubtful_claim, rank_of, setting_of
 from auditor.web.figures.bars import Bar, interval_bar
 
 
@@ -11,7 +12,7 @@ from auditor.web.figures.bars import Bar, interval_bar
 class Place:
     """A row and its interval. ``rank`` is ``–`` for a flagged row, and empty if no rank is known."""
 
-    row: Row
+    row: ResultRow
     rank: str
     bar: Bar | None
     error: str
@@ -29,34 +30,34 @@ class Board:
     @property
     def flagged(self) -> bool:
         """Whether any row is flagged."""
-        return any(place.row["flags"] for place in self.places)
+        return any(place.row.flags for place in self.places)
 
 
-def build_boards(rows: Sequence[Row], *, keep_order: bool = False, ranked: bool = True) -> tuple[Board, ...]:
+def build_boards(rows: Sequence[ResultRow], *, keep_order: bool = False, ranked: bool = True) -> tuple[Board, ...]:
     """Group finished rows by setting, and rank them among each other.
 
     Args:
         keep_order: keep the order of the rows instead of putting flagged rows last.
         ranked: whether ``rows`` contains every better row of each row, so that ranks are right.
     """
-    done = [row for row in rows if row["status"] == "done"]
+    done = [row for row in rows if row.status == "done"]
     return tuple(
-        _board(describe(setting), [row for row in done if setting_of(row) == setting], keep_order, ranked)
+        _board(describe_setting(setting), [row for row in done if setting_of(row) == setting], keep_order, ranked)
         for setting in dict.fromkeys(setting_of(row) for row in done)
     )
 
 
-def _board(setting: str, group: Sequence[Row], keep_order: bool, ranked: bool) -> Board:
-    better = sorted((row["robust_accuracy"] or 0 for row in group if not row["flags"]), reverse=True)
-    ordered = group if keep_order else sorted(group, key=lambda row: bool(row["flags"]))
+def _board(setting: str, group: Sequence[ResultRow], keep_order: bool, ranked: bool) -> Board:
+    better = sorted((row.robust_accuracy or 0 for row in group if not row.flags), reverse=True)
+    ordered = group if keep_order else sorted(group, key=lambda row: bool(row.flags))
     places = tuple(
         Place(
             row=row,
-            rank="–" if row["flags"] else rank_of(row, better) if ranked else "",
+            rank="–" if row.flags else rank_of(row, better) if ranked else "",
             bar=interval_bar(row),
-            error=error_of(row),
-            doubtful=doubtful(row),
+            error=format_gap_error(row),
+            doubtful=has_doubtful_claim(row),
         )
         for row in ordered
     )
-    return Board(setting, places, any(row["claimed_robust_accuracy"] is not None for row in group))
+    return Board(setting, places, any(row.claimed_robust_accuracy is not None for row in group))

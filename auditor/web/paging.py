@@ -7,15 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from auditor.db.filters import Cursor
-from auditor.db.results import Row
 from auditor.errors import UsageError
+from auditor.records.results import ResultRow
 
 _TIMES = ("started_at",)
 
 
-def encode_cursor(row: Row, sort: str) -> str:
+def encode_cursor(row: ResultRow, sort: str) -> str:
     """Make the cursor of the rows after this one in the order ``sort``."""
-    return _encode([sort, row[sort.removeprefix("-")], row["id"]])
+    return _encode([sort, getattr(row, sort.removeprefix("-")), row.id])
 
 
 def decode_cursor(text: str | None, sort: str) -> Cursor | None:

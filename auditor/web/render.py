@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from auditor.text.numbers import MINUS, number, p_value, percent_number, points
+
 
 @functools.cache
 def environment() -> Environment:
@@ -17,7 +19,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shared.filters.update(percent=percent, number=number, p_value=p_value)
+    shared.filters.update(
+        percent=percent_number, number=functools.partial(number, minus=MINUS), p_value=p_value, points=points
+    )
     return shared
 
 
@@ -29,16 +33,3 @@ def render(template: str, **context: Any) -> str:
 def asset(name: str) -> str:
     """Read a style sheet or script of the package."""
     return files("auditor.web").joinpath("static", name).read_text(encoding="utf-8")
-
-
-def percent(value: float | None) -> str:
-    """Format a fraction as a percentage, ``41.0``; a dash for None."""
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or value != value else f"{value:.{digits}f}".replace("-", "−")
-
-
-def p_value(value: float | None) -> str:
-    return "<0.001" if value is not None and value < 0.001 else number(value, 3)

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.scans import load_scan
 from auditor.errors import UsageError
-from auditor.results.ranking import Row, setting_of
+from auditor.records.results import ResultRow
+from auditor.results.ranking import setting_of
 from auditor.web.audit_detail import AuditDetail, build_audit_detail
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
 from auditor.web.leaderboard import Board, build_boards
@@ -21,11 +23,11 @@ from auditor.web.render import asset, render
 class Report:
     """``plots`` has one plot per setting with several models; ``not_audited`` are failed and cancelled audits."""
 
-    scan: Row
+    scan: dict[str, Any]
     boards: tuple[Board, ...]
     plots: tuple[ZooPlot, ...]
     audits: tuple[AuditDetail, ...]
-    not_audited: tuple[Row, ...]
+    not_audited: tuple[ResultRow, ...]
     unfinished: int
     made_at: str
     version: str
@@ -40,15 +42,15 @@ def load_report(engine: Engine, scan_id: int) -> Report:
     """
     scan = load_scan(engine, scan_id)
     rows = list_results(engine, Filter(scan=scan_id))
-    done = [row for row in rows if row["status"] == "done"]
-    not_audited = tuple(row for row in rows if row["status"] in ("failed", "cancelled"))
+    done = [row for row in rows if row.status == "done"]
+    not_audited = tuple(row for row in rows if row.status in ("failed", "cancelled"))
     if not done and not not_audited:
         raise UsageError(f"scan {scan_id} has no result yet; `auditor scans show {scan_id}` shows its progress")
     return Report(
         scan=scan,
         boards=build_boards(rows),
         plots=tuple(_plots(done)),
-        audits=tuple(build_audit_detail(load_detail(engine, row["id"])) for row in done),
+        audits=tuple(build_audit_detail(load_detail(engine, row.id)) for row in done),
         not_audited=not_audited,
         unfinished=len(rows) - len(done) - len(not_audited),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -61,6 +63,6 @@ def write_report(report: Report) -> str:
     return render("report.html", report=report, style=asset("style.css"), script=asset("figures.js"))
 
 
-def _plots(done: Sequence[Row]) -> list[ZooPlot]:
+def _plots(done: Sequence[ResultRow]) -> list[ZooPlot]:
     groups = {setting: [row for row in done if setting_of(row) == setting] for setting in map(setting_of, done)}
     return [plot for group in groups.values() if len(group) > 1 and (plot := zoo_plot(group))]

@@ -8,7 +8,7 @@ import pytest
 
 from auditor.data import calibration
 from auditor.data.calibration import load_calibration
-from auditor.results.calibration import calibration_lines, lines_of
+from auditor.results.calibration import calibration_lines, format_calibration
 from tests.factories.command import run
 
 FILE = tomllib.loads(Path(calibration.__file__).with_suffix(".toml").read_text())
@@ -41,5 +41,5 @@ def test_json_rows_stay_as_they_are() -> None:
 
 def test_an_interval_that_includes_a_coin_says_so() -> None:
     found = load_calibration("remove")
-    assert "may be no better than chance" in lines_of(replace(found, low=0.5))[0]
-    assert "chance" not in lines_of(replace(found, low=0.51))[0]
+    assert "may be no better than chance" in format_calibration(replace(found, low=0.5))[0]
+    assert "chance" not in format_calibration(replace(found, low=0.51))[0]

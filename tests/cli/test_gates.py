@@ -12,6 +12,7 @@ from auditor.db.session import open_database
 from auditor.zoo.demo import WEIGHTS
 from tests.factories.audits import audited
 from tests.factories.command import run, zoo  # noqa: F401
+from tests.factories.records import result_row
 
 FEW = ("--samples", "40")
 
@@ -71,7 +72,7 @@ def test_a_share_that_is_reached_exactly_is_enough(n: int) -> None:
         for text in (f"{share:f}", f"{100 * share:f}%"):
             under = Share().convert(text, None, None)
             for accuracy, survivors in ((k / n, k), (1 - (n - k) / n, k), ((k - 1) / n, k - 1)):
-                row = {"model": "a", "robust_accuracy": accuracy, "n": n, "flags": [], "not_measurable": []}
+                row = result_row(robust_accuracy=accuracy, n=n)
                 assert bool(list(_too_low(row, under))) == (survivors < k), (text, accuracy)
 
 
@@ -139,7 +140,7 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
     now = audited("a", 50 - lost, identity="after", digest=digest)
     engine = open_database(settings().database_url)
     (row,) = list_results(engine, Filter())
-    assert row["id"] == now
+    assert row.id == now
     if unmet:
         with pytest.raises(GateError, match="gates not met: 1,"):
             check_gates(engine, GateOptions(None, True), 3, [row])

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from auditor.clustering import spearman
-from auditor.db.session import HEAD
-from auditor.results.association import of_one_setting
+from auditor.config import settings
+from auditor.db.results import Filter, list_results
+from auditor.db.session import HEAD, open_database
+from auditor.results.association import association_of_one_setting
 from tests.factories.audits import audited
 from tests.factories.command import run
 
@@ -48,7 +50,7 @@ def test_nothing_yet_is_no_error() -> None:
 @pytest.mark.usefixtures("_scanned")
 def test_show() -> None:
     text = run("results", "show", "demo:at-eps0.10").stdout
-    for part in ("pgd-20", "fgsm", "C, templates", "F, logits", "SHA-256", "torch"):
+    for part in ("pgd-20", "fgsm", "C, linearized network", "F, class means of the logits", "SHA-256", "torch"):
         assert part in text
     (whole,) = json.loads(run("results", "show", "demo:saturated", "--format", "json").stdout)
     assert whole["flags"] == ["zero_gradients"]
@@ -123,9 +125,9 @@ def test_data_sets_are_ranked_apart(tmp_path: Path) -> None:
         assert table.splitlines().count(setting) == 1
         lines = table[table.index(setting) :].splitlines()
         assert lines[2].split()[:2] == ["1", f"demo:{first}"]
-    rows = json.loads(run("results", "list", "--format", "json").stdout)
-    assert of_one_setting(rows) == []
-    (statement,) = of_one_setting([row for row in rows if row["dataset"] == "cifar10"])
+    rows = list_results(open_database(settings().database_url), Filter())
+    assert association_of_one_setting(rows) == []
+    (statement,) = association_of_one_setting([row for row in rows if row.dataset == "cifar10"])
     assert "n = 4" in statement
     drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
     assert drawn.exit_code == 0

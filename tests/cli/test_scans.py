@@ -17,7 +17,7 @@ from click.testing import Result
 from sqlalchemy import Engine
 
 from auditor.config import settings
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.leases import Leases
 from auditor.db.session import open_database
 from auditor.db.store import Store
@@ -324,7 +324,7 @@ def test_a_retry_sends_what_failed_and_what_was_cancelled(engine: Engine, broker
 
 def test_a_scan_that_runs_here_is_not_retried_beside_itself(engine: Engine) -> None:
     scan_id = stored(engine, "failed", "queued", queue="here", worker=f"{host_name()}:{os.getpid()}")
-    fails(run("scans", "retry", scan_id), 2, f"scan {scan_id} still runs")
+    fails(run("scans", "retry", scan_id), 2, f"scan {scan_id} is still running")
     assert in_json("scans", "show", scan_id)[0]["failed"] == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from auditor.db.session import open_database
-from tests.factories.databases import database
+from tests.factories.databases import database, url  # noqa: F401
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

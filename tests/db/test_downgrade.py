@@ -10,7 +10,7 @@ from sqlalchemy import update
 from auditor.cli import main
 from auditor.config import settings
 from auditor.db import models as tables
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.session import HEAD, current_revision, make_engine, open_database
 from auditor.db.workers import WorkerStatus, report_worker
 

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.filters import SORTABLE, STATES
 from auditor.db.published import store_published
-from auditor.db.results import Filter, Row, count_audits, list_results
+from auditor.db.results import Filter, count_audits, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.records import Published
+from auditor.records.results import ResultRow
 from tests.factories.databases import database
 from tests.factories.records import REQUEST, entry, record
 
@@ -89,41 +90,41 @@ def plainly(engine: Engine, filter: Filter, sort: str, limit: int | None) -> lis
             select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan)
         ).all()
     if filter.scan is not None:
-        rows = [row for row in rows if row["id"] in mine]
+        rows = [row for row in rows if row.id in mine]
     elif not filter.history and filter.status in (None, "done", "failed"):
         states = ("done",) if filter.status == "done" else ("done", "failed")
-        rows = _newest([row for row in rows if row["status"] in states], confirmed)
-    rows = sorted((row for row in rows if _matches(row, filter)), key=lambda row: row["id"])
+        rows = _newest([row for row in rows if row.status in states], confirmed)
+    rows = sorted((row for row in rows if _matches(row, filter)), key=lambda row: row.id)
     column = sort.removeprefix("-")
-    present = [row for row in rows if row[column] is not None]
-    present.sort(key=lambda row: row[column], reverse=sort.startswith("-"))
-    return [row["id"] for row in (present + [row for row in rows if row[column] is None])[:limit]]
+    present = [row for row in rows if getattr(row, column) is not None]
+    present.sort(key=lambda row: getattr(row, column), reverse=sort.startswith("-"))
+    return [row.id for row in (present + [row for row in rows if getattr(row, column) is None])[:limit]]
 
 
 @cache
-def _everything(engine: Engine) -> tuple[list[Row], dict[int, datetime]]:
+def _everything(engine: Engine) -> tuple[list[ResultRow], dict[int, datetime]]:
     with engine.connect() as connection:
         confirmed = dict(connection.execute(select(tables.Audit.id, tables.Audit.confirmed_at)).all())
     return list_results(engine, Filter(history=True), sort="model"), confirmed
 
 
-def _newest(rows: list[Row], confirmed: dict[int, datetime]) -> list[Row]:
-    def series(row: Row) -> str:
+def _newest(rows: list[ResultRow], confirmed: dict[int, datetime]) -> list[ResultRow]:
+    def series(row: ResultRow) -> str:
         names = ("model", "dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples")
-        return repr([row[name] for name in names])
+        return repr([getattr(row, name) for name in names])
 
     groups = groupby(sorted(rows, key=series), series)
-    return [max(group, key=lambda row: (confirmed[row["id"]], row["id"])) for _, group in groups]
+    return [max(group, key=lambda row: (confirmed[row.id], row.id)) for _, group in groups]
 
 
-def _matches(row: Row, filter: Filter) -> bool:
-    names = (row["model"], row["model"].partition(":")[2])
+def _matches(row: ResultRow, filter: Filter) -> bool:
+    names = (row.model, row.model.partition(":")[2])
     same = ("source", "dataset", "protocol", "linearization", "status", "correlation")
     return (
-        all(getattr(filter, name) in (None, row[name]) for name in same)
+        all(getattr(filter, name) in (None, getattr(row, name)) for name in same)
         and filter.model in (None, *names)
         and (filter.match is None or any(fnmatchcase(name, filter.match) for name in names))
-        and filter.flagged in (None, bool(row["flags"]))
+        and filter.flagged in (None, bool(row.flags))
     )
 
 
@@ -152,15 +153,15 @@ SORTS = st.builds(str.__add__, st.sampled_from(("", "-")), st.sampled_from(SORTA
 @given(filter=FILTERS, sort=SORTS, limit=st.sampled_from((None, None, 1, 5, 1000)))
 def test_the_same_rows_as_plainly(filled: Engine, filter: Filter, sort: str, limit: int | None) -> None:
     found = list_results(filled, filter, sort=sort, limit=limit)
-    assert [row["id"] for row in found] == plainly(filled, filter, sort, limit)
+    assert [row.id for row in found] == plainly(filled, filter, sort, limit)
 
 
 def test_there_is_something_to_sort(filled: Engine) -> None:
     latest = list_results(filled, Filter())
     assert 20 < len(latest) < len(list_results(filled, Filter(history=True))) == count_audits(filled) == 150
-    assert {row["gap"] for row in latest} == {None, *FEW}
-    assert any("clean_accuracy_mismatch" in row["flags"] for row in latest)
-    assert {row["status"] for row in list_results(filled, Filter(status="failed"))} == {"failed"}
+    assert {row.gap for row in latest} == {None, *FEW}
+    assert any("clean_accuracy_mismatch" in row.flags for row in latest)
+    assert {row.status for row in list_results(filled, Filter(status="failed"))} == {"failed"}
 
 
 def test_a_model_that_is_well_again_is_not_among_those_that_fail(url: str) -> None:
@@ -172,7 +173,7 @@ def test_a_model_that_is_well_again_is_not_among_those_that_fail(url: str) -> No
         assert attempt
         if state == "failed":
             store.fail(job.audit_id, attempt, "no weights")
-            assert [row["id"] for row in list_results(engine, Filter(status="failed"))] == [job.audit_id]
+            assert [row.id for row in list_results(engine, Filter(status="failed"))] == [job.audit_id]
         else:
             store.finish(job.audit_id, attempt, record())
     assert list_results(engine, Filter(status="failed")) == []

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.leases import MOST_LOSSES, Lease, Leases, Unsent
-from auditor.db.scans import cancel_scan, list_scans, load_scan, retry_scan, scans_here
+from auditor.db.scans import cancel_scan, list_local_scans, list_scans, load_scan, retry_scan
 from auditor.db.store import Job, Store
 from auditor.errors import UsageError
 from tests.factories.records import REQUEST, entry, record
@@ -303,7 +303,7 @@ def test_jobs_of_a_process_of_their_own_are_not_for_workers_to_expire(shared: En
     leased = LeasedJob(shared, queue="here")
     leased.store.claim(leased.audit_id)
     assert leased.audit_id not in [lease.job_id for lease in leased.leases.running()]
-    assert leased.scan_id in [scan.scan_id for scan in scans_here(shared)]
+    assert leased.scan_id in [scan.scan_id for scan in list_local_scans(shared)]
 
 
 def test_eight_claim_fifty_jobs_and_each_is_claimed_once(shared: Engine) -> None:
@@ -429,7 +429,7 @@ def test_what_has_just_ended_is_the_latest_whatever_clocks_say(shared: Engine, m
     store, one = Store(shared), entry(f"clock-{uuid.uuid4().hex}")
     ids = []
     for hour in (12, 11, 10):  # a clock that is set back again and again
-        monkeypatch.setattr("auditor.db.ending.now", lambda hour=hour: datetime(2026, 3, 1, hour, tzinfo=UTC))
+        monkeypatch.setattr("auditor.db.completion.now", lambda hour=hour: datetime(2026, 3, 1, hour, tzinfo=UTC))
         _, (job,) = store.create_scan("demo", REQUEST, [one])
         assert store.finish(job.audit_id, store.claim(job.audit_id), record(one.model.removeprefix("demo:")))
         ids.append(job.audit_id)

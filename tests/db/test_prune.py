@@ -20,7 +20,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records import Clustering
-from auditor.results.serialize import as_dict
+from auditor.results.serialize import serialize_detail
 from tests.factories.command import run
 from tests.factories.latest import SERIES, begin, check
 from tests.factories.records import REQUEST, done_audit, entry, record
@@ -56,7 +56,7 @@ def test_the_last_ones_of_each_series_keep_everything(shared: Engine, steps: lis
             store.finish(audit_id, attempt, record(f"{name}{run}"))
             done.append(audit_id)
     before, rows = whole(shared), list_results(shared, Filter(history=True), sort="started_at")
-    latest = {row["id"] for status in (None, "done") for row in list_results(shared, Filter(status=status))}
+    latest = {row.id for status in (None, "done") for row in list_results(shared, Filter(status=status))}
     expected = {audit_id for done in order.values() for audit_id in done[-keep:]}
     promised = prune(shared, keep, dry_run=True)
     assert whole(shared) == before
@@ -86,7 +86,7 @@ def test_bytes_are_those_that_were_stored(url: str) -> None:
     assert detail.clusterings["weights"].matrix is None
     assert detail.clusterings["weights"].scores.leaf_order == (2, 0, 1)
     assert detail.attacks == record().attacks
-    assert as_dict(detail)["clusterings"]["weights"]["pruned"]
+    assert serialize_detail(detail)["clusterings"]["weights"]["pruned"]
     with pytest.raises(UsageError, match="it was pruned from the database; `auditor scan … --force` makes it again"):
         detail.clusterings["weights"].whole()
     engine.dispose()

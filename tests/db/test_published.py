@@ -56,7 +56,7 @@ def test_up_down_and_up_again_keeps_what_is_stored(url: str) -> None:
             upgrade(engine)
             assert _columns(engine, "audits")["dataset"] is False
             assert _columns(engine, "models")["place"] is True
-            assert load_detail(engine, audit_id).row["dataset"] == "as it was"
+            assert load_detail(engine, audit_id).row.dataset == "as it was"
             assert load_detail(engine, audit_id).verdicts.indices.tolist() == [7, 1, 9]
     upgrade(engine)
     assert (schema_drift(engine), current_revision(engine)) == ([], HEAD)
@@ -73,10 +73,10 @@ def test_a_result_stays_with_the_data_set_it_was_made_on(shared: Engine) -> None
     name = _store_one(shared, robust_accuracy=0.6)
     store_figures(Store(shared), name=name.removeprefix("demo:"), robust_accuracy=0.3, dataset="cifar10")
     rows = list_results(shared, Filter(model=name))
-    assert [(row["dataset"], row["robust_accuracy"]) for row in rows] == [("fashion_mnist", 0.6), ("cifar10", 0.3)]
+    assert [(row.dataset, row.robust_accuracy) for row in rows] == [("fashion_mnist", 0.6), ("cifar10", 0.3)]
     for row in rows:
-        assert list_results(shared, Filter(model=name, dataset=row["dataset"])) == [row]
-        assert load_detail(shared, row["id"]).row == row
+        assert list_results(shared, Filter(model=name, dataset=row.dataset)) == [row]
+        assert load_detail(shared, row.id).row == row
     with shared.connect() as connection:
         query = text("SELECT dataset, robust_accuracy FROM leaderboard WHERE model = :name ORDER BY 2 DESC")
         assert connection.execute(query, {"name": name}).all() == [("fashion_mnist", 0.6), ("cifar10", 0.3)]
@@ -112,8 +112,8 @@ def test_a_robust_claim_holds_for_its_own_threat_model(shared: Engine, changes: 
     name = _store_one(shared, robust_accuracy=0.6)
     store_published(shared, [dataclasses.replace(CLAIM, model=name, **changes)])
     (row,) = list_results(shared, Filter(model=name))
-    assert (row["claimed_clean_accuracy"], row["claimed_robust_accuracy"]) == (0.9, claimed)
-    assert row["claimed_unreliable"] is False
+    assert (row.claimed_clean_accuracy, row.claimed_robust_accuracy) == (0.9, claimed)
+    assert row.claimed_unreliable is False
     board = _board(shared, name)
     assert board["claimed_clean_accuracy"] == 0.9
     assert board["claimed_robust_accuracy"] == claimed or (
@@ -164,10 +164,10 @@ def test_contradictions_are_flags_on_reading_and_in_the_view(
 ) -> None:
     name = _store_one(shared, protocol=protocol, **({"robust_accuracy": 0.6, "n": n} | measured))
     stored = list(measured.get("flags", ()))
-    assert list_results(shared, Filter(model=name))[0]["flags"] == stored
+    assert list_results(shared, Filter(model=name))[0].flags == stored
     store_published(shared, [dataclasses.replace(CLAIM, model=name)])
     (row,) = list_results(shared, Filter(model=name))
-    assert row["flags"] == flags
+    assert row.flags == flags
     assert len(list_results(shared, Filter(model=name, flagged=True))) == bool(flags)
     board = _board(shared, name)
     assert board["ranked"] == (not flags)

@@ -37,11 +37,11 @@ def test_each_number_of_probes_has_its_own_newest_result(url: str) -> None:
     expected = [(None, 0.2, None), (64, 0.4, 0.02), (32, 0.5, 0.02)]
     assert _board(engine) == expected
     found = list_results(engine, Filter(), sort="gap")
-    assert [(row["sketch"], row["gap"], row["gap_error"]) for row in found] == expected
-    assert [row["correlation"] for row in found] == ["exact", "sketch", "sketch"]
-    assert [row["sketch"] for row in list_results(engine, Filter(correlation="exact"))] == [None]
-    assert {row["sketch"] for row in list_results(engine, Filter(correlation="sketch"))} == {32, 64}
-    assert load_detail(engine, found[1]["id"]).clusterings["weights"].scores.gap_error == 0.02
+    assert [(row.sketch, row.gap, row.gap_error) for row in found] == expected
+    assert [row.correlation for row in found] == ["exact", "sketch", "sketch"]
+    assert [row.sketch for row in list_results(engine, Filter(correlation="exact"))] == [None]
+    assert {row.sketch for row in list_results(engine, Filter(correlation="sketch"))} == {32, 64}
+    assert load_detail(engine, found[1].id).clusterings["weights"].scores.gap_error == 0.02
     engine.dispose()
 
 
@@ -59,7 +59,7 @@ def test_down_and_up_again_no_sketch_passes_for_an_exact_result(url: str) -> Non
     assert schema_drift(engine) == []
     assert _board(engine) == [(None, 0.2, None)]
     (cancelled,) = list_results(engine, Filter(status="cancelled"))
-    assert (cancelled["id"], cancelled["gap"]) == (sketched, 0.3)
-    assert "a sketch of 64 probes" in cancelled["reason"]
+    assert (cancelled.id, cancelled.gap) == (sketched, 0.3)
+    assert "a sketch of 64 probes" in cancelled.reason
     assert load_detail(engine, exact).verdicts.indices.tolist() == [7, 1, 9]
     engine.dispose()

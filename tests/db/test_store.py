@@ -32,11 +32,11 @@ def test_what_goes_in_comes_out(store: Store, engine: Engine) -> None:
     audit_id = done_audit(store)
     (row,) = list_results(engine, Filter())
     expected = record()
-    assert row["id"] == audit_id
+    assert row.id == audit_id
     for name in ("robust_accuracy", "clean_accuracy", "n", "affinity_error", "weights_sha256", "seconds", "batch_size"):
-        assert row[name] == getattr(expected, name)
-    assert (row["gap"], row["silhouette"], row["gap_centred"], row["status"]) == (0.4, None, None, "done")
-    assert row["notes"] == ["a note"]
+        assert getattr(row, name) == getattr(expected, name)
+    assert (row.gap, row.silhouette, row.gap_centred, row.status) == (0.4, None, None, "done")
+    assert row.notes == ["a note"]
     detail = load_detail(engine, audit_id)
     assert detail.classes == ("x", "y", "z")
     assert detail.attacks == expected.attacks
@@ -65,7 +65,7 @@ def test_writes_of_an_old_attempt_are_refused(store: Store, engine: Engine) -> N
     assert not store.finish(job.audit_id, attempt, record(robust=0.9))
     assert not store.fail(job.audit_id, attempt, "late")
     (row,) = list_results(engine, Filter())
-    assert row["robust_accuracy"] == 0.5
+    assert row.robust_accuracy == 0.5
 
 
 def test_cancel_ends_what_is_not_done(store: Store, engine: Engine) -> None:
@@ -73,17 +73,17 @@ def test_cancel_ends_what_is_not_done(store: Store, engine: Engine) -> None:
     store.finish(jobs[0].audit_id, store.claim(jobs[0].audit_id), record())
     attempt = store.claim(jobs[1].audit_id)
     store.cancel(scan_id, "interrupted")
-    states = {row["model"]: (row["status"], row["reason"]) for row in list_results(engine, Filter(scan=scan_id))}
+    states = {row.model: (row.status, row.reason) for row in list_results(engine, Filter(scan=scan_id))}
     cancelled = ("cancelled", "interrupted")
     assert states == {"demo:a": ("done", None), "demo:b": cancelled, "demo:c": cancelled}
     assert not store.finish(jobs[1].audit_id, attempt, record("b"))
-    assert [row["model"] for row in list_results(engine, Filter())] == ["demo:a"]
+    assert [row.model for row in list_results(engine, Filter())] == ["demo:a"]
 
 
 def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: Engine) -> None:
     first = done_audit(store, identity="old weights", robust=0.2)
     second = done_audit(store, identity="new weights", robust=0.8)
-    assert [row["id"] for row in list_results(engine, Filter())] == [second]
+    assert [row.id for row in list_results(engine, Filter())] == [second]
     scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()])
     attempt = store.claim(job.audit_id)
     assert store.find_done("demo:a", "old weights") == first
@@ -91,9 +91,9 @@ def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: En
     assert store.find_done("demo:b", "old weights") is None
     assert store.reuse(scan_id, job.audit_id, attempt, first)
     # The model has its old weights again: its old result is the one that holds.
-    assert [row["id"] for row in list_results(engine, Filter())] == [first]
-    assert [row["id"] for row in list_results(engine, Filter(scan=scan_id))] == [first]
-    assert {row["id"] for row in list_results(engine, Filter(history=True))} == {first, second}
+    assert [row.id for row in list_results(engine, Filter())] == [first]
+    assert [row.id for row in list_results(engine, Filter(scan=scan_id))] == [first]
+    assert {row.id for row in list_results(engine, Filter(history=True))} == {first, second}
 
 
 def test_four_writers_at_once(store: Store, engine: Engine) -> None:
@@ -117,7 +117,7 @@ def test_filters_sort_and_limit(store: Store, engine: Engine) -> None:
 
     def names(sort: str = "-robust_accuracy", limit: int | None = None, **filters: object) -> str:
         rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
-        return "".join(row["model"].removeprefix("demo:") for row in rows)
+        return "".join(row.model.removeprefix("demo:") for row in rows)
 
     assert names() == "bacd"
     assert names("robust_accuracy") == "abcd"

@@ -1,7 +1,7 @@
 """Zoo entries, requests and audit records to store."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from auditor.records import (
     Verdicts,
     ZooEntry,
 )
+from auditor.records.results import ResultRow
 
 REQUEST = {"protocol": "quick", "samples": 3, "linearization": "remove", "sketch": None, "seed": 0, "device": "cpu"}
 
@@ -70,6 +71,17 @@ def record(name: str = "a", identity: str = "i", robust: float = 0.5, **changes:
         versions={"torch": "2"},
     )
     return replace(whole, **changes)
+
+
+def result_row(**changes: object) -> ResultRow:
+    """A done result without measurements."""
+    values = dict.fromkeys((field.name for field in fields(ResultRow)), None) | {
+        "id": 1, "model": "demo:a", "source": "demo", "dataset": "fashion_mnist", "status": "done", "training": {},
+        "threat_model": "Linf", "norm": "Linf", "eps": 0.1, "protocol": "quick", "linearization": "remove",
+        "not_measurable": [], "flags": [], "notes": [], "device": "cpu", "seed": 0, "versions": {},
+        "correlation": "exact",
+    }  # fmt: skip
+    return ResultRow(**values | changes)
 
 
 def done_audit(store: Store, name: str = "a", **changes: object) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 
 from auditor.config import settings
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.leases import Leases, Unsent
 from auditor.db.models import Scan, Worker
 from auditor.db.scans import load_scan

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event, text, update
 
 from auditor.config import settings
 from auditor.db import metrics as questions
-from auditor.db.ending import now
+from auditor.db.completion import now
 from auditor.db.leases import Leases
 from auditor.db.models import Audit, Scan
 from auditor.db.session import engine_of, open_database
@@ -130,7 +130,7 @@ def test_recent_audits_are_found_by_indexes(engine: Engine, monkeypatch: pytest.
         "before_cursor_execute",
         lambda _, __, statement, parameters, *___: asked.append((statement, parameters)),
     )
-    assert [part.number for part in questions.look(engine).parts] == [0, 0]
+    assert [part.number for part in questions.take_snapshot(engine).parts] == [0, 0]
     statements = [one for one in asked if "FROM scans" not in one[0] and "FROM workers" not in one[0]]
     assert len(statements) >= 5
     postgresql = engine.dialect.name == "postgresql"

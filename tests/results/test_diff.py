@@ -14,7 +14,7 @@ from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records import AuditRecord, AuditRequest, JobContext, Measurement, Verdicts
 from auditor.results.diff import NOT_REPRODUCED, diff_scans
-from auditor.results.reverify import compared, longest_unverified
+from auditor.results.reverify import flag_difference, longest_unverified
 from auditor.scans.local import run_scan
 from auditor.scans.request import ScanRequest
 from tests.factories.records import entry, record
@@ -116,8 +116,8 @@ def test_measured_again_and_not_the_same_is_flagged_and_said(store: Store) -> No
     assert found.not_reproduced == ["demo:a"]
     assert found.alarming
     (row,) = list_results(store.engine, Filter())
-    assert row["flags"] == [NOT_REPRODUCED]
-    assert "other verdicts on 1 of 200 samples" in row["notes"][-1]
+    assert row.flags == [NOT_REPRODUCED]
+    assert "other verdicts on 1 of 200 samples" in row.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_measured_again_and_not_the_same_is_flagged_and_said(store: Store) -> No
 )
 def test_what_counts_as_the_same(store: Store, changes: dict[str, Any], words: str | None) -> None:
     scan(store, {"a": made("a", 150)})
-    ((number,),) = [[row["id"]] for row in list_results(store.engine, Filter())]
-    found = compared(store.engine, number, made("a", **{"robust": 150, **changes}))
+    ((number,),) = [[row.id] for row in list_results(store.engine, Filter())]
+    found = flag_difference(store.engine, number, made("a", **{"robust": 150, **changes}))
     assert (found is None) == (words is None)
     assert words is None or words in found.notes[-1]
 

@@ -19,11 +19,11 @@ from tests.factories.records import REQUEST, entry
 def previous(audit_id: int) -> int | None:
     """The id of the result before that of ``audit_id``, as of the scan that made it."""
     engine = open_database(settings().database_url)
-    (row,) = [row for row in list_results(engine, Filter(history=True)) if row["id"] == audit_id]
+    (row,) = [row for row in list_results(engine, Filter(history=True)) if row.id == audit_id]
     with Session(engine) as session:
         scan_id = session.scalars(select(ScanAudit.scan_id).where(ScanAudit.audit_id == audit_id)).one()
     found = previous_result(engine, row, scan_id)
-    return found and found["id"]
+    return found and found.id
 
 
 @pytest.mark.parametrize(

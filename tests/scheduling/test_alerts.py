@@ -19,12 +19,12 @@ from sqlalchemy.exc import OperationalError
 from auditor.config import settings
 from auditor.db.schedules import (
     add_schedule,
+    claim_run,
     end_run,
     find_schedule,
     last_run,
     only_teller,
     runs_to_report,
-    take_run,
 )
 from auditor.db.session import open_database
 from auditor.errors import EnvironmentUnusableError, UsageError
@@ -57,7 +57,7 @@ def engine() -> Engine:
 def fail(engine: Engine, name: str, due: datetime = DUE) -> int:
     """A schedule whose run made no scan: there is something alarming to tell."""
     add_schedule(engine, name, "0 2 * * *", ("scan", "demo"), replace=True)
-    run = take_run(engine, find_schedule(engine, name), due)
+    run = claim_run(engine, find_schedule(engine, name), due)
     assert run is not None
     end_run(engine, run.id, "failed", "no such model")
     return run.id

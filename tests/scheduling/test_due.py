@@ -120,7 +120,7 @@ def test_a_clock_that_is_set_back_runs_nothing_twice_and_set_forward_nothing_is_
 def test_a_schedule_changed_while_it_is_due_runs_as_it_is_now(engine: Engine) -> None:
     read = add(engine)
     add_schedule(engine, "nightly", "0 2 * * *", ("scan", "timm"), replace=True)  # from now on: not due in the past
-    assert schedules.take_run(engine, read, at("2026-03-29T02:00")) is None, "what was read is out of date"
+    assert schedules.claim_run(engine, read, at("2026-03-29T02:00")) is None, "what was read is out of date"
     assert list(take_due(engine, at("2026-03-29T02:01"))) == []
     changed = add(engine)
     (one,) = take_due(engine, at("2026-03-29T02:01"))
@@ -154,7 +154,7 @@ def test_a_run_becomes_one_scan_whoever_makes_it(engine: Engine) -> None:
     (one,) = take_due(engine, at("2026-03-29T02:00"))
     store = Store(engine)
     scan_id, _ = store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
-    with pytest.raises(UsageError, match="has become a scan before"):
+    with pytest.raises(UsageError, match="has a scan already"):
         store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM scans")) == 1
@@ -203,7 +203,7 @@ def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
 
 def test_a_command_that_fails_is_told_with_its_last_words(engine: Engine) -> None:
     add_schedule(engine, "nightly", "* * * * *", ("scan", "demo", "--model", "no-such"))
-    one = schedules.take_run(engine, find_schedule(engine, "nightly"), MADE)
+    one = schedules.claim_run(engine, find_schedule(engine, "nightly"), MADE)
     fire(engine, one, here=True)
     last = last_run(engine, one.schedule)
     assert (last["state"], last["scan"]) == ("failed", None)

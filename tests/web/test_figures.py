@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from scipy.stats import binomtest, rankdata
 
 from auditor.records import AttackScore, Clustering, ClusteringScores
+from auditor.records.results import ResultRow
 from auditor.web.figures.bars import attack_bars, interval_bar
 from auditor.web.figures.colors import UNDEFINED, diverging, sequential
 from auditor.web.figures.heatmap import heatmap, png
@@ -19,6 +21,7 @@ from auditor.web.figures.lines import curves, history
 from auditor.web.figures.scale import Scale, around
 from auditor.web.figures.zoo import counter_examples, zoo_plot
 from auditor.web.render import render
+from tests.factories.records import result_row
 
 
 def clustering(matrix: np.ndarray, order: tuple[int, ...], kind: str = "weights", **scores: float) -> Clustering:
@@ -34,13 +37,13 @@ def symmetric(side: int, seed: int = 0) -> np.ndarray:
     return matrix
 
 
-def row(number: int, gap: float | None, robust: float | None, **changes: object) -> dict:
-    made = {
-        "id": number, "model": f"demo:m{number}", "status": "done", "gap": gap, "robust_accuracy": robust,
-        "robust_low": robust, "robust_high": robust, "flags": [], "training": {"method": "at"}, "architecture": "net",
-        "n": 100, "clean_accuracy": 0.9, "finished_at": f"2026-01-{number:02}T02:00:00+00:00",
+def row(number: int, gap: float | None, robust: float | None, **changes: object) -> ResultRow:
+    values = {
+        "id": number, "model": f"demo:m{number}", "gap": gap, "robust_accuracy": robust, "robust_low": robust,
+        "robust_high": robust, "training": {"method": "at"}, "architecture": "net", "n": 100, "clean_accuracy": 0.9,
+        "finished_at": f"2026-01-{number:02}T02:00:00+00:00",
     }  # fmt: skip
-    return made | changes
+    return result_row(**values | changes)
 
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.integers(4, 10))
@@ -139,11 +142,11 @@ def test_bars_have_wilsons_interval() -> None:
 def test_counter_examples_are_far_apart_in_rank() -> None:
     rng = np.random.default_rng(1)
     rows = [row(k, gap, robust) for k, (gap, robust) in enumerate(rng.random((12, 2)).round(1))]
-    ranks = [rankdata([one[name] for one in rows]) for name in ("gap", "robust_accuracy")]
+    ranks = [rankdata([getattr(one, name) for one in rows]) for name in ("gap", "robust_accuracy")]
     expected = {k for k in range(12) if abs(ranks[0][k] - ranks[1][k]) >= 6}
     assert expected
     assert counter_examples(rows) == expected
-    rows[min(expected)]["flags"] = ["zero_gradients"]
+    rows[min(expected)] = replace(rows[min(expected)], flags=["zero_gradients"])
     assert min(expected) not in counter_examples(rows)
 
 

@@ -1,1 +1,1 @@
-"""What commands print: tables, progress, and details of one result."""
+"""Prints tables, progress and the details of one result."""

@@ -1,4 +1,4 @@
-"""What an adaptation found, as a table for people."""
+"""Prints the result of an adaptation as a table."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.output.tables import print_table
 from auditor.text.eps import format_eps
+from auditor.text.numbers import interval, percent_narrow
 
 Row = dict[str, Any]
 
@@ -13,22 +14,23 @@ Row = dict[str, Any]
 def print_adaptation(row: Row) -> None:
     """Superclass accuracy on held-out target images, for each number of shots, beside nearest mean on the pixels."""
     found = row["result"]
-    asked = found["request"]
-    groups = asked["assignment"]["superclasses"]
+    request = found["request"]
+    groups = request["assignment"]["superclasses"]
     for kind in ("sources", "targets"):
         click.echo(f"{kind}: {' | '.join(', '.join(group[kind]) for group in groups)}")
     for source in found["sources"]:
         click.echo(f"source model, seed {source['seed']}: {_both(source['accuracy'])} of the source classes' images")
     click.echo(
-        f"superclasses {' | '.join(group['name'] for group in groups)}, {asked['tuning']['layers']} tuned, "
-        f"clean / robust under {asked['norm']} {format_eps(asked['eps'])} ({asked['protocol']}), of held-out targets:"
+        f"superclasses {' | '.join(group['name'] for group in groups)}, {request['tuning']['layers']} tuned, "
+        f"clean / robust under {request['norm']} {format_eps(request['eps'])} ({request['protocol']}), "
+        "of held-out targets:"
     )
     cells = [
         [
             str(score["seed"]),
             str(score["shots"]),
             _both(score["adapted"]),
-            f"{score['adapted']['low']:.1%} to {score['adapted']['high']:.1%}",
+            interval(score["adapted"]["low"], score["adapted"]["high"], percent_narrow),
             _both(score["baseline"]) if score["baseline"] else "",
             str(score["adapted"]["n"]),
             ", ".join(score["adapted"]["flags"]),
@@ -41,4 +43,4 @@ def print_adaptation(row: Row) -> None:
 
 
 def _both(accuracy: Row) -> str:
-    return f"{accuracy['clean']:.1%} / {accuracy['robust']:.1%}"
+    return f"{percent_narrow(accuracy['clean'])} / {percent_narrow(accuracy['robust'])}"

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from auditor.records.results import ResultRow
 
 SAVE = click.option(
     "--save-adversarials",
@@ -38,18 +41,18 @@ def prepare(folder: Path | None, protocol: str) -> Path | None:
     return folder.absolute()
 
 
-def say_saved(folder: Path | None, rows: Sequence[dict[str, Any]], reused: Sequence[str]) -> None:
-    """On stderr: how many files there are, and which models have none and why."""
+def say_saved(folder: Path | None, rows: "Sequence[ResultRow]", reused: Sequence[str]) -> None:
+    """Report on stderr how many files were written, and which models have none and why."""
     from auditor.attacks import adversarials_file
     from auditor.cli.output.progress import say
 
     if folder is None:
         return
-    made = [row for row in rows if row["status"] == "done" and row["model"] not in reused]
-    missing = [row for row in made if not adversarials_file(folder, row["model"], row["identity"]).exists()]
+    made = [row for row in rows if row.status == "done" and row.model not in reused]
+    missing = [row for row in made if not adversarials_file(folder, row.model, row.identity or "").exists()]
     say(f"adversarial images of {len(made) - len(missing)} models in {folder}")
     for model in reused:
         say(f"{model}: no adversarial images written, the audit was done before; --force repeats it")
     for row in missing:
-        reason = next((note for note in row["notes"] if "not saved" in note), "no adversarial images written")
-        say(f"{row['model']}: {reason}")
+        reason = next((note for note in row.notes if "not saved" in note), "no adversarial images written")
+        say(f"{row.model}: {reason}")

@@ -1,41 +1,43 @@
-"""``auditor results show``: one audit, whole."""
+"""``auditor results show``: everything about one audit."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from auditor.cli.output.published import claim_lines
 from auditor.cli.output.tables import print_pairs, print_table
 from auditor.db.results import Detail
+from auditor.records.matrices import MATRIX_NAMES
+from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines
-from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, error_of
-from auditor.results.serialize import KINDS, pruned
+from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
+from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
+from auditor.text.numbers import percent, significant
 
 
 def print_detail(detail: Detail) -> None:
     row = detail.row
     print_pairs(
-        f"{row['model']}: {detail.description}",
+        f"{row.model}: {detail.description}",
         [
-            ("protocol", f"{row['protocol']}, {row['norm']} {format_eps(row['eps'])}, {row['n'] or 'no'} images"),
-            ("clean accuracy", _percent(row["clean_accuracy"])),
+            ("protocol", f"{row.protocol}, {row.norm} {format_eps(row.eps)}, {row.n or 'no'} images"),
+            ("clean accuracy", percent(row.clean_accuracy)),
             (
                 "robust accuracy",
-                f"{_percent(row['robust_accuracy'])} ({_percent(row['robust_low'])} to {_percent(row['robust_high'])})",
+                f"{percent(row.robust_accuracy)} ({percent(row.robust_low)} to {percent(row.robust_high)})",
             ),
             *claim_lines(detail),
             (
                 "linearization",
-                f"batch norm: {row['linearization']}, affinity error {_short(row['affinity_error'])}",
+                f"batch norm: {row.linearization}, affinity error {significant(row.affinity_error)}",
             ),
             ("correlation", _correlation(row)),
-            ("flags", ", ".join(row["flags"]) or "none"),
-            *(("note", note) for note in row["notes"]),
-            *(("not measurable", part) for part in row["not_measurable"]),
+            ("flags", ", ".join(row.flags) or "none"),
+            *(("note", note) for note in row.notes),
+            *(("not measurable", part) for part in row.not_measurable),
             *(("pruned", f"{part}; `auditor scan … --force` makes them again") for part in _gone(detail)),
-            ("weights", f"SHA-256 {row['weights_sha256']}"),
-            ("run", f"{row['started_at']}, {row['seconds']:.1f} s on {row['device']}, seed {row['seed']}"),
-            ("versions", ", ".join(f"{name} {number}" for name, number in row["versions"].items())),
+            ("weights", f"SHA-256 {row.weights_sha256}"),
+            ("run", f"{row.started_at}, {row.seconds:.1f} s on {row.device}, seed {row.seed}"),
+            ("versions", ", ".join(f"{name} {number}" for name, number in row.versions.items())),
         ],
     )
     if detail.attacks:
@@ -47,7 +49,7 @@ def print_detail(detail: Detail) -> None:
                     score.attack,
                     str(score.n),
                     str(score.broken),
-                    _percent(score.robust_accuracy),
+                    percent(score.robust_accuracy),
                     f"{score.seconds:.1f}",
                 )
                 for score in detail.attacks
@@ -56,38 +58,30 @@ def print_detail(detail: Detail) -> None:
     if detail.clusterings:
         print()
         names = (
-            "gap", *(() if row["sketch"] is None else ("gap_error",)), "p_value", "intra", "inter", "silhouette",
+            "gap", *(() if row.sketch is None else ("gap_error",)), "p_value", "intra", "inter", "silhouette",
             "rand_index", "cophenetic", "effective_rank",
         )  # fmt: skip
         print_table(
             ("clustering", *names),
             [
-                (KINDS[kind], *(_short(getattr(part.scores, name)) for name in names))
+                (MATRIX_NAMES[kind], *(significant(getattr(part.scores, name)) for name in names))
                 for kind, part in detail.clusterings.items()
             ],
         )
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
-        if row["protocol"] == "screen":
-            print("\n".join(calibration_lines(row["linearization"])))
+        if row.protocol == "screen":
+            print("\n".join(calibration_lines(row.linearization)))
 
 
 def _gone(detail: Detail) -> Iterator[str]:
-    if kinds := pruned(detail):
+    if kinds := pruned_kinds(detail):
         yield f"the matrices of {', '.join(kinds)}"
     if detail.attacks and detail.verdicts is None:
         yield "the verdicts by sample"
 
 
-def _correlation(row: dict[str, Any]) -> str:
-    if row["sketch"] is None:
+def _correlation(row: ResultRow) -> str:
+    if row.sketch is None:
         return "exact"
-    error = error_of(row)
-    return f"sketch of {row['sketch']} probes{f', gap {error[0]} {error[1:]}' if error else ''}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.3g}"
+    error = format_gap_error(row)
+    return f"sketch of {row.sketch} probes{f', gap {error[0]} {error[1:]}' if error else ''}"

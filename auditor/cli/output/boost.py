@@ -1,4 +1,4 @@
-"""What a boost came to, in words and numbers: before and after, and whether the difference is one."""
+"""Prints the result of a boost: the audits before and after, and whether the difference is significant."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import click
 from auditor.checkpoints.wording import recipe_words
 from auditor.cli.output.tables import print_table
 from auditor.text.eps import format_eps
+from auditor.text.numbers import interval, number, percent_narrow, points, significant
 
 Row = dict[str, Any]
 
@@ -21,15 +22,16 @@ def print_boost(row: Row) -> None:
         print_table(
             ["", "before", "after"],
             [
-                ["clean accuracy", *(f"{one['clean_accuracy']:.1%}" for one in (before, after))],
+                ["clean accuracy", *(percent_narrow(one["clean_accuracy"]) for one in (before, after))],
                 [
                     f"robust accuracy, {row['norm']} {format_eps(row['eps'])}, {row['protocol']}",
                     *(
-                        f"{one['robust_accuracy']:.1%} ({one['robust_low']:.1%} to {one['robust_high']:.1%})"
+                        f"{percent_narrow(one['robust_accuracy'])} "
+                        f"({interval(one['robust_low'], one['robust_high'], percent_narrow)})"
                         for one in (before, after)
                     ),
                 ],
-                ["gap of C", *("none" if one["gap"] is None else f"{one['gap']:.2f}" for one in (before, after))],
+                ["gap of C", *("none" if one["gap"] is None else number(one["gap"]) for one in (before, after))],
                 ["flags", *(", ".join(one["flags"]) for one in (before, after))],
             ],
         )
@@ -40,10 +42,10 @@ def verdict_line(row: Row) -> str:
     """The verdict with its numbers."""
     found = row["comparison"]
     if found is None:
-        return f"{row['checkpoint']} is not audited: nothing is known of its robustness"
+        return f"{row['checkpoint']} is not audited: its robustness is unknown"
     return (
-        f"{row['verdict']}: robust accuracy {100 * found['difference']:+.1f} points, "
-        f"95 % interval {100 * found['low']:+.1f} to {100 * found['high']:+.1f}; of {found['n']} images "
+        f"{row['verdict']}: robust accuracy {points(found['difference'])} points, "
+        f"95 % interval {interval(found['low'], found['high'], points)}; of {found['n']} images "
         f"{found['only_after']} are robust only after, {found['only_before']} only before, "
-        f"McNemar p = {found['p_value']:.2g}"
+        f"McNemar p = {significant(found['p_value'], 2)}"
     )

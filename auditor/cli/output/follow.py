@@ -1,4 +1,4 @@
-"""``--wait``: a live view of a scan that workers run, from what the database says; always on stderr."""
+"""``--wait``: a live view on stderr of a scan that workers run, read from the database."""
 
 import contextlib
 import sys
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 Row = dict[str, Any]
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 ENDED = ("done", "failed", "cancelled")
 
 
 def follow(engine: "Engine", scan_id: int) -> ScanOutcome:
-    """Watch a scan until its last audit has ended; a Ctrl-C ends the watching, not the scan."""
+    """Watch a scan until its last audit has ended; Ctrl-C stops watching, not the scan."""
     try:
         return _follow(engine, scan_id)
     except KeyboardInterrupt:
@@ -37,34 +37,34 @@ def follow(engine: "Engine", scan_id: int) -> ScanOutcome:
 
 
 def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:
-    told: set[int] = set()
+    reported: set[int] = set()
     watched = sys.stderr is not None and sys.stderr.isatty() and not logs_json()
     live = Live(console=Console(stderr=True), transient=True) if watched else None
     with live or contextlib.nullcontext():
         while True:
-            scan = _patiently_load(engine, scan_id)
+            scan = _load_with_retries(engine, scan_id)
             if live:
                 live.update(view(scan))
             else:
-                _tell(scan, told)
+                _report_ended(scan, reported)
             if scan["state"] != "running":
                 return outcome_of(scan)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
-def _patiently_load(engine: "Engine", scan_id: int) -> Row:
-    """A database that restarts is waited for: the scan does not end with it."""
-    from auditor.db.patience import AWAY
+def _load_with_retries(engine: "Engine", scan_id: int) -> Row:
+    """Wait for a database that restarts, because the scan does not end with it."""
+    from auditor.db.retry import UNAVAILABLE
 
     for _ in range(120):
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(*UNAVAILABLE):
             return load_scan(engine, scan_id)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return load_scan(engine, scan_id)
 
 
 def view(scan: Row) -> Group:
-    """What a scan is at: a line of numbers, and a line for each audit that runs."""
+    """A line with the number of audits by state, and a line for each running audit."""
     numbers = ", ".join(f"{scan[state]} {state}" for state in ("queued", "running", *ENDED) if scan[state])
     lines = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for audit in scan["audits"]:
@@ -74,21 +74,21 @@ def view(scan: Row) -> Group:
 
 
 def part_of(row: Row) -> str:
-    """``apgd-ce 64/256``: where a running audit is."""
+    """The progress of a running audit: ``apgd-ce 64/256``."""
     return f"{row['part']} {row['part_done']}/{row['part_total']}" if row["part"] else ""
 
 
-def _tell(scan: Row, told: set[int]) -> None:
+def _report_ended(scan: Row, reported: set[int]) -> None:
     for audit in scan["audits"]:
-        if audit["state"] in ENDED and audit["audit"] not in told:
-            told.add(audit["audit"])
+        if audit["state"] in ENDED and audit["audit"] not in reported:
+            reported.add(audit["audit"])
             reason = f": {audit['reason']}" if audit["reason"] else ""
             with about(scan=scan["scan"], audit=audit["audit"], model=audit["model"], attempt=audit["attempt"]):
-                say(f"{len(told)}/{len(scan['audits'])} {audit['model']}: {audit['state']}{reason}")
+                say(f"{len(reported)}/{len(scan['audits'])} {audit['model']}: {audit['state']}{reason}")
 
 
 def outcome_of(scan: Row) -> ScanOutcome:
-    """What has become of a scan, from its stored audits."""
+    """The outcome of a scan, from its stored audits."""
     outcome = ScanOutcome(scan["scan"])
     for audit in scan["audits"]:
         if audit["reused"]:

@@ -9,9 +9,11 @@ from auditor.cli.output.progress import say
 from auditor.db.results import Detail, Filter, list_results
 from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
+from auditor.records.matrices import DRAWN
 from auditor.results.association import association
-from auditor.results.ranking import describe, error_of, setting_of
+from auditor.results.ranking import describe_setting, format_gap_error, setting_of
 from auditor.text.eps import format_eps
+from auditor.text.numbers import DASH, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,47 +25,46 @@ def model_figure(detail: Detail) -> "Figure":
     """C and F of one stored audit."""
     row, parts = detail.row, detail.clusterings
     if not parts:
-        raise UsageError(f"nothing to draw of {row['model']}: {'; '.join(row['not_measurable'])}")
-    shown = [parts[kind] for kind in ("weights", "deflated", "features") if kind in parts]
-    return draw_model(row["model"], _subtitle(detail), detail.classes, detail.superclasses, shown)
+        raise UsageError(f"nothing to draw of {row.model}: {'; '.join(row.not_measurable)}")
+    shown = [parts[kind] for kind in DRAWN if kind in parts]
+    return draw_model(row.model, _subtitle(detail), detail.classes, detail.superclasses, shown)
 
 
 def _subtitle(detail: Detail) -> str:
     row = detail.row
-    sketched = "" if row["sketch"] is None else f". C: a sketch of {row['sketch']} probes, gap {error_of(row) or '–'}"
-    if row["robust_accuracy"] is None:
+    sketched = (
+        "" if row.sketch is None else f". C: a sketch of {row.sketch} probes, gap {format_gap_error(row) or DASH}"
+    )
+    if row.robust_accuracy is None or row.clean_accuracy is None:
         return f"{detail.description}. screen: not evidence of robustness{sketched}"
-    flags = f". Flagged: {', '.join(row['flags'])}" if row["flags"] else ""
+    flags = f". Flagged: {', '.join(row.flags)}" if row.flags else ""
     return (
-        f"{detail.description}: clean {100 * row['clean_accuracy']:.1f} %, robust {100 * row['robust_accuracy']:.1f} % "
-        f"({row['norm']} {format_eps(row['eps'])}, {row['protocol']}, n = {row['n']}){flags}{sketched}"
+        f"{detail.description}: clean {percent(row.clean_accuracy)}, robust {percent(row.robust_accuracy)} "
+        f"({row.norm} {format_eps(row.eps)}, {row.protocol}, n = {row.n}){flags}{sketched}"
     )
 
 
 def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
     """Gap against robust accuracy under one protocol; of several settings the one used most."""
     rows = list_results(engine, Filter(source=source, protocol=protocol, linearization="remove", status="done"))
-    rows = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
+    rows = [row for row in rows if row.gap_and_accuracy is not None]
     if not rows:
         raise UsageError(f"no results of attacks under {protocol!r} to draw; scan a zoo first")
     sizes = Counter(setting_of(row) for row in rows)
     setting = max(sizes, key=lambda key: (sizes[key], key[4]))
     for other in sizes.keys() - {setting}:
-        say(f"left out: {sizes[other]} results of {describe(other)}")
-    rows = [row for row in rows if setting_of(row) == setting]
+        say(f"left out: {sizes[other]} results of {describe_setting(other)}")
     points = [
         ZooPoint(
-            name=row["model"].partition(":")[2],
-            kind=_kind(row["training"]),
-            gap=row["gap"],
-            robust=row["robust_accuracy"],
-            low=row["robust_low"],
-            high=row["robust_high"],
-            flagged=bool(row["flags"]),
+            name=row.model.partition(":")[2],
+            kind=_kind(row.training),
+            **point._asdict(),
+            flagged=bool(row.flags),
         )
         for row in rows
+        if setting_of(row) == setting and (point := row.gap_and_accuracy) is not None
     ]
-    title = f"Gap and robust accuracy: {describe(setting)} images"
+    title = f"Gap and robust accuracy: {describe_setting(setting)} images"
     return draw_zoo(title, "\n".join(association(rows)), points)
 
 

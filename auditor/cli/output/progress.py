@@ -1,4 +1,4 @@
-"""How a scan gets on: a bar for all and one for each model at work, or a line a model; always on stderr."""
+"""Progress of a scan on stderr: a bar for the scan and one per running model, or one line per model."""
 
 import contextlib
 import sys
@@ -71,7 +71,7 @@ class ScanProgress:
 
 
 def say(line: str) -> None:
-    """A line on stderr, logged where it is to be JSON; where nobody listens any more, the work goes on in silence."""
+    """Print a line on stderr, or log it as JSON; a closed stderr is ignored."""
     with contextlib.suppress(OSError, AttributeError):
         if not log_json(line):
             click.echo(clean_lines(line), err=True)

@@ -3,6 +3,7 @@
 from auditor.db.results import Detail
 from auditor.records import Published
 from auditor.text.eps import format_eps
+from auditor.text.numbers import percent, percent_number
 
 FLAGS = {
     "clean_accuracy_mismatch": "clean accuracy",
@@ -17,17 +18,17 @@ def claim_lines(detail: Detail) -> list[tuple[str, str]]:
         return []
     lines = [("published", ", ".join(part for part in (published.paper, published.venue, published.link) if part))]
     lines += [("claimed accuracy", part) for part in _figures(published)]
-    if published.robust_accuracy is not None and row["claimed_robust_accuracy"] is None:
+    if published.robust_accuracy is not None and row.claimed_robust_accuracy is None:
         lines.append(
             (
                 "claimed accuracy",
-                f"no claim about {row['norm']} {format_eps(row['eps'])}, under which it was audited",
+                f"no claim about {row.norm} {format_eps(row.eps)}, under which it was audited",
             )
         )
     for flag, name in FLAGS.items():
-        if flag in row["flags"]:
+        if flag in row.flags:
             key = flag.removesuffix("_mismatch")
-            lines.append(("mismatch", _mismatch(name, row[key], row[f"claimed_{key}"], row["n"])))
+            lines.append(("mismatch", _mismatch(name, getattr(row, key), getattr(row, f"claimed_{key}"), row.n or 0)))
     return lines
 
 
@@ -35,7 +36,7 @@ def _figures(published: Published) -> list[str]:
     """One sentence a figure."""
     figures = []
     if published.clean_accuracy is not None:
-        figures.append(f"clean {_percent(published.clean_accuracy)}")
+        figures.append(f"clean {percent(published.clean_accuracy, 2)}")
     under = f"under {published.norm} {format_eps(published.eps)}" if published.norm and published.eps else ""
     doubt = "; marked unreliable by its publisher" if published.unreliable else ""
     for accuracy, attack in (
@@ -43,23 +44,20 @@ def _figures(published: Published) -> list[str]:
         (published.external_accuracy, "a better attack"),
     ):
         if accuracy is not None:
-            figures.append(f"robust {_percent(accuracy)} {under} ({attack}{doubt})")
+            figures.append(f"robust {percent(accuracy, 2)} {under} ({attack}{doubt})")
             doubt = ""
     if published.corruptions_accuracy is not None:
         figures.append(
-            f"{_percent(published.corruptions_accuracy)} under common corruptions, which says nothing of a norm ball"
+            f"{percent(published.corruptions_accuracy, 2)} under common corruptions, which says nothing of a norm ball"
         )
     return figures
 
 
 def _mismatch(name: str, measured: float, claimed: float, n: int) -> str:
     more = "above" if measured > claimed else "below"
+    difference = percent_number(abs(measured - claimed))
     return (
-        f"the {name} measured, {_percent(measured)} of {n}, is {100 * abs(measured - claimed):.1f} points {more} the "
-        f"{_percent(claimed)} that were published, more than chance allows (99.9 %): other weights, preprocessing or "
+        f"the {name} measured, {percent(measured, 2)} of {n}, is {difference} points {more} the "
+        f"{percent(claimed, 2)} that were published, more than chance allows (99.9 %): other weights, preprocessing or "
         f"data than the publisher's{', or attacks that are too weak for it' if more == 'above' else ''}"
     )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"

@@ -1,31 +1,31 @@
-"""What a scan has come to: its rows, and one line that sums it up."""
+"""Prints the results of a scan, and one line that summarizes it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from auditor.records.results import ResultRow
     from auditor.scans.local import ScanOutcome
 
-Row = dict[str, Any]
 
-
-def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> list[Row]:
-    """The scan's rows, printed; as a table only once there are results."""
+def print_outcome(engine: "Engine", outcome: "ScanOutcome", shape: str) -> "list[ResultRow]":
+    """Print and return the rows of a scan; the table only if an audit has ended."""
     from auditor.cli.output.progress import say
     from auditor.cli.output.tables import print_json, print_results
     from auditor.db.results import Filter, list_results
     from auditor.db.session import shown
-    from auditor.results.association import of_one_setting
+    from auditor.results.association import association_of_one_setting
+    from auditor.results.serialize import serialize_row
 
     rows = list_results(engine, Filter(scan=outcome.scan_id))
     if shape == "json":
-        print_json(rows)
+        print_json([serialize_row(row) for row in rows])
     elif outcome.ended:
         print_results(rows)
-        for statement in of_one_setting(rows):
+        for statement in association_of_one_setting(rows):
             click.echo(statement)
         cancelled = f", {len(outcome.cancelled)} cancelled" if outcome.cancelled else ""
         say(

@@ -9,27 +9,28 @@ from typing import Any
 import click
 
 from auditor.cli.output.layout import print_line, print_plain, styled
+from auditor.records.results import ResultRow
 from auditor.results.ranking import (
     GAP_NOTE,
     SCREEN_NOTE,
     SKETCH_NOTE,
-    Row,
-    describe,
-    doubtful,
-    error_of,
+    describe_setting,
+    format_gap_error,
+    has_doubtful_claim,
     rank_of,
     setting_of,
 )
-from auditor.results.serialize import finite
+from auditor.results.serialize import nan_to_none
+from auditor.text.numbers import DASH, number, p_value, percent_number
 from auditor.text.printable import clean_cell
 
 
-def print_json(rows: Sequence[Row]) -> None:
+def print_json(rows: Sequence[dict[str, Any]]) -> None:
     """One JSON array on stdout and nothing else; NaN is null."""
-    click.echo(json.dumps([finite(row) for row in rows], indent=1))
+    click.echo(json.dumps([nan_to_none(row) for row in rows], indent=1))
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON."""
     out = io.StringIO()
     if rows:
@@ -46,18 +47,18 @@ def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict) else value
 
 
-def print_results(rows: Sequence[Row]) -> None:
+def print_results(rows: Sequence[ResultRow]) -> None:
     """A leaderboard for each setting: models that count, then flagged ones; below, those without a result."""
-    done = [row for row in rows if row["status"] == "done"]
+    done = [row for row in rows if row.status == "done"]
     for setting in dict.fromkeys(setting_of(row) for row in done):
-        print_line(describe(setting), "bold")
+        print_line(describe_setting(setting), "bold")
         _print_group([row for row in done if setting_of(row) == setting])
     for row in rows:
-        if row["status"] != "done":
-            print_line(f"{row['model']}: {row['status']}: {row['reason'] or ''}", "red")
+        if row.status != "done":
+            print_line(f"{row.model}: {row.status}: {row.reason or ''}", "red")
     for row in done:
-        for part in row["not_measurable"]:
-            print_line(f"{row['model']}: not measurable: {part}", "yellow")
+        for part in row.not_measurable:
+            print_line(f"{row.model}: not measurable: {part}", "yellow")
     for line in _footnotes(done):
         print_line(line, "dim")
 
@@ -71,13 +72,13 @@ _RIGHT = tuple(name for name in _COLUMNS if name not in ("model", "flags"))
 _DROPPED_FIRST = ("inter", "intra", "p", "claimed clean %", "clean %", "claimed robust %")
 
 
-def _print_group(group: Sequence[Row]) -> None:
-    unclaimed = {name for name, key in _CLAIMS.items() if all(row[key] is None for row in group)}
+def _print_group(group: Sequence[ResultRow]) -> None:
+    unclaimed = {name for name, key in _CLAIMS.items() if all(getattr(row, key) is None for row in group)}
     columns = [name for name in _COLUMNS if name not in unclaimed]
-    ranked = [row for row in group if not row["flags"]]
-    flagged = [row for row in group if row["flags"]]
-    better = sorted((row["robust_accuracy"] or 0 for row in ranked), reverse=True)
-    lines = [*((row, rank_of(row, better)) for row in ranked), *((row, "–") for row in flagged)]
+    ranked = [row for row in group if not row.flags]
+    flagged = [row for row in group if row.flags]
+    better = sorted((row.robust_accuracy or 0 for row in ranked), reverse=True)
+    lines = [*((row, rank_of(row, better)) for row in ranked), *((row, DASH) for row in flagged)]
 
     def cells(columns: Sequence[str]) -> list[list[str]]:
         return [_cells(row, rank, columns) for row, rank in lines]
@@ -87,56 +88,47 @@ def _print_group(group: Sequence[Row]) -> None:
         return
     from auditor.cli.output.terminal import print_fitting
 
-    print_fitting(columns, cells, [bool(row["flags"]) for row, _ in lines], _RIGHT, _DROPPED_FIRST)
+    print_fitting(columns, cells, [bool(row.flags) for row, _ in lines], _RIGHT, _DROPPED_FIRST)
 
 
-def _cells(row: Row, rank: str, columns: Sequence[str]) -> list[str]:
-    robust = "–"
-    if row["robust_accuracy"] is not None:
-        low, high = 100 * row["robust_low"], 100 * row["robust_high"]
-        robust = f"{100 * row['robust_accuracy']:.1f} ({low:.1f}–{high:.1f})"
+def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
+    robust = DASH
+    if row.robust_interval is not None:
+        robust = "{} ({}–{})".format(*map(percent_number, row.robust_interval))
     cells = {
         "#": rank,
-        "model": row["model"],
-        "clean %": _number(row["clean_accuracy"], 1, 100),
+        "model": row.model,
+        "clean %": percent_number(row.clean_accuracy),
         "robust % (95 % interval)": robust,
-        "claimed clean %": _number(row["claimed_clean_accuracy"], 1, 100),
-        "claimed robust %": _number(row["claimed_robust_accuracy"], 1, 100) + ("*" if doubtful(row) else ""),
-        "gap": _number(row["gap"], 2) + error_of(row),
-        "p": _p_value(row["p_value"]),
-        "intra": _number(row["intra"], 2),
-        "inter": _number(row["inter"], 2),
-        "flags": ", ".join(row["flags"]),
+        "claimed clean %": percent_number(row.claimed_clean_accuracy),
+        "claimed robust %": percent_number(row.claimed_robust_accuracy) + ("*" if has_doubtful_claim(row) else ""),
+        "gap": number(row.gap) + format_gap_error(row),
+        "p": p_value(row.p_value),
+        "intra": number(row.intra),
+        "inter": number(row.inter),
+        "flags": ", ".join(row.flags),
     }
     return [cells[name] for name in columns]
 
 
-def _number(value: float | None, digits: int, scale: float = 1) -> str:
-    return "–" if value is None else f"{scale * value:.{digits}f}"
-
-
-def _p_value(value: float | None) -> str:
-    return "<0.001" if value is not None and value < 0.001 else _number(value, 3)
-
-
-def _footnotes(done: Sequence[Row]) -> list[str]:
+def _footnotes(done: Sequence[ResultRow]) -> list[str]:
     lines = []
-    if any(row["flags"] for row in done):
+    if any(row.flags for row in done):
         lines.append(
             "– flagged: the number cannot be trusted, so the row is unranked (see `auditor results show MODEL`)."
         )
-    if any(doubtful(row) for row in done):
+    if any(has_doubtful_claim(row) for row in done):
         lines.append("* marked unreliable by its publisher.")
-    screened = [row for row in done if row["protocol"] == "screen"]
+    screened = [row for row in done if row.protocol == "screen"]
     if screened:
         from auditor.results.calibration import calibration_lines
 
         lines.append(SCREEN_NOTE)
-        for linearization in dict.fromkeys(row["linearization"] for row in screened):
+        for linearization in dict.fromkeys(row.linearization for row in screened):
             lines += calibration_lines(linearization)
-    if any(row["gap_error"] is not None for row in done):
+    if any(row.gap_error is not None for row in done):
         lines.append(SKETCH_NOTE)
-    if any(row["gap"] is not None for row in done):
+    if any(row.gap is not None for row in done):
         lines.append(GAP_NOTE)
     return lines
 

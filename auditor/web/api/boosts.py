@@ -10,7 +10,7 @@ from sse_starlette import EventSourceResponse
 from auditor.db.tokens import Bearer
 from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import NotFoundError
-from auditor.results.serialize import finite
+from auditor.results.serialize import nan_to_none
 from auditor.web.access import require_scope
 from auditor.web.api.common import Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
@@ -40,7 +40,7 @@ def get_boost(engine: Database, number: Number) -> dict[str, Any]:
 @router.get("/boosts/{number}/events", response_class=EventSourceResponse)
 async def stream_boost_events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
     """Send the boost as an event `boost` after each change, and an event `end` when it has ended."""
-    return stream_events(request, "boost", number, lambda: finite(get_boost(engine, number)))
+    return stream_events(request, "boost", number, lambda: nan_to_none(get_boost(engine, number)))
 
 
 @router.post("/boosts", **response_options(shapes.Boost, 202))

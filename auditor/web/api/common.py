@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
-from auditor.results.serialize import finite
+from auditor.results.serialize import nan_to_none
 from auditor.web.shapes import Shape
 
 _PROBLEM = {
@@ -60,7 +60,7 @@ class FiniteJSONResponse(JSONResponse):
     """JSON in which NaN and infinite numbers are null."""
 
     def render(self, content: Any) -> bytes:
-        return super().render(finite(content))
+        return super().render(nan_to_none(content))
 
 
 def make_router(tag: str, **options: Any) -> APIRouter:

@@ -17,7 +17,7 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from auditor.db.patience import cause_of
+from auditor.db.retry import cause_of
 from auditor.errors import AuditorError, first_line
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.rate_limits import client_of

@@ -10,7 +10,7 @@ from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.errors import NotFoundError
 from auditor.records import Clustering
 from auditor.results.comparison import compare
-from auditor.results.serialize import as_dict
+from auditor.results.serialize import serialize_detail
 from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
 from auditor.web.errors import as_invalid_request
 from auditor.web.figures.heatmap import png
@@ -77,7 +77,7 @@ def get_audits(
 @router.get("/results/{number}", **response_options(shapes.ResultDetail))
 def get_result(engine: Database, number: Number) -> dict[str, Any]:
     """Return one result in full: attacks, scores, matrices and the verdict on each sample."""
-    return as_dict(load_result(engine, number))
+    return serialize_detail(load_result(engine, number))
 
 
 @router.get("/results/{number}/matrices/{kind}", **response_options(shapes.MatrixShown))
@@ -124,5 +124,5 @@ def load_result(engine: Database, number: int) -> Detail:
 def _clustering(detail: Detail, kind: str) -> Clustering:
     part = detail.clusterings.get(kind)
     if part is None or part.matrix is None:
-        raise NotFoundError(f"result {detail.row['id']} has no matrix {kind}: it was not measurable, or it was pruned")
+        raise NotFoundError(f"result {detail.row.id} has no matrix {kind}: it was not measurable, or it was pruned")
     return part

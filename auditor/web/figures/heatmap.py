@@ -10,8 +10,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.clustering.display import HEADINGS, by_row
+from auditor.clustering.display import by_row, scores_line
 from auditor.records import Clustering, Matrix
+from auditor.records.matrices import MATRIX_NAMES
+from auditor.text.numbers import MINUS, matrix_entry, number
 from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
 
 MOST_CELLS = 40
@@ -78,7 +80,7 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
     small = len(names) <= MOST_CELLS
     return Heatmap(
         kind=part.kind,
-        heading=HEADINGS[part.kind],
+        heading=MATRIX_NAMES[part.kind],
         scores=_scores(part),
         similarity=similarity,
         names=names,
@@ -127,9 +129,9 @@ def _means(matrix: Matrix) -> NDArray[np.float64]:
 def _cells(matrix: Matrix, names: Sequence[str], similarity: bool) -> list[Cell]:
     cells = []
     for (i, j), value in np.ndenumerate(matrix):
-        text = "not defined" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+        text = "not defined" if math.isnan(value) else number(value, minus=MINUS)
         fill, ink = _color(float(value), similarity)
-        short = "" if math.isnan(value) else f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
+        short = "" if math.isnan(value) else matrix_entry(value)
         cells.append(Cell(j, i, fill, ink, short, f"{names[i]} and {names[j]}: {text}"))
     return cells
 
@@ -152,7 +154,4 @@ def _scores(part: Clustering) -> str:
     scores = part.scores
     if math.isnan(scores.gap):
         return f"gap not defined: {scores.reasons.get('gap', 'no reason was stored')}"
-    p_value = "p < 0.001" if scores.p_value < 0.001 else f"p = {scores.p_value:.3f}"
-    error = "" if math.isnan(scores.gap_error) else f" ± {scores.gap_error:.3f}"
-    values = f"gap {scores.gap:.2f}{error} ({p_value}), intra {scores.intra:.2f}, inter {scores.inter:.2f}"
-    return values.replace("-", "−")
+    return scores_line(scores, error=True)

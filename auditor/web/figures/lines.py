@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from auditor.results.ranking import Row
+from auditor.records.results import ResultRow
+from auditor.text.numbers import number, percent
 from auditor.web.figures.scale import Scale, Tick, around
 
 WIDTH, HEIGHT = 560, 190
@@ -51,35 +52,36 @@ class Lines:
     bottom: int = HEIGHT - BOTTOM
 
 
-def history(rows: Sequence[Row]) -> tuple[Lines, ...]:
+def history(rows: Sequence[ResultRow]) -> tuple[Lines, ...]:
     """Plot robust accuracy and gap of a model's audits in one setting, oldest first; empty for fewer than two."""
-    done = sorted((row for row in rows if row["finished_at"]), key=lambda row: (row["finished_at"], row["id"]))
+    done = [(row, row.finished_at) for row in rows if row.finished_at]
+    done.sort(key=lambda one: (one[1], one[0].id))
     if len(done) < 2:
         return ()
     drawings = []
     across = Scale(0, len(done) - 1, LEFT, WIDTH - RIGHT)
-    dates = [row["finished_at"][:10] for row in done]
+    dates = [finished_at[:10] for _, finished_at in done]
     ticks = tuple(Tick(across(k), dates[k]) for k in sorted({0, len(done) - 1}))
-    if all(row["robust_accuracy"] is not None for row in done):
+    robust = [(row, finished_at, row.robust_interval) for row, finished_at in done if row.robust_interval is not None]
+    if len(robust) == len(done):
         up = Scale(0, 1, HEIGHT - BOTTOM, TOP)
         marks = tuple(
             Mark(
                 across(k),
-                up(row["robust_accuracy"]),
-                up(row["robust_high"]),
-                up(row["robust_low"]),
-                f"{row['finished_at']}: robust {100 * row['robust_accuracy']:.1f} %, audit {row['id']}",
+                up(value),
+                up(high),
+                up(low),
+                f"{finished_at}: robust {percent(value)}, audit {row.id}",
             )
-            for k, row in enumerate(done)
+            for k, (row, finished_at, (value, low, high)) in enumerate(robust)
         )
         drawings.append(Lines("robust accuracy, %", (Line("robust", 0, marks),), ticks, up.ticks(4, scale=100)))
-    if all(row["gap"] is not None for row in done):
-        up = Scale(*around([row["gap"] for row in done], least=0.2), HEIGHT - BOTTOM, TOP)
+    gaps = [row.gap for row, _ in done if row.gap is not None]
+    if len(gaps) == len(done):
+        up = Scale(*around(gaps, least=0.2), HEIGHT - BOTTOM, TOP)
         marks = tuple(
-            Mark(
-                across(k), up(row["gap"]), None, None, f"{row['finished_at']}: gap {row['gap']:.3f}, audit {row['id']}"
-            )
-            for k, row in enumerate(done)
+            Mark(across(k), up(gap), None, None, f"{finished_at}: gap {number(gap, 3)}, audit {row.id}")
+            for k, ((row, finished_at), gap) in enumerate(zip(done, gaps, strict=True))
         )
         drawings.append(Lines("gap", (Line("gap", 1, marks),), ticks, up.ticks(4)))
     return tuple(drawings)
@@ -99,8 +101,8 @@ def curves(epochs: Sequence[Mapping[str, float | None]], series: Mapping[str, st
             series[name],
             k,
             tuple(
-                Mark(across(number), up(value), None, None, f"epoch {number:g}: {series[name]} {value:.3f}")
-                for number, epoch in zip(numbers, epochs, strict=True)
+                Mark(across(at), up(value), None, None, f"epoch {at:g}: {series[name]} {number(value, 3)}")
+                for at, epoch in zip(numbers, epochs, strict=True)
                 if (value := epoch.get(name)) is not None
             ),
         )

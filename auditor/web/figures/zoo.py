@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.results.association import association, counted
-from auditor.results.ranking import Row
+from auditor.records.results import GapAndAccuracy, ResultRow
+from auditor.results.association import association, rankable_rows
+from auditor.text.numbers import interval, number, percent, percent_number
 from auditor.web.figures.colors import SERIES
 from auditor.web.figures.scale import Scale, Tick, around
 
@@ -52,68 +53,65 @@ class ZooPlot:
         return tuple(point for point in self.points if point.aside is not None)
 
 
-def zoo_plot(rows: Sequence[Row], by: str = "training") -> ZooPlot | None:
+def zoo_plot(rows: Sequence[ResultRow], by: str = "training") -> ZooPlot | None:
     """Plot the rows of one setting that have a gap and a robust accuracy; None if no row has both.
 
     Args:
         by: what the colours show, ``training`` or ``architecture``.
     """
-    drawn = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
+    measured = [(row, point) for row in rows if (point := row.gap_and_accuracy) is not None]
+    drawn = [row for row, _ in measured]
     if not drawn:
         return None
     kinds = sorted({_kind(row, by) for row in drawn})
     if len(kinds) > SERIES:  # the last colour is for all other kinds
         kinds = [*kinds[: SERIES - 1], "other"]
-    across = Scale(*around([row["gap"] for row in drawn], least=0.2), LEFT, WIDTH - RIGHT)
+    across = Scale(*around([point.gap for _, point in measured], least=0.2), LEFT, WIDTH - RIGHT)
     up = Scale(-0.02, 1.02, HEIGHT - BOTTOM, TOP)
     # alternate the height of names, so that neighbours do not overlap
     lifts = {number: 12 + 14 * (k % 2) for k, number in enumerate(sorted(counter_examples(drawn)))}
     points = tuple(
         Point(
-            id=row["id"],
-            model=row["model"],
-            x=across(row["gap"]),
-            y=up(row["robust_accuracy"]),
-            top=up(row["robust_high"]),
-            bottom=up(row["robust_low"]),
+            id=row.id,
+            model=row.model,
+            x=across(point.gap),
+            y=up(point.robust),
+            top=up(point.high),
+            bottom=up(point.low),
             kind=kinds.index(_kind(row, by)) if _kind(row, by) in kinds else SERIES - 1,
-            flagged=bool(row["flags"]),
-            aside=up(row["robust_accuracy"]) - lifts[row["id"]] if row["id"] in lifts else None,
-            label=_label(row, by),
+            flagged=bool(row.flags),
+            aside=up(point.robust) - lifts[row.id] if row.id in lifts else None,
+            label=_label(row, point, by),
         )
-        for row in drawn
+        for row, point in measured
     )
     return ZooPlot(points, tuple(kinds), by, across.ticks(8), up.ticks(6, scale=100), tuple(association(drawn)))
 
 
-def counter_examples(rows: Sequence[Row]) -> set[int]:
+def counter_examples(rows: Sequence[ResultRow]) -> set[int]:
     """Return the IDs of unflagged rows whose ranks by gap and robust accuracy differ by at least half of the zoo."""
-    known = counted(rows)
+    known = rankable_rows(rows)
     if len(known) < 4:
         return set()
-    by_gap, by_robust = ({row["id"]: _rank(known, row, name) for row in known} for name in ("gap", "robust_accuracy"))
-    return {number for number, rank in by_gap.items() if abs(rank - by_robust[number]) >= len(known) / 2}
+    points = [row.gap_and_accuracy for row in known if row.gap_and_accuracy is not None]
+    ranks = zip(_ranks([point.gap for point in points]), _ranks([point.robust for point in points]), strict=True)
+    return {row.id for row, (gap, robust) in zip(known, ranks, strict=True) if abs(gap - robust) >= len(known) / 2}
 
 
-def _rank(rows: Sequence[Row], row: Row, name: str) -> float:
-    """Rank a row; equal values share their mean rank."""
-    below: int = sum(other[name] < row[name] for other in rows)
-    equal: int = sum(other[name] == row[name] for other in rows)
-    return below + (equal + 1) / 2
+def _ranks(values: list[float]) -> list[float]:
+    """The rank of each value from 1 on; equal values get their mean rank."""
+    return [sum(other < value for other in values) + (values.count(value) + 1) / 2 for value in values]
 
 
-def _kind(row: Row, by: str) -> str:
+def _kind(row: ResultRow, by: str) -> str:
     if by == "architecture":
-        return str(row["architecture"] or "not recorded")
-    method = row["training"].get("method")
+        return str(row.architecture or "not recorded")
+    method = row.training.get("method")
     name = METHODS.get(str(method), str(method) if method else "not recorded")
-    return f"{name} + regularizer" if row["training"].get("beta") else name
+    return f"{name} + regularizer" if row.training.get("beta") else name
 
 
-def _label(row: Row, by: str) -> str:
-    flags = f"; flagged: {', '.join(row['flags'])}" if row["flags"] else ""
-    low, high = 100 * row["robust_low"], 100 * row["robust_high"]
-    said = (
-        f"{row['model']}: gap {row['gap']:.2f}, robust {100 * row['robust_accuracy']:.1f} % ({low:.1f} to {high:.1f})"
-    )
-    return f"{said}, {_kind(row, by)}{flags}".replace("-0.", "−0.")
+def _label(row: ResultRow, point: GapAndAccuracy, by: str) -> str:
+    flags = f"; flagged: {', '.join(row.flags)}" if row.flags else ""
+    robust = f"robust {percent(point.robust)} ({interval(point.low, point.high, percent_number)})"
+    return f"{row.model}: gap {number(point.gap)}, {robust}, {_kind(row, by)}{flags}".replace("-0.", "−0.")

@@ -1,7 +1,7 @@
 """The pages of boosts: the list, and one boost with its curves, its audits before and after, and its checkpoint."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -10,7 +10,6 @@ from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.trainings import list_trainings
 from auditor.errors import NotFoundError
-from auditor.results.ranking import Row
 from auditor.web.api.boosts import BoostToken, cancel_boost, load_boost
 from auditor.web.api.common import Database, Number
 from auditor.web.api.events import ACTIVE_STATES
@@ -26,18 +25,18 @@ router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 class BoostsPage:
     """The newest hundred boosts, the newest first, each with its recipe as text."""
 
-    boosts: tuple[tuple[Row, str], ...]
+    boosts: tuple[tuple[dict[str, Any], str], ...]
 
 
 @dataclass(frozen=True)
 class BoostPage:
     """``active`` says whether the boost is queued or running; without a checkpoint, ``verdict`` is None, too."""
 
-    boost: Row
+    boost: dict[str, Any]
     active: bool
     recipe: str
     curves: tuple[Lines, ...]
-    checkpoint: Row | None
+    checkpoint: dict[str, Any] | None
     verdict: str | None
 
 

@@ -36,6 +36,6 @@ def show_comparison(request: Request, engine: Database, _: PageAccess, a: Name =
         except UsageError as error:
             problem = str(error)
     rows = list_results(engine, Filter(status="done"), sort="model", limit=1000)
-    models = tuple(dict.fromkeys(row["model"] for row in rows))
+    models = tuple(dict.fromkeys(row.model for row in rows))
     context = ComparisonPage(a, b, models, comparison, problem)
     return render_page(request, "compare.html", context, 422 if problem else 200)

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from auditor.db.filters import SORTABLE
-from auditor.db.results import Filter, Row, count_audits, list_results
-from auditor.results.association import of_one_setting
+from auditor.db.results import Filter, count_audits, list_results
+from auditor.records.results import ResultRow
+from auditor.results.association import association_of_one_setting
 from auditor.web.api.common import Database
 from auditor.web.leaderboard import Board, build_boards
 from auditor.web.pages.common import PageAccess, render_page
@@ -41,7 +42,7 @@ class LeaderboardPage:
     boards: tuple[Board, ...]
     sort: Sort
     filters: dict[str, str]
-    failed: tuple[Row, ...]
+    failed: tuple[ResultRow, ...]
     statements: tuple[str, ...]
     next: str | None
     ranked: bool
@@ -74,8 +75,8 @@ def show_leaderboard(
         boards=build_boards(rows, keep_order=sort != "-robust_accuracy", ranked=ranked),
         sort=Sort(sort, used),
         filters=fields,
-        failed=tuple(row for row in rows if row["status"] != "done"),
-        statements=tuple(of_one_setting(rows)) if complete else (),
+        failed=tuple(row for row in rows if row.status != "done"),
+        statements=tuple(association_of_one_setting(rows)) if complete else (),
         next="?" + urlencode(used | {"sort": sort, "cursor": encode_cursor(rows[-1], sort)}) if more else None,
         ranked=ranked,
         stored=0 if rows else count_audits(engine),

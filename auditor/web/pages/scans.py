@@ -1,13 +1,12 @@
 """The pages of scans: the list, and one scan with its audits."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.scans import list_scans, load_scan
-from auditor.results.ranking import Row
 from auditor.web.api import scans as api
 from auditor.web.api.common import Database, Number
 from auditor.web.cleanup import end_dead_jobs
@@ -21,14 +20,14 @@ router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 class ScansPage:
     """The newest fifty scans."""
 
-    scans: tuple[Row, ...]
+    scans: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class ScanPage:
     """One scan; ``ended`` counts its audits that are done, failed or cancelled."""
 
-    scan: Row
+    scan: dict[str, Any]
     ended: int
 
 

@@ -1,11 +1,11 @@
 """The page of schedules with their next and last runs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from auditor.results.ranking import Row
 from auditor.web.api.common import Database
 from auditor.web.api.schedules import load_schedules
 from auditor.web.pages.common import PageAccess, render_page
@@ -17,7 +17,7 @@ router = APIRouter()
 class SchedulesPage:
     """All schedules by name."""
 
-    schedules: tuple[Row, ...]
+    schedules: tuple[dict[str, Any], ...]
 
 
 @router.get("/schedules", response_class=HTMLResponse)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from auditor.db.results import Filter, list_results
-from auditor.results.ranking import describe, setting_of
+from auditor.results.ranking import describe_setting, setting_of
 from auditor.web.api.common import Database
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
 from auditor.web.pages.common import PageAccess, render_page
@@ -36,9 +36,9 @@ def show_zoo(
     by: Literal["training", "architecture"] = "training",
 ) -> HTMLResponse:
     rows = list_results(engine, Filter(status="done"), sort="-started_at", limit=ROWS)
-    rows = [row for row in rows if row["gap"] is not None and row["robust_accuracy"] is not None]
-    counts = Counter(describe(setting_of(row)) for row in rows)
+    rows = [row for row in rows if row.gap is not None and row.robust_accuracy is not None]
+    counts = Counter(describe_setting(setting_of(row)) for row in rows)
     settings = tuple(name for name, _ in counts.most_common())
     chosen = setting if setting in counts else next(iter(settings), "")
-    plot = zoo_plot([row for row in rows if describe(setting_of(row)) == chosen], by)
+    plot = zoo_plot([row for row in rows if describe_setting(setting_of(row)) == chosen], by)
     return render_page(request, "zoo.html", ZooPage(plot, by, settings, chosen))

@@ -1,72 +1,34 @@
 """Results, their matrices, models and comparisons."""
 
+from dataclasses import fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
+
+from pydantic import create_model
 
 from auditor.records import AttackScore, Published
+from auditor.records.matrices import MatrixKind
+from auditor.records.results import ResultRow
 from auditor.web.shapes import Next, Shape, Share
 
 Matrix = list[list[float | None]]
 
 
-class Result(Shape):
-    """A row of ``auditor results list``."""
+_SHARES = (
+    "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "p_value",
+    "claimed_clean_accuracy", "claimed_robust_accuracy",
+)  # fmt: skip
+_NARROWER: dict[str, Any] = dict.fromkeys(_SHARES, Share | None)
+_NARROWER |= dict.fromkeys(("started_at", "finished_at"), datetime | None)
+_FIELDS: dict[str, Any] = {field.name: (_NARROWER.get(field.name, field.type), ...) for field in fields(ResultRow)}
 
-    id: int
-    model: str
-    source: str
-    dataset: str
-    status: Literal["done", "failed", "cancelled", "queued", "running"]
-    training: dict[str, Any]
-    architecture: str | None
-    threat_model: str
-    norm: str
-    eps: float
-    protocol: str
-    linearization: str
-    correlation: Literal["exact", "sketch"]
-    sketch: int | None
-    hierarchy: str | None
-    not_measurable: list[str]
-    clean_accuracy: Share | None
-    robust_accuracy: Share | None
-    robust_low: Share | None
-    robust_high: Share | None
-    n: int | None
-    affinity_error: float | None
-    intra: float | None
-    inter: float | None
-    gap: float | None
-    gap_error: float | None
-    gap_centred: float | None
-    gap_deflated: float | None
-    gap_features: float | None
-    silhouette: float | None
-    rand_index: float | None
-    cophenetic: float | None
-    p_value: Share | None
-    effective_rank: float | None
-    claimed_clean_accuracy: Share | None
-    claimed_robust_accuracy: Share | None
-    claimed_unreliable: bool | None
-    flags: list[str]
-    notes: list[str]
-    seconds: float | None
-    device: str
-    batch_size: int | None
-    seed: int
-    samples: int | None
-    weights_sha256: str | None
-    images_sha256: str | None
-    identity: str | None
-    versions: dict[str, str]
-    started_at: datetime | None
-    finished_at: datetime | None
-    reason: str | None
+
+class Result(create_model("Result", __base__=Shape, **_FIELDS)):  # type: ignore[misc]
+    """A row of ``auditor results list``."""
 
 
 class Scores(Shape):
-    """Of one matrix; ``reasons`` say why a score is null."""
+    """The scores of one matrix; ``reasons`` say why a score is null."""
 
     intra: float | None
     inter: float | None
@@ -85,7 +47,7 @@ class Scores(Shape):
 
 
 class Verdicts(Shape):
-    """By sample: its place in the data set, whether it is classified correctly, and so under every attack."""
+    """By sample: its index in the data set, whether it is classified correctly, and whether it survives all attacks."""
 
     indices: list[int]
     correct: list[bool]
@@ -93,13 +55,13 @@ class Verdicts(Shape):
 
 
 class ResultDetail(Result):
-    """One audit with all that is stored of it."""
+    """Everything that is stored about one audit."""
 
     description: str
     classes: list[str]
     superclasses: list[str]
     attacks: list[AttackScore]
-    clusterings: dict[Literal["weights", "centred", "deflated", "features"], Scores]
+    clusterings: dict[MatrixKind, Scores]
     published: Published | None
     verdicts: Verdicts | None
 
@@ -112,7 +74,7 @@ class Results(Shape):
 class MatrixShown(Shape):
     """``leaf_order``: the classes in dendrogram order."""
 
-    kind: Literal["weights", "centred", "deflated", "features"]
+    kind: MatrixKind
     classes: list[str]
     superclasses: list[str]
     leaf_order: list[int]

@@ -1,4 +1,4 @@
-"""Waiting for a database that is away for a while, or full: hours of attacks must not be lost to a restart."""
+"""Retries while the database is unavailable or full, because a restart must not cost hours of attacks."""
 
 import functools
 import logging
@@ -13,34 +13,34 @@ from auditor.errors import first_line
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
-AWAY = (OperationalError, InterfaceError)
-"""What SQLAlchemy raises for lost connections, servers that start, full disks and locked files, not for wrong SQL."""
+UNAVAILABLE = (OperationalError, InterfaceError)
+"""SQLAlchemy raises these for lost connections, starting servers, full disks and locked files, not for wrong SQL."""
 
 
 def cause_of(error: BaseException) -> str:
-    """What the database itself said, in one line."""
+    """The message of the database itself, in one line."""
     return first_line(getattr(error, "orig", None) or error)
 
 
-class Patient(Protocol):
-    """``patience``: for how many seconds to try again; 0 for once."""
+class HasPatience(Protocol):
+    """``patience``: for how many seconds to retry; with 0 there is one attempt."""
 
     patience: float
 
 
-S = TypeVar("S", bound=Patient)
+S = TypeVar("S", bound=HasPatience)
 
 
-def patient(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A method that is one transaction, and is repeated while the database is away."""
+def with_retries(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Decorates a method that is one transaction: repeats it while the database is unavailable."""
 
     @functools.wraps(method)
     def repeated(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         trying = Retrying(
-            retry=retry_if_exception_type(AWAY),
+            retry=retry_if_exception_type(UNAVAILABLE),
             wait=wait_exponential(multiplier=0.25, max=10),
             stop=stop_after_delay(self.patience),
-            before_sleep=_tell,
+            before_sleep=_log_wait,
             reraise=True,
         )
         result: R = trying(method, self, *args, **kwargs)
@@ -49,6 +49,6 @@ def patient(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
     return repeated
 
 
-def _tell(state: RetryCallState) -> None:
+def _log_wait(state: RetryCallState) -> None:
     error: Any = state.outcome.exception() if state.outcome else None
     logger.warning("waiting for the database: %s", cause_of(error))

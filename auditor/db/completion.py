@@ -1,4 +1,4 @@
-"""How a job ends, and with its last job a scan: every way out of ``running`` and ``queued`` leads through here."""
+"""Ends audits, and a scan with its last audit: every transition out of ``queued`` and ``running`` is made here."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,15 +14,15 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def end(session: Session, audit_id: int, attempt: int, *, state: str, **values: Any) -> bool:
-    """End a running audit; False where ``attempt`` is no longer its current one."""
+def end_audit(session: Session, audit_id: int, attempt: int, *, state: str, **values: Any) -> bool:
+    """End a running audit; False if ``attempt`` is no longer its current one."""
     audit, at = tables.Audit, now()
     ended = session.execute(
         update(audit)
         .where(audit.id == audit_id, audit.attempt == attempt, audit.state == "running")
         .values(state=state, finished_at=at, confirmed_at=at, lease_until=None, cancelling=None, **values)
         .returning(*(getattr(audit, name) for name in SETTING))
-        .execution_options(synchronize_session=False)  # to look which objects have changed takes longer than to change
+        .execution_options(synchronize_session=False)  # finding the changed objects takes longer than the update
     )
     setting = ended.first()
     if setting is None:
@@ -34,14 +34,14 @@ def end(session: Session, audit_id: int, attempt: int, *, state: str, **values: 
     )
     link = tables.ScanAudit
     mine = select(link.scan_id).where(link.audit_id == audit_id, ~link.reused).limit(1)
-    count_down(session, mine.scalar_subquery(), 1)
+    count_ended(session, mine.scalar_subquery(), 1)
     if state in ("done", "failed"):
         mark_series(session, setting, audit_id)
     return True
 
 
-def count_down(session: Session, scan_id: int | ScalarSelect[int], ended: int) -> None:
-    """Note that so many of a scan's audits have ended; the last one ends the scan. The row's lock orders them."""
+def count_ended(session: Session, scan_id: int | ScalarSelect[int], ended: int) -> None:
+    """Subtract ended audits from a scan's pending ones; the last one ends the scan. The row lock serializes this."""
     scan = tables.Scan
     counted = session.execute(
         update(scan)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
-from auditor.db.patience import patient
+from auditor.db.retry import with_retries
 from auditor.db.session import make_engine
 from auditor.db.store import Store
 from tests.factories.records import REQUEST, entry
@@ -49,7 +49,7 @@ class Works:
     def __init__(self, patience: float, *errors: Exception) -> None:
         self.patience, self.errors, self.calls = patience, list(errors), 0
 
-    @patient
+    @with_retries
     def work(self, number: int, *, more: int = 0) -> int:
         self.calls += 1
         if self.errors:
@@ -143,7 +143,7 @@ def test_a_claim_waits_for_a_real_database_that_is_locked(url: str, monkeypatch:
         if len(waits) == 2:
             release()
 
-    monkeypatch.setattr("auditor.db.patience.Retrying", _with_sleep(sleep))
+    monkeypatch.setattr("auditor.db.retry.Retrying", _with_sleep(sleep))
     assert Store(engine, patience=60).claim(job.audit_id) == 1
     assert len(waits) == 2
     engine.dispose()

@@ -1,0 +1,97 @@
+"""One result as lists, pages, plots and exports show it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+State = Literal["done", "failed", "cancelled", "queued", "running"]
+
+
+class GapAndAccuracy(NamedTuple):
+    """What a zoo plot draws of one model: the gap, and the robust accuracy with its 95 % interval."""
+
+    gap: float
+    robust: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow:
+    """One audit: its model, its setting, what it measured, and what was published about the model.
+
+    The fields are the keys of the JSON output, the CSV columns and the API, in this order. Accuracies are fractions
+    from 0 to 1; None where nothing was measured.
+
+    Attributes:
+        id: the audit's.
+        correlation: whether C is exact or estimated from ``sketch`` random images.
+        gap_error: the standard error of a sketch's gap; None where C is exact.
+        flags: the audit's own flags, and those of accuracies that contradict the published ones.
+        started_at, finished_at: ISO 8601, to the second.
+    """
+
+    id: int
+    model: str
+    source: str
+    dataset: str
+    status: State
+    training: dict[str, Any]
+    architecture: str | None
+    threat_model: str
+    norm: str
+    eps: float
+    protocol: str
+    linearization: str
+    sketch: int | None
+    hierarchy: str | None
+    not_measurable: list[str]
+    clean_accuracy: float | None
+    robust_accuracy: float | None
+    robust_low: float | None
+    robust_high: float | None
+    n: int | None
+    affinity_error: float | None
+    flags: list[str]
+    notes: list[str]
+    seconds: float | None
+    device: str
+    batch_size: int | None
+    seed: int
+    weights_sha256: str | None
+    images_sha256: str | None
+    identity: str | None
+    samples: int | None
+    versions: dict[str, str]
+    started_at: str | None
+    finished_at: str | None
+    reason: str | None
+    correlation: Literal["exact", "sketch"]
+    intra: float | None
+    inter: float | None
+    gap: float | None
+    gap_error: float | None
+    silhouette: float | None
+    rand_index: float | None
+    cophenetic: float | None
+    p_value: float | None
+    effective_rank: float | None
+    gap_centred: float | None
+    gap_deflated: float | None
+    gap_features: float | None
+    claimed_clean_accuracy: float | None
+    claimed_robust_accuracy: float | None
+    claimed_unreliable: bool | None
+
+    @property
+    def robust_interval(self) -> tuple[float, float, float] | None:
+        """The robust accuracy and the ends of its 95 % interval; None where nothing was attacked."""
+        if self.robust_accuracy is None or self.robust_low is None or self.robust_high is None:
+            return None
+        return self.robust_accuracy, self.robust_low, self.robust_high
+
+    @property
+    def gap_and_accuracy(self) -> GapAndAccuracy | None:
+        """None where there is no gap, or nothing was attacked."""
+        if self.gap is None or self.robust_interval is None:
+            return None
+        return GapAndAccuracy(self.gap, *self.robust_interval)
