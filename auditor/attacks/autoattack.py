@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from auditor.attacks.classifier import told_as_input_errors
 from auditor.attacks.fab import LinfFab
+from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
 from auditor.attacks.square import LinfSquare
 
@@ -39,7 +40,7 @@ def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str |
 
 
 def run_autoattack(
-    model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, *, norm: str, eps: float, seed: int
+    model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, *, norm: Norm, eps: float, seed: int
 ) -> Tensor:
     """Adversarial candidates ``(N, C, H, W)``; a sample that was not broken comes back as something harmless.
 
@@ -50,8 +51,9 @@ def run_autoattack(
         output: Tensor = model(x.to(images.dtype, copy=True))
         return output.float()
 
-    suite = AutoAttack(logits, norm=norm, eps=eps, seed=seed, device=images.device)
-    suite.fab.__class__, suite.square.__class__ = LinfFab, LinfSquare  # with the suite's own settings
+    suite = AutoAttack(logits, norm=norm.name, eps=eps, seed=seed, device=images.device)
+    if norm.name in _FASTER:
+        suite.fab.__class__, suite.square.__class__ = _FASTER[norm.name]  # keeps the suite's settings
     for part in (suite.apgd, suite.apgd_targeted, suite.fab, suite.square):
         part.seed = seed
     for part in (suite.apgd, suite.apgd_targeted):
@@ -63,6 +65,8 @@ def run_autoattack(
     return torch.where(finite, adversarials.detach(), images).to(images.dtype)
 
 
+_FASTER = {"Linf": (LinfFab, LinfSquare)}
+"""FAB and Square for norms in which a faster equivalent of pyautoattack's exists."""
 _SILENT = logging.Logger("pyautoattack", logging.CRITICAL)  # what it warns of, auditor.attacks.flags measures
 
 

@@ -13,8 +13,8 @@ from auditor.attacks.attack_copy import ITSELF, AttackCopy
 from auditor.attacks.autoattack import adapt_to_classes, run_autoattack
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.first_step import FirstStep
-from auditor.attacks.gradient import cross_entropy, margin, pgd, within_budget
-from auditor.attacks.noise import start_noise
+from auditor.attacks.gradient import cross_entropy, margin, pgd
+from auditor.attacks.norms import Norm
 from auditor.attacks.progress import (
     SavedProgress,
     Saver,
@@ -45,7 +45,7 @@ class Cascade:
         images: Tensor,
         labels: Tensor,
         numbers: Tensor,
-        norm: str,
+        norm: Norm,
         eps: float,
         batch_size: int,
         seed: int,
@@ -219,7 +219,7 @@ class Cascade:
         self.scores.append(
             AttackScore(
                 attack=attack.name,
-                parameters={**attack.parameters, "norm": self.norm, "eps": self.eps, "seed": self.seed},
+                parameters={**attack.parameters, "norm": self.norm.name, "eps": self.eps, "seed": self.seed},
                 n=len(chosen),
                 broken=int(broken.sum()),
                 robust_accuracy=int(self.standing.sum()) / len(self.images),
@@ -252,7 +252,7 @@ class Cascade:
             return self._breaks_on(self._network(attack, some), attack, some, keep)
         predicted = logits.argmax(1)
         wrong = predicted != labels
-        kept = within_budget(adversarials, images, norm=self.norm, eps=self.eps)
+        kept = self.norm.within_budget(adversarials, images, self.eps)
         if (wrong & ~kept).any():
             self.flags += [] if "out_of_budget" in self.flags else ["out_of_budget"]
             self.notes.append(f"{attack.name}: {int((wrong & ~kept).sum())} out of budget, not counted")
@@ -274,9 +274,8 @@ class Cascade:
             return known
         start = None
         if settings["random_start"]:
-            start = start_noise(
-                self.numbers[some.cpu()], images, norm=self.norm, eps=self.eps, seed=self.seed, name=attack.name
-            )
+            numbers = self.numbers[some.cpu()]
+            start = self.norm.random_start(numbers, images, self.eps, seed=self.seed, name=attack.name)
         return pgd(
             model,
             images,

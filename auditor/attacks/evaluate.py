@@ -59,7 +59,7 @@ def evaluate_robustness(
             raises an exception of its own, whose type, file and line are part of the message.
     """
     protocol = as_protocol(protocol)
-    eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
+    ball, eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
     network, dtype = as_model(model), torch.get_default_dtype()
     with default_modes():
         images, clipped = as_images(images)
@@ -70,7 +70,7 @@ def evaluate_robustness(
         with trackable(network), frozen(network), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
             classifier, silent = Classifier(network, dtype), progress or _silent
-            cascade = Cascade(classifier, images, labels, numbers, norm, eps, batch_size, seed, silent, keep, saved)
+            cascade = Cascade(classifier, images, labels, numbers, ball, eps, batch_size, seed, silent, keep, saved)
             cascade.notes += clipped
             cascade.look()
             cascade.resume()

@@ -9,7 +9,7 @@ import torch
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
-from auditor.attacks.gradient import norms
+from auditor.attacks.norms import LINF
 
 PASSES = 100
 """More than Newton's method was seen to need; a pass more than needed changes nothing."""
@@ -44,13 +44,13 @@ def project_to_plane(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor
 
 
 class LinfFab(FABAttack_PT):  # type: ignore[misc]
-    """From the clean image, towards a target class; what is random, untargeted or of another norm is the parent's."""
+    """From the clean image, towards a target class; a random start and an untargeted run are left to the parent."""
 
     def attack_single_run(
         self, x: Tensor, y: Tensor | None = None, use_rand_start: bool = False, is_targeted: bool = False
     ) -> Tensor:
         """``(N, C, H, W)`` in [0, 1], ``(N,)`` to the nearest misclassified images found, ``x`` where there is none."""
-        if self.norm != "Linf" or y is None or use_rand_start or not is_targeted:
+        if y is None or use_rand_start or not is_targeted:
             found: Tensor = super().attack_single_run(x, y, use_rand_start, is_targeted)
             return found
         logits = self.predict(x)
@@ -71,7 +71,7 @@ class LinfFab(FABAttack_PT):  # type: ignore[misc]
             crossed = (self.predict(points).argmax(1) != label).view(-1, 1, 1, 1)
             if crossed.any():
                 moved = points - clean
-                size = norms(moved, "Linf")
+                size = LINF.size(moved)
                 nearer = crossed & (size < distance)
                 distance = torch.where(nearer, size, distance)
                 best = torch.where(nearer, points, best)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.gradient import cross_entropy, input_gradient, project
+from auditor.attacks.gradient import cross_entropy, input_gradient
+from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
 
 MOST_BYTES = 2**28
@@ -18,10 +19,10 @@ class FirstStep:
         steady: whether the model gives an image the same logits every time and in any batch.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, norm: str, steady: bool) -> None:
-        self.images, self.labels = images, labels
+    def __init__(self, images: Tensor, labels: Tensor, norm: Norm, steady: bool) -> None:
+        self.images, self.labels, self.norm = images, labels, norm
         self.signs: dict[int, Tensor] = {}
-        self.keep = steady and norm == "Linf" and images.numel() <= MOST_BYTES
+        self.keep = steady and norm.steps_are_signs and images.numel() <= MOST_BYTES
 
     def zero_gradients(self, model: nn.Module, some: Tensor) -> Tensor:
         """``(M,)`` bool: which of these samples have a cross-entropy gradient of exactly 0 in every pixel."""
@@ -29,7 +30,7 @@ class FirstStep:
         gradient, logits = input_gradient(model, self.images[some], cross_entropy(labels))
         if self.keep:
             standing = (logits.argmax(1) == labels).view(-1, 1, 1, 1)
-            signs = (gradient.sign() * standing).to(torch.int8)  # PGD leaves alone what is misclassified
+            signs = (self.norm.normalize(gradient) * standing).to(torch.int8)  # PGD leaves alone what is misclassified
             self.signs.update(zip(some.tolist(), signs, strict=True))
         return gradient.flatten(1).abs().amax(1) == 0
 
@@ -44,4 +45,4 @@ class FirstStep:
             return None
         images = self.images[some]
         step = settings["step_fraction"] * eps * torch.stack(signs).to(images)
-        return project(images + step, images, norm="Linf", eps=eps)
+        return self.norm.project(images + step, images, eps)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from auditor.attacks.classifier import told_as_input_errors
+from auditor.attacks.norms import Norm
 from auditor.torch_state import plain_tensor
 
 Loss = Callable[[Tensor], Tensor]
@@ -56,31 +57,6 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
                 buffer.copy_(before)
 
 
-def norms(tensor: Tensor, norm: str) -> Tensor:
-    """Per-sample Linf or L2 norm, ``(N, C, H, W)`` to ``(N, 1, 1, 1)``."""
-    flat = tensor.flatten(1)
-    size = flat.abs().amax(1) if norm == "Linf" else flat.norm(dim=1)
-    return size.view(-1, *[1] * (tensor.ndim - 1))
-
-
-def project(adversarials: Tensor, images: Tensor, *, norm: str, eps: float) -> Tensor:
-    """The nearest point in the norm ball around ``images`` that also lies in the [0, 1] pixel box."""
-    delta = adversarials - images
-    if norm == "Linf":
-        delta = delta.clamp(-eps, eps)
-    else:
-        delta = delta * (eps / norms(delta, norm).clamp_min(1e-12)).clamp_max(1)
-    return (images + delta).clamp(0, 1)
-
-
-def within_budget(adversarials: Tensor, images: Tensor, *, norm: str, eps: float) -> Tensor:
-    """``(N,)`` bool: finite, in the [0, 1] box and in the norm ball, up to float32 rounding."""
-    flat = adversarials.flatten(1)
-    finite = torch.isfinite(flat).all(1)
-    in_box = (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
-    return finite & in_box & (norms(adversarials - images, norm).flatten() <= eps * (1 + 1e-5) + 1e-7)
-
-
 def input_gradient(model: nn.Module, images: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
     """The gradient of each sample's loss at its pixels, ``(N, C, H, W)``, and the logits ``(N, K)`` seen there.
 
@@ -99,24 +75,12 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Loss) -> tuple[Tensor
     return gradient, logits.detach()
 
 
-def ascent(gradient: Tensor, norm: str) -> Tensor:
-    """The steepest direction of unit norm: the sign for Linf, the normalised gradient for L2."""
-    if norm == "Linf":
-        return gradient.sign()
-    size = norms(gradient, "L2")
-    tiny = size < 1e-12  # the squares may have left float32
-    if tiny.any():
-        gradient = torch.where(tiny, gradient / norms(gradient, "Linf").clamp_min(1e-37), gradient)
-        size = norms(gradient, "L2")
-    return gradient / size.clamp_min(1e-12)
-
-
 def pgd(
     model: nn.Module,
     images: Tensor,
     loss: Loss,
     *,
-    norm: str,
+    norm: Norm,
     eps: float,
     steps: int,
     step_size: float,
@@ -130,7 +94,7 @@ def pgd(
         model: in eval mode, parameters without gradients (see :func:`frozen`).
         images: ``(N, C, H, W)`` in [0, 1].
         loss: what to maximise, per sample.
-        norm: ``Linf`` or ``L2``.
+        norm: ``NORMS["Linf"]`` or ``NORMS["L2"]``.
         start: a perturbation ``(N, C, H, W)`` to start from; the clean image without it.
         labels: ``(N,)``; with them a sample stays at the first point where it is misclassified, and is not looked at
             again.
@@ -140,17 +104,17 @@ def pgd(
     Returns:
         Images ``(N, C, H, W)`` in the ball and in [0, 1].
     """
-    points = images if start is None else project(images + start, images, norm=norm, eps=eps)
+    points = images if start is None else norm.project(images + start, images, eps)
     if labels is None:
         for _ in range(steps):
             gradient, _ = input_gradient(model, points, loss)
-            points = project(points + step_size * ascent(gradient, norm), images, norm=norm, eps=eps)
+            points = norm.project(points + step_size * norm.normalize(gradient), images, eps)
         return points.detach()
     moving = torch.arange(len(images), device=images.device)
     for _ in range(steps):
         here = points[moving]
         gradient, logits = input_gradient(model, here, _of_some(loss, moving, len(images)))
-        moved = project(here + step_size * ascent(gradient, norm), images[moving], norm=norm, eps=eps)
+        moved = norm.project(here + step_size * norm.normalize(gradient), images[moving], eps)
         standing = logits.argmax(1) == labels[moving]
         points = points.index_copy(0, moving[standing], moved[standing])
         moving = moving if together else moving[standing]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from auditor.attacks.norms import NORMS, Norm
 from auditor.attacks.protocols import Protocol, find_protocol
 from auditor.errors import InputError, UsageError, first_line, one_line
 
@@ -108,16 +109,16 @@ def as_protocol(protocol: Any) -> Protocol:
     return found
 
 
-def check_settings(norm: Any, eps: Any, batch_size: Any, seed: Any) -> tuple[float, int, int]:
-    """``eps``, the batch size and the seed as plain numbers."""
-    if not isinstance(norm, str) or norm not in ("Linf", "L2"):
-        raise InputError(_wrong("the norm Linf or L2", norm))
+def check_settings(norm: Any, eps: Any, batch_size: Any, seed: Any) -> tuple[Norm, float, int, int]:
+    """The norm as an object; ``eps``, the batch size and the seed as plain numbers."""
+    if not isinstance(norm, str) or norm not in NORMS:
+        raise InputError(_wrong(f"the norm {' or '.join(NORMS)}", norm))
     if isinstance(eps, Tensor | np.ndarray) and eps.ndim == 0:
         eps = eps.item()
     if isinstance(eps, bool) or not isinstance(eps, Real):
         raise InputError(_wrong("eps as a number", eps))
     eps = float(eps)
-    if not 0 < eps < math.inf or (norm == "Linf" and eps > 1):
+    if not 0 < eps < math.inf or eps > NORMS[norm].max_eps:
         raise InputError(f"expected eps above 0 (and at most 1 for Linf, in [0, 1] pixels), got {eps:g}")
     try:
         batch_size, seed = operator.index(batch_size), operator.index(seed)
@@ -125,7 +126,7 @@ def check_settings(norm: Any, eps: Any, batch_size: Any, seed: Any) -> tuple[flo
         raise InputError(f"expected a batch size and a seed as integers, got {batch_size!r} and {seed!r}") from error
     if batch_size < 1 or seed < 0:
         raise InputError(f"expected a batch size of 1 or more and a seed of 0 or more, got {batch_size} and {seed}")
-    return eps, batch_size, seed
+    return NORMS[norm], eps, batch_size, seed
 
 
 def check_device(model: nn.Module, images: Tensor) -> None:

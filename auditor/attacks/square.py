@@ -14,11 +14,11 @@ from auditor.attacks.gradient import margin
 
 
 class LinfSquare(SquareAttack):  # type: ignore[misc]
-    """Margin loss, untargeted; other norms are left to the parent."""
+    """Margin loss, untargeted; other losses and targets are left to the parent."""
 
     def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """``(N, C, H, W)`` in [0, 1], ``(N,)`` to the queries used ``(N,)`` and the best images found."""
-        if self.norm != "Linf" or self.targeted or self.loss != "margin":
+        if self.targeted or self.loss != "margin":
             found: tuple[Tensor, Tensor] = super().attack_single_run(x, y)
             return found
         channels, height, width = x.shape[1:]

@@ -7,6 +7,7 @@ from torch import nn
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.attacks.first_step import FirstStep
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.attacks.norms import L2, LINF, Norm
 from auditor.zoo.demo.networks import SmallResNet
 
 FGSM, PGD_20 = PROTOCOLS["quick"].attacks
@@ -24,12 +25,12 @@ def _some() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
 
 def test_the_same_images_to_the_last_bit() -> None:
     model, images, labels = _some()
-    some, first = torch.arange(5, 35), FirstStep(images, labels, "Linf", steady=True)
+    some, first = torch.arange(5, 35), FirstStep(images, labels, LINF, steady=True)
     with frozen(model):
         first.zero_gradients(model, some)
         found = first.fgsm(FGSM, some, EPS)
         loss = cross_entropy(labels[some])
-        told = {"norm": "Linf", "eps": EPS, "steps": 1, "step_size": EPS, "labels": labels[some]}
+        told = {"norm": LINF, "eps": EPS, "steps": 1, "step_size": EPS, "labels": labels[some]}
         expected = pgd(model, images[some], loss, **told)
     assert found is not None
     assert torch.equal(found, expected)
@@ -38,10 +39,8 @@ def test_the_same_images_to_the_last_bit() -> None:
     assert first.fgsm(FGSM, some, EPS) is None  # kept once, and given once
 
 
-@pytest.mark.parametrize(
-    ("norm", "steady", "attack"), [("L2", True, FGSM), ("Linf", False, FGSM), ("Linf", True, PGD_20)]
-)
-def test_where_signs_are_not_what_the_attack_wants(norm: str, steady: bool, attack: object) -> None:
+@pytest.mark.parametrize(("norm", "steady", "attack"), [(L2, True, FGSM), (LINF, False, FGSM), (LINF, True, PGD_20)])
+def test_where_signs_are_not_what_the_attack_wants(norm: Norm, steady: bool, attack: object) -> None:
     model, images, labels = _some()
     first = FirstStep(images, labels, norm, steady)
     with frozen(model):
@@ -52,7 +51,7 @@ def test_where_signs_are_not_what_the_attack_wants(norm: str, steady: bool, atta
 def test_signs_of_too_many_pixels_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, labels = _some()
     monkeypatch.setattr("auditor.attacks.first_step.MOST_BYTES", images.numel() - 1)
-    first = FirstStep(images, labels, "Linf", steady=True)
+    first = FirstStep(images, labels, LINF, steady=True)
     with frozen(model):
         first.zero_gradients(model, torch.arange(40))
     assert first.signs == {}
