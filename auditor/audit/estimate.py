@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from auditor import clustering
 from auditor.attacks import Protocol, evaluate_robustness, find_protocol
-from auditor.attacks.attack_copy import PROBED, WORTH_IT, make_attack_copy
+from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.protocols import for_randomized
@@ -146,16 +146,16 @@ def attack_seconds(
     """
     n, attacks = len(images.labels), find_protocol(request.protocol).attacks
     pixels, labels = (torch.from_numpy(part).to(request.device) for part in (images.images, images.labels))
-    first = pixels[:PROBED]
+    first = pixels[:PROBES]
     with frozen(model), torch.no_grad():
         logits = model(first.clone())
         randomized = "randomized" in output_flags(model, first, logits)
     attacks = for_randomized(attacks) if randomized else attacks
     started = time.perf_counter()
     network = model
-    if not randomized and n * 20 > WORTH_IT:
+    if not randomized and n * 20 > MIN_PASSES:
         with frozen(model):
-            network = make_attack_copy(model, first, labels[:PROBED], logits)
+            network = make_attack_copy(model, first, labels[:PROBES], logits)
     copying = time.perf_counter() - started
     largest = int(min(LARGER, n, request.batch_size, ROOM // max(kept, 1)))
     forward, both = line_of(forward_pass, model, first, largest), line_of(gradient_pass, network, first, largest)

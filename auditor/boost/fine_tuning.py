@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.classifier import logits_of, told_as_input_errors
+from auditor.attacks.classifier import logits_of, raise_as_input_errors
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.attacks.norms import NORMS
 from auditor.boost.regularizers import cluster_regularizer, model_gap
@@ -246,7 +246,7 @@ def _check(
         raise InputError(f"expected eps above 0 to validate under, got {recipe.eps:g}")
     device = next(model.parameters()).device
     probe = pixels_of(validation[0][:1].to(device))
-    with frozen(model), torch.no_grad(), told_as_input_errors():
+    with frozen(model), torch.no_grad(), raise_as_input_errors():
         logits = logits_of(model(probe), 1)
     if logits.shape != (1, len(superclasses)):
         raise InputError(

@@ -25,7 +25,7 @@ def _some() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
 
 def test_the_same_images_to_the_last_bit() -> None:
     model, images, labels = _some()
-    some, first = torch.arange(5, 35), FirstStep(images, labels, LINF, steady=True)
+    some, first = torch.arange(5, 35), FirstStep(images, labels, LINF, reproducible=True)
     with frozen(model):
         first.zero_gradients(model, some)
         found = first.fgsm(FGSM, some, EPS)
@@ -39,10 +39,12 @@ def test_the_same_images_to_the_last_bit() -> None:
     assert first.fgsm(FGSM, some, EPS) is None  # kept once, and given once
 
 
-@pytest.mark.parametrize(("norm", "steady", "attack"), [(L2, True, FGSM), (LINF, False, FGSM), (LINF, True, PGD_20)])
-def test_where_signs_are_not_what_the_attack_wants(norm: Norm, steady: bool, attack: object) -> None:
+@pytest.mark.parametrize(
+    ("norm", "reproducible", "attack"), [(L2, True, FGSM), (LINF, False, FGSM), (LINF, True, PGD_20)]
+)
+def test_where_signs_are_not_what_the_attack_wants(norm: Norm, reproducible: bool, attack: object) -> None:
     model, images, labels = _some()
-    first = FirstStep(images, labels, norm, steady)
+    first = FirstStep(images, labels, norm, reproducible)
     with frozen(model):
         first.zero_gradients(model, torch.arange(40))
     assert first.fgsm(attack, torch.arange(40), EPS) is None
@@ -50,8 +52,8 @@ def test_where_signs_are_not_what_the_attack_wants(norm: Norm, steady: bool, att
 
 def test_signs_of_too_many_pixels_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, labels = _some()
-    monkeypatch.setattr("auditor.attacks.first_step.MOST_BYTES", images.numel() - 1)
-    first = FirstStep(images, labels, LINF, steady=True)
+    monkeypatch.setattr("auditor.attacks.first_step.MAX_BYTES", images.numel() - 1)
+    first = FirstStep(images, labels, LINF, reproducible=True)
     with frozen(model):
         first.zero_gradients(model, torch.arange(40))
     assert first.signs == {}
@@ -74,7 +76,7 @@ def test_an_evaluation_with_and_without_differs_in_passes_alone(monkeypatch: pyt
     sharing, alone = Counting(model), Counting(model)
     asked = {"norm": "Linf", "eps": EPS, "protocol": Protocol("fgsm alone", 40, (FGSM,), ""), "batch_size": 16}
     found = evaluate_robustness(sharing, images, labels, **asked)
-    monkeypatch.setattr("auditor.attacks.first_step.MOST_BYTES", 0)
+    monkeypatch.setattr("auditor.attacks.first_step.MAX_BYTES", 0)
     other = evaluate_robustness(alone, images, labels, **asked)
     assert torch.equal(found.survived, other.survived)
     assert alone.passes - sharing.passes == -(-int(found.correct.sum()) // 16) == 2

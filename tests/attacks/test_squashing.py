@@ -13,7 +13,7 @@ from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
 from auditor.attacks.norms import L2
 from auditor.attacks.result import RobustnessResult
-from auditor.attacks.squashing import Unsquashed, bent, find_logits, orders_alike
+from auditor.attacks.squashing import Unsquashed, find_logits, nonlinearity, orders_alike
 from auditor.data import load_images
 from auditor.zoo.demo import DemoZoo
 
@@ -169,8 +169,8 @@ def test_what_orders_alike_and_what_bends() -> None:
     assert not orders_alike(z, z.roll(1, 1))
     assert not orders_alike(z, torch.zeros_like(z))  # tells nothing
     assert not orders_alike(z * torch.nan, z)
-    assert bent(z, 1e-9 * z + shift) < 1e-6
-    assert bent(z, (3 * z).sigmoid()) > 0.05
+    assert nonlinearity(z, 1e-9 * z + shift) < 1e-6
+    assert nonlinearity(z, (3 * z).sigmoid()) > 0.05
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-20, 1e-30, 1e-37])
