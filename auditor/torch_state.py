@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,15 +49,16 @@ def trackable(model: nn.Module, *, keep: bool = False) -> Iterator[None]:
 
     With ``keep``, for training, the copies stay afterwards.
     """
-    replaced: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+    replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     copies: dict[int, Tensor] = {}
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
             continue
-        for tensors in (module._parameters, module._buffers):
+        stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in stores:
             for name, tensor in tensors.items():
                 if tensor is not None and tensor.is_inference():
-                    replaced.append((tensors, name, tensor))  # type: ignore[arg-type]
+                    replaced.append((tensors, name, tensor))
     for tensors, name, tensor in replaced:
         if id(tensor) not in copies:
             copy = tensor.clone()

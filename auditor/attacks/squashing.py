@@ -77,8 +77,8 @@ class Unsquashed(nn.Module):
             return outputs, outputs
         with torch.enable_grad():  # the recorder tells what depends on the images by its gradient
             tracked = images if images.requires_grad else images.detach().clone().requires_grad_()
-            outputs, kept = record(self.model, tracked.clone(), self.logits.classes, only=self.logits.position)
-        name, logits = kept[0] if kept else ("", outputs)
+            outputs, records = record(self.model, tracked.clone(), self.logits.classes, only=self.logits.position)
+        name, logits = records[0] if records else ("", outputs)
         if name != self.logits.operation:
             logits = outputs
         logits = logits.to(outputs.dtype)
@@ -95,7 +95,7 @@ def record(
     recorder = _Recorder((len(images), classes), only)
     with recorder:
         outputs: Tensor = model(images)
-    return outputs, recorder.kept
+    return outputs, recorder.records
 
 
 class _Recorder(TorchFunctionMode):
@@ -104,7 +104,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, shape: tuple[int, int], only: int | None) -> None:
         super().__init__()
         self.shape, self.only, self.number = shape, only, -1
-        self.kept: list[tuple[str, Tensor]] = []
+        self.records: list[tuple[str, Tensor]] = []
 
     def __torch_function__(
         self,
@@ -121,7 +121,7 @@ class _Recorder(TorchFunctionMode):
                 continue
             self.number += 1
             if self.only in (None, self.number):
-                self.kept.append((getattr(func, "__name__", repr(func)), tensor.flatten(1).clone()))
+                self.records.append((getattr(func, "__name__", repr(func)), tensor.flatten(1).clone()))
         return result
 
 
@@ -133,11 +133,11 @@ def find_logits(model: nn.Module, images: Tensor, classes: int) -> Logits | None
     devices = [images.device] if images.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), torch.enable_grad():
-            outputs, kept = record(model, images.detach().clone().requires_grad_().clone(), classes)
+            outputs, records = record(model, images.detach().clone().requires_grad_().clone(), classes)
     except (AuditorError, RuntimeError, TypeError):  # the model does not run under a function mode
         return None
     outputs = outputs.detach().double()
-    for number, (name, tensor) in enumerate(kept):
+    for number, (name, tensor) in enumerate(records):
         logits = tensor.detach().double()
         if orders_alike(logits, outputs):
             return Logits(number, name, classes, nonlinearity(logits, outputs), spread(logits))

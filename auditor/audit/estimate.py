@@ -75,18 +75,21 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     n = 0 if images is None else len(images.labels)
     batch = torch.rand(PROBE, *entry.input_size, device=request.audit.device)
     first = seconds_once(lambda: forward_pass(model, batch))  # the first pass includes one-time costs
-    kept = _bytes_kept(model, batch) / PROBE
+    image_bytes = _saved_bytes(model, batch) / PROBE
     linear, collapsed = template_seconds(model, entry.input_size, request.audit, classes)
     seconds = first + linear + (2 + collapsed + (n > 0)) * _scoring_seconds(superclasses)
-    likely, most = (0.0, 0.0) if images is None else attack_seconds(model, entry, request.audit, images, kept)
-    held = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
+    likely, most = (0.0, 0.0) if images is None else attack_seconds(model, entry, request.audit, images, image_bytes)
+    templates = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
         seconds=seconds + likely,
         seconds_at_most=RESERVE * seconds + most,
         memory=int(
             _resident()
             + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # for the attacked copy
-            + max(min(n, request.audit.batch_size) * kept, (10 if sketch is None else 2 * CHECK) * kept + held)
+            + max(
+                min(n, request.audit.batch_size) * image_bytes,
+                (10 if sketch is None else 2 * CHECK) * image_bytes + templates,
+            )
         ),
     )
 
@@ -106,7 +109,7 @@ class FirstClasses(nn.Module):
 def template_seconds(
     model: nn.Module, input_size: tuple[int, int, int], request: AuditRequest, classes: int
 ) -> tuple[float, bool]:
-    """The seconds for the templates, exact or from a sketch; and whether their rank collapses, so that float64 follows."""
+    """The seconds for the templates, exact or from a sketch; and whether their rank collapses: float64 follows."""
     number = classes if request.sketch is None else request.sketch
     batch_norm: Any = request.linearization
     collapsed = False
@@ -138,7 +141,7 @@ def template_seconds(
 
 
 def attack_seconds(
-    model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet, kept: float
+    model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet, image_bytes: float
 ) -> tuple[float, float]:
     """The likely and the largest number of seconds for all attacks.
 
@@ -157,7 +160,7 @@ def attack_seconds(
         with frozen(model):
             network = make_attack_copy(model, first, labels[:PROBES], logits)
     copying = time.perf_counter() - started
-    largest = int(min(MAX_TIMED, n, request.batch_size, MAX_TIMED_BYTES // max(kept, 1)))
+    largest = int(min(MAX_TIMED, n, request.batch_size, MAX_TIMED_BYTES // max(image_bytes, 1)))
     forward, both = line_of(forward_pass, model, first, largest), line_of(gradient_pass, network, first, largest)
     batches = -(-n // request.batch_size)
 
@@ -188,11 +191,8 @@ def attack_seconds(
     once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # the time outside the passes
     work = once + seconds(counted.work.times(batches, n / tried))
     strong = passes(tuple(attack for attack in attacks if attack.engine != "gradient"), around=False)
-    image, standing = strong[0] * both.image + strong[1] * forward.image, int(result.survived.sum())
-    likely, most = (
-        n * standing / tried,
-        n * (standing + 1) / (tried + 2),
-    )  # Laplace's rule: none of a few may be one of many
+    image, survivors = strong[0] * both.image + strong[1] * forward.image, int(result.survived.sum())
+    likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
     return work + likely * image, max(work, min(once + bound, RESERVE * work + most * image))
 
 
@@ -209,21 +209,21 @@ def _scoring_seconds(superclasses: Sequence[str]) -> float:
     return more + 10 * max(0.0, more - few)
 
 
-def _bytes_kept(model: nn.Module, batch: Tensor) -> int:
+def _saved_bytes(model: nn.Module, batch: Tensor) -> int:
     """Bytes that a forward pass keeps for its backward pass, without the model's own tensors."""
     own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         if tensor.data_ptr() not in own:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         _output = model(
             batch.clone().requires_grad_().clone()
         )  # keeps the storages alive, so that their addresses are not reused
-    return sum(kept.values())
+    return sum(sizes.values())
 
 
 def _resident() -> int:

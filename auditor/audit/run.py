@@ -161,7 +161,7 @@ def _attack(
     attempts: SavedAttempt,
     keep: bool,
 ) -> Adversarials | None:
-    """Clean and robust accuracy, and F from the logits of the same clean images; returns the images that broke samples."""
+    """Measure accuracies, and F from the clean logits; return the images that broke samples."""
     result = evaluate_robustness(
         model,
         torch.from_numpy(images.images).to(request.device),

@@ -78,7 +78,7 @@ class _Tracer(LinearMode):
         super().__init__(linear.batch_norm)
         self.steps: list[_Step] = []
         self.made_by: dict[int, int] = {}
-        self.kept: list[Tensor] = []  # keeps the tensors alive, so that no other tensor gets their ids
+        self.alive: list[Tensor] = []  # keeps the tensors alive, so that no other tensor gets their ids
         self.where: list[str] = []
 
     def __torch_function__(
@@ -98,7 +98,7 @@ class _Tracer(LinearMode):
                 continue  # an inner operation has recorded it already
             self.steps.append(_Step(name_of(func) + place, sources, _sketch(output)))
             self.made_by[id(output)] = len(self.steps) - 1
-            self.kept.append(output)
+            self.alive.append(output)
         return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -25,7 +25,7 @@ class Past:
         shares: the number of classes among which a softmax divided 1; 0 without a softmax.
         exponential: it is ``exp`` of this tensor.
         size_of, sign_of: it is this tensor's absolute value (or a power of it), or its sign.
-        seen: it depends on the input; needed if parameters have gradients, too, so that gradients do not tell.
+        from_input: it depends on the input; needed if parameters have gradients, too, so that gradients do not tell.
         frozen: the operation that became constant on the way from the input to this constant.
         twin: the activation that this gate, which is constant, stands for.
         curve: which function of one tensor it is, element by element, see :mod:`auditor.linear.curves`.
@@ -45,7 +45,7 @@ class Past:
     exponential: Tensor | None = None
     size_of: Tensor | None = None
     sign_of: Tensor | None = None
-    seen: bool = False
+    from_input: bool = False
     frozen: str = ""
     twin: Tensor | None = None
     curve: Curve | None = None
@@ -67,9 +67,9 @@ def past_of(value: object) -> Past:
     return found if isinstance(found, Past) else NOTHING
 
 
-def note(tensor: Tensor, **changes: object) -> Tensor:
+def note(tensor: Tensor, **changes: Any) -> Tensor:
     """Store changes on the tensor, and return it."""
-    tensor.__dict__["_past"] = replace(past_of(tensor), **changes)  # type: ignore[arg-type]
+    tensor.__dict__["_past"] = replace(past_of(tensor), **changes)
     return tensor
 
 
@@ -79,7 +79,7 @@ LEARNING: ContextVar[bool] = ContextVar("LEARNING", default=False)
 
 def sees_input(tensor: Tensor) -> bool:
     """Whether a gradient leads from this tensor to the network's input."""
-    return tensor.requires_grad and (past_of(tensor).seen or not LEARNING.get())
+    return tensor.requires_grad and (past_of(tensor).from_input or not LEARNING.get())
 
 
 def is_dependent(value: object) -> bool:
@@ -123,7 +123,7 @@ def inherit(
         if any(tensor is parent for parent in parents):  # changed in place
             note(tensor, **CHANGED_IN_PLACE)
             shared = shares
-        note(tensor, layers=layers, activated=activated, constant=constant_too, shares=shared, seen=True)
+        note(tensor, layers=layers, activated=activated, constant=constant_too, shares=shared, from_input=True)
         if frozen:
             note(tensor, frozen=frozen)
         if scaled and len(pasts) == 1:

@@ -65,7 +65,7 @@ def _run(model: nn.Module, images: Tensor, batch_norm: BatchNorm) -> Tensor:
     try:
         model.eval()
         leaf = images.detach().requires_grad_()
-        dependent = note(leaf.clone(), seen=True)
+        dependent = note(leaf.clone(), from_input=True)
         with torch.enable_grad(), LinearMode(batch_norm):
             logits: Tensor = model(dependent)
         return logits

@@ -37,7 +37,7 @@ def open_gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tenso
 def gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
     """The same; where it turns out to multiply nothing, it was an activation, and is its input."""
     past = past_of(input)
-    twin = note(input.clone(), layers=past.layers, activated=True, seen=True)
+    twin = note(input.clone(), layers=past.layers, activated=True, from_input=True)
     return note(open_gate(input, inplace=inplace), twin=twin)
 
 

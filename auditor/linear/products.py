@@ -58,8 +58,9 @@ def _value_of(left: Tensor, right: Tensor) -> Tensor:
     if left is right:
         return left
     for one, other in ((left, right), (right, left)):
-        if past_of(one).size_of is not None and past_of(one).size_of is past_of(other).sign_of:
-            return past_of(one).size_of  # type: ignore[return-value]
+        size_of = past_of(one).size_of
+        if size_of is not None and size_of is past_of(other).sign_of:
+            return size_of
         if past_of(other).discrete:
             return one
     if bool(past_of(left).shares) != bool(past_of(right).shares):
@@ -141,8 +142,8 @@ def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if past_of(input).exponential is not None and is_dependent(other):
         return _shares(input, other)
     if is_dependent(other) and rounding_mode is None:
-        whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
-        return stretched(whole, other)
+        dividend = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
+        return stretched(dividend, other)
     return torch.div(input, other, rounding_mode=rounding_mode)
 
 
