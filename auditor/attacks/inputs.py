@@ -81,7 +81,7 @@ def as_labels(given: Any, images: Tensor) -> Tensor:
         if labels.ndim == 2 and len(labels) == len(images):
             hint = ": pass argmax(1) of one-hot labels" if labels.shape[1] > 1 else ": pass labels[:, 0]"
         elif labels.shape == images.shape[:1]:
-            hint = ": convert whole numbers with .long()"
+            hint = ": convert whole numbers to integers with .long()"
         raise InputError(f"expected {len(images)} int64 labels, got {tuple(labels.shape)} {labels.dtype}{hint}")
     return labels.to(images.device, torch.int64)
 
