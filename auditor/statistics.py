@@ -1,6 +1,6 @@
-"""Intervals and paired tests for verdicts, from SciPy. No torch: commands that only read use them, too.
+"""Intervals and paired tests for verdicts, from SciPy. No torch, because commands that only read use them, too.
 
-SciPy is imported when it is asked for, its `stats` only for p-values: their import takes longer than some audits.
+SciPy is imported on first use, and `scipy.stats` only for p-values: the import takes longer than some audits.
 """
 
 import math
@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """95 % Wilson interval (Wilson, 1927) of a fraction; (NaN, NaN) of nothing."""
+    """95 % Wilson interval (Wilson, 1927) of the fraction ``successes / n``; (NaN, NaN) if ``n`` is 0.
+
+    Example:
+        >>> low, high = wilson_interval(90, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.826, 0.945)
+    """
     if n == 0:
         return float("nan"), float("nan")
     from scipy.special import ndtri
@@ -24,9 +30,13 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> float:
-    """Exact McNemar p-value (1947) from the two counts of discordant pairs; 1 where there are none.
+    """Exact p-value of McNemar's test (1947) from the two counts of discordant pairs; 1 if there are none.
 
-    Two-sided, or against the one alternative that the first count is the larger one by more than chance.
+    Two-sided, or one-sided with the alternative that the first count is larger than chance explains.
+
+    Example:
+        >>> mcnemar(5, 0), mcnemar(5, 0, one_sided=True)
+        (0.0625, 0.03125)
     """
     from scipy.stats import binomtest
 
@@ -37,7 +47,7 @@ def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> fl
 
 @dataclass(frozen=True)
 class Paired:
-    """Two sets of yes and no on the same samples: how often both say yes, only one does, or neither."""
+    """Counts of two yes-or-no verdicts on the same samples: yes in both, in one only, or in neither."""
 
     both: int
     only_first: int
@@ -46,7 +56,7 @@ class Paired:
 
     @classmethod
     def count(cls, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> "Paired":
-        """From two arrays ``(N,)`` over the same samples."""
+        """Count the verdicts of two arrays ``(N,)`` over the same samples."""
         counts = (first & second, first & ~second, ~first & second, ~first & ~second)
         return cls(*(int(part.sum()) for part in counts))
 
@@ -70,7 +80,7 @@ class Paired:
         return (self.only_first - self.only_second) / self.n
 
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the difference: Newcombe (1998), method 10, made of the two Wilson intervals."""
+        """95 % interval of the difference: Newcombe (1998), method 10, from the two Wilson intervals."""
         (low_1, high_1), (low_2, high_2) = (
             wilson_interval(self.both + other, self.n) for other in (self.only_first, self.only_second)
         )
@@ -93,9 +103,9 @@ class Paired:
 
 @dataclass(frozen=True)
 class Auc:
-    """How well a score tells yes from no: the area under the ROC curve, 0 to 1, with its 95 % interval.
+    """The area under the ROC curve, 0 to 1, with its 95 % interval.
 
-    NaN where there is no yes or no no.
+    NaN if all samples are positive, or all are negative.
     """
 
     value: float
@@ -106,13 +116,18 @@ class Auc:
 
 
 def auc(scores: Sequence[float], positive: Sequence[bool]) -> Auc:
-    """The share of pairs of a yes and a no in which the yes scores higher, ties by half.
+    """The share of positive-negative pairs in which the positive sample scores higher; a tie counts half.
 
-    The interval is Newcombe's (2006, part 2, method 5): where the distance from the estimate is 1.96 standard errors of
-    Hanley and McNeil (1982), taken at the interval's end. It stays within 0 and 1 and has a width at a perfect order.
+    The interval is Newcombe's (2006, part 2, method 5): its ends are 1.96 standard errors of Hanley and McNeil (1982)
+    from the estimate, with the error taken at the end itself. It stays in [0, 1] and has a width at a perfect order.
 
     Args:
-        scores, positive: ``(N,)``, finite; which of the scores belong to a yes.
+        scores: ``(N,)``, finite.
+        positive: ``(N,)``, whether each sample is positive.
+
+    Example:
+        >>> auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True]).value
+        0.75
     """
     from scipy.optimize import brentq
     from scipy.special import ndtri

@@ -1,7 +1,8 @@
-"""torch's global modes and what they leave in tensors: auditor's numbers depend on neither."""
+"""torch's global modes and inference tensors: auditor's numbers depend on neither."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def default_modes(default_dtype: torch.dtype = torch.float32) -> Iterator[None]:
-    """Gradients on, inference mode and autocast off, this default dtype; all as the caller had it afterwards.
+    """Inside: gradients on, inference mode and autocast off, this default dtype. Afterwards all modes are restored.
 
-    A caller inside of ``no_grad`` or ``inference_mode``, or code that has called ``set_grad_enabled(False)``, would
-    else leave gradient attacks without gradients, in silence.
+    Otherwise a caller inside ``no_grad`` or ``inference_mode``, or after ``set_grad_enabled(False)``, would silently
+    leave gradient attacks without gradients.
     """
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     torch.set_default_dtype(default_dtype)
@@ -31,7 +32,7 @@ def default_modes(default_dtype: torch.dtype = torch.float32) -> Iterator[None]:
 
 @contextmanager
 def kept_modes(dtype: torch.dtype) -> Iterator[None]:
-    """Run other people's code with this default dtype: gradient mode and default dtype are put back afterwards."""
+    """Run a model's own code with this default dtype, and restore gradient mode and default dtype afterwards."""
     before, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     torch.set_default_dtype(dtype)
     try:
@@ -44,19 +45,20 @@ def kept_modes(dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def trackable(model: nn.Module, *, keep: bool = False) -> Iterator[None]:
-    """Inside, parameters and buffers that were made in inference mode are replaced by copies that autograd takes.
+    """Inside, copies that autograd accepts replace parameters and buffers that were made in inference mode.
 
-    With ``keep``, for training, the copies stay.
+    With ``keep``, for training, the copies stay afterwards.
     """
-    replaced: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+    replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     copies: dict[int, Tensor] = {}
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
             continue
-        for tensors in (module._parameters, module._buffers):
+        stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in stores:
             for name, tensor in tensors.items():
                 if tensor is not None and tensor.is_inference():
-                    replaced.append((tensors, name, tensor))  # type: ignore[arg-type]
+                    replaced.append((tensors, name, tensor))
     for tensors, name, tensor in replaced:
         if id(tensor) not in copies:
             copy = tensor.clone()
@@ -71,11 +73,11 @@ def trackable(model: nn.Module, *, keep: bool = False) -> Iterator[None]:
 
 
 def plain_tensor(tensor: Tensor) -> Tensor:
-    """The tensor, or a copy that autograd takes where it was made in inference mode."""
+    """The tensor, or a copy that autograd accepts if it was made in inference mode."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 
 def set_eval(model: nn.Module) -> nn.Module:
-    """The model in eval mode, also where its own ``train()`` or ``eval()`` forgets to return it."""
+    """Set eval mode and return the model, even if its own ``eval()`` returns nothing."""
     model.eval()
     return model

@@ -15,7 +15,7 @@ from auditor import clustering
 from auditor.clustering.scores import PERMUTATIONS
 from auditor.data.hierarchies import load_hierarchy, outline_of
 from auditor.linear import template_gram
-from auditor.linear.linearize import BatchNorm
+from auditor.linear.mode import BatchNorm
 from examples.efficientnet_lite0 import write_weights
 
 CLASSES = tuple(outline_of("imagenet").leaves.values())

@@ -26,7 +26,7 @@ from auditor.data.hierarchies import Hierarchy, load_hierarchy
 from auditor.data.known import CLASSES
 from auditor.errors import LinearizationError
 from auditor.linear import template_gram
-from auditor.linear.linearize import BatchNorm
+from auditor.linear.mode import BatchNorm
 from benchmarks import calibration, efficientnet, findings_page
 from benchmarks.random_networks import DEMO, DEPTHS, FAMILIES, Architecture, layers
 

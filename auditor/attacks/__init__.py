@@ -1,6 +1,6 @@
-"""Adversarial accuracy: protocols, the cascade, and the flags that say when not to believe it.
+"""Adversarial accuracy: protocols, the cascade, and the flags that mark a result as untrustworthy.
 
-What needs torch or SciPy is imported when it is asked for: who only looks up a protocol should not wait for it.
+Names that need torch or SciPy are imported on first use, so that looking up a protocol stays fast.
 """
 
 import importlib
@@ -26,7 +26,7 @@ __all__ = [
     "mcnemar",
     "wilson_interval",
 ]
-_LATER = {
+_LAZY = {
     "RobustnessResult": "auditor.attacks.result",
     "evaluate_robustness": "auditor.attacks.evaluate",
     "mcnemar": "auditor.statistics",
@@ -35,6 +35,6 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,4 +1,4 @@
-"""The images that broke a model: collected as a cascade runs, and kept as an .npz file."""
+"""The images that broke a model: collected while a cascade runs, and saved as an .npz file."""
 
 import os
 import re
@@ -17,7 +17,7 @@ Part = dict[str, NDArray[Any]]
 """Arrays of one length: ``positions``, ``images``, ``labels``, ``predicted``."""
 
 
-def part_of(chosen: "Tensor", positions: "Tensor", images: "Tensor", labels: "Tensor", predicted: "Tensor") -> Part:
+def select_part(chosen: "Tensor", positions: "Tensor", images: "Tensor", labels: "Tensor", predicted: "Tensor") -> Part:
     """The chosen samples of a batch, on the CPU."""
     tensors = {"positions": positions, "images": images, "labels": labels, "predicted": predicted}
     return {name: tensor[chosen].cpu().numpy() for name, tensor in tensors.items()}
@@ -30,7 +30,7 @@ class Adversarials:
     Attributes:
         images: ``(M, C, H, W)`` in [0, 1], in the budget, in the dtype of the images attacked.
         indices: ``(M,)`` int64, the samples' numbers in their data set.
-        labels, predicted: ``(M,)`` int64, the true class and the one that the model gave this image instead.
+        labels, predicted: ``(M,)`` int64, the true class, and the class that the model predicts for this image.
         attacks: ``(M,)`` the names of the attacks that broke them.
     """
 
@@ -42,7 +42,7 @@ class Adversarials:
 
     @classmethod
     def join(cls, parts: list[tuple[str, Part]], numbers: NDArray[np.int64], empty: Part) -> "Adversarials":
-        """The parts that attacks broke, by attack, as one; ``empty`` has the shapes and dtypes of a part of none."""
+        """Join the parts of all attacks; ``empty`` is a part without samples, with the same shapes and dtypes."""
         chosen = [part for _, part in parts]
         joined = {name: np.concatenate([empty[name], *(part[name] for part in chosen)]) for name in empty}
         names = np.array([name for name, part in parts for _ in part["positions"]], np.str_)
@@ -57,14 +57,14 @@ class Adversarials:
 
 
 def adversarials_file(folder: Path, model: str, identity: str) -> Path:
-    """Where an audit's adversarial images belong: the model's name with what no file name may hold replaced."""
+    """The file of an audit's adversarial images. Characters that file names may not contain become ``_``."""
     return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', model)}-{identity[:12]}.npz"
 
 
 def keep_adversarials(
     folder: Path, adversarials: Adversarials, *, model: str, identity: str, norm: str, eps: float
 ) -> list[str]:
-    """Write an audit's file; notes of what went wrong: that a disk is full must not cost the audit."""
+    """Write an audit's file. An error becomes a note, because a full disk must not cost the audit."""
     path = adversarials_file(folder, model, identity)
     try:
         save_adversarials(path, adversarials, model=model, identity=identity, norm=norm, eps=eps)
@@ -74,7 +74,7 @@ def keep_adversarials(
 
 
 def save_adversarials(path: Path, adversarials: Adversarials, **facts: str | float) -> None:
-    """Write ``path`` whole or not at all: float32 images, the other arrays, and ``facts`` as arrays of no dimension.
+    """Write ``path`` completely or not at all: float32 images, the other arrays, and ``facts`` as 0-d arrays.
 
     ``numpy.load(path, allow_pickle=False)`` reads it.
 

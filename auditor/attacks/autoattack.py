@@ -1,7 +1,7 @@
 """AutoAttack's four attacks, from pyautoattack, one at a time and with as many targets as there are classes.
 
-pyautoattack because it is AutoAttack itself (Croce and Hein, 2020), as RobustBench runs it; only its attack classes
-are called, not its evaluation loop, whose warnings and state file do not reach the caller.
+pyautoattack is AutoAttack itself (Croce and Hein, 2020), as RobustBench runs it. Only its attack classes are used: its
+evaluation loop prints warnings and writes a state file.
 """
 
 import logging
@@ -11,24 +11,25 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from auditor.attacks.classifier import told_as_input_errors
+from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.fab import LinfFab
+from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
 from auditor.attacks.square import LinfSquare
 
 
 def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str | None]:
-    """The attack as it can run on this many classes, and a note where that deviates from the protocol.
+    """The attack as it can run on this many classes, and a note if that deviates from the protocol.
 
-    Targets are capped at K - 1. The targeted DLR loss needs K >= 4 and the untargeted one K >= 3: below, the attack
-    is exchanged for the next weaker loss, or left out where that has run already.
+    Targets are capped at K - 1. The targeted DLR loss needs K >= 4 and the untargeted one K >= 3. With fewer classes
+    the next weaker loss replaces it; if that loss has run already, the attack is left out and None is returned.
     """
     if attack.name == "apgd-t" and classes < 4:
         if classes < 3:
             return None, "apgd-t left out: the DLR loss needs at least 3 classes (CE and margin losses did run)"
-        kept = {key: value for key, value in attack.parameters.items() if key != "targets"}
+        untargeted = {key: value for key, value in attack.parameters.items() if key != "targets"}
         note = "apgd-dlr instead of apgd-t: the targeted DLR loss needs at least 4 classes"
-        return Attack("apgd-dlr", attack.engine, kept), note
+        return Attack("apgd-dlr", attack.engine, untargeted), note
     if attack.name == "apgd-dlr" and classes < 3:
         return None, "apgd-dlr left out: the DLR loss needs at least 3 classes"
     targets = attack.parameters.get("targets", 0)
@@ -39,35 +40,38 @@ def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str |
 
 
 def run_autoattack(
-    model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, *, norm: str, eps: float, seed: int
+    model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, *, norm: Norm, eps: float, seed: int
 ) -> Tensor:
-    """Adversarial candidates ``(N, C, H, W)``; a sample that was not broken comes back as something harmless.
+    """Adversarial candidates ``(N, C, H, W)``; a candidate may fail to break its sample.
 
-    Draws its noise by batch, from ``seed``; works in float32. The caller has torch's generators forked.
+    Draws noise by batch, from ``seed``, and works in float32. The caller forks torch's generators.
     """
 
     def logits(x: Tensor) -> Tensor:
         output: Tensor = model(x.to(images.dtype, copy=True))
         return output.float()
 
-    suite = AutoAttack(logits, norm=norm, eps=eps, seed=seed, device=images.device)
-    suite.fab.__class__, suite.square.__class__ = LinfFab, LinfSquare  # with the suite's own settings
+    suite = AutoAttack(logits, norm=norm.name, eps=eps, seed=seed, device=images.device)
+    if norm.name in _FASTER:
+        suite.fab.__class__, suite.square.__class__ = _FASTER[norm.name]  # keeps the suite's settings
     for part in (suite.apgd, suite.apgd_targeted, suite.fab, suite.square):
         part.seed = seed
     for part in (suite.apgd, suite.apgd_targeted):
         part.logger = _SILENT
     perturb = _attack_of(suite, attack)
-    with torch.no_grad(), told_as_input_errors(f"the attack {attack.name} on the model"):
+    with torch.no_grad(), raise_as_input_errors(f"the attack {attack.name} on the model"):
         adversarials: Tensor = perturb(images.float().clone(), labels.clone())
-    finite = torch.isfinite(adversarials).flatten(1).all(1).view(-1, 1, 1, 1)  # steps of a library along no gradient
+    finite = torch.isfinite(adversarials).flatten(1).all(1).view(-1, 1, 1, 1)  # a zero gradient may give NaN
     return torch.where(finite, adversarials.detach(), images).to(images.dtype)
 
 
-_SILENT = logging.Logger("pyautoattack", logging.CRITICAL)  # what it warns of, auditor.attacks.flags measures
+_FASTER = {"Linf": (LinfFab, LinfSquare)}
+"""FAB and Square for norms in which a faster equivalent of pyautoattack's exists."""
+_SILENT = logging.Logger("pyautoattack", logging.CRITICAL)  # auditor.attacks.flags measures what it warns of
 
 
 def _attack_of(suite: AutoAttack, attack: Attack) -> Callable[[Tensor, Tensor], Tensor]:
-    """The part of the suite that this attack names, with the attack's own parameters."""
+    """The part of the suite with the attack's name, set to the attack's parameters."""
     settings = attack.parameters
     part = {
         "apgd-ce": suite.apgd,

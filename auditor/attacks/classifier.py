@@ -1,4 +1,4 @@
-"""The model as all attacks call it: logits in one float tensor, torch's modes put back, finite gradients."""
+"""The model as all attacks call it: logits in one float tensor, torch's modes restored, finite gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,25 +14,25 @@ from auditor.torch_state import kept_modes, plain_tensor
 
 @dataclass
 class GradientCount:
-    """How many images had their gradient taken, once for each time, and how often it was not finite."""
+    """How many gradients were taken at images, and how many of these were not finite."""
 
     taken: int = 0
-    broken: int = 0
+    nonfinite: int = 0
 
     def __deepcopy__(self, _: object) -> "GradientCount":
-        return self  # copies of a model count together
+        return self  # copies of a model share one count
 
 
 class Classifier(nn.Module):
-    """Other people's model, ``(N, C, H, W)`` in [0, 1] to finite logits ``(N, K)``.
+    """A user's model as a function from ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)`` in float32 or float64.
 
     Args:
         model: in eval mode, parameters without gradients.
-        default_dtype: torch's default dtype where the model was handed in; it runs with it.
+        default_dtype: torch's default dtype at the caller; the model runs with it.
 
     Attributes:
-        dtype: what the model takes images in; they are cast, and the gradient comes back in their own.
-        count: of gradients at the images. One with a NaN or an infinite value becomes 0 there.
+        dtype: the model's input dtype. Images are cast to it, and gradients come back in the images' own dtype.
+        count: counts gradients at the images. NaN and infinite values in a gradient are replaced by 0.
     """
 
     def __init__(self, model: nn.Module, default_dtype: torch.dtype = torch.float32) -> None:
@@ -43,23 +43,23 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if images.requires_grad:
-            images.register_hook(self._finite)  # type: ignore[no-untyped-call]
+            images.register_hook(self._zero_nonfinite)  # type: ignore[no-untyped-call]
         if self.dtype not in (None, images.dtype):
             images = images.to(self.dtype)
         count = len(images)
-        with kept_modes(self.default_dtype), told_as_input_errors():
+        with kept_modes(self.default_dtype), raise_as_input_errors():
             output = self.model(images)
         return logits_of(output, count)
 
-    def _finite(self, gradient: Tensor) -> Tensor | None:
+    def _zero_nonfinite(self, gradient: Tensor) -> Tensor | None:
         finite = torch.isfinite(gradient.abs().flatten(1).amax(1))
-        broken = len(finite) - int(finite.sum())
+        nonfinite = len(finite) - int(finite.sum())
         self.count.taken += len(finite)
-        self.count.broken += broken
-        return gradient.nan_to_num(0.0, 0.0, 0.0) if broken else None
+        self.count.nonfinite += nonfinite
+        return gradient.nan_to_num(0.0, 0.0, 0.0) if nonfinite else None
 
     def choose_dtype(self, image: Tensor) -> Tensor:
-        """The logits of these images, in the first dtype that the model takes: the images' own, or a parameter's."""
+        """Choose the first dtype that the model accepts: the images' own or a parameter's; return the logits in it."""
         own = [tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point()]
         first: InputError | None = None
         with torch.no_grad():
@@ -78,8 +78,8 @@ class Classifier(nn.Module):
 
 
 @contextmanager
-def told_as_input_errors(what: str = "the model") -> Iterator[None]:
-    """Exceptions of other people's code become an InputError with their type, first line, file and line."""
+def raise_as_input_errors(what: str = "the model") -> Iterator[None]:
+    """Raise exceptions of the user's code as an InputError with their type, first line, file and line."""
     try:
         yield
     except (AuditorError, torch.OutOfMemoryError, MemoryError):
@@ -88,26 +88,30 @@ def told_as_input_errors(what: str = "the model") -> Iterator[None]:
         raise InputError(f"{what} raised {describe(error)}") from error
 
 
-def logits_of(given: Any, count: int) -> Tensor:
-    """A model's output as logits ``(N, K)`` in float32 or float64; what is none of that is refused by its name."""
-    if not isinstance(given, Tensor):
+def logits_of(output: Any, count: int) -> Tensor:
+    """A model's output as logits ``(N, K)`` in float32 or float64.
+
+    Raises:
+        InputError: the output is no such tensor; the message says what it is.
+    """
+    if not isinstance(output, Tensor):
         raise InputError(
-            f"expected logits (N, K) as one tensor, the model gives {_kind(given)}: return the logits alone"
+            f"expected logits (N, K) as one tensor, the model gives {_describe(output)}: return the logits alone"
         )
-    output: Tensor = given
-    if output.ndim != 2 or len(output) != count:
-        raise InputError(f"expected logits (N, K) with N = {count}, the model gives {tuple(output.shape)}")
-    if output.shape[1] < 2:
+    logits: Tensor = output
+    if logits.ndim != 2 or len(logits) != count:
+        raise InputError(f"expected logits (N, K) with N = {count}, the model gives {tuple(logits.shape)}")
+    if logits.shape[1] < 2:
         raise InputError(
             "expected logits (N, K) of 2 classes or more, the model gives one: stack [-z, z] for a yes or no"
         )
-    if not output.is_floating_point():
-        raise InputError(f"expected logits (N, K), floating point, the model gives {output.dtype}: classes, no logits?")
-    output = plain_tensor(output)
-    return output if output.dtype in (torch.float32, torch.float64) else output.float()
+    if not logits.is_floating_point():
+        raise InputError(f"expected logits (N, K), floating point, the model gives {logits.dtype}: classes, no logits?")
+    logits = plain_tensor(logits)
+    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
 
 
-def _kind(output: Any) -> str:
+def _describe(output: Any) -> str:
     if isinstance(output, dict) or hasattr(output, "keys"):
         return f"a {type(output).__name__} with {', '.join(map(repr, list(output.keys())[:5]))}"
     if isinstance(output, list | tuple):

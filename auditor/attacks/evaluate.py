@@ -1,10 +1,11 @@
-"""Robust accuracy of a model on given images: the arguments checked, the cascade run, its state put back."""
+"""Robust accuracy of a model on given images: check the arguments, run the cascade, restore the model's state."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from auditor.attacks.attacker import Attacker
 from auditor.attacks.cascade import Cascade, Progress
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
@@ -30,36 +31,47 @@ def evaluate_robustness(
     keep: bool = False,
     saved: SavedProgress | None = None,
 ) -> RobustnessResult:
-    """Robust accuracy: the share of samples that are classified correctly and that no attack breaks.
+    """Robust accuracy: the share of samples that the model classifies correctly and that no attack breaks.
 
-    The model is run in eval mode, and left in the mode and with the buffers it came with. Whether the caller has
-    gradients switched off, or autocast on, changes nothing.
+    The model runs in eval mode; its modes and buffers are restored afterwards. The caller's grad mode and autocast have
+    no effect.
 
     Args:
-        model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; normalization belongs inside. A module, or a function.
-            Of another precision than the images: they are cast for it.
+        model: maps ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; normalization belongs inside. A module or function.
+            If the model has another precision than the images, they are cast for it.
         images: ``(N, C, H, W)`` float32 or float64 in [0, 1], on the model's device; a tensor or a NumPy array.
             Rounding beyond [0, 1] is clipped, with a note.
         labels: ``(N,)`` integers from 0 to K - 1.
         norm: ``Linf`` or ``L2``.
         eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
-        protocol: a name (``quick``, ``standard``, ``full``) or a protocol of one's own.
-        batch_size: samples attacked at once. FGSM, PGD and CW do not depend on it; AutoAttack draws by batch.
-        seed: of every random draw.
+        protocol: a name (``quick``, ``standard``, ``full``) or a :class:`Protocol`.
+        batch_size: samples per batch. FGSM, PGD and CW do not depend on it; AutoAttack draws by batch.
+        seed: the seed for every random draw.
         indices: N numbers that identify the samples; noise is drawn by them. 0 to N - 1 by default.
         progress: called after each batch of each attack.
-        keep: whether to hand back the adversarial images; they take as much memory as the images themselves.
-            With it nothing is saved and nothing resumed: the images would be far too much.
-        saved: where the attacks' progress is kept, at the end of each and every half minute; what is found there, of a
-            run with the same arguments on the same machine, is gone on from, to the result of a run in one go.
-            Randomness of the model's own is part of it where it comes from torch's global generators.
+        keep: whether to return the adversarial images. They take as much memory as ``images``, and a run that returns
+            them neither saves nor loads progress.
+        saved: where the attacks' progress is saved, after each attack and every half minute. A run with the same
+            arguments on the same machine resumes from it and returns the result of an uninterrupted run. This includes
+            the randomness of the model, if it comes from torch's global generators.
+
+    Returns:
+        Scores, per-sample verdicts, flags and notes, see :class:`RobustnessResult`.
 
     Raises:
-        InputError: an argument is not as described, the model's output is not ``(N, K)`` and finite, or the model
-            raises an exception of its own, whose type, file and line are part of the message.
+        InputError: an argument is not as described; the model's output is not ``(N, K)`` and finite; or the model
+            raises an exception, whose type, file and line are part of the message.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 4))
+        >>> images, labels = torch.rand(8, 1, 4, 4), torch.arange(8) % 4
+        >>> result = evaluate_robustness(model, images, labels, norm="Linf", eps=0.1, protocol="quick")
+        >>> [score.attack for score in result.attacks], tuple(result.survived.shape)
+        (['fgsm', 'pgd-20'], (8,))
     """
     protocol = as_protocol(protocol)
-    eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
+    ball, eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
     network, dtype = as_model(model), torch.get_default_dtype()
     with default_modes():
         images, clipped = as_images(images)
@@ -69,14 +81,14 @@ def evaluate_robustness(
         devices = [images.device] if images.device.type == "cuda" else []
         with trackable(network), frozen(network), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
-            classifier, silent = Classifier(network, dtype), progress or _silent
-            cascade = Cascade(classifier, images, labels, numbers, norm, eps, batch_size, seed, silent, keep, saved)
+            attacker = Attacker(Classifier(network, dtype), images, labels, numbers, ball, eps, seed)
+            cascade = Cascade(attacker, batch_size, progress or _ignore_progress, keep, saved)
             cascade.notes += clipped
-            cascade.look()
+            cascade.inspect_model()
             cascade.resume()
             cascade.run(protocol.attacks)
             return cascade.result()
 
 
-def _silent(attack: str, done: int, total: int) -> None:
-    """Nobody wants to know."""
+def _ignore_progress(attack: str, done: int, total: int) -> None:
+    """The progress callback of a caller that gives none."""

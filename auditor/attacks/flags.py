@@ -1,4 +1,4 @@
-"""What makes a robust accuracy untrustworthy, measured: flags, whose rows are unranked, and notes, which rank."""
+"""Measured signs that a robust accuracy is untrustworthy. Flagged results are not ranked; notes do not prevent it."""
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,14 @@ from auditor.statistics import mcnemar
 ZERO_GRADIENT_SHARE = NONFINITE_SHARE = SATURATED_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01
 NEAR = 0.01
-
-
 BATCH_SHIFT, ALONE = 1e-3, 8
+
+Finding = tuple[list[str], list[str]]
+"""Flags and notes."""
 
 
 def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
-    """``softmax_output``, ``randomized`` and ``batch_dependent``, from more passes over a batch with these logits."""
+    """``softmax_output``, ``randomized`` and ``batch_dependent``, from more passes over a batch; ``logits (N, K)``."""
     flags = []
     sums_to_one = (logits.sum(1) - 1).abs().max() < 1e-5
     if sums_to_one and logits.min() > -1e-5 and logits.max() < 1 + 1e-5:
@@ -27,10 +28,13 @@ def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
     return flags
 
 
-def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> tuple[list[str], list[str]]:
-    """``squashed_output``, and a note of what is attacked instead of the outputs.
+def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> Finding:
+    """``squashed_output``, and a note that says what is attacked instead of the outputs.
 
-    ``target`` is what :func:`auditor.attacks.squashing.choose_target` chose; ``hidden``: it could not look inside.
+    Args:
+        target: what :func:`auditor.attacks.squashing.choose_target` chose.
+        outputs: ``(N, K)`` on clean images.
+        hidden: whether no logits were found before the outputs.
     """
     if hidden and saturates(outputs):
         return ["squashed_output"], ["the outputs are bounded, and the logits before them are hidden"]
@@ -38,39 +42,39 @@ def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> tu
         return [], []
     size = f"the outputs spread by {spread(outputs):.2g}"
     if target.logits is None:
-        return [], [f"{size}: attacked times {target.factor:.2g}"]
-    where = f"attacked are the logits before that, which {target.logits.operation} gives"
-    if target.bends:
+        return [], [f"{size}: the attacks run on the outputs times {target.factor:.2g}"]
+    where = f"the attacks run on the logits before that, the result of {target.logits.operation}"
+    if target.is_nonlinear:
         return ["squashed_output"], [f"the outputs squash logits: {where}"]
     return [], [f"{size}: {where}"]
 
 
 def saturates(outputs: Tensor) -> bool:
-    """Whether all outputs ``(N, K)`` are from -1 to 1, or more than 5 % within 1 % of where their range ends."""
+    """Whether all outputs ``(N, K)`` are from -1 to 1, or over 5 % of them within 1 % of an end of their range."""
     low, high = float(outputs.min()), float(outputs.max())
     near = NEAR * (high - low)
     ends = (outputs <= low + near) | (outputs >= high - near)
     return (low >= -1 and high <= 1) or float(ends.float().mean()) > SATURATED_SHARE
 
 
-def vanishing_finding(broken: int, n: int) -> tuple[list[str], list[str]]:
-    """``vanishing_gradients``: PGD on logits of a usual size breaks clearly more than all attacks of the protocol."""
-    said = [f"PGD-20 on rescaled logits breaks {broken} of {n} that stood"] if broken else []
-    return (["vanishing_gradients"] if clearly_more(broken, 0, n) else []), said
+def vanishing_finding(broken: int, n: int) -> Finding:
+    """``vanishing_gradients``: PGD on rescaled logits breaks clearly more than all attacks of the protocol."""
+    notes = [f"PGD-20 on rescaled logits breaks {broken} more of {n}"] if broken else []
+    return (["vanishing_gradients"] if clearly_more(broken, 0, n) else []), notes
 
 
-def nonfinite_finding(broken: int, taken: int) -> tuple[list[str], list[str]]:
-    """``nonfinite_gradients``: of so many gradients taken at images, more than 5 % held a NaN or an infinite value."""
+def nonfinite_finding(broken: int, taken: int) -> Finding:
+    """``nonfinite_gradients``: more than 5 % of the ``taken`` gradients at images had NaN or infinite values."""
     if not broken:
         return [], []
-    said = f"{broken} of {taken} gradients held NaN or infinite values, taken as 0"
-    return (["nonfinite_gradients"] if broken / taken > NONFINITE_SHARE else []), [said]
+    note = f"{broken} of {taken} gradients held NaN or infinite values, taken as 0"
+    return (["nonfinite_gradients"] if broken / taken > NONFINITE_SHARE else []), [note]
 
 
 def depends_on_batch(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
-    """Whether images have other logits alone than in the batch: by 1e-3 of their spread, or enough to decide otherwise.
+    """Whether images have other logits alone than in the batch: by 1e-3 of their spread, or with another decision.
 
-    Rounding differs with the batch, too: a decision between logits that are all but equal is none.
+    Rounding depends on the batch, too, so another decision between nearly equal logits does not count.
     """
     if len(images) == 1:
         return False
@@ -82,16 +86,16 @@ def depends_on_batch(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
 
 
 def logit_shift(again: Tensor, logits: Tensor) -> Tensor:
-    """How far logits ``(N, K)`` have moved beside their spread, ``(N,)``; an offset of all of them is none."""
+    """How far logits ``(N, K)`` have moved, relative to their spread, ``(N,)``; a common offset does not count."""
     centred = logits - logits.mean(1, keepdim=True)
     moved = (again - again.mean(1, keepdim=True) - centred).norm(dim=1)
-    rounding = 1e-6 * logits.abs().amax(1)  # what is left of a huge offset
-    beside: Tensor = (moved - rounding - 1e-10).clamp_min(0) / centred.norm(dim=1).clamp_min(1e-30)
-    return beside
+    rounding = 1e-6 * logits.abs().amax(1)  # rounding of a huge common offset
+    relative: Tensor = (moved - rounding - 1e-10).clamp_min(0) / centred.norm(dim=1).clamp_min(1e-30)
+    return relative
 
 
 def _differ(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
-    """Whether another pass decides otherwise, or gives other logits beside their spread (a shared offset is none)."""
+    """Whether another pass gives other decisions, or other logits (a common offset does not count)."""
     with torch.no_grad():
         again: Tensor = model(images.clone())
     if (again.argmax(1) != logits.argmax(1)).any():
@@ -99,8 +103,8 @@ def _differ(model: nn.Module, images: Tensor, logits: Tensor) -> bool:
     return bool((logit_shift(again, logits) > 1e-4).any())
 
 
-def zero_gradient_finding(zeros: int, n: int) -> tuple[list[str], list[str]]:
-    """Flags and notes of ``zeros`` samples without a gradient among ``n`` that are classified correctly."""
+def zero_gradient_finding(zeros: int, n: int) -> Finding:
+    """``zero_gradients``: over 5 % of the ``n`` correctly classified samples have a gradient of exactly 0."""
     if zeros / n > ZERO_GRADIENT_SHARE:
         return ["zero_gradients"], [f"{zeros} of {n} samples have a gradient of exactly 0"]
     return [], [f"{zeros} of {n} samples have a gradient of exactly 0"] if zeros else []
@@ -112,17 +116,17 @@ def clearly_more(only_first: int, only_second: int, n: int) -> bool:
     return points >= CLEAR_POINTS and mcnemar(only_first, only_second) < CLEAR_P
 
 
-def steps_finding(only_fgsm: int, only_pgd: int, n: int) -> tuple[list[str], list[str]]:
+def steps_finding(only_fgsm: int, only_pgd: int, n: int) -> Finding:
     """``more_steps_weaker``: one large step breaks what twenty small ones do not."""
     if clearly_more(only_fgsm, only_pgd, n):
         return ["more_steps_weaker"], [f"FGSM alone breaks {only_fgsm} of {n}, PGD-20 alone {only_pgd}"]
     return [], []
 
 
-def square_finding(only_square: int, n: int) -> tuple[list[str], list[str]]:
+def square_finding(only_square: int, n: int) -> Finding:
     """``square_beats_gradients``: the black-box attack breaks many that no gradient attack did.
 
-    In a cascade Square runs on what the gradient attacks left standing, so the other discordant count is 0.
+    In a cascade Square runs only on survivors of the gradient attacks, so the other discordant count is 0.
     """
     if clearly_more(only_square, 0, n):
         return ["square_beats_gradients"], [f"Square alone breaks {only_square} of {n}"]

@@ -1,8 +1,7 @@
 """FGSM, PGD and CW-Linf as one projected gradient ascent.
 
-Our own because the field's libraries draw a random start by batch: here the caller hands in the start, drawn by
-sample index, so that a verdict does not depend on the batch that a sample happens to be in. Checked against
-foolbox in the tests.
+The project has its own because the field's libraries draw a random start by batch. Here the caller passes the start,
+drawn by sample index, so that a verdict does not depend on the batch that a sample is in. Tests compare with foolbox.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auditor.attacks.classifier import told_as_input_errors
+from auditor.attacks.classifier import raise_as_input_errors
+from auditor.attacks.norms import Norm
 from auditor.torch_state import plain_tensor
 
 Loss = Callable[[Tensor], Tensor]
@@ -36,12 +36,12 @@ def margin(labels: Tensor) -> Loss:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode and parameters without gradients inside; modes, flags and buffers as they were afterwards."""
+    """Inside: eval mode and parameters without gradients. Afterwards modes, flags and buffers are restored."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with told_as_input_errors("eval() of the model"):
-        model.eval()  # which may return nothing
+    with raise_as_input_errors("eval() of the model"):
+        model.eval()  # a model's own eval() may return nothing
     for parameter, _ in flags:
         parameter.requires_grad_(False)
     try:
@@ -56,59 +56,22 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
                 buffer.copy_(before)
 
 
-def norms(tensor: Tensor, norm: str) -> Tensor:
-    """Per-sample Linf or L2 norm, ``(N, C, H, W)`` to ``(N, 1, 1, 1)``."""
-    flat = tensor.flatten(1)
-    size = flat.abs().amax(1) if norm == "Linf" else flat.norm(dim=1)
-    return size.view(-1, *[1] * (tensor.ndim - 1))
-
-
-def project(adversarials: Tensor, images: Tensor, *, norm: str, eps: float) -> Tensor:
-    """The nearest point in the norm ball around ``images`` that also lies in the [0, 1] pixel box."""
-    delta = adversarials - images
-    if norm == "Linf":
-        delta = delta.clamp(-eps, eps)
-    else:
-        delta = delta * (eps / norms(delta, norm).clamp_min(1e-12)).clamp_max(1)
-    return (images + delta).clamp(0, 1)
-
-
-def within_budget(adversarials: Tensor, images: Tensor, *, norm: str, eps: float) -> Tensor:
-    """``(N,)`` bool: finite, in the [0, 1] box and in the norm ball, up to float32 rounding."""
-    flat = adversarials.flatten(1)
-    finite = torch.isfinite(flat).all(1)
-    in_box = (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
-    return finite & in_box & (norms(adversarials - images, norm).flatten() <= eps * (1 + 1e-5) + 1e-7)
-
-
 def input_gradient(model: nn.Module, images: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """The gradient of each sample's loss at its pixels, ``(N, C, H, W)``, and the logits ``(N, K)`` seen there.
+    """The gradient of each sample's loss at its pixels, ``(N, C, H, W)``, and the logits ``(N, K)``.
 
-    The gradient is 0 where the model passes none, whatever the caller's or the model's grad mode. The model sees a
-    copy: it may work in place.
+    The gradient is 0 where the model passes none. The grad modes of the caller and the model have no effect. The model
+    gets a copy of the images, because it may work in place.
     """
     with torch.inference_mode(False), torch.enable_grad():
         images = plain_tensor(images.detach()).requires_grad_()
         logits = model(images.clone())
     if not logits.requires_grad:
         return torch.zeros_like(images), plain_tensor(logits)
-    with torch.enable_grad():  # the model may have left another mode behind
+    with torch.enable_grad():  # the model may have changed the grad mode
         value = loss(logits).sum()
-    with told_as_input_errors("a backward pass of the model"):
+    with raise_as_input_errors("a backward pass of the model"):
         (gradient,) = torch.autograd.grad(value, images, materialize_grads=True)
     return gradient, logits.detach()
-
-
-def ascent(gradient: Tensor, norm: str) -> Tensor:
-    """The steepest direction of unit norm: the sign for Linf, the normalised gradient for L2."""
-    if norm == "Linf":
-        return gradient.sign()
-    size = norms(gradient, "L2")
-    tiny = size < 1e-12  # the squares may have left float32
-    if tiny.any():
-        gradient = torch.where(tiny, gradient / norms(gradient, "Linf").clamp_min(1e-37), gradient)
-        size = norms(gradient, "L2")
-    return gradient / size.clamp_min(1e-12)
 
 
 def pgd(
@@ -116,7 +79,7 @@ def pgd(
     images: Tensor,
     loss: Loss,
     *,
-    norm: str,
+    norm: Norm,
     eps: float,
     steps: int,
     step_size: float,
@@ -130,37 +93,46 @@ def pgd(
         model: in eval mode, parameters without gradients (see :func:`frozen`).
         images: ``(N, C, H, W)`` in [0, 1].
         loss: what to maximise, per sample.
-        norm: ``Linf`` or ``L2``.
+        norm, eps: the ball that the points stay in.
+        steps, step_size: the number of steps, and their size in the norm.
         start: a perturbation ``(N, C, H, W)`` to start from; the clean image without it.
-        labels: ``(N,)``; with them a sample stays at the first point where it is misclassified, and is not looked at
-            again.
-        together: with labels, look at all samples in every step all the same: where a model's answer depends on the
-            batch, this is the batch.
+        labels: ``(N,)``; with them a sample stays at the first point where it is misclassified, and later passes leave
+            it out.
+        together: with labels, keep all samples in every pass, because the model's logits may depend on the batch.
 
     Returns:
         Images ``(N, C, H, W)`` in the ball and in [0, 1].
+
+    Example:
+        >>> from auditor.attacks.norms import LINF
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+        >>> images, labels = torch.full((2, 1, 4, 4), 0.5), torch.tensor([0, 1])
+        >>> with frozen(model):
+        ...     found = pgd(model, images, cross_entropy(labels), norm=LINF, eps=0.1, steps=5, step_size=0.05)
+        >>> bool(LINF.within_budget(found, images, 0.1).all())
+        True
     """
-    points = images if start is None else project(images + start, images, norm=norm, eps=eps)
+    points = images if start is None else norm.project(images + start, images, eps)
     if labels is None:
         for _ in range(steps):
             gradient, _ = input_gradient(model, points, loss)
-            points = project(points + step_size * ascent(gradient, norm), images, norm=norm, eps=eps)
+            points = norm.project(points + step_size * norm.normalize(gradient), images, eps)
         return points.detach()
     moving = torch.arange(len(images), device=images.device)
     for _ in range(steps):
-        here = points[moving]
-        gradient, logits = input_gradient(model, here, _of_some(loss, moving, len(images)))
-        moved = project(here + step_size * ascent(gradient, norm), images[moving], norm=norm, eps=eps)
-        standing = logits.argmax(1) == labels[moving]
-        points = points.index_copy(0, moving[standing], moved[standing])
-        moving = moving if together else moving[standing]
+        before = points[moving]
+        gradient, logits = input_gradient(model, before, _restrict(loss, moving, len(images)))
+        moved = norm.project(before + step_size * norm.normalize(gradient), images[moving], eps)
+        unbroken = logits.argmax(1) == labels[moving]
+        points = points.index_copy(0, moving[unbroken], moved[unbroken])
+        moving = moving if together else moving[unbroken]
         if not len(moving):
             break
     return points.detach()
 
 
-def _of_some(loss: Loss, chosen: Tensor, count: int) -> Loss:
-    """The loss of all ``count`` samples where there are logits of the chosen ones alone, whose losses it gives."""
+def _restrict(loss: Loss, chosen: Tensor, count: int) -> Loss:
+    """A loss of all ``count`` samples as a loss of the chosen ones, from their logits alone."""
     if len(chosen) == count:
         return loss
     return lambda logits: loss(logits.new_zeros(count, logits.shape[1]).index_copy(0, chosen, logits))[chosen]

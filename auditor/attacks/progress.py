@@ -1,6 +1,6 @@
-"""How far a cascade has come, as bytes: a later attempt goes on from there, and ends as if never interrupted.
+"""A cascade's state as bytes: a later attempt resumes from it, and gets the result of an uninterrupted run.
 
-Small on purpose: bits and generators, no logits and no images. The clean images are looked at anew.
+The state is small: bits and generator states, no logits and no images. Clean images are evaluated again.
 """
 
 import base64
@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from auditor.records import AttackScore
 
 SAVE_SECONDS = 30.0
-"""Between two states saved within one attack, at least."""
+"""The minimum time between two saves within one attack."""
 FORMAT = 1
 
 logger = logging.getLogger(__name__)
 
 
 class SavedProgress(Protocol):
-    """Where the state of a run with these very arguments is kept. Whatever these raise ends the run."""
+    """Stores the state of a run with exactly these arguments. An exception from either method ends the run."""
 
     def load(self) -> bytes | None:
-        """What was saved last; None where there is nothing."""
+        """The state that was saved last; None if there is none."""
 
     def save(self, state: bytes) -> None:
-        """Keep this in place of what was kept before; nothing, where that is of no use and the run begins anew."""
+        """Replace the saved state; empty bytes mean that the old state is unusable and the run starts again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,14 @@ class State:
     """A cascade between two batches. Bits and bytes are text: see :func:`pack_bits` and :func:`pack_bytes`.
 
     Attributes:
-        correct, standing: of N samples, which are classified correctly, and which nothing broke yet.
-        broken_by: of N samples, which each finished attack broke, by its name.
+        correct, standing: N bits, for samples that are classified correctly, and that no attack has broken yet.
+        broken_by: N bits for each finished attack, by its name: the samples that it broke.
         scores, flags, notes, batch_size: as in the result.
-        step: how many of the protocol's attacks are done with.
-        partial: of the first samples of the attack under way, which it broke; None before it begins.
+        step: the number of finished attacks of the protocol.
+        partial: bits for the first samples of the running attack: those that it broke; None before it starts.
         generators: states of torch's generators, the CPU's first; randomized models draw from them.
-        attack_seconds: spent on the attack under way; ``seconds``: on all.
-        gradients: how many were taken at images, and how many of those were not finite.
+        attack_seconds, seconds: the time spent on the running attack, and on the whole run.
+        gradients: the number of gradients taken at images, and how many of these were not finite.
     """
 
     correct: str
@@ -68,7 +68,7 @@ class State:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "State | None":
-        """None where it cannot be read."""
+        """The state; None if it cannot be read."""
         try:
             values = json.loads(zlib.decompress(content))
             if values.pop("format") != FORMAT:
@@ -87,16 +87,16 @@ class State:
 
 
 class Saver:
-    """Saves a cascade's states, not too often; nothing where nobody keeps them, or where a state would not be all.
+    """Saves a cascade's states, at most every ``SAVE_SECONDS`` within an attack; does nothing if ``saved`` is None.
 
-    A model that changes its own buffers as it runs cannot be resumed exactly: nothing of it is saved.
+    A model that changes its own buffers as it runs cannot be resumed exactly, so nothing is saved for it.
     """
 
     def __init__(self, saved: SavedProgress | None, model: nn.Module) -> None:
         self.saved, self.model, self.last = saved, model, time.monotonic()
         self.buffers = {name: buffer.clone() for name, buffer in model.named_buffers()} if saved else {}
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         return self.saved is not None and time.monotonic() - self.last >= SAVE_SECONDS
 
     def save(self, state: State) -> None:
@@ -114,7 +114,7 @@ class Saver:
         return state
 
     def discard(self) -> None:
-        """Say that what was loaded is of no use, and the run begins anew."""
+        """Mark the loaded state as unusable: the run starts again."""
         if self.saved is not None:
             self.saved.save(b"")
 
@@ -124,7 +124,7 @@ class Saver:
             return now.keys() != self.buffers.keys() or not all(
                 torch.equal(now[name], self.buffers[name]) for name in now
             )
-        except RuntimeError:  # of another type than before, or of one that cannot be compared
+        except RuntimeError:  # its type has changed, or cannot be compared
             return True
 
 
@@ -137,7 +137,7 @@ def unpack_bits(text: str) -> Tensor:
     """``(N,)`` bool, on the CPU.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text has another format.
     """
     number, _, packed = text.partition(":")
     content = np.frombuffer(base64.b64decode(packed, validate=True), np.uint8)
@@ -155,13 +155,13 @@ def unpack_bytes(text: str) -> Tensor:
     """A uint8 tensor, on the CPU.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text has another format.
     """
     return torch.from_numpy(np.frombuffer(base64.b64decode(text, validate=True), np.uint8).copy())
 
 
 def generator_states(device: torch.device) -> list[str]:
-    """Of torch's global generators that a model on this device may draw from."""
+    """The states of torch's global generators that a model on this device may draw from."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -169,13 +169,13 @@ def generator_states(device: torch.device) -> list[str]:
 
 
 def set_generators(states: list[str], device: torch.device) -> None:
-    """Put :func:`generator_states` back.
+    """Restore :func:`generator_states`.
 
     Raises:
-        ValueError, RuntimeError: they are none of this device's.
+        ValueError, RuntimeError: the states do not fit this device's generators.
     """
     if [len(state) for state in states] != [len(state) for state in generator_states(device)]:
-        raise ValueError(f"other generators than those of {device}")
+        raise ValueError(f"the states do not fit the generators of {device}")
     torch.set_rng_state(unpack_bytes(states[0]))
     if device.type == "cuda":
         torch.cuda.set_rng_state(unpack_bytes(states[1]), device)

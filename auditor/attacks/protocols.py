@@ -10,7 +10,7 @@ Engine = Literal["gradient", "autoattack"]
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack of a cascade. ``parameters`` are complete: with a seed they say all that it does."""
+    """One attack of a cascade. ``parameters`` are complete: with the seed they determine what it does."""
 
     name: str
     engine: Engine
@@ -19,7 +19,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Protocol:
-    """``samples`` is the number of images unless told otherwise; None is the whole test set, 0 needs no data."""
+    """Attacks and the default number of images: ``samples`` None is the whole test set, 0 needs no data."""
 
     name: str
     samples: int | None
@@ -40,7 +40,7 @@ _AUTOATTACK = (
     Attack("fab-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 9}),
     Attack("square", "autoattack", {"queries": 5000, "restarts": 1}),
 )
-# AutoAttack's "rand" version, for models that give another answer each time.
+# AutoAttack's "rand" version, for models whose logits differ between passes.
 RANDOMIZED = (
     Attack("apgd-ce", "autoattack", {"iterations": 100, "restarts": 1, "eot": 20}),
     Attack("apgd-dlr", "autoattack", {"iterations": 100, "restarts": 1, "eot": 20}),
@@ -48,7 +48,7 @@ RANDOMIZED = (
 
 
 def for_randomized(attacks: tuple[Attack, ...]) -> tuple[Attack, ...]:
-    """What takes a protocol's place for a randomized model: its own gradient attacks, then the rand version's."""
+    """The attacks on a randomized model: the protocol's gradient attacks, then AutoAttack's rand version."""
     return (*(attack for attack in attacks if attack.engine == "gradient"), *RANDOMIZED)
 
 
@@ -74,10 +74,10 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of this name.
+    """The protocol with this name.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no protocol has this name.
     """
     if name not in PROTOCOLS:
         raise NotFoundError(f"no protocol named {name!r}; there is: {', '.join(PROTOCOLS)}")

@@ -1,4 +1,4 @@
-"""What a cascade hands back."""
+"""The result of a cascade."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from auditor.records import AttackScore
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """What a cascade found on N samples.
+    """Scores and verdicts of a cascade on N samples.
 
     Attributes:
         clean_accuracy, robust_accuracy: fractions; the robust one is the per-sample worst case of all attacks run.
@@ -18,10 +18,11 @@ class RobustnessResult:
         attacks: in the order in which they ran.
         correct, survived: ``(N,)`` bool, on the CPU.
         logits: ``(N, K)`` on the clean images, on the CPU.
-        flags: why the result should not be ranked; ``notes``: what a reader should know besides.
-        batch_size: the one used in the end; halved when memory ran out.
-        adversarials: what broke the samples, where it was asked for.
-        earlier: seconds that earlier attempts spent on what this one did not do again.
+        flags: reasons not to rank the result.
+        notes: other remarks for the reader.
+        batch_size: the batch size at the end; it was halved each time memory ran out.
+        adversarials: the images that broke samples, if ``keep`` was set.
+        earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.
     """
 
     clean_accuracy: float

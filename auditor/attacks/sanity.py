@@ -1,4 +1,4 @@
-"""What images, labels and predictions say of each other: signs that a run does not measure what it should."""
+"""Images, labels and predictions compared: signs that the data, the labels or the preprocessing are wrong."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,19 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
 from torch import Tensor
 
+from auditor.attacks.flags import Finding
 from auditor.errors import InputError
-
-Finding = tuple[list[str], list[str]]
-"""Flags, whose rows are unranked, and notes, which rank."""
 
 LEVEL = 1 / 255
 DARK = 0.1
 FEW, TOO_FEW = 30, 10
-"""Samples: below the first no accuracy is flagged, below the second nothing is said of it."""
+"""With fewer samples than the first no accuracy is flagged; with fewer than the second there is no note either."""
 NOT_CLEAR = 0.05
 OTHER_ORDER, OTHER_ORDER_GAIN = 0.5, 0.3
-"""Accuracy under another order of the classes, and how much it must gain on that under the given one."""
+"""The accuracy under another order of the classes that makes a note, and its minimum gain over the given order."""
 PER_CLASS = 5
 MOST_CLASSES = 2000
-"""More are not looked through for another order."""
+"""With more classes no other order is searched."""
 
 
 def check_data(images: Tensor, logits: Tensor, labels: Tensor) -> Finding:
@@ -76,24 +74,24 @@ def _are_equal(images: Tensor) -> bool:
 
 
 def _chance(predicted: Tensor, labels: Tensor, classes: int) -> Finding:
-    """Whether guessing would do as well: one class in K, or the same class for every image."""
+    """``accuracy_at_chance``: the model is no better than guessing one of K classes, or predicts one class only."""
     n, correct = len(labels), int((predicted == labels).sum())
-    said = f"clean accuracy {100 * correct / n:.1f} %"
+    note = f"clean accuracy {100 * correct / n:.1f} %"
     if n < TOO_FEW:
         return [], []
     if correct * classes <= n:
-        said += f" is no better than chance, 1 of {classes} classes: check labels, pixels and normalization"
+        note += f" is no better than chance, 1 of {classes} classes: check labels, pixels and normalization"
     elif (predicted == predicted[0]).all() and (labels != labels[0]).any():
-        said += f": the model predicts class {int(predicted[0])} for every image"
+        note += f": the model predicts class {int(predicted[0])} for every image"
     elif binom.sf(correct - 1, n, 1 / classes) > NOT_CLEAR:
-        return [], [f"{said} of {n} images is not clearly above chance, 1 of {classes} classes"]
+        return [], [f"{note} of {n} images is not clearly above chance, 1 of {classes} classes"]
     else:
         return [], []
-    return ["accuracy_at_chance"] if n >= FEW else [], [said]
+    return ["accuracy_at_chance"] if n >= FEW else [], [note]
 
 
 def _order(predicted: Tensor, labels: Tensor, classes: int) -> str | None:
-    """Whether labels that are shifted by one, or classes in another order, would fit far better."""
+    """A note if labels shifted by one, or classes in another order, would fit far better; else None."""
     n, correct = len(labels), int((predicted == labels).sum())
 
     def is_far_better(count: int) -> bool:
@@ -115,7 +113,7 @@ def _order(predicted: Tensor, labels: Tensor, classes: int) -> str | None:
 
 
 def _unseen(predicted: Tensor, labels: Tensor, classes: int) -> list[str]:
-    """Classes that never occur among the labels, or that are never predicted though they do."""
+    """Notes on classes that never occur among the labels, or that occur but are never predicted."""
     notes = []
     occurring, predictions = (torch.bincount(numbers, minlength=classes) for numbers in (labels, predicted))
     absent = (occurring == 0).nonzero().flatten().tolist()

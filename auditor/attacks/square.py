@@ -1,7 +1,7 @@
-"""Square Attack (Andriushchenko et al., 2020) for Linf: pyautoattack's, with the work of a query where the square is.
+"""Square Attack (Andriushchenko et al., 2020) for Linf: pyautoattack's, but faster.
 
-The draws are the same, in the same order, and so are the images. What differs is that only the square's pixels are
-computed anew, and that a broken sample leaves the batch once instead of being picked out of it at each query.
+The draws are the same, in the same order, and so are the images. The difference: a query computes only the square's
+pixels, and a broken sample is removed from the batch once instead of being filtered out at each query.
 """
 
 import math
@@ -14,22 +14,22 @@ from auditor.attacks.gradient import margin
 
 
 class LinfSquare(SquareAttack):  # type: ignore[misc]
-    """Margin loss, untargeted; other norms are left to the parent."""
+    """Margin loss, untargeted; other losses and targets are left to the parent."""
 
     def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """``(N, C, H, W)`` in [0, 1], ``(N,)`` to the queries used ``(N,)`` and the best images found."""
-        if self.norm != "Linf" or self.targeted or self.loss != "margin":
+        if self.targeted or self.loss != "margin":
             found: tuple[Tensor, Tensor] = super().attack_single_run(x, y)
             return found
         channels, height, width = x.shape[1:]
         stripes = self.random_choice([len(x), channels, 1, width])
         best = (x + self.eps * stripes).clamp(0, 1)
         margins, queries = self._margins(best, y), torch.ones(len(x), device=x.device)
-        standing = (margins > 0).nonzero().flatten()
-        now, label, lowest = best[standing], y[standing], margins[standing]
-        low, high = x[standing] - self.eps, x[standing] + self.eps
+        active = (margins > 0).nonzero().flatten()
+        now, label, lowest = best[active], y[active], margins[active]
+        low, high = x[active] - self.eps, x[active] + self.eps
         for query in range(self.n_queries):
-            if not len(standing):
+            if not len(active):
                 break
             side = self._side(query, height, width)
             top, left = int(self.random_int(0, height - side)), int(self.random_int(0, width - side))
@@ -43,11 +43,11 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
             lowest = torch.where(better, reached, lowest)
             broken = lowest <= 0
             if broken.any():
-                best[standing], queries[standing] = now, query + 2.0
-                left_over = ~broken
-                standing, now, label, lowest = standing[left_over], now[left_over], label[left_over], lowest[left_over]
-                low, high = low[left_over], high[left_over]
-        best[standing], queries[standing] = now, self.n_queries + 1.0
+                best[active], queries[active] = now, query + 2.0
+                unbroken = ~broken
+                active, now, label, lowest = active[unbroken], now[unbroken], label[unbroken], lowest[unbroken]
+                low, high = low[unbroken], high[unbroken]
+        best[active], queries[active] = now, self.n_queries + 1.0
         return queries, best
 
     def _side(self, query: int, height: int, width: int) -> int:

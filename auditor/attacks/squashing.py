@@ -1,8 +1,8 @@
-"""Outputs that squash logits: found in a forward pass, and attacked where the logits before them can be had.
+"""Outputs that squash logits: a forward pass finds the logits before them, and attacks run on these logits.
 
 A sigmoid, a clamp or a tiny temperature at the end of a network decides as its logits do, and starves the attacks'
-losses of gradient. What is attacked here is the earliest tensor of the pass that orders the classes of every image as
-the outputs do. What counts as broken is for the outputs to say.
+losses of gradient. The attacks therefore run on the earliest tensor of the pass that orders the classes of every image
+as the outputs do. The outputs decide what counts as broken.
 """
 
 from collections.abc import Callable
@@ -16,15 +16,15 @@ from torch.utils import _pytree as pytree
 
 from auditor.errors import AuditorError
 
-PROBED = 64
-BENT = 0.05
-"""Outputs are squashed where no multiple of the logits, shifted for each image, is nearer to them than this share."""
+PROBES = 64
+NONLINEAR = 0.05
+"""Outputs are squashed if the best multiple of the logits, shifted for each image, differs from them by more."""
 EXACT = 1e-5
-USUAL = 3.0
-"""The spread that outputs get where theirs is too small or too large for cross-entropy: that of a trained network."""
+USUAL_SPREAD = 3.0
+"""A trained network's spread; outputs are rescaled to it if theirs is too small or too large for cross-entropy."""
 SMALL, LARGE = 0.5, 50.0
-ORDERED = 20
-"""Pairs of classes that the outputs must tell apart, so that no tensor orders them alike by chance."""
+MIN_ORDERED = 20
+"""The outputs must order at least this many pairs of classes, so that no tensor orders them alike by chance."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,25 @@ class Logits:
     """A tensor of the forward pass that orders the classes of every probed image as the outputs do.
 
     Attributes:
-        place: its number among the pass's tensors of N times K values; ``operation``: what made it; ``classes``: K.
-        bent: how far the outputs are from a multiple of it, relative: 0 for a temperature or log-softmax.
+        position: its number among the pass's tensors of N times K values.
+        operation: the name of the operation that returned it.
+        classes: K.
+        nonlinearity: the outputs' relative distance from a multiple of it; 0 for a temperature or log-softmax.
         spread: the median over images of its standard deviation over classes.
     """
 
-    place: int
+    position: int
     operation: str
     classes: int
-    bent: float
+    nonlinearity: float
     spread: float
 
 
 class Unsquashed(nn.Module):
     """A model's logits from before its outputs were squashed, times a factor, ``(N, K)``.
 
-    Where rounding or saturation lets the outputs decide for another class, that class is raised to the top, so that
-    the largest logit is always the model's own decision.
+    If rounding or saturation makes the outputs decide for another class, the logit of that class is raised to the top,
+    so that the largest logit is always the model's own decision.
     """
 
     def __init__(self, model: nn.Module, logits: Logits | None, factor: float = 1.0) -> None:
@@ -56,9 +58,9 @@ class Unsquashed(nn.Module):
         self.model, self.logits, self.factor = model, logits, factor
 
     @property
-    def bends(self) -> bool:
-        """Whether the outputs are something else than a multiple of what is attacked."""
-        return self.logits is not None and self.logits.bent > EXACT
+    def is_nonlinear(self) -> bool:
+        """Whether the outputs are more than a multiple of the attacked logits."""
+        return self.logits is not None and self.logits.nonlinearity > EXACT
 
     def forward(self, images: Tensor) -> Tensor:
         outputs, logits = self._run(images)
@@ -69,14 +71,14 @@ class Unsquashed(nn.Module):
         return logits + torch.zeros_like(lead).scatter(1, decided, lift)
 
     def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs and logits; the outputs twice where the pass goes another way than the one that was probed."""
+        """Outputs and logits; the outputs twice if the pass runs other operations than the probed pass did."""
         if self.logits is None:
             outputs: Tensor = self.model(images)
             return outputs, outputs
-        with torch.enable_grad():  # by gradients the recorder knows what depends on the images
-            followed = images if images.requires_grad else images.detach().clone().requires_grad_()
-            outputs, kept = record(self.model, followed.clone(), self.logits.classes, only=self.logits.place)
-        name, logits = kept[0] if kept else ("", outputs)
+        with torch.enable_grad():  # the recorder tells what depends on the images by its gradient
+            tracked = images if images.requires_grad else images.detach().clone().requires_grad_()
+            outputs, records = record(self.model, tracked.clone(), self.logits.classes, only=self.logits.position)
+        name, logits = records[0] if records else ("", outputs)
         if name != self.logits.operation:
             logits = outputs
         logits = logits.to(outputs.dtype)
@@ -86,23 +88,23 @@ class Unsquashed(nn.Module):
 def record(
     model: nn.Module, images: Tensor, classes: int, only: int | None = None
 ) -> tuple[Tensor, list[tuple[str, Tensor]]]:
-    """Outputs ``(N, K)``, and the name and values ``(N, K)`` of each tensor of as many that an operation gave.
+    """Outputs ``(N, K)``, and name and values ``(N, K)`` of each operation's result that has N times K values.
 
-    Of all those, or of number ``only``; with gradients, and as they were before anything worked on them in place.
+    All of these results, or only number ``only``; with gradients, copied before any operation changes them in place.
     """
     recorder = _Recorder((len(images), classes), only)
     with recorder:
         outputs: Tensor = model(images)
-    return outputs, recorder.kept
+    return outputs, recorder.records
 
 
 class _Recorder(TorchFunctionMode):
-    """Keeps what depends on the input and has as many values an image as the outputs have classes."""
+    """Records tensors that depend on the input and have one value per image and class."""
 
     def __init__(self, shape: tuple[int, int], only: int | None) -> None:
         super().__init__()
         self.shape, self.only, self.number = shape, only, -1
-        self.kept: list[tuple[str, Tensor]] = []
+        self.records: list[tuple[str, Tensor]] = []
 
     def __torch_function__(
         self,
@@ -119,40 +121,42 @@ class _Recorder(TorchFunctionMode):
                 continue
             self.number += 1
             if self.only in (None, self.number):
-                self.kept.append((getattr(func, "__name__", repr(func)), tensor.flatten(1).clone()))
+                self.records.append((getattr(func, "__name__", repr(func)), tensor.flatten(1).clone()))
         return result
 
 
 def find_logits(model: nn.Module, images: Tensor, classes: int) -> Logits | None:
-    """The earliest logits before a model's outputs, from one pass over these images; None where there are none.
+    """The earliest logits before a model's outputs, from one pass over these images; None if none are found.
 
-    Random generators are left as they were. A model whose operations are hidden, as in a scripted one, has none.
+    Random generators keep their state. A scripted model hides its operations, so none are found.
     """
     devices = [images.device] if images.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), torch.enable_grad():
-            outputs, kept = record(model, images.detach().clone().requires_grad_().clone(), classes)
-    except (AuditorError, RuntimeError, TypeError):  # does not run under a mode that watches it
+            outputs, records = record(model, images.detach().clone().requires_grad_().clone(), classes)
+    except (AuditorError, RuntimeError, TypeError):  # the model does not run under a function mode
         return None
     outputs = outputs.detach().double()
-    for number, (name, tensor) in enumerate(kept):
+    for number, (name, tensor) in enumerate(records):
         logits = tensor.detach().double()
         if orders_alike(logits, outputs):
-            return Logits(number, name, classes, bent(logits, outputs), spread(logits))
+            return Logits(number, name, classes, nonlinearity(logits, outputs), spread(logits))
     return None
 
 
-def choose_target(model: nn.Module, found: Logits | None, outputs: Tensor, *, blind: bool) -> nn.Module:
-    """What to attack: the model, or its logits from before what squashes or shrinks them.
+def choose_target(model: nn.Module, found: Logits | None, outputs: Tensor, *, without_gradients: bool) -> nn.Module:
+    """What to attack: the model, or its logits before an operation squashes or shrinks them.
 
     Args:
         found: the logits before the outputs.
         outputs: on clean images, ``(N, K)``.
-        blind: whether the outputs pass no gradient to many images.
+        without_gradients: whether the outputs pass no gradient to many images.
     """
     size = spread(outputs)
     if found is not None:
-        squashed = found.bent > BENT or (blind and (found.bent > EXACT or 2 * found.spread < size))
+        squashed = found.nonlinearity > NONLINEAR or (
+            without_gradients and (found.nonlinearity > EXACT or 2 * found.spread < size)
+        )
         if squashed or (size < SMALL <= found.spread <= LARGE):
             return Unsquashed(model, found, 1.0 if SMALL <= found.spread <= LARGE else _factor(found.spread))
     return Unsquashed(model, None, _factor(size)) if size < SMALL and _factor(size) != 1 else model
@@ -164,11 +168,14 @@ def orders_alike(logits: Tensor, outputs: Tensor) -> bool:
         return False
     rising = outputs.gather(1, logits.argsort(1)).diff(dim=1)
     rounding = EXACT * (outputs.amax(1, keepdim=True) - outputs.amin(1, keepdim=True))
-    return bool((rising >= -rounding).all()) and int((rising > rounding).sum()) >= ORDERED
+    return bool((rising >= -rounding).all()) and int((rising > rounding).sum()) >= MIN_ORDERED
 
 
-def bent(logits: Tensor, outputs: Tensor) -> float:
-    """How far outputs are from one multiple of the logits, shifted for each image; 0 to 1, float64 ``(N, K)`` both."""
+def nonlinearity(logits: Tensor, outputs: Tensor) -> float:
+    """The outputs' relative distance from one multiple of the logits, shifted for each image, 0 to 1.
+
+    Both are ``(N, K)`` float64.
+    """
     ours, theirs = (values - values.mean(1, keepdim=True) for values in (logits, outputs))
     ours, theirs = (values / values.abs().max().clamp_min(1e-300) for values in (ours, theirs))
     factor = (ours * theirs).sum() / ours.pow(2).sum().clamp_min(1e-300)
@@ -180,12 +187,12 @@ def spread(logits: Tensor) -> float:
     return float(logits.double().std(1).median())
 
 
-def usual(model: nn.Module, outputs: Tensor) -> Unsquashed:
-    """The model with outputs times what gives them the usual spread."""
+def rescale_outputs(model: nn.Module, outputs: Tensor) -> Unsquashed:
+    """The model, with its outputs times the factor that gives them the usual spread."""
     return Unsquashed(model, None, _factor(spread(outputs)))
 
 
 def _factor(size: float) -> float:
-    """What gives logits of this spread the usual one; 1 where that is no number that float32 holds."""
-    factor = USUAL / size if size > 0 else 1.0
+    """The factor that gives logits of this spread the usual one; 1 if float32 cannot represent that factor."""
+    factor = USUAL_SPREAD / size if size > 0 else 1.0
     return factor if 1e-37 < factor < 1e37 else 1.0

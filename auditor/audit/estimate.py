@@ -1,4 +1,4 @@
-"""What an audit would cost: its attacks are tried on a few of its images, and their passes counted and timed."""
+"""Estimates an audit's time and memory: tries its attacks on a few images, and counts and times the passes."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from auditor import clustering
 from auditor.attacks import Protocol, evaluate_robustness, find_protocol
-from auditor.attacks.attack_copy import PROBED, WORTH_IT, make_attack_copy
+from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.protocols import for_randomized
@@ -39,26 +39,26 @@ from auditor.records import AuditRequest, Estimate, JobContext, Measurement, Zoo
 from auditor.zoo import Source
 from auditor.zoo.download import no_downloads
 
-LARGER = 64
-"""Images in that one at most, and fewer where they would need more than ``ROOM`` bytes."""
-ROOM = 2**28
-TRIED = 32
-"""Images that attacks are tried on at most; fewer where they would take longer than ``PATIENCE`` seconds."""
-PATIENCE = 10.0
+MAX_TIMED = 64
+"""The largest batch that is timed; it is smaller if it would need more than ``MAX_TIMED_BYTES``."""
+MAX_TIMED_BYTES = 2**28
+MAX_TRIED = 32
+"""Attacks are tried on at most this many images; on fewer if that would take more than ``MAX_TRIAL_SECONDS``."""
+MAX_TRIAL_SECONDS = 10.0
 FEW, MORE = 10, 30
-"""Classes, or probes of a sketch, for which templates are really computed; from there on it is a line."""
+"""Templates are timed for these numbers of classes, or probes of a sketch; larger numbers are extrapolated."""
 CHECK = 7
-"""Images of the checks that a network is affine and hides nothing, with a backward pass."""
+"""The number of images with a backward pass in the checks of the linearized network."""
 FEW_CLASSES = 100
-"""Up to here all relabellings may be enumerated, which takes another time than permutations do."""
+"""Up to this many classes all relabellings may be enumerated, so the permutation test is timed as it is."""
 RESERVE = 1.2
-"""So much longer it may take at most: other images break sooner or later than those that were tried."""
+"""A factor for the upper bound, because other images break sooner or later than the tried ones."""
 
 
 def estimate(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> Estimate | None:
-    """Time and memory of an audit, from what it does on a few images and classes.
+    """Estimate the time and memory of an audit from measurements on a few images and classes.
 
-    None where ``contact.wanted`` says no to the audit's identity.
+    None if ``context.wanted`` returns False for the audit's identity.
 
     Raises:
         AuditorError: the model, or its images, cannot be loaded.
@@ -74,25 +74,28 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     classes, sketch = len(superclasses), request.audit.sketch
     n = 0 if images is None else len(images.labels)
     batch = torch.rand(PROBE, *entry.input_size, device=request.audit.device)
-    first = seconds_once(lambda: forward_pass(model, batch))  # the first pass pays for what later ones find ready
-    kept = _bytes_kept(model, batch) / PROBE
+    first = seconds_once(lambda: forward_pass(model, batch))  # the first pass includes one-time costs
+    image_bytes = _saved_bytes(model, batch) / PROBE
     linear, collapsed = template_seconds(model, entry.input_size, request.audit, classes)
     seconds = first + linear + (2 + collapsed + (n > 0)) * _scoring_seconds(superclasses)
-    likely, most = (0.0, 0.0) if images is None else attack_seconds(model, entry, request.audit, images, kept)
-    held = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
+    likely, most = (0.0, 0.0) if images is None else attack_seconds(model, entry, request.audit, images, image_bytes)
+    templates = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
         seconds=seconds + likely,
         seconds_at_most=RESERVE * seconds + most,
         memory=int(
             _resident()
-            + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # of the attacked copy
-            + max(min(n, request.audit.batch_size) * kept, (10 if sketch is None else 2 * CHECK) * kept + held)
+            + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # for the attacked copy
+            + max(
+                min(n, request.audit.batch_size) * image_bytes,
+                (10 if sketch is None else 2 * CHECK) * image_bytes + templates,
+            )
         ),
     )
 
 
-class First(nn.Module):
-    """The first so many logits of a model."""
+class FirstClasses(nn.Module):
+    """A model cut to its first logits, ``(N, classes)``."""
 
     def __init__(self, model: nn.Module, classes: int) -> None:
         super().__init__()
@@ -106,58 +109,58 @@ class First(nn.Module):
 def template_seconds(
     model: nn.Module, input_size: tuple[int, int, int], request: AuditRequest, classes: int
 ) -> tuple[float, bool]:
-    """Of the templates, exact or from a sketch, and whether their rank has collapsed, so that float64 comes after."""
+    """The seconds for the templates, exact or from a sketch; and whether their rank collapses: float64 follows."""
     number = classes if request.sketch is None else request.sketch
     batch_norm: Any = request.linearization
     collapsed = False
 
-    def of(some: int, double: bool = False) -> float:
+    def measure(some: int, double: bool = False) -> float:
         nonlocal collapsed
         started = time.perf_counter()
         if request.sketch is not None:
             template_sketch(model, input_size, batch_norm=batch_norm, probes=some, seed=request.seed, double=double)
         else:
-            part = model if some >= classes else First(model, some)
+            part = model if some >= classes else FirstClasses(model, some)
             gram = template_gram(part, input_size, batch_norm=batch_norm, double=double).gram
             rank = clustering.effective_rank(clustering.correlation(gram.numpy()))
             collapsed = collapsed or (some >= min(MORE, classes) and rank < clustering.RANK_COLLAPSE)
         return time.perf_counter() - started
 
-    def line(double: bool = False) -> float:
-        first = of(min(FEW, number), double)
+    def extrapolate(double: bool = False) -> float:
+        first = measure(min(FEW, number), double)
         if number <= MORE:
-            return first if number <= FEW else of(number, double)
-        return first + max(0.0, of(MORE, double) - first) / (MORE - FEW) * (number - FEW)
+            return first if number <= FEW else measure(number, double)
+        return first + max(0.0, measure(MORE, double) - first) / (MORE - FEW) * (number - FEW)
 
     started = time.perf_counter()
     try:
-        found = line()
-        return (found + line(double=True) if collapsed else found), collapsed
-    except AuditorError:  # it is not measurable, which the audit will find in the same time
+        seconds = extrapolate()
+        return (seconds + extrapolate(double=True) if collapsed else seconds), collapsed
+    except AuditorError:  # not measurable; the audit needs as long to find that out
         return time.perf_counter() - started, False
 
 
 def attack_seconds(
-    model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet, kept: float
+    model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet, image_bytes: float
 ) -> tuple[float, float]:
-    """Of all attacks, as long as they are likely to take, and at most.
+    """The likely and the largest number of seconds for all attacks.
 
-    How soon images break is seen on some of them: an image that is broken is left alone by what comes after.
+    Some images show how soon they break, because later attacks skip a broken image.
     """
     n, attacks = len(images.labels), find_protocol(request.protocol).attacks
     pixels, labels = (torch.from_numpy(part).to(request.device) for part in (images.images, images.labels))
-    first = pixels[:PROBED]
+    first = pixels[:PROBES]
     with frozen(model), torch.no_grad():
         logits = model(first.clone())
         randomized = "randomized" in output_flags(model, first, logits)
     attacks = for_randomized(attacks) if randomized else attacks
     started = time.perf_counter()
     network = model
-    if not randomized and n * 20 > WORTH_IT:
+    if not randomized and n * 20 > MIN_PASSES:
         with frozen(model):
-            network = make_attack_copy(model, first, labels[:PROBED], logits)
+            network = make_attack_copy(model, first, labels[:PROBES], logits)
     copying = time.perf_counter() - started
-    largest = int(min(LARGER, n, request.batch_size, ROOM // max(kept, 1)))
+    largest = int(min(MAX_TIMED, n, request.batch_size, MAX_TIMED_BYTES // max(image_bytes, 1)))
     forward, both = line_of(forward_pass, model, first, largest), line_of(gradient_pass, network, first, largest)
     batches = -(-n // request.batch_size)
 
@@ -167,9 +170,9 @@ def attack_seconds(
 
     bound = copying + seconds(Work(0, n * passes(attacks)[0], 0, n * passes(attacks)[1]))
     short = tuple(attack for attack in attacks if attack.engine == "gradient")
-    tried = min(n, max(PROBE, min(TRIED, int(PATIENCE / (sum(passes(short)) * max(both.image, 1e-9))))))
+    tried = min(n, max(PROBE, min(MAX_TRIED, int(MAX_TRIAL_SECONDS / (sum(passes(short)) * max(both.image, 1e-9))))))
     some = torch.linspace(0, n - 1, tried).long()
-    counted, started = Counted(model, 3 * PATIENCE), time.perf_counter()
+    counted, started = Counted(model, 3 * MAX_TRIAL_SECONDS), time.perf_counter()
     try:
         if randomized:
             raise TooLongError
@@ -179,22 +182,22 @@ def attack_seconds(
             labels[some],
             norm=entry.norm,
             eps=entry.eps,
-            protocol=Protocol("tried", tried, short, "what is tried"),
+            protocol=Protocol("trial", tried, short, "the gradient attacks, on a few images"),
             batch_size=request.batch_size,
             seed=request.seed,
         )
     except (TooLongError, AuditorError):
         return bound, bound
-    once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # beside the passes
+    once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # the time outside the passes
     work = once + seconds(counted.work.times(batches, n / tried))
     strong = passes(tuple(attack for attack in attacks if attack.engine != "gradient"), around=False)
-    image, standing = strong[0] * both.image + strong[1] * forward.image, int(result.survived.sum())
-    likely, most = n * standing / tried, n * (standing + 1) / (tried + 2)  # none of a few may be one of many: Laplace
+    image, survivors = strong[0] * both.image + strong[1] * forward.image, int(result.survived.sum())
+    likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
     return work + likely * image, max(work, min(once + bound, RESERVE * work + most * image))
 
 
 def _scoring_seconds(superclasses: Sequence[str]) -> float:
-    """One matrix's scores: of few classes timed as they are, of many with a part of the permutations."""
+    """The seconds to score one matrix; with many classes, extrapolated from fewer permutations."""
 
     def timed(share: int) -> float:
         matrix = np.eye(len(superclasses))
@@ -206,19 +209,21 @@ def _scoring_seconds(superclasses: Sequence[str]) -> float:
     return more + 10 * max(0.0, more - few)
 
 
-def _bytes_kept(model: nn.Module, batch: Tensor) -> int:
-    """Bytes that a forward pass keeps for its backward pass, the model's own tensors left out."""
+def _saved_bytes(model: nn.Module, batch: Tensor) -> int:
+    """Bytes that a forward pass keeps for its backward pass, without the model's own tensors."""
     own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         if tensor.data_ptr() not in own:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        _output = model(batch.clone().requires_grad_().clone())  # alive, or its storages' addresses are used again
-    return sum(kept.values())
+        _output = model(
+            batch.clone().requires_grad_().clone()
+        )  # keeps the storages alive, so that their addresses are not reused
+    return sum(sizes.values())
 
 
 def _resident() -> int:

@@ -35,7 +35,7 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
 
 
 def _scaling(entry: ZooEntry) -> dict[str, Any] | None:
-    """The transform, but for its channels: what they change, the images' digest says."""
+    """The transform without its channels, because the digest of the images covers these."""
     if entry.transform is None:
         return None
     return {name: value for name, value in asdict(entry.transform).items() if name != "channels"}

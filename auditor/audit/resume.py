@@ -1,4 +1,4 @@
-"""Earlier attempts at an audit: what they saved, under a key that says when going on from it is exact."""
+"""The saved progress of earlier attempts at an audit, under a key that says when resuming from it is exact."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def attempt_key(identity: str, request: AuditRequest, versions: Mapping[str, str]) -> str:
-    """SHA-256 over the audit's identity and what else decides how its numbers are rounded and drawn."""
+    """SHA-256 over the audit's identity and everything else that decides how its numbers are rounded and drawn."""
     parts = {
         "identity": identity,
         "device": _hardware(torch.device(request.device)),
@@ -25,13 +25,13 @@ def attempt_key(identity: str, request: AuditRequest, versions: Mapping[str, str
 
 
 def _hardware(device: torch.device) -> str:
-    """A CPU, or a GPU by its name: another one rounds otherwise."""
+    """The device type, or a GPU's name, because GPU models round differently."""
     cuda = device.type == "cuda" and torch.cuda.is_available()
     return torch.cuda.get_device_name(device) if cuda else device.type
 
 
 class SavedAttempt:
-    """Where the attacks of one audit keep their progress. The key is in the bytes, too: a store may mix them up."""
+    """Saves and loads the attack progress of one audit. The bytes start with the key, in case a store mixes keys up."""
 
     def __init__(self, context: JobContext, key: str) -> None:
         self.context, self.key = context, key

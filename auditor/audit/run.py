@@ -30,14 +30,17 @@ def audit(
     context: JobContext,
     adversarials: Path | None = None,
 ) -> AuditRecord:
-    """Linearize and score a model and, where there are images, attack it.
+    """Linearize and score a model and, if there are images, attack it.
 
-    A part that cannot be measured is named with its reason in ``not_measurable``; the others go on. The images that
-    broke a sample go into a file in the folder ``adversarials``, where one is given; without one the attacks
-    go on from where an earlier attempt was.
+    A part that cannot be measured is listed with its reason in ``not_measurable``; the other parts are still measured.
+
+    Args:
+        images: the images to attack; None if the protocol needs none.
+        context: callbacks for progress, and for the state that an earlier attempt saved.
+        adversarials: a folder for the images that broke samples. With it the attacks do not resume an earlier attempt.
 
     Raises:
-        ModelLoadError: the model, its images and its data set's classes do not fit each other.
+        ModelLoadError: the model, its images and its data set's classes do not match.
     """
     started = time.perf_counter()
     model = loaded.model.to(request.device)
@@ -47,14 +50,14 @@ def audit(
     context.progress("linearize", 0, 1)
     _score_weights(model, entry, request, hierarchy, found)
     context.progress("linearize", 1, 1)
-    kept, name = None, identity(entry, loaded.weights_sha256, request, images)
+    broken, name = None, identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
         found.notes += images.notes
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
-        kept = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
-    if adversarials is not None and kept is not None:
+        broken = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
+    if adversarials is not None and broken is not None:
         found.notes += keep_adversarials(
-            adversarials, kept, model=entry.model, identity=name, norm=entry.norm, eps=entry.eps
+            adversarials, broken, model=entry.model, identity=name, norm=entry.norm, eps=entry.eps
         )
     return AuditRecord(
         entry=entry,
@@ -80,21 +83,23 @@ def audit(
 
 
 def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images: ImageSet | None) -> None:
-    """Two images through the model: does it take them, and give one logit a class?"""
+    """Run two images through the model, and raise unless it accepts them and returns one logit per class."""
     floats = (t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
     like = next(floats, torch.zeros(1))
     probe = torch.full((2, *entry.input_size), 0.5).to(like)
     if images is not None:
         if images.images.shape[1:] != tuple(entry.input_size):
             raise ModelLoadError(
-                f"{entry.model}: expected images of {entry.input_size}, those of {entry.dataset} are "
+                f"{entry.model}: expected images of {entry.input_size}, the images of {entry.dataset} are "
                 f"{images.images.shape[1:]}: correct input_size, or set resize and crop"
             )
         probe = torch.from_numpy(images.images[[0, -1]]).to(like.device)
     with default_modes(), trackable(model), frozen(model), torch.random.fork_rng([like.device] if like.is_cuda else []):
-        output = _probed(model, probe, entry)
+        output = _run_probe(model, probe, entry)
     if not isinstance(output, torch.Tensor):
-        raise ModelLoadError(f"{entry.model}: expected logits (N, {classes}), got {type(output).__name__}, no tensor")
+        raise ModelLoadError(
+            f"{entry.model}: expected logits (N, {classes}), got {type(output).__name__}, not a tensor"
+        )
     if output.shape != (2, classes):
         got = ", ".join(str(size) for size in output.shape[1:])
         got = f"(N, {got})" if len(output.shape) > 1 and len(output) == 2 else str(tuple(output.shape))
@@ -103,8 +108,8 @@ def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images:
         )
 
 
-def _probed(model: torch.nn.Module, probe: torch.Tensor, entry: ZooEntry) -> Any:
-    """What the model gives for these images, cast to its own precision where it does not take them as they are."""
+def _run_probe(model: torch.nn.Module, probe: torch.Tensor, entry: ZooEntry) -> Any:
+    """The model's output for these images; they are cast to its own precision if it rejects theirs."""
     own = [tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()]
     errors: list[Exception] = []
     with torch.no_grad():
@@ -113,15 +118,15 @@ def _probed(model: torch.nn.Module, probe: torch.Tensor, entry: ZooEntry) -> Any
                 return model(probe.to(dtype, copy=True))
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # other people's code
+            except Exception as error:  # the model's own code
                 errors.append(error)
-    taken = f"the model does not take images of {entry.input_size}: {describe(errors[0])}"
-    raise ModelLoadError(one_line(f"{entry.model}: {taken}")) from errors[0]
+    message = f"{entry.model}: the model does not take images of {entry.input_size}: {describe(errors[0])}"
+    raise ModelLoadError(one_line(message)) from errors[0]
 
 
 @dataclass
 class _Findings:
-    """What the parts of an audit add up to."""
+    """The findings of all parts of an audit; ``earlier``: seconds that earlier attempts spent on what was resumed."""
 
     clusterings: list[Clustering] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
@@ -134,7 +139,7 @@ class _Findings:
 def _score_weights(
     model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
 ) -> None:
-    """C of the templates and its variants; a collapsed rank is a flag."""
+    """Score C and its variants; a collapsed rank is a flag."""
     try:
         scored = score_templates(model, entry.input_size, request, hierarchy)
     except LinearizationError as error:
@@ -156,7 +161,7 @@ def _attack(
     attempts: SavedAttempt,
     keep: bool,
 ) -> Adversarials | None:
-    """Clean and robust accuracy, and F from the logits of the same clean images; hands back what broke them."""
+    """Measure accuracies, and F from the clean logits; return the images that broke samples."""
     result = evaluate_robustness(
         model,
         torch.from_numpy(images.images).to(request.device),

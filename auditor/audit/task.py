@@ -1,4 +1,4 @@
-"""From a zoo entry to an audit record, in whatever process: load the images and the model, then audit."""
+"""From a zoo entry to an audit record, in any process: load the images and the model, then audit."""
 
 from auditor.audit.identity import identity
 from auditor.audit.run import audit
@@ -8,10 +8,10 @@ from auditor.zoo import Source
 
 
 def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> AuditRecord | None:
-    """Audit one model; None where ``contact.wanted`` says no to its identity.
+    """Audit one model; None if ``context.wanted`` returns False for its identity.
 
     Raises:
-        AuditorError: the model, or its images, cannot be loaded or do not fit each other.
+        AuditorError: the model, or its images, cannot be loaded, or do not match.
     """
     images = images_of(entry, request)
     loaded = source.load(entry)
@@ -21,7 +21,7 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
-    """The images of an entry's data set; None where the protocol needs none."""
+    """The images of an entry's data set; None if the protocol needs none."""
     if request.samples == 0:
         return None
     return load_images(

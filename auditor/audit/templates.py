@@ -1,4 +1,4 @@
-"""The matrices of a network's templates and their scores, exact or from a sketch: C, centred, and deflated."""
+"""The matrices of a network's templates, exact or from a sketch, and their scores: C, centred, and deflated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from auditor.records import AuditRequest, Clustering, Matrix
 
 @dataclass(frozen=True)
 class TemplateScores:
-    """The clusterings ``weights``, ``centred`` and, where the rank has ``collapsed``, ``deflated``."""
+    """The clusterings ``weights``, ``centred`` and, if the rank has ``collapsed``, ``deflated``."""
 
     clusterings: tuple[Clustering, ...]
     affinity_error: float
@@ -24,7 +24,7 @@ class TemplateScores:
 def score_templates(
     model: torch.nn.Module, input_size: tuple[int, int, int], request: AuditRequest, hierarchy: Hierarchy
 ) -> TemplateScores:
-    """Linearize a model and score its templates, in float64 where the rank of C has collapsed.
+    """Linearize a model and score its templates, in float64 if the rank of C has collapsed.
 
     Raises:
         LinearizationError: the linearized network is not affine.
@@ -52,29 +52,29 @@ def _exact(
 def _sketched(
     model: torch.nn.Module, input_size: tuple[int, int, int], request: AuditRequest, hierarchy: Hierarchy
 ) -> TemplateScores:
-    asked: dict[str, Any] = {"batch_norm": request.linearization, "probes": request.sketch, "seed": request.seed}
-    found = template_sketch(model, input_size, **asked)
-    collapsed = clustering.sketched_rank(_scaled(found)) < clustering.RANK_COLLAPSE
-    if collapsed and found.dtype != "float64":
-        found = template_sketch(model, input_size, **asked, double=True)
+    settings: dict[str, Any] = {"batch_norm": request.linearization, "probes": request.sketch, "seed": request.seed}
+    sketch = template_sketch(model, input_size, **settings)
+    collapsed = clustering.sketched_rank(_scaled(sketch)) < clustering.RANK_COLLAPSE
+    if collapsed and sketch.dtype != "float64":
+        sketch = template_sketch(model, input_size, **settings, double=True)
     variants: dict[str, Callable[[Matrix], Matrix]] = {"weights": _same, "centred": clustering.centred_responses}
     if collapsed:
         variants["deflated"] = clustering.deflated_responses
-    responses, parts = _scaled(found), []
+    responses, parts = _scaled(sketch), []
     for kind, prepare in variants.items():
-        seen = prepare(responses)
-        part = _scored(kind, clustering.sketched_correlation(seen), request, hierarchy)
+        prepared = prepare(responses)
+        part = _scored(kind, clustering.sketched_correlation(prepared), request, hierarchy)
         scores = replace(
             part.scores,
-            effective_rank=clustering.sketched_rank(seen, lost=int(kind == "deflated")),
+            effective_rank=clustering.sketched_rank(prepared, lost=int(kind == "deflated")),
             gap_error=clustering.gap_error(responses, hierarchy.superclasses, prepare=prepare),
         )
         parts.append(replace(part, scores=scores))
-    return TemplateScores(tuple(parts), found.affinity_error, collapsed)
+    return TemplateScores(tuple(parts), sketch.affinity_error, collapsed)
 
 
 def _scaled(sketch: TemplateSketch) -> Matrix:
-    """The responses, so that their squares stay within float64: no score depends on the scale."""
+    """The responses, scaled so that their squares fit in float64; no score depends on the scale."""
     scaled: Matrix = (sketch.responses / sketch.responses.abs().max()).numpy()
     return scaled
 

@@ -1,4 +1,4 @@
-"""How long passes through a model take, and how many an attack makes."""
+"""The time of passes through a model, and the number of passes of an attack."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from auditor.attacks.protocols import Attack
 
 PROBE = 4
-"""Images in the first batch that is timed."""
+"""The number of images in the first batch that is timed."""
 SHORT = 0.1
-"""Seconds: a batch that takes less says more of a call than of its images, so that a larger one is timed, too."""
+"""Seconds: if the first batch takes less, the call dominates, and a larger batch is timed, too."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Seconds of a pass: of each call, and of each image in it."""
+    """The seconds of a pass: per call, and per image in it."""
 
     call: float
     image: float
@@ -28,7 +28,7 @@ class Line:
 
 @dataclass
 class Work:
-    """Passes that were made, or will be: forward and backward, and forward alone; of calls, and of images in them."""
+    """Counts of passes, with a backward pass (``gradient``) or without (``forward``): calls, and images in them."""
 
     gradient_calls: float = 0
     gradients: float = 0
@@ -41,11 +41,11 @@ class Work:
 
 
 class TooLongError(Exception):
-    """To try the attacks takes too long: they are not."""
+    """The trial of the attacks takes too long and is stopped."""
 
 
 class Counted(nn.Module):
-    """A model that counts its passes, for so many seconds."""
+    """A model that counts its passes, and raises TooLongError after this many seconds."""
 
     def __init__(self, model: nn.Module, seconds: float) -> None:
         super().__init__()
@@ -65,9 +65,9 @@ class Counted(nn.Module):
 
 
 def line_of(function: Callable[[nn.Module, Tensor], None], model: nn.Module, images: Tensor, largest: int) -> Line:
-    """From a small batch and, where that is soon done, a larger one."""
+    """The time per call and image, from a small batch and, if that takes less than ``SHORT``, a larger one."""
     small = images[torch.arange(PROBE) % len(images)]
-    function(model, small)  # as any first one it takes longer
+    function(model, small)  # a first pass takes longer
     few = seconds_of(lambda: function(model, small))
     if few >= SHORT or largest <= PROBE:
         return Line(0.0, few / PROBE)
@@ -77,8 +77,11 @@ def line_of(function: Callable[[nn.Module, Tensor], None], model: nn.Module, ima
 
 
 def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, int]:
-    """Forward-and-backward passes and forward passes alone, an image at most; ``around``: of what else there is."""
-    gradients, forwards = (1, 7) if around else (0, 0)  # what flags are found by, clean accuracy
+    """At most this many passes per image: with a backward pass, and without.
+
+    ``around``: count the passes outside the attacks, too.
+    """
+    gradients, forwards = (1, 7) if around else (0, 0)  # for flags and clean accuracy
     for attack in attacks:
         settings = attack.parameters
         if attack.engine == "gradient":
@@ -87,11 +90,11 @@ def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, in
             forwards += settings["queries"] * settings["restarts"]
         else:
             repeats = settings["restarts"] * settings.get("targets", 1) * settings.get("eot", 1)
-            gradients += (settings["iterations"] + 2) * repeats  # its first look and its last
+            gradients += (settings["iterations"] + 2) * repeats  # at the start and the end
             forwards += (
                 settings["iterations"] * repeats if attack.name.startswith("fab") else 0
-            )  # is it over the border?
-        forwards += 2  # by the model and by the copy that was attacked
+            )  # is the point beyond the boundary?
+        forwards += 2  # by the model and by the attacked copy
     return gradients, forwards
 
 

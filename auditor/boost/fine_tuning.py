@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.classifier import logits_of, told_as_input_errors
+from auditor.attacks.classifier import logits_of, raise_as_input_errors
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
-from auditor.attacks.noise import start_noise
+from auditor.attacks.norms import NORMS
 from auditor.boost.regularizers import cluster_regularizer, model_gap
 from auditor.boost.training import OnStep, Trainer, pixels_of, size_of
 from auditor.clustering.matrices import checked_labels
@@ -182,11 +182,12 @@ def why_stop(history: Sequence[EpochScore]) -> str | None:
 def validate(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[float, float]:
     """Clean and PGD-20 accuracy, 0 to 1, in eval mode and float32: step eps / 4, a random start by sample and seed."""
     device, hits = next(model.parameters()).device, [0, 0]
-    attack: dict[str, Any] = {"norm": recipe.norm, "eps": recipe.eps, "steps": VALIDATION_STEPS}
+    norm = NORMS[recipe.norm]
+    attack: dict[str, Any] = {"norm": norm, "eps": recipe.eps, "steps": VALIDATION_STEPS}
     with frozen(model):
         for chosen in torch.split(torch.arange(len(images)), 250):
             x, y = pixels_of(images[chosen].to(device)), labels[chosen].to(device)
-            start = start_noise(chosen, x, norm=recipe.norm, eps=recipe.eps, seed=recipe.seed, name="validate")
+            start = norm.random_start(chosen, x, recipe.eps, seed=recipe.seed, name="validate")
             with torch.no_grad():
                 hits[0] += int((model(x).argmax(1) == y).sum())
             attacked = pgd(model, x, cross_entropy(y), start=start, labels=y, step_size=recipe.eps / 4, **attack)
@@ -245,7 +246,7 @@ def _check(
         raise InputError(f"expected eps above 0 to validate under, got {recipe.eps:g}")
     device = next(model.parameters()).device
     probe = pixels_of(validation[0][:1].to(device))
-    with frozen(model), torch.no_grad(), told_as_input_errors():
+    with frozen(model), torch.no_grad(), raise_as_input_errors():
         logits = logits_of(model(probe), 1)
     if logits.shape != (1, len(superclasses)):
         raise InputError(

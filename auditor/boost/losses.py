@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.attacks.norms import NORMS
 from auditor.boost.regularizers import cluster_regularizer
 from auditor.records.boosts import Recipe
 from auditor.torch_state import set_eval
@@ -60,10 +61,7 @@ def _divergence(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _start(x: Tensor, recipe: Recipe) -> Tensor | None:
-    if not recipe.random_start:
-        return None
-    noise = torch.empty_like(x).uniform_(-recipe.eps, recipe.eps)
-    return noise if recipe.norm == "Linf" else noise / noise[0].numel() ** 0.5
+    return NORMS[recipe.norm].cube_start(x, recipe.eps) if recipe.random_start else None
 
 
 def _attack(
@@ -74,7 +72,7 @@ def _attack(
             model,
             x,
             loss,
-            norm=recipe.norm,
+            norm=NORMS[recipe.norm],
             eps=recipe.eps,
             steps=recipe.steps,
             step_size=recipe.step_size,

@@ -1,6 +1,6 @@
 """Clustering: matrices and superclasses in, scores out.
 
-What needs more of SciPy than its special functions is imported when it is asked for.
+Names that need more of SciPy than its special functions are imported on first use.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Does the gap go with robustness? Spearman's rank correlation over a zoo, with its interval."""
+"""Spearman's rank correlation with its interval, for the gap and the robustness of a zoo's models."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from scipy.special import ndtri, stdtr
 
 @dataclass(frozen=True)
 class Association:
-    """Spearman's rho of n pairs, its 95 % interval and its two-sided p-value; NaN where there are too few."""
+    """Spearman's rho of n pairs, its 95 % interval and its two-sided p-value; NaN with fewer than 4 pairs."""
 
     n: int
     rho: float
@@ -23,7 +23,12 @@ class Association:
 def spearman(first: Sequence[float], second: Sequence[float]) -> Association:
     """Spearman's rho with the interval of Bonett and Wright (2000): Fisher's z with variance (1 + rho²/2)/(n - 3).
 
-    NaN for fewer than 4 pairs, or where one side is constant; no interval for a perfect order, which has no variance.
+    NaN for fewer than 4 pairs, or if one side is constant; no interval for a perfect order, which has no variance.
+
+    Example:
+        >>> found = spearman([1, 2, 3, 4, 5], [1, 3, 2, 5, 4])
+        >>> round(found.rho, 2), found.n
+        (0.8, 5)
     """
     n = len(first)
     if n < 4:
@@ -36,7 +41,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> Association:
 
 
 def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
-    """Rho and its two-sided p-value, as ``scipy.stats.spearmanr``, whose import takes longer than many a command."""
+    """Rho and its two-sided p-value, as ``scipy.stats.spearmanr``, whose import takes longer than many commands."""
     if any(np.isnan(side).any() or (side == side[0]).all() for side in (first, second)):
         return math.nan, math.nan
     rho = rank_correlation(first, second)
@@ -46,7 +51,7 @@ def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Spearman's rho of ``(N,)`` values, neither side all the same."""
+    """Spearman's rho of ``(N,)`` values; neither side may be constant."""
     return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
 
 

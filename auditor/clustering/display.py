@@ -1,4 +1,4 @@
-"""Matrices as figures show them, in print and in the browser."""
+"""Matrices as printed and web figures show them."""
 
 import math
 

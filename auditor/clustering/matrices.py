@@ -1,4 +1,4 @@
-"""From a Gram matrix of class templates, or from features, to the matrices that are scored."""
+"""Matrices to score, from a Gram matrix of class templates or from features."""
 
 from collections.abc import Hashable, Sequence
 
@@ -13,7 +13,7 @@ def as_matrix(values: ArrayLike) -> Matrix:
     """Numbers as a float64 array.
 
     Raises:
-        InputError: they are no real numbers, or rows differ in length.
+        InputError: a value is not a real number, or rows differ in length.
     """
     try:
         found = np.asarray(getattr(values, "detach", lambda: values)())
@@ -25,7 +25,11 @@ def as_matrix(values: ArrayLike) -> Matrix:
 
 
 def checked_labels(labels: Sequence[Hashable]) -> int:
-    """How many labels there are; raises InputError where it is no sequence of hashable ones."""
+    """The number of labels.
+
+    Raises:
+        InputError: it is not a sequence of hashable labels.
+    """
     try:
         return len(dict.fromkeys(enumerate(labels)))
     except TypeError as error:
@@ -33,7 +37,12 @@ def checked_labels(labels: Sequence[Hashable]) -> int:
 
 
 def correlation(gram: ArrayLike) -> Matrix:
-    """Cosine similarities from ``W Wᵀ``: ``(K, K)`` in [-1, 1], NaN in the row and column of a zero template."""
+    """Cosine similarities from ``W Wᵀ``: ``(K, K)`` in [-1, 1], NaN in the row and column of a zero template.
+
+    Example:
+        >>> correlation([[4, 1], [1, 1]]).tolist()
+        [[1.0, 0.5], [0.5, 1.0]]
+    """
     gram = np.asarray(gram, np.float64)
     sizes = np.sqrt(np.maximum(np.diagonal(gram), 0))
     sizes = np.where(sizes > 0, sizes, np.nan)
@@ -42,25 +51,25 @@ def correlation(gram: ArrayLike) -> Matrix:
 
 
 def centred(gram: ArrayLike) -> Matrix:
-    """The Gram matrix of ``w_k - mean_j w_j``: softmax ignores what is added to all logits alike."""
+    """The Gram matrix of ``w_k - mean_j w_j``: softmax ignores a value that is added to all logits."""
     gram = np.asarray(gram, np.float64)
     largest = np.diagonal(gram).max(initial=0)
     result: Matrix = gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
-    # Where templates were equal, rounding noise is left: no direction can be read from it.
+    # Of equal templates only rounding noise remains, which has no meaningful direction.
     noise = np.diagonal(result) < 1e-13 * largest
     result[noise] = result[:, noise] = 0
     return result
 
 
 def deflated(correlation: ArrayLike) -> Matrix:
-    """C of the unit templates without their leading common direction, rows normalised again.
+    """C of the unit templates without their leading common direction, rows normalized again.
 
-    Its rounding noise is that of ``correlation``: hand in one that was computed in float64.
+    Rounding noise of ``correlation`` is amplified, so pass one that was computed in float64.
     """
     values, vectors = np.linalg.eigh(np.asarray(correlation, np.float64))
     rest = (vectors[:, :-1] * values[:-1]) @ vectors[:, :-1].T
     sizes = np.sqrt(np.maximum(np.diagonal(rest), 0))
-    sizes = np.where(sizes > 1e-6, sizes, np.nan)  # less is rounding noise of C
+    sizes = np.where(sizes > 1e-6, sizes, np.nan)  # a smaller size is rounding noise of C
     result: Matrix = np.clip(rest / np.outer(sizes, sizes), -1, 1)
     return result
 
@@ -76,7 +85,11 @@ def feature_distance(features: ArrayLike, labels: ArrayLike, classes: int) -> Ma
         ``(K, K)``, symmetric, 0 or more; NaN in the row and column of a class without samples.
 
     Raises:
-        InputError: shapes do not fit, or a label is out of range.
+        InputError: shapes do not match, or a label is out of range.
+
+    Example:
+        >>> feature_distance([[0.0, 0.0], [2.0, 2.0]], [0, 1], classes=2).tolist()
+        [[0.0, 4.0], [4.0, 0.0]]
     """
     features, labels = as_matrix(features), np.asarray(labels)
     if features.ndim != 2 or labels.shape != features.shape[:1]:

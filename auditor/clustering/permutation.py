@@ -1,4 +1,4 @@
-"""The permutation test of the gap: how often do shuffled superclass labels give a gap as large?"""
+"""The permutation test of the gap: the share of shuffled superclass labels that give a gap at least as large."""
 
 import math
 from collections.abc import Iterator
@@ -67,15 +67,15 @@ def _batched(arrangements: Iterator[tuple[int, ...]]) -> Iterator[NDArray[np.int
         yield np.array(batch)
 
 
-_FEW = 0.09  # of all classes: up to here looking up a family's pairs is cheaper than a product with the whole matrix
+_FEW = 0.09  # share of all classes up to which looking up a family's pairs is cheaper than a matrix product
 _BLOCK = 128
 
 
 class _Gaps:
     """The gap of one distance matrix under many labellings with the same family sizes.
 
-    The sum within a family is looked up pair by pair where the family, or all but it, is small, and is a matrix product
-    where neither is. A family of one class has no pairs. Families of one size are looked up together.
+    The sum within a family is looked up pair by pair if the family or its complement is small, and is a matrix product
+    otherwise. A family of one class has no pairs. Families of one size are looked up together.
     """
 
     def __init__(self, distance: Matrix, labels: NDArray[np.int64]) -> None:

@@ -18,7 +18,7 @@ from auditor.records import ClusteringScores, Matrix
 
 PERMUTATIONS = 9_999
 RANK_COLLAPSE = 1.5
-"""An effective rank below this is one pattern with signs: scores are shown, and not ranked."""
+"""With an effective rank below this, C is one pattern with signs: scores are shown, but not ranked."""
 
 
 def clustering_scores(
@@ -34,8 +34,8 @@ def clustering_scores(
     Args:
         correlation: C, ``(K, K)`` in [-1, 1], symmetric.
         superclasses: K labels, one a class.
-        permutations: of the p-value, where enumerating all relabellings would take more.
-        seed: of the permutations.
+        permutations: their number for the p-value; if there are fewer relabellings, all are enumerated.
+        seed: the seed for the permutations.
         levels: the labels at each level of a hierarchy, the finest first, for ``tree_spearman``.
 
     Returns:
@@ -43,6 +43,12 @@ def clustering_scores(
 
     Raises:
         InputError: the matrix is not ``(K, K)`` and symmetric with K labels.
+
+    Example:
+        >>> c = [[1, 0.8, 0, 0], [0.8, 1, 0, 0], [0, 0, 1, 0.6], [0, 0, 0.6, 1]]
+        >>> scores = clustering_scores(c, ["top", "top", "shoe", "shoe"])
+        >>> round(scores.intra, 2), scores.inter, round(scores.gap, 2), scores.rand_index
+        (0.7, 0.0, 0.7, 1.0)
     """
     similarity = _checked(correlation, superclasses)
     scores = _scores(1 - similarity, superclasses, permutations, seed, levels, ZERO_TEMPLATE)

@@ -1,4 +1,4 @@
-"""From responses W r to random images to the matrices that are scored, and how far off their scores are."""
+"""Matrices to score, from responses W r to random images, and the standard errors of their scores."""
 
 import functools
 import math
@@ -12,20 +12,20 @@ from auditor.errors import InputError
 from auditor.records import Matrix
 
 GROUPS = 16
-"""Of probes, each left out once by the jackknife."""
+"""The number of groups of probes that the jackknife leaves out, one after the other."""
 
 
 def sketched_correlation(responses: ArrayLike) -> Matrix:
-    """C as ``(R, K)`` responses show it: ``(K, K)`` in [-1, 1], NaN in the row and column of a zero template.
+    """C estimated from ``(R, K)`` responses: ``(K, K)`` in [-1, 1], NaN in the row and column of a zero template.
 
-    An entry c is off by about ``(1 - c²) / sqrt(R)``.
+    The standard error of an entry c is about ``(1 - c²) / sqrt(R)``.
     """
     rows = _checked(responses)
     return correlation(rows.T @ rows)
 
 
 def centred_responses(responses: ArrayLike) -> Matrix:
-    """Responses of ``w_k - mean_j w_j``, ``(R, K)``; 0 where nothing but rounding noise is left of a class."""
+    """Responses of ``w_k - mean_j w_j``, ``(R, K)``; 0 for a class of which only rounding noise remains."""
     rows = _checked(responses)
     result: Matrix = rows - rows.mean(1, keepdims=True)
     result[:, (result**2).sum(0) < 1e-13 * (rows**2).sum(0).max(initial=0)] = 0
@@ -35,8 +35,8 @@ def centred_responses(responses: ArrayLike) -> Matrix:
 def deflated_responses(responses: ArrayLike) -> Matrix:
     """Responses of the unit templates without their leading common direction, ``(R, K)``.
 
-    Their correlation is :func:`auditor.clustering.deflated` of the responses' correlation; its rounding noise is that
-    of ``responses``: hand in those of a network in float64. NaN throughout where a template is 0.
+    Their correlation is :func:`auditor.clustering.deflated` of the responses' correlation; rounding noise
+    is amplified, so pass responses of a network in float64. All NaN if a template is 0.
     """
     unit = _unit(_checked(responses))
     if not np.isfinite(unit).all():
@@ -48,11 +48,11 @@ def deflated_responses(responses: ArrayLike) -> Matrix:
 
 
 def sketched_rank(responses: ArrayLike, *, lost: int = 0) -> float:
-    """The effective rank of C without the noise of ``responses``, in [1, K]; NaN where a template is 0.
+    """The effective rank of C without the noise of ``responses``, in [1, K]; NaN if a template is 0.
 
     Noise adds 1/R to the square of each entry of C, which would cap the rank at R. Squares are therefore estimated
     without bias: as responses to normal probes are jointly normal, by the formula of Olkin and Pratt (1958) for a
-    squared correlation. ``lost``: directions of the probes' space that were taken out of the responses.
+    squared correlation. ``lost``: the number of directions that were removed from the responses.
     """
     c = sketched_correlation(responses)
     if not np.isfinite(c).all():
@@ -71,7 +71,7 @@ def gap_error(
     prepare: Callable[[Matrix], Matrix] | None = None,
     groups: int = GROUPS,
 ) -> float:
-    """Standard error of the gap that ``(R, K)`` responses give; NaN where the gap is undefined.
+    """Standard error of the gap that ``(R, K)`` responses give; NaN if the gap is undefined.
 
     A jackknife that leaves out one group of probes after the other, with weights for groups that are not of the same
     size (Busing, Meijer and van der Leeden, 1999).
@@ -79,11 +79,11 @@ def gap_error(
     Args:
         responses: one row a probe.
         superclasses: K labels, one a class.
-        prepare: what is done to responses before their gap is taken, for example :func:`deflated_responses`.
-        groups: how many groups; at most one a probe.
+        prepare: a function of the responses before their gap is computed, for example :func:`deflated_responses`.
+        groups: the number of groups; at most one per probe.
 
     Raises:
-        InputError: no R rows of K responses with K labels, or fewer than two probes.
+        InputError: the responses are not ``(R, K)`` with K labels, or there are fewer than two probes.
     """
     rows = _checked(responses)
     if rows.shape[1] != len(superclasses) or len(rows) < 2:
@@ -93,15 +93,15 @@ def gap_error(
         )
     members = _members(superclasses)
 
-    def gap(kept: Matrix) -> float:
-        return _gap(kept if prepare is None else prepare(kept), members)
+    def gap(rows: Matrix) -> float:
+        return _gap(rows if prepare is None else prepare(rows), members)
 
-    whole, number = gap(rows), len(rows)
+    estimate, number = gap(rows), len(rows)
     parts = np.array_split(np.arange(number), min(groups, number))
     shares = np.array([number / len(part) for part in parts])
     without = np.array([gap(np.delete(rows, part, axis=0)) for part in parts])
-    pseudo = shares * whole - (shares - 1) * without
-    centre = len(parts) * whole - ((1 - 1 / shares) * without).sum()
+    pseudo = shares * estimate - (shares - 1) * without
+    centre = len(parts) * estimate - ((1 - 1 / shares) * without).sum()
     return float(np.sqrt(np.mean((pseudo - centre) ** 2 / (shares - 1))))
 
 

@@ -1,4 +1,4 @@
-"""Linearization: what each operation becomes, the affine network, the proof that it is one, W and C."""
+"""Linearization: what each operation becomes, the affine network, the check that it is affine, W and C."""
 
 from auditor.errors import LinearizationError
 from auditor.linear.learning import correlation_loss

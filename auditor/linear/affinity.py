@@ -1,4 +1,4 @@
-"""Proof that a linearized network is affine, and the name of the operation to blame where it is not."""
+"""Proof that a linearized network is affine, and the names of the operations at fault if it is not."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from auditor.linear.linearize import Linearized, LinearMode, name_of, tensors_of
+from auditor.linear.linearize import Linearized
+from auditor.linear.mode import LinearMode, name_of, tensors_of
 
 A, B = 0.7, -1.3
 REACH = 30.0
@@ -23,28 +24,29 @@ def probe_points(input_size: tuple[int, ...], like: Tensor, *, reach: float = RE
     return torch.stack([torch.zeros_like(u), u, v, A * u + B * v, -v]).to(like)
 
 
-def drowned(outputs: Tensor) -> float:
-    """How many times larger f(0) is than ``f - f(0)``, from f at the probe points: rounding eats that many digits."""
+def offset_ratio(outputs: Tensor) -> float:
+    """``|f(0)| / |f - f(0)|``, from f at the probe points: rounding costs the change as many digits as this has."""
     zero, *others = outputs.double().flatten(1)
     changes = torch.stack([other - zero for other in others]).abs().max()
     return float(zero.abs().max() / changes.clamp_min(1e-300))
 
 
 def affinity_error(outputs: Tensor) -> float:
-    """The larger of ``|g(a·u + b·v) - a·g(u) - b·g(v)|`` and ``|g(v) + g(-v)|``, for the worst output, beside its size.
+    """The larger of ``|g(a·u + b·v) - a·g(u) - b·g(v)|`` and ``|g(v) + g(-v)|``, for the worst output.
 
-    With ``g = f - f(0)``, from f at the probe points ``(5, K)``. NaN where a value is not finite; 0 where g vanishes.
+    Relative to the output's size; ``g = f - f(0)``, from f at the probe points ``(5, K)``. NaN where a value is not
+    finite; 0 where g vanishes.
     """
     zero, *others = outputs.double().flatten(1)
     u, v, both, opposite = changes = torch.stack([other - zero for other in others])
-    return relative(torch.stack([both - A * u - B * v, v + opposite]), changes)
+    return relative_error(torch.stack([both - A * u - B * v, v + opposite]), changes)
 
 
-def relative(differences: Tensor, values: Tensor) -> float:
-    """The largest of ``differences (m, K)`` beside the root mean square of its column of ``values (n, K)``.
+def relative_error(differences: Tensor, values: Tensor) -> float:
+    """The largest of ``differences (m, K)`` relative to the root mean square of its column of ``values (n, K)``.
 
-    Column by column, so that a large class does not hide a small one; a class that all but vanishes beside the others
-    is their rounding noise. NaN where a value is not finite.
+    Column by column, so that a large class does not hide a small one; a class that is tiny compared
+    with the others counts as their rounding noise. NaN where a value is not finite.
     """
     largest = differences.abs().amax(0)
     most = values.abs().amax(0).clamp_min(1e-300)  # squares of values near 1e200 would overflow
@@ -55,14 +57,14 @@ def relative(differences: Tensor, values: Tensor) -> float:
     return float((largest / sizes).max())
 
 
-def worst(first: float, second: float) -> float:
-    """The larger of two errors; NaN is the worst."""
+def larger_error(first: float, second: float) -> float:
+    """The larger of two errors; NaN if one is NaN."""
     return math.nan if math.isnan(first) or math.isnan(second) else max(first, second)
 
 
 @dataclass
 class _Step:
-    """One operation of a traced run: what it is called, which steps it took its input from, what came out."""
+    """One operation of a traced run: its name, the steps that made its inputs, a projection of its output."""
 
     name: str
     sources: list[int]
@@ -76,7 +78,7 @@ class _Tracer(LinearMode):
         super().__init__(linear.batch_norm)
         self.steps: list[_Step] = []
         self.made_by: dict[int, int] = {}
-        self.kept: list[Tensor] = []  # a tensor that lives on keeps its id to itself
+        self.alive: list[Tensor] = []  # keeps the tensors alive, so that no other tensor gets their ids
         self.where: list[str] = []
 
     def __torch_function__(
@@ -96,7 +98,7 @@ class _Tracer(LinearMode):
                 continue  # an inner operation has recorded it already
             self.steps.append(_Step(name_of(func) + place, sources, _sketch(output)))
             self.made_by[id(output)] = len(self.steps) - 1
-            self.kept.append(output)
+            self.alive.append(output)
         return result
 
 
@@ -108,11 +110,11 @@ def _sketch(tensor: Tensor) -> Tensor:
     return flat @ direction.to(flat.device)
 
 
-def blame(linear: Linearized, points: Tensor) -> list[str]:
+def find_nonaffine(linear: Linearized, points: Tensor) -> list[str]:
     """The operations that make ``linear`` non-affine: those that are not affine although their inputs are.
 
-    Each of the probe points ``(5, C, H, W)`` runs alone and traced; the runs are compared operation by operation, and
-    what was non-affine but never reached the logits is left out.
+    Each of the probe points ``(5, C, H, W)`` is traced alone, and the runs are compared operation by operation.
+    Non-affine operations that do not reach the logits are left out.
     """
     runs = [_traced(linear, point.unsqueeze(0)) for point in points]
     lengths = {len(steps) for steps, _ in runs}

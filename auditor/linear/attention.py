@@ -10,15 +10,14 @@ from auditor.linear.history import is_dependent, note, past_of, sees_input
 from auditor.linear.pointwise import stretched
 
 MASK = -1e4
-"""Scores as low as this count as masked; 1e4 is what half precision can still hold."""
-
+"""Scores of at most this count as masked; half precision can still represent 1e4."""
 
 BELOW = 50.0
-"""Added scores this far below the others are masked, too (Swin's are -100): e to the -50 is nothing."""
+"""Added scores this far below the others are masked, too (Swin's are -100): e to the -50 is negligible."""
 
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """A huge negative number masks attention scores as -inf does; a mask of the input's own values is an activation."""
+    """A huge negative number masks attention scores like -inf; a mask that depends on the input is an activation."""
     if past_of(mask).discrete:
         return input.clone()
     return input.masked_fill(mask, -torch.inf if float(value) <= MASK else value)
@@ -29,9 +28,9 @@ def masked_fill_in_place(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def add(input: Any, other: Any, *, alpha: float = 1, out: None = None) -> Any:
-    """A sum; where a mask is added, a tensor of zeros and one number far below them, it masks as -inf does.
+    """A sum. An added mask, a tensor of zeros and one number far below them, masks like -inf.
 
-    Of a norm of the input's own and something else the norm is dropped, see :mod:`auditor.linear.distances`.
+    A norm of the input alone is dropped from a sum with something else, see :mod:`auditor.linear.distances`.
     """
     for scores, mask in ((input, other), (other, input)):
         if alpha == 1 and isinstance(mask, Tensor) and not is_dependent(mask) and _is_mask(mask):
@@ -43,7 +42,7 @@ def add(input: Any, other: Any, *, alpha: float = 1, out: None = None) -> Any:
 
 
 def after_sum(result: Any, input: Any, other: Any) -> Any:
-    """What a constant was added to is a difference, and stays a norm or a distance."""
+    """A sum with a constant is a difference; a norm or a distance stays one."""
     for value, constant in ((input, other), (other, input)):
         if is_dependent(value) and not is_dependent(constant):
             past = past_of(value)
@@ -68,8 +67,8 @@ def add_in_place(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
 def uniform_weights(input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> Tensor:
     """Softmax of equal scores: 1/n over the n entries that are not masked by -inf, 0 elsewhere.
 
-    Of ``(N, K)`` it makes probabilities of classes, no weighting of keys: there it is dropped, as log-softmax is.
-    Should they turn out to weigh something, they count as 1/K each, see :mod:`auditor.linear.products`.
+    Of ``(N, K)`` it gives probabilities of classes and not weights of keys, so it is dropped like log-softmax. If the
+    probabilities weight something later, they count as 1/K each, see :mod:`auditor.linear.products`.
     """
     dim = -1 if dim is None else dim
     if input.ndim == 2 and dim in (1, -1):
@@ -102,7 +101,7 @@ def uniform_attention(
 
 
 def _banned(mask: Tensor) -> Tensor:
-    """Where attention is forbidden; of scores that depend on the input, as relative positions do, only -inf is."""
+    """Where attention is forbidden; in masks that depend on the input, such as relative positions, only at -inf."""
     if mask.dtype == torch.bool:
         return ~mask
     return torch.isneginf(mask) if is_dependent(mask) else mask <= mask.amax(-1, keepdim=True) - BELOW

@@ -1,4 +1,4 @@
-"""What reads values that depend on the input, and what looks up by them: no linear map says which way it goes."""
+"""Operations that read values that depend on the input, or look up by them: no linear map can choose by values."""
 
 from typing import Any
 
@@ -13,29 +13,29 @@ READS = (
     "__bool__ __int__ __float__ __index__ __complex__ __contains__ item tolist numpy __array__ is_nonzero equal "
     "allclose"
 )
-"""They hand values to Python."""
+"""Operations that pass values to Python."""
 
 CONTENTS = (
     "nonzero argwhere unique unique_consecutive bincount histc multinomial one_hot embedding embedding_bag bucketize "
     "searchsorted masked_select"
 )
-"""What comes out has a shape, or rows, that follow from values."""
+"""Operations whose result has a shape, or rows, that depend on values."""
 
 LOOKUPS = (
     "__getitem__ gather index_select take take_along_dim index_add index_add_ index_copy index_copy_ index_fill "
     "index_fill_ index_put index_put_ scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ "
     "masked_scatter masked_scatter_ repeat_interleave narrow roll tensor_split max_unpool1d max_unpool2d max_unpool3d"
 )
-"""Their arguments after the first may be indices."""
+"""Operations whose arguments after the first may be indices."""
 
 GRIDS = "grid_sample grid_sampler grid_sampler_2d grid_sampler_3d"
-"""Their second argument says where to look."""
+"""Operations whose second argument gives the positions to read."""
 
 NEUTRAL = (
     "zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros new_ones new_empty new_full "
     "new_tensor isnan isinf isfinite isposinf isneginf _shape_as_tensor broadcast_tensors bernoulli"
 )
-"""What comes out of them does not depend on values, as long as these are finite."""
+"""Operations whose result does not depend on values, as long as these are finite."""
 
 
 def refuse_random_windows(*_: Any, **__: Any) -> Tensor:
@@ -43,7 +43,7 @@ def refuse_random_windows(*_: Any, **__: Any) -> Tensor:
 
 
 def follows_input(value: object) -> bool:
-    """Whether a value follows from the input's, with a gradient, without, or as a constant in its place."""
+    """Whether a value depends on the input, with a gradient, without one, or as a constant that replaces it."""
     return isinstance(value, Tensor) and (sees_input(value) or past_of(value).discrete or bool(past_of(value).frozen))
 
 
@@ -52,11 +52,11 @@ def is_index(value: object) -> bool:
 
 
 def refuse_choice(kind: str, name: str, args: Any, kwargs: Any) -> None:
-    """Raise where an operation of this kind would follow the input's values."""
+    """Raise if an operation of this kind would choose by the input's values."""
     rest = pytree.tree_leaves((args[1:], kwargs))
     if kind == "read" and any(follows_input(leaf) for leaf in pytree.tree_leaves((args, kwargs))):
         raise LinearizationError(
-            f"{name} hands values that depend on the input to Python, which may choose by them: no linear stand-in"
+            f"{name} passes values that depend on the input to Python, which may choose by them: no linear stand-in"
         )
     if kind == "content" and any(follows_input(leaf) for leaf in pytree.tree_leaves((args, kwargs))):
         raise LinearizationError(f"{name} of values that depend on the input has no linear stand-in")

@@ -1,11 +1,10 @@
-"""Functions of one tensor, element by element, however they are spelled: what they come to far from 0.
+"""Elementwise functions of one tensor that are composed of several operations: their slope or limit far from 0.
 
 ``0.5 * x * (1 + tanh(...))``, ``max(x, 0.1 * x)`` and ``log(1 + exp(x))`` are compositions of operations that have
-rules of their own, and these rules need not compose: 1 + tanh opens to 2. So beside every tensor that is such a
-function of another one, its *base*, goes the real function's value where the base is 50, 100, 200, the negatives of
-these, and 0. Where two parts of one function meet, the function becomes its slope far out, times the base: the steeper
-one of both sides. Where it multiplies another tensor and is bounded, as gates are, it becomes its value far out, on the
-right.
+their own rules, and these rules need not compose: 1 + tanh opens to 2. Therefore every tensor that is such a function
+of another tensor, its *base*, stores the real function's values at the bases 50, 100, 200, -50, -100, -200 and 0. When
+an operation joins two parts of one function, the result becomes the base times the function's slope far out, on the
+steeper side. When a bounded function, such as a gate, multiplies another tensor, it becomes its limit on the right.
 """
 
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from auditor.linear.history import is_dependent, past_of, sees_input
 
 PROBES = (50.0, 100.0, 200.0, -50.0, -100.0, -200.0, 0.0)
 LARGEST = 2**20
-"""A constant of more elements than this is not followed."""
+"""Constants with more elements than this are not evaluated."""
 
 SUMS = "add __add__ __radd__ add_ __iadd__ sub subtract __sub__ __rsub__ rsub sub_ __isub__ neg negative __neg__ neg_"
 PRODUCTS = (
@@ -40,11 +39,11 @@ COPIES = "clone contiguous float double half bfloat16 to type type_as"
 
 
 class Curve(NamedTuple):
-    """A function of ``base``, which had been changed in place ``version`` times when it was read.
+    """A function of ``base``, with torch's count ``version`` of in-place changes when it was read.
 
     Attributes:
-        real: what the network's own operations make of the probes, ``(7, …)``; broadcasts as the base does.
-        linear: what the rules make of them; None where they make nothing affine.
+        real: the function's values at the probes, ``(7, …)``, by the network's own operations; broadcasts as the base.
+        linear: its values by the rules; None if the rules give no affine function.
     """
 
     base: Tensor
@@ -59,7 +58,7 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Kinds:
-    """Functions that work element by element, by what the rules make of them."""
+    """Elementwise functions, grouped by how the rules treat them."""
 
     identities: frozenset[Any]
     sums: frozenset[Any]
@@ -75,7 +74,7 @@ class Kinds:
 
 
 def curve_of(value: object) -> Curve | None:
-    """The function that a tensor is; of itself where nothing is known and it sees the input."""
+    """The function stored on a tensor; the identity if none is stored and the tensor depends on the input."""
     if not isinstance(value, Tensor):
         return None
     curve = past_of(value).curve
@@ -88,7 +87,7 @@ def curve_of(value: object) -> Curve | None:
 
 
 class Meeting(NamedTuple):
-    """What an operation makes of curves: the next one, and its slope where that must replace what the rules make."""
+    """The result of an operation on curves; ``slope`` is set if it must replace the result of the rules."""
 
     curve: Curve
     slope: Tensor | None
@@ -102,7 +101,7 @@ class Meeting(NamedTuple):
 
 @torch.no_grad()
 def meet(kinds: Kinds, func: Callable[..., Any], args: Any, kwargs: Any) -> Meeting | None:
-    """What comes of an operation on functions of one tensor; None where it is not that."""
+    """The result of an operation on functions of one tensor; None for other operations."""
     if func in kinds.copies:
         curve = past_of(args[0]).curve
         return Meeting(curve._replace(real=curve.real.double()), None, False) if curve and curve.valid else None
@@ -146,7 +145,7 @@ def _is_small_constant(tensor: Tensor, dimensions: int) -> bool:
 
 
 def _apply(func: Callable[..., Any], layout: Any, leaves: list[Any], samples: list[Tensor | None]) -> Tensor | None:
-    """The operation on samples, and on constants as they are."""
+    """Apply the operation to samples, and to constants unchanged."""
 
     def stand_for(leaf: Any, sample: Tensor | None) -> Any:
         if not isinstance(leaf, Tensor):
@@ -191,7 +190,7 @@ def _is_constant(samples: Tensor | None) -> bool:
 
 
 def steepest(samples: Tensor) -> Tensor | None:
-    """The slope far out, of the steeper side; None where there is none, where it is 0, and where a function is even."""
+    """The slope far out on the steeper side; None if the function has none, if it is 0, or if the function is even."""
     right = (samples[1] - samples[0]) / 50, (samples[2] - samples[1]) / 100
     left = (samples[3] - samples[4]) / 50, (samples[4] - samples[5]) / 100
     for near, far in (right, left):
@@ -204,7 +203,7 @@ def steepest(samples: Tensor) -> Tensor | None:
 
 
 def limit(curve: Curve | None) -> Tensor | None:
-    """What a bounded function comes to on the right; None where it is not bounded, or vanishes on both sides."""
+    """A bounded function's limit on the right; None if it is not bounded, or if both limits are 0."""
     if curve is None or not curve.valid or not curve.real.is_floating_point():
         return None
     right, left = curve.real[1:3], curve.real[4:6]
@@ -214,7 +213,7 @@ def limit(curve: Curve | None) -> Tensor | None:
 
 
 def is_gate(curve: Curve | None) -> bool:
-    """Whether a function is bounded, not negative, and half open at 0 or never above 1, as a sigmoid by hand is."""
+    """Whether a function is bounded, not negative, and half open at 0 or at most 1, like a sigmoid."""
     right = limit(curve)
     if curve is None or right is None:
         return False
@@ -224,7 +223,7 @@ def is_gate(curve: Curve | None) -> bool:
 
 
 def vanishes(curve: Curve) -> bool:
-    """Whether the rules make a constant of a function that is none."""
+    """Whether the rules turn a function that is not constant into a constant."""
     return _is_constant(curve.linear) and not _is_constant(curve.real)
 
 

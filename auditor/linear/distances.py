@@ -1,8 +1,8 @@
-"""Squared distances and norms by hand: ``|f - w|² = |f|² - 2 f·w + |w|²``, where ``|f|²`` is a size of the input's own.
+"""Squared distances and norms by hand: ``|f - w|² = |f|² - 2 f·w + |w|²``, where ``|f|²`` depends on the input alone.
 
-``|f|²`` is common to all classes, so it changes no prediction, and is dropped; ``-2 f·w + |w|²`` is linear and stays.
-A root of a distance is dropped as an activation is: it ranks the classes alike. A square that is no part of a distance
-is an activation, as before.
+``|f|²`` is common to all classes, so it changes no prediction and is dropped; ``-2 f·w + |w|²`` is linear and stays. A
+root of a distance is dropped like an activation, because it keeps the ranking of the classes. A square that is not part
+of a distance is an activation.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ StandIn = Callable[..., Any]
 
 
 def subtract(input: Any, other: Any, *, alpha: float = 1, out: None = None) -> Any:
-    """A difference; from a constant it may be the start of a distance; a norm of the input's own is dropped."""
+    """A difference; from a constant it may be the start of a distance; a norm of the input alone is dropped."""
     if alpha == 1 and isinstance(input, Tensor) and past_of(other).log_sum_of is input:
         return note(input.clone(), shares=past_of(input).shares)  # log-softmax by hand
     if is_dependent(input) and is_dependent(other) and past_of(input).energy != past_of(other).energy:
@@ -58,7 +58,7 @@ def square(input: Tensor, *_: Any) -> Tensor:
 
 
 def raise_to(input: Any, exponent: Any, *others: Any) -> Any:
-    """A power; of a power mean, the mean where the exponents cancel; of a distance, the distance."""
+    """A power. Of a power mean it is the mean if the exponents cancel; of a distance it is the distance."""
     if is_dependent(exponent) or not isinstance(input, Tensor):
         return power(input, exponent, *others)
     if past_of(input).distance and float(exponent) > 0:
@@ -73,7 +73,7 @@ def raise_to(input: Any, exponent: Any, *others: Any) -> Any:
 
 
 def root(function: StandIn) -> StandIn:
-    """A root of a distance ranks as the distance; of a mean of squares it is a power mean; else a size, and 1."""
+    """A root. Of a distance it ranks like the distance; of a mean of squares it is a power mean; else a size: 1."""
 
     def stand_in(input: Tensor, *arguments: Any, **named: Any) -> Any:
         if past_of(input).distance:
@@ -112,7 +112,7 @@ def _varies(constant: Tensor, dims: Any, dimensions: int) -> bool:
 
 
 def norm(function: StandIn) -> StandIn:
-    """The norm of a difference from a constant is a distance; other norms are sizes, and 1."""
+    """The norm of a difference from a constant is a distance; other norms are sizes: 1."""
     size = unit_size(function)
 
     def stand_in(input: Tensor, *arguments: Any, **named: Any) -> Any:
@@ -197,7 +197,7 @@ def _same(input: Any, other: Any) -> bool:
 
 
 def _follow(result: Any, value: Any, step: StandIn) -> None:
-    """Note that a linear step from a difference gives the difference of what it makes of both sides."""
+    """A linear step applied to a difference gives the difference of the step applied to both sides."""
     difference = past_of(value).difference
     if difference is not None and result is not value:
         left, right = difference

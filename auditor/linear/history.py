@@ -1,11 +1,11 @@
-"""What is known of a tensor that depends on the input: how it came to be, written onto the tensor itself."""
+"""How a tensor that depends on the input was computed, stored on the tensor itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Past:
-    """How a tensor came to be.
+    """How a tensor was computed.
 
     Attributes:
-        layers: the linear layers on its longest way from the input.
+        layers: the linear layers on its longest path from the input.
         activated: an activation came after the last of them.
-        constant: it has a gradient, of zero: a gate that was opened in place.
+        constant: it has a gradient, but of zero: a gate that was opened in place.
         discrete: it depends on the input and has no gradient, as comparisons have none.
-        shares: a softmax made it share 1 among so many classes, or weights; 0 where none did.
+        shares: the number of classes among which a softmax divided 1; 0 without a softmax.
         exponential: it is ``exp`` of this tensor.
         size_of, sign_of: it is this tensor's absolute value (or a power of it), or its sign.
-        seen: it comes from the input, where parameters have gradients, too, and these cannot tell.
+        from_input: it depends on the input; needed if parameters have gradients, too, so that gradients do not tell.
         frozen: the operation that became constant on the way from the input to this constant.
-        twin: what this gate, which is constant, would be as an activation.
+        twin: the activation that this gate, which is constant, stands for.
         curve: which function of one tensor it is, element by element, see :mod:`auditor.linear.curves`.
         difference: it is what the first of these returns minus the second, a constant.
         squared: it is the square of the first minus the second, a constant or None.
@@ -45,7 +45,7 @@ class Past:
     exponential: Tensor | None = None
     size_of: Tensor | None = None
     sign_of: Tensor | None = None
-    seen: bool = False
+    from_input: bool = False
     frozen: str = ""
     twin: Tensor | None = None
     curve: Curve | None = None
@@ -62,14 +62,14 @@ NOTHING = Past()
 
 
 def past_of(value: object) -> Past:
-    """What was noted on a tensor; nothing for everything else."""
+    """What is stored on a tensor; ``NOTHING`` for other values."""
     found = value.__dict__.get("_past", NOTHING) if isinstance(value, Tensor) else NOTHING
     return found if isinstance(found, Past) else NOTHING
 
 
-def note(tensor: Tensor, **changes: object) -> Tensor:
-    """The tensor, with changes to what is known of it."""
-    tensor.__dict__["_past"] = replace(past_of(tensor), **changes)  # type: ignore[arg-type]
+def note(tensor: Tensor, **changes: Any) -> Tensor:
+    """Store changes on the tensor, and return it."""
+    tensor.__dict__["_past"] = replace(past_of(tensor), **changes)
     return tensor
 
 
@@ -79,7 +79,7 @@ LEARNING: ContextVar[bool] = ContextVar("LEARNING", default=False)
 
 def sees_input(tensor: Tensor) -> bool:
     """Whether a gradient leads from this tensor to the network's input."""
-    return tensor.requires_grad and (past_of(tensor).seen or not LEARNING.get())
+    return tensor.requires_grad and (past_of(tensor).from_input or not LEARNING.get())
 
 
 def is_dependent(value: object) -> bool:
@@ -90,11 +90,11 @@ def is_dependent(value: object) -> bool:
     return past.discrete or (sees_input(value) and not past.constant)
 
 
-NO_MORE = {
+CHANGED_IN_PLACE = {
     "size_of": None, "sign_of": None, "exponential": None, "curve": None, "difference": None, "squared": None,
     "energy": False, "distance": False, "power": 0.0, "mean_power": 0.0, "log_sum_of": None,
 }  # fmt: skip
-"""What a tensor that was changed in place is no longer."""
+"""The values that an in-place change resets."""
 
 
 def inherit(
@@ -106,7 +106,7 @@ def inherit(
     scaled: bool = False,
     averaged: bool = False,
 ) -> None:
-    """Note on what came out of an operation what follows from its input-dependent arguments.
+    """Store on an operation's results what follows from its input-dependent arguments.
 
     ``scaled``: it only multiplies by constants or changes the shape; ``averaged``: it takes means or sums.
     """
@@ -120,10 +120,10 @@ def inherit(
     for tensor in result:
         shared = shares or past_of(tensor).shares
         constant_too = constant or past_of(tensor).constant
-        if any(tensor is parent for parent in parents):  # changed in place: no longer what it was
-            note(tensor, **NO_MORE)
+        if any(tensor is parent for parent in parents):  # changed in place
+            note(tensor, **CHANGED_IN_PLACE)
             shared = shares
-        note(tensor, layers=layers, activated=activated, constant=constant_too, shares=shared, seen=True)
+        note(tensor, layers=layers, activated=activated, constant=constant_too, shares=shared, from_input=True)
         if frozen:
             note(tensor, frozen=frozen)
         if scaled and len(pasts) == 1:

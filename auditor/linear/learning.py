@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import LinearizationError
-from auditor.linear.affinity import relative
+from auditor.linear.affinity import relative_error
 from auditor.linear.history import LEARNING, note
-from auditor.linear.linearize import BatchNorm, LinearMode, sample_of
+from auditor.linear.linearize import sample_of
+from auditor.linear.mode import BatchNorm, LinearMode
 from auditor.linear.precision import MODEL
 from auditor.linear.weight import implicit_weight
 
 DISAGREEMENT = 0.02
-"""How far forward passes with parameters that learn may be off from W, relative, in float32."""
+"""The largest accepted relative error of W against forward passes with the training parameters, in float32."""
 
 
 def correlation_loss(
@@ -30,12 +31,12 @@ def correlation_loss(
     one forward pass and K rows of backward, this another forward and backward pass over K + 1 images.
 
     Args:
-        model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``; its mode is left as it is.
+        model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``; its mode is restored.
         input_size: ``(C, H, W)``.
         loss: of C, ``(K, K)``, cosine similarities of the class templates.
 
     Raises:
-        LinearizationError: as :func:`auditor.linear.implicit_weight`; or the passes do not agree with W.
+        LinearizationError: as :func:`auditor.linear.implicit_weight`; or forward passes disagree with W.
     """
     weight = implicit_weight(model, input_size, batch_norm=batch_norm)
     templates = weight.flatten(1).requires_grad_()
@@ -47,8 +48,8 @@ def correlation_loss(
     points = torch.cat([pull / sizes, torch.zeros_like(pull[:1])]).to(sample.dtype)
     logits = _run(model, points.view(-1, *input_size), batch_norm)
     changes = logits[:-1] - logits[-1]
-    said = (points[:-1] @ templates.detach().to(points).T).double()
-    if relative(said - changes.detach().double(), said) > DISAGREEMENT:
+    predicted = (points[:-1] @ templates.detach().to(points).T).double()
+    if relative_error(predicted - changes.detach().double(), predicted) > DISAGREEMENT:
         raise LinearizationError(
             "W does not follow the parameters: a path of the network is hidden from their gradient"
         )
@@ -64,7 +65,7 @@ def _run(model: nn.Module, images: Tensor, batch_norm: BatchNorm) -> Tensor:
     try:
         model.eval()
         leaf = images.detach().requires_grad_()
-        dependent = note(leaf.clone(), seen=True)
+        dependent = note(leaf.clone(), from_input=True)
         with torch.enable_grad(), LinearMode(batch_norm):
             logits: Tensor = model(dependent)
         return logits

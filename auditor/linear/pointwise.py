@@ -1,4 +1,4 @@
-"""Stand-ins that leave shapes alone: activations and normalizations are dropped, gates open, sizes become 1."""
+"""Stand-ins that keep shapes: activations and normalizations are dropped, gates open, sizes become 1."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ def stretched(value: Tensor, *others: Any) -> Tensor:
 
 
 def identity(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
-    """A tensor of its own, as the operation would have returned: what works on it in place must not reach the input."""
+    """A new tensor, as the operation would return: in-place changes of it must not reach the input."""
     return input if inplace else input.clone()
 
 
@@ -35,9 +35,9 @@ def open_gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tenso
 
 
 def gate(input: Tensor, *_: Any, inplace: bool = False, **__: Any) -> Tensor:
-    """The same; where it turns out to multiply nothing, it was an activation, and is its input."""
+    """An open gate. If it multiplies nothing later, it was an activation, and its twin, the input, replaces it."""
     past = past_of(input)
-    twin = note(input.clone(), layers=past.layers, activated=True, seen=True)
+    twin = note(input.clone(), layers=past.layers, activated=True, from_input=True)
     return note(open_gate(input, inplace=inplace), twin=twin)
 
 
@@ -55,7 +55,7 @@ def first_half(input: Tensor, dim: int = -1) -> Tensor:
 
 
 def unit_size(function: StandIn) -> StandIn:
-    """The input's own statistics: in the shape that they have, the constant 1."""
+    """The input's own statistics become the constant 1, in their shape."""
 
     def ones(*arguments: Any, **named: Any) -> Any:
         with torch.no_grad():
@@ -75,7 +75,7 @@ def unit_size_and_mean(function: StandIn) -> StandIn:
 
 
 def magnitude(input: Tensor, *_: Any) -> Tensor:
-    """The absolute value has no linear part; times the sign it is the tensor again, and so are its powers."""
+    """The absolute value has no linear part. It, or a power of it, times the sign is the tensor again."""
     return note(input.abs(), size_of=input)
 
 
@@ -84,25 +84,25 @@ def sign(input: Tensor) -> Tensor:
 
 
 def root(input: Tensor, *_: Any) -> Tensor:
-    """A root is a size, and 1; that of an absolute value goes with the sign."""
+    """A root is a size and becomes 1; the root of an absolute value may be multiplied by the sign later."""
     size_of = past_of(input).size_of
     return open_gate(input) if size_of is None else note(input.sqrt(), size_of=size_of)
 
 
 def exponential(input: Tensor) -> Tensor:
-    """Itself, with no linear part; a softmax by hand divides it by its sum."""
+    """``exp`` has no linear part; a softmax written by hand divides it by its sum."""
     return note(input.exp(), exponential=input)
 
 
 def set_item(input: Tensor, index: Any, value: Any) -> None:
-    """``input[index] = value``; where the input's own values say where, and put a constant there, an activation."""
+    """``input[index] = value``; a constant at positions that depend on the input makes an activation: dropped."""
     if past_of(index).discrete and not is_dependent(value):
         return
     input[index] = value
 
 
 def power(input: Any, exponent: Any, *_: Any) -> Any:
-    """A power is an activation; a square root, and what is below, is a size."""
+    """A power is an activation; with an exponent of at most 0.5 it is a size."""
     if is_dependent(exponent):
         return torch.pow(input, exponent)
     if past_of(input).size_of is not None:
@@ -113,7 +113,7 @@ def power(input: Any, exponent: Any, *_: Any) -> Any:
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """Which branch follows from the input's values; where one of the two is a constant, it is an activation."""
+    """A choice by the input's values; if one branch is a constant, it is an activation."""
     if input is None:
         return torch.where(condition)
     if condition.dtype != torch.bool and isinstance(input, Tensor) and input.dtype == torch.bool:

@@ -19,7 +19,7 @@ def refuse(*_: Any, **__: Any) -> Tensor:
 
 
 class Largest(NamedTuple):
-    """What ``max`` along a dimension returns; its indices follow the input's values, and no rule covers their use."""
+    """The result of ``max`` along a dimension. No rule covers the use of its indices, which depend on values."""
 
     values: Tensor
     indices: Tensor
@@ -60,6 +60,8 @@ def average_pool(dimensions: int) -> StandIn:
     padding do not count, as in torch's own average pooling.
     """
 
+    average: StandIn = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[dimensions - 1]
+
     def pool(
         input: Tensor,
         kernel_size: Any,
@@ -74,8 +76,8 @@ def average_pool(dimensions: int) -> StandIn:
         kernel, steps = _spread(kernel_size, dimensions), _spread(stride or kernel_size, dimensions)
         pads, holes = _spread(padding, dimensions), _spread(dilation, dimensions)
         if max(holes) == 1:
-            function: StandIn = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[dimensions - 1]
-            return function(input, kernel, steps, pads, ceil_mode, True)  # type: ignore[no-any-return]
+            pooled: Tensor = average(input, kernel, steps, pads, ceil_mode, True)
+            return pooled
         return _dilated_average(input, kernel, steps, pads, holes, ceil_mode)
 
     return pool
@@ -131,7 +133,8 @@ def adaptive_average(dimensions: int) -> StandIn:
     def pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:
         if return_indices:
             return refuse()
-        return function(input, output_size)  # type: ignore[no-any-return]
+        pooled: Tensor = function(input, output_size)
+        return pooled
 
     return pool
 

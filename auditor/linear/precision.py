@@ -1,4 +1,4 @@
-"""One precision throughout: models may cast, and make constants in float32; auditor decides what W is computed in."""
+"""One precision throughout: models may cast, and create constants in float32; the dtype of W decides."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 STRICT = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv1d", "conv2d", "conv3d", "einsum", "cat", "stack")
-"""Operations that want one dtype of all their tensors."""
+"""Operations that require one dtype for all their tensors."""
 
 MODEL: ContextVar[torch.dtype] = ContextVar("MODEL", default=torch.float32)
-"""What the model that is running was in before auditor chose: a cast to the same hands the tensor itself on."""
+"""The running model's own dtype, before auditor chose one: a cast to it returns the tensor itself."""
 
 StandIn = Callable[..., Any]
 
 
 def cast(function: StandIn) -> StandIn:
-    """``float``, ``half``, …: the precision stays; what would have been a copy is one."""
+    """``float``, ``half``, …: the precision stays; a cast that would copy still copies."""
     with torch.no_grad():
         dtype = function(torch.zeros(0)).dtype
 
@@ -29,13 +29,13 @@ def cast(function: StandIn) -> StandIn:
 
 
 def move(function: StandIn) -> StandIn:
-    """``to``, ``type`` and ``type_as``: the device, not the precision; to integers as asked."""
+    """``to``, ``type`` and ``type_as``: the device changes, the precision stays; casts to integers are kept."""
 
     def stand_in(input: Tensor, *arguments: Any, **named: Any) -> Any:
         with torch.no_grad():
             like = function(torch.zeros(0, dtype=MODEL.get(), device=input.device), *arguments, **named)
         if not isinstance(like, Tensor):
-            return like  # the name of its type
+            return like  # `type()` returns a name
         if not like.is_floating_point():
             return function(input, *arguments, **named)
         if like.device != input.device:

@@ -2,11 +2,11 @@
 
 Which of two factors is the weighting? Of a matrix product it is the left one, as in attention, with a softmax or
 without: ``weights @ values``, ``q @ (k.T @ v)``. Its constant mean is 1/n over the n entries that are summed. Of an
-elementwise product, in this order: what a softmax made, which becomes 1/n; a gate written by hand; the factor that is
-broadcast over the other, as gates of whole channels or places are; the factor with fewer linear layers behind it, since
-linear layers are what is kept; the factor fresh from an activation, as in SwiGLU; the left one, which is the query.
-These become 1, as every gate; where they are bounded, their value far out, see :mod:`auditor.linear.curves`. A tensor
-times itself is an activation, and dropped.
+elementwise product it is the first of these: the result of a softmax, which becomes 1/n; a gate written by hand; the
+factor that is broadcast over the other, as gates of channels or positions are; the factor with fewer linear layers
+before it, because linear layers are kept; the factor that comes directly from an activation, as in SwiGLU; the left
+factor, which is the query. These become 1, like every gate, or their limit if they are bounded, see
+:mod:`auditor.linear.curves`. A tensor times itself is an activation, and dropped.
 """
 
 import math
@@ -54,12 +54,13 @@ def add_product(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float
 
 
 def _value_of(left: Tensor, right: Tensor) -> Tensor:
-    """The factor that stays, of an elementwise product; see above."""
+    """The factor of an elementwise product that stays; see the module's docstring."""
     if left is right:
         return left
     for one, other in ((left, right), (right, left)):
-        if past_of(one).size_of is not None and past_of(one).size_of is past_of(other).sign_of:
-            return past_of(one).size_of  # type: ignore[return-value]
+        size_of = past_of(one).size_of
+        if size_of is not None and size_of is past_of(other).sign_of:
+            return size_of
         if past_of(other).discrete:
             return one
     if bool(past_of(left).shares) != bool(past_of(right).shares):
@@ -102,7 +103,7 @@ def add_matrix_product(function: StandIn) -> StandIn:
         if is_dependent(left) and is_dependent(right):
             left = _uniform(left, left.shape[-1])
         elif past_of(input).energy and (is_dependent(left) or is_dependent(right)):
-            input = torch.zeros_like(input, requires_grad=False)  # a norm of the input's own, see distances
+            input = torch.zeros_like(input, requires_grad=False)  # a norm of the input alone, see distances
         return function(input, left, right, **named)
 
     return product
@@ -119,7 +120,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
                 "einsum of a difference with itself has no linear stand-in: write (f - w).square()"
             )
         if not isinstance(equation, str):
-            raise TypeError("einsum of two input-dependent tensors has a stand-in where the equation is a string")
+            raise TypeError("einsum of two input-dependent tensors has a stand-in only if the equation is a string")
         inputs, arrow, output = equation.replace(" ", "").partition("->")
         letters = [term.replace("...", "") for term in inputs.split(",")]
         if not arrow:
@@ -132,7 +133,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
             counted.update(summed)
             tensors[place] = _uniform(tensors[place], math.prod(sizes[letter] for letter in summed))
         if itself and letters[dependent[0]] == letters[dependent[1]]:
-            return note(torch.einsum(equation, *tensors), energy=True)  # a norm of the input's own, see distances
+            return note(torch.einsum(equation, *tensors), energy=True)  # a norm of the input alone, see distances
     return torch.einsum(equation, *tensors)
 
 
@@ -141,13 +142,13 @@ def divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if past_of(input).exponential is not None and is_dependent(other):
         return _shares(input, other)
     if is_dependent(other) and rounding_mode is None:
-        whole = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
-        return stretched(whole, other)
+        dividend = input if isinstance(input, Tensor) else torch.full((), input, dtype=other.dtype, device=other.device)
+        return stretched(dividend, other)
     return torch.div(input, other, rounding_mode=rounding_mode)
 
 
 def _shares(input: Tensor, other: Tensor) -> Tensor:
-    """A softmax by hand: uniform over the entries that are summed, without those that a score of -inf forbids."""
+    """A softmax written by hand: uniform over the summed entries, without those whose score is -inf."""
     scores = past_of(input).exponential
     assert scores is not None
     allowed = (~torch.isneginf(scores.detach())).to(input.dtype)
@@ -165,5 +166,5 @@ def divide_in_place(input: Tensor, other: Any) -> Tensor:
 
 
 def divide_from_right(input: Tensor, other: Any) -> Any:
-    """``other / input``, which Python asks the tensor on the right for."""
+    """``other / input``, which Python calls on the right operand."""
     return divide(other, input)

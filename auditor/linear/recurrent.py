@@ -60,11 +60,11 @@ def _run(
         for direction in range(directions):
             place = layer * directions + direction
             own = weights[place * each : (place + 1) * each]
-            h, c, seen = states[place], cells[place], []
+            h, c, steps = states[place], cells[place], []
             for t in range(len(x)) if direction == 0 else reversed(range(len(x))):
                 h = c = step(x[t], h, c, own)
-                seen.append(h)
-            outputs.append(torch.stack(seen if direction == 0 else seen[::-1]))
+                steps.append(h)
+            outputs.append(torch.stack(steps if direction == 0 else steps[::-1]))
             last.append(h)
         x = torch.cat(outputs, -1)
     return x.transpose(0, 1) if batch_first else x, torch.stack(last)

@@ -1,7 +1,7 @@
-"""What each non-linear operation becomes: one row an operation (Bai et al., 2021, section 3, and docs/method.md).
+"""What each non-linear operation becomes: one row per operation (Bai et al., 2021, section 3, and docs/method.md).
 
-A rule is applied where an operation's input depends on the network's input, and only there: batch norm called on
-*weights*, as weight standardization does, stays what it is.
+A rule applies only if an operation's input depends on the network's input: batch norm called on *weights*, as in weight
+standardization, stays unchanged.
 """
 
 import functools
@@ -33,7 +33,7 @@ class Rule:
     """The operations of these names, wherever torch keeps them, become ``stand_in``, for this reason.
 
     Attributes:
-        activation: what comes out counts as fresh from an activation, see :mod:`auditor.linear.products`.
+        activation: the result counts as coming directly from an activation, see :mod:`auditor.linear.products`.
         of_function: ``stand_in`` is made from the operation itself.
     """
 
@@ -125,7 +125,7 @@ RULES: tuple[Rule, ...] = (
     Rule("softmax _softmax", attention.uniform_weights, WEIGHTING),
     Rule("masked_fill", attention.masked_fill, "masks are often written as huge negative numbers"),
     Rule("masked_fill_", attention.masked_fill_in_place, SAME_IN_PLACE),
-    Rule("add __add__ __radd__", attention.add, "and some masks are added to the scores"),
+    Rule("add __add__ __radd__", attention.add, "some masks are added to the scores"),
     Rule("add_ __iadd__", attention.add_in_place, SAME_IN_PLACE),
     Rule("log_softmax _log_softmax", pointwise.identity, "it changes no ranking of the logits"),
     Rule("log", pointwise.identity, "the inverse of the softmax, of probabilities that were mixed"),
@@ -180,17 +180,17 @@ LAYERS = (
     "addmm baddbmm addbmm einsum lstm gru rnn_tanh rnn_relu lstm_cell gru_cell "
     "rnn_tanh_cell rnn_relu_cell"
 )
-"""What counts as a linear layer on the way from the input."""
+"""Operations that count as linear layers on the path from the input."""
 
 ADDITIVE = "add __add__ __radd__ add_ __iadd__ sub subtract __sub__ sub_ __isub__ rsub __rsub__ cat concat stack"
-"""What puts branches of a network side by side: none of them may have become constant."""
+"""Operations that join branches of a network; no branch may have become constant."""
 
 SCALED = (
     "mul multiply __mul__ __rmul__ mul_ multiply_ __imul__ div divide true_divide __truediv__ div_ __itruediv__ neg "
     "neg_ negative __neg__ view reshape flatten squeeze unsqueeze transpose permute expand expand_as clone contiguous "
     "view_as reshape_as __getitem__ t swapaxes movedim relu abs sign clamp clip float double half to type type_as"
 )
-"""What only multiplies by constants, or changes the shape; and activations that leave a power mean what it is."""
+"""Operations that only multiply by constants or change the shape; and activations that do not change a power mean."""
 
 SHAPES = (
     "view reshape flatten unflatten squeeze unsqueeze transpose permute expand expand_as clone contiguous view_as "
@@ -198,14 +198,14 @@ SHAPES = (
     "detach float double half to type type_as upsample interpolate dropout mean sum avg_pool1d avg_pool2d "
     "adaptive_avg_pool1d adaptive_avg_pool2d pad"
 )
-"""What a gate that turns out to be an activation may have passed through."""
+"""Operations that may follow a gate that later turns out to be an activation."""
 
 AVERAGES = "sum mean avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rules by torch's functions, and what else is to be known of functions."""
+    """The rules by torch's functions, and the groups that functions belong to."""
 
     stand_ins: dict[Any, StandIn]
     activations: frozenset[Any]
@@ -222,7 +222,7 @@ class Table:
 
 @functools.cache
 def table(batch_norm: Literal["remove", "fold"]) -> Table:
-    """The rules; with ``fold`` an eval-mode batch norm, affine as it is, runs unchanged."""
+    """The rules; with ``fold`` an eval-mode batch norm runs unchanged, because it is affine."""
     rules = (*RULES, REMOVE_BATCH_NORM) if batch_norm == "remove" else RULES
     rows = [(function, rule) for rule in rules for function in _functions(rule.operations)]
     stand_ins = {function: rule.stand_in(function) if rule.of_function else rule.stand_in for function, rule in rows}

@@ -12,19 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import InputError, LinearizationError, describe, one_line
-from auditor.linear.affinity import REACH, affinity_error, blame, drowned, probe_points, relative, worst
-from auditor.linear.linearize import BatchNorm, Linearized, LinearMode, checked_model, linearize, sample_of
+from auditor.linear.affinity import (
+    REACH,
+    affinity_error,
+    find_nonaffine,
+    larger_error,
+    offset_ratio,
+    probe_points,
+    relative_error,
+)
+from auditor.linear.linearize import Linearized, checked_model, linearize, sample_of
+from auditor.linear.mode import BatchNorm, LinearMode
 from auditor.torch_state import default_modes, trackable
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 W_IS_ZERO = "W is 0: once linearized, the logits do not depend on the input"
-ALL_THE_SAME = (
-    "once linearized, all classes have the same template: what tells them apart is a square or a product without a "
-    "rule (of distances, (f - w).square().sum(-1) and torch.cdist have one)"
+EQUAL_TEMPLATES = (
+    "once linearized, all classes have the same template: they differ only in a square or a product without a rule "
+    "((f - w).square().sum(-1) and torch.cdist have rules)"
 )
-SAME = 1e-6  # templates that differ by less, beside the largest, are the same
-HELD_BYTES = 2**30  # a larger W is never held: the Gram matrix comes from forward passes of its rows
-DROWNED, REACHES = 1e3, 4  # f(0) this much larger than f - f(0) moves the probe points further out, so many times
+SAME = 1e-6  # templates are the same if they differ by less, relative to the largest
+HELD_BYTES = 2**30  # a larger W is never held in memory: the Gram matrix comes from forward passes of its rows
+MAX_OFFSET_RATIO = 1e3  # if f(0) is this much larger than f - f(0), the probe points move further out
+MAX_REACHES = 4  # the number of distances that are tried
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,8 @@ class TemplateGram:
 
     Attributes:
         gram: ``(K, K)`` float64, of ``W / scale``.
-        affinity_error: relative, the larger of the affinity check and of W against forward passes.
-        dtype: what the network ran in, ``float32`` or ``float64``.
+        affinity_error: relative, the larger error of the affinity check and of W compared with forward passes.
+        dtype: the dtype that the network ran in, ``float32`` or ``float64``.
         scale: 1, unless W is so large or small that its squares would leave float64.
     """
 
@@ -52,7 +62,7 @@ class TemplateGram:
 def implicit_weight(model: nn.Module, input_size: tuple[int, int, int], *, batch_norm: BatchNorm = "remove") -> Tensor:
     """The implicit linear map W of the linearized network (Bai et al., NeurIPS 2021, section 3).
 
-    Backward passes from one graph of five images, with rows of the identity as cotangents: five classes a pass.
+    Each backward pass, from one graph of five images, takes rows of the identity as cotangents: five classes per pass.
 
     Args:
         model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``; left untouched.
@@ -65,7 +75,13 @@ def implicit_weight(model: nn.Module, input_size: tuple[int, int, int], *, batch
 
     Raises:
         LinearizationError: the linearized network is not affine, not finite, or W is 0; names the operation.
-        InputError: ``input_size`` or ``batch_norm`` is not what it should be.
+        InputError: ``input_size`` or ``batch_norm`` is not as described.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.ReLU())
+        >>> weight = implicit_weight(model, (1, 2, 2))
+        >>> weight.shape, torch.equal(weight.flatten(1), model[1].weight)
+        (torch.Size([2, 1, 2, 2]), True)
     """
     return checked(model, input_size, batch_norm, double=False, read=AffineMap.weight)[0]
 
@@ -76,7 +92,12 @@ def class_correlation(
     """Cosine similarities of the class templates, ``C = W̃ W̃ᵀ``, ``(K, K)`` float64 on the CPU.
 
     Arguments and errors are those of :func:`implicit_weight`. A class with a zero template has NaN in its row and
-    column. Where W is larger than 1 GiB it is never held: see :func:`template_gram`.
+    column. A W of more than 1 GiB is never held in memory, see :func:`template_gram`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+        >>> class_correlation(model, (1, 2, 2)).shape
+        torch.Size([3, 3])
     """
     gram = template_gram(model, input_size, batch_norm=batch_norm).gram
     sizes = gram.diagonal().clamp_min(0).sqrt()
@@ -94,15 +115,15 @@ def template_gram(
 ) -> TemplateGram:
     """``W Wᵀ``, from which the correlation and its variants follow; arguments and errors as :func:`implicit_weight`.
 
-    A W of more than ``held_bytes`` is not held: as ``f_lin(w) - f_lin(0) = W w``, a forward pass over a chunk of
-    templates gives the chunk's rows of the Gram matrix. ``double`` asks for float64 from the start.
+    A W of more than ``held_bytes`` is not held in memory: because ``f_lin(w) - f_lin(0) = W w``, a forward pass over a
+    chunk of templates gives the chunk's rows of the Gram matrix. ``double`` asks for float64 from the start.
     """
     gram, affine = checked(model, input_size, batch_norm, double=double, read=lambda affine: affine.gram(held_bytes))
     return TemplateGram(gram.cpu(), affine.error, str(affine.points.dtype).removeprefix("torch."), affine.scale)
 
 
 class AffineMap:
-    """A linearized network on its way to W: what it gives at the probe points, and its templates chunk by chunk.
+    """A linearized network's outputs at the probe points, and its templates chunk by chunk.
 
     ``error`` grows to the worst disagreement found so far; it is complete once the templates have been read.
     """
@@ -120,19 +141,19 @@ class AffineMap:
             raise LinearizationError(nothing_left(self.constants))
         changes = self.outputs[1:].double() - self.outputs[0].double()
         if changes.shape[1] > 1 and bool(((changes - changes[:, :1]).abs() <= SAME * changes.abs().max()).all()):
-            raise LinearizationError(ALL_THE_SAME)
+            raise LinearizationError(EQUAL_TEMPLATES)
         self.error = affinity_error(self.outputs)
         head = mode.head
         through = head is not None and head.gives(logits) and head.weight.shape[1] < head.weight.shape[0]
         self.head = head.weight.detach() if head is not None and through else None
         self.narrow = head.features if head is not None and through else logits
-        if self.head is not None:  # what is said of the features must hold for the logits
-            said = self.narrow.detach().double() @ self.head.double().T
-            self.error = worst(self.error, relative(said[1:] - said[0] - changes, changes))
+        if self.head is not None:  # the head times the features must give the logits
+            predicted = self.narrow.detach().double() @ self.head.double().T
+            self.error = larger_error(self.error, relative_error(predicted[1:] - predicted[0] - changes, changes))
         self.scale = self._scale()
 
     def _scale(self) -> float:
-        """About the size of J where squares of it would leave float64, else 1."""
+        """About the size of J if its squares would leave the range of float64, else 1."""
         narrow = self.narrow.detach().double()
         size = float((narrow[1:] - narrow[0]).abs().max() / self.points[1].double().norm())
         return size if math.isfinite(size) and size > 0 and not 1e-60 < size < 1e60 else 1.0
@@ -140,8 +161,8 @@ class AffineMap:
     def rows(self) -> Iterator[tuple[int, Tensor]]:
         """Chunks of J, the Jacobian of logits or of the head's features: first row, and rows ``(chunk, C, H, W)``.
 
-        An affine network has one Jacobian everywhere, so the check's own graph serves: no second forward pass.
-        Every chunk is compared with that pass.
+        An affine network has one Jacobian everywhere, so the graph of the affinity check serves: no second
+        forward pass is needed. Every chunk is compared with that pass.
         """
         width, size = self.narrow.shape[1], len(self.images)
         for first in range(0, width, size):
@@ -153,11 +174,11 @@ class AffineMap:
             yield first, gradient[:count]
 
     def _compare(self, first: int, rows: Tensor) -> None:
-        """A forward pass at random points must give what J says: no path may hide from the gradient."""
+        """Compare J with a forward pass at random points: no path may hide from the gradient."""
         narrow = self.narrow.detach()[:, first : first + len(rows)].double()
-        seen = narrow[1:] - narrow[0]
-        said = (self.points[1:].flatten(1) @ rows.flatten(1).T).double()
-        self.error = worst(self.error, relative(said - seen, seen))
+        observed = narrow[1:] - narrow[0]
+        predicted = (self.points[1:].flatten(1) @ rows.flatten(1).T).double()
+        self.error = larger_error(self.error, relative_error(predicted - observed, observed))
 
     def jacobian(self) -> Tensor:
         """J, ``(K or d, C, H, W)``."""
@@ -186,7 +207,7 @@ class AffineMap:
         return gram
 
     def _gram_passed(self) -> Tensor:
-        """From forward passes over the rows of J, as ``narrow(w) - narrow(0) = J w``: J is never held."""
+        """From forward passes over the rows of J, as ``narrow(w) - narrow(0) = J w``: J is never held in memory."""
         gram = torch.cat([self._pass(rows) for _, rows in self.rows()])
         return (gram + gram.T) / 2
 
@@ -210,7 +231,7 @@ def checked(
     double: bool,
     read: Callable[[AffineMap], Tensor],
 ) -> tuple[Tensor, AffineMap]:
-    """What ``read`` makes of the model's affine map, in float32 where that is enough, else in float64."""
+    """``read`` of the model's checked affine map, in float32 if that is enough, else in float64; and the map."""
     size = _checked_size(input_size)
     with default_modes(torch.get_default_dtype()), trackable(checked_model(model)):
         return _checked(model, size, batch_norm, double, read)
@@ -245,13 +266,13 @@ def _checked(
                     return _not_zero(result, affine), affine
         except (LinearizationError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # other people's code
+        except Exception as error:  # the model's own code
             raise LinearizationError(_does_not_run(error)) from error
     raise LinearizationError(_diagnosis(affine))
 
 
 def _does_not_run(error: Exception) -> str:
-    """One line; of torch.cond, torch.while_loop and their like, which choose by values, their name."""
+    """One line about the error. torch.cond, torch.while_loop and similar, which choose by values, are named."""
     for frame in traceback.extract_tb(error.__traceback__):
         if "_higher_order_ops" in frame.filename:
             return f"torch.{Path(frame.filename).stem} chooses by values that depend on the input: no linear stand-in"
@@ -259,12 +280,12 @@ def _does_not_run(error: Exception) -> str:
 
 
 def _affine_map(linear: Linearized, input_size: tuple[int, int, int], like: Tensor) -> AffineMap:
-    """From probe points so far out that biases do not drown what the input does."""
+    """The affine map, from probe points so far out that biases do not hide the input's effect."""
     reach = REACH
-    for _ in range(REACHES):
+    for _ in range(MAX_REACHES):
         affine = AffineMap(linear, probe_points(input_size, like, reach=reach))
-        ratio = drowned(affine.outputs)
-        if not DROWNED < ratio < math.inf:
+        ratio = offset_ratio(affine.outputs)
+        if not MAX_OFFSET_RATIO < ratio < math.inf:
             break
         reach *= ratio
     return affine
@@ -277,14 +298,14 @@ def _not_zero(result: Tensor, affine: AffineMap) -> Tensor:
 
 
 def nothing_left(constants: tuple[str, ...]) -> str:
-    """That W is 0, and which operations became constant on the way."""
+    """The error for W = 0, with the operations that became constant."""
     if not constants:
-        return f"{W_IS_ZERO}: what is left of its parts cancels"
-    return f"{W_IS_ZERO}: {', '.join(constants[:5])} became constant, with nothing beside it"
+        return f"{W_IS_ZERO}: its remaining parts cancel"
+    return f"{W_IS_ZERO}: {', '.join(constants[:5])} became constant, and no other path remains"
 
 
 def _diagnosis(affine: AffineMap) -> str:
-    culprits = blame(affine.linear, affine.points)
+    culprits = find_nonaffine(affine.linear, affine.points)
     if math.isnan(affine.error):
         return f"values that are not finite, in float64 too, first from {', '.join(culprits) or 'the gradient'}"
     if culprits:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2, resnet18
 
 from auditor.attacks import evaluate_robustness
-from auditor.attacks.attack_copy import ITSELF, make_attack_copy, same_logits
+from auditor.attacks.attack_copy import COPY_REJECTED, make_attack_copy, same_logits
 from auditor.attacks.gradient import cross_entropy, frozen, input_gradient
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.timm import _timm
@@ -117,14 +117,14 @@ def test_networks_that_view_channels_need_the_plain_layout() -> None:
 
 
 def test_a_copy_that_goes_astray_is_given_up_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auditor.attacks.attack_copy.WORTH_IT", 0)
+    monkeypatch.setattr("auditor.attacks.attack_copy.MIN_PASSES", 0)
     model, images = _lived_in(Odd("far")), 0.5 + 0.1 * torch.rand(12, 1, 8, 8)
     with torch.no_grad():
         labels = model(images).argmax(1)
     found = evaluate_robustness(model, images, labels, norm="Linf", eps=0.5, protocol="quick")
-    assert ITSELF in found.notes
+    assert COPY_REJECTED in found.notes
     plain = evaluate_robustness(_hooked(model), images, labels, norm="Linf", eps=0.5, protocol="quick")
-    assert ITSELF not in plain.notes
+    assert COPY_REJECTED not in plain.notes
     assert torch.equal(found.survived, plain.survived)
 
 

@@ -226,7 +226,7 @@ class _Cheat(nn.Module):
 
 def test_what_leaves_the_budget_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = torch.full((4, 1, 2, 2), 0.6), torch.zeros(4, dtype=torch.int64)
-    monkeypatch.setattr("auditor.attacks.cascade.pgd", lambda model, images, loss, **_: images * 0)  # noqa: ARG005
+    monkeypatch.setattr("auditor.attacks.attacker.pgd", lambda model, images, loss, **_: images * 0)  # noqa: ARG005
     result = evaluate_robustness(_Cheat(), images, labels, norm="Linf", eps=0.05, protocol="quick")
     assert result.robust_accuracy == 1
     assert "pgd-20: 4 out of budget, not counted" in result.notes

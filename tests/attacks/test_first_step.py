@@ -7,6 +7,7 @@ from torch import nn
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.attacks.first_step import FirstStep
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.attacks.norms import L2, LINF, Norm
 from auditor.zoo.demo.networks import SmallResNet
 
 FGSM, PGD_20 = PROTOCOLS["quick"].attacks
@@ -24,12 +25,12 @@ def _some() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
 
 def test_the_same_images_to_the_last_bit() -> None:
     model, images, labels = _some()
-    some, first = torch.arange(5, 35), FirstStep(images, labels, "Linf", steady=True)
+    some, first = torch.arange(5, 35), FirstStep(images, labels, LINF, reproducible=True)
     with frozen(model):
         first.zero_gradients(model, some)
         found = first.fgsm(FGSM, some, EPS)
         loss = cross_entropy(labels[some])
-        told = {"norm": "Linf", "eps": EPS, "steps": 1, "step_size": EPS, "labels": labels[some]}
+        told = {"norm": LINF, "eps": EPS, "steps": 1, "step_size": EPS, "labels": labels[some]}
         expected = pgd(model, images[some], loss, **told)
     assert found is not None
     assert torch.equal(found, expected)
@@ -39,11 +40,11 @@ def test_the_same_images_to_the_last_bit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("norm", "steady", "attack"), [("L2", True, FGSM), ("Linf", False, FGSM), ("Linf", True, PGD_20)]
+    ("norm", "reproducible", "attack"), [(L2, True, FGSM), (LINF, False, FGSM), (LINF, True, PGD_20)]
 )
-def test_where_signs_are_not_what_the_attack_wants(norm: str, steady: bool, attack: object) -> None:
+def test_where_signs_are_not_what_the_attack_wants(norm: Norm, reproducible: bool, attack: object) -> None:
     model, images, labels = _some()
-    first = FirstStep(images, labels, norm, steady)
+    first = FirstStep(images, labels, norm, reproducible)
     with frozen(model):
         first.zero_gradients(model, torch.arange(40))
     assert first.fgsm(attack, torch.arange(40), EPS) is None
@@ -51,8 +52,8 @@ def test_where_signs_are_not_what_the_attack_wants(norm: str, steady: bool, atta
 
 def test_signs_of_too_many_pixels_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, labels = _some()
-    monkeypatch.setattr("auditor.attacks.first_step.MOST_BYTES", images.numel() - 1)
-    first = FirstStep(images, labels, "Linf", steady=True)
+    monkeypatch.setattr("auditor.attacks.first_step.MAX_BYTES", images.numel() - 1)
+    first = FirstStep(images, labels, LINF, reproducible=True)
     with frozen(model):
         first.zero_gradients(model, torch.arange(40))
     assert first.signs == {}
@@ -75,7 +76,7 @@ def test_an_evaluation_with_and_without_differs_in_passes_alone(monkeypatch: pyt
     sharing, alone = Counting(model), Counting(model)
     asked = {"norm": "Linf", "eps": EPS, "protocol": Protocol("fgsm alone", 40, (FGSM,), ""), "batch_size": 16}
     found = evaluate_robustness(sharing, images, labels, **asked)
-    monkeypatch.setattr("auditor.attacks.first_step.MOST_BYTES", 0)
+    monkeypatch.setattr("auditor.attacks.first_step.MAX_BYTES", 0)
     other = evaluate_robustness(alone, images, labels, **asked)
     assert torch.equal(found.survived, other.survived)
     assert alone.passes - sharing.passes == -(-int(found.correct.sum()) // 16) == 2

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from auditor.attacks.gradient import cross_entropy, frozen, margin, norms, pgd, project, within_budget
-from auditor.attacks.noise import start_noise
+from auditor.attacks.gradient import cross_entropy, frozen, margin, pgd
+from auditor.attacks.norms import L2, LINF, NORMS, Norm
 
 
 def _network() -> nn.Module:
@@ -37,7 +37,7 @@ def test_the_same_perturbation_as_foolbox(attack: object, norm: str, steps: int,
     network, (images, labels) = _network(), _images()
     eps = 0.1 if norm == "Linf" else 0.7
     theirs, _, _ = attack(foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu"), images, labels, epsilons=eps)
-    ours = pgd(network, images, cross_entropy(labels), norm=norm, eps=eps, steps=steps, step_size=step * eps)
+    ours = pgd(network, images, cross_entropy(labels), norm=NORMS[norm], eps=eps, steps=steps, step_size=step * eps)
     torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
     assert (ours != images).any()
 
@@ -49,7 +49,7 @@ def test_margin_is_positive_exactly_where_the_sample_is_misclassified() -> None:
 
 def test_with_labels_a_broken_sample_stays_where_it_broke() -> None:
     network, (images, labels) = _network(), _images(64)
-    settings = {"norm": "Linf", "eps": 0.05, "steps": 20, "step_size": 0.0125}
+    settings = {"norm": LINF, "eps": 0.05, "steps": 20, "step_size": 0.0125}
     with frozen(network):
         plain = pgd(network, images, cross_entropy(labels), **settings)
         stopped = pgd(network, images, cross_entropy(labels), labels=labels, **settings)
@@ -80,27 +80,37 @@ def test_frozen_puts_everything_back_also_after_an_error() -> None:
     assert [network[0].weight.requires_grad, network[0].bias.requires_grad] == [True, False]
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["Linf", "L2"]), st.floats(1e-3, 1))
-def test_projection_keeps_the_budget_and_leaves_what_is_inside(seed: int, norm: str, eps: float) -> None:
+@given(st.integers(0, 10**6), st.sampled_from([LINF, L2]), st.floats(1e-3, 1))
+def test_projection_keeps_the_budget_and_leaves_what_is_inside(seed: int, norm: Norm, eps: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(3, 2, 4, 4, generator=generator)
     far = images + torch.randn(images.shape, generator=generator)
-    projected = project(far, images, norm=norm, eps=eps)
-    assert within_budget(projected, images, norm=norm, eps=eps).all()
-    torch.testing.assert_close(project(projected, images, norm=norm, eps=eps), projected, atol=1e-6, rtol=0)
+    projected = norm.project(far, images, eps)
+    assert norm.within_budget(projected, images, eps).all()
+    torch.testing.assert_close(norm.project(projected, images, eps), projected, atol=1e-6, rtol=0)
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["Linf", "L2"]))
-def test_start_noise_belongs_to_the_sample_not_to_the_batch(seed: int, norm: str) -> None:
+@given(st.integers(0, 10**6), st.sampled_from([LINF, L2]))
+def test_a_random_start_depends_on_the_sample_not_on_its_batch(seed: int, norm: Norm) -> None:
     images = torch.zeros(6, 1, 3, 3, dtype=torch.float64)
-    settings = {"norm": norm, "eps": 0.3, "seed": seed, "name": "pgd-20"}
+    settings = {"eps": 0.3, "seed": seed, "name": "pgd-20"}
     numbers = torch.tensor([4, 8, 15, 16, 23, 42])
-    together = start_noise(numbers, images, **settings)
-    alone = torch.cat([start_noise(numbers[i : i + 1], images[:1], **settings) for i in range(6)])
+    together = norm.random_start(numbers, images, **settings)
+    alone = torch.cat([norm.random_start(numbers[i : i + 1], images[:1], **settings) for i in range(6)])
     assert torch.equal(together, alone)
-    assert (norms(together, norm) <= 0.3 + 1e-12).all()
+    assert (norm.size(together) <= 0.3 + 1e-12).all()
     assert len(torch.unique(together)) == together.numel()
-    assert not torch.equal(together, start_noise(numbers, images, **(settings | {"name": "cw-20"})))
+    assert not torch.equal(together, norm.random_start(numbers, images, **(settings | {"name": "cw-20"})))
+
+
+@given(st.integers(0, 10**6), st.sampled_from([LINF, L2]))
+def test_the_dual_norm_is_the_slope_along_the_steepest_unit_step(seed: int, norm: Norm) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    gradient, other = torch.randn(2, 5, 2, 4, 4, generator=generator, dtype=torch.float64)
+    steepest, slope = norm.normalize(gradient), norm.dual(gradient)
+    torch.testing.assert_close(norm.size(steepest).flatten(), torch.ones(5, dtype=torch.float64))
+    torch.testing.assert_close((gradient * steepest).flatten(1).sum(1), slope)
+    assert ((gradient * other / norm.size(other)).flatten(1).sum(1) <= slope).all()
 
 
 @pytest.mark.parametrize(
@@ -111,8 +121,8 @@ def test_budget(change: float, kept: bool) -> None:
     images = torch.full((1, 1, 2, 2), 0.5)
     adversarials = images.clone()
     adversarials[0, 0, 1, 1] += change
-    assert within_budget(adversarials, images, norm="Linf", eps=0.1).item() is kept
-    assert within_budget(adversarials, images, norm="L2", eps=0.1).item() is kept
+    assert LINF.within_budget(adversarials, images, 0.1).item() is kept
+    assert L2.within_budget(adversarials, images, 0.1).item() is kept
 
 
 EPS = 0.02
@@ -141,7 +151,7 @@ def test_a_broken_sample_stays_where_it_was_first_misclassified(together: bool) 
     expected = _plain(network, images, labels, start)
     network.requires_grad_(False)
     found = pgd(
-        network, images, cross_entropy(labels), norm="Linf", eps=EPS, steps=20, step_size=EPS / 4, start=start,
+        network, images, cross_entropy(labels), norm=LINF, eps=EPS, steps=20, step_size=EPS / 4, start=start,
         labels=labels, together=together,
     )  # fmt: skip
     broken = (network(found).argmax(1) != labels).sum()
@@ -155,6 +165,6 @@ def test_no_pass_is_made_of_what_is_broken() -> None:
     network.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
     wrong = (network(images).argmax(1) + 1) % 6
     seen.clear()
-    found = pgd(network, images, cross_entropy(wrong), norm="Linf", eps=0.1, steps=20, step_size=0.025, labels=wrong)
+    found = pgd(network, images, cross_entropy(wrong), norm=LINF, eps=0.1, steps=20, step_size=0.025, labels=wrong)
     assert seen == [16]
     assert torch.equal(found, images)

@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str | Protocol, int]] = {
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch is saved, and the rand version is a short one."""
     monkeypatch.setattr("auditor.attacks.progress.SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("auditor.attacks.attack_copy.WORTH_IT", 0)
+    monkeypatch.setattr("auditor.attacks.attack_copy.MIN_PASSES", 0)
     short = tuple(
         Attack(name, "autoattack", {"iterations": 100, "restarts": 1, "eot": 2}) for name in ("apgd-ce", "apgd-dlr")
     )
@@ -289,7 +289,7 @@ def test_where_the_clean_images_are_classified_otherwise_all_is_run_anew() -> No
     other = unpack_bits(state.correct)
     other[3] = ~other[3]
     result, seen = _run("quick", Kept(dataclasses.replace(state, correct=pack_bits(other)).to_bytes()))
-    note = "attacks not resumed but run anew: the clean images are not classified as they were before"
+    note = "attacks started again: the model classifies the clean images differently than before"
     assert result.notes == [*expected.notes, note]
     _same(dataclasses.replace(result, notes=expected.notes), expected)
     assert seen == passes

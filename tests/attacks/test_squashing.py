@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from auditor.attacks import evaluate_robustness
 from auditor.attacks.classifier import Classifier
-from auditor.attacks.gradient import ascent, frozen
+from auditor.attacks.gradient import frozen
+from auditor.attacks.norms import L2
 from auditor.attacks.result import RobustnessResult
-from auditor.attacks.squashing import Unsquashed, bent, find_logits, orders_alike
+from auditor.attacks.squashing import Unsquashed, find_logits, nonlinearity, orders_alike
 from auditor.data import load_images
 from auditor.zoo.demo import DemoZoo
 
@@ -168,16 +169,16 @@ def test_what_orders_alike_and_what_bends() -> None:
     assert not orders_alike(z, z.roll(1, 1))
     assert not orders_alike(z, torch.zeros_like(z))  # tells nothing
     assert not orders_alike(z * torch.nan, z)
-    assert bent(z, 1e-9 * z + shift) < 1e-6
-    assert bent(z, (3 * z).sigmoid()) > 0.05
+    assert nonlinearity(z, 1e-9 * z + shift) < 1e-6
+    assert nonlinearity(z, (3 * z).sigmoid()) > 0.05
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-20, 1e-30, 1e-37])
 def test_the_l2_direction_of_tiny_gradients_has_unit_length(scale: float) -> None:
     gradient = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     expected = gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    torch.testing.assert_close(ascent(scale * gradient, "L2"), expected, atol=1e-3, rtol=1e-3)
-    assert not ascent(torch.zeros(3, 1, 4, 4), "L2").any()
+    torch.testing.assert_close(L2.normalize(scale * gradient), expected, atol=1e-3, rtol=1e-3)
+    assert not L2.normalize(torch.zeros(3, 1, 4, 4)).any()
 
 
 def test_a_pass_that_goes_another_way_gives_the_outputs() -> None:

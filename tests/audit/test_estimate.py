@@ -212,4 +212,4 @@ def test_what_a_forward_pass_keeps_is_counted_once_and_without_the_weights() -> 
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 50, bias=False), nn.ReLU(), nn.Linear(50, 10, bias=False))
     model.requires_grad_(False)
     # Weights are frozen, so a linear layer keeps no input: what is left is the output of ReLU.
-    assert estimating._bytes_kept(model, torch.rand(4, 1, 6, 6)) == 4 * 50 * 4
+    assert estimating._saved_bytes(model, torch.rand(4, 1, 6, 6)) == 4 * 50 * 4

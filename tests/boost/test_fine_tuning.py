@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.attacks.norms import LINF
 from auditor.boost import fine_tune
 from auditor.boost.fine_tuning import validate, why_stop
 from auditor.errors import InputError
@@ -79,7 +80,7 @@ def test_validation_is_pgd_20_of_a_quarter_of_eps() -> None:
     model = small_network()
     with frozen(model):
         clean = (model(images).argmax(1) == labels).float().mean().item()
-        reached = pgd(model, images, cross_entropy(labels), norm="Linf", eps=0.1, steps=200, step_size=0.01)
+        reached = pgd(model, images, cross_entropy(labels), norm=LINF, eps=0.1, steps=200, step_size=0.01)
         floor = (model(reached).argmax(1) == labels).float().mean().item()
     found = validate(model, images, labels, RECIPE)
     assert found[0] == pytest.approx(clean)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.attacks.norms import LINF
 from auditor.boost import cluster_regularizer
 from auditor.boost.losses import step_loss
 from auditor.boost.perturbation import perturbed_backward
@@ -61,7 +62,7 @@ def test_adversarial_training_makes_robust_where_standard_training_does_not() ->
         train(network, images, labels, recipe, SUPERCLASSES)
         with frozen(network):
             attacked = pgd(
-                network, images, cross_entropy(labels), norm="Linf", eps=0.1, steps=20, step_size=0.025, labels=labels
+                network, images, cross_entropy(labels), norm=LINF, eps=0.1, steps=20, step_size=0.025, labels=labels
             )
             robust[method] = (network(attacked).argmax(1) == labels).float().mean().item()
     assert robust["at"] > robust["standard"]

@@ -308,7 +308,7 @@ def _unregistered(self: _Of, x: Tensor) -> Tensor:
     ("function", "message"),
     [
         (_std_in_secret, "std of the input runs under no_grad"),
-        (_unregistered, "is no parameter"),
+        (_unregistered, "is not a parameter"),
         (lambda _, x: torch.cat([1e5 * x[:, :1], x[:, 1:].abs()], 1), "abs"),
         (lambda _, x: F.max_pool2d_with_indices(x, 1)[0], "indices"),
     ],

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
+from auditor.attacks.norms import LINF
 from auditor.boost.training import Epoch, train
 from auditor.data.fashion_mnist import CLASSES, load_split
 from auditor.data.hierarchies import load_hierarchy
@@ -100,7 +101,7 @@ def _validate(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe
         for eps in sorted({EPS, recipe.eps} - {0.0}):
             torch.manual_seed(recipe.seed)
             start = torch.empty_like(images).uniform_(-eps, eps)
-            attack: dict[str, Any] = {"norm": "Linf", "eps": eps, "steps": 20, "step_size": eps / 4}
+            attack: dict[str, Any] = {"norm": LINF, "eps": eps, "steps": 20, "step_size": eps / 4}
             attacked = [
                 pgd(network, x, cross_entropy(y), start=noise, labels=y, **attack)
                 for x, y, noise in zip(*(torch.split(part, 250) for part in (images, labels, start)), strict=True)
