@@ -160,7 +160,7 @@ def cancel(scan_id: int) -> None:
         if running and not told:
             told = True
             say(f"waiting for {', '.join(sorted({str(audit['worker']) for audit in running}))}")
-        reaper.look()
+        reaper.check()
         time.sleep(0.5)
     say(f"scan {scan_id}: {scan['state']}; {scan['done']} done, {scan['failed']} failed, {scan['cancelled']} cancelled")
     if scan["state"] == "running":

@@ -75,7 +75,7 @@ class Leases:
         with single(self.engine) as session:
             return session.scalar(claimed)
 
-    def renew(self, job_id: int, attempt: int, lease: float) -> Literal["held", "cancelling", "lost"]:
+    def renew(self, job_id: int, attempt: int, lease: float) -> Literal["active", "cancelling", "lost"]:
         """Say that a job is alive; learn whether it is still one's own, and wanted."""
         job = self.table
         renewed = (
@@ -87,7 +87,7 @@ class Leases:
         )
         with single(self.engine) as session:
             row = session.execute(renewed).first()
-        return "lost" if row is None else "held" if row[0] is None else "cancelling"
+        return "lost" if row is None else "active" if row[0] is None else "cancelling"
 
     @patient
     def give_back(self, job_id: int, attempt: int) -> bool:

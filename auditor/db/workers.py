@@ -36,8 +36,8 @@ def report_worker(engine: Engine, sign: WorkerStatus) -> None:
         upsert(session, tables.Worker, "name", values)
 
 
-def forget(engine: Engine, name: str) -> None:
-    """Take a process off the list, which ends or is known to be gone."""
+def remove_worker(engine: Engine, name: str) -> None:
+    """Remove a process that has ended."""
     with single(engine) as session:
         session.execute(delete(tables.Worker).where(tables.Worker.name == name))
 

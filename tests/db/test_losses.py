@@ -20,7 +20,7 @@ from auditor.records import AuditRequest, Measurement
 from auditor.records.boosts import EpochScore, boost_recipe
 from auditor.scans.request import ScanRequest
 from auditor.trainings.boost import BoostAttempt, BoostRequest
-from auditor.trainings.job import Run, Silent
+from auditor.trainings.job import NullReporter, TrainingExecutor
 from tests.factories.records import REQUEST, entry
 
 NAMES = itertools.count()
@@ -147,8 +147,10 @@ class Boost:
             return train
 
         heartbeat = Heartbeat(self.engine, queue=self.queue, device="cpu", lease=60)
-        run = Run(lambda *_: None, child, heartbeat, Silent())
-        assert BoostAttempt(self.trainings, self.job, self.request, run).carry_out(heartbeat) == "taken"
+        executor = TrainingExecutor(
+            open_source=lambda *_: None, make_child=child, heartbeat=heartbeat, reporter=NullReporter()
+        )
+        assert BoostAttempt(self.trainings, self.job, self.request, executor).run() == "taken"
         return lose(self.trainings.leases, self.job.training_id)
 
 
