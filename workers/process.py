@@ -22,7 +22,7 @@ from auditor.jobs.child import ChildFactory, warm_up
 from auditor.jobs.lease import Heartbeat
 from auditor.jobs.run import log_end
 from auditor.jobs.tasks import measure_audit
-from auditor.logs import about
+from auditor.logs import log_context
 from auditor.records import ZooEntry
 from auditor.scans.request import ScanRequest
 from auditor.trainings.job import NullReporter, TrainingExecutor, ZooLocation
@@ -64,7 +64,7 @@ class Process:
         try:
             request = ScanRequest.from_json(job.request)
         except AuditorError as error:
-            with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=self.heartbeat.name):
+            with log_context(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=self.heartbeat.name):
                 log_end(job, f"failed: {error}" if self._refuse(audit_id, str(error)) else "taken", 0)
             return
         executor = AuditExecutor(store=self.store, measure=self.measure(request), heartbeat=self.heartbeat)

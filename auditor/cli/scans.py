@@ -114,13 +114,13 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     """
     from auditor.cli.output.tables import print_json
     from auditor.results.diff import diff_scans
-    from auditor.scheduling.webhook import in_words
+    from auditor.scheduling.webhook import describe_diff
 
     found = diff_scans(_engine(), before, after, gap_drop=gap_drop)
     if shape == "json":
         print_json([found.to_json()])
     else:
-        click.echo(in_words(found, f"scan {after} after scan {before}", all_of_it=True))
+        click.echo(describe_diff(found, f"scan {after} after scan {before}", complete=True))
     if found.alarming:
         click.get_current_context().exit(4)
 

@@ -143,14 +143,14 @@ def run_now(name: str, queued: bool | None) -> None:
     from auditor.cli.run_scan import runs_locally
     from auditor.db.schedules import find_schedule, last_run, take_run
     from auditor.errors import EnvironmentUnusableError, UsageError
-    from auditor.scheduling.due import fire
+    from auditor.scheduling.due import run_schedule
 
     engine = open_settings()
     schedule = find_schedule(engine, name)
     run = take_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} has just changed; try again")
-    fire(engine, run, here=runs_locally(queued))
+    run_schedule(engine, run, here=runs_locally(queued))
     done = last_run(engine, schedule) or {}
     if done.get("state") == "failed":
         raise EnvironmentUnusableError(f"schedule {name}: {done['reason']}")

@@ -121,7 +121,7 @@ def take_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: s
     return None if number is None or skipped else Run(number, schedule, due_at)
 
 
-def take_over(engine: Engine, patience: timedelta) -> list[Run]:
+def reclaim_runs(engine: Engine, patience: timedelta) -> list[Run]:
     """Runs that were taken, and have become no scan for so long: who took them is gone."""
     run, at = tables.ScheduleRun, now()
     lost = (run.state == "started", run.scan_id.is_(None), run.started_at < at - patience)

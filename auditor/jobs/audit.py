@@ -11,7 +11,7 @@ from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs.lease import Heartbeat, LeaseHandle
 from auditor.jobs.run import Reporter, log_end, run_claimed
-from auditor.logs import about
+from auditor.logs import log_context
 from auditor.records import AuditRecord, Estimate, JobContext, Measurement, ZooEntry
 from auditor.results.reverify import compared
 from auditor.zoo import Source
@@ -55,9 +55,9 @@ class AuditExecutor:
             reverify: measure it again and compare; the outcome is ``verified`` if the stored result is confirmed.
         """
         began, heartbeat = time.monotonic(), self.heartbeat
-        with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=heartbeat.name):
+        with log_context(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=heartbeat.name):
             number = self.store.claim(job.audit_id, heartbeat.name, heartbeat.lease, heartbeat.queue)
-            with about(attempt=number):
+            with log_context(attempt=number):
                 outcome = "taken"
                 if number is not None:
                     attempt = AuditAttempt(self, job, number, force=force, reverify=reverify)

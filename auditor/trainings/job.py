@@ -11,7 +11,7 @@ from auditor.db.trainings import TrainingJob, Trainings
 from auditor.jobs.child import ChildFactory
 from auditor.jobs.lease import Heartbeat, LeaseHandle
 from auditor.jobs.run import Reporter, run_claimed
-from auditor.logs import about
+from auditor.logs import log_context
 from auditor.records import ZooEntry
 from auditor.records.boosts import EpochScore
 from auditor.zoo import Source
@@ -91,7 +91,7 @@ class TrainingAttempt(Generic[ResultT]):
         If the process is killed at any point, the next attempt resumes from the saved state.
         """
         heartbeat = self.executor.heartbeat
-        with about(training=self.job_id, model=self.job.model, worker=heartbeat.name):
+        with log_context(training=self.job_id, model=self.job.model, worker=heartbeat.name):
             attempt, outcome = self.leases.claim(self.job_id, heartbeat.name, heartbeat.lease, heartbeat.queue), "taken"
             if attempt is not None:
                 self.attempt = attempt

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from auditor.cli.output.progress import say
 from auditor.db.scans import load_scan
-from auditor.logs import about, logs_json
+from auditor.logs import log_context, logs_json
 from auditor.scans.local import ScanOutcome
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _tell(scan: Row, told: set[int]) -> None:
         if audit["state"] in ENDED and audit["audit"] not in told:
             told.add(audit["audit"])
             reason = f": {audit['reason']}" if audit["reason"] else ""
-            with about(scan=scan["scan"], audit=audit["audit"], model=audit["model"], attempt=audit["attempt"]):
+            with log_context(scan=scan["scan"], audit=audit["audit"], model=audit["model"], attempt=audit["attempt"]):
                 say(f"{len(told)}/{len(scan['audits'])} {audit['model']}: {audit['state']}{reason}")
 
 
