@@ -60,7 +60,7 @@ def last_due(schedule: Schedule, at: datetime) -> datetime | None:
 
 
 def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
-    """Take the due runs, and lost ones. Runs that are late by more than a day are stored as skipped, with the reason."""
+    """Take due runs and lost runs. A run that is late by more than a day is stored as skipped, with the reason."""
     for schedule in all_schedules(engine):
         try:
             due = last_due(schedule, at) if schedule.enabled else None

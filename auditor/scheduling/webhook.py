@@ -78,7 +78,7 @@ def _resolve(target: httpx.URL, allow_private: bool) -> list[str]:
     private = [address for address in addresses if not is_public(address)]
     if private and not allow_private:
         raise UsageError(
-            f"the webhook's host {host} has the private address {private[0]}: set AUDITOR_WEBHOOK_PRIVATE=true to allow it"
+            f"the webhook's host {host} has the private address {private[0]}; AUDITOR_WEBHOOK_PRIVATE=true allows it"
         )
     return addresses
 

@@ -175,7 +175,7 @@ def until(true: Any, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_a_heart_shows_who_lives_and_forgets_itself(engine: Engine) -> None:
+def test_a_heartbeat_lists_its_process_and_removes_it_at_the_end(engine: Engine) -> None:
     with make_heartbeat(engine, slot=2, device="cuda (GPU 1)") as heartbeat:
         until(lambda: list_workers(engine))
         (row,) = list_workers(engine)
@@ -185,7 +185,7 @@ def test_a_heart_shows_who_lives_and_forgets_itself(engine: Engine) -> None:
     assert list_workers(engine) == []
 
 
-def test_a_heart_renews_the_lease_and_tells_how_far_the_job_is(engine: Engine) -> None:
+def test_a_heartbeat_renews_the_lease_and_reports_progress(engine: Engine) -> None:
     scan_id, audit_id, attempt = claimed(engine)
     heartbeat = make_heartbeat(engine)
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle:
@@ -205,7 +205,7 @@ def test_a_heart_renews_the_lease_and_tells_how_far_the_job_is(engine: Engine) -
     assert Leases(engine).running()[0].until == renewed  # the job is no longer its own
 
 
-def test_a_heart_learns_that_its_job_is_cancelled(engine: Engine) -> None:
+def test_a_heartbeat_learns_that_its_job_is_cancelled(engine: Engine) -> None:
     scan_id, audit_id, attempt = claimed(engine)
     heartbeat = make_heartbeat(engine)
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle:
@@ -233,7 +233,7 @@ def _reused(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("fate", [_expired, _cancelled, _reused])
-def test_a_heart_learns_that_its_job_is_lost(engine: Engine, fate: Any) -> None:
+def test_a_heartbeat_learns_that_its_job_is_lost(engine: Engine, fate: Any) -> None:
     _, audit_id, attempt = claimed(engine)
     heartbeat = make_heartbeat(engine)
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle:
@@ -274,7 +274,7 @@ class Away:
             raise OperationalError("connect", {}, Exception("connection refused"))
 
 
-def test_a_heart_goes_on_once_the_database_is_back(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_heartbeat_continues_once_the_database_is_back(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     _, audit_id, attempt = claimed(engine)
     shaky = make_engine(settings().database_url)
     away = Away(shaky)
@@ -293,7 +293,7 @@ def test_a_heart_goes_on_once_the_database_is_back(engine: Engine, caplog: pytes
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_heart_whose_database_is_away_at_the_end_still_ends() -> None:
+def test_a_heartbeat_whose_database_is_away_at_the_end_still_ends() -> None:
     shaky = make_engine(settings().database_url)
     away = Away(shaky)
     away.gone = True
@@ -303,7 +303,7 @@ def test_a_heart_whose_database_is_away_at_the_end_still_ends() -> None:
     shaky.dispose()
 
 
-def test_a_heart_beats_on_after_an_error_that_nobody_foresaw(
+def test_a_heartbeat_continues_after_an_unexpected_error(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real, calls = Leases.renew, []
@@ -320,10 +320,10 @@ def test_a_heart_beats_on_after_an_error_that_nobody_foresaw(
     with caplog.at_level(logging.ERROR), heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle, heartbeat:
         until(lambda: len(calls) >= 3)
         assert handle.state == "active"
-    assert [one.getMessage() for one in caplog.records] == ["no sign of life could be given"]
+    assert [one.getMessage() for one in caplog.records] == ["the heartbeat failed"]
 
 
-def test_a_heart_beats_several_times_in_a_lease(engine: Engine) -> None:
+def test_a_heartbeat_is_sent_several_times_in_a_lease(engine: Engine) -> None:
     _, audit_id, attempt = claimed(engine)
     heartbeat = make_heartbeat(engine, lease=0.6)
     seen = set()

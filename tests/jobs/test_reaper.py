@@ -70,7 +70,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("auditor.jobs.reaper.Watch", lambda seconds: ExpiryWatch(seconds, clock))
+    monkeypatch.setattr("auditor.jobs.reaper.ExpiryWatch", lambda seconds: ExpiryWatch(seconds, clock))
     return clock
 
 
@@ -500,5 +500,5 @@ def test_the_queue_of_a_device(device: str, queue: str) -> None:
 
 @pytest.mark.parametrize("device", ["cuda:1", "cuda:0", "mps", "", "CPU"])
 def test_a_device_that_no_queue_has(device: str) -> None:
-    with pytest.raises(UsageError, match="workers choose which GPU"):
+    with pytest.raises(UsageError, match="workers choose the GPU"):
         dispatch.queue_of(device)
