@@ -12,6 +12,7 @@ from auditor.db.base import upsert
 from auditor.db.ending import count_down, end, now
 from auditor.db.patience import patient
 from auditor.db.session import single
+from auditor.records import LOCAL_QUEUE
 
 MOST_LOSSES = 3
 """A job whose process was lost this often without any progress in between is not tried again: it may kill them."""
@@ -76,7 +77,7 @@ class Leases:
             return session.scalar(claimed)
 
     def renew(self, job_id: int, attempt: int, lease: float) -> Literal["active", "cancelling", "lost"]:
-        """Say that a job is alive; learn whether it is still one's own, and wanted."""
+        """Renew a job's lease; returns whether this attempt still has the job, and whether it was cancelled."""
         job = self.table
         renewed = (
             update(job)
@@ -118,7 +119,7 @@ class Leases:
                 return (
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
                 )
-            if one.queue == "here":  # nobody else runs it
+            if one.queue == LOCAL_QUEUE:  # nobody else runs it
                 reason = f"{silent}; it can be gone on with"
                 return (
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
@@ -134,7 +135,7 @@ class Leases:
         job = self.table
         columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds)
         with single(self.engine) as session:
-            found = session.execute(select(*columns).where(job.state == "running", job.queue != "here"))
+            found = session.execute(select(*columns).where(job.state == "running", job.queue != LOCAL_QUEUE))
             return [Lease(*row) for row in found]
 
     def count_queued(self, queue: str) -> int:

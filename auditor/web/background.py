@@ -16,6 +16,7 @@ from auditor.jobs.child import ChildFactory
 from auditor.jobs.lease import process_name
 from auditor.jobs.tasks import measure_audit
 from auditor.machine.devices import check_device
+from auditor.records import LOCAL_QUEUE
 from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.plan import check_scan
 from auditor.scans.request import ScanRequest
@@ -48,10 +49,10 @@ class Work:
         """The number of the scan that has begun, or waits for its turn."""
         zoo, entries, request = scan_wanted(asked)
         queue = _queue_of(asked.device)
-        check_scan(self.store, entries, request.measurement, images=queue == "here")
-        worker = process_name() if queue == "here" else None
+        check_scan(self.store, entries, request.measurement, images=queue == LOCAL_QUEUE)
+        worker = process_name() if queue == LOCAL_QUEUE else None
         scan_id, jobs = self.store.create_scan(asked.source, request.to_json(), entries, queue=queue, worker=worker)
-        if queue == "here":
+        if queue == LOCAL_QUEUE:
             self.thread.submit(self._scan, scan_id, jobs, zoo, request)
         else:
             self._send(f"scan {scan_id}", lambda: self._send_jobs(jobs, request, queue))
@@ -86,7 +87,7 @@ class Work:
             self.thread.shutdown(wait=True)
 
     def _begin(self, job: TrainingJob, queue: str) -> None:
-        if queue == "here":
+        if queue == LOCAL_QUEUE:
             self.boosts.add(job.training_id)
             self.thread.submit(self._boost, job)
         else:
@@ -136,7 +137,7 @@ def _queue_of(device: str, seconds: float = 0) -> str:
     """
     if settings().broker_url is None:
         check_device(device)
-        return "here"
+        return LOCAL_QUEUE
     from auditor.jobs.queue import check_length, queue_of
 
     check_length(seconds)
