@@ -1,7 +1,7 @@
-"""What new Python interpreters may import: never from the working directory, unless the user's PYTHONPATH names it.
+"""Keeps the working directory off the import path of Python interpreters, unless the user's PYTHONPATH names it.
 
 Python puts the working directory first on ``sys.path`` for ``python -m`` and ``python -c``, and ``multiprocessing``
-starts its servers with the latter: a file ``random.py`` would be run there in place of the standard library's.
+starts its servers with the latter. A file ``random.py`` in that directory would replace the standard library's.
 """
 
 import contextlib
@@ -11,31 +11,31 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 SAFE = "PYTHONSAFEPATH"
-"""As ``python -P``, for every interpreter that inherits it."""
+"""The variable that does for every inheriting interpreter what ``python -P`` does for one."""
 
 
 def leave_working_directory() -> None:
-    """Take the working directory off the path of this program, and of all that it will start."""
-    with contextlib.suppress(OSError):  # it may have been removed
-        _leave(os.path.realpath(os.curdir))
+    """Remove the working directory from the path of this program, and of all interpreters that it starts."""
+    with contextlib.suppress(OSError):  # the directory may have been deleted
+        _remove_from_path(os.path.realpath(os.curdir))
     _make_safe(os.environ)
 
 
-def _leave(place: str) -> None:
+def _remove_from_path(place: str) -> None:
     if not sys.flags.safe_path and sys.path and os.path.realpath(sys.path[0]) == place:
-        del sys.path[0]  # put there by ``python -m``, or a script's own folder, which is where the user stands
+        del sys.path[0]  # ``python -m`` put it there, or it is the folder of a script in the working directory
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    named = {os.path.realpath(one) for one in entries if one} | {str(Path(__file__).resolve().parents[1])}
+    named = {os.path.realpath(entry) for entry in entries if entry} | {str(Path(__file__).resolve().parents[1])}
     if len(entries) > 1 and "" in entries and place not in named:
-        with contextlib.suppress(ValueError):  # an empty entry stands for the working directory, mostly by mistake
+        with contextlib.suppress(ValueError):  # an empty entry means the working directory, mostly by mistake
             sys.path.remove(place)
 
 
 @contextlib.contextmanager
 def safe_children() -> Iterator[None]:
-    """Interpreters that are started meanwhile, and what they are told to import from, leave it out, too."""
+    """Interpreters that start in this context do not have the working directory on their path either."""
     before = {name: os.environ.get(name) for name in (SAFE, "PYTHONPATH")}
-    path, sys.path = sys.path, [one for one in sys.path if one]
+    path, sys.path = sys.path, [entry for entry in sys.path if entry]
     _make_safe(os.environ)
     try:
         yield
@@ -51,7 +51,7 @@ def safe_children() -> Iterator[None]:
 def _make_safe(environment: MutableMapping[str, str]) -> None:
     environment[SAFE] = "1"
     if "PYTHONPATH" in environment:
-        entries = [one for one in environment["PYTHONPATH"].split(os.pathsep) if one]
+        entries = [entry for entry in environment["PYTHONPATH"].split(os.pathsep) if entry]
         environment["PYTHONPATH"] = os.pathsep.join(entries)
         if not entries:
             del environment["PYTHONPATH"]

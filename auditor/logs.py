@@ -1,4 +1,4 @@
-"""What is logged, and how: for people or as JSON, each line with the ids that it is about, and without secrets."""
+"""Logs for people or as JSON; each line has the IDs of its job, and no secrets."""
 
 import contextlib
 import logging
@@ -17,118 +17,118 @@ from auditor.text import redaction
 from auditor.text.printable import clean_line, clean_lines
 
 FIELDS = ("scan", "audit", "training", "model", "attempt", "worker")
-"""The ids of a line, in this order; each where it is known."""
+"""The IDs of a line, in this order; each only if it is known."""
 
-_about: ContextVar[Mapping[str, object]] = ContextVar("about", default=MappingProxyType({}))
+_fields: ContextVar[Mapping[str, object]] = ContextVar("fields", default=MappingProxyType({}))
 
 
 @dataclass(frozen=True)
 class LogSettings:
-    """How a program logs: its name, whether in JSON, and what must not appear."""
+    """How a program logs: its name, whether as JSON, and the secrets that no line may show."""
 
     program: str
     json: bool
     secrets: frozenset[str] = frozenset()
 
 
-_manner: LogSettings | None = None
+_settings: LogSettings | None = None
 
 
 def set_up(name: str, level: int | str = logging.INFO) -> None:
-    """Send all that this process logs to stderr, as AUDITOR_LOG_FORMAT says.
+    """Send the logs of this process to stderr, in the format of AUDITOR_LOG_FORMAT.
 
     Args:
-        name: which program this is: worker, reaper, beat, scan.
-        level: what is less than this is left out.
+        name: the name of the program: worker, reaper, beat, scan.
+        level: the lowest level that is logged.
 
     Raises:
-        EnvironmentUnusableError: JSON is asked for, and its package is not here.
+        EnvironmentUnusableError: the format is JSON, and its package is not installed.
     """
     from auditor.config import settings
 
-    asked = settings()
-    _install(LogSettings(name, asked.log_format == "json"), level)
-    if asked.log_format == "json":
+    as_json = settings().log_format == "json"
+    _install(LogSettings(name, as_json), level)
+    if as_json:
         logging.captureWarnings(True)
 
 
-def _install(manner: LogSettings, level: int | str) -> None:
-    global _manner
+def _install(log_settings: LogSettings, level: int | str) -> None:
+    global _settings
     handler = _ToStderr()
-    handler.setFormatter(_Hiding(_json(manner.program) if manner.json else _Text(manner.program)))
+    handler.setFormatter(_Redacting(_json(log_settings.program) if log_settings.json else _Text(log_settings.program)))
     handler.addFilter(_add_ids)
     root = logging.getLogger()
     root.handlers[:] = [*(one for one in root.handlers if not isinstance(one, _ToStderr)), handler]
     root.setLevel(level)
-    _manner = manner
+    _settings = log_settings
 
 
 @contextlib.contextmanager
-def about(**ids: object) -> Iterator[None]:
-    """Whatever this thread logs meanwhile is about these."""
-    token = _about.set({**_about.get(), **ids})
+def log_context(**ids: object) -> Iterator[None]:
+    """Add these IDs to all lines that this thread logs in this context."""
+    token = _fields.set({**_fields.get(), **ids})
     try:
         yield
     finally:
-        _about.reset(token)
+        _fields.reset(token)
 
 
 def export_context() -> tuple[LogSettings | None, dict[str, object]]:
-    """What a process that this one starts needs to log in the same manner, about the same."""
-    manner = None if _manner is None else replace(_manner, secrets=redaction.known_secrets())
-    return manner, dict(_about.get())
+    """The log settings and IDs of this process, for a process that it starts."""
+    log_settings = None if _settings is None else replace(_settings, secrets=redaction.known_secrets())
+    return log_settings, dict(_fields.get())
 
 
-def import_context(taken: tuple[LogSettings | None, dict[str, object]], level: int) -> None:
-    """Go on in another process, with what was taken along."""
-    manner, ids = taken
-    _about.set(ids)
-    if manner is None:
+def import_context(context: tuple[LogSettings | None, dict[str, object]], level: int) -> None:
+    """Log with the settings and IDs of the process that exported ``context``."""
+    log_settings, ids = context
+    _fields.set(ids)
+    if log_settings is None:
         logging.getLogger().setLevel(level)
     else:
-        for secret in manner.secrets:
+        for secret in log_settings.secrets:
             redaction.hide(secret)
-        _install(manner, level)
+        _install(log_settings, level)
 
 
 def logs_json() -> bool:
-    """Whether stderr is for a machine: no bars and no lines for people then."""
-    return _manner is not None and _manner.json
+    """Whether stderr has JSON lines; then there are no progress bars and no lines for people."""
+    return _settings is not None and _settings.json
 
 
 def log_json(line: str, level: int = logging.INFO) -> bool:
-    """Log what would be said to people; False where they are who listens."""
-    if _manner is None or not _manner.json:
+    """Log a line that is otherwise printed for people; False if logs are not JSON."""
+    if _settings is None or not _settings.json:
         return False
-    logging.getLogger(f"auditor.{_manner.program}").log(level, "%s", line)
+    logging.getLogger(f"auditor.{_settings.program}").log(level, "%s", line)
     return True
 
 
 def show_traceback(error: BaseException) -> None:
-    """The whole of an error, where ``auditor --debug`` or AUDITOR_DEBUG asks for it."""
+    """Show an error's traceback if ``auditor --debug`` or AUDITOR_DEBUG asks for it."""
     from auditor.config import settings
 
     try:
-        wanted = settings().debug
-    except AuditorError:  # settings that cannot be read are the error
-        wanted = os.environ.get("AUDITOR_DEBUG", "").lower() in ("1", "true")
-    if not wanted:
+        debug = settings().debug
+    except AuditorError:  # the error is about settings that cannot be read
+        debug = os.environ.get("AUDITOR_DEBUG", "").lower() in ("1", "true")
+    if not debug:
         return
-    if _manner is not None:
+    if _settings is not None:
         logging.getLogger("auditor").error("%s", type(error).__name__, exc_info=error)
     elif sys.stderr is not None:
         sys.stderr.write(redaction.redact("".join(traceback.format_exception(error))))
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
-    for name, value in _about.get().items():
+    for name, value in _fields.get().items():
         if value is not None and not hasattr(record, name):
             setattr(record, name, value)
     return True
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):
-    """Whatever stderr is when a line comes; where nobody listens any more, the work goes on in silence."""
+    """Writes to the current stderr; if that is closed, the program continues without logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is not None:
@@ -140,8 +140,8 @@ class _ToStderr(logging.StreamHandler[TextIO]):
             super().handleError(record)
 
 
-class _Hiding(logging.Formatter):
-    """Another formatter's lines, without secrets."""
+class _Redacting(logging.Formatter):
+    """Removes secrets from the lines of another formatter."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()

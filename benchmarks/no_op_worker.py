@@ -17,7 +17,7 @@ from workers.process import Process
 def nothing(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> AuditRecord | None:  # noqa: ARG001
     """Ask whether the audit is wanted, as a real measurement does, and find nothing."""
     identity = f"no-op of {entry.model}"
-    if not context.wanted(identity):
+    if not context.needs_measuring(identity):
         return None
     return AuditRecord(
         entry=entry,

@@ -24,9 +24,9 @@ Said = Callable[[], list[str]]
 def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Said]:
     """What was logged since the last look; afterwards all is as it was."""
     root = logging.getLogger()
-    before, level, manner = root.handlers[:], root.level, logs._manner
+    before, level, log_settings = root.handlers[:], root.level, logs._settings
     yield lambda: capsys.readouterr().err.splitlines()
-    root.handlers[:], logs._manner = before, manner
+    root.handlers[:], logs._settings = before, log_settings
     root.setLevel(level)
     logging.captureWarnings(False)
 
@@ -40,11 +40,11 @@ def set_up(monkeypatch: pytest.MonkeyPatch, shape: str, **variables: str) -> Non
 
 def test_a_line_for_people_ends_with_its_ids(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(monkeypatch, "text")
-    with logs.about(scan=3, audit=7, model="demo:noise"):
+    with logs.log_context(scan=3, audit=7, model="demo:noise"):
         logger.info("one")
-        with logs.about(attempt=2, worker="host:42"):
+        with logs.log_context(attempt=2, worker="host:42"):
             logger.warning("two", extra={"audit": 8, "seconds": 1.5})
-        with logs.about(attempt=None):
+        with logs.log_context(attempt=None):
             logger.info("three")
     logger.info("four")
     logger.debug("five")
@@ -57,7 +57,7 @@ def test_a_line_for_people_ends_with_its_ids(said: Said, monkeypatch: pytest.Mon
 
 def test_json_has_the_ids_as_fields(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(monkeypatch, "json")
-    with logs.about(scan=3, audit=7, model="ε"):
+    with logs.log_context(scan=3, audit=7, model="ε"):
         logger.info("it took %.1f s", 2, extra={"outcome": "done"})
         try:
             raise ValueError("no\nroute")
@@ -76,7 +76,7 @@ def test_threads_do_not_mix_up_what_they_are_about(said: Said, monkeypatch: pyte
     both = threading.Barrier(2)
 
     def work(number: int) -> None:
-        with logs.about(audit=number):
+        with logs.log_context(audit=number):
             both.wait(10)
             logger.info("%d", number)
 
@@ -132,7 +132,7 @@ def test_another_format_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_process_goes_on_as_the_one_that_started_it(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(monkeypatch, "json")
-    with logs.about(audit=7):
+    with logs.log_context(audit=7):
         taken = logs.export_context()
     logs.import_context((None, {}), logging.WARNING)
     logs.import_context(taken, logging.ERROR)

@@ -1,1 +1,1 @@
-"""The service: the Celery app, its tasks, devices and the reaper. Imports auditor, and is imported by nobody."""
+"""The service: the Celery app, its tasks, devices and the reaper. It imports auditor; nothing imports it."""

@@ -1,4 +1,4 @@
-"""``python -m workers OPTIONS``, which ``auditor worker`` becomes: Celery with a pool of processes, and the reaper."""
+"""``python -m workers OPTIONS``, which ``auditor worker`` starts: Celery with a pool of processes, and the reaper."""
 
 from auditor.interpreter import leave_working_directory
 
@@ -12,40 +12,40 @@ from auditor.errors import AuditorError  # noqa: E402
 from workers.options import Options  # noqa: E402
 
 
-def main(asked: str) -> None:
-    """Run a worker until it is told to end."""
+def main(arguments: str) -> None:
+    """Run a worker until a signal ends it; ``arguments`` are its options as JSON."""
     try:
-        options = Options.resolve(asked)
+        options = Options.resolve(arguments)
     except AuditorError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # to end is to end softly; Celery reads this when it is imported
+    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")  # SIGTERM starts a soft shutdown; Celery reads this at import
 
     from workers.app import app
-    from workers.events import open_to_questions
-    from workers.logs import log_as_asked
-    from workers.messages import refuse_junk
-    from workers.process import inherit
+    from workers.events import answer_queries
+    from workers.logs import set_up_logs
+    from workers.messages import refuse_foreign_messages
+    from workers.process import set_options
     from workers.reaper import ReaperStep
 
-    inherit(options)
-    refuse_junk()
-    quiet = log_as_asked(options.log_level)
+    set_options(options)
+    refuse_foreign_messages()
+    log_options = set_up_logs(options.log_level)
     if options.events:
-        open_to_questions(app)
-    app.conf.worker_max_tasks_per_child = options.max_jobs  # a process is renewed before its leaks matter
-    app.conf.worker_soft_shutdown_timeout = options.grace  # Celery waits for all of it, if audits run
+        answer_queries(app)
+    app.conf.worker_max_tasks_per_child = options.max_jobs  # a process is replaced before memory leaks matter
+    app.conf.worker_soft_shutdown_timeout = options.grace  # Celery waits this long while audits run
     app.steps["worker"].add(ReaperStep)
     app.worker_main(
         [
-            *quiet,
+            *log_options,
             "worker",
-            "--pool=prefork",  # cancel and time limits do nothing in threads
+            "--pool=prefork",  # threads support neither cancelling nor time limits
             f"--concurrency={options.processes}",
             f"--queues={options.queue}",
             f"--hostname={options.queue}-{os.getpid()}@{platform.node()}",
             f"--loglevel={options.log_level}",
-            "--without-gossip",  # workers need not know of each other: the database knows all of them
+            "--without-gossip",  # workers need not know each other, because the database lists them
             "--without-mingle",
         ]
     )

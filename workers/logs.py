@@ -1,4 +1,4 @@
-"""A worker's logs, Celery's own lines among them, are those of auditor.logs."""
+"""Sends a worker's logs, with those of Celery, through :mod:`auditor.logs`."""
 
 from typing import Any
 
@@ -6,16 +6,13 @@ from celery.signals import setup_logging
 
 from auditor import logs
 
-QUIET = ["--quiet"]
-"""Celery's banner is for people."""
 
-
-def log_as_asked(level: str) -> list[str]:
-    """Set it up before Celery does, and keep Celery from it; options for Celery that go with it."""
+def set_up_logs(level: str) -> list[str]:
+    """Set up logs in place of Celery; returns options for Celery's command line."""
     logs.set_up("worker", level)
-    setup_logging.connect(_leave_it)
-    return QUIET if logs.logs_json() else []
+    setup_logging.connect(_ignore_signal)
+    return ["--quiet"] if logs.logs_json() else []  # Celery's banner is for people
 
 
-def _leave_it(**_: Any) -> None:
-    """Celery sets up no logging where somebody listens to this signal."""
+def _ignore_signal(**_: Any) -> None:
+    """Do nothing: Celery sets up no logs if this signal has a receiver."""

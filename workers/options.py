@@ -1,4 +1,4 @@
-"""What one worker was started with; its pool's processes inherit it by their fork."""
+"""The options of a worker; the processes of its pool inherit them by the fork."""
 
 import json
 import re
@@ -11,18 +11,18 @@ from workers.devices import visible_gpus
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """As ``auditor worker`` takes them.
+    """The options of ``auditor worker``.
 
     Attributes:
         queue: cpu or gpu.
         gpus: the numbers of the GPUs, one process each; empty for the CPU.
-        processes: at once; for GPUs one each.
-        threads: of torch, in each process.
-        max_jobs: after so many audits a process is renewed.
-        grace: seconds that running audits get to finish when the worker is told to end.
-        trust_code: whether a local zoo's own Python may run here.
-        log_level: what is less than this is not logged.
-        events: whether to send events and answer questions through the broker, as Flower needs it.
+        processes: how many jobs run at once; for GPUs, one per GPU.
+        threads: torch's threads in each process.
+        max_jobs: after this many jobs a process is replaced.
+        grace: seconds that running audits get to finish when the worker ends.
+        trust_code: whether Python code of local zoos may run.
+        log_level: the lowest level that is logged.
+        events: whether to send events and answer queries through the broker, as Flower needs it.
     """
 
     queue: str
@@ -36,14 +36,14 @@ class Options:
     events: bool = False
 
     @classmethod
-    def resolve(cls, asked: str) -> "Options":
-        """From JSON, with what was not said: all GPUs where there are any, else the CPU.
+    def resolve(cls, arguments: str) -> "Options":
+        """Read options from JSON; by default, use all GPUs if the machine has any, else the CPU.
 
         Raises:
-            EnvironmentUnusableError: the queue gpu is to be served, and there is no GPU.
-            UsageError: a GPU is named that is none, or twice.
+            EnvironmentUnusableError: the queue is gpu, and the machine has no GPU.
+            UsageError: a named GPU does not exist, or is named twice.
         """
-        given = json.loads(asked)
+        given = json.loads(arguments)
         gpus = tuple(given["gpus"]) if given["gpus"] is not None else visible_gpus()
         queue = given["queue"] or ("gpu" if gpus else "cpu")
         if queue == "cpu":
@@ -59,12 +59,12 @@ class Options:
 
 
 def _check(gpus: tuple[str, ...]) -> None:
-    """A worker with a GPU that is not there would take every audit of the queue, and fail it."""
+    """Refuse missing GPUs: a worker without its GPU would take every job of the queue, and fail it."""
     if not gpus:
-        raise EnvironmentUnusableError("no GPU here, as nvidia-smi sees it: name them with --gpus, or --queue cpu")
-    there = visible_gpus()
-    strange = [gpu for gpu in gpus if not re.fullmatch(r"\d+|(GPU|MIG)-[0-9a-fA-F/-]+", gpu)]
-    unknown = [gpu for gpu in gpus if gpu.isdigit() and gpu not in (there or gpus)]
-    if strange or unknown or len(set(gpus)) < len(gpus):
-        known = ", ".join(there) or "none that nvidia-smi sees"
+        raise EnvironmentUnusableError("nvidia-smi found no GPU: name GPUs with --gpus, or use --queue cpu")
+    visible = visible_gpus()
+    malformed = [gpu for gpu in gpus if not re.fullmatch(r"\d+|(GPU|MIG)-[0-9a-fA-F/-]+", gpu)]
+    unknown = [gpu for gpu in gpus if gpu.isdigit() and gpu not in (visible or gpus)]
+    if malformed or unknown or len(set(gpus)) < len(gpus):
+        known = ", ".join(visible) or "nvidia-smi found none"
         raise UsageError(f"--gpus: expected different GPUs of this machine ({known}), got {','.join(gpus)}")

@@ -1,6 +1,6 @@
-"""The reaper as a process of its own beside each worker: ``python -m workers.reaper``, started and ended by it.
+"""The reaper process beside each worker: ``python -m workers.reaper``, which the worker starts and ends.
 
-A process, since a worker's parent forks its pool again and again and must hold no connection that a fork would share.
+It is a process, because a worker forks its pool again and again, and must hold no connection that a fork would share.
 """
 
 import logging
@@ -18,7 +18,7 @@ from auditor import logs
 from auditor.config import settings
 from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.session import make_engine
-from auditor.jobs import queue as dispatch
+from auditor.jobs import queue
 from auditor.jobs.reaper import Reaper
 
 logger = logging.getLogger("workers.reaper")
@@ -26,7 +26,7 @@ CHECK_SECONDS = 5.0
 
 
 class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Starts the reaper with a worker, starts it again should it end, and ends it."""
+    """Starts the reaper with a worker, restarts it if it ends, and ends it with the worker."""
 
     requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
 
@@ -35,8 +35,8 @@ class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, parent: Any) -> None:
-        self._begin()
-        parent.timer.call_repeatedly(CHECK_SECONDS, self._check)
+        self._start_reaper()
+        parent.timer.call_repeatedly(CHECK_SECONDS, self._restart_if_ended)
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002
         process, self.process = self.process, None
@@ -45,35 +45,35 @@ class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     terminate = stop
 
-    def _begin(self) -> None:
+    def _start_reaper(self) -> None:
         program = [sys.executable, "-P", "-m", "workers.reaper", str(os.getpid())]
-        self.process = subprocess.Popen(program, start_new_session=True)  # a Ctrl-C is for the worker alone
+        self.process = subprocess.Popen(program, start_new_session=True)  # Ctrl-C must reach only the worker
 
-    def _check(self) -> None:
+    def _restart_if_ended(self) -> None:
         if self.process is not None and self.process.poll() is not None:
-            logger.warning("the reaper has ended with %d, another one is started", self.process.returncode)
-            self._begin()
+            logger.warning("the reaper ended with exit code %d and is started again", self.process.returncode)
+            self._start_reaper()
 
 
 def main(parent: int) -> None:
-    """Look until the worker is gone."""
+    """Check leases and messages until the worker has ended."""
     logs.set_up("reaper")
     lease = settings().lease_seconds
-    reaper = Reaper(make_engine(settings().database_url), lease, dispatch, dispatch.QUEUES)
+    reaper = Reaper(make_engine(settings().database_url), lease, queue, queue.QUEUES)
     pause = min(5.0, lease / 4)
-    messages = threading.Thread(target=_repeat, args=(reaper.look_at_messages, pause, parent), daemon=True)
-    messages.start()  # by themselves: a broker that hangs must not keep leases from running out
-    _repeat(reaper.look_at_processes, pause, parent)
+    messages = threading.Thread(target=_repeat, args=(reaper.check_messages, pause, parent), daemon=True)
+    messages.start()  # in a thread: a broker that hangs must not delay the check of leases
+    _repeat(reaper.check_processes, pause, parent)
 
 
-def _repeat(look: Callable[[], None], pause: float, parent: int) -> None:
+def _repeat(check: Callable[[], None], pause: float, parent: int) -> None:
     while os.getppid() == parent:
         try:
-            look()
+            check()
         except UNAVAILABLE as error:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception:
-            logger.exception("a look failed; the next one comes")
+            logger.exception("the check failed; it will be repeated")
         time.sleep(pause)
 
 

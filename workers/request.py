@@ -1,4 +1,4 @@
-"""A message in a worker's hands, which ends the connection when it cannot be acknowledged over it."""
+"""A message that a worker has taken; it ends the connection if it cannot be acknowledged."""
 
 from celery.utils.log import get_logger
 from celery.worker.request import Request as CeleryRequest
@@ -7,15 +7,16 @@ logger = get_logger(__name__)
 
 
 class Request(CeleryRequest):  # type: ignore[misc]
-    """Celery logs an acknowledgement that fails, and goes on. But a Redis channel counts the message as not
-    acknowledged then, and takes no other one: a worker with one process would be idle for ever. Raised, the error makes
-    the worker connect anew, as any lost connection does. Over a channel that is closed already there is nothing to end.
+    """Raises the error of a failed acknowledgement, so that the worker reconnects.
+
+    Celery logs such an error and continues. But a Redis channel then counts the message as not acknowledged and takes
+    no other one, so a worker with one process would stay idle. A channel that is closed already needs no error.
     """
 
     acknowledged: bool
 
     def acknowledge(self) -> None:
         if not self.acknowledged:
-            ended = getattr(self._message.channel, "closed", True)
-            self._on_ack(logger, self._connection_errors if ended else ())
+            is_closed = getattr(self._message.channel, "closed", True)
+            self._on_ack(logger, self._connection_errors if is_closed else ())
             self.acknowledged = True

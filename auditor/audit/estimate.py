@@ -58,7 +58,7 @@ RESERVE = 1.2
 def estimate(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> Estimate | None:
     """Estimate the time and memory of an audit from measurements on a few images and classes.
 
-    None if ``context.wanted`` returns False for the audit's identity.
+    None if ``context.needs_measuring`` returns False for the audit's identity.
 
     Raises:
         AuditorError: the model, or its images, cannot be loaded.
@@ -66,7 +66,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     images = images_of(entry, request)
     with no_downloads():
         loaded = source.load(entry)
-    if not context.wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
+    if not context.needs_measuring(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
     context.progress("probe", 0, 1)
     model = loaded.model.to(request.audit.device).requires_grad_(False)

@@ -8,14 +8,14 @@ from auditor.zoo import Source
 
 
 def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> AuditRecord | None:
-    """Audit one model; None if ``context.wanted`` returns False for its identity.
+    """Audit one model; None if ``context.needs_measuring`` returns False for its identity.
 
     Raises:
         AuditorError: the model, or its images, cannot be loaded, or do not match.
     """
     images = images_of(entry, request)
     loaded = source.load(entry)
-    if not context.wanted(identity(entry, loaded.weights_sha256, request.audit, images)):
+    if not context.needs_measuring(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
     return audit(entry, loaded, request.audit, images, context, request.adversarials)
 

@@ -30,7 +30,7 @@ TELL_SECONDS = 0.5
 
 
 def boost(source: Source, entry: ZooEntry, asked: BoostTask, context: JobContext) -> BoostOutcome:
-    """Fine-tune one model; goes on from the last epoch of an earlier attempt. Tells each epoch by ``contact.save``.
+    """Fine-tune one model; goes on from the last epoch of an earlier attempt. Tells each epoch by ``context.save``.
 
     Raises:
         AuditorError: the model or the training images cannot be loaded, do not fit each other or the recipe, or the
@@ -53,7 +53,7 @@ def boost(source: Source, entry: ZooEntry, asked: BoostTask, context: JobContext
         run_key(asked.recipe, loaded.weights_sha256, data.digest, _deciding()),
     )
     found = _fine_tuned(model, data, asked.recipe, hierarchy.superclasses, run, context)
-    if not context.wanted("checkpoint"):
+    if not context.renew_lease():
         raise MeasurementError("the boost belongs to another process by now: its checkpoint is not written")
     state = network_of(model).state_dict()
     origin, place = _origin(source, entry, asked)

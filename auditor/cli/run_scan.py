@@ -3,8 +3,8 @@
 import logging
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,8 @@ from auditor.errors import ExitCode
 if TYPE_CHECKING:
     from auditor.cli.options import PlaceOptions
     from auditor.db.store import Job, Store
+    from auditor.jobs.audit import Measure
+    from auditor.jobs.child import ChildFactory
     from auditor.records import ZooEntry
     from auditor.scans.local import ScanOutcome
     from auditor.scans.request import ScanRequest
@@ -105,7 +107,7 @@ def run_where(
 ) -> "ScanOutcome":
     """Run a scan in this process, or send it to workers and, with ``--wait``, follow it."""
     from auditor.cli.output.progress import ScanProgress
-    from auditor.scans.local import run_scan
+    from auditor.scans.local import LocalExecutor
 
     if where.queue != "here":
         from auditor.scans.plan import check_scan
@@ -113,9 +115,10 @@ def run_where(
         check_scan(store, entries, request.measurement, images=False)
         scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure, parallel = _in_children(where, zoo, entries, request)
+    measure, jobs_at_once = _in_children(where, zoo, entries, request)
     with ScanProgress(len(entries)) as progress:
-        return run_scan(store, zoo, source, entries, request, progress, measure, side_by_side=parallel, run_id=run_id)
+        executor = LocalExecutor(store=store, measure=measure, reporter=progress, side_by_side=jobs_at_once)
+        return executor.run_scan(zoo, source, entries, request, run_id=run_id)
 
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
@@ -126,7 +129,7 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     from auditor.errors import UsageError
     from auditor.jobs.lease import process_name
     from auditor.machine.devices import check_device
-    from auditor.scans.local import ScanOutcome, run_jobs
+    from auditor.scans.local import LocalExecutor, ScanOutcome
     from auditor.scans.request import ScanRequest
     from auditor.zoo import find_source
 
@@ -149,9 +152,10 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
         return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
     if where.queue != "here":
         return send_and_follow(where, store, scan_id, jobs, request)
-    measure, parallel = _in_children(where, zoo, [job.entry for job in jobs], request)
+    measure, jobs_at_once = _in_children(where, zoo, [job.entry for job in jobs], request)
     with ScanProgress(len(jobs)) as progress:
-        return run_jobs(store, scan_id, jobs, zoo, request, progress, measure, side_by_side=parallel)
+        executor = LocalExecutor(store=store, measure=measure, reporter=progress, side_by_side=jobs_at_once)
+        return executor.run_jobs(scan_id, jobs, zoo, request)
 
 
 def send_and_follow(
@@ -195,12 +199,23 @@ def _preload(zoo: "Source", entries: "Sequence[ZooEntry]") -> tuple[str, ...]:
     return zoo.preload if any(zoo.missing(entry) is None for entry in entries) else ()
 
 
-def _in_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest") -> tuple[Any, int]:
+def _in_children(
+    where: Where, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest"
+) -> "tuple[Measure, int]":
     """The function that audits a model in a child process, and the number of audits in parallel."""
-    from auditor.scans.parallel import in_children, share_machine
+    from auditor.scans.parallel import make_measure
 
-    shares = share_machine(zoo, entries, request.measurement, jobs=where.jobs, memory=request.memory)
-    return in_children(shares, request.seconds, request.memory, _preload(zoo, entries)), shares.jobs
+    make_child = _share_machine(where.jobs, zoo, entries, request)
+    return make_measure(make_child, request.seconds, request.memory), make_child.processes
+
+
+def _share_machine(
+    jobs: int | None, zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest"
+) -> "ChildFactory":
+    from auditor.scans.parallel import share_machine
+
+    make_child = share_machine(zoo, entries, request.measurement, jobs=jobs, memory=request.memory)
+    return replace(make_child, preload=_preload(zoo, entries))
 
 
 def print_dry_run(
@@ -210,15 +225,12 @@ def print_dry_run(
     from auditor.cli.output.plan import as_rows, print_plan
     from auditor.cli.output.progress import ScanProgress
     from auditor.cli.output.tables import print_json
-    from auditor.jobs.child import ChildProcess
-    from auditor.jobs.limits import Limits
-    from auditor.scans.parallel import share_machine
+    from auditor.jobs.tasks import estimate_audit
     from auditor.scans.plan import plan_scan
 
-    jobs = where.jobs if where.queue == "here" else 1
-    shares = share_machine(zoo, entries, request.measurement, jobs=jobs, memory=request.memory)
-    limits, task = Limits.share(request.seconds, request.memory), "auditor.audit.estimate.estimate"
-    probe = ChildProcess(limits=limits, task=task, preload=_preload(zoo, entries), threads=shares.threads)
+    make_child = _share_machine(where.jobs if where.queue == "here" else 1, zoo, entries, request)
+    # One model is estimated at a time, so it may use the memory of the whole machine.
+    estimate = replace(make_child, processes=1)(estimate_audit, request.seconds, request.memory)
     with ScanProgress(len(entries)) as progress:
-        plan = plan_scan(store, zoo, entries, request, progress, probe)
-    print_json(as_rows(plan)) if shape == "json" else print_plan(plan, shares.jobs)
+        plan = plan_scan(store, zoo, entries, request, progress, estimate)
+    print_json(as_rows(plan)) if shape == "json" else print_plan(plan, make_child.processes)

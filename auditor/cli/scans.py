@@ -114,13 +114,13 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     from auditor.cli.db import open_tidied
     from auditor.cli.output.tables import print_json
     from auditor.results.diff import diff_scans
-    from auditor.scheduling.webhook import in_words
+    from auditor.scheduling.webhook import describe_diff
 
     difference = diff_scans(open_tidied(), before, after, gap_drop=gap_drop)
     if shape == "json":
         print_json([difference.to_json()])
     else:
-        click.echo(in_words(difference, f"scan {after} after scan {before}", all_of_it=True))
+        click.echo(describe_diff(difference, f"scan {after} after scan {before}", complete=True))
     if difference.alarming:
         click.get_current_context().exit(ExitCode.GATE)
 
@@ -160,7 +160,7 @@ def cancel(scan_id: int) -> None:
         if running and not announced:
             announced = True
             say(f"waiting for {', '.join(sorted({str(audit['worker']) for audit in running}))}")
-        reaper.look()
+        reaper.check()
         time.sleep(0.5)
     say(f"scan {scan_id}: {scan['state']}; {scan['done']} done, {scan['failed']} failed, {scan['cancelled']} cancelled")
     if scan["state"] == "running":

@@ -145,14 +145,14 @@ def run_now(name: str, queued: bool | None) -> None:
     from auditor.cli.run_scan import runs_locally
     from auditor.db.schedules import claim_run, find_schedule, last_run
     from auditor.errors import EnvironmentUnusableError, UsageError
-    from auditor.scheduling.due import fire
+    from auditor.scheduling.due import run_schedule
 
     engine = open_database()
     schedule = find_schedule(engine, name)
     run = claim_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} was changed by another process; try again")
-    fire(engine, run, here=runs_locally(queued))
+    run_schedule(engine, run, here=runs_locally(queued))
     last = last_run(engine, schedule) or {}
     if last.get("state") == "failed":
         raise EnvironmentUnusableError(f"schedule {name}: {last['reason']}")

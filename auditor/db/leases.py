@@ -12,6 +12,7 @@ from auditor.db.base import upsert
 from auditor.db.completion import count_ended, end_audit, now
 from auditor.db.retry import with_retries
 from auditor.db.session import single
+from auditor.records import LOCAL_QUEUE
 
 MOST_LOSSES = 3
 """A job that lost its process this often without progress is not retried, because it may be what kills them."""
@@ -75,8 +76,8 @@ class Leases:
         with single(self.engine) as session:
             return session.scalar(claimed)
 
-    def renew(self, job_id: int, attempt: int, lease: float) -> Literal["held", "cancelling", "lost"]:
-        """Extend the lease of a job; returns whether this attempt still holds it, and whether it is being cancelled."""
+    def renew(self, job_id: int, attempt: int, lease: float) -> Literal["active", "cancelling", "lost"]:
+        """Renew a job's lease; returns whether this attempt still has the job, and whether it was cancelled."""
         job = self.table
         renewed = (
             update(job)
@@ -87,7 +88,7 @@ class Leases:
         )
         with single(self.engine) as session:
             row = session.execute(renewed).first()
-        return "lost" if row is None else "held" if row[0] is None else "cancelling"
+        return "lost" if row is None else "active" if row[0] is None else "cancelling"
 
     @with_retries
     def give_back(self, job_id: int, attempt: int) -> bool:
@@ -118,7 +119,7 @@ class Leases:
                 return (
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
                 )
-            if one.queue == "here":  # no worker runs it
+            if one.queue == LOCAL_QUEUE:  # no worker runs it
                 reason = f"{silent}; it can be resumed"
                 return (
                     "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
@@ -134,7 +135,7 @@ class Leases:
         job = self.table
         columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds)
         with single(self.engine) as session:
-            found = session.execute(select(*columns).where(job.state == "running", job.queue != "here"))
+            found = session.execute(select(*columns).where(job.state == "running", job.queue != LOCAL_QUEUE))
             return [Lease(*row) for row in found]
 
     def count_queued(self, queue: str) -> int:

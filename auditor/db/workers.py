@@ -37,7 +37,7 @@ def report_worker(engine: Engine, status: WorkerStatus) -> None:
 
 
 def remove_worker(engine: Engine, name: str) -> None:
-    """Remove a process that ends, or that is known to be gone, from the list."""
+    """Remove a process that has ended."""
     with single(engine) as session:
         session.execute(delete(tables.Worker).where(tables.Worker.name == name))
 

@@ -1,16 +1,17 @@
-"""Claim, run, store: the one code path of every job, wherever it runs. No torch: what measures has it."""
+"""Claim an audit, measure it, store its result: the one code path of audits, wherever they run. No torch."""
 
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from auditor.db.leases import Leases
 from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs.lease import Heartbeat, LeaseHandle
-from auditor.jobs.run import Reporter, carry_out, log_end
-from auditor.logs import about
+from auditor.jobs.run import Reporter, log_end, run_claimed
+from auditor.logs import log_context
 from auditor.records import AuditRecord, Estimate, JobContext, Measurement, ZooEntry
 from auditor.results.reverify import flag_difference
 from auditor.zoo import Source
@@ -19,101 +20,121 @@ logger = logging.getLogger(__name__)
 
 Estimator = Callable[[Source, ZooEntry, Measurement, JobContext], Estimate | None]
 Measure = Callable[[Source, ZooEntry, Measurement, JobContext], AuditRecord | None]
-"""How one model is measured: :func:`auditor.audit.task.measure` itself, or the same in a child process."""
+"""Measures one model: :func:`auditor.jobs.tasks.measure_audit` itself, or the same function in a child process."""
 
 
-def run_audit(
-    store: Store,
-    job: Job,
-    open_source: Callable[[], Source],
-    request: Measurement,
-    measure: Measure,
-    heartbeat: Heartbeat,
-    *,
-    force: bool = False,
-    reverify: bool = False,
-    reporter: Reporter | None = None,
-    stopped: Callable[[], None] = lambda: None,
-) -> str:
-    """One audit from claim to stored row; returns ``done``, ``reused``, ``taken``, ``cancelled`` or ``failed: REASON``.
+@dataclass(frozen=True, kw_only=True)
+class AuditExecutor:
+    """Runs audits for one process, or one of its slots.
 
-    ``reverify``: measure a done result again; where the same comes out it is confirmed, and ``verified`` returned.
-    The source is opened after the claim: what is wrong with it on this machine is the audit's failure.
-    ``taken``: by another process, so that nothing of this one is stored. ``stopped`` may raise, to end the audit; then,
-    and when this process is to end, the job goes back into the queue.
+    ``heartbeat`` keeps the leases of claimed audits; ``check_stopped`` raises to end the audit that runs.
     """
-    began = time.monotonic()
-    with about(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=heartbeat.name):
-        attempt = store.claim(job.audit_id, heartbeat.name, heartbeat.lease, heartbeat.queue)
-        with about(attempt=attempt):
-            ended = "taken"
-            if attempt is not None:
-                job_attempt = AuditAttempt(store, job, attempt, force=force, reverify=reverify)
 
-                def work(handle: LeaseHandle) -> AuditRecord | None:
-                    return measure(open_source(), job.entry, request, job_attempt.context(handle, reporter, stopped))
+    store: Store
+    measure: Measure
+    heartbeat: Heartbeat
+    reporter: Reporter | None = None
+    check_stopped: Callable[[], None] = lambda: None
 
-                ended = carry_out(job_attempt, heartbeat, work)
-            log_end(job, ended, time.monotonic() - began)
-            return ended
+    def run(
+        self,
+        job: Job,
+        open_source: Callable[[], Source],
+        request: Measurement,
+        *,
+        force: bool = False,
+        reverify: bool = False,
+    ) -> str:
+        """Run one audit from claim to stored row; returns its outcome, see :meth:`auditor.jobs.run.Reporter.ended`.
+
+        If ``check_stopped`` raises, or this process has to end, the job goes back into the queue.
+
+        Args:
+            open_source: called after the claim, so that a source that this machine cannot open fails the audit.
+            force: measure the model although there is a stored result.
+            reverify: measure it again and compare; the outcome is ``verified`` if the stored result is confirmed.
+        """
+        began, heartbeat = time.monotonic(), self.heartbeat
+        with log_context(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=heartbeat.name):
+            number = self.store.claim(job.audit_id, heartbeat.name, heartbeat.lease, heartbeat.queue)
+            with log_context(attempt=number):
+                outcome = "taken"
+                if number is not None:
+                    attempt = AuditAttempt(self, job, number, force=force, reverify=reverify)
+
+                    def measure(handle: LeaseHandle) -> AuditRecord | None:
+                        return self.measure(open_source(), job.entry, request, attempt.context(handle))
+
+                    outcome = run_claimed(attempt, heartbeat, measure)
+                log_end(job, outcome, time.monotonic() - began)
+                return outcome
 
 
 class AuditAttempt:
-    """One attempt at one job: what it asks the database, and what it leaves there."""
+    """One attempt at one audit: what its task needs from the database, and what it stores there."""
 
-    def __init__(self, store: Store, job: Job, attempt: int, *, force: bool, reverify: bool) -> None:
-        self.store, self.job, self.attempt = store, job, attempt
+    def __init__(self, executor: AuditExecutor, job: Job, attempt: int, *, force: bool, reverify: bool) -> None:
+        self.executor, self.store, self.job, self.attempt = executor, executor.store, job, attempt
         self.force, self.reverify = force, reverify
-        self.leases = Leases(store.engine, store.patience)
+        self.leases = Leases(self.store.engine, self.store.patience)
         self.job_id, self.name = job.audit_id, f"audit {job.audit_id}, {job.entry.model}"
-        self.done: int | None = None
-        self.further = True  # whether what is saved is more than any attempt before had
+        self.stored_audit_id: int | None = None  # the stored result of the same identity
+        self.is_further = True  # whether the saved progress is more than that of any earlier attempt
 
     def fail(self, reason: str) -> bool:
         return bool(self.store.fail(self.job_id, self.attempt, reason))
 
-    def context(self, handle: LeaseHandle, reporter: Reporter | None, stopped: Callable[[], None]) -> JobContext:
+    def context(self, handle: LeaseHandle) -> JobContext:
+        """The context of the audit's task."""
+        reporter = self.executor.reporter
+
         def progress(part: str, done: int, total: int) -> None:
             handle.progress(part, done, total)
             if reporter is not None:
                 reporter.part(self.job.entry.model, part, done, total)
 
-        def look() -> None:
+        def look_up(identity: str) -> bool:
+            self.stored_audit_id = self.find_stored(identity)
+            return self.stored_audit_id is None or self.reverify
+
+        def check() -> None:
             handle.check()
-            stopped()
+            self.executor.check_stopped()
 
-        return JobContext(progress=progress, wanted=self.wanted, load=self.load, save=self.save, stopped=look)
+        return JobContext(progress=progress, needs_measuring=look_up, load=self.load, save=self.save, stopped=check)
 
-    def wanted(self, identity: str) -> bool:
-        self.done = None if self.force else self.store.find_done(self.job.entry.model, identity)
-        return self.done is None or self.reverify
+    def find_stored(self, identity: str) -> int | None:
+        """The ID of the stored result of this identity; None if there is none, or it is not to be used."""
+        return None if self.force else self.store.find_done(self.job.entry.model, identity)
 
     def load(self, key: str) -> bytes | None:
         saved: bytes | None = self.leases.load_progress(self.job.audit_id, key)
         if saved:
-            logger.info("audit %d, %s: goes on from what was saved", self.job.audit_id, self.job.entry.model)
-        elif self.attempt > 1:  # begins anew: what it saves now has been reached before, if anything has
-            self.further = not self.leases.has_progress(self.job.audit_id)
+            logger.info("audit %d, %s: resumes from its saved progress", self.job.audit_id, self.job.entry.model)
+        elif self.attempt > 1:  # starts again: an earlier attempt reached what this one will save first
+            self.is_further = not self.leases.has_progress(self.job.audit_id)
         return saved
 
     def save(self, key: str, state: bytes) -> None:
-        self.further &= bool(state)  # nothing: what was loaded is of no use, and it begins anew
+        self.is_further &= bool(state)  # an empty state: the loaded one was of no use, and the audit starts again
         try:
-            self.leases.save_progress(self.job.audit_id, self.attempt, key, state, further=self.further)
+            self.leases.save_progress(self.job.audit_id, self.attempt, key, state, further=self.is_further)
         except UNAVAILABLE as error:
             logger.warning("audit of %s: progress not saved: %s", self.job.entry.model, first_line(error))
 
     def store_result(self, record: AuditRecord | None) -> str:
-        """Store what was found, or that it had been before, or was by another scan meanwhile."""
-        audit_id, attempt = self.job.audit_id, self.attempt
-        if record is not None and self.reverify and self.done is not None:
-            differing = flag_difference(self.store.engine, self.done, record)
+        """Store the record, or a reference to the stored result of the same identity; returns the outcome."""
+        audit_id, attempt, stored_id = self.job_id, self.attempt, self.stored_audit_id
+        if record is not None and self.reverify and stored_id is not None:
+            differing = flag_difference(self.store.engine, stored_id, record)
             if differing is not None:
                 return "done" if self.store.finish(audit_id, attempt, differing) else "taken"
-            kept = self.store.reuse(self.job.scan_id, audit_id, attempt, self.done, reverified=True)
-            return "verified" if kept else "taken"
-        if record is not None and self.wanted(record.identity):
-            return "done" if self.store.finish(audit_id, attempt, record) else "taken"
-        if self.done is None:
+            confirmed = self.store.reuse(self.job.scan_id, audit_id, attempt, stored_id, reverified=True)
+            return "verified" if confirmed else "taken"
+        if record is not None:
+            stored_id = self.find_stored(record.identity)  # another scan may have stored one meanwhile
+            if stored_id is None or self.reverify:
+                return "done" if self.store.finish(audit_id, attempt, record) else "taken"
+        if stored_id is None:
             return "taken"
-        return "reused" if self.store.reuse(self.job.scan_id, audit_id, attempt, self.done) else "taken"
+        return "reused" if self.store.reuse(self.job.scan_id, audit_id, attempt, stored_id) else "taken"

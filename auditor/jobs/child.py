@@ -1,7 +1,7 @@
-"""One measurement in a child process: a model that hangs, crashes or eats all memory ends alone.
+"""Runs one task in a child process, so that a model that hangs, crashes or exhausts the memory ends only that process.
 
-The children are forks of a server that has imported torch and run nothing, so each starts in a moment, and CUDA,
-which does not survive a fork, is first touched inside. What a model prints goes to stderr.
+Children are forks of a server process that has imported torch and has run nothing else. Therefore each child starts
+fast, and CUDA, which does not survive a fork, is initialized inside the child. What a model prints goes to stderr.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import psutil
 
@@ -37,88 +37,94 @@ from auditor.errors import (
 from auditor.interpreter import safe_children
 from auditor.jobs.limits import GIB, Limits
 from auditor.machine.devices import wait_passively
-from auditor.records import JobContext, Measurement, Progress, ZooEntry
+from auditor.records import JobContext, Progress
 from auditor.text.redaction import redact
-from auditor.zoo import Source
 
+SourceT = TypeVar("SourceT")
+EntryT = TypeVar("EntryT")
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+Task = Callable[[SourceT, EntryT, RequestT, JobContext], ResultT]
+"""A function of a module, which a child process can import; :mod:`auditor.jobs.tasks` has those of auditor."""
+
+ANSWERED = ("needs_measuring", "renew_lease", "load")
+"""The methods of a job's context whose results a child waits for."""
 POLL_SECONDS = 0.25
 LONGEST_FOLDER = 70
 PR_SET_CHILD_SUBREAPER = 36  # of Linux
-_ONE_AT_A_TIME = threading.Lock()  # multiprocessing, when it starts a child, looks how all others are
+_START_LOCK = threading.Lock()  # multiprocessing reads the state of all children whenever it starts one
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChildProcess:
-    """A task on one model, each call in a process of its own, within limits.
+class ChildProcess(Generic[SourceT, EntryT, RequestT, ResultT]):
+    """A task that runs in a new process at each call, within limits.
 
-    ``task`` names the function: ``auditor.audit.task.measure`` or one of the same arguments. ``preload`` names modules
-    that the server imports once for all children; ``threads`` are torch's, all for None.
+    ``preload`` names modules that the server process imports once for all children, because ``multiprocessing`` takes
+    names; ``threads`` is the number of torch's threads, None for torch's default.
     """
 
+    task: Task[SourceT, EntryT, RequestT, ResultT]
     limits: Limits
-    task: str = "auditor.audit.task.measure"
     preload: tuple[str, ...] = ()
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises EnvironmentUnusableError where no socket fits into the folder for temporary files."""
+        """Raises EnvironmentUnusableError if the path of the folder for temporary files is too long for a socket."""
         if len(tempfile.gettempdir()) > LONGEST_FOLDER:
             raise EnvironmentUnusableError(
                 f"{tempfile.gettempdir()} has more than {LONGEST_FOLDER} characters, too many for the sockets of child "
                 "processes: set TMPDIR to a shorter folder"
             )
 
-    def __call__(self, source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> Any:
-        """Do the task on one model, and return what it returns; from as many threads at once as one likes.
+    def __call__(self, source: SourceT, entry: EntryT, request: RequestT, context: JobContext) -> ResultT:
+        """Run the task in a new process and return its result. Several threads may call this at once.
 
         Raises:
-            MeasurementError: it failed, crashed, or went over a limit; the message says which.
+            MeasurementError: the task failed, its process crashed, or it exceeded a limit; the message says which.
         """
         starter = _start_method(self.preload)
         ours, theirs = starter.Pipe()
+        call = (self.task, source, entry, request)
         child = starter.Process(
-            target=_work,
-            args=(theirs, dict(os.environ), logs.export_context(), self.task, self.threads, source, entry, request),
+            target=_run_task, args=(theirs, dict(os.environ), logs.export_context(), self.threads, call)
         )
-        with _ONE_AT_A_TIME, _no_main():
+        with _START_LOCK, _no_main():
             child.start()
         theirs.close()
         try:
-            return self._follow(child, ours, context)
+            result: ResultT = self._follow(child, ours, context)
+            return result
         finally:
             _kill(child)
             ours.close()
 
     def _follow(self, child: Any, pipe: Connection, context: JobContext) -> Any:
-        """Listen to the child until it is done, and watch its limits."""
-        deadline, looked = time.monotonic() + self.limits.seconds, 0.0
+        """Answer the child's messages until it has a result, and check its limits meanwhile."""
+        deadline, last_check = time.monotonic() + self.limits.seconds, 0.0
         while True:
-            if time.monotonic() - looked >= POLL_SECONDS:
-                looked = time.monotonic()
+            if time.monotonic() - last_check >= POLL_SECONDS:
+                last_check = time.monotonic()
                 context.stopped()
                 self._check_limits(child.pid, deadline)
             try:
                 if not wait([pipe, child.sentinel], POLL_SECONDS):
                     continue
                 if not pipe.poll(0):
-                    if _exit_code(child) is not None:  # a fork of it may keep the pipe open
+                    if _exit_code(child) is not None:  # a process that the child forked may keep the pipe open
                         raise EOFError
                     continue
                 kind, content = pipe.recv()
             except (EOFError, ConnectionError):
-                raise MeasurementError(_how_it_ended(child)) from None
-            if kind == "progress":
-                context.progress(*content)
-            elif kind in ("wanted", "load"):
-                answer = getattr(context, kind)(content)
-                with contextlib.suppress(ConnectionError):  # it has ended: the next look says how
-                    pipe.send(answer)
-            elif kind == "save":
-                context.save(*content)
-            elif kind == "failed":
-                raise MeasurementError(redact(content))
-            else:
+                raise MeasurementError(_describe_end(child)) from None
+            if kind == "result":
                 return content
+            if kind == "error":
+                raise MeasurementError(redact(content))
+            answer = getattr(context, kind)(*content)
+            if kind in ANSWERED:
+                with contextlib.suppress(ConnectionError):  # the child has ended: the next loop raises the reason
+                    pipe.send(answer)
 
     def _check_limits(self, pid: int, deadline: float) -> None:
         if time.monotonic() > deadline:
@@ -133,9 +139,28 @@ class ChildProcess:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChildFactory:
+    """Makes every child process of auditor: each gets one of ``processes`` equal shares of this machine's memory.
+
+    ``threads`` and ``preload`` as in :class:`ChildProcess`.
+    """
+
+    processes: int = 1
+    threads: int | None = None
+    preload: tuple[str, ...] = ()
+
+    def __call__(
+        self, task: Task[SourceT, EntryT, RequestT, ResultT], seconds: float, memory: int | None
+    ) -> ChildProcess[SourceT, EntryT, RequestT, ResultT]:
+        """The task in a child process within ``seconds``, and ``memory`` in bytes or the share of the machine."""
+        limits = Limits.share(seconds, memory, self.processes)
+        return ChildProcess(task=task, limits=limits, preload=self.preload, threads=self.threads)
+
+
 def _start_method(preload: tuple[str, ...]) -> Any:
-    """Forks of a clean server where there is such a thing, else new interpreters."""
-    wait_passively()  # the server's environment is the one that its children's OpenMP reads
+    """The way to start children: forks of a clean server where the system has that, else new interpreters."""
+    wait_passively()  # OpenMP in the children reads the environment of the server
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     starter = multiprocessing.get_context("forkserver")
@@ -144,16 +169,18 @@ def _start_method(preload: tuple[str, ...]) -> Any:
 
 
 def start_server(preload: tuple[str, ...] = ()) -> None:
-    """Let the server of children begin with its imports, which take seconds, and return at once."""
+    """Start the server process, whose imports take seconds, and return at once."""
     if _start_method(preload).get_start_method() == "forkserver":
-        with _ONE_AT_A_TIME, _no_main():
-            importlib.import_module("multiprocessing.forkserver").ensure_running()  # not there on every system
+        with _START_LOCK, _no_main():
+            importlib.import_module(
+                "multiprocessing.forkserver"
+            ).ensure_running()  # some systems do not have this module
 
 
 def warm_up(preload: tuple[str, ...] = ()) -> None:
-    """Return once the server has imported torch: seconds in which no model need wait, and no lease run."""
+    """Wait until the server has imported torch, which takes seconds: before a job is claimed, this costs no lease."""
     child = _start_method(preload).Process(target=os.getpid)
-    with _ONE_AT_A_TIME, _no_main():
+    with _START_LOCK, _no_main():
         child.start()
         child.join()
         child.close()
@@ -161,7 +188,7 @@ def warm_up(preload: tuple[str, ...] = ()) -> None:
 
 @contextlib.contextmanager
 def _no_main() -> Iterator[None]:
-    """Children need nothing of the program that starts them, nor of its working directory."""
+    """Hide the main module and the working directory from children, which need neither."""
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
     try:
         with safe_children():
@@ -171,7 +198,7 @@ def _no_main() -> Iterator[None]:
 
 
 def _resident(pid: int) -> int:
-    """Bytes of memory that a process and its children hold; 0 once it is gone."""
+    """Bytes of memory that a process and its children use; 0 if the process has ended."""
     try:
         process = psutil.Process(pid)
         return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
@@ -180,33 +207,33 @@ def _resident(pid: int) -> int:
 
 
 def _kill(child: Any) -> None:
-    """End a child and all that it started; nothing of it is left when this returns."""
-    below = _kill_descendants(child.pid)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # what it forked, where it is gone itself
+    """Kill a child and every process that it started; all have ended when this returns."""
+    descendants = _kill_descendants(child.pid)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # its forks, if the child itself has ended
         os.killpg(child.pid, signal.SIGKILL)
     child.kill()
     wait([child.sentinel])
-    with _ONE_AT_A_TIME:
+    with _START_LOCK:
         child.join()
         child.close()
-    psutil.wait_procs(below, timeout=10)  # a signal is on its way for a while where a machine is busy
+    psutil.wait_procs(descendants, timeout=10)  # on a busy machine a signal takes a while
 
 
 def _kill_descendants(pid: int) -> list[psutil.Process]:
-    below: list[psutil.Process] = []
+    descendants: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
-        for one in psutil.Process(pid).children(recursive=True):
-            below.append(one)
-            one.kill()
-    return below
+        for process in psutil.Process(pid).children(recursive=True):
+            descendants.append(process)
+            process.kill()
+    return descendants
 
 
 def _exit_code(child: Any) -> Any:
-    with _ONE_AT_A_TIME:
+    with _START_LOCK:
         return child.exitcode
 
 
-def _how_it_ended(child: Any) -> str:
+def _describe_end(child: Any) -> str:
     wait([child.sentinel], 10)
     code = _exit_code(child)
     if code == -signal.SIGKILL:
@@ -217,93 +244,88 @@ def _how_it_ended(child: Any) -> str:
     return f"its process ended unexpectedly, with exit code {code}"
 
 
-def _work(
+def _run_task(
     pipe: Connection,
     environment: dict[str, str],
-    export_context: Any,
-    task: str,
+    log_context: Any,
     threads: int | None,
-    source: Source,
-    entry: ZooEntry,
-    request: Measurement,
+    call: tuple[Task[Any, Any, Any, Any], Any, Any, Any],
 ) -> None:
-    """What the child does."""
-    _settle(environment, export_context)
+    """The main function of a child process."""
+    _set_up_process(environment, log_context)
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
-
-    context = _job_context(pipe)
+    task, source, entry, request = call
     try:
-        module, _, function = task.rpartition(".")
-        found = getattr(importlib.import_module(module), function)(source, entry, request, context)
-        pipe.send(("done", found))
+        pipe.send(("result", task(source, entry, request, _job_context(pipe))))
     except BaseException as error:  # a model is other people's code: whatever it raises is its failure
         logs.show_traceback(error)
-        pipe.send(("failed", _reason(error, getattr(source, "folder", None))))
-    pipe.poll(None)  # the parent ends this process, and while it lives finds all that the model started
+        pipe.send(("error", _reason(error, getattr(source, "folder", None))))
+    pipe.poll(None)  # the parent kills this process, and needs it alive to find the processes that the model started
 
 
 def _reason(error: BaseException, folder: Path | None) -> str:
-    """One line, with the place where a model's own code raised it."""
-    said = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
+    """One line, with the file and line where the model's own code raised the error."""
+    text = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
     cause, place = error.__cause__, place_of(error, folder)
-    if not place or place in said:
-        return said
+    if not place or place in text:
+        return text
     kind = f"{type(cause).__name__} " if isinstance(error, AuditorError) and cause is not None else ""
-    return f"{said} ({kind}at {place})"
+    return f"{text} ({kind}at {place})"
 
 
 def _job_context(pipe: Connection) -> JobContext:
-    """What a task says and asks goes over the pipe, in this order."""
+    """A context whose methods run in the parent: each call is sent over the pipe."""
 
-    def ask(kind: str, content: str) -> Any:
-        pipe.send((kind, content))
+    def request(method: str, *arguments: object) -> Any:
+        pipe.send((method, arguments))
         return pipe.recv()
 
     return JobContext(
         progress=_throttled(pipe),
-        wanted=lambda identity: ask("wanted", identity),
-        load=lambda key: ask("load", key),
+        needs_measuring=lambda identity: request("needs_measuring", identity),
+        renew_lease=lambda: request("renew_lease"),
+        load=lambda key: request("load", key),
         save=lambda key, state: pipe.send(("save", (key, state))),
     )
 
 
 def _throttled(pipe: Connection) -> Progress:
-    """Tell of progress ten times a second at most, of a new part at once."""
+    """Send progress at most ten times a second; a new part is sent at once."""
     last, part = 0.0, ""
 
-    def tell(name: str, done: int, total: int) -> None:
+    def send(name: str, done: int, total: int) -> None:
         nonlocal last, part
         now = time.monotonic()
         if name != part or done >= total or now - last > 0.1:
             last, part = now, name
             pipe.send(("progress", (name, done, total)))
 
-    return tell
+    return send
 
 
-def _settle(environment: dict[str, str], export_context: Any) -> None:
-    """Behave as a child: die with the parent, leave Ctrl-C to it, print nothing on its stdout."""
+def _set_up_process(environment: dict[str, str], log_context: Any) -> None:
+    """End with the parent, leave Ctrl-C to it, use its environment, and print nothing on its stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setsid"):
-        os.setsid()  # a group of its own, by which its forks are found
+        os.setsid()  # a new process group, by which its forks are found
     _adopt_orphans()
     os.environ.clear()
     os.environ.update(environment)
     sys.stdout.flush()
     os.dup2(2, 1)
-    warnings.simplefilter("ignore")  # what libraries say to their programmers
-    logs.import_context(export_context, logging.ERROR)
-    with contextlib.suppress(OSError):  # Linux: when memory runs out, this process goes first, not the one that stores
+    warnings.simplefilter("ignore")  # libraries address these to programmers
+    logs.import_context(log_context, logging.ERROR)
+    with contextlib.suppress(OSError):  # Linux: when memory runs out, the kernel kills this process first
         Path("/proc/self/oom_score_adj").write_text("1000")
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _adopt_orphans() -> None:
-    """Linux: what a model's daemons leave behind stays below this process, and ends with it."""
+    """Linux: orphans of the processes that a model starts become children of this process, and end with it."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

@@ -1,7 +1,7 @@
-"""A lease is renewed by the process that runs a job, and watched by those that would put the job back.
+"""Leases: the process that runs a job renews its lease, and reapers put the job back when the lease expires.
 
-Nobody's wall clock decides: a lease has run out when it has not been renewed for its length by the steady clock of who
-watches it. So a clock that is set, on whatever machine, costs no job its process.
+No wall clock decides. A lease has expired when the monotonic clock of the watching process has counted its length
+without a renewal. Therefore a job keeps its process when a machine's clock is changed.
 """
 
 import contextlib
@@ -30,51 +30,51 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 BEAT_SECONDS = 2.0
-"""Between two signs of life, at most: a job that is to be cancelled learns of it within this time."""
+"""Longest time between two heartbeats, and so the longest time until a job notices that it was cancelled."""
 
 
 class LeaseLostError(Exception):
-    """The job belongs to another process now, or has ended: whatever is found out about it is refused."""
+    """The job belongs to another process now, or has ended: the database refuses the results of this process."""
 
 
 class JobCancelledError(Exception):
-    """Somebody asked for the job's end."""
+    """A user cancelled the job."""
 
 
 @functools.cache
 def host_name() -> str:
-    """A machine's name, and four letters of its boot and its processes' namespace: containers may share a name."""
-    seen = [platform.node()]
+    """The machine's name and four letters that identify its boot and PID namespace: containers may share a name."""
+    identifiers = [platform.node()]
     with contextlib.suppress(OSError):
-        seen += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
-    return f"{platform.node()}-{hashlib.sha256(' '.join(seen).encode()).hexdigest()[:4]}"
+        identifiers += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return f"{platform.node()}-{hashlib.sha256(' '.join(identifiers).encode()).hexdigest()[:4]}"
 
 
 def process_name(slot: int = 0) -> str:
-    """``host:pid``, with the number of a slot where a process has several."""
+    """``host:pid``, or ``host:pid/slot`` for every slot of a process but the first."""
     return f"{host_name()}:{os.getpid()}{f'/{slot}' if slot else ''}"
 
 
 def is_gone(name: str) -> bool:
-    """Whether a name is that of a process that this one would see, and that has ended."""
+    """Whether this name belongs to a process of this machine that has ended."""
     host, _, pid = name.partition("/")[0].rpartition(":")
     return host == host_name() and pid.isdigit() and not psutil.pid_exists(int(pid))
 
 
 @dataclass
 class LeaseHandle:
-    """A job while this process runs it."""
+    """A job that this process runs: the state of its lease, and its progress."""
 
     leases: Leases
     job_id: int
     attempt: int
-    state: str = "held"
+    state: str = "active"
     part: str | None = None
     part_done: int | None = None
     part_total: int | None = None
 
     def check(self) -> None:
-        """Raises LeaseLostError or JobCancelledError once there is reason to."""
+        """Raises LeaseLostError or JobCancelledError if the last heartbeat found that."""
         if self.state == "lost":
             raise LeaseLostError
         if self.state == "cancelling":
@@ -85,27 +85,27 @@ class LeaseHandle:
 
 
 class Heartbeat:
-    """Signs of life of a process, or one of its slots, from a thread: its row among the workers, its job's lease."""
+    """A thread that writes the row of a process, or of one of its slots, to ``workers`` and renews its job's lease."""
 
     def __init__(self, engine: Engine, *, queue: str, device: str, lease: float, slot: int = 0) -> None:
         self.lease = lease
         self._engine = engine
         self.queue = queue
-        self._sign = WorkerStatus(name=process_name(slot), queue=queue, device=device, started_at=now())
-        self._hold: LeaseHandle | None = None
-        self._end, self._beating = threading.Event(), threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._status = WorkerStatus(name=process_name(slot), queue=queue, device=device, started_at=now())
+        self._handle: LeaseHandle | None = None
+        self._end, self._lock = threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @property
     def name(self) -> str:
-        return self._sign.name
+        return self._status.name
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Off the list; the thread gives its last sign before."""
+        """Remove the process from ``workers`` after the last heartbeat."""
         self._end.set()
         self._thread.join()
         with contextlib.suppress(*UNAVAILABLE):
@@ -113,65 +113,66 @@ class Heartbeat:
 
     @contextlib.contextmanager
     def keep_lease(self, leases: Leases, job_id: int, attempt: int) -> Iterator[LeaseHandle]:
-        """Keep a claimed job's lease for as long as this lasts."""
-        with self._beating:
-            self._hold = LeaseHandle(
-                type(leases)(leases.engine), job_id, attempt
-            )  # a beat does not wait for the database
+        """Renew a claimed job's lease while the context lasts."""
+        with self._lock:
+            without_patience = type(leases)(leases.engine)  # a heartbeat does not wait for the database
+            self._handle = LeaseHandle(without_patience, job_id, attempt)
         try:
-            yield self._hold
+            yield self._handle
         finally:
-            with self._beating:
-                self._hold = None
+            with self._lock:
+                self._handle = None
 
     def beat(self) -> None:
-        """One sign of life; a database that is away is tried again at the next."""
-        with self._beating, contextlib.suppress(*UNAVAILABLE):
-            handle, sign = self._hold, self._sign
+        """Send one heartbeat; if the database is unavailable, the next heartbeat tries again."""
+        with self._lock, contextlib.suppress(*UNAVAILABLE):
+            handle, status = self._handle, self._status
             if handle is not None and handle.state != "lost":
                 handle.state = handle.leases.renew(handle.job_id, handle.attempt, self.lease)
             if handle is not None and handle.state != "lost":
-                of = {f"{handle.leases.kind}_id": handle.job_id}
-                sign = replace(sign, part=handle.part, **of)  # type: ignore[arg-type]
-                sign = replace(sign, part_done=handle.part_done, part_total=handle.part_total)
+                job = {f"{handle.leases.kind}_id": handle.job_id}
+                status = replace(status, part=handle.part, **job)  # type: ignore[arg-type]
+                status = replace(status, part_done=handle.part_done, part_total=handle.part_total)
             try:
-                report_worker(self._engine, sign)
-            except IntegrityError:  # the job is gone since: an audit that was done before has taken its place
-                report_worker(self._engine, self._sign)
+                report_worker(self._engine, status)
+            except IntegrityError:  # the job's row was deleted, because an earlier audit has replaced it
+                report_worker(self._engine, self._status)
 
     def _run(self) -> None:
         while True:
             try:
                 self.beat()
-            except Exception:  # a heart that stops would cost the job
-                logger.exception("no sign of life could be given")
+            except Exception:  # without heartbeats the job would be lost
+                logger.exception("the heartbeat failed")
             if self._end.wait(min(BEAT_SECONDS, self.lease / 3)):
                 return
 
 
 class ExpiryWatch:
-    """Finds what has not changed for ``seconds`` of ``clock``."""
+    """Finds values that have not changed for ``seconds`` of ``clock``."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
         self._seen: dict[Hashable, tuple[object, float]] = {}
-        self._looked = clock()
+        self._last_check = clock()
 
-    def stale(self, signs: Mapping[K, object], own: Mapping[K, float | None] | None = None) -> list[K]:
-        """The keys whose value is what it was ``seconds`` ago. To be called several times in ``seconds``.
+    def find_stale(self, values: Mapping[K, object], own: Mapping[K, float | None] | None = None) -> list[K]:
+        """The keys whose values are the same as ``seconds`` ago. Call this several times within ``seconds``.
 
-        ``own``: keys with other seconds, where those are more.
+        ``own``: the seconds of single keys; the larger number counts.
         """
         at = self._clock()
-        if at - self._looked > self._seconds / 2:  # who did not look, frozen perhaps, has not seen that nothing changed
-            self.forget()
-        self._looked = at
+        if at - self._last_check > self._seconds / 2:  # after a pause, frozen perhaps, it cannot know what changed
+            self.reset()
+        self._last_check = at
         before = self._seen
         self._seen = {
-            key: before[key] if key in before and before[key][0] == sign else (sign, at) for key, sign in signs.items()
+            key: before[key] if key in before and before[key][0] == value else (value, at)
+            for key, value in values.items()
         }
-        patience = {key: max(self._seconds, (own or {}).get(key) or 0) for key in signs}
-        return [key for key in signs if at - self._seen[key][1] >= patience[key]]
+        seconds = {key: max(self._seconds, (own or {}).get(key) or 0) for key in values}
+        return [key for key in values if at - self._seen[key][1] >= seconds[key]]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
+        """Start again, as if every value had just changed."""
         self._seen = {}

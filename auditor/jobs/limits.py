@@ -1,4 +1,4 @@
-"""What one model may use while it is measured."""
+"""Limits of time and memory for one model while it is measured."""
 
 import math
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from auditor.errors import UsageError
 
 GIB = 2**30
 HOURS = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "full": 14 * 24.0}
-"""How long one model may take under a protocol, unless told otherwise: what takes longer hangs."""
+"""Default time limit per model and protocol; a model that takes longer probably hangs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one model may use: ``seconds`` of wall time, ``memory`` in bytes resident."""
+    """``seconds`` of wall time and bytes of resident ``memory``."""
 
     seconds: float
     memory: int
 
     @classmethod
     def of(cls, protocol: str, minutes: float | None, gib: float | None) -> "Limits":
-        """The protocol's own limit of time and nine tenths of the machine's memory, where nothing else is said.
+        """Limits as requested; by default the protocol's time limit and nine tenths of the machine's memory.
 
         Raises:
-            UsageError: a limit is no finite number.
+            UsageError: a limit is not a finite number.
         """
         for option, number, unit in (("--time-limit", minutes, "minutes"), ("--memory-limit", gib, "GiB")):
             if number is not None and not math.isfinite(number):
@@ -34,6 +34,6 @@ class Limits:
 
     @classmethod
     def share(cls, seconds: float, memory: int | None, processes: int = 1) -> "Limits":
-        """Limits of one of so many processes, which share nine tenths of the machine's memory where none is given."""
+        """Limits of one of ``processes``, which share nine tenths of the machine's memory if ``memory`` is None."""
         machine = int(0.9 * psutil.virtual_memory().total)
         return cls(seconds=seconds, memory=machine // processes if memory is None else memory)

@@ -1,8 +1,8 @@
-"""What the server of child processes imports, once for all of them: torch, and what torch imports at its first use."""
+"""Imported once by the server of child processes: torch, what torch imports at its first use, and the audit."""
 
 import warnings
 
-warnings.simplefilter("ignore")  # what libraries tell their programmers is nothing for who audits models
+warnings.simplefilter("ignore")  # libraries address these to programmers, not to users
 
 import safetensors.torch  # noqa: E402, F401
 import torch.fx.experimental.symbolic_shapes  # noqa: E402

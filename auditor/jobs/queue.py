@@ -1,6 +1,6 @@
-"""Sends ids of jobs to the workers' queues, once the transaction that wrote the jobs has committed. No torch.
+"""Sends IDs of jobs to the workers' queues, after the transaction that wrote the jobs has committed. No torch.
 
-A message is no more than a hint: the database says what is to be done, and a claim there who does it.
+A message carries only an ID; the database decides whether the job has to run, and which process runs it.
 """
 
 import contextlib
@@ -19,20 +19,21 @@ from auditor.network import connections
 from auditor.network.brokers import advice, read_broker
 
 QUEUES = ("cpu", "gpu")
+"""The workers' queues; :data:`auditor.records.LOCAL_QUEUE` stands for the process itself."""
 TASKS = {"audit": "auditor.audit", "training": "auditor.train"}
-"""What a message asks for, by the kind of job."""
+"""The Celery task of each kind of job."""
 SOFT_MARGIN, HARD_MARGIN = 900, 960
-"""Seconds beyond an audit's own limit until its process is interrupted, and killed: it may wait for the database."""
+"""Seconds after a job's time limit until Celery interrupts, and kills, its process, which may wait for the database."""
 LONGEST_DAYS = 30
-"""No audit may take longer in a queue; what a broker calls lost must be longer still."""
+"""Longest time limit of a queued job; a broker must wait longer before it delivers a message again."""
 BROKER_OPTIONS: dict[str, dict[str, object]] = {
     "redis": {
-        "visibility_timeout": (LONGEST_DAYS + 1)
-        * 86_400,  # above the hard limit: Redis delivers again what takes longer
+        # Above the hard limit, because Redis delivers a message again after this time.
+        "visibility_timeout": (LONGEST_DAYS + 1) * 86_400,
         "socket_connect_timeout": 10,
-        "socket_timeout": 30,  # a broker that hangs is a lost connection, not a lost worker
+        "socket_timeout": 30,  # a broker that hangs ends the connection, not the worker
         "socket_keepalive": True,
-        "socket_keepalive_options": connections.redis(),  # a worker waits for messages, and sends nothing
+        "socket_keepalive_options": connections.redis(),  # a worker that waits for messages sends nothing
         "health_check_interval": 10,
     },
     "amqp": {"connect_timeout": 10},
@@ -40,50 +41,50 @@ BROKER_OPTIONS: dict[str, dict[str, object]] = {
 
 
 def queue_of(device: str) -> str:
-    """The queue of a device: workers choose their own GPU."""
+    """The queue for a device; each worker chooses its own GPU."""
     if device not in ("cpu", "cuda"):
-        raise UsageError(f"--queue takes --device cpu or cuda, and workers choose which GPU; got {device!r}")
+        raise UsageError(f"--queue: expected --device cpu or cuda, because workers choose the GPU; got {device!r}")
     return "cpu" if device == "cpu" else "gpu"
 
 
 def check_length(seconds: float) -> None:
-    """Raises UsageError for what may take longer than a queue keeps a message."""
+    """Raises UsageError if a job may take longer than a queue keeps its message."""
     if seconds > LONGEST_DAYS * 86_400:
-        raise UsageError(f"a job in a queue may take {LONGEST_DAYS} days at most, with its audits: see --time-limit")
+        raise UsageError(f"a queued job and its audits may take at most {LONGEST_DAYS} days: lower --time-limit")
 
 
 def broker_url() -> str:
-    """The broker's address.
+    """The broker's URL.
 
     Raises:
-        UsageError: there is none, it cannot be read, or it is of a kind that is not supported.
+        UsageError: no URL is set, it cannot be read, or its kind of broker is not supported.
     """
     url = settings().broker_url
     if url is None:
         raise UsageError(
-            "the queue needs a broker: set AUDITOR_BROKER_URL to redis://… or amqp://…; scans may run --here"
+            "the queue needs a broker: set AUDITOR_BROKER_URL to redis://… or amqp://…, or run scans with --here"
         )
     read_broker(url)
     return url
 
 
 def broker_options(url: str) -> dict[str, object]:
-    """Options of the transport that a URL names."""
+    """Celery's transport options for the broker of this URL."""
     return dict(BROKER_OPTIONS[read_broker(url).kind])
 
 
 def check_broker() -> None:
-    """Raises UsageError where there is no broker, EnvironmentUnusableError where it does not answer."""
+    """Raises UsageError if no broker is set, EnvironmentUnusableError if it does not answer."""
     app = _app(broker_url())
     with _answering(), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=10)
 
 
 def send(jobs: Sequence[Unsent], queue: str) -> None:
-    """Send the ids of queued jobs.
+    """Send the IDs of queued jobs.
 
     Raises:
-        EnvironmentUnusableError: the broker does not answer; a worker's reaper will send them when it does again.
+        EnvironmentUnusableError: the broker does not answer; the reaper of a worker will send the IDs once it does.
     """
     app = _app(broker_url())
     with _answering(), app.producer_or_acquire() as producer:
@@ -100,7 +101,7 @@ def send(jobs: Sequence[Unsent], queue: str) -> None:
 
 
 def count_waiting(queue: str) -> int:
-    """How many messages wait in a queue, without those that workers have taken.
+    """Count the messages of a queue that no worker has taken.
 
     Raises:
         EnvironmentUnusableError: the broker does not answer.
@@ -113,7 +114,7 @@ def count_waiting(queue: str) -> int:
 
 @contextlib.contextmanager
 def _answering() -> Iterator[None]:
-    """Turn what brokers' libraries raise, each its own, into one error."""
+    """Raise whatever a broker's library raises as one error."""
     try:
         yield
     except Exception as error:
@@ -124,7 +125,7 @@ def _answering() -> Iterator[None]:
 
 
 class Loader(AppLoader):  # type: ignore[misc]
-    """Celery's own imports with the working directory first on the path, where anybody's file may lie."""
+    """Celery imports with the working directory first on the path, where any file may be; this loader does not."""
 
     def import_from_cwd(self, module: str, imp: object = None, package: str | None = None) -> Any:  # noqa: ARG002
         return self.import_module(module, package)
@@ -139,12 +140,12 @@ def _app(url: str) -> Celery:
 
 
 def sender_settings(url: str) -> dict[str, object]:
-    """What sender and receiver must agree on."""
+    """Settings that sender and receiver have in common."""
     return {
         "broker_use_ssl": read_broker(url).tls,
-        "task_serializer": "json",  # ids; nothing that runs when it is read
+        "task_serializer": "json",  # messages are IDs; reading them runs no code
         "broker_transport_options": broker_options(url),
-        # RabbitMQ gives up on a worker that has not acknowledged within 30 minutes; audits take longer.
+        # By default RabbitMQ disconnects a worker that has not acknowledged within 30 minutes; audits take longer.
         "task_queues": [
             Queue(
                 name, Exchange("auditor"), name, queue_arguments={"x-consumer-timeout": (LONGEST_DAYS + 1) * 86_400_000}

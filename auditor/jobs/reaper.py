@@ -1,4 +1,4 @@
-"""Puts back what was lost: jobs of dead processes, scans of dead processes, messages that a broker forgot."""
+"""Finds lost jobs, scans and messages: puts jobs back, ends scans, sends messages again."""
 
 import logging
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from auditor.db.trainings import TrainingLeases, list_trainings
 from auditor.db.workers import list_workers, remove_worker
 from auditor.errors import AuditorError
 from auditor.jobs.lease import ExpiryWatch, is_gone
+from auditor.records import LOCAL_QUEUE
 
 logger = logging.getLogger(__name__)
 
@@ -26,67 +27,75 @@ class Broker(Protocol):
 
 
 class Reaper:
-    """Looks again and again; as many of them as there are workers may look at once, each change is made once."""
+    """Checks leases and queues. Each worker has a reaper; several may check at once, and each change is made once."""
 
     def __init__(self, engine: Engine, lease: float, broker: Broker | None = None, queues: Sequence[str] = ()) -> None:
         self.engine, self.broker, self.queues = engine, broker, queues
-        self.leases = {one.kind: one for one in (Leases(engine), TrainingLeases(engine))}
+        self.leases = {leases.kind: leases for leases in (Leases(engine), TrainingLeases(engine))}
         self._jobs, self._scans, self._workers = ExpiryWatch(lease), ExpiryWatch(lease), ExpiryWatch(2 * lease)
         self._missing: dict[str, int] = {}
 
-    def look(self) -> None:
-        """All of it, one after the other."""
-        self.look_at_processes()
-        self.look_at_messages()
+    def check(self) -> None:
+        """Check processes, then messages."""
+        self.check_processes()
+        self.check_messages()
 
-    def look_at_messages(self) -> None:
-        """Takes as long as a broker that hangs."""
+    def check_messages(self) -> None:
+        """Send lost messages again. A broker that hangs delays this."""
         for queue in self.queues:
-            self._send_again(queue)
+            self._resend(queue)
 
-    def look_at_processes(self) -> None:
-        """To be called several times in the length of a lease. While the database is away nobody is blamed."""
+    def check_processes(self) -> None:
+        """Expire jobs, scans and workers. Call this several times within a lease.
+
+        While the database is unavailable no heartbeat arrives; afterwards every lease gets its full length again.
+        """
         try:
             self.expire_jobs()
-            self._abandon_scans()
-            self._forget_workers()
+            self._cancel_lost_scans()
+            self._remove_lost_workers()
         except UNAVAILABLE:
             for watch in (self._jobs, self._scans, self._workers):
-                watch.forget()
+                watch.reset()
             raise
 
     def expire_jobs(self) -> None:
-        leases = {
-            (kind, lease.job_id, lease.attempt): lease for kind, of in self.leases.items() for lease in of.running()
+        """Put jobs back whose leases have expired."""
+        running = {
+            (kind, lease.job_id, lease.attempt): lease
+            for kind, leases in self.leases.items()
+            for lease in leases.running()
         }
-        own = {key: lease.seconds for key, lease in leases.items()}
-        for key in self._jobs.stale({key: lease.until for key, lease in leases.items()}, own):
-            state = self.leases[key[0]].expire(leases[key])
+        seconds = {key: lease.seconds for key, lease in running.items()}
+        for key in self._jobs.find_stale({key: lease.until for key, lease in running.items()}, seconds):
+            kind, job_id, _ = key
+            state = self.leases[kind].expire(running[key])
             if state is not None:
-                logger.warning("%s %d: %s is lost, the %s is %s", *key[:2], leases[key].worker, key[0], state)
+                logger.warning("%s %d: its process %s is lost; new state: %s", kind, job_id, running[key].worker, state)
 
-    def _abandon_scans(self) -> None:
+    def _cancel_lost_scans(self) -> None:
         scans = {scan.scan_id: scan for scan in list_local_scans(self.engine)}
-        for scan_id in self._scans.stale({number: (scan.worker, scan.seen_at) for number, scan in scans.items()}):
-            Store(self.engine).cancel(scan_id, f"{scans[scan_id].worker or 'its process'} ended without a word")
+        heartbeats = {scan_id: (scan.worker, scan.seen_at) for scan_id, scan in scans.items()}
+        for scan_id in self._scans.find_stale(heartbeats):
+            Store(self.engine).cancel(scan_id, lost_reason(scans[scan_id].worker))
             logger.warning("scan %d: its process is lost", scan_id)
 
-    def _forget_workers(self) -> None:
-        seen = {row["worker"]: row["seen_at"] for row in list_workers(self.engine)}
-        for name in self._workers.stale(seen):
+    def _remove_lost_workers(self) -> None:
+        heartbeats = {row["worker"]: row["seen_at"] for row in list_workers(self.engine)}
+        for name in self._workers.find_stale(heartbeats):
             remove_worker(self.engine, name)
 
-    def _send_again(self, queue: str) -> None:
-        """Send what the database has queued beyond what the broker holds, if that was so at the last look, too."""
+    def _resend(self, queue: str) -> None:
+        """Send as many jobs as the broker has fewer messages than the database has queued jobs, now and last time."""
         if self.broker is None:
             return
         try:
             queued = sum(leases.count_queued(queue) for leases in self.leases.values())
             missing = queued - self.broker.count_waiting(queue)
-            again = min(missing, self._missing.get(queue, 0))
+            lost = min(missing, self._missing.get(queue, 0))
             self._missing[queue] = missing
-            if again > 0:
-                jobs = [job for leases in self.leases.values() for job in leases.longest_unsent(queue, again)]
+            if lost > 0:
+                jobs = [job for leases in self.leases.values() for job in leases.longest_unsent(queue, lost)]
                 for kind, leases in self.leases.items():
                     leases.mark_sent([job.job_id for job in jobs if job.kind == kind])
                 self.broker.send(jobs, queue)
@@ -98,14 +107,19 @@ class Reaper:
             logger.warning("queue %s: %s", queue, error)
 
 
+def lost_reason(worker: str | None) -> str:
+    """Why the job of a lost process failed."""
+    return f"{worker or 'its process'} ended unexpectedly"
+
+
 def abandon_dead_scans(engine: Engine) -> None:
-    """End the scans, boosts and adaptations of this machine's processes that are known to be gone; needs no waiting."""
+    """Cancel scans, boosts and adaptations of processes of this machine that have ended, without waiting for leases."""
     for scan in list_local_scans(engine):
         if scan.worker is not None and is_gone(scan.worker):
-            Store(engine).cancel(scan.scan_id, f"{scan.worker} ended without a word")
+            Store(engine).cancel(scan.scan_id, lost_reason(scan.worker))
     for row in list_trainings(engine, state="running"):
-        if row["queue"] == "here" and is_gone(row["worker"]):
-            reason = f"{row['worker']} ended without a word; see `auditor trainings resume {row['id']}`"
+        if row["queue"] == LOCAL_QUEUE and is_gone(row["worker"]):
+            reason = f"{lost_reason(row['worker'])}; run `auditor trainings resume {row['id']}`"
             TrainingLeases(engine).abandon(row["id"], row["attempt"], reason)
     for row in list_workers(engine):
         if is_gone(row["worker"]):

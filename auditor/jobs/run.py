@@ -1,4 +1,4 @@
-"""Run a claimed job and store its outcome: the one code path of every job. No torch."""
+"""Run a claimed job, an audit or a training, and store its outcome: the one code path of every job. No torch."""
 
 import contextlib
 import logging
@@ -16,33 +16,34 @@ from auditor.jobs.lease import Heartbeat, JobCancelledError, LeaseHandle, LeaseL
 logger = logging.getLogger(__name__)
 
 
-Found = TypeVar("Found")
-
-
-Found_contra = TypeVar("Found_contra", contravariant=True)
+ResultT = TypeVar("ResultT")
+ResultT_contra = TypeVar("ResultT_contra", contravariant=True)
 
 
 class Reporter(Protocol):
-    """Who wants to know how a scan gets on."""
+    """Follows the audits of a scan."""
 
     def model(self, name: str) -> None:
-        """An audit begins."""
+        """An audit starts."""
 
     def part(self, name: str, part: str, done: int, total: int) -> None:
-        """A part of it has come this far."""
+        """``done`` of ``total`` steps of a part of the audit are done."""
 
     def ended(self, name: str, outcome: str) -> None:
-        """It is ``done``, ``reused``, ``taken``, ``cancelled`` or ``failed: REASON``."""
+        """An audit ended: ``done``, ``reused``, ``verified``, ``cancelled`` or ``failed: REASON``.
+
+        ``taken``: another process has claimed or ended the job, and this one has stored nothing.
+        """
 
 
-def log_end(job: Job, ended: str, seconds: float) -> None:
-    """The one line that each attempt leaves, wherever it ran."""
-    outcome = {"outcome": ended.partition(":")[0], "seconds": round(seconds, 3)}
-    logger.info("audit %d, %s: %s after %.1f s", job.audit_id, job.entry.model, ended, seconds, extra=outcome)
+def log_end(job: Job, outcome: str, seconds: float) -> None:
+    """Log the end of an attempt in one line, the same wherever the attempt ran."""
+    fields = {"outcome": outcome.partition(":")[0], "seconds": round(seconds, 3)}
+    logger.info("audit %d, %s: %s after %.1f s", job.audit_id, job.entry.model, outcome, seconds, extra=fields)
 
 
-class JobAttempt(Protocol[Found_contra]):
-    """One attempt at one job: its lease, what is asked of the database for it, and what is left there."""
+class JobAttempt(Protocol[ResultT_contra]):
+    """One attempt at one job: its lease, and what it stores in the database."""
 
     job_id: int
     attempt: int
@@ -51,49 +52,49 @@ class JobAttempt(Protocol[Found_contra]):
     @property
     def leases(self) -> Leases: ...
 
-    def store_result(self, found: Found_contra) -> str:
-        """Store what was found; what has become of the job, in a word."""
+    def store_result(self, result: ResultT_contra) -> str:
+        """Store the result; returns the outcome."""
 
     def fail(self, reason: str) -> bool:
-        """Store why the job failed; False where it is another process's by now."""
+        """Store why the job failed; False if the job belongs to another process now."""
 
 
-def carry_out(job_attempt: JobAttempt[Found], heartbeat: Heartbeat, work: Callable[[LeaseHandle], Found]) -> str:
-    """A claimed job, worked on and stored; returns how it ended, as :func:`run_audit`."""
-    leases, mine = job_attempt.leases, (job_attempt.job_id, job_attempt.attempt)
-    with heartbeat.keep_lease(leases, *mine) as handle:
+def run_claimed(attempt: JobAttempt[ResultT], heartbeat: Heartbeat, work: Callable[[LeaseHandle], ResultT]) -> str:
+    """Do the work of a claimed job and store its result; returns the outcome, see :meth:`Reporter.ended`."""
+    leases, key = attempt.leases, (attempt.job_id, attempt.attempt)
+    with heartbeat.keep_lease(leases, *key) as handle:
         try:
-            found = work(handle)
+            result = work(handle)
         except LeaseLostError:
             return "taken"
         except JobCancelledError:
-            return "cancelled" if leases.cancelled(*mine) else "taken"
+            return "cancelled" if leases.cancelled(*key) else "taken"
         except SQLAlchemyError as error:
-            return _not_stored(job_attempt, error)
-        except Exception as error:  # a model is other people's code: whatever it raises is its failure, not the scan's
-            said = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
-            reason = one_line(said)
-            logger.debug("%s failed", job_attempt.name, exc_info=True)
-            return f"failed: {reason}" if job_attempt.fail(reason) else "taken"
+            return _not_stored(attempt, error)
+        except Exception as error:  # whatever a model's code raises fails its audit, not the scan
+            text = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
+            reason = one_line(text)
+            logger.debug("%s failed", attempt.name, exc_info=True)
+            return f"failed: {reason}" if attempt.fail(reason) else "taken"
         except BaseException:
-            with contextlib.suppress(SQLAlchemyError):  # of two errors the first one counts
-                leases.give_back(*mine) or leases.cancelled(*mine)
+            with contextlib.suppress(SQLAlchemyError):  # the first error is raised
+                leases.give_back(*key) or leases.cancelled(*key)
             raise
         try:
-            return job_attempt.store_result(found)
+            return attempt.store_result(result)
         except SQLAlchemyError as error:
-            return _not_stored(job_attempt, error)
+            return _not_stored(attempt, error)
 
 
-def _not_stored(job_attempt: JobAttempt[Found], error: SQLAlchemyError) -> str:
-    """A result that the database does not take: for a while, and the job goes back; or at all, and the job has failed.
+def _not_stored(attempt: JobAttempt[ResultT], error: SQLAlchemyError) -> str:
+    """Give the job back if the database is unavailable; fail the job if the database refuses its result.
 
     Raises:
-        SQLAlchemyError: the database takes not even that; the lease will run out.
+        SQLAlchemyError: the database is unavailable; if it cannot even take the job back, the lease will expire.
     """
     reason = one_line(f"could not be stored: {cause_of(error)}")
     if isinstance(error, UNAVAILABLE):
-        logger.error("%s: %s", job_attempt.name, reason)
-        job_attempt.leases.give_back(job_attempt.job_id, job_attempt.attempt)
+        logger.error("%s: %s", attempt.name, reason)
+        attempt.leases.give_back(attempt.job_id, attempt.attempt)
         raise error
-    return f"failed: {reason}" if job_attempt.fail(reason) else "taken"
+    return f"failed: {reason}" if attempt.fail(reason) else "taken"

@@ -1,4 +1,4 @@
-"""What an audit needs of this machine: each finding is fine, or says how to mend it. Changes and downloads nothing."""
+"""Checks what an audit needs on this machine; each problem comes with a remedy. Changes and downloads nothing."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ State = Literal["ok", "absent", "broken"]
 
 @dataclass(frozen=True)
 class Finding:
-    """``ok``; ``absent``, which some work can do without; or ``broken``, with what to do about it."""
+    """``ok``; ``absent``: only some work needs it; or ``broken``: ``text`` has the remedy."""
 
     subject: str
     state: State
@@ -34,7 +34,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything; a check that fails itself is a finding, too."""
+    """Run all checks; a check that raises an error becomes a finding."""
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _machine, _packages, _hub, _gpu, _database, _broker, _data_sets, _models, _disk,
     ]  # fmt: skip
@@ -42,7 +42,7 @@ def examine(settings: Settings) -> list[Finding]:
     for check in checks:
         try:
             findings += check(settings)
-        except Exception as error:  # a doctor who falls ill still reports
+        except Exception as error:  # the other checks must still run
             findings.append(Finding(check.__name__.strip("_").replace("_", " "), "broken", first_line(error)))
     return findings
 
@@ -54,12 +54,12 @@ def _machine(_: Settings) -> Iterator[Finding]:
 
 
 def _packages(_: Settings) -> Iterator[Finding]:
-    """Installed versions against what auditor was tested with."""
-    wanted = [Requirement(line) for line in requires("auditor") or ()]
+    """Compare installed versions with those that auditor was tested with."""
+    requirements = [Requirement(line) for line in requires("auditor") or ()]
     for extra in ("", *EXTRAS):
-        group = [one for one in wanted if _belongs(one, extra)]
-        if extra and _installed(group[0].name) is None:  # the one that it is there for
-            yield Finding(f"[{extra}]", "absent", f"pip install 'auditor[{extra}]' brings {EXTRAS[extra]}")
+        group = [one for one in requirements if _belongs(one, extra)]
+        if extra and _installed(group[0].name) is None:  # the main package of the extra
+            yield Finding(f"[{extra}]", "absent", f"for {EXTRAS[extra]}, run pip install 'auditor[{extra}]'")
             continue
         for one in group:
             found, needed = _installed(one.name), str(one.specifier)
@@ -72,7 +72,7 @@ def _packages(_: Settings) -> Iterator[Finding]:
 
 
 def _belongs(one: Requirement, extra: str) -> bool:
-    """Whether a requirement is one of an extra's, or for "" of auditor itself."""
+    """Whether a requirement belongs to an extra, or for "" to auditor itself."""
     if one.marker is None:
         return not extra
     return one.marker.evaluate({"extra": extra}) and (not extra or not one.marker.evaluate({"extra": ""}))
@@ -86,7 +86,7 @@ def _installed(name: str) -> str | None:
 
 
 def _hub(_: Settings) -> Iterator[Finding]:
-    """Timm silently loses its hub, and with it every pretrained weight, where it cannot import huggingface_hub."""
+    """Check that timm can import huggingface_hub; without it, timm silently has no pretrained weights."""
     if _installed("timm") is None:
         return
     from auditor.zoo.timm import has_hub
@@ -96,7 +96,7 @@ def _hub(_: Settings) -> Iterator[Finding]:
         return
     from huggingface_hub import constants
 
-    offline = "; HF_HUB_OFFLINE is set: nothing is downloaded" if constants.HF_HUB_OFFLINE else ""
+    offline = "; HF_HUB_OFFLINE is set, so nothing is downloaded" if constants.HF_HUB_OFFLINE else ""
     yield Finding("timm's hub", "ok", f"weights from {constants.ENDPOINT}, kept in {constants.HF_HUB_CACHE}{offline}")
 
 
@@ -107,7 +107,9 @@ def _gpu(_: Settings) -> Iterator[Finding]:
     if names:
         yield Finding("gpu", "ok", ", ".join(names))
     else:
-        yield Finding("gpu", "absent", "torch sees none; audits run on the CPU, AutoAttack on large models takes days")
+        yield Finding(
+            "gpu", "absent", "torch finds no GPU; audits run on the CPU, where AutoAttack on large models takes days"
+        )
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -130,7 +132,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _broker(settings: Settings) -> Iterator[Finding]:
     if settings.broker_url is None:
-        yield Finding("broker", "absent", "AUDITOR_BROKER_URL is not set; scans run where they are started")
+        yield Finding("broker", "absent", "AUDITOR_BROKER_URL is not set; scans run in the process that starts them")
         return
     from auditor.network.brokers import advice, read_broker
 
@@ -153,15 +155,15 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 def _data_sets(settings: Settings) -> Iterator[Finding]:
     for name in CLASSES:
         places = [settings.data, *([DEBIAN_FOLDER] if name == "fashion_mnist" else [])]
-        found = [place for place in places if _holds(place, name)]
+        found = [place for place in places if _has_data(place, name)]
         if found:
             yield Finding(f"data: {name}", "ok", f"in {found[0]}")
         else:
-            rest = "; 1,000 images are shipped" if name == "fashion_mnist" else ""
+            rest = "; auditor contains 1,000 images" if name == "fashion_mnist" else ""
             yield Finding(f"data: {name}", "absent", f"not in {settings.data}{rest}: see docs/data.md, or use --data")
 
 
-def _holds(place: Path, name: str) -> bool:
+def _has_data(place: Path, name: str) -> bool:
     try:
         check_images(name, None, place)
     except AuditorError:
@@ -187,10 +189,12 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     for subject, folder in (("data", settings.data), ("models", settings.robustbench_models)):
-        there = next(one for one in (folder.resolve(), *folder.resolve().parents) if one.is_dir())
-        free = shutil.disk_usage(there).free
-        text = f"{free / GIB:.0f} GiB free in {there}"
+        existing = next(one for one in (folder.resolve(), *folder.resolve().parents) if one.is_dir())
+        free = shutil.disk_usage(existing).free
+        text = f"{free / GIB:.0f} GiB free in {existing}"
         if free < LITTLE_DISK:
-            yield Finding(f"disk: {subject}", "broken", f"{text}: checkpoints take up to 2 GiB each, make room")
+            yield Finding(
+                f"disk: {subject}", "broken", f"{text}: free some space, because checkpoints take up to 2 GiB each"
+            )
         else:
             yield Finding(f"disk: {subject}", "ok", text)

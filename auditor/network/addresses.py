@@ -1,4 +1,4 @@
-"""URLs of databases and brokers: read strictly, with errors that show no part of them, and shown without secrets."""
+"""Parses URLs of databases and brokers strictly; neither errors nor shown URLs have secrets."""
 
 import re
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from urllib.parse import quote, unquote
 from auditor.errors import UsageError
 from auditor.text.redaction import redact_urls
 
-ENDING = "#/?[]@"
-"""What ends a part of a URL, or begins the next: in a user name or password each is percent-encoded."""
+DELIMITERS = "#/?[]@"
+"""Characters that delimit the parts of a URL, and must be percent-encoded in a user name or password."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A URL's parts, decoded; ``user``, ``password``, ``host`` and ``path`` are empty where there are none."""
+    """The decoded parts of a URL; ``user``, ``password``, ``host`` and ``path`` may be empty."""
 
     scheme: str
     user: str
@@ -27,15 +27,15 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Whether it leads to a server of this machine; no host is one, which is the client's default."""
+        """Whether the server is on this machine, which is also the client's default without a host."""
         return is_local(self.host)
 
 
 def read_address(setting: str, url: str, also: str = "") -> Address:
-    """The parts of a URL; ``also`` has further characters that a user name or password must not have as they stand.
+    """Parse a URL; ``also``: further characters that must be percent-encoded in a user name or password.
 
     Raises:
-        UsageError: it is none; the error names the setting and what to do, and shows no part of a password.
+        UsageError: the URL is invalid; the error names the setting and the remedy, and shows no part of a password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
@@ -63,7 +63,7 @@ def read_address(setting: str, url: str, also: str = "") -> Address:
 
 
 def shown(address: Address) -> str:
-    """The URL without secrets; a user name without a password may be one."""
+    """The URL without secrets. A user name without a password is hidden, because it may be a token."""
     user = f"{quote(address.user)}:***@" if address.password else "***@" if address.user else ""
     host = f"[{address.host}]" if ":" in address.host else address.host
     port = "" if address.port is None else f":{address.port}"
@@ -86,10 +86,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_characters(setting: str, url: str, authority: str, tail: str, also: str) -> None:
-    """Raises UsageError for what no URL has as it stands; a password with it would be cut there."""
+    """Raises UsageError for characters that must be percent-encoded; they would cut a password short."""
     user = authority.rpartition("@")[0]
-    wrong = set(user) & set(ENDING + also) | set(tail) & set("#@[]" + also)
-    if "@" in tail and ":" in authority:  # a password was cut before it, by the first of these
+    wrong = set(user) & set(DELIMITERS + also) | set(tail) & set("#@[]" + also)
+    if "@" in tail and ":" in authority:  # the first of these characters has cut a password
         wrong = (wrong | {tail[0]}) - ({"@"} if url.count("@") == 1 else set())
     if re.search(r"%(?![0-9A-Fa-f]{2})", url):
         wrong |= {"%"}

@@ -1,4 +1,4 @@
-"""The broker's URL: which kinds there are, what TLS asks of the server, and how it is shown. No Celery."""
+"""Parses the broker's URL: its kind, its TLS options, and the URL without secrets. No Celery."""
 
 import re
 import ssl
@@ -12,7 +12,7 @@ from auditor.network.addresses import Address, read_address, shown
 
 SETTING = "AUDITOR_BROKER_URL"
 KINDS = dict.fromkeys(("redis", "rediss", "redis+socket"), "redis") | dict.fromkeys(("amqp", "amqps", "pyamqp"), "amqp")
-"""Celery's names of the brokers that audits may be left to: the others forget, or deliver twice, what takes hours."""
+"""The supported brokers by Celery's scheme. Others lose messages of jobs that take hours, or deliver them twice."""
 WITH_TLS = ("rediss", "amqps")
 CHECKS = {
     "required": ssl.CERT_REQUIRED, "CERT_REQUIRED": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL,
@@ -26,7 +26,7 @@ PARAMETERS = {
     "pyamqp": ("heartbeat", "login_method"),
     "redis+socket": ("virtual_host",),
 }
-"""What may stand after the ``?``; those of TLS are named as Redis's client has them, for RabbitMQ, too."""
+"""The allowed query parameters; those of TLS have the names of Redis's client, for RabbitMQ, too."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Broker:
 
     Attributes:
         kind: redis or amqp.
-        url: for Celery, without what ``tls`` says.
-        tls: the client's own options; None without TLS.
+        url: for Celery, without the TLS parameters.
+        tls: the client's TLS options; None without TLS.
         shown: the URL without secrets.
-        safety: in words, whether the connection is encrypted and the server's certificate checked.
+        safety: a text: whether the connection is encrypted and the server's certificate checked.
     """
 
     kind: str
@@ -49,15 +49,15 @@ class Broker:
 
 
 def read_broker(url: str) -> Broker:
-    """What a broker's URL says; several, with ``;`` between them, are tried in turn.
+    """Parse a broker's URL, or several URLs that are separated by ``;`` and tried in turn.
 
     Raises:
-        UsageError: it is of a kind that is not supported, or cannot be read; no part of a password is shown.
+        UsageError: the kind is not supported, or the URL is invalid; the error shows no part of a password.
     """
     found = [_read_one(one) for one in re.split(r";(?=[A-Za-z][A-Za-z0-9+.-]*://)", url)]
     first = found[0]
     if any((one.kind, one.tls) != (first.kind, first.tls) for one in found):
-        raise UsageError(f"{SETTING}: expected several URLs to be of one kind, with the same parameters of TLS")
+        raise UsageError(f"{SETTING}: expected URLs of one kind with the same TLS parameters")
     urls, places = ";".join(one.url for one in found), "; ".join(one.shown for one in found)
     return Broker(first.kind, urls, first.tls, places, first.safety)
 
@@ -66,7 +66,7 @@ def _read_one(url: str) -> Broker:
     scheme, separator, _ = url.partition("://")
     scheme = scheme.lower()
     if scheme in ("sentinel", "redis+sentinel", "unix"):
-        instead = "redis+socket:///run/redis.sock" if scheme == "unix" else "redis://… of the master, or a proxy's"
+        instead = "redis+socket:///run/redis.sock" if scheme == "unix" else "redis://… of the master or of a proxy"
         raise UsageError(f"{SETTING}: {scheme}:// is not supported (redis://… or amqp://… are); use {instead}")
     if not separator or scheme not in KINDS:
         got = repr(scheme) if separator and re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) else "no such URL"
@@ -84,10 +84,10 @@ def _check(address: Address) -> None:
     if any(name.startswith("ssl_") for name in address.query) and address.scheme not in WITH_TLS:
         raise UsageError(f"{SETTING}: parameters ssl_… go with rediss:// or amqps://, got {address.scheme}://")
     if not set(address.query) <= set(allowed):
-        known = f"there is {', '.join(allowed)}" if allowed else "there is none"
+        known = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
         raise UsageError(
             f"{SETTING}: a parameter after the ? is not known for {address.scheme}://; {known}; "
-            "user name and password stand before the host, as in user:password@host"
+            "put user name and password before the host, as in user:password@host"
         )
     if address.scheme == "redis+socket" and (address.host or address.path in ("", "/")):
         raise UsageError(f"{SETTING}: expected redis+socket:///PATH of the socket, with three slashes")
@@ -97,7 +97,7 @@ def _check(address: Address) -> None:
 
 
 def _tls(address: Address) -> dict[str, Any]:
-    """Options of Redis's or RabbitMQ's client: certificate and host name are checked unless the URL says otherwise."""
+    """TLS options of the client: it checks certificate and host name unless the URL disables that."""
     given = address.query
     reqs = given.get("ssl_cert_reqs", "required")
     if reqs not in CHECKS:
@@ -120,7 +120,7 @@ def _tls(address: Address) -> dict[str, Any]:
 def _file(name: str, given: Mapping[str, str]) -> Path:
     path = Path(given[name]).expanduser()
     if not path.is_file():
-        raise UsageError(f"{SETTING}: {name}: there is no file {path}")
+        raise UsageError(f"{SETTING}: {name}: no such file: {path}")
     return path
 
 
@@ -135,10 +135,10 @@ def _safety(address: Address, tls: Mapping[str, Any] | None) -> str:
 
 
 def advice(error: BaseException) -> str:
-    """What to do where a server's certificate is the reason."""
+    """A remedy to append if the error is about the server's certificate, else nothing."""
     if "certificate verify failed" in str(error).lower().replace("_", " "):
         return (
-            "; to trust its authority, name its file in ?ssl_ca_certs=FILE or SSL_CERT_FILE; "
-            "?ssl_cert_reqs=none checks nothing"
+            "; to trust its authority, name the authority's file in ?ssl_ca_certs=FILE or SSL_CERT_FILE; "
+            "?ssl_cert_reqs=none disables the check"
         )
     return ""

@@ -1,6 +1,6 @@
-"""When a connection counts as dead: a host that lost its link must notice, and the others must not wait for it.
+"""Database URLs and connection options: TLS, and time-outs that detect lost peers.
 
-Without this the kernel tries again for a quarter of an hour to send, and waits two hours before it asks a silent peer.
+Without these time-outs the kernel retries for a quarter of an hour, and waits two hours before it probes a silent peer.
 """
 
 import os
@@ -17,22 +17,22 @@ from auditor.errors import UsageError
 from auditor.network.addresses import is_local, read_address
 
 DEAD_SECONDS = 20
-"""After so long without an answer to what was sent, or to being asked, the other side is gone."""
+"""A connection is dead after this many seconds without an acknowledgement of data or of a probe."""
 IDLE_SECONDS, INTERVAL_SECONDS, COUNT = 10, 5, 2
-"""After so long a silence the other side is asked, again after each interval, and so often."""
+"""Seconds of silence before the first probe, seconds between probes, and their number."""
 
 
 SETTING = "AUDITOR_DATABASE_URL"
 POSTGRESQL = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-"""Where systems keep the authorities that they trust."""
+"""The files in which systems keep the trusted authorities."""
 
 
 def database_url(url: str) -> URL:
-    """The address of a database as SQLAlchemy has it; ``postgres://`` is PostgreSQL, ``~`` the home folder.
+    """Parse a database URL for SQLAlchemy; ``postgres://`` means PostgreSQL, and ``~`` the home folder.
 
     Raises:
-        UsageError: it is of another kind, or cannot be read; no part of a password is shown.
+        UsageError: the kind is not supported, or the URL is invalid; the error shows no part of a password.
     """
     scheme, separator, rest = url.partition("://")
     scheme = re.sub(r"^postgres(?=$|\+)", "postgresql", scheme.lower())
@@ -44,11 +44,9 @@ def database_url(url: str) -> URL:
     url = f"{'postgresql+psycopg' if scheme == 'postgresql' else scheme}://{rest}"
     address = read_address(SETTING, url)
     if (known := _parameters()) and not set(address.query) <= known:
-        raise UsageError(f"{SETTING}: a parameter after the ? is none of PostgreSQL's; {_ENCODE}")
+        raise UsageError(f"{SETTING}: PostgreSQL does not know a parameter after the ?; {_ENCODE}")
     if address.host.startswith("/"):
-        raise UsageError(
-            f"{SETTING}: the folder of a socket is written ?host=/run/postgresql after the database's name"
-        )
+        raise UsageError(f"{SETTING}: write the folder of a socket as ?host=/run/postgresql after the database's name")
     return make_url(url)
 
 
@@ -62,37 +60,37 @@ def _sqlite_url(scheme: str, rest: str) -> URL:
     try:
         path = str(Path(url.database).expanduser()) if (url.database or "").startswith("~") else url.database  # type: ignore[arg-type]
     except RuntimeError as error:
-        raise UsageError(f"{SETTING}: there is no such home folder as that after sqlite:///: write it out") from error
+        raise UsageError(f"{SETTING}: the home folder after sqlite:/// does not exist: write its full path") from error
     return url.set(database=path)
 
 
 def _parameters() -> frozenset[str]:
-    """Those that PostgreSQL's client knows."""
+    """The parameters that PostgreSQL's client knows; empty if the client is not installed."""
     try:
         from psycopg.pq import Conninfo
-    except ImportError:  # which says later what to install
+    except ImportError:  # connecting raises an error that says what to install
         return frozenset()
     return frozenset(option.keyword.decode() for option in Conninfo.get_defaults())
 
 
 def postgresql(url: URL) -> Mapping[str, Any]:
-    """Of a client of PostgreSQL, for its own end and the server's: a lost client must not keep rows locked."""
+    """Options of a PostgreSQL client, for both sides: a lost client must not keep rows locked."""
     names = ("idle", "interval", "count")
     ours = dict(zip(names, (IDLE_SECONDS, INTERVAL_SECONDS, COUNT), strict=True))
     options = {f"tcp_keepalives_{name}": value for name, value in ours.items()}
     options["tcp_user_timeout"] = DEAD_SECONDS * 1000
     given = url.query.get("options", ())
-    asked = [given] if isinstance(given, str) else list(given)
+    requested = [given] if isinstance(given, str) else list(given)
     return {
         **{f"keepalives_{name}": value for name, value in ours.items()},
         "tcp_user_timeout": DEAD_SECONDS * 1000,
-        "options": " ".join([*(f"-c {name}={value}" for name, value in options.items()), *asked]),
+        "options": " ".join([*(f"-c {name}={value}" for name, value in options.items()), *requested]),
         **_tls(url),
     }
 
 
 def _tls(url: URL) -> Mapping[str, str]:
-    """What the URL does not say itself: a server elsewhere shows a certificate, and that is checked with its name."""
+    """TLS options that the URL leaves open: certificate and host name of a remote server are checked."""
     mode = sslmode(url)
     found = {} if _given(url, "sslmode", "PGSSLMODE") or mode is None else {"sslmode": mode}
     trusted = _given(url, "sslrootcert", "PGSSLROOTCERT")
@@ -103,7 +101,7 @@ def _tls(url: URL) -> Mapping[str, str]:
 
 
 def sslmode(url: URL) -> str | None:
-    """As PostgreSQL's client has it; None where it is left to the client: on this machine, or in a service's file."""
+    """The ``sslmode``; None if the client decides: the server is on this machine, or a service file configures it."""
     given = _given(url, "sslmode", "PGSSLMODE")
     if given or _given(url, "service", "PGSERVICE"):
         return given
@@ -122,13 +120,13 @@ def _text(value: str | tuple[str, ...] | None) -> str:
 
 
 def _authorities() -> str:
-    """The file of authorities that this machine trusts, or what OpenSSL itself finds."""
-    paths = [ssl.get_default_verify_paths().cafile, *BUNDLES]  # the first heeds SSL_CERT_FILE
+    """The file of the authorities that this machine trusts; ``system`` leaves the choice to OpenSSL."""
+    paths = [ssl.get_default_verify_paths().cafile, *BUNDLES]  # the first path follows SSL_CERT_FILE
     return next((path for path in paths if path and Path(path).is_file()), "system")
 
 
 def safety(url: URL) -> str:
-    """In words, whether the connection is encrypted and the server's certificate checked; empty on this machine."""
+    """A text: whether the connection is encrypted and the certificate checked; empty on this machine."""
     if url.get_backend_name() != "postgresql" or (mode := sslmode(url)) is None:
         return ""
     return {
@@ -140,24 +138,24 @@ def safety(url: URL) -> str:
 
 
 def advice(error: BaseException) -> str:
-    """What to do where TLS is the reason."""
+    """A remedy to append if the error is about TLS, else nothing."""
     text = str(error).lower()
     if "server does not support ssl" in text or ("no pg_hba.conf entry" in text and "no encryption" in text):
-        return "; ?sslmode=disable in the URL does without TLS, in a network that is trusted"
+        return "; in a trusted network, ?sslmode=disable in the URL disables TLS"
     if "certificate" in text and ("verify failed" in text or "does not match" in text):
         return (
-            "; to trust its authority, name its file in ?sslrootcert=FILE or SSL_CERT_FILE; "
-            "?sslmode=require checks nothing"
+            "; to trust its authority, name the authority's file in ?sslrootcert=FILE or SSL_CERT_FILE; "
+            "?sslmode=require disables the check"
         )
     return ""
 
 
 def redis() -> dict[int, int]:
-    """Socket options of a client of Redis, by their number; those that this system has."""
-    wanted = {
+    """Socket options of a Redis client by number, as far as this system has them."""
+    options = {
         "TCP_KEEPIDLE": IDLE_SECONDS,
         "TCP_KEEPINTVL": INTERVAL_SECONDS,
         "TCP_KEEPCNT": COUNT,
         "TCP_USER_TIMEOUT": DEAD_SECONDS * 1000,
     }
-    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+    return {getattr(socket, name): value for name, value in options.items() if hasattr(socket, name)}

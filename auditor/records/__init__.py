@@ -124,25 +124,30 @@ class Estimate:
     seconds_at_most: float = float("nan")
 
 
+LOCAL_QUEUE = "here"
+"""The stored queue name of jobs that no worker runs, but the process that made them."""
+
 Progress = Callable[[str, int, int], None]
 """Told the part of an audit that is under way, how far it is, and of how much."""
-
-Wanted = Callable[[str], bool]
-"""Asked with an audit's identity, once the model is loaded: is it to be done at all?"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobContext:
-    """How a measurement speaks with who asked for it. Whatever these raise ends the measurement.
+    """The connection of a running task to its job. Whatever these functions raise ends the task.
 
-    ``save`` keeps something under a key for a later attempt at this audit, in place of what was kept before, nothing
-    where what was loaded is of no use; ``load`` gives what an earlier one saved under this key, None where there is
-    nothing, or it was saved under another key.
-    ``stopped`` is called several times a second while a child process measures, and raises once that is to end.
+    Attributes:
+        progress: report the part of the task that runs now, how much of it is done, and of how much.
+        needs_measuring: whether an audit of this identity has to be measured; called once the model is loaded.
+        renew_lease: renew the job's lease; False if the job belongs to another process now.
+        load: what an earlier attempt saved under this key; None if there is nothing, or it has another key.
+        save: store a state under a key for a later attempt, in place of the last one; an empty state says that the
+            loaded one was of no use.
+        stopped: called several times a second while a child process runs; raises when the task has to end.
     """
 
     progress: Progress = lambda *_: None
-    wanted: Wanted = lambda _: True
+    needs_measuring: Callable[[str], bool] = lambda _: True
+    renew_lease: Callable[[], bool] = lambda: True
     load: Callable[[str], bytes | None] = lambda _: None
     save: Callable[[str, bytes], None] = lambda *_: None
     stopped: Callable[[], None] = lambda: None

@@ -1,4 +1,4 @@
-"""A scan in this process: its jobs one after the other, or several models side by side, each in a child of its own."""
+"""Runs scans in this process: one model at a time, or several side by side."""
 
 import contextlib
 import signal
@@ -12,11 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from auditor.config import settings
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
-from auditor.jobs.audit import Measure, run_audit
+from auditor.jobs.audit import AuditExecutor, Measure
 from auditor.jobs.lease import Heartbeat, process_name
 from auditor.jobs.reaper import abandon_dead_scans
 from auditor.jobs.run import Reporter
-from auditor.records import ZooEntry
+from auditor.records import LOCAL_QUEUE, ZooEntry
 from auditor.scans.plan import check_scan
 from auditor.scans.request import ScanRequest
 from auditor.zoo import Source
@@ -24,7 +24,7 @@ from auditor.zoo import Source
 
 @dataclass
 class ScanOutcome:
-    """What became of a scan's models, by name."""
+    """The outcomes of a scan's models, by name."""
 
     scan_id: int
     done: list[str] = field(default_factory=list)
@@ -33,118 +33,114 @@ class ScanOutcome:
     cancelled: list[str] = field(default_factory=list)
     ended: bool = True
 
+    def add(self, model: str, outcome: str) -> None:
+        """Add the outcome of one audit, see :meth:`auditor.jobs.run.Reporter.ended`."""
+        if outcome in ("reused", "verified"):
+            self.reused.append(model)
+        elif outcome.startswith("failed: "):
+            self.failed[model] = outcome.removeprefix("failed: ")
+        elif outcome == "done":
+            self.done.append(model)
+        else:
+            self.cancelled.append(model)
+
 
 class HaltedError(BaseException):
-    """The scan ends: no model's failure."""
+    """The scan has to end. This is not the failure of a model."""
 
 
-def run_scan(
-    store: Store,
-    source: Source,
-    name: str,
-    entries: Sequence[ZooEntry],
-    request: ScanRequest,
-    reporter: Reporter,
-    measure: Measure,
-    *,
-    side_by_side: int = 1,
-    run_id: int | None = None,
-    slot: int = 0,
-    halted: Callable[[], bool] = lambda: False,
-) -> ScanOutcome:
-    """Audit every entry here and now; one that fails is stored as failed, and the scan goes on.
+@dataclass(frozen=True, kw_only=True)
+class LocalExecutor:
+    """Runs scans in this process. A model that fails is stored as failed, and the scan continues.
 
-    A KeyboardInterrupt cancels what is not done, keeps what is, and is raised again.
+    A KeyboardInterrupt cancels the jobs that are not done, keeps the results, and is raised again.
 
-    Args:
-        slot: the first of this process's that gives signs of life for an audit; another one where 0 is taken.
-        halted: asked several times a second; where it says so, the scan is cancelled.
-
-    Raises:
-        HaltedError: ``halted`` said so.
-        DataError, UsageError: the images cannot be had, or another folder has a model of the same name; before any
-            model is loaded.
+    Attributes:
+        side_by_side: how many models are measured at once.
+        first_slot: the first of this process's slots that sends heartbeats for audits; a caller that sends its own
+            uses slot 0.
+        is_halted: called several times a second; the scan is cancelled, and HaltedError raised, once it returns True.
     """
-    check_scan(store, entries, request.measurement)
-    abandon_dead_scans(store.engine)
-    scan_id, jobs = store.create_scan(name, request.to_json(), entries, worker=process_name(), run_id=run_id)
-    return run_jobs(
-        store,
-        scan_id,
-        jobs,
-        source,
-        request,
-        reporter,
-        measure,
-        side_by_side=side_by_side,
-        slot=slot,
-        halted=halted,
-    )
 
+    store: Store
+    measure: Measure
+    reporter: Reporter
+    side_by_side: int = 1
+    first_slot: int = 0
+    is_halted: Callable[[], bool] = lambda: False
 
-def run_jobs(
-    store: Store,
-    scan_id: int,
-    jobs: Sequence[Job],
-    source: Source,
-    request: ScanRequest,
-    reporter: Reporter,
-    measure: Measure,
-    *,
-    side_by_side: int = 1,
-    slot: int = 0,
-    halted: Callable[[], bool] = lambda: False,
-) -> ScanOutcome:
-    """The queued jobs of one scan, in their order, ``side_by_side`` at once."""
-    outcome, halt, free = ScanOutcome(scan_id), threading.Event(), threading.local()
-    slots = iter(range(slot, slot + side_by_side))
+    def run_scan(
+        self,
+        source: Source,
+        name: str,
+        entries: Sequence[ZooEntry],
+        request: ScanRequest,
+        *,
+        run_id: int | None = None,
+    ) -> ScanOutcome:
+        """Create a scan of these entries, and run it.
 
-    def stopped() -> None:
-        if halt.is_set() or halted():
-            raise HaltedError
+        Raises:
+            HaltedError: ``is_halted`` returned True.
+            DataError, UsageError: the images are not available, or another folder has a model of the same name; both
+                are raised before any model is loaded.
+        """
+        check_scan(self.store, entries, request.measurement)
+        abandon_dead_scans(self.store.engine)
+        stored = request.to_json()
+        scan_id, jobs = self.store.create_scan(name, stored, entries, worker=process_name(), run_id=run_id)
+        return self.run_jobs(scan_id, jobs, source, request)
 
-    def enter() -> None:
-        device, lease = request.measurement.audit.device, settings().lease_seconds
-        heartbeat = Heartbeat(store.engine, queue="here", device=device, lease=lease, slot=next(slots))
-        free.heartbeat = hearts.enter_context(heartbeat)
+    def run_jobs(self, scan_id: int, jobs: Sequence[Job], source: Source, request: ScanRequest) -> ScanOutcome:
+        """Run queued jobs of one scan, in their order."""
+        outcome, halt, thread = ScanOutcome(scan_id), threading.Event(), threading.local()
+        slots = iter(range(self.first_slot, self.first_slot + self.side_by_side))
 
-    def run(job: Job) -> None:
-        stopped()
-        reporter.model(job.entry.model)
-        asked = request.measurement
-        ended = run_audit(
-            store,
-            job,
-            lambda: source,
-            asked,
-            measure,
-            free.heartbeat,
-            force=request.force,
-            reverify=job.entry.model in request.reverify,
-            reporter=reporter,
-            stopped=stopped,
-        )
-        _note(outcome, job.entry.model, ended)
-        reporter.ended(job.entry.model, ended)
+        def check_stopped() -> None:
+            if halt.is_set() or self.is_halted():
+                raise HaltedError
 
-    with contextlib.ExitStack() as hearts, ThreadPoolExecutor(side_by_side, initializer=enter) as pool:
-        futures: list[Future[None]] = []
-        try:
-            futures += [pool.submit(run, job) for job in jobs]
-            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in finished:
-                future.result()
-        except BaseException as error:
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"the scan ended: {first_line(error)}"
-            with uninterrupted():
-                halt.set()
-                for future in futures:
-                    future.cancel()
-                wait(futures)
-                with contextlib.suppress(SQLAlchemyError):  # of two errors the first one counts
-                    store.cancel(scan_id, reason)
-            raise
-    return outcome
+        def start_thread() -> None:
+            device, lease = request.measurement.audit.device, settings().lease_seconds
+            heartbeat = Heartbeat(self.store.engine, queue=LOCAL_QUEUE, device=device, lease=lease, slot=next(slots))
+            thread.executor = AuditExecutor(
+                store=self.store,
+                measure=self.measure,
+                heartbeat=heartbeats.enter_context(heartbeat),
+                reporter=self.reporter,
+                check_stopped=check_stopped,
+            )
+
+        def run(job: Job) -> None:
+            check_stopped()
+            model = job.entry.model
+            self.reporter.model(model)
+            ended = thread.executor.run(
+                job, lambda: source, request.measurement, force=request.force, reverify=model in request.reverify
+            )
+            outcome.add(model, ended)
+            self.reporter.ended(model, ended)
+
+        pool = ThreadPoolExecutor(self.side_by_side, initializer=start_thread)
+        with contextlib.ExitStack() as heartbeats, pool:
+            futures: list[Future[None]] = []
+            try:
+                futures += [pool.submit(run, job) for job in jobs]
+                finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                reason = "interrupted" if interrupted else f"the scan ended: {first_line(error)}"
+                with uninterrupted():
+                    halt.set()
+                    for future in futures:
+                        future.cancel()
+                    wait(futures)
+                    with contextlib.suppress(SQLAlchemyError):  # the first error is raised
+                        self.store.cancel(scan_id, reason)
+                raise
+        return outcome
 
 
 INTERRUPTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -152,7 +148,7 @@ INTERRUPTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGH
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C waits for nothing and stops nothing in here."""
+    """Ignore interrupts: a second Ctrl-C does not stop what runs in this context."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -162,14 +158,3 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for kind, handler in handlers.items():
             signal.signal(kind, handler)
-
-
-def _note(outcome: ScanOutcome, model: str, ended: str) -> None:
-    if ended in ("reused", "verified"):
-        outcome.reused.append(model)
-    elif ended.startswith("failed: "):
-        outcome.failed[model] = ended.removeprefix("failed: ")
-    elif ended == "done":
-        outcome.done.append(model)
-    else:
-        outcome.cancelled.append(model)

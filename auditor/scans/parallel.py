@@ -1,59 +1,52 @@
-"""How many models a scan on this machine measures side by side, with how many threads each, in how much memory.
+"""How many models a scan measures side by side on this machine, and each model's share of threads and memory.
 
-Small models cannot keep many cores busy: measured one a core they take half the time, and none waits for another.
+A small model cannot keep many cores busy. With one core each, small models take half the time.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import psutil
 
 from auditor.config import settings
 from auditor.errors import MemoryLimitError
-from auditor.jobs.child import ChildProcess
-from auditor.jobs.limits import Limits
+from auditor.jobs.audit import Measure
+from auditor.jobs.child import ChildFactory
+from auditor.jobs.tasks import measure_audit
 from auditor.machine.devices import count_cores, share_of_threads, threads_asked
-from auditor.records import JobContext, Measurement, ZooEntry
+from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
 from auditor.zoo import Source
 
 SMALL_BYTES = 8 * 2**20
-"""Weights of a small model at most: two million numbers."""
+"""Most bytes of weights of a small model: two million numbers."""
 SMALL_PIXELS = 64 * 64
-"""Pixels of its images at most."""
+"""Most pixels of its images."""
 MOST_JOBS = 64
 BASE_MEMORY = 2**29
-"""Bytes of a process that has imported torch and measures nothing."""
+"""Bytes of a process that has imported torch and does nothing else."""
 MAPS = 256
-"""Feature maps as large as the image that a small network keeps for its backward pass, at most for most."""
+"""Feature maps, each as large as the image, that most small networks keep for the backward pass, at most."""
 POLL_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class Shares:
-    """So many models at once; ``threads`` of torch for each, None for all of torch's choice."""
-
-    jobs: int
-    threads: int | None
 
 
 def share_machine(
     source: Source, entries: Sequence[ZooEntry], request: Measurement, *, jobs: int | None, memory: int | None
-) -> Shares:
-    """As many ``jobs`` as were asked for; for None, as many as the cores, the memory and the models allow.
+) -> ChildFactory:
+    """Divide this machine among ``jobs`` children; for None, as many as the cores, the memory and the models allow.
 
-    Only small models are measured side by side by themselves. Others have all threads, one after the other: each keeps
-    the cores busy, and may need most of the memory. So has a GPU.
+    By default only small models are measured side by side. Larger models, and models on a GPU, run one after the
+    other with all threads, because each keeps the device busy and may need most of the memory.
 
     Args:
-        memory: bytes that one model may use, where that was asked for.
+        memory: the requested limit per model in bytes, if any.
     """
     threads = settings().threads
     if jobs is None:
         jobs = _most_jobs(source, entries, request, threads or threads_asked() or 1, memory)
-    return Shares(jobs, threads or (None if jobs == 1 else threads_asked() or share_of_threads(jobs)))
+    default = None if jobs == 1 else threads_asked() or share_of_threads(jobs)
+    return ChildFactory(processes=jobs, threads=threads or default)
 
 
 def _most_jobs(
@@ -61,13 +54,13 @@ def _most_jobs(
 ) -> int:
     if request.audit.device != "cpu" or not are_small(source, entries):
         return 1
-    need = memory or max(memory_of(entry, request) for entry in entries)
-    room: int = psutil.virtual_memory().available // need
-    return max(1, min(len(entries), count_cores() // threads, room, MOST_JOBS))
+    needed = memory or max(memory_of(entry, request) for entry in entries)
+    fitting: int = psutil.virtual_memory().available // needed
+    return max(1, min(len(entries), count_cores() // threads, fitting, MOST_JOBS))
 
 
 def are_small(source: Source, entries: Sequence[ZooEntry]) -> bool:
-    """Whether measuring any of these models is small work; of weights that nobody knows it is taken to be large."""
+    """Whether all of these models are small. A model whose size is unknown counts as large."""
     if not entries or any(entry.input_size[1] * entry.input_size[2] > SMALL_PIXELS for entry in entries):
         return False
     weights = source.weight_bytes(entries)
@@ -75,60 +68,63 @@ def are_small(source: Source, entries: Sequence[ZooEntry]) -> bool:
 
 
 def memory_of(entry: ZooEntry, request: Measurement) -> int:
-    """Bytes that measuring a small model needs, by its images; one that needs more is measured by itself."""
+    """Bytes that measuring a small model needs, estimated from its images."""
     batch = request.audit.batch_size if request.samples is None else min(request.samples, request.audit.batch_size)
     return BASE_MEMORY + max(batch, 1) * entry.input_size[1] * entry.input_size[2] * 4 * MAPS
 
 
-def in_children(shares: Shares, seconds: float, memory: int | None, preload: tuple[str, ...]) -> Any:
-    """What measures a model in a process of its own, as one of these shares."""
-    limits = Limits.share(seconds, memory, shares.jobs)
-    child = ChildProcess(limits=limits, preload=preload, threads=shares.threads)
-    return child if shares.jobs == 1 or memory is not None else Together(child, Limits.share(seconds, None))
+def make_measure(make_child: ChildFactory, seconds: float, memory: int | None) -> Measure:
+    """Measure models in child processes, each within its share of the machine or ``memory`` bytes."""
+    child = make_child(measure_audit, seconds, memory)
+    if make_child.processes == 1 or memory is not None:
+        return child
+    return SharedMemoryMeasure(child, replace(make_child, processes=1)(measure_audit, seconds, None))
 
 
-class Together:
-    """Measures models side by side, each within its share of the memory; one that needs more, again and alone.
+class SharedMemoryMeasure:
+    """Measures models side by side; a model that exceeds its share of the memory is measured again, ``alone``.
 
-    Called from as many threads at once as one likes.
+    Several threads may call this at once.
     """
 
-    def __init__(self, child: ChildProcess, whole: Limits) -> None:
-        self.child, self.alone = child, replace(child, limits=whole)
-        self._changed, self._together, self._is_alone, self._wait_alone = threading.Condition(), 0, False, 0
+    def __init__(self, shared: Measure, alone: Measure) -> None:
+        self.shared, self.alone = shared, alone
+        self._changed, self._running, self._is_alone, self._waiting_alone = threading.Condition(), 0, False, 0
 
-    def __call__(self, source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> Any:
-        """As :class:`auditor.jobs.child.ChildProcess`."""
+    def __call__(
+        self, source: Source, entry: ZooEntry, request: Measurement, context: JobContext
+    ) -> AuditRecord | None:
+        """Measure one model, as :func:`auditor.jobs.tasks.measure_audit` does."""
         try:
             with self._beside_others(context.stopped):
-                return self.child(source, entry, request, context)
+                return self.shared(source, entry, request, context)
         except MemoryLimitError:
             with self._by_itself(context.stopped):
                 return self.alone(source, entry, request, context)
 
     @contextmanager
     def _beside_others(self, stopped: Callable[[], None]) -> Iterator[None]:
-        self._wait(stopped, lambda: not self._is_alone and not self._wait_alone)
-        self._together += 1
+        self._wait(stopped, lambda: not self._is_alone and not self._waiting_alone)
+        self._running += 1
         self._changed.release()
         try:
             yield
         finally:
             with self._changed:
-                self._together -= 1
+                self._running -= 1
                 self._changed.notify_all()
 
     @contextmanager
     def _by_itself(self, stopped: Callable[[], None]) -> Iterator[None]:
         with self._changed:
-            self._wait_alone += 1
+            self._waiting_alone += 1
         try:
-            self._wait(stopped, lambda: not self._is_alone and not self._together)
+            self._wait(stopped, lambda: not self._is_alone and not self._running)
             self._is_alone = True
             self._changed.release()
         finally:
             with self._changed:
-                self._wait_alone -= 1
+                self._waiting_alone -= 1
                 self._changed.notify_all()
         try:
             yield
@@ -138,7 +134,7 @@ class Together:
                 self._changed.notify_all()
 
     def _wait(self, stopped: Callable[[], None], free: Callable[[], bool]) -> None:
-        """Return with the lock once it is this one's turn; what ``stopped`` raises ends the wait."""
+        """Acquire the lock when ``free`` returns True; ``stopped`` may raise to end the wait."""
         self._changed.acquire()
         while not free():
             self._changed.wait(POLL_SECONDS)

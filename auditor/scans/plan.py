@@ -1,4 +1,4 @@
-"""What a scan checks before it runs, and what it would do."""
+"""Checks a scan before it runs, and plans a dry run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from auditor.zoo import Source
 
 
 def check_scan(store: Store, entries: Sequence[ZooEntry], request: Measurement, *, images: bool = True) -> None:
-    """What can be known to fail before any model is loaded.
+    """Check everything that can fail before a model is loaded; ``images``: the data sets, too.
 
     Raises:
         UsageError: another folder has a model of the same name.
-        DataError: ``images`` cannot be had on this machine.
+        DataError: images are not available on this machine.
     """
     _check_places(store, entries)
     if images:
@@ -28,7 +28,7 @@ def check_scan(store: Store, entries: Sequence[ZooEntry], request: Measurement, 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a scan would do with a model: ``to do``, ``done before``, ``to download`` or ``fails``, with a reason."""
+    """The plan for one model: ``to do``, ``done before``, ``to download`` or ``fails``, with a reason."""
 
     model: str
     plan: str
@@ -44,21 +44,21 @@ def plan_scan(
     reporter: Reporter,
     estimator: Estimator,
 ) -> list[Planned]:
-    """What a scan would do; loads what is on this machine, downloads nothing, stores nothing.
+    """Plan a scan: load the models that are on this machine, download nothing, store nothing.
 
     Raises:
-        DataError, UsageError: as a scan would.
+        DataError, UsageError: as :func:`check_scan`.
     """
     check_scan(store, entries, request.measurement)
     plan = []
     for entry in entries:
         reporter.model(entry.model)
-        plan.append(_planned(store, source, entry, request, reporter, estimator))
+        plan.append(_plan_model(store, source, entry, request, reporter, estimator))
         reporter.ended(entry.model, plan[-1].plan)
     return plan
 
 
-def _planned(
+def _plan_model(
     store: Store,
     source: Source,
     entry: ZooEntry,
@@ -66,7 +66,7 @@ def _planned(
     reporter: Reporter,
     estimator: Estimator,
 ) -> Planned:
-    def wanted(identity: str) -> bool:
+    def needs_measuring(identity: str) -> bool:
         return request.force or store.find_done(entry.model, identity) is None
 
     def progress(part: str, done: int, total: int) -> None:
@@ -76,26 +76,27 @@ def _planned(
         missing = source.missing(entry)
         if missing:
             return Planned(entry.model, "to download", missing)
-        found = estimator(source, entry, request.measurement, JobContext(progress=progress, wanted=wanted))
+        context = JobContext(progress=progress, needs_measuring=needs_measuring)
+        estimate = estimator(source, entry, request.measurement, context)
     except AuditorError as error:
         return Planned(entry.model, "fails", one_line(str(error)))
-    return Planned(entry.model, "to do" if found else "done before", estimate=found)
+    return Planned(entry.model, "to do" if estimate else "done before", estimate=estimate)
 
 
 def _check_places(store: Store, entries: Sequence[ZooEntry]) -> None:
-    """Models are known by name: two folders' models of one name would pass for one model that has changed."""
+    """Refuse a model whose name is stored for another folder, because results are found by name."""
     places = {entry.model: entry.place for entry in entries if entry.place is not None}
     for model, known in store.find_places(list(places)).items():
         if _elsewhere(known, places[model]):
             name = model.partition(":")[2]
             raise UsageError(
-                f"{model} is a model of {known} already, so that the one of {places[model]} would be taken for it: "
-                f"rename one of them in its zoo.toml; names may hold a slash, for example team-b/{name}"
+                f"{model} is a model of {known}, and {places[model]} has another one of the same name: rename one of "
+                f"them in its zoo.toml; names may contain a slash, for example team-b/{name}"
             )
 
 
 def _elsewhere(known: str, place: str) -> bool:
-    """Whether ``known`` is still a folder, and not this one; where it is gone the model has moved."""
+    """Whether ``known`` still exists and is another folder; if it does not exist, the model has moved."""
     try:
         return Path(known).is_dir() and not Path(known).samefile(place)
     except OSError:
@@ -103,9 +104,9 @@ def _elsewhere(known: str, place: str) -> bool:
 
 
 def _check_images(entries: Sequence[ZooEntry], request: Measurement) -> None:
-    """Say what is missing of the data sets before any model is loaded."""
+    """Raise DataError for the first data set that lacks images."""
     if request.samples != 0:
         for name, own in dict.fromkeys((entry.dataset, entry.own_data) for entry in entries):
             if own is None and name not in CLASSES:
-                continue  # a model without a data set fails by itself
+                continue  # the audit of a model without a data set fails later
             check_images(name, request.samples, request.data, own=own)

@@ -1,24 +1,25 @@
-"""A scan before it runs: what it asks for, what is checked first, and what it would do."""
+"""The request of a scan, and the threat model of its entries."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from auditor.attacks import find_protocol
 from auditor.errors import UsageError
+from auditor.jobs.requests import dump_request, load_request
 from auditor.records import AuditRequest, Measurement, ZooEntry
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRequest:
-    """All that a scan asks for, so that another process, on another machine, can do it.
+    """Everything that a process, perhaps on another machine, needs to run a scan.
 
     Attributes:
-        folder: of the zoo, absolute; None for the source's own on the machine that does it.
-        trust_code: whether a local zoo's Python may run, where the worker agrees.
-        seconds: of wall time that one model may take; ``memory`` in bytes, None for most of the machine's.
-        force: repeat what is done.
-        reverify: the models whose done results are to be measured again, and compared.
+        folder: the absolute folder of the zoo; None for the source's default on the machine that runs the scan.
+        trust_code: whether a local zoo's Python code may run; a worker may refuse it.
+        seconds: wall time that one model may take; ``memory`` in bytes, None for most of the machine's.
+        force: measure models again that have results.
+        reverify: the models whose results are measured again and compared.
     """
 
     measurement: Measurement
@@ -43,10 +44,10 @@ class ScanRequest:
         adversarials: Path | None = None,
         **others: Any,
     ) -> "ScanRequest":
-        """A request with the protocol's own number of samples where none was asked for.
+        """A request; ``samples`` is by default the protocol's number.
 
         Raises:
-            UsageError: samples were asked for under a protocol that uses none.
+            UsageError: ``samples`` is given for a protocol that uses no images.
         """
         protocol = find_protocol(audit.protocol)
         if samples is not None and protocol.samples == 0:
@@ -56,39 +57,35 @@ class ScanRequest:
         return cls(measurement=measurement, **others)
 
     def to_json(self) -> dict[str, Any]:
-        """As a scan's row keeps it: one flat object."""
-        own = {name: getattr(self, name) for name in ("folder", "trust_code", "seconds", "memory", "force")}
-        asked = self.measurement
-        places = {name: None if path is None else str(path) for name, path in _places(asked).items()}
-        own["reverify"] = list(self.reverify)
-        return {**asdict(asked.audit), "samples": asked.samples, **places, **own}
+        """As a scan's row stores it: one flat object."""
+        stored = dump_request(self)
+        measurement = stored.pop("measurement")
+        return {**measurement.pop("audit"), **measurement, **stored}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "ScanRequest":
-        """Raises UsageError where an older auditor kept too little."""
-        try:
-            audit = {name: stored[name] for name in AuditRequest.__dataclass_fields__}
-            own = {name: stored[name] for name in ("folder", "trust_code", "seconds", "memory", "force")}
-            places = {name: None if stored[name] is None else Path(stored[name]) for name in ("data", "adversarials")}
-            samples = stored["samples"]
-        except KeyError as error:
-            raise UsageError(f"the scan was made by an older auditor, which kept no {error}: scan again") from error
-        measurement = Measurement(audit=AuditRequest(**audit), samples=samples, **places)
-        return cls(measurement=measurement, reverify=tuple(stored.get("reverify", ())), **own)
+        """Raises UsageError if another version of auditor stored the request."""
+        nested = {**stored, "measurement": {**stored, "audit": stored}}
+        return load_request(cls, nested, "scan", STORED)
 
 
-def _places(asked: Measurement) -> dict[str, Path | None]:
-    return {"data": asked.data, "adversarials": asked.adversarials}
+STORED = [
+    field.name
+    for kind in (AuditRequest, Measurement, ScanRequest)
+    for field in fields(kind)
+    if field.name not in ("audit", "measurement", "reverify")
+]
+"""The names of a stored request. Requests of older versions have no ``reverify``."""
 
 
 def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
-    """The entry under the threat model that was asked for.
+    """The entry under the requested threat model.
 
     Raises:
-        UsageError: another norm without a radius of its own, or a radius that no image has room for.
+        UsageError: the norm is another one than the entry's and has no radius, or an Linf radius is above 1.
     """
     if norm not in (None, entry.norm) and eps is None:
-        raise UsageError(f"--norm {norm} needs --eps: {entry.model}'s own radius is one of {entry.norm}")
+        raise UsageError(f"--norm {norm} needs --eps, because the radius of {entry.model} is for {entry.norm}")
     changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
     if changed.norm == "Linf" and changed.eps > 1:
         raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")

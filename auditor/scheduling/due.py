@@ -1,8 +1,8 @@
-"""Nightly audits: which due times there are, and the commands that are run at them.
+"""Scheduled scans: finds due times, and runs their commands.
 
-Due times are in UTC, in which no hour comes twice or never. The arithmetic is CronSim's: small, kept, and used by a
-monitoring service for just this. Celery's own beat would need a state file beside the database, and would hand its
-minute to a worker that may be busy with an audit for hours; a loop over a table needs neither.
+Due times are in UTC, which has no daylight saving time. CronSim computes them: it is small, maintained, and used by a
+monitoring service. Celery's beat would need a state file beside the database, and would send due scans to a worker
+that may be busy with an audit for hours; a loop over a table needs neither.
 """
 
 import logging
@@ -20,14 +20,14 @@ from auditor.errors import UsageError, first_line, one_line
 logger = logging.getLogger(__name__)
 
 LATEST = timedelta(days=1)
-"""A due time that is later than this is skipped: a beat that was away for a week does not make up for it."""
+"""A due time that is older than this is skipped: after a week off, a beat does not run all missed scans."""
 LOST_AFTER = timedelta(minutes=10)
-"""A run that has become no scan for so long is run again: who took it was killed in between."""
+"""A run that has no scan after this time starts again, because its process was probably killed."""
 COMMANDS = ("scan",)
 
 
 def check_cron(cron: str) -> None:
-    """Raises UsageError where the times are none."""
+    """Raises UsageError if the cron expression has no due times."""
     try:
         next(CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
@@ -36,36 +36,41 @@ def check_cron(cron: str) -> None:
 
 
 def check_command(words: Sequence[str]) -> None:
-    """Raises UsageError where the command is none that can be scheduled."""
+    """Raises UsageError if the command cannot be scheduled."""
     if not words or words[0] not in COMMANDS:
         got = repr(" ".join(words)) if words else "none"
         raise UsageError(f"expected a command such as `-- scan demo --protocol quick`, got {got}")
     wrong = {"--queue", "--here", "--wait", "--dry-run", "--run"} & set(words)
     if wrong:
         raise UsageError(
-            f"{', '.join(sorted(wrong))} cannot be scheduled: where scans run is for `auditor beat` to say"
+            f"{', '.join(sorted(wrong))} cannot be scheduled: choose with the options of `auditor beat` where scans run"
         )
 
 
 def next_due(cron: str, after: datetime) -> datetime | None:
-    """The first due time after this one."""
+    """The first due time after ``after``."""
     return next(CronSim(cron, after), None)
 
 
 def last_due(schedule: Schedule, at: datetime) -> datetime | None:
-    """The last due time up to now that counts: none from before the schedule was as it is."""
+    """The last due time up to ``at``; None if the schedule was changed after it."""
     minute = at.replace(second=0, microsecond=0) + timedelta(minutes=1)
     due = next(CronSim(schedule.cron, minute, reverse=True), None)
     return due if due is not None and due > schedule.changed_at else None
 
 
 def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
-    """Take what is due; what is late by more than a day is skipped, and said."""
+    """Take due runs and lost runs. A run that is late by more than a day is stored as skipped, with the reason."""
     for schedule in all_schedules(engine):
         try:
             due = last_due(schedule, at) if schedule.enabled else None
         except (CronSimError, ValueError) as error:
-            logger.error("schedule %s: its times are none: %r: %s", schedule.name, schedule.cron, first_line(error))
+            logger.error(
+                "schedule %s: its cron expression %r has no due times: %s",
+                schedule.name,
+                schedule.cron,
+                first_line(error),
+            )
             continue
         if due is None:
             continue
@@ -78,36 +83,36 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
     yield from reclaim_lost_runs(engine, LOST_AFTER)
 
 
-def fire(engine: Engine, run: Run, here: bool) -> None:
-    """Run a schedule's command as a program of its own; one scan at most is the run's."""
+def run_schedule(engine: Engine, run: Run, here: bool) -> None:
+    """Run a schedule's command as a new program; the run gets at most one scan."""
     words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
     logger.info("schedule %s, due %s: auditor %s", run.schedule.name, run.due_at.isoformat(), " ".join(words))
     try:
-        code, said = _run([sys.executable, "-P", "-m", "auditor", *words])
+        code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words])
     except OSError as error:
-        code, said = -1, first_line(error)
-    if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: there is a scan
-        end_run(engine, run.id, "done", said if code else None)
+        code, last_line = -1, first_line(error)
+    if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
+        end_run(engine, run.id, "done", last_line if code else None)
     else:
-        end_run(engine, run.id, "failed", said or f"exit code {code}")
-        logger.error("schedule %s: %s", run.schedule.name, said)
+        end_run(engine, run.id, "failed", last_line or f"exit code {code}")
+        logger.error("schedule %s: %s", run.schedule.name, last_line)
 
 
 def _run(program: list[str]) -> tuple[int, str]:
-    """A program's exit code and its last words; when this one is interrupted, so is that, and is waited for."""
+    """Run a program; returns its exit code and its last line on stderr. An interrupt ends it, too."""
     with subprocess.Popen(
         program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
         try:
-            _, said = process.communicate()
+            _, stderr = process.communicate()
         except KeyboardInterrupt:
             process.terminate()
             process.wait()
             raise
-    return process.returncode, one_line((said.strip().splitlines() or [""])[-1])
+    return process.returncode, one_line((stderr.strip().splitlines() or [""])[-1])
 
 
-def tick(engine: Engine, here: bool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-    """One look at the clock: run all that is due."""
+def run_due(engine: Engine, here: bool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    """Run all schedules that are due now."""
     for run in take_due(engine, clock()):
-        fire(engine, run, here)
+        run_schedule(engine, run, here)

@@ -1,4 +1,4 @@
-"""The loop of nightly audits: once a minute, run what is due; beside it, tell of scheduled scans that have ended."""
+"""The loop of ``auditor beat``: it runs due schedules, and reports ended scans in a thread."""
 
 import logging
 import threading
@@ -8,26 +8,26 @@ from sqlalchemy import Engine
 
 from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.errors import first_line
-from auditor.scheduling.alerts import Teller
-from auditor.scheduling.due import tick
+from auditor.scheduling.alerts import Alerts
+from auditor.scheduling.due import run_due
 
 logger = logging.getLogger(__name__)
 
-TELL_EVERY = 20.0
-"""Seconds between two looks for scans that have ended."""
+REPORT_SECONDS = 20.0
+"""Seconds between two checks for ended scans."""
 
 
 class Beat:
-    """As many as one likes may run: the database hands out each due time once, and one beat at a time tells of ends."""
+    """Several may run: the database gives each due time to one of them, and one at a time reports ended scans."""
 
     def __init__(self, engine: Engine, *, here: bool) -> None:
-        self.engine, self.here, self.teller = engine, here, Teller(engine)
+        self.engine, self.here, self.alerts = engine, here, Alerts(engine)
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """Until interrupted. Ends are told of in a thread: due times go on, however long a webhook or a scan takes."""
-        logger.info("schedules are run %s", "here" if self.here else "by workers")
-        threading.Thread(target=self._keep_telling, daemon=True, name="teller").start()
+        """Run until interrupted. Reports have a thread, so that a slow webhook or scan delays neither side."""
+        logger.info("scheduled scans run %s", "in this process" if self.here else "on workers")
+        threading.Thread(target=self._report_repeatedly, daemon=True, name="alerts").start()
         try:
             while not self.ended.is_set():
                 self.beat()
@@ -36,24 +36,24 @@ class Beat:
             self.ended.set()
 
     def beat(self) -> None:
-        """One look at the clock; no error ends the loop, and a database that is away is waited for."""
+        """Run what is due; no error ends the loop, and an unavailable database is tried again."""
         try:
-            tick(self.engine, self.here)
+            run_due(self.engine, self.here)
         except UNAVAILABLE as error:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception as error:
-            logger.error("cannot run what is due: %s: %s", type(error).__name__, first_line(error))
+            logger.error("cannot run due schedules: %s: %s", type(error).__name__, first_line(error))
 
     def report(self) -> None:
-        """Tell of what has ended since the last time."""
-        self.teller.look()
+        """Report the scans that have ended since the last call."""
+        self.alerts.send()
 
-    def _keep_telling(self) -> None:
+    def _report_repeatedly(self) -> None:
         while not self.ended.is_set():
             self.report()
-            self.ended.wait(TELL_EVERY)
+            self.ended.wait(REPORT_SECONDS)
 
 
 def until_next_minute() -> float:
-    """Seconds until the next look at the clock: half a second into a minute, and thrice a minute for what is late."""
+    """Seconds until the next check: half a second into each minute, and three times a minute for late runs."""
     return max(1.0, min(20.0, 60.5 - datetime.now(UTC).second))

@@ -1,4 +1,4 @@
-"""A webhook for who should know: Slack-compatible JSON, sent with patience, to public addresses only."""
+"""A webhook: Slack-compatible JSON, sent with retries, to public addresses only."""
 
 import asyncio
 import logging
@@ -16,25 +16,25 @@ from auditor.text.printable import clean_line
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
-"""Seconds in all for finding the host's addresses, and for each try: to connect, to send and to read the status."""
+"""Seconds for resolving the host, and for each attempt: to connect, to send and to read the status."""
 TRIES = 4
 MOST_LINES = 30
 
 
 class _TryAgainError(Exception):
-    """The other side did not take it, and may do so later."""
+    """The server did not accept the message, but may do so later."""
 
 
 def post(url: str, text: str, *, allow_private: bool = False, wait: Callable[..., float] | None = None) -> None:
     """Post ``{"text": …}``, up to four times, within a minute in all; the body of the answer is not read.
 
-    A webhook's address is a secret, and in no message of ours.
+    A webhook's URL is a secret: no error message shows it.
 
     Raises:
-        UsageError: the address is none, or is one of a private network, and that is not allowed.
-        EnvironmentUnusableError: nobody takes it.
+        UsageError: the URL is invalid, or leads into a private network, which is not allowed.
+        EnvironmentUnusableError: the server did not accept the message.
     """
-    text = escape(text, quote=False)  # a model's name or error calls nobody in Slack and makes no link
+    text = escape(text, quote=False)  # the name or error of a model must not mention people in Slack or make links
     target = _parse(url)
     addresses = _resolve(target, allow_private)
     trying = Retrying(
@@ -49,7 +49,7 @@ def post(url: str, text: str, *, allow_private: bool = False, wait: Callable[...
                 address = addresses[(attempt.retry_state.attempt_number - 1) % len(addresses)]
                 _post_once(target, address, text)
     except _TryAgainError as error:
-        raise EnvironmentUnusableError(f"the webhook at {_host(target)} did not take the message: {error}") from None
+        raise EnvironmentUnusableError(f"the webhook at {_host(target)} did not accept the message: {error}") from None
 
 
 def _parse(url: str) -> httpx.URL:
@@ -64,34 +64,34 @@ def _parse(url: str) -> httpx.URL:
 
 
 def _host(target: httpx.URL) -> str:
-    """As it is looked up and sent: in ASCII."""
+    """The host name in ASCII, as DNS and HTTP use it."""
     return target.raw_host.decode("ascii")
 
 
 def _resolve(target: httpx.URL, allow_private: bool) -> list[str]:
-    """The addresses of a host, each checked: a name must not lead into the network that auditor runs in."""
+    """The checked addresses of a host: a name must not lead into the network of this machine."""
     host, port = _host(target), target.port or (443 if target.scheme == "https" else 80)
     try:
         addresses = resolve(host, port, TIMEOUT)
     except OSError as error:
-        raise EnvironmentUnusableError(f"the webhook's host {host} is not known: {error}") from error
+        raise EnvironmentUnusableError(f"the webhook's host {host} cannot be resolved: {error}") from error
     private = [address for address in addresses if not is_public(address)]
     if private and not allow_private:
         raise UsageError(
-            f"the webhook's host {host} has the private address {private[0]}; AUDITOR_WEBHOOK_PRIVATE=true allows that"
+            f"the webhook's host {host} has the private address {private[0]}; AUDITOR_WEBHOOK_PRIVATE=true allows it"
         )
     return addresses
 
 
 def _post_once(target: httpx.URL, address: str, text: str) -> None:
-    """To the very address that was checked, whatever its name says now; redirects are not followed."""
+    """Post to the checked address, even if the name has another one by now; redirects are not followed."""
     try:
         status = asyncio.run(_exchange(target, address, text))
     except (httpx.TransportError, TimeoutError, OSError) as error:
         raise _TryAgainError(type(error).__name__) from None
-    except Exception as error:  # whatever else a URL, a certificate or an answer makes of the libraries
+    except Exception as error:  # errors of the libraries about a URL, a certificate or an answer
         raise EnvironmentUnusableError(
-            f"the webhook at {_host(target)} cannot be told: {type(error).__name__}"
+            f"cannot post to the webhook at {_host(target)}: {type(error).__name__}"
         ) from None
     if status == 429 or status >= 500:
         raise _TryAgainError(f"status {status}")
@@ -100,7 +100,7 @@ def _post_once(target: httpx.URL, address: str, text: str) -> None:
 
 
 async def _exchange(target: httpx.URL, address: str, text: str) -> int:
-    """The status of the answer; asyncio's time limit, unlike httpx's, is of all steps together."""
+    """The status of the response; unlike httpx's time limit, asyncio's covers all steps together."""
     pinned = target.copy_with(host=address)
     name = f"[{_host(target)}]" if ":" in _host(target) else _host(target)
     host = name if target.port is None else f"{name}:{target.port}"
@@ -109,13 +109,13 @@ async def _exchange(target: httpx.URL, address: str, text: str) -> int:
         httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as client,
         client.stream(
             "POST", pinned, json={"text": text}, headers={"Host": host}, extensions={"sni_hostname": _host(target)}
-        ) as answer,
+        ) as response,
     ):
-        return answer.status_code
+        return response.status_code
 
 
-def in_words(diff: Diff, title: str, *, all_of_it: bool = False) -> str:
-    """A scan's end for people: numbers, then what is alarming; ``all_of_it``: what is new and changed, too."""
+def describe_diff(diff: Diff, title: str, *, complete: bool = False) -> str:
+    """A scan's difference in words: numbers and alarming results; ``complete``: new and changed models, too."""
     numbers = {
         "regressions": len(diff.regressions),
         "not reproduced": len(diff.not_reproduced),
@@ -125,12 +125,12 @@ def in_words(diff: Diff, title: str, *, all_of_it: bool = False) -> str:
         "verified again": len(diff.reverified),
         "the same": len(diff.same),
     }
-    counted = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
-    lines = [f"{title}: {counted or 'nothing to compare'}"]
+    counts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+    lines = [f"{title}: {counts or 'nothing to compare'}"]
     lines += [f"regression: {model}: {'; '.join(worse)}" for model, worse in diff.regressions.items()]
     lines += [f"not reproduced: {model}: the same identity gave other verdicts" for model in diff.not_reproduced]
     lines += [f"failed: {model}: {reason}" for model, reason in diff.failed.items()]
-    if all_of_it:
+    if complete:
         lines += [f"new: {model}" for model in diff.new]
         lines += [f"gone: {model}" for model in diff.gone]
         lines += [f"changed: {model}: {how}" for model, how in diff.changed.items()]

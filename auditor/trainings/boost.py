@@ -1,9 +1,9 @@
-"""A boost from claim to stored row: fine-tuning, an audit of before and one of after, what they say. No torch."""
+"""A boost as a job: its request, and its attempts: fine-tuning, two audits and their comparison. No torch."""
 
 import json
 import logging
 import secrets
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,31 @@ from auditor.db.results import Filter, list_results, load_detail, load_verdicts
 from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
-from auditor.errors import MeasurementError, UsageError, first_line
+from auditor.errors import MeasurementError, first_line
 from auditor.jobs.lease import LeaseHandle, LeaseLostError
+from auditor.jobs.requests import dump_request, load_request, other_version
+from auditor.jobs.tasks import measure_audit, train_boost
 from auditor.records import JobContext, ZooEntry
 from auditor.records.boosts import RUN, BoostOutcome, BoostTask, Comparison, EpochScore, Recipe
 from auditor.results.pairing import pair
-from auditor.scans.local import HaltedError, run_scan
+from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.request import ScanRequest
 from auditor.statistics import mcnemar
-from auditor.trainings.job import Run, TrainingAttempt
+from auditor.trainings.job import TrainingAttempt, TrainingExecutor
 from auditor.zoo import Source, find_source
 from auditor.zoo.checkpoint import described
 
 logger = logging.getLogger(__name__)
-BOOST = "auditor.boost.task.boost"
 AUDIT_SLOT = 1
-"""Of the process: slot 0 gives the boost's own signs of life."""
+"""The slot of the process that sends heartbeats for audits; slot 0 sends those of the boost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoostRequest:
-    """All that a boost asks for, so that another process, on another machine, can do it.
+    """Everything that a process, perhaps on another machine, needs to run a boost.
 
-    ``scan``: how the audits before and after are made; ``training``: where the training images lie, None for the data
-    set's own place; ``training_seconds`` of wall time that training may take; ``seconds`` all of it, audits and all.
+    ``scan``: the request of the audits before and after; ``training``: the folder of the training images, None for the
+    data set's default; ``training_seconds`` of wall time that training may take; ``seconds``: training and audits.
     """
 
     recipe: Recipe
@@ -49,49 +50,39 @@ class BoostRequest:
         return self.training_seconds + 2 * self.scan.seconds
 
     def to_json(self) -> dict[str, Any]:
-        training = None if self.training is None else str(self.training)
-        return {
-            "recipe": asdict(self.recipe),
-            "scan": self.scan.to_json(),
-            "training": training,
-            "training_seconds": self.training_seconds,
-            "owner": self.owner,
-            "seconds": self.seconds,
-            "device": self.scan.measurement.audit.device,
-        }
+        device = self.scan.measurement.audit.device
+        return dump_request(self) | {"scan": self.scan.to_json(), "seconds": self.seconds, "device": device}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "BoostRequest":
-        """Raises UsageError where another auditor kept something else."""
-        try:
-            training = None if stored["training"] is None else Path(stored["training"])
-            own: dict[str, Any] = {"recipe": Recipe(**stored["recipe"]), "scan": ScanRequest.from_json(stored["scan"])}
-            same = {name: stored[name] for name in ("training_seconds", "owner")}
-            return cls(training=training, **same, **own)
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"the boost was asked of another version of auditor ({error}): ask again") from error
+        """Raises UsageError if another version of auditor stored the request."""
+        unknown = set(stored.get("recipe", ())) - set(Recipe.__dataclass_fields__)
+        if unknown:  # to leave out a setting would train another model than the one that was requested
+            raise other_version("boost", f"unknown recipe setting {min(unknown)!r}")
+        scan = ScanRequest.from_json(stored["scan"]) if "scan" in stored else None
+        return load_request(cls, stored | {"scan": scan}, "boost", ("recipe", "training", "training_seconds", "owner"))
 
 
 class BoostAttempt(TrainingAttempt[Comparison]):
     """One attempt at one boost."""
 
-    def __init__(self, trainings: Trainings, job: TrainingJob, request: BoostRequest, run: Run) -> None:
-        super().__init__(trainings, job)
-        assert job.entry is not None, "a boost begins with a model"
-        self.request, self.run, self.entry = request, run, job.entry
-        self.reporter = run.reporter
+    def __init__(
+        self, trainings: Trainings, job: TrainingJob, request: BoostRequest, executor: TrainingExecutor
+    ) -> None:
+        super().__init__(trainings, job, executor)
+        assert job.entry is not None, "a boost has a model"
+        self.request, self.entry = request, job.entry
+        self.reporter = executor.reporter
 
     def work(self, handle: LeaseHandle) -> Comparison:
-        return self.boost(self.run.open_source(self.entry, self.request.scan), handle)
+        """Train the model, audit it before and after the training, and compare the audits.
 
-    def boost(self, source: Source, handle: LeaseHandle) -> Comparison:
-        """Train, audit what there was before and what there is after, compare.
-
-        Training comes first: what is wrong with the request shows in its first seconds.
+        Training comes first, because errors in a request show in its first seconds.
         """
+        source = self.executor.open_source(self.entry, self.request.scan)
         self.reporter.stage(f"fine-tuning {self.entry.model}, {self.request.recipe.epochs} epochs")
-        made = self._train(source, handle)
-        if not self.trainings.add_checkpoint(self.job_id, self.attempt, made):
+        outcome = self._train(source, handle)
+        if not self.trainings.add_checkpoint(self.job_id, self.attempt, outcome):
             raise LeaseLostError
         self.reporter.stage(f"audit of {self.entry.model}, before")
         before = self._audit(source, self.entry, self.request.scan, handle)
@@ -99,31 +90,27 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         zoo = find_source("checkpoint", settings().checkpoints, trust_code=self.request.scan.trust_code)
         entry, _, _ = described(settings().checkpoints / str(self.job_id))
         after = self._audit(zoo, entry, replace(self.request.scan, folder=None), handle)
-        return compare(self.trainings, (before, made.parent_sha256), (after, made.weights_sha256))
+        return compare(self.trainings, (before, outcome.parent_sha256), (after, outcome.weights_sha256))
 
-    def store_result(self, found: Comparison) -> str:
-        """Store the comparison; the run's state is needed no more."""
-        if not self.trainings.finish_boost(self.job_id, self.attempt, found, self.seconds):
+    def store_result(self, result: Comparison) -> str:
+        """Store the comparison and delete the saved state of the training."""
+        if not self.trainings.finish_boost(self.job_id, self.attempt, result, self.seconds):
             return "taken"
         (settings().checkpoints / str(self.job_id) / RUN).unlink(missing_ok=True)
         return "done"
 
     def _audit(self, source: Source, entry: ZooEntry, request: ScanRequest, handle: LeaseHandle) -> int:
-        """The audit of a model: made now, or before under the same identity."""
+        """The ID of the model's audit, which runs now unless there is one of the same identity."""
         store = Store(self.trainings.engine, self.trainings.patience)
-        measure = self.run.child("auditor.audit.task.measure", request.seconds, request.memory)
+        executor = LocalExecutor(
+            store=store,
+            measure=self.executor.make_child(measure_audit, request.seconds, request.memory),
+            reporter=self.reporter,
+            first_slot=AUDIT_SLOT,
+            is_halted=lambda: handle.state != "active",
+        )
         try:
-            outcome = run_scan(
-                store,
-                source,
-                entry.source,
-                [entry],
-                request,
-                self.reporter,
-                measure,
-                slot=AUDIT_SLOT,
-                halted=lambda: handle.state != "held",
-            )
+            outcome = executor.run_scan(source, entry.source, [entry], request)
         except HaltedError:
             handle.check()
             raise
@@ -132,11 +119,11 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         rows = list_results(store.engine, Filter(scan=outcome.scan_id))
         if not rows or rows[0].status != "done":
             raise MeasurementError(f"the audit of {entry.model} was cancelled")
-        number = rows[0].id
-        if load_verdicts(store.engine, number) is None and not request.force:
+        audit_id: int = rows[0].id
+        if load_verdicts(store.engine, audit_id) is None and not request.force:
             self.reporter.stage(f"audit of {entry.model}, again: its verdicts were pruned")
             return self._audit(source, entry, replace(request, force=True), handle)
-        return number
+        return audit_id
 
     def _train(self, source: Source, handle: LeaseHandle) -> BoostOutcome:
         task = BoostTask(
@@ -154,41 +141,38 @@ class BoostAttempt(TrainingAttempt[Comparison]):
             handle.progress(part, done, total)
             self.reporter.part(self.entry.model, part, done, total)
 
-        before = self.trainings.count_epochs(self.job_id)
+        stored_epochs = self.trainings.count_epochs(self.job_id)
 
         def save(_: str, content: bytes) -> None:
             history = [EpochScore(**score) for score in json.loads(content)]
             try:
-                further = len(history) > before  # an epoch that is trained anew is no step forward
+                further = len(history) > stored_epochs  # an epoch that is trained again is no progress
                 self.trainings.note_history(self.job_id, self.attempt, history, further=further)
-            except UNAVAILABLE as error:  # the next epoch brings all of it again
+            except UNAVAILABLE as error:  # the next epoch stores the whole history
                 logger.warning("%s: its history is not stored: %s", self.name, first_line(error))
             self.reporter.epoch(history[-1])
 
-        def wanted(_: str) -> bool:
-            return self.leases.renew(self.job_id, self.attempt, self.run.heartbeat.lease) == "held"
+        def renew_lease() -> bool:
+            return self.leases.renew(self.job_id, self.attempt, self.executor.heartbeat.lease) == "active"
 
-        context = JobContext(progress=progress, save=save, wanted=wanted, stopped=handle.check)
-        scan = self.request.scan
-        made: BoostOutcome = self.run.child(BOOST, self.request.training_seconds, scan.memory)(
-            source, self.entry, task, context
-        )
-        return made
+        context = JobContext(progress=progress, save=save, renew_lease=renew_lease, stopped=handle.check)
+        train = self.executor.make_child(train_boost, self.request.training_seconds, self.request.scan.memory)
+        return train(source, self.entry, task, context)
 
 
 def compare(trainings: Trainings, before: tuple[int, str], after: tuple[int, str]) -> Comparison:
-    """What two audits say, paired on the images that both saw; each by its number and the weights that it must be of.
+    """Compare two audits on the images that both used; each is given by its ID and the digest of its weights.
 
     Raises:
-        MeasurementError: an audit is of other weights: the model was changed while this ran.
+        MeasurementError: an audit measured other weights, because the model was changed during the boost.
         UsageError: the audits cannot be paired.
     """
-    first, second = (load_detail(trainings.engine, number) for number, _ in (before, after))
-    for detail, (number, digest) in ((first, before), (second, after)):
+    first, second = (load_detail(trainings.engine, audit_id) for audit_id, _ in (before, after))
+    for detail, (audit_id, digest) in ((first, before), (second, after)):
         if detail.row.weights_sha256 != digest:
             raise MeasurementError(
-                f"audit {number} is of other weights of {detail.row.model} than those of the training: they were "
-                "changed meanwhile; boost again"
+                f"audit {audit_id} measured other weights of {detail.row.model} than the training used: the model "
+                "was changed during the boost; boost it again"
             )
     robust = pair((second.row, second.verdicts), (first.row, first.verdicts)).robust
     low, high = robust.interval()

@@ -1,49 +1,47 @@
-"""What boosts and adaptations have in common as jobs: claimed, carried out, stored, told of. No torch."""
+"""What boosts and adaptations have in common as jobs: reporters, executors, attempts. No torch."""
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from auditor.db.trainings import TrainingJob, Trainings
+from auditor.jobs.child import ChildFactory
 from auditor.jobs.lease import Heartbeat, LeaseHandle
-from auditor.jobs.run import Reporter, carry_out
-from auditor.logs import about
+from auditor.jobs.run import Reporter, run_claimed
+from auditor.logs import log_context
 from auditor.records import ZooEntry
 from auditor.records.boosts import EpochScore
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
-Found = TypeVar("Found")
-
-Child = Callable[[str, float, int | None], Callable[..., Any]]
-"""Makes what runs a task, named by its function, in a child process, within seconds and bytes."""
+ResultT = TypeVar("ResultT")
 
 
 class TrainingReporter(Reporter, Protocol):
-    """Who wants to know how a training gets on."""
+    """Follows a training."""
 
     def epoch(self, score: EpochScore) -> None:
-        """An epoch is validated; number 0 is the model as it came."""
+        """An epoch was validated; number 0 is the model before the training."""
 
-    def stage(self, words: str) -> None:
-        """What comes next."""
+    def stage(self, name: str) -> None:
+        """A stage of the training starts."""
 
 
-class Silent:
-    """Nobody looks on: what the database is told is enough."""
+class NullReporter:
+    """Reports nothing; the progress is in the database."""
 
     def model(self, name: str) -> None: ...
     def part(self, name: str, part: str, done: int, total: int) -> None: ...
     def ended(self, name: str, outcome: str) -> None: ...
     def epoch(self, score: EpochScore) -> None: ...
-    def stage(self, words: str) -> None: ...
+    def stage(self, name: str) -> None: ...
 
 
-class Place(Protocol):
-    """The part of a request that says where its model is, and whether its code may run."""
+class ZooLocation(Protocol):
+    """The part of a request that says where the zoo is, and whether its code may run."""
 
     @property
     def folder(self) -> str | None: ...
@@ -53,21 +51,21 @@ class Place(Protocol):
     def trust_code(self) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Run:
-    """What the process that runs a training lends it."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingExecutor:
+    """What the process that runs a training provides: it opens sources, makes children and sends heartbeats."""
 
-    open_source: Callable[[ZooEntry, Place], Source]
-    child: Child
+    open_source: Callable[[ZooEntry, ZooLocation], Source]
+    make_child: ChildFactory
     heartbeat: Heartbeat
     reporter: TrainingReporter
 
 
-class TrainingAttempt(Generic[Found]):
-    """One attempt at one training; ``attempt`` is 0 until it is claimed."""
+class TrainingAttempt(Generic[ResultT]):
+    """One attempt at one training; ``attempt`` is 0 until the job is claimed."""
 
-    def __init__(self, trainings: Trainings, job: TrainingJob) -> None:
-        self.trainings, self.job, self.attempt = trainings, job, 0
+    def __init__(self, trainings: Trainings, job: TrainingJob, executor: TrainingExecutor) -> None:
+        self.trainings, self.job, self.executor, self.attempt = trainings, job, executor, 0
         self.leases, self.job_id = trainings.leases, job.training_id
         self.name = f"{job.kind} {job.training_id}, {job.model}"
         self.began = time.monotonic()
@@ -76,26 +74,27 @@ class TrainingAttempt(Generic[Found]):
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
-    def work(self, handle: LeaseHandle) -> Found:
-        """Do what was asked for."""
+    def work(self, handle: LeaseHandle) -> ResultT:
+        """Run the training and return its result."""
         raise NotImplementedError
 
-    def store_result(self, found: Found) -> str:
-        """Store it; what has become of the job, in a word."""
+    def store_result(self, result: ResultT) -> str:
+        """Store the result; returns the outcome."""
         raise NotImplementedError
 
     def fail(self, reason: str) -> bool:
         return bool(self.trainings.fail(self.job_id, self.attempt, reason))
 
-    def carry_out(self, heartbeat: Heartbeat) -> str:
-        """From claim to stored row; returns ``done``, ``taken``, ``cancelled`` or ``failed: REASON``.
+    def run(self) -> str:
+        """Run the training from claim to stored row; returns ``done``, ``taken``, ``cancelled`` or ``failed: REASON``.
 
-        Killed at whatever point, the next attempt goes on from what was saved.
+        If the process is killed at any point, the next attempt resumes from the saved state.
         """
-        with about(training=self.job_id, model=self.job.model, worker=heartbeat.name):
-            attempt, ended = self.leases.claim(self.job_id, heartbeat.name, heartbeat.lease, heartbeat.queue), "taken"
+        heartbeat = self.executor.heartbeat
+        with log_context(training=self.job_id, model=self.job.model, worker=heartbeat.name):
+            attempt, outcome = self.leases.claim(self.job_id, heartbeat.name, heartbeat.lease, heartbeat.queue), "taken"
             if attempt is not None:
                 self.attempt = attempt
-                ended = carry_out(self, heartbeat, self.work)
-            logger.info("%s: %s after %.1f s", self.name, ended, self.seconds)
-            return ended
+                outcome = run_claimed(self, heartbeat, self.work)
+            logger.info("%s: %s after %.1f s", self.name, outcome, self.seconds)
+            return outcome

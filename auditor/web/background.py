@@ -12,14 +12,16 @@ from auditor.db.leases import Leases, Unsent
 from auditor.db.store import Job, Store
 from auditor.db.trainings import TrainingJob, Trainings, load_training
 from auditor.errors import ConflictError, EnvironmentUnusableError, UsageError
+from auditor.jobs.child import ChildFactory
 from auditor.jobs.lease import process_name
-from auditor.jobs.limits import Limits
+from auditor.jobs.tasks import measure_audit
 from auditor.machine.devices import check_device
-from auditor.scans.local import HaltedError, run_jobs
+from auditor.records import LOCAL_QUEUE
+from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.plan import check_scan
 from auditor.scans.request import ScanRequest
 from auditor.trainings.boost import BoostRequest
-from auditor.trainings.job import Silent
+from auditor.trainings.job import NullReporter
 from auditor.trainings.run import run_locally, send_training
 from auditor.web.build_requests import build_boost_request, build_scan_request
 from auditor.web.errors import as_invalid_request
@@ -27,7 +29,6 @@ from auditor.web.shapes.requests import BoostBody, ScanBody
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
-LOCAL_QUEUE = "here"
 
 
 class BackgroundJobs:
@@ -108,12 +109,15 @@ class BackgroundJobs:
         send([Unsent(job.audit_id, request.seconds) for job in jobs], queue)
 
     def _run_scan(self, scan_id: int, jobs: list[Job], zoo: Source, request: ScanRequest) -> None:
-        from auditor.jobs.child import ChildProcess
-
-        limits = Limits.share(request.seconds, request.memory)
-        measure = ChildProcess(limits=limits, preload=zoo.preload, threads=settings().threads)
+        make_child = ChildFactory(preload=zoo.preload, threads=settings().threads)
+        executor = LocalExecutor(
+            store=self.store,
+            measure=make_child(measure_audit, request.seconds, request.memory),
+            reporter=NullReporter(),
+            is_halted=self.closing.is_set,
+        )
         try:
-            run_jobs(self.store, scan_id, jobs, zoo, request, Silent(), measure, halted=self.closing.is_set)
+            executor.run_jobs(scan_id, jobs, zoo, request)
         except HaltedError:
             logger.warning("scan %d was cancelled because the server stopped", scan_id)
         except Exception:
@@ -121,7 +125,7 @@ class BackgroundJobs:
 
     def _run_boost(self, job: TrainingJob) -> None:
         try:
-            run_locally(self.trainings, job, Silent())
+            run_locally(self.trainings, job, NullReporter())
         except Exception:
             logger.exception("boost %d ended early", job.training_id)
         finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from auditor.errors import UsageError
-from auditor.network.hosts import within
+from auditor.network.hosts import call_within
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9_.-]{1,254}))(?::([0-9]{0,5}))?", re.ASCII | re.IGNORECASE)
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -78,7 +78,7 @@ def machine_names() -> set[str]:
     """Return the names of this machine; the full name may need DNS, which has two seconds to respond."""
     names = {socket.gethostname()}
     with contextlib.suppress(OSError):
-        names.add(within(2, socket.getfqdn))
+        names.add(call_within(2, socket.getfqdn))
     short = {name.partition(".")[0] for name in names}
     return {name.lower().removesuffix(".") for name in (*names, *short, *(f"{name}.local" for name in short))}
 

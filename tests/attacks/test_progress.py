@@ -17,12 +17,12 @@ from auditor.attacks.progress import SAVE_SECONDS, State, pack_bits, pack_bytes,
 from auditor.attacks.protocols import Attack
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.errors import MeasurementError
-from auditor.jobs.child import ChildProcess
-from auditor.jobs.limits import GIB, Limits
+from auditor.jobs.tasks import measure_audit
 from auditor.records import AttackScore, AuditRequest, JobContext, Measurement
 from auditor.zoo import select
 from auditor.zoo.demo import DemoZoo
 from tests.factories.attacked_models import Linear, Wrapped
+from tests.factories.children import child, measure_and_be_killed
 
 N = 20
 BOTH_ENGINES = Protocol(
@@ -396,26 +396,22 @@ def test_what_was_saved_under_another_key_is_not_used() -> None:
     assert (one.load(), other.load()) == (b"state", None)
 
 
-def _child(task: str) -> ChildProcess:
-    return ChildProcess(limits=Limits(seconds=120, memory=64 * GIB), task=task)
-
-
 def test_a_child_that_is_killed_is_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
     source = DemoZoo()
     (entry,) = select(source.entries(), models=["standard"])
     request = Measurement(audit=AuditRequest(protocol="quick", batch_size=16), samples=40)
     store: dict[str, bytes] = {}
     context = JobContext(load=store.get, save=store.__setitem__)
-    whole = _child("auditor.audit.task.measure")(source, entry, request, JobContext())
+    whole = child(measure_audit)(source, entry, request, JobContext())
     for saves in (2, 1):
         monkeypatch.setenv("SAVES_BEFORE_THE_END", str(saves))
         with pytest.raises(MeasurementError, match="was killed"):
-            _child("tests.factories.children.measure_and_be_killed")(source, entry, request, context)
+            child(measure_and_be_killed)(source, entry, request, context)
         (state,) = (State.from_bytes(saved[64:]) for saved in store.values())
         assert state is not None
     assert state.step == 1
     assert state.partial is not None or state.scores
-    resumed = _child("auditor.audit.task.measure")(source, entry, request, context)
+    resumed = child(measure_audit)(source, entry, request, context)
     assert resumed.seconds > state.seconds
     for field in ("identity", "n", "clean_accuracy", "robust_accuracy", "flags", "notes", "batch_size"):
         assert getattr(resumed, field) == getattr(whole, field)

@@ -60,7 +60,7 @@ def test_a_model_that_is_done_before_is_not_timed(request_: Measurement) -> None
     (entry,) = select(source.entries(), models=["standard"])
     identities: list[str] = []
     record = measure(source, entry, request_, JobContext())
-    assert estimate(source, entry, request_, JobContext(wanted=lambda name: identities.append(name))) is None
+    assert estimate(source, entry, request_, JobContext(needs_measuring=lambda name: identities.append(name))) is None
     assert identities == [record.identity]
 
 

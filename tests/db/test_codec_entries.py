@@ -200,7 +200,9 @@ def test_a_request_of_an_older_auditor_is_one_line(missing: str) -> None:
     stored: dict[str, Any] = {name: value for name, value in asked.to_json().items() if name != missing}
     with pytest.raises(UsageError) as caught:
         ScanRequest.from_json(stored)
-    assert str(caught.value) == f"the scan was made by an older auditor, which kept no {missing!r}: scan again"
+    assert str(caught.value) == (
+        f"the request of this scan was stored by another version of auditor (no {missing!r}): start a new scan"
+    )
 
 
 def test_a_newer_request_says_more_than_is_needed() -> None:

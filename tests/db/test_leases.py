@@ -165,7 +165,7 @@ def test_a_job_between_claim_and_end(shared: Engine) -> None:
     first = leased.lease()
     assert (first.job_id, first.attempt, first.worker) == (leased.audit_id, 1, "host:1")
     assert (first.until - leased.row["started_at"]).total_seconds() == pytest.approx(60)
-    assert leased.leases.renew(leased.audit_id, 1, 100) == "held"
+    assert leased.leases.renew(leased.audit_id, 1, 100) == "active"
     assert leased.lease().until > first.until
     cancel_scan(shared, leased.scan_id, "enough")
     assert (leased.row["state"], leased.row["cancelling"], leased.scan) == ("running", "enough", ("running", 1))

@@ -14,13 +14,13 @@ from auditor.db.leases import Leases
 from auditor.db.scans import load_scan
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings, load_training
-from auditor.jobs.audit import AuditAttempt
+from auditor.jobs.audit import AuditAttempt, AuditExecutor
 from auditor.jobs.lease import Heartbeat, LeaseHandle, LeaseLostError
 from auditor.records import AuditRequest, Measurement
 from auditor.records.boosts import EpochScore, boost_recipe
 from auditor.scans.request import ScanRequest
 from auditor.trainings.boost import BoostAttempt, BoostRequest
-from auditor.trainings.job import Run, Silent
+from auditor.trainings.job import NullReporter, TrainingExecutor
 from tests.factories.records import REQUEST, entry
 
 NAMES = itertools.count()
@@ -43,9 +43,9 @@ class Audit:
         """An attempt on a machine on which what was saved has this key."""
         attempt = self.store.claim(self.job.audit_id, "host:1")
         assert attempt is not None
-        job_attempt = AuditAttempt(self.store, self.job, attempt, force=False, reverify=False)
-        handle = LeaseHandle(self.leases, self.job.audit_id, attempt)
-        return SavedAttempt(job_attempt.context(handle, None, lambda: None), key)
+        executor = AuditExecutor(store=self.store, measure=lambda *_: None, heartbeat=None)
+        job_attempt = AuditAttempt(executor, self.job, attempt, force=False, reverify=False)
+        return SavedAttempt(job_attempt.context(LeaseHandle(self.leases, self.job.audit_id, attempt)), key)
 
     def lost(self, key: str, saves: int, of_use: bool = True) -> str | None:
         """An attempt that saves so often, and is lost; ``of_use``: it goes on from what it finds."""
@@ -147,8 +147,10 @@ class Boost:
             return train
 
         heartbeat = Heartbeat(self.engine, queue=self.queue, device="cpu", lease=60)
-        run = Run(lambda *_: None, child, heartbeat, Silent())
-        assert BoostAttempt(self.trainings, self.job, self.request, run).carry_out(heartbeat) == "taken"
+        executor = TrainingExecutor(
+            open_source=lambda *_: None, make_child=child, heartbeat=heartbeat, reporter=NullReporter()
+        )
+        assert BoostAttempt(self.trainings, self.job, self.request, executor).run() == "taken"
         return lose(self.trainings.leases, self.job.training_id)
 
 

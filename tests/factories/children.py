@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from auditor.errors import ModelLoadError
-from auditor.jobs.child import ChildProcess
+from auditor.jobs.child import ChildProcess, Task
 from auditor.jobs.limits import GIB, Limits
 from auditor.records import JobContext
 
@@ -20,7 +20,7 @@ from auditor.records import JobContext
 def answer(source, entry, request, context):
     context.progress("first", 0, 2)
     context.progress("first", 2, 2)
-    return [source, entry, request, context.wanted("an identity"), os.getpid()]
+    return [source, entry, request, context.needs_measuring("an identity"), os.getpid()]
 
 
 def count_on(_, __, request, context):
@@ -153,9 +153,9 @@ def threads(*_):
 PLENTY = Limits(seconds=120, memory=64 * GIB)
 
 
-def child(task: str, limits: Limits = PLENTY) -> ChildProcess:
-    return ChildProcess(limits=limits, task=f"tests.children.{task}")
+def child(task: Task, limits: Limits = PLENTY) -> ChildProcess:
+    return ChildProcess(task=task, limits=limits)
 
 
-def run(task: str, limits: Limits = PLENTY, request: object = "a request", **context: Any) -> Any:
+def run(task: Task, limits: Limits = PLENTY, request: object = "a request", **context: Any) -> Any:
     return child(task, limits)("a source", "an entry", request, JobContext(**context))

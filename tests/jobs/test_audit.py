@@ -9,7 +9,7 @@ from auditor.config import settings
 from auditor.db.scans import load_scan
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.jobs.audit import run_audit
+from auditor.jobs.audit import AuditExecutor
 from auditor.jobs.lease import Heartbeat
 from auditor.records import AuditRecord, AuditRequest, JobContext, Measurement
 from tests.factories.records import REQUEST, entry, record
@@ -33,10 +33,11 @@ def run(store: Store, **options: Any) -> tuple[str, dict[str, Any]]:
     scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()])
 
     def measure(_: Any, __: Any, ___: Any, context: JobContext) -> AuditRecord | None:
-        return record() if context.wanted(record().identity) else None
+        return record() if context.needs_measuring(record().identity) else None
 
     with Heartbeat(store.engine, queue="here", device="cpu", lease=60) as heartbeat:
-        ended = run_audit(store, job, lambda: None, ASKED, measure, heartbeat, **options)
+        executor = AuditExecutor(store=store, measure=measure, heartbeat=heartbeat)
+        ended = executor.run(job, lambda: None, ASKED, **options)
     (audit,) = load_scan(store.engine, scan_id)["audits"]
     return ended, audit
 
@@ -67,6 +68,7 @@ def test_a_database_that_stays_away_gets_the_job_back(store: Store, monkeypatch:
 def test_an_audit_of_another_queue_is_left_alone(store: Store) -> None:
     scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()], queue="gpu")
     with Heartbeat(store.engine, queue="cpu", device="cpu", lease=60) as heartbeat:
-        assert run_audit(store, job, lambda: None, ASKED, lambda *_: record(), heartbeat) == "taken"
+        executor = AuditExecutor(store=store, measure=lambda *_: record(), heartbeat=heartbeat)
+        assert executor.run(job, lambda: None, ASKED) == "taken"
     (audit,) = load_scan(store.engine, scan_id)["audits"]
     assert (audit["state"], audit["attempt"]) == ("queued", 0)

@@ -12,19 +12,22 @@ import psutil
 import pytest
 
 from auditor.errors import EnvironmentUnusableError, MeasurementError, UsageError
+from auditor.jobs.child import Task
 from auditor.jobs.limits import GIB, Limits
 from auditor.records import JobContext
+from tests.factories import children
 from tests.factories.children import PLENTY, child, run
 
 OF_THE_CALLER = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 """Children do not import from the working directory, so the folder of the tests' tasks is named."""
+PLACE = r"\(at factories/children\.py:\d+\)"
 
 
 def test_a_task_gets_its_arguments_asks_back_and_answers() -> None:
     told, asked = [], []
-    *given, wanted, pid = run("answer", progress=lambda *step: told.append(step), wanted=asked.append)
+    *given, needed, pid = run(children.answer, progress=lambda *step: told.append(step), needs_measuring=asked.append)
     assert given == ["a source", "an entry", "a request"]
-    assert (told, asked, wanted) == ([("first", 0, 2), ("first", 2, 2)], ["an identity"], None)
+    assert (told, asked, needed) == ([("first", 0, 2), ("first", 2, 2)], ["an identity"], None)
     assert pid != os.getpid()
     assert not psutil.pid_exists(pid)
 
@@ -32,34 +35,37 @@ def test_a_task_gets_its_arguments_asks_back_and_answers() -> None:
 @pytest.mark.parametrize(
     ("task", "limits", "reason"),
     [
-        ("hang", Limits(seconds=1.5, memory=64 * GIB), r"took longer than 0.025 minutes and was stopped: see --time"),
-        ("eat", Limits(seconds=120, memory=2 * GIB), r"used 2\.\d GiB of memory, more than the 2.0 allowed"),
-        ("be_killed", PLENTY, r"was killed, most likely because the machine ran out of memory"),
-        ("crash", PLENTY, r"crashed: SIGSEGV"),
-        ("fork_and_crash", PLENTY, r"crashed: SIGABRT"),
-        ("die_of_a_signal_without_a_name", PLENTY, r"crashed: signal 40"),
-        ("interrupt_itself", PLENTY, r"^KeyboardInterrupt: KeyboardInterrupt \(at tests/children\.py:\d+\)$"),
-        ("say_too_much", PLENTY, r"^ValueError: x{500}… \(at tests/children\.py:\d+\)$"),
-        ("leave", PLENTY, r"ended unexpectedly, with exit code 7"),
-        ("refuse", PLENTY, r"^cannot read the weights$"),
-        ("stumble", PLENTY, r"^ZeroDivisionError: somewhere in a model \(at tests/children\.py:\d+\)$"),
-        ("unpicklable", PLENTY, r"pickle"),
-        ("deep", PLENTY, r"RecursionError"),
-        ("no_such_task", PLENTY, r"no attribute 'no_such_task'"),
+        (
+            children.hang,
+            Limits(seconds=1.5, memory=64 * GIB),
+            r"took longer than 0.025 minutes and was stopped: see --t",
+        ),
+        (children.eat, Limits(seconds=120, memory=2 * GIB), r"used 2\.\d GiB of memory, more than the 2.0 allowed"),
+        (children.be_killed, PLENTY, r"was killed, most likely because the machine ran out of memory"),
+        (children.crash, PLENTY, r"crashed: SIGSEGV"),
+        (children.fork_and_crash, PLENTY, r"crashed: SIGABRT"),
+        (children.die_of_a_signal_without_a_name, PLENTY, r"crashed: signal 40"),
+        (children.interrupt_itself, PLENTY, rf"^KeyboardInterrupt: KeyboardInterrupt {PLACE}$"),
+        (children.say_too_much, PLENTY, rf"^ValueError: x{{500}}… {PLACE}$"),
+        (children.leave, PLENTY, r"ended unexpectedly, with exit code 7"),
+        (children.refuse, PLENTY, r"^cannot read the weights$"),
+        (children.stumble, PLENTY, rf"^ZeroDivisionError: somewhere in a model {PLACE}$"),
+        (children.unpicklable, PLENTY, r"pickle"),
+        (children.deep, PLENTY, r"RecursionError"),
     ],
 )
-def test_whatever_ends_a_task_is_one_error_and_the_next_task_runs(task: str, limits: Limits, reason: str) -> None:
+def test_whatever_ends_a_task_is_one_error_and_the_next_task_runs(task: Task, limits: Limits, reason: str) -> None:
     with pytest.raises(MeasurementError, match=reason) as caught:
         run(task, limits)
     assert "\n" not in str(caught.value)
-    assert run("answer")[0] == "a source"
+    assert run(children.answer)[0] == "a source"
 
 
 def test_what_a_task_prints_goes_to_stderr() -> None:
     code = (
-        "from tests.factories.children import run\n"
+        "from tests.factories.children import chatter, run\n"
         "if __name__ == '__main__':\n"
-        "    print(run('chatter'))\n"
+        "    print(run(chatter))\n"
     )  # fmt: skip
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=OF_THE_CALLER)
     assert result.stdout == "said\n"
@@ -69,7 +75,7 @@ def test_what_a_task_prints_goes_to_stderr() -> None:
 def test_a_child_sees_the_environment_of_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("one", "two"):
         monkeypatch.setenv("SOME_SETTING", value)
-        assert run("environment") == value
+        assert run(children.environment) == value
 
 
 def test_an_interrupted_caller_leaves_no_child_behind() -> None:
@@ -80,16 +86,16 @@ def test_an_interrupted_caller_leaves_no_child_behind() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run("answer", wanted=interrupt)
+        run(children.answer, needs_measuring=interrupt)
     alive = [pid for pid in pids if psutil.pid_exists(pid)]
     assert len(alive) < len(pids)
 
 
 def test_a_child_does_not_outlive_a_caller_that_is_killed() -> None:
     code = (
-        "from tests.factories.children import run\n"
+        "from tests.factories.children import hang, run\n"
         "if __name__ == '__main__':\n"
-        "    run('hang')\n"
+        "    run(hang)\n"
     )  # fmt: skip
     caller = subprocess.Popen([sys.executable, "-c", code], env=OF_THE_CALLER)
     process = psutil.Process(caller.pid)
@@ -122,7 +128,7 @@ def _lives(pid: int) -> bool:
 
 
 def test_what_a_task_forked_ends_with_it_daemons_too(tmp_path: Path) -> None:
-    forked = child("leave_daemons")(None, None, str(tmp_path / "pids"), JobContext())
+    forked = child(children.leave_daemons)(None, None, str(tmp_path / "pids"), JobContext())
     daemon = int((tmp_path / "pids").read_text())
     assert daemon in forked
     assert _gone(forked)
@@ -130,7 +136,8 @@ def test_what_a_task_forked_ends_with_it_daemons_too(tmp_path: Path) -> None:
 
 def test_what_a_task_forked_does_not_outlive_a_caller_that_is_killed(tmp_path: Path) -> None:
     code = (
-        f"from tests.factories.children import run\nrun('leave_daemons_and_hang', request={str(tmp_path / 'pids')!r})\n"
+        "from tests.factories.children import leave_daemons_and_hang, run\n"
+        f"run(leave_daemons_and_hang, request={str(tmp_path / 'pids')!r})\n"
     )
     caller = subprocess.Popen([sys.executable, "-c", code], env=OF_THE_CALLER)
     deadline = time.monotonic() + 60
@@ -146,13 +153,13 @@ def test_what_a_task_forked_does_not_outlive_a_caller_that_is_killed(tmp_path: P
 
 def test_a_task_saves_and_loads_in_order() -> None:
     saved: dict[str, bytes] = {}
-    assert run("count_on", request=5, load=saved.get, save=saved.__setitem__) == 5
-    assert run("count_on", request=5, load=saved.get, save=saved.__setitem__) == 10
+    assert run(children.count_on, request=5, load=saved.get, save=saved.__setitem__) == 5
+    assert run(children.count_on, request=5, load=saved.get, save=saved.__setitem__) == 10
     assert saved == {"number": b"10", "payload": b"x" * 1_000_000}
 
 
 def test_a_task_that_dies_while_it_is_answered_is_said_to_have_died() -> None:
-    def wanted(_: str) -> bool:
+    def kill_child(_: str) -> bool:
         server = psutil.Process().children()
         for one in [below for up in server for below in up.children()]:
             one.kill()
@@ -160,7 +167,7 @@ def test_a_task_that_dies_while_it_is_answered_is_said_to_have_died() -> None:
         return True
 
     with pytest.raises(MeasurementError, match="was killed"):
-        run("answer", wanted=wanted)
+        run(children.answer, needs_measuring=kill_child)
 
 
 def _refuse(*_: object) -> Any:
@@ -170,7 +177,7 @@ def _refuse(*_: object) -> Any:
 @pytest.mark.parametrize("part", ["load", "save"])
 def test_what_load_and_save_raise_ends_the_task(part: str) -> None:
     with pytest.raises(KeyError, match="the database is gone"):
-        run("count_on", request=5, **{part: _refuse})
+        run(children.count_on, request=5, **{part: _refuse})
 
 
 def test_a_task_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -184,22 +191,22 @@ def test_a_task_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
             raise InterruptedError("not wanted any more")
 
     with pytest.raises(InterruptedError, match="not wanted any more"):
-        run("leave_daemons_and_hang", request=str(tmp_path / "pids"), stopped=stopped)
+        run(children.leave_daemons_and_hang, request=str(tmp_path / "pids"), stopped=stopped)
     assert len(set(forked)) >= 3  # itself, what it forked, and the daemon
     assert not any(_lives(pid) for pid in forked)
 
 
 def test_tasks_run_side_by_side() -> None:
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda number: run("answer", request=number), range(32)))
-        crashes = list(threads.map(lambda task: _reason(task), 8 * ["leave", "crash"]))
+        answers = list(threads.map(lambda number: run(children.answer, request=number), range(32)))
+        crashes = list(threads.map(lambda task: _reason(task), 8 * [children.leave, children.crash]))
     assert [answer[2] for answer in answers] == list(range(32))
     assert len({answer[-1] for answer in answers}) == 32
     assert [("code 7" in said, "SIGSEGV" in said) for said in crashes] == 8 * [(True, False), (False, True)]
     assert sys.modules["__main__"].__name__ == "__main__"
 
 
-def _reason(task: str) -> str:
+def _reason(task: Task) -> str:
     with pytest.raises(MeasurementError) as caught:
         run(task)
     return str(caught.value)
@@ -216,12 +223,12 @@ def test_a_folder_for_temporary_files_that_no_socket_fits_into_is_said_at_once(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/tmp/" + "long" * 25)
     with pytest.raises(EnvironmentUnusableError, match="set TMPDIR to a shorter folder"):
-        child("answer")
+        child(children.answer)
 
 
 def test_memory_of_one_task_is_not_there_in_the_next() -> None:
     with pytest.raises(MeasurementError):
-        run("eat", Limits(seconds=120, memory=2 * GIB))
+        run(children.eat, Limits(seconds=120, memory=2 * GIB))
     server = [one for one in psutil.Process().children(recursive=True) if "forkserver" in " ".join(one.cmdline())]
     assert sum(one.memory_info().rss for one in server) < 1.5 * GIB
 

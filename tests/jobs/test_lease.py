@@ -70,18 +70,18 @@ def test_stale_is_what_was_seen_unchanged_for_so_long_by_somebody_who_looked(loo
                     since = before
             if clock.at - since >= SECONDS:
                 expected.append(key)
-        assert watch.stale(signs) == expected
+        assert watch.find_stale(signs) == expected
 
 
 @given(st.lists(st.floats(0.01, SECONDS / 2), min_size=1, max_size=50))
 def test_who_looks_regularly_finds_it_and_not_too_early(waits: list[float]) -> None:
     clock = Clock()
     watch = ExpiryWatch(SECONDS, clock)
-    assert watch.stale({"a": 1}) == []
+    assert watch.find_stale({"a": 1}) == []
     since = clock.at
     for wait in waits:
         clock.at += wait
-        assert watch.stale({"a": 1}) == (["a"] if clock.at - since >= SECONDS else [])
+        assert watch.find_stale({"a": 1}) == (["a"] if clock.at - since >= SECONDS else [])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_counts_as_stale(looks: list[tuple[float, int | None]], stale: bool
     watch = ExpiryWatch(SECONDS, clock)
     for wait, value in looks:
         clock.at += wait
-        found = watch.stale({} if value is None else {"a": value})
+        found = watch.find_stale({} if value is None else {"a": value})
     assert found == (["a"] if stale else [])
 
 
@@ -112,10 +112,10 @@ def test_what_was_forgotten_begins_anew() -> None:
     watch = ExpiryWatch(SECONDS, clock)
     for wait in (0, 30, 29):
         clock.at += wait
-        watch.stale({"a": 1})
-    watch.forget()
+        watch.find_stale({"a": 1})
+    watch.reset()
     clock.at += 1
-    assert watch.stale({"a": 1}) == []
+    assert watch.find_stale({"a": 1}) == []
 
 
 def test_nobodys_wall_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_nobodys_wall_clock_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for wait in (0, 30, 30):
         clock.at += wait
-        found.append(watch.stale({"a": 1}))
+        found.append(watch.find_stale({"a": 1}))
     assert found == [[], [], ["a"]]
 
 
@@ -158,7 +158,7 @@ def engine() -> Iterator[Engine]:
     engine.dispose()
 
 
-def make_heart(engine: Engine, **options: Any) -> Heartbeat:
+def make_heartbeat(engine: Engine, **options: Any) -> Heartbeat:
     return Heartbeat(engine, **{"queue": "cpu", "device": "cpu", "lease": 60, **options})
 
 
@@ -175,8 +175,8 @@ def until(true: Any, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_a_heart_shows_who_lives_and_forgets_itself(engine: Engine) -> None:
-    with make_heart(engine, slot=2, device="cuda (GPU 1)") as heartbeat:
+def test_a_heartbeat_lists_its_process_and_removes_it_at_the_end(engine: Engine) -> None:
+    with make_heartbeat(engine, slot=2, device="cuda (GPU 1)") as heartbeat:
         until(lambda: list_workers(engine))
         (row,) = list_workers(engine)
         assert (row["worker"], row["queue"], row["device"]) == (heartbeat.name, "cpu", "cuda (GPU 1)")
@@ -185,9 +185,9 @@ def test_a_heart_shows_who_lives_and_forgets_itself(engine: Engine) -> None:
     assert list_workers(engine) == []
 
 
-def test_a_heart_renews_the_lease_and_tells_how_far_the_job_is(engine: Engine) -> None:
+def test_a_heartbeat_renews_the_lease_and_reports_progress(engine: Engine) -> None:
     scan_id, audit_id, attempt = claimed(engine)
-    heartbeat = make_heart(engine)
+    heartbeat = make_heartbeat(engine)
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle:
         before = Leases(engine).running()[0].until
         handle.progress("apgd-ce", 64, 256)
@@ -205,9 +205,9 @@ def test_a_heart_renews_the_lease_and_tells_how_far_the_job_is(engine: Engine) -
     assert Leases(engine).running()[0].until == renewed  # the job is no longer its own
 
 
-def test_a_heart_learns_that_its_job_is_cancelled(engine: Engine) -> None:
+def test_a_heartbeat_learns_that_its_job_is_cancelled(engine: Engine) -> None:
     scan_id, audit_id, attempt = claimed(engine)
-    heartbeat = make_heart(engine)
+    heartbeat = make_heartbeat(engine)
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle:
         heartbeat.beat()
         handle.check()
@@ -233,9 +233,9 @@ def _reused(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("fate", [_expired, _cancelled, _reused])
-def test_a_heart_learns_that_its_job_is_lost(engine: Engine, fate: Any) -> None:
+def test_a_heartbeat_learns_that_its_job_is_lost(engine: Engine, fate: Any) -> None:
     _, audit_id, attempt = claimed(engine)
-    heartbeat = make_heart(engine)
+    heartbeat = make_heartbeat(engine)
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle:
         heartbeat.beat()
         fate(engine)
@@ -252,8 +252,8 @@ def test_a_job_that_is_gone_between_two_statements_costs_one_sign(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, audit_id, attempt = claimed(engine)
-    heartbeat = make_heart(engine)
-    monkeypatch.setattr(Leases, "renew", lambda *_: (_reused(engine), "held")[1])
+    heartbeat = make_heartbeat(engine)
+    monkeypatch.setattr(Leases, "renew", lambda *_: (_reused(engine), "active")[1])
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt):
         heartbeat.beat()
     monkeypatch.undo()
@@ -274,36 +274,36 @@ class Away:
             raise OperationalError("connect", {}, Exception("connection refused"))
 
 
-def test_a_heart_goes_on_once_the_database_is_back(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_heartbeat_continues_once_the_database_is_back(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     _, audit_id, attempt = claimed(engine)
     shaky = make_engine(settings().database_url)
     away = Away(shaky)
-    heartbeat = make_heart(shaky)
+    heartbeat = make_heartbeat(shaky)
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle:
         away.gone = True
         for _ in range(3):
             heartbeat.beat()
-        assert (away.asked, handle.state, list_workers(engine)) == (3, "held", [])
+        assert (away.asked, handle.state, list_workers(engine)) == (3, "active", [])
         away.gone = False
         heartbeat.beat()
         assert [row["audit"] for row in list_workers(engine)] == [audit_id]
-        assert handle.state == "held"
+        assert handle.state == "active"
     assert caplog.records == []
     shaky.dispose()
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_heart_whose_database_is_away_at_the_end_still_ends() -> None:
+def test_a_heartbeat_whose_database_is_away_at_the_end_still_ends() -> None:
     shaky = make_engine(settings().database_url)
     away = Away(shaky)
     away.gone = True
-    with make_heart(shaky, lease=0.3):
+    with make_heartbeat(shaky, lease=0.3):
         until(lambda: away.asked >= 2)
-    assert threading.active_count() == len([one for one in threading.enumerate() if one.name != "heart"])
+    assert threading.active_count() == len([one for one in threading.enumerate() if one.name != "heartbeat"])
     shaky.dispose()
 
 
-def test_a_heart_beats_on_after_an_error_that_nobody_foresaw(
+def test_a_heartbeat_continues_after_an_unexpected_error(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real, calls = Leases.renew, []
@@ -316,16 +316,16 @@ def test_a_heart_beats_on_after_an_error_that_nobody_foresaw(
 
     monkeypatch.setattr(Leases, "renew", renew)
     _, audit_id, attempt = claimed(engine)
-    heartbeat = make_heart(engine, lease=0.3)
+    heartbeat = make_heartbeat(engine, lease=0.3)
     with caplog.at_level(logging.ERROR), heartbeat.keep_lease(Leases(engine), audit_id, attempt) as handle, heartbeat:
         until(lambda: len(calls) >= 3)
-        assert handle.state == "held"
-    assert [one.getMessage() for one in caplog.records] == ["no sign of life could be given"]
+        assert handle.state == "active"
+    assert [one.getMessage() for one in caplog.records] == ["the heartbeat failed"]
 
 
-def test_a_heart_beats_several_times_in_a_lease(engine: Engine) -> None:
+def test_a_heartbeat_is_sent_several_times_in_a_lease(engine: Engine) -> None:
     _, audit_id, attempt = claimed(engine)
-    heartbeat = make_heart(engine, lease=0.6)
+    heartbeat = make_heartbeat(engine, lease=0.6)
     seen = set()
     with heartbeat.keep_lease(Leases(engine), audit_id, attempt), heartbeat:
         end = time.monotonic() + 1.8
@@ -341,7 +341,7 @@ def test_a_lease_that_is_longer_than_the_watchers_own_counts() -> None:
     stale = []
     for second in range(70):
         at[0] = float(second)
-        stale.append(watch.stale({"short": 1, "long": 1}, {"short": 1.0, "long": 60.0}))
+        stale.append(watch.find_stale({"short": 1, "long": 1}, {"short": 1.0, "long": 60.0}))
     assert stale[2] == []
     assert stale[3] == ["short"]
     assert stale[59] == ["short"]

@@ -70,7 +70,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("auditor.jobs.reaper.Watch", lambda seconds: ExpiryWatch(seconds, clock))
+    monkeypatch.setattr("auditor.jobs.reaper.ExpiryWatch", lambda seconds: ExpiryWatch(seconds, clock))
     return clock
 
 
@@ -89,7 +89,7 @@ def look(reaper: Reaper, clock: Clock, seconds: float, between: Callable[[], obj
     for _ in range(int(seconds / 15)):
         clock.at += 15
         between()
-        reaper.look()
+        reaper.check()
 
 
 def scan(engine: Engine, jobs: int = 1, queue: str = "cpu", worker: str | None = None) -> tuple[int, list[int]]:
@@ -110,15 +110,17 @@ def test_a_silent_job_is_put_back_after_its_lease_and_not_before(
         Store(engine).claim(audit_id, "host:1", LEASE)
 
     def beat() -> None:
-        assert Leases(engine).renew(lively, 1, LEASE) == "held"
+        assert Leases(engine).renew(lively, 1, LEASE) == "active"
 
-    reaper.look()
+    reaper.check()
     look(reaper, clock, 45, beat)
     assert states(engine, scan_id) == ["running", "running"]
     with caplog.at_level(logging.WARNING):
         look(reaper, clock, 15, beat)
     assert states(engine, scan_id) == ["queued", "running"]
-    assert [one.getMessage() for one in caplog.records] == [f"audit {silent}: host:1 is lost, the audit is queued"]
+    assert [one.getMessage() for one in caplog.records] == [
+        f"audit {silent}: its process host:1 is lost; new state: queued"
+    ]
     look(reaper, clock, 600, beat)
     assert states(engine, scan_id) == ["queued", "running"]
     assert load_scan(engine, scan_id)["audits"][0]["losses"] == 1
@@ -128,7 +130,7 @@ def test_a_job_claimed_again_has_the_whole_of_its_lease(engine: Engine, clock: C
     scan_id, (audit_id,) = scan(engine)
     store = Store(engine)
     store.claim(audit_id)
-    reaper.look()
+    reaper.check()
     look(reaper, clock, 45)
     Leases(engine).give_back(audit_id, 1)
     store.claim(audit_id)
@@ -142,7 +144,7 @@ def test_a_wall_clock_far_off_costs_no_job(engine: Engine, clock: Clock, reaper:
     """Leases written by a machine whose clock is years behind."""
     scan_id, (audit_id,) = scan(engine)
     Store(engine).claim(audit_id, "host:1", -1e8)
-    reaper.look()
+    reaper.check()
     for number in range(20):
         look(reaper, clock, 15, lambda number=number: Leases(engine).renew(audit_id, 1, -1e8 + number))
     assert states(engine, scan_id) == ["running"]
@@ -151,9 +153,9 @@ def test_a_wall_clock_far_off_costs_no_job(engine: Engine, clock: Clock, reaper:
 def test_a_reaper_that_was_frozen_blames_nobody(engine: Engine, clock: Clock, reaper: Reaper) -> None:
     scan_id, (audit_id,) = scan(engine)
     Store(engine).claim(audit_id)
-    reaper.look()
+    reaper.check()
     clock.at += 86_400
-    reaper.look()
+    reaper.check()
     look(reaper, clock, 45)
     assert states(engine, scan_id) == ["running"]
     look(reaper, clock, 15)
@@ -167,7 +169,7 @@ def test_while_the_database_is_away_nobody_is_blamed(
     here, _ = scan(engine, queue="here", worker="elsewhere:1")
     report_worker(engine, WorkerStatus(name="elsewhere:2", queue="cpu", device="cpu", started_at=now()))
     Store(engine).claim(audit_id)
-    reaper.look()
+    reaper.check()
     look(reaper, clock, 45)
 
     def away(*_: object) -> None:
@@ -194,14 +196,14 @@ def test_a_scan_whose_process_is_silent_is_ended(engine: Engine, clock: Clock, r
     def beat() -> None:
         report_worker(engine, WorkerStatus(name="elsewhere:2", queue="here", device="cpu", started_at=started))
 
-    reaper.look()
+    reaper.check()
     look(reaper, clock, 45, beat)
     assert states(engine, silent) == ["queued", "queued"]
     look(reaper, clock, 15, beat)
     shown = load_scan(engine, silent)
     assert (shown["state"], states(engine, silent)) == ("interrupted", ["cancelled", "cancelled"])
-    assert {audit["reason"] for audit in shown["audits"]} == {"elsewhere:1 ended without a word"}
-    assert load_scan(engine, nameless)["audits"][0]["reason"] == "its process ended without a word"
+    assert {audit["reason"] for audit in shown["audits"]} == {"elsewhere:1 ended unexpectedly"}
+    assert load_scan(engine, nameless)["audits"][0]["reason"] == "its process ended unexpectedly"
     assert (states(engine, lively), states(engine, queued)) == (["running", "queued"], ["queued"])
 
 
@@ -215,7 +217,7 @@ def test_workers_that_are_silent_for_two_leases_are_forgotten(engine: Engine, cl
             later = now() + timedelta(seconds=next(ahead))
             connection.execute(Worker.__table__.update().where(Worker.name == "b:1").values(seen_at=later))
 
-    reaper.look()
+    reaper.check()
     look(reaper, clock, 105, beat)
     assert [row["worker"] for row in list_workers(engine)] == ["a:1", "b:1"]
     look(reaper, clock, 15, beat)
@@ -263,13 +265,13 @@ def test_scans_of_dead_processes_of_this_machine_are_ended_at_once(
 def test_messages_are_sent_again_only_if_missing_at_two_looks(engine: Engine, reaper: Reaper, shelf: Shelf) -> None:
     _, ids = scan(engine, 5)
     Leases(engine).mark_sent(ids)
-    reaper.look()
+    reaper.check()
     assert shelf.messages["cpu"] == []
     shelf.messages["cpu"] = ids[:2]
-    reaper.look()  # two of the five have come meanwhile
+    reaper.check()  # two of the five have come meanwhile
     assert sorted(shelf.messages["cpu"]) == sorted([*ids[:2], *ids[:3]])  # which three it is, nobody knows
-    reaper.look()
-    reaper.look()
+    reaper.check()
+    reaper.check()
     assert len(shelf.messages["cpu"]) == 5
 
 
@@ -297,7 +299,7 @@ def test_never_more_are_sent_again_than_are_missing(
     monkeypatch.setattr(shelf, "count_waiting", lambda queue: next(numbers) if queue == "cpu" else 0)
     monkeypatch.setattr(shelf, "send", lambda jobs, _: total.extend(jobs))
     for _ in waiting:
-        reaper.look()
+        reaper.check()
     assert len(total) == sent
 
 
@@ -307,11 +309,11 @@ def test_those_sent_longest_ago_are_sent_again_first(engine: Engine, reaper: Rea
         Leases(engine).mark_sent([audit_id])
     shelf.messages["cpu"] = [-1, -2]
     for _ in range(2):
-        reaper.look()
+        reaper.check()
     assert shelf.messages["cpu"] == [-1, -2, ids[2], ids[0]]
     shelf.messages["cpu"] = [-1, -2]
     for _ in range(2):
-        reaper.look()
+        reaper.check()
     assert shelf.messages["cpu"] == [-1, -2, ids[3], ids[1]]  # it goes round
 
 
@@ -320,7 +322,7 @@ def test_each_queue_is_counted_for_itself(engine: Engine, reaper: Reaper, shelf:
     _, gpu = scan(engine, 2, "gpu")
     scan(engine, 3, "here", f"{host_name()}:{os.getpid()}")
     for _ in range(4):
-        reaper.look()
+        reaper.check()
     assert shelf.messages == {"cpu": cpu, "gpu": gpu}
 
 
@@ -331,13 +333,13 @@ def test_a_broker_that_is_away_is_only_logged(
     scan_id, ids = scan(engine, 2)
     Store(engine).claim(ids[0])
     shelf.error = error
-    reaper.look()
+    reaper.check()
     look(reaper, clock, 60)
     assert states(engine, scan_id) == ["queued", "queued"]  # the rest of its work is done
     assert f"queue cpu: {error}" in caplog.text
     shelf.error = None
     for _ in range(2):
-        reaper.look()
+        reaper.check()
     assert sorted(shelf.messages["cpu"]) == ids
 
 
@@ -347,7 +349,7 @@ def test_two_reapers_put_a_job_back_once(engine: Engine, clock: Clock, shelf: Sh
     reapers = [Reaper(engine, LEASE, shelf, ("cpu",)) for _ in range(2)]
     for _ in range(6):
         for reaper in reapers:
-            reaper.look()
+            reaper.check()
         clock.at += 15
     (shown,) = load_scan(engine, scan_id)["audits"]
     assert (shown["state"], shown["losses"]) == ("queued", 1)
@@ -430,11 +432,11 @@ def test_a_queue_that_a_real_broker_lost_is_filled_again(queue: str, engine: Eng
     wait_for(queue, 3)
     reaper = Reaper(engine, LEASE, dispatch, (queue,))
     for _ in range(3):
-        reaper.look()
+        reaper.check()
     assert dispatch.count_waiting(queue) == 3
     read(queue)  # it forgets
     for _ in range(4):
-        reaper.look()
+        reaper.check()
     assert [message.decode()[0] for message in read(queue)] == [[audit_id] for audit_id in ids]
 
 
@@ -498,5 +500,5 @@ def test_the_queue_of_a_device(device: str, queue: str) -> None:
 
 @pytest.mark.parametrize("device", ["cuda:1", "cuda:0", "mps", "", "CPU"])
 def test_a_device_that_no_queue_has(device: str) -> None:
-    with pytest.raises(UsageError, match="workers choose which GPU"):
+    with pytest.raises(UsageError, match="workers choose the GPU"):
         dispatch.queue_of(device)

@@ -15,7 +15,7 @@ from auditor.errors import UsageError
 from auditor.records import AuditRecord, AuditRequest, JobContext, Measurement, Verdicts
 from auditor.results.diff import NOT_REPRODUCED, diff_scans
 from auditor.results.reverify import flag_difference, longest_unverified
-from auditor.scans.local import run_scan
+from auditor.scans.local import LocalExecutor
 from auditor.scans.request import ScanRequest
 from tests.factories.records import entry, record
 from tests.factories.reporters import Nowhere, Silent
@@ -49,11 +49,12 @@ def scan(store: Store, records: dict[str, AuditRecord | str], **options: Any) ->
         found = records[one.model.removeprefix("demo:")]
         if isinstance(found, str):
             raise ValueError(found)
-        return found if context.wanted(found.identity) else None
+        return found if context.needs_measuring(found.identity) else None
 
     request = ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="quick"), samples=None), **options)
     entries = [entry(name) for name in records]
-    return run_scan(store, Nowhere(), "demo", entries, request, Silent(), measure).scan_id
+    executor = LocalExecutor(store=store, measure=measure, reporter=Silent())
+    return executor.run_scan(Nowhere(), "demo", entries, request).scan_id
 
 
 def test_new_gone_changed_failed_and_worse(store: Store) -> None:

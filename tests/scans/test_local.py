@@ -12,7 +12,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records import AuditRequest, Estimate, Measurement
-from auditor.scans.local import run_scan
+from auditor.scans.local import LocalExecutor
 from auditor.scans.plan import plan_scan
 from auditor.scans.request import ScanRequest
 from tests.factories.records import entry, record
@@ -28,7 +28,8 @@ def store() -> Store:
 
 def scan(store: Store, place: Path | None, model: str = "local:m") -> None:
     one = replace(entry(), model=model, place=place and str(place))
-    run_scan(store, Nowhere(), "local", [one], REQUEST, Silent(), lambda *_: record())
+    executor = LocalExecutor(store=store, measure=lambda *_: record(), reporter=Silent())
+    executor.run_scan(Nowhere(), "local", [one], REQUEST)
 
 
 def plan(store: Store, place: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +18,13 @@ import pytest
 
 from auditor.config import settings
 from auditor.errors import MeasurementError, MemoryLimitError
-from auditor.jobs.child import ChildProcess
+from auditor.jobs.child import ChildFactory
 from auditor.jobs.limits import GIB, Limits
 from auditor.machine import devices
 from auditor.machine.devices import count_cores, share_of_threads, threads_asked, wait_passively
 from auditor.records import AuditRequest, JobContext, Measurement, ZooEntry
 from auditor.scans import parallel as side_by_side
-from auditor.scans.parallel import Shares, Together, are_small, in_children, memory_of, share_machine
+from auditor.scans.parallel import SharedMemoryMeasure, are_small, make_measure, memory_of, share_machine
 from auditor.zoo import find_source
 from auditor.zoo.demo import DemoZoo
 from tests.factories.records import entry
@@ -114,7 +115,7 @@ def test_how_many_at_once_with_how_many_threads(
     request = replace(QUICK, audit=replace(QUICK.audit, device=given.get("device", "cpu")))
     asked = {"jobs": given.get("jobs"), "memory": given.get("memory")}
     found = share_machine(Zoo(weights), models(number, **shape), request, **asked)
-    assert (found.jobs, found.threads) == expected
+    assert (found.processes, found.threads) == expected
 
 
 def test_one_large_model_among_small_ones_makes_them_take_turns() -> None:
@@ -142,27 +143,28 @@ def test_the_demo_zoo_is_small_and_sources_know_the_size_of_what_is_there(tmp_pa
 
 def test_memory_is_shared_and_not_more_than_there_is(machine: Any) -> None:
     machine(8, 64)
-    alone = in_children(Shares(1, None), 60, None, ())
+    alone = make_measure(ChildFactory(), 60, None)
     assert alone.limits == Limits(seconds=60, memory=int(0.9 * 64 * GIB))
-    four = in_children(Shares(4, 2), 60, None, ())
-    assert four.child.limits.memory * 4 <= alone.limits.memory
+    four = make_measure(ChildFactory(processes=4, threads=2), 60, None)
+    assert four.shared.limits.memory * 4 <= alone.limits.memory
     assert four.alone.limits == alone.limits
-    assert in_children(Shares(4, 2), 60, GIB, ()).limits == Limits(seconds=60, memory=GIB)  # as it was asked for
+    requested = make_measure(ChildFactory(processes=4, threads=2), 60, GIB)
+    assert requested.limits == Limits(seconds=60, memory=GIB)
 
 
-def test_a_model_that_needs_more_than_its_share_is_measured_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_needs_more_than_its_share_is_measured_again_by_itself() -> None:
     lock, running, most, alone = threading.Lock(), set(), [], []
 
-    def measure(child: ChildProcess, _: Any, name: str, __: Any, context: JobContext) -> str:
+    def measure(memory: int, _: Any, name: str, __: Any, context: JobContext) -> str:
         with lock:
             running.add(name)
             most.append(len(running))
-            if child.limits.memory == 100:
+            if memory == 100:
                 alone.append(set(running))
         try:
             time.sleep(0.02)
             context.stopped()
-            if name.startswith("large") and child.limits.memory < 100:
+            if name.startswith("large") and memory < 100:
                 raise MemoryLimitError("too much")
             if name == "bad":
                 raise MeasurementError("it crashed")
@@ -171,8 +173,7 @@ def test_a_model_that_needs_more_than_its_share_is_measured_again_by_itself(monk
             with lock:
                 running.discard(name)
 
-    monkeypatch.setattr(ChildProcess, "__call__", measure)
-    together = Together(ChildProcess(limits=Limits(seconds=1, memory=25)), Limits(seconds=1, memory=100))
+    together = SharedMemoryMeasure(partial(measure, 25), partial(measure, 100))
     names = [f"{kind}{number}" for number in range(6) for kind in ("small", "large")]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda name: together(None, name, None, JobContext()), names)) == names
@@ -183,7 +184,7 @@ def test_a_model_that_needs_more_than_its_share_is_measured_again_by_itself(monk
 
 
 def test_who_waits_to_be_alone_can_be_stopped() -> None:
-    together = Together(ChildProcess(limits=Limits(seconds=1, memory=25)), Limits(seconds=1, memory=100))
+    together = SharedMemoryMeasure(lambda *_: None, lambda *_: None)
 
     def stopped() -> None:
         raise KeyboardInterrupt
@@ -217,12 +218,12 @@ def test_threads_wait_passively_unless_the_user_says_how(said: dict[str, str], p
 
 IN_CHILD = """
 import json
-from tests.factories.children import PLENTY
-from auditor.child import ChildProcess
-from auditor.records import Contact
+from dataclasses import replace
+from tests.factories.children import child, threads
+from auditor.records import JobContext
 
-run = ChildProcess(limits=PLENTY, task="tests.factories.children.threads", threads={threads})
-print(json.dumps(run(None, None, None, Contact())))
+run = replace(child(threads), threads={threads})
+print(json.dumps(run(None, None, None, JobContext())))
 """
 
 
@@ -244,8 +245,7 @@ def test_children_have_the_policy_from_the_start(
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
-        env=left | said,
+        env=left | said | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert json.loads(found.stdout) == [policy, policy, number]
 

@@ -30,7 +30,7 @@ from auditor.db.session import open_database
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.scheduling import alerts as teller
 from auditor.scheduling import due as schedules
-from auditor.scheduling.alerts import FIRST_REST, GIVE_UP, LONGEST_REST, Teller
+from auditor.scheduling.alerts import FIRST_PAUSE, GIVE_UP, LONGEST_PAUSE, Alerts
 from auditor.scheduling.loop import Beat
 from tests.factories.services import postgresql
 from tests.factories.webhook import Hook, Raw, hook, silent  # noqa: F401
@@ -103,19 +103,19 @@ def test_no_failure_of_telling_ends_the_loop_or_loses_the_alert(
     tries: list[str] = []
     mend, clock = failing(monkeypatch, error, tries), Clock()
     fail(engine, "nightly")
-    telling = Teller(engine, clock)
+    telling = Alerts(engine, clock)
     with caplog.at_level(logging.INFO):
-        telling.look()
+        telling.send()
     assert (len(tries), told, len(runs_to_report(engine))) == (1, [], 1), "tried, and not noted as told"
     assert "SECRET" not in caplog.text
     assert "Traceback" not in caplog.text
     mend()
-    telling.look()
+    telling.send()
     assert told == [], "the webhook is left alone for a while"
-    clock.now += FIRST_REST
-    telling.look()
-    telling.look()
-    assert told == ["schedule nightly made no scan: no such model"]
+    clock.now += FIRST_PAUSE
+    telling.send()
+    telling.send()
+    assert told == ["schedule nightly started no scan: no such model"]
     assert runs_to_report(engine) == []
 
 
@@ -125,21 +125,26 @@ def test_a_dead_webhook_is_tried_ever_more_rarely_and_given_up_after_a_day(
     tries: list[str] = []
     failing(monkeypatch, EnvironmentUnusableError("no"), tries)
     clock, run = Clock(), fail(engine, "nightly")
-    telling, at = Teller(engine, clock), []
+    telling, at = Alerts(engine, clock), []
     while runs_to_report(engine) and clock.now < 10 * GIVE_UP:
         before = len(tries)
-        telling.look()
+        telling.send()
         at += [clock.now] * (len(tries) - before)
         clock.now += 60
     apart = [later - earlier for earlier, later in itertools.pairwise(at)]
     assert apart[:4] == [60, 120, 240, 480]
-    assert max(apart) <= LONGEST_REST + 60
-    assert len(tries) < GIVE_UP / LONGEST_REST + 6
-    assert clock.now < 100 + GIVE_UP + 2 * LONGEST_REST
-    assert caplog.text.count("given up, nobody was told within a day: schedule nightly made no scan") == 1
-    assert caplog.text.count("nightly made no scan: no such model") == 2, "logged once, and when given up"
-    telling.look()
-    assert (runs_to_report(engine), run in telling.ends, told) == ([], False, [])
+    assert max(apart) <= LONGEST_PAUSE + 60
+    assert len(tries) < GIVE_UP / LONGEST_PAUSE + 6
+    assert clock.now < 100 + GIVE_UP + 2 * LONGEST_PAUSE
+    assert (
+        caplog.text.count(
+            "the webhook did not accept this report within a day, it is dropped: schedule nightly started no scan"
+        )
+        == 1
+    )
+    assert caplog.text.count("nightly started no scan: no such model") == 2, "logged once, and when given up"
+    telling.send()
+    assert (runs_to_report(engine), run in telling.reports, told) == ([], False, [])
 
 
 def test_an_alert_that_is_never_taken_holds_up_no_others(
@@ -154,11 +159,11 @@ def test_an_alert_that_is_never_taken_holds_up_no_others(
     clock = Clock()
     for name in ("first", "second", "third"):
         fail(engine, name)
-    telling = Teller(engine, clock)
-    telling.look()
+    telling = Alerts(engine, clock)
+    telling.send()
     assert told == []
-    clock.now += FIRST_REST
-    telling.look()
+    clock.now += FIRST_PAUSE
+    telling.send()
     assert [text.split()[1] for text in told] == ["second", "third"]
     assert [name for _, name, _, _ in runs_to_report(engine)] == ["first"]
 
@@ -170,13 +175,13 @@ def test_what_was_told_and_could_not_be_noted_is_not_told_again(
         raise OperationalError("UPDATE", {}, Exception("the disk is full"))
 
     fail(engine, "nightly")
-    telling, note = Teller(engine, Clock()), teller.take_report
+    telling, note = Alerts(engine, Clock()), teller.take_report
     monkeypatch.setattr(teller, "take_report", away)
-    telling.look()
-    telling.look()
+    telling.send()
+    telling.send()
     assert len(runs_to_report(engine)) == 1
     monkeypatch.setattr(teller, "take_report", note)
-    telling.look()
+    telling.send()
     assert (len(told), runs_to_report(engine)) == (1, [])
 
 
@@ -189,7 +194,7 @@ def test_a_scan_that_cannot_be_compared_is_told_as_that(
 
     monkeypatch.setattr(teller, "runs_to_report", lambda _: [(1, "nightly", 1, None)])
     monkeypatch.setattr(teller, "diff_scans", broken)
-    Teller(engine, Clock()).look()
+    Alerts(engine, Clock()).send()
     (text,) = told
     assert text.startswith("schedule nightly, scan 1 cannot be compared: ")
 
@@ -199,7 +204,7 @@ def test_an_end_that_is_not_alarming_waits_for_no_webhook(engine: Engine, monkey
     fail(engine, "nightly")
     settings.cache_clear()
     monkeypatch.delenv("AUDITOR_WEBHOOK_URL")
-    Teller(engine, Clock()).look()
+    Alerts(engine, Clock()).send()
     assert runs_to_report(engine) == []
 
 
@@ -234,12 +239,12 @@ def test_two_beats_tell_once(engine: Engine, told: list[str], monkeypatch: pytes
     monkeypatch.setattr(teller, "post", post)
     for name in ("a", "b", "c"):
         fail(engine, name)
-    both = [threading.Thread(target=Teller(engine).look) for _ in range(4)]
+    both = [threading.Thread(target=Alerts(engine).send) for _ in range(4)]
     for one in both:
         one.start()
     for one in both:
         one.join()
-    Teller(engine).look()
+    Alerts(engine).send()
     assert len(told) == 3
 
 
@@ -263,7 +268,7 @@ def test_a_beat_that_is_killed_while_it_tells_leaves_the_alert_to_the_next(
             until(lambda: not runs_to_report(engine), 10, "and notes it")
             beat.terminate()
             assert beat.wait(30) == 0
-    assert hook.heard[0][1]["text"] == "schedule nightly made no scan: no such model"
+    assert hook.heard[0][1]["text"] == "schedule nightly started no scan: no such model"
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
@@ -275,7 +280,7 @@ def test_due_times_go_on_while_a_webhook_is_told_or_cannot_be(
     use_webhook(monkeypatch, receiver.url if kind == "hangs" else f"https://{kind}/SECRET")
     fail(engine, "alert")
     ticks: list[float] = []
-    monkeypatch.setattr("auditor.scheduling.loop.tick", lambda *_: ticks.append(time.monotonic()))
+    monkeypatch.setattr("auditor.scheduling.loop.run_due", lambda *_: ticks.append(time.monotonic()))
     monkeypatch.setattr("auditor.scheduling.loop.until_next_minute", lambda: 0.05)
     beat = Beat(engine, here=True)
     threading.Thread(target=beat.run, daemon=True).start()
@@ -293,7 +298,7 @@ def test_an_error_of_what_is_due_ends_no_loop(
     def broken(*_: object) -> None:
         raise ValueError("of the inside")
 
-    monkeypatch.setattr("auditor.scheduling.loop.tick", broken)
+    monkeypatch.setattr("auditor.scheduling.loop.run_due", broken)
     Beat(engine, here=True).beat()
     assert "cannot run what is due: ValueError: of the inside" in caplog.text
 

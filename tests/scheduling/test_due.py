@@ -32,7 +32,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.scheduling import due as schedules
-from auditor.scheduling.due import check_command, check_cron, fire, last_due, next_due, take_due
+from auditor.scheduling.due import check_command, check_cron, last_due, next_due, run_schedule, take_due
 from tests.factories.command import run
 from tests.factories.records import REQUEST, entry, record
 from tests.workers.team import until
@@ -196,7 +196,7 @@ def test_commands_that_cannot_be_scheduled(words: tuple[str, ...]) -> None:
 def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
     add(engine)
     (one,) = take_due(engine, at("2026-03-29T02:00"))
-    fire(engine, one, here=True)
+    run_schedule(engine, one, here=True)
     last = last_run(engine, one.schedule)
     assert (last["state"], last["scan_state"], last["reason"]) == ("done", "done", None)
 
@@ -204,7 +204,7 @@ def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
 def test_a_command_that_fails_is_told_with_its_last_words(engine: Engine) -> None:
     add_schedule(engine, "nightly", "* * * * *", ("scan", "demo", "--model", "no-such"))
     one = schedules.claim_run(engine, find_schedule(engine, "nightly"), MADE)
-    fire(engine, one, here=True)
+    run_schedule(engine, one, here=True)
     last = last_run(engine, one.schedule)
     assert (last["state"], last["scan"]) == ("failed", None)
     assert "no model named 'no-such'" in last["reason"]

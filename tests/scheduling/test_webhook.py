@@ -12,7 +12,7 @@ from tenacity import wait_none
 
 from auditor.errors import AuditorError, EnvironmentUnusableError, UsageError
 from auditor.results.diff import Diff
-from auditor.scheduling.webhook import TRIES, in_words, post
+from auditor.scheduling.webhook import TRIES, describe_diff, post
 from tests.factories.webhook import Hook, Raw, silent
 
 
@@ -78,13 +78,13 @@ def test_nobody_there(hook: Hook, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_in_words() -> None:
     diff = Diff(6, 7, new=["a"], failed={"b": "no weights"}, regressions={"c": ["a gap of 0.1 instead of 0.4", "x"]})
-    assert in_words(diff, "scan 7") == (
+    assert describe_diff(diff, "scan 7") == (
         "scan 7: 1 regressions, 1 failed, 1 new\nregression: c: a gap of 0.1 instead of 0.4; x\nfailed: b: no weights"
     )
     many = Diff(6, 7, failed={f"m{number}": "no" for number in range(100)})
-    assert len(in_words(many, "s").splitlines()) == 31
-    assert in_words(many, "s").endswith("… and 71 more: `auditor scans diff` shows all")
-    assert len(in_words(many, "s", all_of_it=True).splitlines()) == 101
+    assert len(describe_diff(many, "s").splitlines()) == 31
+    assert describe_diff(many, "s").endswith("… and 71 more: `auditor scans diff` shows all")
+    assert len(describe_diff(many, "s", complete=True).splitlines()) == 101
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_private_addresses_in_disguise_are_not_reached(url: str) -> None:
     with pytest.raises(AuditorError) as caught:
         post(url, "x")
     assert "SECRET" not in str(caught.value)
-    assert "private address" in str(caught.value) or "is not known" in str(caught.value)
+    assert "private address" in str(caught.value) or "cannot be resolved" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from auditor.cli.output.tables import as_csv, print_table
 from auditor.logs import _Text
 from auditor.machine.metrics import _gauge
 from auditor.results.diff import Diff
-from auditor.scheduling.webhook import in_words
+from auditor.scheduling.webhook import describe_diff
 from auditor.text.printable import check_printable, clean_cell, clean_line, clean_lines
 from tests.factories.hostile import HOSTILE
 
@@ -109,7 +109,7 @@ def test_a_log_record_begins_one_line(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_alert_has_as_many_lines_as_it_has_news(name: str) -> None:
     text = HOSTILE[name]
-    said = in_words(Diff(None, 1, failed={text: text}, regressions={"m": [text]}), f"schedule {text}")
+    said = describe_diff(Diff(None, 1, failed={text: text}, regressions={"m": [text]}), f"schedule {text}")
     assert len(said.split("\n")) == 3
     assert all(clean_line(line) == line for line in said.split("\n"))
 

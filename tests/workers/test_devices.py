@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import EnvironmentUnusableError, UsageError
-from workers.devices import settle, visible_gpus
+from workers.devices import assign_device, visible_gpus
 from workers.options import Options
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -83,7 +83,7 @@ def test_each_process_has_a_gpu_of_its_own(gpus: tuple[str, ...]) -> None:
     seen = []
     for slot in range(len(gpus)):
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "OMP_NUM_THREADS": "99", "OTHER": "stays"}
-        assert settle(slot, gpus, 3, environment) == f"cuda (GPU {gpus[slot]})"
+        assert assign_device(slot, gpus, 3, environment) == f"cuda (GPU {gpus[slot]})"
         seen.append(environment.pop("CUDA_VISIBLE_DEVICES"))
         assert environment == {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3", "OTHER": "stays", **PASSIVE}
     assert tuple(seen) == gpus
@@ -92,7 +92,7 @@ def test_each_process_has_a_gpu_of_its_own(gpus: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("slot", [0, 5])
 def test_a_process_without_gpus_sees_none(slot: int) -> None:
     environment: dict[str, str] = {}
-    assert settle(slot, (), 2, environment) == "cpu"
+    assert assign_device(slot, (), 2, environment) == "cpu"
     assert environment == {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **PASSIVE}
 
 

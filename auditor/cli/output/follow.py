@@ -14,7 +14,7 @@ from rich.text import Text
 from auditor.cli.output.progress import say
 from auditor.db.scans import load_scan
 from auditor.errors import ExitCode
-from auditor.logs import about, logs_json
+from auditor.logs import log_context, logs_json
 from auditor.scans.local import ScanOutcome
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _report_ended(scan: Row, reported: set[int]) -> None:
         if audit["state"] in ENDED and audit["audit"] not in reported:
             reported.add(audit["audit"])
             reason = f": {audit['reason']}" if audit["reason"] else ""
-            with about(scan=scan["scan"], audit=audit["audit"], model=audit["model"], attempt=audit["attempt"]):
+            with log_context(scan=scan["scan"], audit=audit["audit"], model=audit["model"], attempt=audit["attempt"]):
                 say(f"{len(reported)}/{len(scan['audits'])} {audit['model']}: {audit['state']}{reason}")
 
 

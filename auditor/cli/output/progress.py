@@ -22,7 +22,7 @@ from auditor.text.printable import clean_lines
 
 
 class ScanProgress:
-    """A context manager and a reporter of :func:`auditor.scans.local.run_scan`."""
+    """A context manager and a reporter for :class:`auditor.scans.local.LocalExecutor`."""
 
     def __init__(self, models: int) -> None:
         self.count, self.total = 0, models

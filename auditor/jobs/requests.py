@@ -1,0 +1,47 @@
+"""Requests of jobs as JSON: a row stores everything that another process needs to run the job."""
+
+import functools
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from auditor.errors import UsageError, first_line
+
+T = TypeVar("T")
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def dump_request(request: Any) -> dict[str, Any]:
+    """A request as JSON, nested records and all."""
+    kind: Any = type(request)
+    dumped: dict[str, Any] = _adapter(kind).dump_python(request, mode="json")
+    return dumped
+
+
+def load_request(kind: type[T], stored: dict[str, Any], what: str, required: Collection[str]) -> T:
+    """Read a request that :func:`dump_request` wrote; ``what`` is the kind of job. Unknown names are ignored.
+
+    Raises:
+        UsageError: a ``required`` name is missing, or a value has another type.
+    """
+    for name in required:
+        if name not in stored:
+            raise other_version(what, f"no {name!r}")
+    adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]  # mypy takes the class for not hashable
+    try:
+        return adapter.validate_python(stored)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise other_version(what, f"{place}: {first_line(error)}") from error
+
+
+def other_version(what: str, reason: str) -> UsageError:
+    """The error for a stored request that this version cannot read."""
+    return UsageError(
+        f"the request of this {what} was stored by another version of auditor ({reason}): start a new {what}"
+    )
