@@ -125,7 +125,7 @@ def test_weights_that_are_small_leave_no_logits_before_and_are_attacked_times_a_
         small.head.bias.mul_(1e-4)
     found = _quick(small, data)
     assert found.robust_accuracy <= plain["Linf"].robust_accuracy + 0.05
-    assert any("attacked times" in note for note in found.notes)
+    assert any("attacks run on the outputs times" in note for note in found.notes)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
