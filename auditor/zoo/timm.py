@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line, one_line
 from auditor.records import Transform, ZooEntry
 from auditor.zoo.source import LoadedModel
-from auditor.zoo.weight_files import from_address, obtain
+from auditor.zoo.weight_files import hub_weight_file, load_or_download
 
 if TYPE_CHECKING:
     from torch import nn
@@ -154,7 +154,7 @@ def _cached(config: Any) -> bool:
     from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives
 
     if not config.hf_hub_id:
-        return from_address(config.url).path.is_file()
+        return hub_weight_file(config.url).path.is_file()
     wanted = config.hf_hub_filename or HF_WEIGHTS_NAME
     files = [*_get_safe_alternatives(wanted), wanted]
     return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
@@ -164,7 +164,7 @@ def _fetch_from_address(name: str) -> None:
     """A few networks' weights have an address and no place on the hub: checked before timm reads them."""
     config = _timm().get_pretrained_cfg(name)
     if not config.hf_hub_id:
-        obtain(from_address(config.url))
+        load_or_download(hub_weight_file(config.url))
 
 
 def _create(name: str, trained: bool) -> "nn.Module":

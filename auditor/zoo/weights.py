@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError, first_line, one_line
 from auditor.zoo.containers import choose, notes_of
-from auditor.zoo.download import INDEX, TORCH, what_is
+from auditor.zoo.file_types import INDEX, TORCH_TYPES, WEIGHT_TYPES, file_type
 from auditor.zoo.pickles import load_torch
 from auditor.zoo.state_dicts import COUNTER, place_of, state_dicts
 
@@ -28,7 +28,7 @@ def read_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
     Raises:
         ModelLoadError: the file is missing, has another digest than ``sha256``, or is damaged.
     """
-    what_is(path)  # raises where it cannot be read, or would be waited for
+    file_type(path)  # raises if the path is no readable file, for example a pipe
     content = path.read_bytes()
     _check_digest(hashlib.sha256(content).hexdigest(), sha256, path.name)
     return _safetensors(content, path.name)
@@ -44,14 +44,14 @@ def read_content(path: Path, sha256: str | None = None, name: str | None = None)
         ModelLoadError: the file is missing, has another digest than ``sha256``, or is none that holds weights.
     """
     name = name or path.name
-    kind = what_is(path)
-    if kind not in (*TORCH, "safetensors", INDEX):
+    kind = file_type(path)
+    if kind not in (*WEIGHT_TYPES, INDEX):
         raise ModelLoadError(f"{name} is {kind}")
     with path.open("rb") as file:
         if sha256 is not None:
             _check_digest(hashlib.file_digest(file, "sha256").hexdigest(), sha256, name)
             file.seek(0)
-        if kind in TORCH:
+        if kind in TORCH_TYPES:
             return load_torch(file, name)
         content = file.read()
     return _sharded(path, content, name) if kind == INDEX else _safetensors(content, name)
@@ -133,7 +133,7 @@ def _sharded(path: Path, content: bytes, name: str) -> dict[str, Tensor]:
     for place in dict.fromkeys(places.values()):
         if place.is_symlink():
             raise ModelLoadError(f"{name}: its file {place.name!r} is a link: put the file itself there")
-        if what_is(place) == INDEX:
+        if file_type(place) == INDEX:
             raise ModelLoadError(f"{name}: its file {place.name!r} is an index, expected weights")
         shard = read_content(place)
         wanted = [key for key, other in places.items() if other == place]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from auditor.errors import ModelLoadError
-from auditor.zoo.weight_files import WeightFile, obtain
+from auditor.zoo.weight_files import WeightFile, load_or_download
 from auditor.zoo.weights import fill, read_content
 
 IMAGES = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -237,7 +237,7 @@ def test_what_lies_beside_the_weights_does_not_matter(name: str, legacy: bool, t
     model = network(2)
     fill(model, read_content(tmp_path / "w.pt"), "w.pt")
     torch.testing.assert_close(model(IMAGES), LOGITS, rtol=0, atol=0)
-    downloaded = obtain(WeightFile(tmp_path / "w.pt", "http://127.0.0.1:1/w.pt", ""))
+    downloaded = load_or_download(WeightFile(tmp_path / "w.pt", "http://127.0.0.1:1/w.pt", ""))
     assert downloaded["state_dict"].keys() == STATE.keys()
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save, save_model
 from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError
-from auditor.zoo.download import LEGACY_TORCH
+from auditor.zoo.file_types import LEGACY_TORCH
 from auditor.zoo.weights import fill, read_checkpoint, read_content
 
 
@@ -78,7 +78,7 @@ def _behind_the_magic_number() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps(_Payload()), "is a pickle that torch.save did not write: refused unread"),
+        (pickle.dumps(_Payload()), "is a pickle that torch.save did not write: refused without reading it"),
         (_in_torch_zip(), "is refused: its pickle asks for (posix|nt|os).mkdir, which is no tensor, and nothing"),
         (_behind_the_magic_number(), "asks for (posix|nt|os).mkdir, which is no tensor"),
         (pickle.dumps(_Payload(), 0), "is no checkpoint"),

@@ -55,10 +55,10 @@ class RobustBenchZoo:
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.robustbench.files import files_of
-        from auditor.zoo.weight_files import obtain
+        from auditor.zoo.weight_files import load_or_download
 
         row = _row(entry)
-        contents = {file.path: obtain(file) for file in files_of(row, self.folder)}
+        contents = {file.path: load_or_download(file) for file in files_of(row, self.folder)}
         try:
             from auditor.zoo.robustbench import adapter
         except ImportError as error:

@@ -23,7 +23,7 @@ from auditor.errors import ModelLoadError, first_line
 from auditor.torch_state import set_eval
 from auditor.zoo.robustbench.catalogue import Row
 from auditor.zoo.robustbench.strict import check_finite, strictly
-from auditor.zoo.weight_files import read_checked
+from auditor.zoo.weights import read_content
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def _patched(model_id: str, contents: Mapping[Path, Any], notes: list[str]) -> I
 
     def read(file: Any, *_: Any, **__: Any) -> Any:
         path = Path(file)
-        return contents[path] if path in contents else read_checked(path)
+        return contents[path] if path in contents else read_content(path, name=str(path))
 
     def refuse(*arguments: Any, **named: Any) -> None:
         wanted = [str(value) for value in (*arguments, *named.values())]

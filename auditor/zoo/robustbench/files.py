@@ -4,7 +4,7 @@ from pathlib import Path
 
 from auditor.errors import ModelLoadError
 from auditor.zoo.robustbench.catalogue import Row
-from auditor.zoo.weight_files import WeightFile, from_address
+from auditor.zoo.weight_files import WeightFile, hub_weight_file
 
 DRIVE = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
 DRIVE_PAGE = "https://drive.google.com/file/d/{id}"
@@ -17,7 +17,7 @@ def files_of(row: Row, folder: Path) -> list[WeightFile]:
         ModelLoadError: RobustBench names no place to get them from.
     """
     if row.url:
-        return [from_address(row.url)]
+        return [hub_weight_file(row.url)]
     place = folder / row.dataset / row.threat_model
     names = [f"{row.name}.pt_m{i}.pt" for i in range(len(row.gdrive))] if row.ensemble else [f"{row.name}.pt"]
     if not row.gdrive:
