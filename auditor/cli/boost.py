@@ -8,10 +8,10 @@ import click
 
 from auditor.cli.numbers import MINUTES, Count, Finite, FiniteRange
 from auditor.cli.options import FORMAT, PROTOCOL, Eps
+from auditor.records.boosts import BOOST_PROTOCOL, BoostOptions
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
-    from auditor.records.boosts import Recipe
     from auditor.trainings.boost import BoostRequest
 
 
@@ -20,31 +20,43 @@ if TYPE_CHECKING:
 @click.option(
     "--method",
     type=click.Choice(["at", "trades"]),
-    default="at",
+    default=BoostOptions.method,
     show_default=True,
     help="PGD adversarial training (Madry et al., 2018), or TRADES (Zhang et al., 2019).",
 )
 @click.option(
     "--regularizer",
     type=click.Choice(["logits", "linear", "none"]),
-    default="logits",
+    default=BoostOptions.regularizer,
     show_default=True,
     help="What pulls sibling classes together: their logits, as in the paper; or the linearized network's templates.",
 )
-@click.option("--beta", type=Finite(), default=0.1, show_default=True, help="The regularizer's weight; 0 for none.")
-@click.option("--epochs", type=click.IntRange(1, 100_000), default=5, show_default=True)
+@click.option(
+    "--beta", type=Finite(), default=BoostOptions.beta, show_default=True, help="The regularizer's weight; 0 for none."
+)
+@click.option("--epochs", type=click.IntRange(1, 100_000), default=BoostOptions.epochs, show_default=True)
 @click.option("--eps", type=Eps(), help="Train and audit within this radius: 0.1 or 8/255; by default the model's own.")
 @click.option("--norm", type=click.Choice(["Linf", "L2"]), help="In this norm; by default the model's own.")
-@click.option("--steps", type=click.IntRange(1, 1000), default=10, show_default=True, help="PGD steps of the attack.")
-@click.option("--step-size", type=Eps(), help="Of those; by default 2.5 eps / steps.")
-@click.option("--lr", type=Finite(), default=0.02, show_default=True, help="The peak of SGD's one-cycle schedule.")
-@click.option("--batch-size", type=click.IntRange(2, 65_536), default=128, show_default=True)
-@click.option("--weight-decay", type=FiniteRange(0, 1), default=5e-4, show_default=True)
 @click.option(
-    "--ema", type=FiniteRange(0, 1, max_open=True), default=0.99, show_default=True,
+    "--steps",
+    type=click.IntRange(1, 1000),
+    default=BoostOptions.steps,
+    show_default=True,
+    help="PGD steps of the attack.",
+)
+@click.option("--step-size", type=Eps(), help="Of those; by default 2.5 eps / steps.")
+@click.option(
+    "--lr", type=Finite(), default=BoostOptions.lr, show_default=True, help="The peak of SGD's one-cycle schedule."
+)
+@click.option("--batch-size", type=click.IntRange(2, 65_536), default=BoostOptions.batch_size, show_default=True)
+@click.option("--weight-decay", type=FiniteRange(0, 1), default=BoostOptions.weight_decay, show_default=True)
+@click.option(
+    "--ema", type=FiniteRange(0, 1, max_open=True), default=BoostOptions.ema, show_default=True,
     help="Decay of the moving average of the weights, which is what is kept; 0 for none.",
 )  # fmt: skip
-@click.option("--amp/--no-amp", default=True, help="bfloat16 where it is safe, on a GPU; without effect on a CPU.")
+@click.option(
+    "--amp/--no-amp", default=BoostOptions.amp, help="bfloat16 where it is safe, on a GPU; without effect on a CPU."
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every random draw.")
 @click.option(
     "--data",
@@ -56,7 +68,7 @@ if TYPE_CHECKING:
 @click.option(
     "--protocol",
     type=PROTOCOL,
-    default="standard",
+    default=BOOST_PROTOCOL,
     show_default=True,
     help="Of the audits before and after: quick, standard or full.",
 )
@@ -121,7 +133,7 @@ def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntr
         raise UsageError(f"expected a model as SOURCE:NAME, with a source of {', '.join(SOURCES)}; got {model!r}")
     check_installed(source)
     zoo = find_source(source, folder, trust_code=trust_code)
-    entries = choose(zoo, models=(model,), pretrained_only=False)
+    entries = choose(zoo, models=(model,))
     (entry,) = auditable(zoo, entries, (model,))
     return entry
 
@@ -138,7 +150,7 @@ def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], qu
     for option in ("data", "test_data"):
         if options[option] is not None and queue == "here" and not options[option].exists():
             raise UsageError(f"--{option.replace('_', '-')}: there is nothing at {options[option]}")
-    recipe = _recipe(entry, options)
+    recipe = BoostOptions.select(options).make_recipe(eps=entry.eps, norm=entry.norm)
     scan = make_request(
         {
             **{name: options[name] for name in ("protocol", "samples", "seed", "device")},
@@ -155,16 +167,3 @@ def _request(entry: "ZooEntry", folder: Path | None, options: dict[str, Any], qu
     limit = {} if options["time_limit"] is None else {"training_seconds": options["time_limit"] * 60}
     training = options["data"] and options["data"].absolute()
     return BoostRequest(recipe=recipe, scan=scan, training=training, **limit)
-
-
-def _recipe(entry: "ZooEntry", options: dict[str, Any]) -> "Recipe":
-    """Raises UsageError for values that make no sense."""
-    from auditor.errors import InputError, UsageError
-    from auditor.records.boosts import boost_recipe
-
-    same = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
-    values = {name: options[name] for name in (*same, "amp", "seed")} | {"max_lr": options["lr"]}
-    try:
-        return boost_recipe(eps=entry.eps, norm=entry.norm, **values)
-    except InputError as error:
-        raise UsageError(str(error)) from error

@@ -44,13 +44,13 @@ def auditable(zoo: "Source", entries: "list[ZooEntry]", named: tuple[str, ...]) 
         UsageError: none is left, or one needs code that is not trusted.
     """
     from auditor.cli.output.progress import say
-    from auditor.data import CLASSES
+    from auditor.data import has_hierarchy
     from auditor.errors import UsageError
     from auditor.zoo.local import LocalZoo
 
     if isinstance(zoo, LocalZoo):
         zoo.check(entries)
-    known = [entry for entry in entries if named or entry.own_data or entry.dataset in CLASSES]
+    known = [entry for entry in entries if named or has_hierarchy(entry)]
     sets = ", ".join(sorted({entry.dataset for entry in entries} - {entry.dataset for entry in known}))
     if not known:
         raise UsageError(f"no class hierarchy is known for {sets}, so that none of these models can be audited")
@@ -59,11 +59,8 @@ def auditable(zoo: "Source", entries: "list[ZooEntry]", named: tuple[str, ...]) 
     return known
 
 
-def choose(zoo: "Source", *, pretrained_only: bool, **filters: Any) -> "list[ZooEntry]":
+def choose(zoo: "Source", **filters: Any) -> "list[ZooEntry]":
     """The zoo's entries that the filters leave."""
     from auditor.zoo import select
 
-    entries = zoo.entries()
-    if pretrained_only:
-        entries = [entry for entry in entries if entry.training.get("pretrained", True)]
-    return select(entries, **filters)
+    return select(zoo.entries(), **filters)

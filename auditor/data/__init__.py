@@ -14,7 +14,16 @@ from auditor.data.samples import Samples
 from auditor.errors import DataError, UsageError, first_line
 from auditor.records import OwnData, Transform, ZooEntry
 
-__all__ = ["CLASSES", "Hierarchy", "ImageSet", "check_images", "hierarchy_of", "load_hierarchy", "load_images"]
+__all__ = [
+    "CLASSES",
+    "Hierarchy",
+    "ImageSet",
+    "check_images",
+    "has_hierarchy",
+    "hierarchy_of",
+    "load_hierarchy",
+    "load_images",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,11 @@ def hierarchy_of(entry: ZooEntry) -> Hierarchy:
     if entry.dataset not in CLASSES:
         raise UsageError(f"{entry.model}: no data set named {entry.dataset!r}; there is: {', '.join(CLASSES)}")
     return load_hierarchy(entry.dataset, CLASSES[entry.dataset])
+
+
+def has_hierarchy(entry: ZooEntry) -> bool:
+    """Whether the classes and superclasses of an entry's data set are known, so that it can be audited."""
+    return entry.own_data is not None or entry.dataset in CLASSES
 
 
 def check_images(name: str, samples: int | None, folder: Path | None = None, *, own: OwnData | None = None) -> None:

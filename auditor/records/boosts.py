@@ -1,15 +1,21 @@
 """What a training run is asked for and what it tells: plain values, so that commands and the database need no torch."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from auditor.errors import InputError
+from auditor.errors import InputError, UsageError
 
 Regularizer = Literal["none", "logits", "linear"]
 GAIN, NO_GAIN, LOSS = "significant gain", "no significant gain", "significant loss"
 NOT_AUDITED = "not audited"
+METHOD_NAMES = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
+"""How figures name the methods of training."""
+BOOST_PROTOCOL: Final = "standard"
+TRAINING_SECONDS = 2 * 86_400.0
+"""Defaults of a boost: the protocol of its two audits, and the wall time that training may take."""
 RUN, OWNER = "run.pt", "owner"
 """In a checkpoint's folder, while it is made: all that the next epoch depends on."""
 
@@ -86,16 +92,46 @@ class Recipe:
             )
 
 
-def boost_recipe(*, eps: float, norm: str, steps: int, step_size: float | None, **values: Any) -> Recipe:
-    """The recipe of a boost within a model's own radius; the step size is ``2.5 eps / steps``, and ``2 eps`` at most.
+@dataclass(frozen=True, kw_only=True)
+class BoostOptions:
+    """The options of a boost and their defaults, shared by the command line and the HTTP API.
 
-    Raises:
-        InputError: a value makes no sense.
+    ``step_size``: None for ``2.5 eps / steps``; ``lr`` is the recipe's ``max_lr``, the others have the recipe's names.
     """
-    size = 2.5 * eps / steps if step_size is None else step_size
-    recipe = Recipe(eps=eps, norm=norm, steps=steps, step_size=min(size, 2 * eps), **values)
-    recipe.check()
-    return recipe
+
+    method: Literal["at", "trades"] = "at"
+    regularizer: Regularizer = "logits"
+    beta: float = 0.1
+    epochs: int = 5
+    steps: int = 10
+    step_size: float | None = None
+    lr: float = 0.02
+    batch_size: int = 128
+    weight_decay: float = 5e-4
+    ema: float = 0.99
+    amp: bool = True
+    seed: int = 0
+
+    @classmethod
+    def select(cls, options: Mapping[str, Any]) -> "BoostOptions":
+        """Take the options of a boost from a mapping that also holds others."""
+        return cls(**{option.name: options[option.name] for option in fields(cls)})
+
+    def make_recipe(self, *, eps: float, norm: str) -> Recipe:
+        """The recipe within a model's own radius; the step size is ``2 eps`` at most.
+
+        Raises:
+            UsageError: a value makes no sense.
+        """
+        values = asdict(self)
+        size, rate = values.pop("step_size"), values.pop("lr")
+        size = 2.5 * eps / self.steps if size is None else size
+        recipe = Recipe(eps=eps, norm=norm, step_size=min(size, 2 * eps), max_lr=rate, **values)
+        try:
+            recipe.check()
+        except InputError as error:
+            raise UsageError(str(error)) from error
+        return recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from auditor.errors import UsageError
 from auditor.jobs.lease import LeaseHandle
 from auditor.records import JobContext
 from auditor.records.adaptations import AdaptRequest, AdaptTask, request_from, request_to
+from auditor.records.boosts import TRAINING_SECONDS
 from auditor.trainings.job import Run, TrainingAttempt
 
 ADAPT = "auditor.adapt.task.adapt_model"
@@ -27,7 +28,7 @@ class AdaptJobRequest:
     data: Path | None = None
     folder: str | None = None
     trust_code: bool = False
-    seconds: float = 2 * 86_400.0
+    seconds: float = TRAINING_SECONDS
 
     @property
     def place(self) -> Path | None:

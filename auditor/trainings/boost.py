@@ -15,7 +15,7 @@ from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import MeasurementError, UsageError, first_line
 from auditor.jobs.lease import LeaseHandle, LeaseLostError
 from auditor.records import JobContext, ZooEntry
-from auditor.records.boosts import RUN, BoostOutcome, BoostTask, Comparison, EpochScore, Recipe
+from auditor.records.boosts import RUN, TRAINING_SECONDS, BoostOutcome, BoostTask, Comparison, EpochScore, Recipe
 from auditor.results.pairing import pair
 from auditor.scans.local import HaltedError, run_scan
 from auditor.scans.request import ScanRequest
@@ -41,7 +41,7 @@ class BoostRequest:
     recipe: Recipe
     scan: ScanRequest
     training: Path | None = None
-    training_seconds: float = 2 * 86_400.0
+    training_seconds: float = TRAINING_SECONDS
     owner: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property

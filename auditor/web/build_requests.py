@@ -1,10 +1,10 @@
 """What was asked for over HTTP, found in the zoos and made into requests that any process can carry out."""
 
 from auditor.config import settings
-from auditor.errors import InputError, UsageError
+from auditor.errors import UsageError
 from auditor.jobs.limits import Limits
 from auditor.records import AuditRequest, ZooEntry
-from auditor.records.boosts import boost_recipe
+from auditor.records.boosts import BoostOptions
 from auditor.scans.request import ScanRequest, under
 from auditor.trainings.boost import BoostRequest
 from auditor.web.shapes.requests import BoostBody, ScanBody
@@ -39,30 +39,23 @@ def boost_wanted(asked: BoostBody) -> tuple[ZooEntry, BoostRequest]:
     same = {name: getattr(asked, name) for name in ("protocol", "samples", "norm", "eps", "seed", "device")}
     scan = ScanBody.model_validate({"source": source, "models": [asked.model], **same})
     _, (entry,), request = scan_wanted(scan)
-    recipe = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
-    values = {name: getattr(asked, name) for name in (*recipe, "amp", "seed")} | {"max_lr": asked.lr}
-    try:
-        made = boost_recipe(eps=entry.eps, norm=entry.norm, **values)
-    except InputError as error:
-        raise UsageError(str(error)) from error
-    return entry, BoostRequest(recipe=made, scan=request, training_seconds=60 * asked.time_limit)
+    recipe = BoostOptions.select(asked.model_dump()).make_recipe(eps=entry.eps, norm=entry.norm)
+    return entry, BoostRequest(recipe=recipe, scan=request, training_seconds=60 * asked.time_limit)
 
 
 def _entries(zoo: Source, asked: ScanBody) -> list[ZooEntry]:
-    from auditor.data import CLASSES
+    from auditor.data import has_hierarchy
 
-    found = zoo.entries()
-    if asked.pretrained_only:
-        found = [entry for entry in found if entry.training.get("pretrained", True)]
     found = select(
-        found,
+        zoo.entries(),
         models=tuple(asked.models),
         match=asked.match,
         dataset=asked.dataset,
         threat_model=asked.threat_model,
+        pretrained_only=asked.pretrained_only,
         limit=asked.limit,
     )
-    known = [entry for entry in found if asked.models or entry.own_data or entry.dataset in CLASSES]
+    known = [entry for entry in found if asked.models or has_hierarchy(entry)]
     if not known:
         raise UsageError(f"no model of {asked.source} that can be audited is left by these filters")
     return [under(entry, asked.norm, asked.eps) for entry in known]

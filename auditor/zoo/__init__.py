@@ -72,12 +72,13 @@ def select(
     match: str | None = None,
     dataset: str | None = None,
     threat_model: str | None = None,
+    pretrained_only: bool = False,
     limit: int | None = None,
 ) -> list[ZooEntry]:
-    """Filter entries by full name or id, glob, data set, threat model and number.
+    """Filter entries by full name or id, glob, data set, threat model, trained weights and number.
 
     Raises:
-        UsageError: a named model does not exist (near names are suggested), or nothing is left.
+        UsageError: a named model does not exist (the message suggests similar names), or no entry is left.
     """
     chosen = list(entries)
     if models:
@@ -88,6 +89,7 @@ def select(
         if (match is None or fnmatchcase(_id(entry), match) or fnmatchcase(entry.model, match))
         and dataset in (None, entry.dataset)
         and (threat_model is None or _is_under(entry, threat_model))
+        and (not pretrained_only or entry.training.get("pretrained", True))
     ][:limit]
     if not chosen:
         raise UsageError(f"no model is left of {len(entries)}: see `auditor zoo list` and loosen the filters")

@@ -110,7 +110,7 @@ def fill(
 
 def _check_digest(found: str, expected: str | None, name: str) -> None:
     if expected is not None and found != expected.lower():
-        raise ModelLoadError(f"{name}: expected SHA-256 {expected[:12]}…, got {found[:12]}…: not the file meant")
+        raise ModelLoadError(f"{name}: expected SHA-256 {expected[:12]}…, got {found[:12]}…: not the expected file")
 
 
 def _safetensors(content: bytes, name: str) -> dict[str, Tensor]:

@@ -206,7 +206,7 @@ def test_weights_from_an_address_are_checked_like_all_downloads(
         said = "an HTML page" if "html" in there else "no checkpoint"
     if there and "html" not in there:
         torch.save({"weight": torch.zeros(1)}, file)
-        said = "not the one meant"
+        said = "not the expected one"
     with pytest.raises(ModelLoadError, match=f"{said}.*|download failed") as caught:
         TimmZoo().load(chosen)
     assert said in str(caught.value)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from auditor.records.boosts import METHOD_NAMES
 from auditor.results.association import association, counted
 from auditor.results.ranking import Row
 from auditor.web.figures.colors import SERIES
@@ -10,7 +11,6 @@ from auditor.web.figures.scale import Scale, Tick, around
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 48
-METHODS = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _kind(row: Row, by: str) -> str:
     if by == "architecture":
         return str(row["architecture"] or "not recorded")
     method = row["training"].get("method")
-    name = METHODS.get(str(method), str(method) if method else "not recorded")
+    name = METHOD_NAMES.get(str(method), str(method) if method else "not recorded")
     return f"{name} + regularizer" if row["training"].get("beta") else name
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, BoostOptions
+
 Word = Annotated[str, Field(max_length=200)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -55,24 +57,24 @@ class BoostBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(pattern=r"^(demo|timm|robustbench|checkpoint):.", max_length=200)]
-    method: Literal["at", "trades"] = "at"
-    regularizer: Literal["logits", "linear", "none"] = "logits"
-    beta: Annotated[float, Field(ge=0, le=1e6)] = 0.1
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
+    method: Literal["at", "trades"] = BoostOptions.method
+    regularizer: Literal["logits", "linear", "none"] = BoostOptions.regularizer
+    beta: Annotated[float, Field(ge=0, le=1e6)] = BoostOptions.beta
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = BoostOptions.epochs
     eps: Radius | None = None
     norm: Norm | None = None
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    steps: Annotated[int, Field(ge=1, le=1000)] = BoostOptions.steps
     step_size: Radius | None = None
-    lr: Annotated[float, Field(gt=0, le=1e6)] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    amp: bool = True
+    lr: Annotated[float, Field(gt=0, le=1e6)] = BoostOptions.lr
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = BoostOptions.batch_size
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = BoostOptions.weight_decay
+    ema: Annotated[float, Field(ge=0, lt=1)] = BoostOptions.ema
+    amp: bool = BoostOptions.amp
     seed: Seed = 0
-    protocol: Literal["quick", "standard", "full"] = "standard"
+    protocol: Literal["quick", "standard", "full"] = BOOST_PROTOCOL
     samples: Samples | None = None
     device: Device = "cpu"
-    time_limit: Annotated[float, Field(gt=0, le=20_160, description="minutes of the training")] = 2880
+    time_limit: Annotated[float, Field(gt=0, le=20_160, description="minutes of the training")] = TRAINING_SECONDS / 60
 
 
 class ScheduleBody(BaseModel):
