@@ -22,7 +22,7 @@ from auditor.scans.request import ScanRequest
 from auditor.statistics import mcnemar
 from auditor.trainings.job import Run, TrainingAttempt
 from auditor.zoo import Source, find_source
-from auditor.zoo.checkpoint import described
+from auditor.zoo.checkpoint import read_description
 
 logger = logging.getLogger(__name__)
 BOOST = "auditor.boost.task.boost"
@@ -97,7 +97,7 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         before = self._audit(source, self.entry, self.request.scan, handle)
         self.reporter.stage(f"audit of checkpoint:{self.job_id}, after")
         zoo = find_source("checkpoint", settings().checkpoints, trust_code=self.request.scan.trust_code)
-        entry, _, _ = described(settings().checkpoints / str(self.job_id))
+        entry, _, _ = read_description(settings().checkpoints / str(self.job_id))
         after = self._audit(zoo, entry, replace(self.request.scan, folder=None), handle)
         return compare(self.trainings, (before, made.parent_sha256), (after, made.weights_sha256))
 

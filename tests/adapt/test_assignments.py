@@ -47,7 +47,7 @@ def test_cifar_100_is_four_superclasses_of_four_sources_and_one_target() -> None
     [
         ("tops | footwear", "T-shirt | bag", "shirt | sneaker", "named 'T-shirt' .*did you mean .*T-shirt/top"),
         ("tops | footwear", "coat | sandals", "shirt | sneaker", "no class named 'sandals' .*did you mean sandal"),
-        ("tops | footwear", "coat | zzz", "shirt | sneaker", "no class named 'zzz' in .*; there is: T-shirt/top"),
+        ("tops | footwear", "coat | zzz", "shirt | sneaker", "no class named 'zzz' in .*; expected one of: T-shirt/top"),
         ("tops | footwear", "coat | sandal", "coat | sneaker", "coat is both a source and a target class"),
         ("tops | footwear", "coat | sandal", "shirt | coat", "coat is both a source and a target class"),
         ("tops | footwear", "coat, coat | sandal", "shirt | sneaker", "coat is named twice"),

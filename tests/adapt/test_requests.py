@@ -58,7 +58,7 @@ def test_what_is_no_request_is_one_line(change: dict) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"start": "robustest"}, "no recipe named 'robustest'; there is: standard, robust, .*source:id"),
+        ({"start": "robustest"}, "no recipe named 'robustest'; expected one of: standard, robust, .*source:id"),
         ({"shots": ()}, "expected shots that differ, at least one"),
         ({"shots": (1, 1)}, "expected shots that differ"),
         ({"shots": (-1,)}, "expected shots from 0"),

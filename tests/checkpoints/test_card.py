@@ -13,7 +13,7 @@ from auditor.checkpoints.card import model_card
 from auditor.checkpoints.configs import crop_fraction
 from auditor.checkpoints.origin import Origin, origin_of
 from auditor.checkpoints.wording import recipe_words, verdict_words
-from auditor.records import OwnData, ZooEntry
+from auditor.records import CustomData, ZooEntry
 from auditor.zoo import find_source
 from tests.factories.checkpoint_rows import NO_GAIN, NOT_AUDITED, RECIPE, audit, paired, row
 
@@ -123,7 +123,7 @@ def test_timms_licence_and_place_on_the_hub() -> None:
 
 
 def test_other_peoples_words_stay_on_their_line(began: ZooEntry) -> None:
-    own = OwnData(path=None, classes=("a", "b"), levels=(("x", "y"),))
+    own = CustomData(path=None, classes=("a", "b"), levels=(("x", "y"),))
     entry = replace(began, model="local:a|b\n# no heading", source="local", dataset='"odd": [name', own_data=own)
     card = card_of(entry, model=entry.model, lineage=[entry.model])
     assert not re.search(r"^# no heading", card.text, re.MULTILINE)

@@ -45,7 +45,7 @@ def test_a_zoos_model_has_seen_the_targets_which_is_said() -> None:
 
 
 CASES = [
-    (["robut"], "no recipe named 'robut'; there is: standard, robust"),
+    (["robut"], "no recipe named 'robut'; expected one of: standard, robust"),
     (["demo:none"], "demo:none"),
     (["nowhere:x"], "expected a model as SOURCE:NAME"),
     (["robust", "--preset", "fashion"], "no assignment named 'fashion'; did you mean"),

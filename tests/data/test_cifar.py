@@ -44,7 +44,7 @@ def test_torchvisions_layout(
     assert np.array_equal(found.images, pixels[:11].astype(np.float32) / 255)
     assert found.labels.tolist() == [number % 10 for number in range(11)] if name == "cifar10" else list(range(11))
     assert found.indices.tolist() == list(range(11))
-    with pytest.raises(UsageError, match="has 12 test images, 13 were asked for"):
+    with pytest.raises(UsageError, match="has 12 test images, 13 were requested"):
         check_images(name, 13, data[place])
 
 

@@ -88,7 +88,7 @@ def test_bytes_are_those_that_were_stored(url: str) -> None:
     assert detail.attacks == record().attacks
     assert as_dict(detail)["clusterings"]["weights"]["pruned"]
     with pytest.raises(UsageError, match="it was pruned from the database; `auditor scan … --force` makes it again"):
-        detail.clusterings["weights"].whole()
+        detail.clusterings["weights"].full_matrix()
     engine.dispose()
 
 

@@ -130,7 +130,7 @@ def test_unknown_names_suggest_near_ones() -> None:
         select(entries, models=["qqqqqqqqq"])
     with pytest.raises(UsageError, match="no model is left"):
         select(entries, match="nothing*")
-    with pytest.raises(UsageError, match="there is: demo"):
+    with pytest.raises(UsageError, match="expected one of: demo"):
         find_source("model-zoo")
 
 

@@ -87,7 +87,7 @@ def test_code_that_changes_is_another_architecture_and_not_run_under_the_old_one
     assert source.entries() == [entry]
     (tmp_path / file).write_text((tmp_path / file).read_text() + "# changed\n")
     assert source.entries()[0].architecture["sha256"] != entry.architecture["sha256"]
-    with pytest.raises(ModelLoadError, match="has changed meanwhile: scan again"):
+    with pytest.raises(ModelLoadError, match="has changed since the scan began: scan again"):
         source.load(entry)
     source.load(replace(source.entries()[0], norm="L2", eps=1.0))  # another threat model is the scan's to ask for
 

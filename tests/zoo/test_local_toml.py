@@ -85,7 +85,7 @@ def own(text: str) -> dict[str, str]:
     ("changes", "line", "message"),
     [
         ({"epss": "1"}, 15, "models[0].epss: unknown key; did you mean eps?"),
-        ({"qqq": "1"}, 15, "models[0].qqq: unknown key; there is: name, weights, norm, eps"),
+        ({"qqq": "1"}, 15, "models[0].qqq: unknown key; expected one of: name, weights, norm, eps"),
         ({"weights": None}, 6, "models[0].weights: missing: the file of its weights, inside the folder"),
         ({"eps": None}, 6, "models[0].eps: missing: the attack radius, such as '8/255'"),
         ({"dataset": None}, 6, "models[0].dataset: missing"),
@@ -249,10 +249,10 @@ def test_the_example_is_valid_and_so_are_its_alternatives(tmp_path: Path) -> Non
     entries = zoo(tmp_path, whole).entries()
     assert [entry.model.removeprefix("local:") for entry in entries] == ["pets-resnet18", "mine", "borrowed"]
     known = set(re.findall(r"^(\w+) = ", whole, flags=re.M))
-    from auditor.zoo.local.datasets import OwnDataset
+    from auditor.zoo.local.datasets import DatasetTable
     from auditor.zoo.local.tables import Model
 
-    assert set(Model.model_fields) | set(OwnDataset.model_fields) <= known
+    assert set(Model.model_fields) | set(DatasetTable.model_fields) <= known
 
 
 def test_init_makes_a_zoo_once(tmp_path: Path) -> None:
@@ -271,11 +271,11 @@ def test_init_makes_a_zoo_once(tmp_path: Path) -> None:
 
 
 def test_every_key_is_documented() -> None:
-    from auditor.zoo.local.datasets import OwnDataset
+    from auditor.zoo.local.datasets import DatasetTable
     from auditor.zoo.local.tables import Architecture, Model
 
     text = (Path(__file__).parent.parent.parent / "docs" / "local-zoos.md").read_text()
-    for table in (Model, OwnDataset, Architecture):
+    for table in (Model, DatasetTable, Architecture):
         for key in table.model_fields:
             assert f"`{key}`" in text
 

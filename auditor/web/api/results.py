@@ -92,14 +92,14 @@ def matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
         "classes": list(detail.classes),
         "superclasses": list(detail.superclasses),
         "leaf_order": list(part.scores.leaf_order),
-        "matrix": part.whole().tolist(),
+        "matrix": part.full_matrix().tolist(),
     }
 
 
 @router.get("/results/{number}/matrices/{kind}/picture", response_class=Response)
 def picture(engine: Database, number: Number, kind: Kind) -> Response:
     """The matrix as PNG, in its own order, a pixel an entry up to 500 on a side."""
-    return Response(png(_part(find(engine, number), kind).whole(), kind != "features"), media_type="image/png")
+    return Response(png(_part(find(engine, number), kind).full_matrix(), kind != "features"), media_type="image/png")
 
 
 @router.get("/comparison", **answers(shapes.Comparison))

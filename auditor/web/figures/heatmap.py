@@ -70,7 +70,7 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
     if part.matrix is None:
         return None
     similarity = part.kind != "features"
-    whole = part.whole()
+    whole = part.full_matrix()
     order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
     shown = (whole if similarity else by_row(whole))[np.ix_(order, order)]
     names = tuple(classes[k] for k in order)
