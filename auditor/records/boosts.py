@@ -170,7 +170,7 @@ class BoostOutcome:
 class Comparison:
     """The audits before and after, on the same ``n`` images.
 
-    ``only_before``, ``only_after``: images robust in only one of them; ``difference`` of the robust accuracies, after minus
+    ``only_before``, ``only_after``: images robust in only one of them; ``difference``: robust accuracy after minus
     before, with its 95 % interval; ``p_value`` of McNemar's exact test, two-sided.
     """
 

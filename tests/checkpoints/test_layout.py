@@ -206,7 +206,7 @@ def _shifted_with_its_digest(folder: Path) -> None:
     ("damage", "error", "message"),
     [
         (_shifted, ModelLoadError, "checkpoint:7: model.safetensors: expected SHA-256"),
-        (_shifted_with_its_digest, ModelLoadError, "checkpoint:7: expected weights of SHA-256 .* as the database has"),
+        (_shifted_with_its_digest, ModelLoadError, "checkpoint:7: expected weights with SHA-256 .* as in the database"),
         (lambda folder: (folder / "model.safetensors").unlink(), ModelLoadError, "checkpoint:7: cannot read"),
         (lambda folder: (folder / "entry.json").unlink(), EnvironmentUnusableError, "cannot read the checkpoint's"),
     ],
@@ -246,7 +246,7 @@ def test_a_full_disk_leaves_nothing_half_done(
     if folder_there:
         out.mkdir()
     monkeypatch.setattr(layout, "write_atomically", full)
-    with pytest.raises(EnvironmentUnusableError, match=r"cannot write .*No space left on device; nothing was left"):
+    with pytest.raises(EnvironmentUnusableError, match=r"cannot write .*No space left on device; no file was written"):
         export_checkpoint(demo, out)
     assert (list(out.iterdir()) if folder_there else out.exists()) == ([] if folder_there else False)
     monkeypatch.undo()

@@ -59,7 +59,7 @@ CASES = [
     (["robust", "--eps", "1.5"], "expected eps from"),
     (["robust", "--shots", "1,1"], "expected shots that differ"),
     (["robust", "--shots", "one"], "expected whole numbers with commas"),
-    (["robust", "--head", "fresh", "--shots", "0"], "leave out the 0 shots"),
+    (["robust", "--head", "fresh", "--shots", "0"], "leave out 0 shots"),
     (["robust", "--data", "nowhere"], "--data: there is nothing at nowhere"),
     (["demo:standard", "--epochs", "3"], "--epochs is of a source model that is trained here"),
     (["demo:standard", "--preset", "cifar100"], "demo:standard is a model of fashion_mnist"),

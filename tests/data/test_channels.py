@@ -17,7 +17,7 @@ from tests.data import layouts
 
 GREY = layouts.random_pixels(2, 8, 8)
 COLOUR = layouts.random_pixels(2, 8, 8, 3)
-REPEATED = "grey pictures: repeated in 3 channels, which the model takes"
+REPEATED = "grey pictures: repeated in the 3 channels of the model's input"
 NAMES = ("a", "b")
 TO_GREY = Transform(channels="grey")
 
@@ -196,12 +196,12 @@ def _one_gif_more(number: int, path: Path) -> None:
     ("save", "note"),
     [
         (_rotated, "2 of 2 pictures have an EXIF orientation, which is not applied"),
-        (_animated(".webp"), "2 of 2 pictures have several frames, of which the first counts"),
-        (_animated(".tif"), "2 of 2 pictures have several frames, of which the first counts"),
-        (_animated(".png"), "2 of 2 pictures have several frames, of which the first counts"),
-        (_transparent, "2 of 2 pictures have transparent pixels, which count in the colour that lies under them"),
+        (_animated(".webp"), "2 of 2 pictures have several frames; only the first is used"),
+        (_animated(".tif"), "2 of 2 pictures have several frames; only the first is used"),
+        (_animated(".png"), "2 of 2 pictures have several frames; only the first is used"),
+        (_transparent, "2 of 2 pictures have transparent pixels; their hidden colours are used"),
         (_transparent_palette, "2 of 2 pictures have transparent pixels"),
-        (_one_gif_more, "2 pictures passed over: .gif is not read"),
+        (_one_gif_more, "2 pictures skipped: .gif is not supported"),
     ],
 )
 def test_what_does_not_reach_the_model_is_noted(save: Callable, note: str, tmp_path: Path) -> None:

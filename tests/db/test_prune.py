@@ -87,7 +87,7 @@ def test_bytes_are_those_that_were_stored(url: str) -> None:
     assert detail.clusterings["weights"].scores.leaf_order == (2, 0, 1)
     assert detail.attacks == record().attacks
     assert as_dict(detail)["clusterings"]["weights"]["pruned"]
-    with pytest.raises(UsageError, match="it was pruned from the database; `auditor scan … --force` makes it again"):
+    with pytest.raises(UsageError, match="it was pruned from the database; `auditor scan … --force` measures it again"):
         detail.clusterings["weights"].full_matrix()
     engine.dispose()
 

@@ -396,7 +396,7 @@ def test_calls_are_refused_by_name_and_not_made(
     monkeypatch.chdir(tmp_path)
     content = saved({"state_dict": STATE, "more": [Config(), call]}, _use_new_zipfile_serialization=not legacy)
     (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(ModelLoadError, match=f"asks for {named}, which is no tensor, and nothing of it was run"):
+    with pytest.raises(ModelLoadError, match=f"asks for {named}, which is no tensor, and none of its code was run"):
         read_content(tmp_path / "w.pt")
     assert [file.name for file in tmp_path.iterdir()] == ["w.pt"]
 
@@ -543,7 +543,7 @@ def test_shards_are_one_state_dict(suffix: str, index: str, tmp_path: Path) -> N
         ({"head.bias": "gone.safetensors"}, "cannot read the weights .*gone.safetensors: No such file"),
         ({"head.bias": "link.safetensors"}, "its file 'link.safetensors' is a link"),
         ({"head.bias": "model.safetensors.index.json"}, "is an index, expected weights"),
-        ({"more.bias": "model-00001-of-00002.safetensors"}, "lacks tensors that the index says it has"),
+        ({"more.bias": "model-00001-of-00002.safetensors"}, "lacks tensors that the index lists"),
         ({"head.bias": 3}, "is no index of weights"),
         (None, "is no index of weights"),
     ],

@@ -65,13 +65,13 @@ BAD: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("an HTML page", lambda _: HTML, "is an HTML page ('Google Drive - Quota exceeded')"),
     ("an empty file", lambda _: b"", "is an empty file"),
     ("text", lambda _: b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS, not the file itself"),
-    ("a truncated zip", lambda _: GOOD[:-200], "is a zip, but no whole torch checkpoint"),
+    ("a truncated zip", lambda _: GOOD[:-200], "is a zip, but no complete torch checkpoint"),
     (
         "a truncated pickle",
         lambda _: saved([1.0], _use_new_zipfile_serialization=False)[:-9],
         "is a damaged torch checkpoint",
     ),
-    ("a zip of something else", lambda _: archive("notes.txt", b"hello"), "is a zip, but no whole torch"),
+    ("a zip of something else", lambda _: archive("notes.txt", b"hello"), "is a zip, but no complete torch"),
     (
         "a payload in a zip",
         lambda mark: saved({"state_dict": Payload(mark)}),

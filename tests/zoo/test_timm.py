@@ -173,7 +173,7 @@ def test_weights_that_do_not_fill_the_network_are_refused(
 def test_a_damaged_file_in_the_cache_is_refused(entries: list[ZooEntry], hub: Path) -> None:
     fill_hub(hub, SMALL)
     weights_file(hub, "test_vit").write_text("<!DOCTYPE html><html>please log in</html>")
-    with pytest.raises(ModelLoadError, match="timm cannot make"):
+    with pytest.raises(ModelLoadError, match="timm cannot construct"):
         TimmZoo().load(entry(entries, SMALL))
 
 
