@@ -19,23 +19,23 @@ from auditor.text import redaction
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What may differ from machine to machine; docs/settings.md lists the same.
+    """The settings of one machine; docs/settings.md lists the same.
 
     Attributes:
-        database_url: where results are kept: an SQLAlchemy URL.
-        broker_url: the workers' queue, redis:// or amqp://; `auditor doctor` tries it.
-        demo_weights: folder of a demo zoo built elsewhere, instead of the shipped one.
-        robustbench_models: folder of RobustBench's models, as its own loader lays it out.
+        database_url: the database of results, as an SQLAlchemy URL.
+        broker_url: the workers' queue, redis:// or amqp://; `auditor doctor` checks it.
+        demo_weights: folder of a demo zoo that replaces the shipped one.
+        robustbench_models: folder of RobustBench's models, in the layout of its loader.
         checkpoints: folder of fine-tuned checkpoints; workers on several machines share it.
         data: folder in torchvision's layout where data sets are looked for, and to which they are downloaded.
-        lease_seconds: an audit whose process gives no sign of life for so long is put back.
-        database_patience: seconds for which workers wait for a database that is away, or full.
-        webhook_url: told by `auditor beat` of scans that ended with failures or regressions.
+        lease_seconds: a job whose process sends no heartbeat for so long is queued again.
+        database_patience: seconds for which workers wait for a database that is unavailable or full.
+        webhook_url: `auditor beat` reports scans with failures or regressions to it.
         webhook_private: whether the webhook may have a private address.
-        log_format: what workers, the reaper and scans log to stderr: lines for people, or JSON.
+        log_format: the format of the logs of workers, the reaper and scans: text or JSON.
         batch_size: images attacked at once.
         threads: CPU threads of each model; all cores by default, or a share of them.
-        debug: whether errors come with their tracebacks, as with `auditor --debug`.
+        debug: whether errors have tracebacks, as with `auditor --debug`.
     """
 
     database_url: str = msgspec.field(default_factory=lambda: f"sqlite:///{user_data_path('auditor') / 'auditor.db'}")
@@ -54,16 +54,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     debug: bool = False
 
     def __repr__(self) -> str:
-        """Without values: some are passwords."""
+        """Without values, because some are passwords."""
         return "Settings()"
 
 
 OF_SERVICE = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?(_START|_END)?$|_ENV_"
 )
-"""What names end with that Kubernetes and Docker make of a service's, whatever that is called."""
+"""Endings of the variables that Kubernetes and Docker set for a service."""
 OF_COMPOSE = ("AUDITOR_IMAGE", "AUDITOR_CUDA_IMAGE", "AUDITOR_SECRETS")
-"""Variables of compose.yaml, which may stand in the same file."""
+"""Variables of compose.yaml, which may be in the same .env file."""
 SECRET_SETTING = re.compile("webhook|secret|token|password")
 SECRET = ("database_url", "broker_url", "webhook_url")
 """Settings that may hold a password: ``AUDITOR_…_FILE`` names a file that holds one, for processes with secrets."""
@@ -74,9 +74,9 @@ def settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        UsageError: a variable holds what it cannot, or is none of ours: a misspelt one must not go unnoticed.
+        UsageError: a variable has an invalid value, or an unknown name, which may be a misspelt setting.
     """
-    given = _given()
+    given = _read_variables()
     files = {f"AUDITOR_{name.upper()}_FILE": name for name in SECRET}
     secrets = {field: _read_secret(variable) for variable, field in files.items() if os.environ.get(variable)}
     found = Settings(**dict(_read(given)) | secrets)
@@ -84,20 +84,20 @@ def settings() -> Settings:
     return found
 
 
-def hide_secrets(asked: Mapping[str, object]) -> None:
-    """Show no password in URLs, nor all of a setting whose name says that it is one, in any log or error."""
-    for name, value in asked.items():
+def hide_secrets(values: Mapping[str, object]) -> None:
+    """Hide passwords in URLs, and values of settings with a secret name, in all logs and errors."""
+    for name, value in values.items():
         if isinstance(value, str):
             redaction.hide_secrets_of(value)
             if SECRET_SETTING.search(name):
                 redaction.hide(value)
 
 
-def _given() -> dict[str, str | None]:
-    """The variables that are set; the environment counts before the file, and what is empty not at all.
+def _read_variables() -> dict[str, str | None]:
+    """The variables from the environment and the .env file; the environment takes precedence, empty values are ignored.
 
     Raises:
-        UsageError: one of them is none of ours, or the file cannot be read.
+        UsageError: a name is unknown, or the file cannot be read.
     """
     try:
         file = dotenv_values(".env", encoding="utf-8-sig")
@@ -110,20 +110,20 @@ def _given() -> dict[str, str | None]:
 
 
 def _check_names(given: Mapping[str, str | None], known: Sequence[str], where: str) -> None:
-    """Raises UsageError for a name that is likely a setting, misspelt."""
+    """Raises UsageError for a name that is probably a misspelt setting."""
     for name, value in given.items():
-        if name in known or name in OF_COMPOSE or _is_of_a_service(name, value or ""):
+        if name in known or name in OF_COMPOSE or _is_service_variable(name, value or ""):
             continue
-        near = difflib.get_close_matches(name.upper(), known, 1, 0.6 if name.upper().startswith("AUDITOR_") else 0.9)
+        similar = difflib.get_close_matches(name.upper(), known, 1, 0.6 if name.upper().startswith("AUDITOR_") else 0.9)
         if where and name in [f"AUDITOR_{secret.upper()}_FILE" for secret in SECRET]:
-            raise UsageError(f"{name} is read from the environment alone, not from a file{where}")
-        if name.upper().startswith("AUDITOR_") or (near and where):  # the environment has names of many programs
-            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known)}"
-            raise UsageError(f"{name} is no setting of auditor{where}; {hint}")
+            raise UsageError(f"{name} is only read from the environment, not from a file{where}")
+        if name.upper().startswith("AUDITOR_") or (similar and where):  # the environment has variables of many programs
+            hint = f"did you mean {similar[0]}?" if similar else f"expected one of: {', '.join(known)}"
+            raise UsageError(f"{name} is not a setting of auditor{where}; {hint}")
 
 
-def _is_of_a_service(name: str, value: str) -> bool:
-    """Whether Kubernetes or Docker set it, for a service or linked container whose name begins with ``auditor``."""
+def _is_service_variable(name: str, value: str) -> bool:
+    """Whether Kubernetes or Docker set the variable for a service or container whose name begins with ``auditor``."""
     if name.endswith("_PORT") and re.match(r"(tcp|udp|sctp)://", value):
         return True
     return bool(OF_SERVICE.search(name)) or (name.endswith("_NAME") and bool(re.fullmatch(r"/[\w.-]+/[\w.-]+", value)))
@@ -147,15 +147,17 @@ def _convert(variable: str) -> Callable[[type, str], Path]:
 
 
 def _path(variable: str, text: str) -> Path:
-    """A path in which ~ is the home folder, also where no shell has seen it."""
+    """A path with ~ replaced by the home folder."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"{variable}: whose home folder is {text.partition('/')[0]}? Write it out") from error
+        raise UsageError(
+            f"{variable}: the home folder of {text.partition('/')[0]} is unknown: use an absolute path"
+        ) from error
 
 
 def _read_secret(variable: str) -> str:
-    """What stands in the file that a variable names; errors say the file's name and never what is in it."""
+    """Read the secret in the file that a variable names; errors name the file and never its contents."""
     plain, path = variable.removesuffix("_FILE"), os.environ[variable]
     if os.environ.get(plain):
         raise UsageError(f"{plain} and {variable} are both set: unset one of them")
@@ -164,7 +166,7 @@ def _read_secret(variable: str) -> str:
     except OSError as error:
         raise UsageError(f"{variable}: cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{variable}: {path} is no text in UTF-8") from error
+        raise UsageError(f"{variable}: expected text in UTF-8 in {path}") from error
     if not secret or len(secret.splitlines()) != 1:
         raise UsageError(f"{variable}: expected one line in {path}, got {len(secret.splitlines())}")
     return secret

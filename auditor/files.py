@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all."""
+"""Atomic writes, and sizes of files."""
 
 import contextlib
 import os
@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write ``path`` through: what was there stays whole until the new content is on the disk.
+    """Write ``path`` through a temporary file; the old contents stay until the new ones are on the disk.
 
-    Makes the folder. Nothing is left of a write that failed.
+    Creates the folder. A failed write leaves no temporary file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    scratch = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")  # pids are few in containers
+    scratch = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")  # containers reuse few pids
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
@@ -31,8 +31,8 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def largest_file(paths: Iterable[Path]) -> int | None:
-    """Bytes of the largest of these files; None where one is not there, or there is none."""
+    """Bytes of the largest of these files; None if one is missing, or there are none."""
     try:
         return max((path.stat().st_size for path in paths), default=None)
-    except (OSError, ValueError):  # the second for a name that is none
+    except (OSError, ValueError):  # ValueError for an invalid name
         return None

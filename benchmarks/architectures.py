@@ -122,7 +122,7 @@ def robustbench_model(name: str) -> Built:
             model = adapter.utils.timm.create_model(registered)
         else:
             model = zoo[enums.BenchmarkDataset(dataset)][enums.ThreatModel(threat_model)][short]["model"]()
-    adapter._mend_swish(model, [])
+    adapter._replace_swish(model, [])
     side = 224 if dataset == "imagenet" else 32
     return (model if dataset == "cifar10" else FirstLogits(model)), (3, side, side)
 

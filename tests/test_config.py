@@ -105,7 +105,7 @@ def test_names_that_orchestrators_set_are_harmless(
     settings()
     monkeypatch.setenv("AUDITOR_THREDS", "4")
     settings.cache_clear()
-    with pytest.raises(UsageError, match=r"AUDITOR_THREDS is no setting of auditor; did you mean AUDITOR_THREADS\?"):
+    with pytest.raises(UsageError, match=r"AUDITOR_THREDS is not a setting of auditor; did you mean AUDITOR_THREADS\?"):
         settings()
 
 
@@ -114,14 +114,14 @@ def test_names_that_orchestrators_set_are_harmless(
     [
         (
             "AUDITOR_DATABSE_URL=sqlite:///x.db",
-            "AUDITOR_DATABSE_URL is no setting of auditor (in ",
+            "AUDITOR_DATABSE_URL is not a setting of auditor (in ",
         ),
         ("export AUDITOR_THREAD=4", "did you mean AUDITOR_THREADS?"),
         ("auditor_broker_url=redis://h", "did you mean AUDITOR_BROKER_URL?"),
         ("AUDITER_BROKER_URL=redis://h", "did you mean AUDITOR_BROKER_URL?"),
-        ("AUDITOR_PORT=8000", "AUDITOR_PORT is no setting of auditor (in "),
-        ("AUDITOR_DATABASE_URL_FILE=/x", "AUDITOR_DATABASE_URL_FILE is read from the environment alone"),
-        ("AUDITOR_ZZZ=", "AUDITOR_ZZZ is no setting of auditor (in "),
+        ("AUDITOR_PORT=8000", "AUDITOR_PORT is not a setting of auditor (in "),
+        ("AUDITOR_DATABASE_URL_FILE=/x", "AUDITOR_DATABASE_URL_FILE is only read from the environment"),
+        ("AUDITOR_ZZZ=", "AUDITOR_ZZZ is not a setting of auditor (in "),
     ],
 )
 def test_a_misspelt_name_in_the_file_is_said(line: str, words: str) -> None:
@@ -138,5 +138,5 @@ def test_the_home_folder_of_a_path(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert getattr(settings(), name) == Path.home() / "some" / "where"
     monkeypatch.setenv(f"AUDITOR_{name.upper()}", "~nobody_here/x")
     settings.cache_clear()
-    with pytest.raises(UsageError, match=f"AUDITOR_{name.upper()}: whose home folder is ~nobody_here"):
+    with pytest.raises(UsageError, match=f"AUDITOR_{name.upper()}: the home folder of ~nobody_here is unknown"):
         settings()

@@ -47,7 +47,7 @@ def test_an_empty_variable_names_no_file(monkeypatch: pytest.MonkeyPatch) -> Non
         (None, "AUDITOR_DATABASE_URL_FILE: cannot read .*: No such file or directory"),
         (b"", "expected one line in .*, got 0"),
         (b"hidden\nhidden", "expected one line in .*, got 2"),
-        (b"\xff\xfe hidden", "is no text in UTF-8"),
+        (b"\xff\xfe hidden", "expected text in UTF-8"),
     ],
 )
 def test_a_file_that_will_not_do(secret: Path, content: bytes | None, message: str) -> None:
@@ -67,7 +67,7 @@ def test_both_the_variable_and_the_file_are_refused(secret: Path, monkeypatch: p
 
 def test_other_settings_have_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDITOR_THREADS_FILE", "x")
-    with pytest.raises(UsageError, match="AUDITOR_THREADS_FILE is no setting of auditor"):
+    with pytest.raises(UsageError, match="AUDITOR_THREADS_FILE is not a setting of auditor"):
         settings()
 
 

@@ -1,4 +1,4 @@
-"""Domain adaptation: a classifier's features on subclasses it never saw, with a head that predicts superclasses."""
+"""Domain adaptation: a classifier's features on unseen subclasses, with a head that predicts superclasses."""
 
 from auditor.adapt.baseline import nearest_mean
 from auditor.adapt.heads import superclass_head

@@ -1,4 +1,4 @@
-"""What the pixels alone are worth: the nearest mean of the target images, written as a linear classifier."""
+"""The baseline on raw pixels: the nearest mean of the target images, written as a linear classifier."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from auditor.boost.training import pixels_of
 def nearest_mean(images: Tensor, labels: Tensor, classes: int) -> nn.Module:
     """The classifier that picks the nearest of the class means, in Euclidean distance of pixels.
 
-    ``|x - m_k|^2`` is smallest where ``m_k x - |m_k|^2 / 2`` is largest: a linear network, which is attacked as any.
+    ``|x - m_k|^2`` is smallest where ``m_k x - |m_k|^2 / 2`` is largest: a linear network, attacked like any other.
 
     Args:
-        images: ``(N, C, H, W)`` in [0, 1] or uint8, each class with at least one.
+        images: ``(N, C, H, W)`` in [0, 1] or uint8, at least one of each class.
         labels: ``(N,)`` int64 from 0 to classes - 1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Another head for a trained network: superclasses instead of classes."""
+"""Replace the head of a trained network: superclasses instead of classes."""
 
 import copy
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from auditor.attacks.gradient import frozen
 from auditor.errors import InputError
 from auditor.torch_state import set_eval
-from auditor.zoo.normalized import network_of
+from auditor.zoo.normalized import inner_network
 
 Head = nn.Linear | nn.Conv2d
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A network ``(N, C, H, W)`` to superclass logits ``(N, M)``, in eval mode, and the layer of it that is new."""
+    """A network ``(N, C, H, W)`` to superclass logits ``(N, M)``, in eval mode, and its new layer."""
 
     model: nn.Module
     head: Head
@@ -27,19 +27,19 @@ class Adapted:
 def superclass_head(
     model: nn.Module, members: Sequence[Sequence[int]], probe: Tensor, *, fresh: bool = False, seed: int = 0
 ) -> Adapted:
-    """A copy of ``model`` whose last layer predicts superclasses instead of its K classes.
+    """Copy ``model`` and replace its last layer by one that predicts superclasses.
 
-    It begins with the mean of the templates of a superclass's source classes, so that a superclass's logit is the mean
-    of their logits: the source model's own opinion. A fresh head begins as torch makes a linear layer.
+    The new layer starts with the mean of the templates of a superclass's source classes, so that a superclass's logit
+    is the mean of their logits. A fresh head starts with torch's initialization of a linear layer.
 
     Args:
-        model: ``(N, C, H, W)`` to logits ``(N, K)``: a timm network, or any that ends with a linear layer.
-        members: the logits' numbers of each superclass's source classes, 0 to K - 1.
-        probe: images ``(N, C, H, W)`` in [0, 1] on which it is checked that the new head does what it should.
-        seed: of a fresh head.
+        model: ``(N, C, H, W)`` to logits ``(N, K)``: a timm network, or one that ends with a linear layer.
+        members: for each superclass the numbers of its source classes, 0 to K - 1.
+        probe: images ``(N, C, H, W)`` in [0, 1] for a check of the new head.
+        seed: the seed of a fresh head.
 
     Raises:
-        InputError: no such layer is found, or what it gives are not the logits.
+        InputError: there is no such layer, or its output is not the logits.
     """
     model = set_eval(copy.deepcopy(model))
     with frozen(model), torch.no_grad():
@@ -57,23 +57,25 @@ def superclass_head(
 
 
 def _check(model: nn.Module, head: Head, probe: Tensor) -> None:
-    """Raises InputError where what the layer gives are not the network's logits."""
-    given: list[Tensor] = []
-    hook = head.register_forward_hook(lambda _layer, _inputs, output: given.append(output))
+    """Raises InputError if the output of the layer is not the logits of the network."""
+    outputs: list[Tensor] = []
+    hook = head.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output))
     with frozen(model), torch.no_grad():
         logits = model(probe)
     hook.remove()
-    if len(given) != 1 or not torch.equal(given[0].flatten(1), logits):
-        raise InputError("the network's last linear layer does not give its logits: its head cannot be replaced")
+    if len(outputs) != 1 or not torch.equal(outputs[0].flatten(1), logits):
+        raise InputError(
+            "the head cannot be replaced, because the network's last linear layer does not give its logits"
+        )
 
 
 def find_head(model: nn.Module, classes: int) -> Head:
     """The layer that gives the logits: timm's classifier, else the last linear layer with ``classes`` outputs.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such layer.
     """
-    network: Any = network_of(model)
+    network: Any = inner_network(model)
     if hasattr(network, "get_classifier") and hasattr(network, "reset_classifier"):
         layers = [network.get_classifier()]
     else:
@@ -87,18 +89,18 @@ def find_head(model: nn.Module, classes: int) -> Head:
 
 
 def _replace(model: nn.Module, old: Head, outputs: int, seed: int) -> Head:
-    """Put a new layer in the place of ``old``, with weights as torch begins a layer, drawn by the seed."""
-    network: Any = network_of(model)
+    """Replace ``old`` by a new layer with torch's initialization, drawn by the seed."""
+    network: Any = inner_network(model)
     with torch.random.fork_rng([old.weight.device] if old.weight.is_cuda else []):
         torch.manual_seed(seed)
         if hasattr(network, "reset_classifier"):
             network.reset_classifier(outputs)
             new = find_head(model, outputs).to(old.weight)
-            new.reset_parameters()  # timm begins some heads with zeros
+            new.reset_parameters()  # timm initializes some heads with zeros
             return new
         layer = nn.Linear(old.weight.shape[1], outputs, bias=old.bias is not None).to(old.weight)
     names = [name for name, child in network.named_modules(remove_duplicate=False) if child is old]
-    for name in names:  # one that is used under two names is replaced under both
+    for name in names:  # a layer with two names is replaced under both
         network.set_submodule(name, layer)
     return layer
 

@@ -12,15 +12,15 @@ ADAPT = Protocol(
     "adapt",
     1000,
     tuple(attack for attack in PROTOCOLS["standard"].attacks if attack.name in ("pgd-20", "apgd-ce")),
-    "PGD-20, then APGD-CE of 100 iterations on what still stands",
+    "PGD-20, then APGD-CE with 100 iterations on the samples that are still robust",
 )
 
 
-def protocol_of(name: str) -> Protocol:
-    """``adapt``, or a protocol of audits that attacks; raises UsageError where there is none of this name."""
+def find_protocol(name: str) -> Protocol:
+    """``adapt``, or a protocol of audits with attacks; raises UsageError if the name is unknown."""
     known = {ADAPT.name: ADAPT, **{key: found for key, found in PROTOCOLS.items() if found.attacks}}
     if name not in known:
-        raise UsageError(f"no protocol named {name!r}; there is: {', '.join(known)}")
+        raise UsageError(f"no protocol named {name!r}; expected one of: {', '.join(known)}")
     return known[name]
 
 
@@ -36,7 +36,7 @@ def measure(model: nn.Module, part: Part, *, norm: str, eps: float, protocol: st
         part.labels.to(device),
         norm=norm,
         eps=eps,
-        protocol=protocol_of(protocol),
+        protocol=find_protocol(protocol),
         seed=seed,
         indices=part.numbers.tolist(),
     )

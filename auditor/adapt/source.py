@@ -1,4 +1,4 @@
-"""The source model: the demo zoo's residual network, trained on source subclasses alone."""
+"""The source model: the demo zoo's residual network, trained only on source subclasses."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from auditor.zoo.demo.networks import MEAN, STD, Normalize, SmallResNet
 def source_network(dataset: str, classes: int, images: Tensor) -> nn.Module:
     """A small residual network with fresh weights: images ``(N, C, H, W)`` in [0, 1] to logits ``(N, classes)``.
 
-    It normalizes by the mean and deviation of the training images, which for Fashion-MNIST are the demo zoo's.
+    It normalizes with the mean and standard deviation of the training images; for Fashion-MNIST with the demo zoo's.
     """
     network = SmallResNet(classes)
     channels, width = images.shape[1], network.stem.out_channels
@@ -36,12 +36,12 @@ def train_source(
     device: str = "cpu",
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> nn.Module:
-    """Train a source model at subclass level; the regularizer, where there is one, pulls sources of a superclass.
+    """Train a source model on subclasses; a regularizer clusters the sources of each superclass.
 
-    The same seed, threads and versions give the same weights on a CPU. It comes back in eval mode.
+    The same seed, threads and versions give the same weights on a CPU. The model is returned in eval mode.
 
     Raises:
-        InputError: the recipe makes no sense, there are too few images for a batch, or training diverged.
+        InputError: the recipe is invalid, there are too few images for a batch, or training diverged.
     """
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -55,6 +55,6 @@ def train_source(
 
 
 def _moments(images: Tensor) -> tuple[float, float]:
-    """Mean and deviation of the pixels, of at most 5,000 images."""
+    """Mean and standard deviation of the pixels, of at most 5,000 images."""
     pixels = pixels_of(images[:: max(1, len(images) // 5000)])
     return pixels.mean().item(), max(pixels.std().item(), 1e-6)

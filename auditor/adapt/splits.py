@@ -1,4 +1,4 @@
-"""Which images: what the source model learns on, the few target images, and the test images held out of both."""
+"""The images of an adaptation: source training images, few target images, and held-out test images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 from auditor.data import CLASSES, load_images
 from auditor.data.training import load_training
 from auditor.errors import InputError, UsageError
-from auditor.records import OwnData, Transform
+from auditor.records import CustomData, Transform
 from auditor.records.assignments import Assignment
 
 Indices = NDArray[np.int64]
@@ -22,7 +22,8 @@ Indices = NDArray[np.int64]
 class AdaptData:
     """A data set's training and test images ``(N, C, H, W)``, uint8 or in [0, 1], with their labels ``(N,)``.
 
-    ``classes`` are the labels' names, ``test_numbers`` the test images' own, ``digests`` of training and of test data.
+    ``classes`` are the names of the labels, ``test_numbers`` the numbers of the test images in the data set, and
+    ``digests`` those of the training and the test data.
     """
 
     classes: tuple[str, ...]
@@ -36,7 +37,7 @@ class AdaptData:
 
 @dataclass(frozen=True)
 class Part:
-    """Images ``(N, C, H, W)``, labels ``(N,)`` int64 of whatever is predicted, and the images' numbers ``(N,)``."""
+    """Images ``(N, C, H, W)``, labels ``(N,)`` int64 of the prediction task, and the numbers of the images ``(N,)``."""
 
     images: Tensor
     labels: Tensor
@@ -47,17 +48,21 @@ def load_data(
     dataset: str,
     folder: Path | None = None,
     *,
-    own: OwnData | None = None,
+    custom: CustomData | None = None,
     transform: Transform | None = None,
     channels: int | None = None,
 ) -> AdaptData:
-    """Training and test images of a data set; arguments and errors as ``load_training`` and ``load_images``."""
-    if own is None and dataset not in CLASSES:
-        raise UsageError(f"no data set named {dataset!r}; there is: {', '.join(CLASSES)}")
-    test = load_images(dataset, None, folder if own is None else None, own=own, transform=transform, channels=channels)
-    training = load_training(dataset, folder, own=own, transform=transform, channels=channels, tests=test.pictures)
+    """Load training and test images of a data set; arguments and errors as ``load_training`` and ``load_images``."""
+    if custom is None and dataset not in CLASSES:
+        raise UsageError(f"no data set named {dataset!r}; expected one of: {', '.join(CLASSES)}")
+    test = load_images(
+        dataset, None, folder if custom is None else None, custom=custom, transform=transform, channels=channels
+    )
+    training = load_training(
+        dataset, folder, custom=custom, transform=transform, channels=channels, tests=test.pictures
+    )
     return AdaptData(
-        CLASSES[dataset] if own is None else own.classes,
+        CLASSES[dataset] if custom is None else custom.classes,
         torch.from_numpy(training.images),
         torch.from_numpy(training.labels),
         torch.from_numpy(test.images),
@@ -68,19 +73,19 @@ def load_data(
 
 
 def source_training(data: AdaptData, assignment: Assignment, most: int | None) -> Part:
-    """Training images of the source classes, the first of each in equal shares; labels count the source classes.
+    """Training images of the source classes, the first of each in equal shares; labels number the source classes.
 
     Raises:
-        InputError: there is not one image of a class.
+        InputError: a class has no image.
     """
     share = None if most is None else most // len(assignment.sources)
     return _of_classes(data.images, data.labels, data.classes, assignment.sources, share)
 
 
 def few_targets(data: AdaptData, assignment: Assignment, shots: int, seed: int) -> Part:
-    """``shots`` training images of each target class, drawn by the seed; labels count the superclasses.
+    """``shots`` training images of each target class, drawn by the seed; labels number the superclasses.
 
-    The images of fewer shots are among those of more, so that two numbers of shots differ by what is added alone.
+    The images for more shots include those for fewer shots.
 
     Raises:
         InputError: a target class has fewer images than shots.
@@ -99,7 +104,7 @@ def few_targets(data: AdaptData, assignment: Assignment, shots: int, seed: int) 
 
 
 def held_out_sources(data: AdaptData, assignment: Assignment, most: int) -> Part:
-    """Test images of the source classes in equal shares; labels count the source classes."""
+    """Test images of the source classes in equal shares; labels number the source classes."""
     share = most // len(assignment.sources)
     part = _of_classes(data.test_images, data.test_labels, data.classes, assignment.sources, share)
     return Part(part.images, part.labels, data.test_numbers[part.numbers])
@@ -108,11 +113,11 @@ def held_out_sources(data: AdaptData, assignment: Assignment, most: int) -> Part
 def held_out_targets(data: AdaptData, assignment: Assignment, most: int) -> Part:
     """Test images of the target classes; labels count the superclasses, of which each has the same share.
 
-    So guessing is right in one of M cases, however many targets a superclass has. Where a class has too few images for
-    its share, all superclasses get less.
+    So random guessing has accuracy 1 / M for any number of targets. If a class has too few images for its share, the
+    shares of all superclasses are reduced.
 
     Raises:
-        InputError: there is not one image of a class.
+        InputError: a class has no image.
     """
     counts = {name: _count(data.test_labels, data.classes.index(name)) for name in assignment.targets}
     share = most // len(assignment.superclasses)
@@ -133,7 +138,7 @@ def held_out_targets(data: AdaptData, assignment: Assignment, most: int) -> Part
 def _of_classes(
     images: Tensor, labels: Tensor, classes: Sequence[str], names: Sequence[str], share: int | None
 ) -> Part:
-    """The first ``share`` images of each class, classes one after the other; labels count ``names``."""
+    """The first ``share`` images of each class, one class after the other; labels number the ``names``."""
     chosen = [torch.nonzero(labels == classes.index(name)).flatten()[:share] for name in names]
     for name, found in zip(names, chosen, strict=True):
         if len(found) == 0:

@@ -1,4 +1,4 @@
-"""An adaptation in whatever process: load the model that was asked for, if it was one, and adapt."""
+"""One adaptation in a child process: load the model, if the request names one, and adapt it."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from auditor.records.adaptations import AdaptTask, result_to
 from auditor.zoo import Source
 
 
-def adapt_model(source: Source | None, entry: ZooEntry | None, asked: AdaptTask, context: JobContext) -> dict[str, Any]:
-    """The result as JSON.
+def adapt_model(source: Source | None, entry: ZooEntry | None, task: AdaptTask, context: JobContext) -> dict[str, Any]:
+    """Adapt a model and return the result as JSON.
 
     Raises:
-        AuditorError: the model or the data cannot be had, or do not fit what was asked for.
+        AuditorError: the model or the data cannot be loaded, or do not fit the request.
     """
     given = None if source is None or entry is None else (entry, source.load(entry))
-    return result_to(adapt(asked.adapt, context.progress, given=given, folder=asked.data, device=asked.device))
+    return result_to(adapt(task.adapt, context.progress, given=given, folder=task.data, device=task.device))

@@ -1,4 +1,4 @@
-"""Fine-tuning on few images: cross-entropy, and the logits kept near their class's centre."""
+"""Fine-tuning on few images: cross-entropy plus the distance of the logits to their class's centre."""
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ def class_centres(logits: Tensor, labels: Tensor, classes: int) -> Tensor:
     """
     members = F.one_hot(labels, classes).to(logits)
     if not members.any(0).all():
-        raise InputError(f"expected images of each of {classes} superclasses to take centres of")
+        raise InputError(f"expected images of each of {classes} superclasses, for the class centres")
     return (members.T @ logits) / members.sum(0)[:, None]
 
 
@@ -34,12 +34,13 @@ def tuning_loss(logits: Tensor, labels: Tensor, centres: Tensor, beta: float) ->
 def tune(adapted: Adapted, part: Part, tuning: Tuning, seed: int) -> None:
     """Fine-tune an adapted model in place on target images with superclass labels.
 
-    The centres are taken once, of the head as it begins (Bai et al., 2021): of a head made of the sources' templates
-    they say where the source model puts the target images; of a fresh one they are close to each other and say little.
-    Batch norm keeps the source's statistics: a handful of images has none of its own. SGD with momentum, no decay.
+    The centres are computed once, with the initial head (Bai et al., 2021). With a head from the sources' templates
+    they are the source model's logits of the target images; with a fresh head they are close to each other and carry
+    little information. Batch norm keeps the statistics of the source, because few images give poor ones. SGD has
+    momentum and no weight decay.
 
     Raises:
-        InputError: the settings make no sense, a superclass has no image, or the loss was not finite.
+        InputError: the settings are invalid, a superclass has no image, or the loss was not finite.
     """
     tuning.check()
     model, layer = set_eval(adapted.model), adapted.head

@@ -28,7 +28,7 @@ def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
         entry.dataset,
         request.samples,
         request.data,
-        own=entry.own_data,
+        custom=entry.own_data,
         transform=entry.transform,
         channels=entry.input_size[0],
     )

@@ -1,4 +1,4 @@
-"""Fine-tuning a model for robustness: validated each epoch, ended where it goes wrong, the best epoch kept."""
+"""Fine-tune a model for robustness: validate each epoch, stop when training fails, return the best epoch."""
 
 import math
 import time
@@ -24,18 +24,18 @@ VALIDATION_STEPS = 20
 COLLAPSE = 0.5
 """Validated PGD accuracy below this share of the best so far: catastrophic overfitting (Wong et al., ICLR 2020)."""
 PATIENCE = 5
-"""Epochs without a better one until robust overfitting (Rice et al., ICML 2020) is called."""
+"""Epochs without improvement after which training stops for robust overfitting (Rice et al., ICML 2020)."""
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What fine-tuning gave.
+    """The result of fine-tuning.
 
     Attributes:
         state: the state dict of the best epoch, on the CPU.
-        best: that epoch, by validated PGD accuracy; never number 0, which is the model as it came.
+        best: the epoch with the best validated PGD accuracy; never number 0, which is the unchanged model.
         history: all epochs, number 0 first.
-        stopped: why it ended before its last epoch, in words; None where it did not.
+        stopped: why training ended before the last epoch; None if it did not.
     """
 
     state: dict[str, Tensor]
@@ -56,20 +56,21 @@ def fine_tune(
     load: Callable[[], dict[str, Any] | None] = lambda: None,
     save: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> FineTuned:
-    """Fine-tune ``model`` in place by the recipe; it ends with the best epoch's weights, in eval mode.
+    """Fine-tune ``model`` in place by the recipe; afterwards it has the best epoch's weights and is in eval mode.
 
-    Images ``(N, C, H, W)`` are float in [0, 1] or uint8, labels ``(N,)`` int64. Which epoch is best, and whether
-    training goes wrong, is for the validation images to say, which must be neither training nor test images. The same
-    seed, threads and versions give the same weights on a CPU, whether or not the run was interrupted and resumed.
+    Images ``(N, C, H, W)`` are float in [0, 1] or uint8, labels ``(N,)`` int64. The validation images
+    decide which epoch is best and whether training stops early; they must be neither training nor test images. The
+    same seed, threads and versions give the same weights on a CPU, also if the run was interrupted and resumed.
 
     Args:
-        on_step, on_epoch: told of each step and of each epoch; epoch number 0 is the model as it comes.
-        save: keeps the state of a run after each epoch, in the place of the one before; ``load`` gives what was saved
-            by a run of the same arguments. Tensors and plain values, for ``torch.save`` and ``weights_only`` loading.
+        on_step, on_epoch: called after each step and each epoch; epoch number 0 is the unchanged model.
+        save: stores the state of the run after each epoch, replacing the last one: tensors and plain values, for
+            ``torch.save`` and ``weights_only`` loading.
+        load: returns the state that a run with the same arguments saved, or None.
 
     Raises:
-        InputError: the recipe, the images or the superclasses do not make sense together; or the loss was not finite
-            before there was one good epoch.
+        InputError: the recipe, the images and the superclasses do not fit together, or the loss was not finite in the
+            first epoch.
     """
     with default_modes(torch.get_default_dtype()), trackable(checked_model(model), keep=True):
         return _fine_tune(model, training, validation, recipe, superclasses, on_step, on_epoch, load, save)
@@ -108,7 +109,7 @@ def _fine_tune(
 
 
 class _Run:
-    """A trainer, what validation said of its epochs, and the best weights so far."""
+    """A trainer, the validation scores of its epochs, and the best weights so far."""
 
     def __init__(
         self, trainer: Trainer, validation: tuple[Tensor, Tensor], on_epoch: Callable[[EpochScore], None] | None
@@ -125,7 +126,7 @@ class _Run:
         return max(trained, key=lambda score: (score.pgd_accuracy, score.clean_accuracy), default=None)
 
     def begin(self) -> None:
-        self._note(0, math.nan, time.perf_counter())
+        self._validate_epoch(0, math.nan, time.perf_counter())
 
     def advance(self, on_step: OnStep | None) -> None:
         started = time.perf_counter()
@@ -133,11 +134,11 @@ class _Run:
         if not math.isfinite(epoch.loss):
             self.stopped = f"the loss was not finite in epoch {epoch.number}"
             return
-        self._note(epoch.number, epoch.loss, started)
+        self._validate_epoch(epoch.number, epoch.loss, started)
         if self.best is self.history[-1]:
-            state = self.trainer.kept.state_dict()
+            state = self.trainer.averaged_model.state_dict()
             self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-        self.stopped = why_stop(self.history)
+        self.stopped = stop_reason(self.history)
 
     def state(self) -> dict[str, Any]:
         scores = [asdict(score) for score in self.history]
@@ -148,8 +149,8 @@ class _Run:
         self.history = [EpochScore(**score) for score in state["history"]]
         self.best_state, self.stopped = state["best"], state["stopped"]
 
-    def _note(self, number: int, loss: float, started: float) -> None:
-        model, recipe = self.trainer.kept, self.trainer.recipe
+    def _validate_epoch(self, number: int, loss: float, started: float) -> None:
+        model, recipe = self.trainer.averaged_model, self.trainer.recipe
         clean, robust = validate(model, *self.validation, recipe)
         gap = _gap(model, size_of(self.validation[0]), self.trainer.superclasses)
         score = EpochScore(
@@ -164,8 +165,8 @@ class _Run:
         self.on_epoch(score)
 
 
-def why_stop(history: Sequence[EpochScore]) -> str | None:
-    """Why training should end after these epochs; None where it should go on."""
+def stop_reason(history: Sequence[EpochScore]) -> str | None:
+    """Why training has to stop after these epochs; None if it continues."""
     last, best = history[-1], max(history, key=lambda score: score.pgd_accuracy)
     if last.pgd_accuracy < COLLAPSE * best.pgd_accuracy:
         return (
@@ -180,7 +181,7 @@ def why_stop(history: Sequence[EpochScore]) -> str | None:
 
 
 def validate(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[float, float]:
-    """Clean and PGD-20 accuracy, 0 to 1, in eval mode and float32: step eps / 4, a random start by sample and seed."""
+    """Clean and PGD-20 accuracy, 0 to 1, in eval mode and float32; step eps / 4, random start by sample and seed."""
     device, hits = next(model.parameters()).device, [0, 0]
     norm = NORMS[recipe.norm]
     attack: dict[str, Any] = {"norm": norm, "eps": recipe.eps, "steps": VALIDATION_STEPS}
@@ -197,14 +198,14 @@ def validate(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -
 
 
 def _gap(model: nn.Module, input_size: tuple[int, int, int], superclasses: Sequence[Hashable]) -> float:
-    """The gap of C; NaN where there is none."""
+    """The gap of C; NaN if it is undefined."""
     try:
         return model_gap(model, input_size, superclasses)
     except (InputError, LinearizationError):
         return math.nan
 
 
-def _kinds(pair: object) -> str:
+def _type_names(pair: object) -> str:
     parts = pair if isinstance(pair, tuple | list) else [pair]
     return " and ".join(type(part).__name__ for part in parts[:3]) or "nothing"
 
@@ -224,7 +225,7 @@ def _check(
         raise InputError("expected a model with parameters to train, got one without")
     for name, pair in {"training": training, "validation": validation}.items():
         if not isinstance(pair, tuple | list) or [isinstance(part, Tensor) for part in pair] != [True, True]:
-            raise InputError(f"expected {name} images and labels, two tensors, got {_kinds(pair)}")
+            raise InputError(f"expected {name} images and labels, two tensors, got {_type_names(pair)}")
         images, labels = pair
         if images.ndim != 4 or len(images) == 0 or labels.shape != images.shape[:1] or labels.dtype != torch.int64:
             raise InputError(
@@ -239,20 +240,20 @@ def _check(
             raise InputError(f"expected {name} images in [0, 1] or uint8, got {images.dtype} from {low:g} to {high:g}")
         if labels.min() < 0 or labels.max() >= len(superclasses):
             raise InputError(
-                f"expected {name} labels from 0 to {len(superclasses) - 1}, one a class of the hierarchy, "
+                f"expected {name} labels from 0 to {len(superclasses) - 1}, the classes of the hierarchy, "
                 f"got {labels.min().item()} to {labels.max().item()}"
             )
     if recipe.eps <= 0:
-        raise InputError(f"expected eps above 0 to validate under, got {recipe.eps:g}")
+        raise InputError(f"expected eps above 0 for the validation, got {recipe.eps:g}")
     device = next(model.parameters()).device
     probe = pixels_of(validation[0][:1].to(device))
     with frozen(model), torch.no_grad(), raise_as_input_errors():
         logits = logits_of(model(probe), 1)
     if logits.shape != (1, len(superclasses)):
         raise InputError(
-            f"expected logits (N, {len(superclasses)}), one a class of the data set, got {tuple(logits.shape)}"
+            f"expected logits (N, {len(superclasses)}), one for each class of the data set, got {tuple(logits.shape)}"
         )
-    if recipe.regularized != "none":  # one superclass only, or none with siblings: say so before hours of training
+    if recipe.regularized != "none":  # check the superclasses before hours of training
         cluster_regularizer(logits, superclasses)
         if recipe.regularized == "linear":
             model_gap(model, size_of(probe), superclasses)

@@ -1,4 +1,4 @@
-"""What a training step minimises: standard, PGD-AT and TRADES losses, each with or without the regularizer."""
+"""The loss of a training step: standard, PGD-AT or TRADES, each with or without the regularizer."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -13,14 +13,15 @@ from auditor.records.boosts import Recipe
 from auditor.torch_state import set_eval
 
 StepLoss = Callable[[], Tensor]
-"""The loss at the model's weights as they are when it is called; the attacked points are fixed."""
+"""The loss at the current weights of the model; the adversarial images are fixed."""
 
 
 def step_loss(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, superclasses: Sequence[Hashable]) -> StepLoss:
-    """Attack a batch, ``x (N, C, H, W)`` in [0, 1] and ``y (N,)``; what to minimise then.
+    """Attack a batch, ``x (N, C, H, W)`` in [0, 1] and ``y (N,)``, and return the loss to minimise.
 
-    That is ``L_adv(f(x_adv), y) + beta L_cluster`` (Bai et al., section 4), the regularizer on the logits that the loss
-    is taken of. Leaves the model in training mode. The regularizer ``linear`` is not in it: it needs no batch.
+    The loss is ``L_adv(f(x_adv), y) + beta L_cluster`` (Bai et al., section 4), with the regularizer on
+    the logits of the loss. Leaves the model in training mode. The regularizer ``linear`` is not included, because it
+    needs no batch.
     """
     beta = recipe.beta if recipe.regularizer == "logits" else 0.0
     if recipe.method == "trades":

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 def perturbed_backward(model: nn.Module, loss: Callable[[], Tensor], size: float) -> Tensor:
-    """Fill in gradients of ``loss`` at weights moved uphill by ``size`` times their norm; the weights are put back.
+    """Compute gradients of ``loss`` at weights moved uphill by ``size`` times their norm, and restore the weights.
 
-    Moves the weights of two dimensions or more, as the paper's code does, each along its own gradient. Without the
-    paper's proxy model: the gradient is taken at the weights themselves.
+    Moves weights of two dimensions or more along their gradients, as the paper's code does. Uses the gradient at the
+    weights themselves instead of the paper's proxy model.
 
     Returns:
         The loss at the moved weights, detached.

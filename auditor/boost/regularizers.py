@@ -19,13 +19,13 @@ def cluster_regularizer(logits: Tensor, superclasses: Sequence[Hashable]) -> Ten
 
     Args:
         logits: ``(N, K)``, floating point.
-        superclasses: K labels, one a class.
+        superclasses: K labels, one for each class.
 
     Returns:
         A scalar, 0 or more, differentiable.
 
     Raises:
-        InputError: there is not one label a class, or no superclass has two classes.
+        InputError: the number of labels is not K, or no superclass has two classes.
     """
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         got = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
@@ -36,25 +36,25 @@ def cluster_regularizer(logits: Tensor, superclasses: Sequence[Hashable]) -> Ten
     families = [[k for k, label in enumerate(superclasses) if label == name] for name in dict.fromkeys(superclasses)]
     spreads = [logits[:, members].var(dim=1, correction=0).mean() for members in families if len(members) > 1]
     if not spreads:
-        raise InputError("expected a superclass with at least two classes, got none: nothing to pull together")
+        raise InputError("expected a superclass with at least two classes, got none")
     return torch.stack(spreads).mean()
 
 
 def linear_regularizer(model: nn.Module, input_size: tuple[int, int, int], superclasses: Sequence[Hashable]) -> Tensor:
-    """``1 - gap`` of the model's linearized network: mean similarity of siblings and of strangers, from C.
+    """``1 - gap`` of the model's linearized network, computed from C.
 
     No sample is needed; batch norm is removed, as in the gap that an audit reports.
 
     Args:
         model: a classifier, ``(N, C, H, W)`` to logits ``(N, K)``.
         input_size: ``(C, H, W)``.
-        superclasses: K labels, one a class.
+        superclasses: K labels, one for each class.
 
     Returns:
         A scalar from -1 to 3, differentiable in the model's parameters.
 
     Raises:
-        InputError: there is not one label a class, or there are no siblings, or no strangers.
+        InputError: the number of labels is not K, or there are no siblings, or no strangers.
         LinearizationError: the model cannot be linearized.
     """
     return correlation_loss(model, input_size, lambda correlation: 1 - gap_of(correlation, superclasses))
@@ -69,13 +69,15 @@ def gap_of(correlation: Tensor, superclasses: Sequence[Hashable]) -> Tensor:
     """Mean of C, ``(K, K)``, over two classes of one superclass minus that over two of different ones; a scalar.
 
     Raises:
-        InputError: there is not one label a class, or there are no siblings, or no strangers.
+        InputError: the number of labels is not K, or there are no siblings, or no strangers.
     """
     checked_labels(superclasses)
     same = torch.tensor([[one == other for other in superclasses] for one in superclasses], device=correlation.device)
     siblings, strangers = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device), ~same
     if correlation.shape != same.shape:
-        raise InputError(f"expected one superclass a class, got {len(same)} for {len(correlation)}")
+        raise InputError(f"expected {len(correlation)} superclasses, one for each class, got {len(same)}")
     if not siblings.any() or not strangers.any():
-        raise InputError("expected two superclasses, one of them with at least two classes: there is no gap to raise")
+        raise InputError(
+            "expected two superclasses, one of them with at least two classes: without them there is no gap"
+        )
     return correlation[siblings].mean() - correlation[strangers].mean()

@@ -1,4 +1,4 @@
-"""A run's state on disk: replaced as a whole, never half written, used by a run of the same key only."""
+"""A run's state on disk: replaced atomically, and used only by a run with the same key."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_key(recipe: Recipe, weights_sha256: str, data_sha256: str, versions: Mapping[str, str]) -> str:
-    """SHA-256 over all that decides a run's weights: going on under another key would mix two runs."""
+    """SHA-256 over everything that determines a run's weights; resuming under another key would mix two runs."""
     parts = {
         "recipe": asdict(recipe),
         "weights": weights_sha256,
@@ -30,42 +30,44 @@ def run_key(recipe: Recipe, weights_sha256: str, data_sha256: str, versions: Map
 
 
 class SavedRun:
-    """The file ``path`` with the state of the run of a ``key``; ``load`` and ``save`` are what ``fine_tune`` wants."""
+    """The file ``path`` with the state of the run with this ``key``; has the ``load`` and ``save`` of ``fine_tune``."""
 
     def __init__(self, path: Path, key: str) -> None:
         self.path, self.key = path, key
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last; None where there is nothing, it is another run's, or it cannot be read."""
+        """The state that was saved last; None if there is none, it is another run's, or it cannot be read."""
         if not self.path.exists():
             return None
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             key, state = content["key"], content["state"]
-        except Exception as error:  # a damaged file: what torch raises then is of many kinds
-            logger.warning("%s is not used, it cannot be read: %s", self.path, first_line(error))
+        except Exception as error:  # torch raises many types of errors for a damaged file
+            logger.warning("cannot read %s, starting from the first epoch: %s", self.path, first_line(error))
             return None
         if key != self.key:
-            kept = self.path.with_name(f"{self.path.name}.{str(key)[:8]}")
-            self.path.replace(kept)  # whoever goes on on the other machine may want it
-            logger.warning("%s is another run's, of other threads or versions perhaps: kept as %s", self.path, kept)
+            backup = self.path.with_name(f"{self.path.name}.{str(key)[:8]}")
+            self.path.replace(backup)  # the other machine may resume it
+            logger.warning(
+                "%s belongs to another run, perhaps with other threads or versions: moved to %s", self.path, backup
+            )
             return None
         found: dict[str, Any] = state
         return found
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace what was saved before, which stays whole until the new file is on the disk.
+        """Replace the saved state; the old file stays until the new one is on the disk.
 
         Raises:
-            EnvironmentUnusableError: it cannot be written; what was saved before is still there.
+            EnvironmentUnusableError: the state cannot be written; the old one is still there.
         """
         try:
             with write_atomically(self.path) as file:
                 torch.save({"key": self.key, "state": state}, file)
-        except (OSError, RuntimeError) as error:  # torch's writer has its own error for a full disk
-            kept = ": the last good state is kept" if self.path.exists() else ""
-            raise EnvironmentUnusableError(f"cannot save {self.path}: {first_line(error)}{kept}") from error
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
+            note = ": the last good state is kept" if self.path.exists() else ""
+            raise EnvironmentUnusableError(f"cannot save {self.path}: {first_line(error)}{note}") from error
 
     def discard(self) -> None:
-        """The run has ended, and its result is elsewhere."""
+        """Remove the file after the run has ended."""
         self.path.unlink(missing_ok=True)

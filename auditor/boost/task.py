@@ -1,4 +1,4 @@
-"""From a zoo entry to a checkpoint, in whatever process: load the model and its training images, fine-tune, write."""
+"""One boost in a child process: load the model and its training images, fine-tune it, write the checkpoint."""
 
 import json
 import time
@@ -24,110 +24,110 @@ from auditor.records.versions import versions
 from auditor.zoo import Source
 from auditor.zoo.checkpoint import FILE, CheckpointZoo, write_checkpoint
 from auditor.zoo.digest import state_dict_digest
-from auditor.zoo.normalized import network_of
+from auditor.zoo.normalized import inner_network
 
-TELL_SECONDS = 0.5
+REPORT_SECONDS = 0.5
 
 
-def boost(source: Source, entry: ZooEntry, asked: BoostTask, context: JobContext) -> BoostOutcome:
-    """Fine-tune one model; goes on from the last epoch of an earlier attempt. Tells each epoch by ``context.save``.
+def boost(source: Source, entry: ZooEntry, task: BoostTask, context: JobContext) -> BoostOutcome:
+    """Fine-tune one model; resumes from the last epoch of an earlier attempt. Reports each epoch by ``context.save``.
 
     Raises:
         AuditorError: the model or the training images cannot be loaded, do not fit each other or the recipe, or the
             checkpoint cannot be written.
     """
     hierarchy = hierarchy_of(entry)
-    _take_folder(asked)
+    _claim_folder(task)
     data = load_training(
         entry.dataset,
-        asked.training,
-        own=entry.own_data,
+        task.training,
+        custom=entry.own_data,
         transform=entry.transform,
         channels=entry.input_size[0],
-        tests=_test_pictures(entry, asked),
+        tests=_test_pictures(entry, task),
     )
     loaded = source.load(entry)
-    model = loaded.model.to(asked.device)
+    model = loaded.model.to(task.device)
     run = SavedRun(
-        asked.checkpoints / str(asked.number) / RUN,
-        run_key(asked.recipe, loaded.weights_sha256, data.digest, _deciding()),
+        task.checkpoints / str(task.number) / RUN,
+        run_key(task.recipe, loaded.weights_sha256, data.digest, _training_versions()),
     )
-    found = _fine_tuned(model, data, asked.recipe, hierarchy.superclasses, run, context)
+    result = _run_fine_tuning(model, data, task.recipe, hierarchy.superclasses, run, context)
     if not context.renew_lease():
         raise MeasurementError("the boost belongs to another process by now: its checkpoint is not written")
-    state = network_of(model).state_dict()
-    origin, place = _origin(source, entry, asked)
+    state = inner_network(model).state_dict()
+    origin, zoo_folder = _origin(source, entry, task)
     write_checkpoint(
-        asked.checkpoints,
-        asked.number,
+        task.checkpoints,
+        task.number,
         state,
         replace(origin, norm=entry.norm, eps=entry.eps, threat_model=entry.threat_model),
-        place=place,
-        description=f"{entry.model}, fine-tuned with {asked.recipe.method}",
-        training={**asdict(asked.recipe), "parent": entry.model, "lineage": [*lineage(entry), entry.model]},
+        zoo_folder=zoo_folder,
+        description=f"{entry.model}, fine-tuned with {task.recipe.method}",
+        training={**asdict(task.recipe), "parent": entry.model, "lineage": [*ancestors_of(entry), entry.model]},
     )
     return BoostOutcome(
         parent=entry.model,
         parent_sha256=loaded.weights_sha256,
         weights_sha256=state_dict_digest(state),
         data_sha256=data.digest,
-        best_epoch=found.best.number,
-        stopped=found.stopped,
+        best_epoch=result.best.number,
+        stopped=result.stopped,
         versions=versions(),
     )
 
 
-def _take_folder(asked: BoostTask) -> None:
-    """Numbers are a database's own; a folder that two databases share would lose the one's checkpoint to the other's.
+def _claim_folder(task: BoostTask) -> None:
+    """Mark the folder as this boost's, because two databases that share a folder may use the same number.
 
     Raises:
-        EnvironmentUnusableError: the folder of this number is another boost's, or cannot be written.
+        EnvironmentUnusableError: the folder belongs to another boost, or cannot be written.
     """
-    folder = asked.checkpoints / str(asked.number)
+    folder = task.checkpoints / str(task.number)
     owner = folder / OWNER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not owner.exists() and not (folder / FILE).exists():
             with write_atomically(owner) as file:
-                file.write(asked.owner.encode())
-        mine = owner.exists() and owner.read_text(encoding="utf-8") == asked.owner
+                file.write(task.owner.encode())
+        is_owner = owner.exists() and owner.read_text(encoding="utf-8") == task.owner
     except OSError as error:
         raise EnvironmentUnusableError(f"cannot write the checkpoint's folder {folder}: {first_line(error)}") from error
-    if not mine:
+    if not is_owner:
         raise EnvironmentUnusableError(
             f"{folder} holds a checkpoint of another database: set AUDITOR_CHECKPOINTS to a folder for this one"
         )
 
 
-def lineage(entry: ZooEntry) -> list[str]:
-    """The models before this one, the zoo's own first."""
+def ancestors_of(entry: ZooEntry) -> list[str]:
+    """The models from which this one was fine-tuned, the original first."""
     found: list[str] = entry.training.get("lineage", []) if entry.source == "checkpoint" else []
     return found
 
 
-def _deciding() -> dict[str, str]:
-    """The versions that training depends on."""
+def _training_versions() -> dict[str, str]:
+    """The versions of the libraries that determine the result of training."""
     return {name: version for name, version in versions().items() if name in ("auditor", "torch")}
 
 
-def _test_pictures(entry: ZooEntry, asked: BoostTask) -> NDArray[np.uint64]:
+def _test_pictures(entry: ZooEntry, task: BoostTask) -> NDArray[np.uint64]:
     return load_images(
         entry.dataset,
         None,
-        asked.tests,
-        own=entry.own_data,
+        task.tests,
+        custom=entry.own_data,
         transform=entry.transform,
         channels=entry.input_size[0],
     ).pictures
 
 
-def _origin(source: Source, entry: ZooEntry, asked: BoostTask) -> tuple[ZooEntry, Path | None]:
+def _origin(source: Source, entry: ZooEntry, task: BoostTask) -> tuple[ZooEntry, Path | None]:
     if isinstance(source, CheckpointZoo):
         return source.origin(entry)
-    return entry, asked.place if entry.place is None else Path(entry.place)
+    return entry, task.place if entry.place is None else Path(entry.place)
 
 
-def _fine_tuned(
+def _run_fine_tuning(
     model: nn.Module,
     data: TrainingData,
     recipe: Recipe,
@@ -137,7 +137,7 @@ def _fine_tuned(
 ) -> FineTuned:
     history: list[EpochScore] = []
 
-    def told(score: EpochScore) -> None:
+    def report_epoch(score: EpochScore) -> None:
         history.append(score)
         context.save("history", json.dumps([asdict(one) for one in history]).encode())
 
@@ -153,21 +153,21 @@ def _fine_tuned(
         (torch.from_numpy(data.held_images), held),
         recipe,
         superclasses,
-        on_step=_teller(context, recipe, history),
-        on_epoch=told,
+        on_step=_step_reporter(context, recipe, history),
+        on_epoch=report_epoch,
         load=load,
         save=run.save,
     )
 
 
-def _teller(context: JobContext, recipe: Recipe, history: list[EpochScore]) -> Callable[[int, int, float], None]:
-    """Tell of steps, twice a second at most: thousands may fit into one."""
+def _step_reporter(context: JobContext, recipe: Recipe, history: list[EpochScore]) -> Callable[[int, int, float], None]:
+    """Report steps at most twice a second, because thousands of steps may fit into one second."""
     last = [0.0]
 
     def step(number: int, of: int, loss: float) -> None:
-        if time.monotonic() - last[0] >= TELL_SECONDS or number == of:
+        if time.monotonic() - last[0] >= REPORT_SECONDS or number == of:
             last[0] = time.monotonic()
-            epoch = max(1, len(history))  # the model as it came is the first of them
+            epoch = max(1, len(history))  # the history begins with the unchanged model
             part = f"epoch {epoch}/{recipe.epochs} loss {loss:.3f}"
             context.progress(part, (epoch - 1) * of + number, recipe.epochs * of)
 

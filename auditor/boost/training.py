@@ -1,4 +1,4 @@
-"""The training loop, epoch by epoch: what it holds can be saved after each and gone on from."""
+"""The training loop; its state can be saved after each epoch and restored."""
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -19,7 +19,7 @@ from auditor.records.boosts import Recipe
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch ended with: its number from 1, the mean training loss, and the seconds it took."""
+    """One epoch: its number from 1, the mean training loss, and its seconds."""
 
     number: int
     loss: float
@@ -27,23 +27,23 @@ class Epoch:
 
 
 OnStep = Callable[[int, int, float], None]
-"""Told, after each step: its number from 1, of how many, and its loss."""
+"""Called after each step with its number from 1, the number of steps in the epoch, and the loss."""
 
 
 class Trainer:
     """A run of a recipe on a model, in place. Optimiser and schedule are torch's: SGD and one cycle.
 
     The same seed, thread count and versions give the same weights on a CPU. Noise, shuffling and augmentation all draw
-    from torch's global generator: seed it, and keep it to this run.
+    from torch's global generator: seed it, and use it for nothing else during the run.
 
     Args:
         model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``.
-        images: ``(N, C, H, W)``, float in [0, 1] or uint8, which takes a quarter of the memory.
+        images: ``(N, C, H, W)``, float in [0, 1], or uint8, which needs a quarter of the memory.
         labels: ``(N,)`` int64.
-        superclasses: K labels, one a class, used where ``recipe.beta`` is not 0.
+        superclasses: K labels, one for each class, used if ``recipe.beta`` is not 0.
 
     Raises:
-        InputError: the recipe makes no sense, or there is not one batch of images.
+        InputError: the recipe is invalid, or there are fewer images than in a batch.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Trainer:
         self.number = 0
 
     @property
-    def kept(self) -> nn.Module:
-        """The weights that count: their moving average where the recipe has one."""
+    def averaged_model(self) -> nn.Module:
+        """The model to validate and store: the moving average of the weights, if the recipe has one."""
         return self.model if self.average is None else self.average.module
 
     def epoch(self, on_step: OnStep | None = None) -> Epoch:
         """One pass over the images, in a new order; leaves the model in training mode."""
         started, total = time.perf_counter(), 0.0
-        for step, (x, y) in enumerate(self._shuffled(), 1):
-            loss = self._step(self._prepared(x), y.to(self.device), step)
+        for step, (x, y) in enumerate(self._shuffled_batches(), 1):
+            loss = self._step(self._prepare(x), y.to(self.device), step)
             total += loss
             if on_step:
                 on_step(step, self.batches, loss)
@@ -93,7 +93,7 @@ class Trainer:
         return Epoch(self.number, total / self.batches, time.perf_counter() - started)
 
     def state(self) -> dict[str, Any]:
-        """All that the epochs to come depend on, in tensors and plain values: a like run that restores it goes on."""
+        """Everything that later epochs depend on, as tensors and plain values, for :meth:`restore`."""
         return {
             "number": self.number,
             "model": self.model.state_dict(),
@@ -120,9 +120,9 @@ class Trainer:
             loss = step_loss(self.model, x, y, self.recipe, self.superclasses)
         self.optimizer.zero_grad()
         if self.recipe.awp:
-            value = perturbed_backward(self.model, lambda: self._valued(loss), self.recipe.awp)
+            value = perturbed_backward(self.model, lambda: self._evaluate_loss(loss), self.recipe.awp)
         else:
-            value = self._valued(loss)
+            value = self._evaluate_loss(loss)
             value.backward()  # type: ignore[no-untyped-call]
         if self.recipe.regularized == "linear" and step % self.recipe.linear_every == 0:
             pull = linear_regularizer(self.model, size_of(x), self.superclasses)
@@ -133,7 +133,7 @@ class Trainer:
             self.average.update_parameters(self.model)
         return value.item()
 
-    def _valued(self, loss: Callable[[], Tensor]) -> Tensor:
+    def _evaluate_loss(self, loss: Callable[[], Tensor]) -> Tensor:
         with self._precision():
             return loss()
 
@@ -141,20 +141,20 @@ class Trainer:
         mixed = self.recipe.amp and self.device.type == "cuda"
         return torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext()
 
-    def _prepared(self, x: Tensor) -> Tensor:
+    def _prepare(self, x: Tensor) -> Tensor:
         x = pixels_of(x.to(self.device))
         x = x if self._augment is None else torch.stack([self._augment(image) for image in x])
         return (x + self.recipe.noise * torch.randn_like(x)).clamp(0, 1) if self.recipe.noise else x
 
-    def _shuffled(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole batches in a new order; the remainder is left for another epoch."""
+    def _shuffled_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Full batches in a new order; the remaining images are left out of this epoch."""
         order, size = torch.randperm(len(self.images)), self.recipe.batch_size
         for chosen in torch.split(order[: self.batches * size], size):
             yield self.images[chosen], self.labels[chosen]
 
 
 def pixels_of(images: Tensor) -> Tensor:
-    """Images in [0, 1], of floats as they are or of bytes."""
+    """Convert bytes to images in [0, 1]; floats stay unchanged."""
     return images if images.is_floating_point() else images.float() / 255
 
 
@@ -172,14 +172,14 @@ def train(
     superclasses: Sequence[Hashable],
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> None:
-    """All epochs of a recipe in one go, in place; leaves the model in eval mode. Arguments as :class:`Trainer`."""
+    """Run all epochs of a recipe in place; leaves the model in eval mode. Arguments as :class:`Trainer`."""
     trainer = Trainer(model, images, labels, recipe, superclasses)
     for _ in range(recipe.epochs):
         epoch = trainer.epoch()
         if on_epoch:
             on_epoch(epoch)
     if trainer.average is not None:
-        model.load_state_dict(trainer.kept.state_dict())
+        model.load_state_dict(trainer.averaged_model.state_dict())
     model.eval()
 
 

@@ -1,4 +1,4 @@
-"""The model card: what a checkpoint is, what it is worth, and what it is not."""
+"""The model card of a checkpoint: results, usage, limits, recipe, training and licence."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -14,21 +14,23 @@ from auditor.text.numbers import DASH, MINUS, interval, number, p_equation, perc
 CONFIG = "config.json"
 
 
-def model_card(row: Row, entry: ZooEntry, began: ZooEntry, origin: Origin) -> str:
+def model_card(row: Row, entry: ZooEntry, original: ZooEntry, origin: Origin) -> str:
     """README.md in the Hugging Face format.
 
     Args:
-        row: the checkpoint as auditor.db.checkpoints gives it.
-        entry, began: of the checkpoint, and of the zoo's model that it began as.
+        row: the checkpoint as auditor.db.checkpoints returns it.
+        entry: the checkpoint's entry.
+        original: the entry of the model from which fine-tuning started.
+        origin: the licence and the repository of that model.
     """
     sections = (
         ("Before and after", _results(row)),
-        ("How to use it", usage(entry, began)),
+        ("How to use it", usage(entry, original)),
         ("Intended use and limits", _limits(row, entry)),
         ("Recipe", _recipe(row)),
         ("Training", _history(row)),
         ("Lineage and digests", _lineage(row, entry)),
-        ("Licence", _licence(began, origin)),
+        ("Licence", _licence(original, origin)),
         ("Versions", _bullets(sorted(row["versions"].items()))),
     )
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections)
@@ -46,7 +48,7 @@ def _head(row: Row, entry: ZooEntry) -> str:
 def _results(row: Row) -> str:
     columns = [row["before"], row["after"]]
     if columns == [None, None]:
-        return "Neither the parent nor this checkpoint was audited under one protocol: there is nothing to compare."
+        return "The parent and this checkpoint were not audited under one protocol, so there is no comparison."
     cells: list[tuple[str, Iterable[str]]] = [
         ("clean accuracy", (percent(one and one["clean_accuracy"]) for one in columns)),
         ("robust accuracy (95 % interval)", (_robust(one) for one in columns)),
@@ -57,7 +59,7 @@ def _results(row: Row) -> str:
     ]
     lines = [f"| | before: {_text(row['model'])} | after: {row['checkpoint']} |", "| --- | --- | --- |"]
     lines += [f"| {name} | {' | '.join(values)} |" for name, values in cells]
-    under = f"Both under auditor's protocol `{row['protocol']}`, {threat(row)}, on {row['device']}."
+    under = f"Both audits used auditor's protocol `{row['protocol']}` under {threat(row)} on {row['device']}."
     return "\n".join([under, "", *lines, *_paired(row)])
 
 
@@ -72,29 +74,29 @@ def _gap(one: dict[str, Any] | None) -> str:
 
 
 def _paired(row: Row) -> Iterator[str]:
-    found = row["comparison"]
-    if found is None:
+    paired = row["comparison"]
+    if paired is None:
         return
     yield ""
     yield (
-        f"On the {found['n']:,} images that both audits share, {found['only_before']} stood only before and "
-        f"{found['only_after']} only after: a difference of {signed_points(found['difference'])} points (95 % interval "
-        f"{interval(found['low'], found['high'], signed_points)}), McNemar's exact two-sided test: "
-        f"{p_equation(found['p_value'])}."
+        f"Of the {paired['n']:,} images that both audits share, {paired['only_before']} were robust only before and "
+        f"{paired['only_after']} only after: a difference of {signed_points(paired['difference'])} points "
+        f"(95 % interval {interval(paired['low'], paired['high'], signed_points)}), McNemar's exact two-sided test: "
+        f"{p_equation(paired['p_value'])}."
     )
 
 
 def _limits(row: Row, entry: ZooEntry) -> str:
     n = f"{row['after']['n']:,} test images" if row["after"] and row["after"]["n"] else "no test images"
     return _list(
-        f"For research on adversarial robustness, and as a starting point for more fine-tuning, on images like those "
-        f"of {_text(dataset_name(entry))} at {' × '.join(map(str, entry.input_size))}.",
-        f"What is said of robustness is empirical: what known attacks left standing on {n}. It is no certificate; "
-        "stronger attacks can only lower it.",
-        f"It is about one threat model, {threat(row)} in [0, 1] pixels. Other norms, larger radii, corruptions and "
-        "shifts of the data were not tested.",
-        "The gap is evidence, not proof: robustness is what survives the attacks.",
-        "Not for decisions about people, and not as the only protection of any system.",
+        f"Use this model for research on adversarial robustness and as a starting point for fine-tuning, on images "
+        f"like those of {_text(dataset_name(entry))} at {' × '.join(map(str, entry.input_size))}.",
+        f"Robust accuracy is empirical: the fraction of {n} on which the known attacks failed. It is not a "
+        "certificate; stronger attacks can only lower it.",
+        f"The results hold for one threat model, {threat(row)} in [0, 1] pixels. Other norms, larger radii, "
+        "corruptions and distribution shifts were not tested.",
+        "The gap is only evidence of robustness; the attacks measure it.",
+        "Do not use this model for decisions about people, or as the only protection of a system.",
     )
 
 
@@ -104,15 +106,22 @@ def _recipe(row: Row) -> str:
 
 def _history(row: Row) -> str:
     seed = row["recipe"]["seed"]
-    kept = f"Epoch {row['best']} was kept: the best PGD accuracy on held-out training images."
-    ended = f" It ended early: {_text(row['stopped'])}." if row["stopped"] else ""
-    said = f"Seed {seed}, {row['seconds']:,.0f} s on {row['device']}, finished {row['created_at']}. {kept}{ended}"
+    kept = f"The weights are those of epoch {row['best']}, which has the best PGD accuracy on held-out training images."
+    ended = f" Training ended early: {_text(row['stopped'])}." if row["stopped"] else ""
+    summary = f"Seed {seed}, {row['seconds']:,.0f} s on {row['device']}, finished {row['created_at']}. {kept}{ended}"
     lines = ["| epoch | loss | clean accuracy | PGD accuracy | gap |", "| --- | --- | --- | --- | --- |"]
     for one in row["history"]:
         loss, clean, pgd, gap = (one[key] for key in ("loss", "clean_accuracy", "pgd_accuracy", "gap"))
         cells = [number(loss, 3, MINUS), percent(clean), percent(pgd), number(gap, 3, MINUS)]
         lines.append(f"| {one['number']} | {' | '.join(cells)} |")
-    return "\n".join([said, "Epoch 0 is the model as it came; all of this is validation, not test.", "", *lines])
+    return "\n".join(
+        [
+            summary,
+            "Epoch 0 is the parent. All accuracies below are on validation images, not on test images.",
+            "",
+            *lines,
+        ]
+    )
 
 
 def _lineage(row: Row, entry: ZooEntry) -> str:
@@ -124,20 +133,20 @@ def _lineage(row: Row, entry: ZooEntry) -> str:
         ("SHA-256 of these weights", f"`{row['weights_sha256']}`"),
         ("SHA-256 of the file model.safetensors", f"`{entry.file_sha256}`"),
     ]
-    return f"{_bullets(pairs)}\n\nThe first two digests are over names, types, shapes and values, in whatever file."
+    return f"{_bullets(pairs)}\n\nThe first two digests cover names, types, shapes and values, in any file format."
 
 
-def _licence(began: ZooEntry, origin: Origin) -> str:
+def _licence(original: ZooEntry, origin: Origin) -> str:
     if origin.license:
         noncommercial = " It forbids commercial use." if "-nc" in origin.license else ""
         return (
-            f"{_text(began.model)}, where this began, is under `{origin.license}` by {origin.license_from}; these "
-            f"weights, made from its, are to be taken as bound by it, too.{noncommercial}"
+            f"The original model, {_text(original.model)}, has the licence `{origin.license}` according to "
+            f"{origin.license_from}. Treat these weights as bound by the same licence.{noncommercial}"
         )
     return (
-        f"The licence of {_text(began.model)}, where this began, is not known to auditor. These weights are made from "
-        "its weights: before passing them on or using them in earnest, find out what its publisher allows; "
-        "that nothing is said does not mean that all is allowed."
+        f"Auditor does not know the licence of the original model, {_text(original.model)}. These weights are derived "
+        "from it: before you publish or use them, find out what its publisher allows. A missing licence is not a "
+        "permission."
     )
 
 
@@ -149,9 +158,9 @@ def _list(*lines: str) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _text(words: Any) -> str:
-    """Other people's words on one line, with nothing that Markdown or a table would take for its own."""
-    plain = one_line(str(words))
+def _text(value: Any) -> str:
+    """Untrusted text on one line, with Markdown and table characters escaped."""
+    plain = one_line(str(value))
     for letter in "\\`*_|<>[]":
         plain = plain.replace(letter, f"\\{letter}")
     return plain

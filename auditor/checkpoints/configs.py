@@ -1,4 +1,4 @@
-"""config.json: in timm's own hub format where the network is timm's, else a plain description."""
+"""config.json: in timm's hub format for timm's networks, else a plain description."""
 
 import json
 import math
@@ -14,11 +14,11 @@ from auditor.records import Transform, ZooEntry
 if TYPE_CHECKING:
     from torch import nn
 
-_OF_THE_PARENT = ("tag", "label_offset", "label_names", "label_descriptions", "test_input_size", "test_crop_pct")
-"""What timm says of the parent's weights and is not so, or is not known, of these."""
+_PARENT_KEYS = ("tag", "label_offset", "label_names", "label_descriptions", "test_input_size", "test_crop_pct")
+"""Keys of timm's pretrained_cfg that describe the parent's weights, and not these."""
 
 
-def plain_config(row: Row, entry: ZooEntry, began: ZooEntry) -> bytes:
+def plain_config(row: Row, entry: ZooEntry, original: ZooEntry) -> bytes:
     """JSON of architecture, classes and preprocessing."""
     classes = classes_of(entry)
     about = {
@@ -28,7 +28,7 @@ def plain_config(row: Row, entry: ZooEntry, began: ZooEntry) -> bytes:
         "input_size": entry.input_size,
         "preprocessing": {
             "pixels": [0, 1],
-            "inside_the_network": normalizes_itself(began),
+            "inside_the_network": normalizes_itself(original),
             **entry.preprocessing,
             "transform": entry.transform and asdict(entry.transform),
         },
@@ -38,9 +38,9 @@ def plain_config(row: Row, entry: ZooEntry, began: ZooEntry) -> bytes:
 
 
 def timm_config(row: Row, entry: ZooEntry, network: "nn.Module") -> bytes:
-    """What timm's own helper writes of ``network``, which timm made, with this entry's preprocessing in it.
+    """What timm's helper writes for its ``network``, with the preprocessing of this entry.
 
-    ``network.pretrained_cfg`` is changed to that.
+    Replaces ``network.pretrained_cfg``.
     """
     from timm.models._hub import save_config_for_hf
 
@@ -57,13 +57,13 @@ def timm_config(row: Row, entry: ZooEntry, network: "nn.Module") -> bytes:
 
 
 def provenance(row: Row) -> dict[str, Any]:
-    """What marks a config.json as a checkpoint of auditor's, its verdict above all."""
+    """Identifies a checkpoint of auditor in its config.json, with its verdict."""
     return {key: row[key] for key in ("checkpoint", "model", "verdict", "weights_sha256", "parent_sha256")}
 
 
 def _pretrained_cfg(entry: ZooEntry, network: "nn.Module") -> dict[str, Any]:
     found: dict[str, Any] = dict(network.pretrained_cfg)  # type: ignore[arg-type]
-    theirs = {key: value for key, value in found.items() if key not in _OF_THE_PARENT}
+    theirs = {key: value for key, value in found.items() if key not in _PARENT_KEYS}
     channels, height, width = entry.input_size
     own = {
         "input_size": [channels, height, width],
@@ -74,14 +74,14 @@ def _pretrained_cfg(entry: ZooEntry, network: "nn.Module") -> dict[str, Any]:
         **_crop(entry.transform, (height, width), float(found.get("crop_pct", 0))),
     }
     if channels != 3:
-        own["first_conv"] = None  # or timm would make other channels of its weights
+        own["first_conv"] = None  # or timm would convert the channels of its weights
     if tuple(found.get("input_size", ())) != entry.input_size:
         own["pool_size"] = None
     return theirs | own
 
 
 def _crop(transform: Transform | None, size: tuple[int, int], usual: float) -> dict[str, Any]:
-    """An evaluation transform in timm's words; without one the pictures have the size already."""
+    """The evaluation transform in timm's terms; without a transform the pictures already have the input size."""
     if transform is None or transform.resize is None:
         interpolation = transform.interpolation if transform else "bilinear"
         return {"crop_pct": 1.0, "crop_mode": "center", "interpolation": interpolation}
@@ -95,7 +95,7 @@ def _crop(transform: Transform | None, size: tuple[int, int], usual: float) -> d
 
 
 def crop_fraction(crop: int, resize: int, usual: float = 0) -> float:
-    """The fraction of which timm's ``floor(crop / fraction)`` is ``resize``: the usual one, or one of few digits."""
+    """A fraction for which timm's ``floor(crop / fraction)`` is ``resize``: the usual one, or one with few digits."""
     exact = crop / resize
     if usual > 0 and math.floor(crop / usual) == resize:
         return usual

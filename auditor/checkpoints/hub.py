@@ -1,4 +1,4 @@
-"""Sending a handed-out folder to the Hugging Face hub."""
+"""Upload an exported checkpoint to the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 
 
 def push(folder: Path, repo: str, *, private: bool = False, dry_run: bool = False) -> list[str]:
-    """Send the folder's weights, config.json and README.md to the repository ``OWNER/NAME``, made where there is none.
+    """Upload the folder's weights, config.json and README.md to the repository ``OWNER/NAME``; create it if needed.
 
-    The hub's own settings hold: HF_TOKEN or ``hf auth login``, HF_ENDPOINT, HF_HUB_OFFLINE.
+    The hub's settings apply: HF_TOKEN or ``hf auth login``, HF_ENDPOINT, HF_HUB_OFFLINE.
 
     Args:
-        private: of a repository that is made; one that is there stays as it is.
-        dry_run: send nothing, ask nobody.
+        private: create a private repository; an existing repository stays as it is.
+        dry_run: only describe the upload; no request is sent.
 
     Returns:
-        What was done, or would be, a line each.
+        What was done, or would be done, one line for each step.
 
     Raises:
-        UsageError: ``repo`` is no name of a repository, or a file is missing.
-        EnvironmentUnusableError: huggingface_hub is not installed, or the hub did not take it.
+        UsageError: ``repo`` is not a valid name, or a file is missing.
+        EnvironmentUnusableError: huggingface_hub is not installed, or the upload failed.
     """
     check_repo(repo)
     missing = [name for name in NAMES if not (folder / name).is_file()]
@@ -28,13 +28,13 @@ def push(folder: Path, repo: str, *, private: bool = False, dry_run: bool = Fals
         raise UsageError(f"expected {', '.join(NAMES)} in {folder}, {missing[0]} is missing")
     if dry_run:
         kind = "private" if private else "public"
-        sent = [f"would send {folder / name} ({(folder / name).stat().st_size:,} bytes)" for name in NAMES]
-        return [f"would make the {kind} repository {repo} at {_endpoint()}, if there is none", *sent]
-    return [f"sent to {_send(folder, repo, private)}"]
+        sent = [f"would upload {folder / name} ({(folder / name).stat().st_size:,} bytes)" for name in NAMES]
+        return [f"would create the {kind} repository {repo} at {_endpoint()}, if it does not exist", *sent]
+    return [f"uploaded to {_send(folder, repo, private)}"]
 
 
 def check_repo(repo: str) -> None:
-    """Whether the hub would take the name; asks nobody.
+    """Check the name of a repository, without a request to the hub.
 
     Raises:
         UsageError: it is not ``OWNER/NAME``.
@@ -69,5 +69,5 @@ def _send(folder: Path, repo: str, private: bool) -> str:
         words = f"Checkpoint of auditor: {', '.join(NAMES)}"
         api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=list(NAMES), commit_message=words)
     except (OSError, ValueError, httpx.HTTPError) as error:
-        raise EnvironmentUnusableError(f"the hub did not take {repo}: {first_line(error)}") from error
+        raise EnvironmentUnusableError(f"the upload to {repo} failed: {first_line(error)}") from error
     return str(address)

@@ -1,4 +1,4 @@
-"""A checkpoint as a folder that the hub's tools and timm load: weights, config.json and a model card."""
+"""Export a checkpoint as a folder that timm and the hub's tools load: weights, config.json and a model card."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from auditor.checkpoints.wording import Row
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
 from auditor.files import write_atomically
 from auditor.records import ZooEntry
-from auditor.zoo.checkpoint import WEIGHTS, described
+from auditor.zoo.checkpoint import WEIGHTS, read_description
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,29 +23,29 @@ NAMES = (WEIGHTS, CONFIG, CARD)
 _CHUNK = 2**20
 
 
-def hand_out(row: Row, out: Path) -> list[Path]:
-    """Write the folder ``out``: the weights, config.json and README.md, all of them or none.
+def export_checkpoint(row: Row, out: Path) -> list[Path]:
+    """Write the weights, config.json and README.md to the folder ``out``: all of them or none.
 
-    What lies in ``out`` already may only be the very same files: nothing is ever overwritten.
+    ``out`` may already hold the same files with the same contents; nothing else is ever overwritten.
 
     Args:
-        row: the checkpoint as auditor.db.checkpoints gives it; ``row["folder"]`` holds its weights.
+        row: the checkpoint as auditor.db.checkpoints returns it; ``row["folder"]`` holds its weights.
 
     Returns:
         The files, in the order of :data:`NAMES`.
 
     Raises:
-        UsageError: ``out`` holds something else, or is no folder.
-        ModelLoadError: the weights are missing, damaged, not those of the database, or do not fit the architecture.
+        UsageError: ``out`` holds other files or contents, or is no folder.
+        ModelLoadError: the weights are missing or damaged, differ from the database, or do not fit the architecture.
         EnvironmentUnusableError: the description cannot be read, or ``out`` cannot be written.
     """
     source = Path(row["folder"])
     _refuse_others(out)
     with _named(row):
-        entry, began, _ = described(source)
+        entry, original, _ = read_description(source)
         state = _checked_state(row, entry, source / WEIGHTS)
-        config = _config(row, entry, began, source, state)
-    card = model_card(row, entry, began, origin_of(began))
+        config = _config(row, entry, original, source, state)
+    card = model_card(row, entry, original, origin_of(original))
     contents = {CONFIG: config, CARD: card.encode()}
     _refuse_changed(out, entry, contents)
     with _all_or_nothing(out):
@@ -65,7 +65,7 @@ def _named(row: Row) -> Iterator[None]:
 
 
 def _checked_state(row: Row, entry: ZooEntry, weights: Path) -> "dict[str, Tensor]":
-    """The weights, whose file is the one that was written, and which are those of the database."""
+    """Load the weights, and check the digests of the file and of the database."""
     from auditor.zoo.digest import state_dict_digest
     from auditor.zoo.weights import read_safetensors
 
@@ -74,19 +74,19 @@ def _checked_state(row: Row, entry: ZooEntry, weights: Path) -> "dict[str, Tenso
     if found != row["weights_sha256"]:
         expected = str(row["weights_sha256"])[:12]
         raise ModelLoadError(
-            f"expected weights of SHA-256 {expected}…, as the database has it, got {found[:12]}… in {weights}"
+            f"expected weights with SHA-256 {expected}…, as in the database, got {found[:12]}… in {weights}"
         )
     return state
 
 
-def _config(row: Row, entry: ZooEntry, began: ZooEntry, source: Path, state: "dict[str, Tensor]") -> bytes:
-    """config.json; a network of timm's is made, and must take the weights by strict keys."""
+def _config(row: Row, entry: ZooEntry, original: ZooEntry, source: Path, state: "dict[str, Tensor]") -> bytes:
+    """config.json; a network of timm is constructed, and must load the weights with strict keys."""
     if "timm" not in entry.architecture:
-        return plain_config(row, entry, began)
+        return plain_config(row, entry, original)
     from auditor.zoo import find_source
-    from auditor.zoo.normalized import network_of
+    from auditor.zoo.normalized import inner_network
 
-    network = network_of(find_source("checkpoint", source.parent).construct(entry))
+    network = inner_network(find_source("checkpoint", source.parent).construct(entry))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -95,25 +95,25 @@ def _config(row: Row, entry: ZooEntry, began: ZooEntry, source: Path, state: "di
 
 
 def _refuse_others(out: Path) -> None:
-    """Before anything is read: ``out`` holds no other names than a checkpoint's."""
+    """Refuse a folder with files that are not part of a checkpoint, before anything is read."""
     try:
         if out.exists() and not out.is_dir():
             raise UsageError(f"expected a folder to write to, got the file {out}")
         names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     except OSError as error:
         raise EnvironmentUnusableError(f"cannot read the folder {out}: {first_line(error)}") from error
-    other = [name for name in names if name not in NAMES and not _scratch(name)]
-    if other:
-        raise UsageError(f"{out} holds {other[0]!r}, which is no part of a checkpoint: choose an empty folder")
+    others = [name for name in names if name not in NAMES and not _is_temporary(name)]
+    if others:
+        raise UsageError(f"{out} holds {others[0]!r}, which is not part of a checkpoint: choose an empty folder")
 
 
-def _scratch(name: str) -> bool:
-    """Whether a file is what a run that was killed has left of :func:`write_atomically`."""
+def _is_temporary(name: str) -> bool:
+    """Whether a killed process left this temporary file of :func:`write_atomically`."""
     return name.endswith(".part") and name.startswith(NAMES)
 
 
 def _refuse_changed(out: Path, entry: ZooEntry, contents: dict[str, bytes]) -> None:
-    """What lies there must be what would be written: another checkpoint, or an edited card, is not lost."""
+    """Refuse to replace files with other contents, such as another checkpoint or an edited card."""
     for name in NAMES:
         path = out / name
         if not path.exists():
@@ -123,7 +123,7 @@ def _refuse_changed(out: Path, entry: ZooEntry, contents: dict[str, bytes]) -> N
         except OSError as error:
             raise EnvironmentUnusableError(f"cannot read {path}: {first_line(error)}") from error
         if not same:
-            raise UsageError(f"{path} is there with other content: choose an empty folder, nothing was changed")
+            raise UsageError(f"{path} exists with other contents: choose an empty folder; nothing was changed")
 
 
 def _digest(path: Path) -> str:
@@ -132,28 +132,28 @@ def _digest(path: Path) -> str:
 
 
 def _copy(weights: Path, target: Path, sha256: str | None) -> None:
-    """Raises ModelLoadError where what is read is not what was checked."""
+    """Copy the weights; raises ModelLoadError if the file has changed since it was checked."""
     digest = hashlib.sha256()
     with weights.open("rb") as source, write_atomically(target) as file:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
             file.write(chunk)
         if sha256 is not None and digest.hexdigest() != sha256:
-            raise ModelLoadError(f"{weights} has changed while it was copied: try again")
+            raise ModelLoadError(f"{weights} changed during the copy: try again")
 
 
 @contextlib.contextmanager
 def _all_or_nothing(out: Path) -> Iterator[None]:
-    """Take back what was written where not all of it could be; what was there before stays."""
-    folder_there, files_there = out.is_dir(), {name for name in NAMES if (out / name).exists()}
+    """Remove the written files if not all of them could be written; existing files stay."""
+    folder_exists, existing_files = out.is_dir(), {name for name in NAMES if (out / name).exists()}
     try:
         yield
     except BaseException as error:
         with contextlib.suppress(OSError):
-            for name in set(NAMES) - files_there:
+            for name in set(NAMES) - existing_files:
                 (out / name).unlink(missing_ok=True)
-            if not folder_there:
+            if not folder_exists:
                 out.rmdir()
         if isinstance(error, OSError):
-            raise EnvironmentUnusableError(f"cannot write {out}: {first_line(error)}; nothing was left") from error
+            raise EnvironmentUnusableError(f"cannot write {out}: {first_line(error)}; no file was written") from error
         raise

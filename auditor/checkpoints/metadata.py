@@ -1,4 +1,4 @@
-"""The front matter of a model card, as the hub's tools read it."""
+"""The front matter of a model card, in the format of the hub's tools."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ _DATASETS = {
     "cifar100": ("uoft-cs/cifar100", "CIFAR-100"),
     "imagenet": ("ILSVRC/imagenet-1k", "ImageNet-1k"),
 }
-"""The hub's name and everybody's."""
+"""The hub's name and the usual name of each data set."""
 
 
 def front_matter(row: Row, entry: ZooEntry, origin: Origin) -> str:
@@ -23,9 +23,9 @@ def front_matter(row: Row, entry: ZooEntry, origin: Origin) -> str:
 
 
 def metadata(row: Row, entry: ZooEntry, origin: Origin) -> dict[str, Any]:
-    """What ``huggingface_hub.ModelCardData`` takes; nothing that is not known.
+    """The fields of ``huggingface_hub.ModelCardData`` that are known.
 
-    Results of an audit that is flagged are left out: leaderboards would take them for good.
+    Results of a flagged audit are left out, because leaderboards would show them without the flag.
     """
     known = {
         "license": origin.license or "unknown",
@@ -41,7 +41,7 @@ def metadata(row: Row, entry: ZooEntry, origin: Origin) -> dict[str, Any]:
 
 
 def tags(row: Row, entry: ZooEntry) -> list[str]:
-    """The verdict is one of them: ``no-significant-gain``."""
+    """Tags, including the verdict, for example ``no-significant-gain``."""
     own = ["timm"] if "timm" in entry.architecture else []
     return ["image-classification", *own, "adversarial-robustness", "auditor", row["verdict"].replace(" ", "-")]
 
@@ -70,7 +70,7 @@ def _model_index(row: Row, entry: ZooEntry) -> list[dict[str, Any]] | None:
 
 
 def model_name(row: Row) -> str:
-    """``checkpoint-7``: a colon would be none of a name's letters on the hub."""
+    """``checkpoint-7``, because the hub allows no colon in names."""
     return str(row["checkpoint"]).replace(":", "-")
 
 

@@ -1,4 +1,4 @@
-"""What is known of the zoo's model at a checkpoint's beginning: its licence, and where it lies on the hub."""
+"""The model from which a checkpoint's fine-tuning started: its licence, and its repository on the hub."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from auditor.records import ZooEntry
 
 @dataclass(frozen=True)
 class Origin:
-    """What a model card says of the beginning.
+    """The properties of the original model in a model card.
 
     Attributes:
-        license: the identifier that its publisher gives, e.g. ``apache-2.0``; None where auditor knows of none.
-        license_from: who says so.
+        license: the identifier that its publisher gives, e.g. ``apache-2.0``; None if auditor does not know it.
+        license_from: the origin of this information.
         hub_id: its repository on the hub, e.g. ``timm/resnet18.a1_in1k``.
     """
 
@@ -22,30 +22,30 @@ class Origin:
 
 
 def origin_of(entry: ZooEntry) -> Origin:
-    """By the source of the entry; imports timm for models that timm has.
+    """Look up the original model by its source; imports timm for timm's models.
 
     Raises:
-        EnvironmentUnusableError: timm's model, and timm is not installed.
+        EnvironmentUnusableError: the model is timm's, and timm is not installed.
     """
     if entry.source == "demo":
-        return Origin("mit", "auditor, which ships and trained it")
+        return Origin("mit", "auditor, which trained and ships it")
     if entry.source != "timm" or not entry.training.get("pretrained"):
         return Origin()
     from auditor.zoo.timm import _timm
 
-    found = _timm().get_pretrained_cfg(entry.model.removeprefix("timm:"))
-    license = None if found.license in (None, "other") else str(found.license)
-    return Origin(license, license and "timm's pretrained_cfg", found.hf_hub_id)
+    config = _timm().get_pretrained_cfg(entry.model.removeprefix("timm:"))
+    license = None if config.license in (None, "other") else str(config.license)
+    return Origin(license, license and "timm's pretrained_cfg", config.hf_hub_id)
 
 
 def classes_of(entry: ZooEntry) -> tuple[str, ...] | None:
-    """Names of the classes in the order of the logits; None where auditor does not know them."""
+    """Names of the classes in the order of the logits; None if auditor does not know them."""
     return entry.own_data.classes if entry.own_data else CLASSES.get(entry.dataset)
 
 
 def normalizes_itself(entry: ZooEntry) -> bool:
-    """Whether the network's weights include the normalization, so that it takes [0, 1] pixels as they are.
+    """Whether the network itself normalizes [0, 1] pixels.
 
-    ``entry`` is that of the zoo's model at the beginning.
+    ``entry`` is the entry of the original model.
     """
     return entry.source in ("demo", "robustbench") or not entry.preprocessing

@@ -1,4 +1,4 @@
-"""What was done and what came of it, in words that a list, a card and a figure share."""
+"""Sentences on a recipe and its results, shared by lists, model cards and figures."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,7 @@ from auditor.text.eps import format_eps
 from auditor.text.numbers import MINUS, interval, p_equation, points
 
 Row = dict[str, Any]
-"""A checkpoint as auditor.db.checkpoints gives it."""
+"""A checkpoint as auditor.db.checkpoints returns it."""
 
 signed_points = partial(points, minus=MINUS)
 
@@ -41,29 +41,29 @@ def is_gain(row: Row) -> bool:
 
 
 def verdict_words(row: Row) -> str:
-    """One or two sentences: whether fine-tuning helped, by how much, and how sure that is."""
+    """One or two sentences: whether fine-tuning helped, by how much, and with what certainty."""
     head = _HEADLINES[row["verdict"]]
     paired = row["comparison"]
     if row["verdict"] == "not audited" or paired is None:
-        return f"{head}: whether this checkpoint is more robust than {row['model']} is not known."
-    said = (
+        return f"{head}: it is not known whether this checkpoint is more robust than {row['model']}."
+    result = (
         f"{head}: against {row['model']}, on the same {paired['n']:,} images under {threat(row)}, robust accuracy "
         f"changed by {signed_points(paired['difference'])} points (95 % interval "
         f"{interval(paired['low'], paired['high'], signed_points)}; "
         f"McNemar's exact test: {p_equation(paired['p_value'])})."
     )
-    return f"{said} {_ADVICE[row['verdict']]}{_flag_words(row)}".rstrip()
+    return f"{result} {_ADVICE[row['verdict']]}{_flag_words(row)}".rstrip()
 
 
 _ADVICE = {
     "significant gain": "",
-    "no significant gain": "Chance alone could explain such a difference: nothing shows that the fine-tuning helped.",
-    "significant loss": "The fine-tuning did harm: use the parent.",
+    "no significant gain": "Chance could explain this difference: there is no evidence that fine-tuning helped.",
+    "significant loss": "Fine-tuning reduced the robustness: use the parent.",
 }
 
 
 def _flag_words(row: Row) -> str:
-    """Flags of either audit: what the numbers are worth."""
+    """A warning if one of the audits is flagged."""
     flagged = [
         f"{name} ({', '.join(row[when]['flags'])})"
         for when, name in (("before", row["model"]), ("after", row["checkpoint"]))

@@ -1,5 +1,6 @@
 """``auditor boost``: fine-tune a model for robustness, audit it before and after, and compare the two audits."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,10 @@ import click
 
 from auditor.cli import options as shared
 from auditor.cli.numbers import MINUTES, Finite, FiniteRange
+from auditor.records.boosts import BOOST_PROTOCOL, RecipeOptions
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
-    from auditor.records.boosts import Recipe
     from auditor.trainings.boost import BoostRequest
 
 
@@ -45,20 +46,32 @@ class BoostOptions:
 @click.option(
     "--method",
     type=click.Choice(["at", "trades"]),
-    default="at",
+    default=RecipeOptions.method,
     show_default=True,
     help="Train by PGD adversarial training (at; Madry et al., 2018) or by TRADES (Zhang et al., 2019).",
 )
 @click.option(
     "--regularizer",
     type=click.Choice(["logits", "linear", "none"]),
-    default="logits",
+    default=RecipeOptions.regularizer,
     show_default=True,
     help="Pull sibling classes together by their logits, as in the paper, or by the templates of the linearized "
     "network.",
 )
-@click.option("--beta", type=Finite(), default=0.1, show_default=True, help="Weight of the regularizer; 0 for none.")
-@click.option("--epochs", type=click.IntRange(1, 100_000), default=5, show_default=True, help="Number of epochs.")
+@click.option(
+    "--beta",
+    type=Finite(),
+    default=RecipeOptions.beta,
+    show_default=True,
+    help="Weight of the regularizer; 0 for none.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1, 100_000),
+    default=RecipeOptions.epochs,
+    show_default=True,
+    help="Number of epochs.",
+)
 @click.option(
     "--eps",
     type=shared.Eps(),
@@ -66,22 +79,42 @@ class BoostOptions:
 )
 @click.option("--norm", type=shared.NORM, help="Train and audit in this norm. By default: the zoo entry's norm.")
 @click.option(
-    "--steps", type=click.IntRange(1, 1000), default=10, show_default=True, help="PGD steps of the training attack."
+    "--steps",
+    type=click.IntRange(1, 1000),
+    default=RecipeOptions.steps,
+    show_default=True,
+    help="PGD steps of the training attack.",
 )
 @click.option("--step-size", type=shared.Eps(), help="Size of a PGD step. By default: 2.5 eps / steps.")
 @click.option(
-    "--lr", type=Finite(), default=0.02, show_default=True, help="Peak learning rate of SGD's one-cycle schedule."
+    "--lr",
+    type=Finite(),
+    default=RecipeOptions.lr,
+    show_default=True,
+    help="Peak learning rate of SGD's one-cycle schedule.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(2, 65_536), default=128, show_default=True, help="Training images per step."
+    "--batch-size",
+    type=click.IntRange(2, 65_536),
+    default=RecipeOptions.batch_size,
+    show_default=True,
+    help="Training images per step.",
 )
-@click.option("--weight-decay", type=FiniteRange(0, 1), default=5e-4, show_default=True, help="Weight decay of SGD.")
 @click.option(
-    "--ema", type=FiniteRange(0, 1, max_open=True), default=0.99, show_default=True,
+    "--weight-decay",
+    type=FiniteRange(0, 1),
+    default=RecipeOptions.weight_decay,
+    show_default=True,
+    help="Weight decay of SGD.",
+)
+@click.option(
+    "--ema", type=FiniteRange(0, 1, max_open=True), default=RecipeOptions.ema, show_default=True,
     help="Decay of the moving average of the weights; the checkpoint holds the average. 0 for none.",
 )  # fmt: skip
 @click.option(
-    "--amp/--no-amp", default=True, help="On a GPU, use bfloat16 where it is safe. There is no effect on a CPU."
+    "--amp/--no-amp",
+    default=RecipeOptions.amp,
+    help="On a GPU, use bfloat16 where it is safe. There is no effect on a CPU.",
 )
 @shared.SEED
 @click.option(
@@ -97,7 +130,7 @@ class BoostOptions:
 @click.option(
     "--protocol",
     type=shared.PROTOCOL,
-    default="standard",
+    default=BOOST_PROTOCOL,
     show_default=True,
     help="Protocol of the two audits: quick, standard or full.",
 )
@@ -165,19 +198,9 @@ def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "Boost
     if queue == "here":
         shared.check_exists("--data", options.training)
         shared.check_exists("--test-data", options.audit.data)
-    recipe = _make_recipe(entry, options)
+    names = [field.name for field in dataclasses.fields(RecipeOptions) if field.name != "seed"]
+    values = {name: getattr(options, name) for name in names} | {"seed": options.audit.seed}
+    recipe = RecipeOptions(**values).make_recipe(eps=entry.eps, norm=entry.norm)
     scan, minutes = options.audit.make_request(queue), options.training_minutes
     limit: dict[str, Any] = {} if minutes is None else {"training_seconds": minutes * 60}
     return BoostRequest(recipe=recipe, scan=scan, training=options.training and options.training.absolute(), **limit)
-
-
-def _make_recipe(entry: "ZooEntry", options: BoostOptions) -> "Recipe":
-    from auditor.errors import InputError, UsageError
-    from auditor.records.boosts import boost_recipe
-
-    same = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
-    values = {name: getattr(options, name) for name in (*same, "amp")}
-    try:
-        return boost_recipe(eps=entry.eps, norm=entry.norm, seed=options.audit.seed, max_lr=options.lr, **values)
-    except InputError as error:
-        raise UsageError(str(error)) from error

@@ -100,7 +100,7 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
     """
     if (private or dry_run) and not repo:
         raise click.UsageError("--private and --dry-run need --push-to-hub")
-    from auditor.checkpoints import check_repo, hand_out, push
+    from auditor.checkpoints import check_repo, export_checkpoint, push
     from auditor.checkpoints.wording import is_gain, verdict_words
     from auditor.cli.db import open_database
     from auditor.db.checkpoints import load_checkpoint
@@ -108,7 +108,7 @@ def get(number: int, out: Path, repo: str | None, private: bool, dry_run: bool) 
     if repo:
         check_repo(repo)
     row = load_checkpoint(open_database(), number)
-    for path in hand_out(row, out):
+    for path in export_checkpoint(row, out):
         click.echo(str(path))
     if not is_gain(row):
         click.echo(verdict_words(row), err=True)

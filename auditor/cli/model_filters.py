@@ -70,13 +70,13 @@ def keep_auditable(zoo: "Source", entries: "list[ZooEntry]", named: tuple[str, .
         UsageError: no entry remains, or one needs code that is not trusted.
     """
     from auditor.cli.output.progress import say
-    from auditor.data import CLASSES
+    from auditor.data import has_hierarchy
     from auditor.errors import UsageError
     from auditor.zoo.local import LocalZoo
 
     if isinstance(zoo, LocalZoo):
         zoo.check(entries)
-    known = [entry for entry in entries if named or entry.own_data or entry.dataset in CLASSES]
+    known = [entry for entry in entries if named or has_hierarchy(entry)]
     sets = ", ".join(sorted({entry.dataset for entry in entries} - {entry.dataset for entry in known}))
     if not known:
         raise UsageError(f"no class hierarchy is known for {sets}, so that none of these models can be audited")

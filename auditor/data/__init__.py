@@ -6,27 +6,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.data import own as own_data
+from auditor.data.custom import custom_hierarchy, find_custom
 from auditor.data.digests import set_digest
 from auditor.data.hierarchies import Hierarchy, load_hierarchy
 from auditor.data.known import CLASSES, find_known
 from auditor.data.samples import Samples
 from auditor.errors import DataError, NotFoundError, UsageError, first_line
-from auditor.records import OwnData, Transform, ZooEntry
+from auditor.records import CustomData, Transform, ZooEntry
 
-__all__ = ["CLASSES", "Hierarchy", "ImageSet", "check_images", "hierarchy_of", "load_hierarchy", "load_images"]
+__all__ = [
+    "CLASSES",
+    "Hierarchy",
+    "ImageSet",
+    "check_images",
+    "has_hierarchy",
+    "hierarchy_of",
+    "load_hierarchy",
+    "load_images",
+]
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Test images with their numbers in the data set's own order.
+    """Test images and their numbers in the data set.
 
     Attributes:
         images: ``(N, C, H, W)`` float32 in [0, 1].
         labels: ``(N,)`` int64; ``indices``: ``(N,)`` int64.
-        pictures: ``(N,)`` uint64, digests of the pictures with their labels, before any transform.
+        pictures: ``(N,)`` uint64, digests of the pictures and their labels before any transform.
         digest: SHA-256 over pixels, labels and indices.
-        notes: what was done to them that a reader should know.
+        notes: conversions that a reader of the results should know about.
     """
 
     name: str
@@ -43,21 +52,29 @@ def hierarchy_of(entry: ZooEntry) -> Hierarchy:
 
     Raises:
         NotFoundError: the data set is unknown.
-        DataError: an own data set's superclasses do not cover its classes.
+        DataError: the superclasses of a custom data set do not cover its classes.
     """
     if entry.own_data is not None:
-        return own_data.hierarchy(entry.dataset, entry.own_data)
+        return custom_hierarchy(entry.dataset, entry.own_data)
     if entry.dataset not in CLASSES:
-        raise NotFoundError(f"{entry.model}: no data set named {entry.dataset!r}; there is: {', '.join(CLASSES)}")
+        known = ", ".join(CLASSES)
+        raise NotFoundError(f"{entry.model}: no data set named {entry.dataset!r}; expected one of: {known}")
     return load_hierarchy(entry.dataset, CLASSES[entry.dataset])
 
 
-def check_images(name: str, samples: int | None, folder: Path | None = None, *, own: OwnData | None = None) -> None:
-    """Find a data set's files, so that what is missing is said before any model is loaded; no picture is decoded.
+def has_hierarchy(entry: ZooEntry) -> bool:
+    """Whether the classes and superclasses of an entry's data set are known, so that it can be audited."""
+    return entry.own_data is not None or entry.dataset in CLASSES
+
+
+def check_images(
+    name: str, samples: int | None, folder: Path | None = None, *, custom: CustomData | None = None
+) -> None:
+    """Find a data set's files before any model is loaded; no picture is decoded.
 
     Arguments and errors as :func:`load_images`, which may still find a picture that cannot be read.
     """
-    _find(name, samples, folder, own)
+    _find(name, samples, folder, custom)
 
 
 def load_images(
@@ -65,29 +82,29 @@ def load_images(
     samples: int | None,
     folder: Path | None = None,
     *,
-    own: OwnData | None = None,
+    custom: CustomData | None = None,
     transform: Transform | None = None,
     channels: int | None = None,
 ) -> ImageSet:
-    """The first ``samples`` test images of a data set in its own order; all of them for None.
+    """Load the first ``samples`` test images of a data set in its order; all of them for None.
 
-    Fashion-MNIST's first 1,000 are the shipped subset, whose classes take turns, so that any prefix is balanced; more
-    than that is the whole test set in its own order. See docs/data.md for the other orders.
+    The first 1,000 of Fashion-MNIST are the shipped subset, in which the classes alternate, so that any prefix is
+    balanced; more than that is the whole test set in its published order. See docs/data.md for the other orders.
 
     Args:
-        name: of a data set that auditor knows, or what ``own`` is called.
-        samples: how many, at least 1.
-        folder: where they lie, a folder or an .npz file; None looks in the data folder, and downloads what it can.
-        own: the data set itself where it is none of those that auditor knows; its own path goes before ``folder``.
+        name: a known data set, or the name of ``custom``.
+        samples: the number of images, at least 1.
+        folder: the folder or .npz file with the images; None looks in the data folder, and downloads a known data set.
+        custom: the description of a data set that auditor does not know; its path takes precedence over ``folder``.
         transform: how a picture becomes a model's input.
-        channels: of the model's input, 1 or 3; None takes the pictures' own.
+        channels: of the model's input, 1 or 3; None keeps the channels of the pictures.
 
     Raises:
         UsageError: the data set is unknown, or has fewer images than that.
-        DataError: its files are missing or damaged, its images are not all of one size, or have colours that a model
-            of one channel would lose.
+        DataError: its files are missing or damaged, its images differ in size, or they have colours that a model of
+            one channel would lose.
     """
-    found = _find(name, samples, folder, own)
+    found = _find(name, samples, folder, custom)
     pixels, notes = found.pixels(transform, channels)
     pixels = np.ascontiguousarray(pixels)
     indices = np.arange(len(found.labels)) if found.indices is None else found.indices
@@ -96,15 +113,17 @@ def load_images(
     return ImageSet(name, images, found.labels, indices, found.digests(), digest, notes)
 
 
-def _find(name: str, samples: int | None, folder: Path | None, own: OwnData | None) -> Samples:
+def _find(name: str, samples: int | None, folder: Path | None, custom: CustomData | None) -> Samples:
     if samples is not None and samples < 1:
         raise UsageError(f"expected at least 1 sample, got {samples}")
     try:
-        found = find_known(name, samples, folder) if own is None else own_data.find(name, own, folder)
+        found = find_known(name, samples, folder) if custom is None else find_custom(name, custom, folder)
     except OSError as error:
-        raise DataError(f"cannot look for {name}'s test images: {first_line(error)}") from error
+        raise DataError(f"cannot find the test images of {name}: {first_line(error)}") from error
     if samples is not None and samples > len(found.labels):
-        raise UsageError(f"{name} has {len(found.labels)} test images, {samples} were asked for")
+        raise UsageError(
+            f"{name} has {len(found.labels)} test images, {samples} were requested; add `--samples {len(found.labels)}`"
+        )
     if len(found.labels) == 0:
         raise DataError(f"{name} has no test images")
     return found.first(samples)

@@ -1,4 +1,4 @@
-"""What a gap has told so far: `screen` on the demo zoo and on random networks, as ``calibration.toml`` keeps it."""
+"""The calibration of the gap by `screen` on the demo zoo and on random networks, read from ``calibration.toml``."""
 
 import functools
 import tomllib
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How well the gap tells robust models from others, and how large it is by chance; see docs/findings.md.
+    """How well the gap separates robust models from others, and how large it is by chance; see docs/findings.md.
 
     Attributes:
         threshold: robust accuracy, 0 to 1, from which a model of the demo zoo counts as robust.
         n, robust: unflagged models of the demo zoo, and how many of them are robust.
         auc, low, high: area under the ROC curve of the gap, with its 95 % interval.
-        networks, architectures: randomly initialised networks of ten classes, and of how many architectures.
+        networks, architectures: the number of randomly initialised networks of ten classes, and of their architectures.
         gap_95: a gap that 5 % of those networks exceed.
     """
 

@@ -1,4 +1,4 @@
-"""Grey or RGB: images brought to the channels of a model's input."""
+"""Grey and RGB: convert images to the channels of a model's input."""
 
 from typing import Any
 
@@ -10,37 +10,39 @@ from auditor.errors import DataError
 
 GREY_WITHIN = 4
 """Levels of 255 by which the channels of a grey picture may differ: lossy formats round each by itself."""
-REPEATED = "grey pictures: repeated in 3 channels, which the model takes"
+REPEATED = "grey pictures: repeated in the 3 channels of the model's input"
 
 
-def fit_channels(images: NDArray[Any], wanted: int | None, convert: str | None) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Images ``(N, C, H, W)``, uint8 or float in [0, 1], in the ``wanted`` channels, and notes on what was done.
+def fit_channels(
+    images: NDArray[Any], channels: int | None, convert: str | None
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Images ``(N, C, H, W)``, uint8 or float in [0, 1], with ``channels`` channels, and notes on the conversion.
 
-    By themselves grey images become RGB, and RGB images without colours grey; ``convert="grey"`` takes colours away.
+    Grey images become RGB, and RGB images without colours become grey; ``convert="grey"`` also removes colours.
 
     Raises:
-        DataError: there are colours, which nobody said to convert, or the model takes neither 1 channel nor 3.
+        DataError: the images have colours and ``convert`` is not set, or the model takes neither 1 channel nor 3.
     """
-    if images.shape[1] == 3 and (convert == "grey" or (wanted == 1 and not has_colours(images))):
+    if images.shape[1] == 3 and (convert == "grey" or (channels == 1 and not has_colours(images))):
         images = to_grey(images)
-    if wanted == 1 and images.shape[1] == 3:
-        raise DataError(colours("the images"))
-    if wanted == 3 and images.shape[1] == 1:
+    if channels == 1 and images.shape[1] == 3:
+        raise DataError(colours_error("the images"))
+    if channels == 3 and images.shape[1] == 1:
         return np.repeat(images, 3, axis=1), (REPEATED,)
-    check_wanted(wanted)
+    check_channels(channels)
     return images, ()
 
 
-def check_wanted(wanted: int | None) -> None:
+def check_channels(channels: int | None) -> None:
     """Raises DataError: pictures have 1 channel or 3, and the model takes another number."""
-    if wanted not in (None, 1, 3):
-        raise DataError(f"expected a model of grey (1 channel) or RGB pictures (3), got one of {wanted} channels")
+    if channels not in (None, 1, 3):
+        raise DataError(f"expected a model of grey (1 channel) or RGB pictures (3), got one of {channels} channels")
 
 
-def colours(where: object) -> str:
-    """What to say of colours for a model of one channel."""
+def colours_error(where: object) -> str:
+    """The error for colours in the pictures of a model of one channel."""
     return (
-        f"expected grey pictures, since the model's input_size has 1 channel, got colours (RGB) in {where}: "
+        f"expected grey pictures because the model's input_size has 1 channel, got colours (RGB) in {where}: "
         'set channels = "grey" in zoo.toml to convert them, or correct input_size'
     )
 

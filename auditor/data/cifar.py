@@ -17,7 +17,7 @@ def find(loader: str, classes: Sequence[str], place: Path | None, *, train: bool
     """The test or training set: torchvision's files in ``place``, or an image folder there; for None, downloaded.
 
     Raises:
-        DataError: the files are nowhere to be found, cannot be downloaded, or are not the published ones.
+        DataError: the files are not found and cannot be downloaded, or they are not the published ones.
     """
     from torchvision import datasets
 
@@ -41,19 +41,19 @@ def _batches(kind: Any, place: Path, train: bool) -> Path | None:
 
 
 def _read(kind: Any, files: Path, classes: Sequence[str], train: bool) -> Arrays:
-    """Only the wanted batches and the names of the classes are checked and read: the other set need not be there."""
+    """Check and read the batches of one set and the names of the classes; the other set may be missing."""
     reader = type(kind.__name__, (kind,), {"base_folder": "", "test_list" if train else "train_list": []})
     try:
         with warnings.catch_warnings():
-            # The published pickles were written by a NumPy whose dtypes today's takes with a warning.
+            # The published pickles have dtypes of an old NumPy, of which the current one warns.
             warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
             batch = reader(str(files), train=train)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{files} does not hold {kind.__name__}'s published {'training batches' if train else 'test batch'}, "
-            f"its MD5 differs or a file is missing: "
+            f"a file is missing or its MD5 differs: "
             f"unpack {kind.filename} there again ({first_line(error)})"
         ) from error
     if list(batch.classes) != list(classes):
-        raise DataError(f"{files} names other classes than {kind.__name__}'s: {', '.join(batch.classes[:3])}, …")
+        raise DataError(f"{files} names classes that are not {kind.__name__}'s: {', '.join(batch.classes[:3])}, …")
     return Arrays(batch.data.transpose(0, 3, 1, 2), np.asarray(batch.targets, np.int64))

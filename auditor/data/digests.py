@@ -1,4 +1,4 @@
-"""Digests of data sets, and of single pictures, by which two audits find the samples that they share."""
+"""Digests of data sets and of single pictures; by the latter two audits find the samples that they share."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ def set_digest(pixels: NDArray[Any], *others: NDArray[Any]) -> str:
 
 
 def picture_digests(pictures: Iterable[bytes], labels: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """64 bits of each picture, before any transform, with its label ``(N,)``: equal where two sets have it both."""
+    """64 bits ``(N,)`` of each picture before any transform and its label: equal if two data sets share a sample."""
     digests = (
         hashlib.blake2b(picture + int(label).to_bytes(8, "little"), digest_size=8).digest()
         for picture, label in zip(pictures, labels, strict=True)

@@ -1,4 +1,4 @@
-"""Where data sets lie that no --data says, and how they get there."""
+"""The data folder, and downloads of data sets into it."""
 
 import contextlib
 import socket
@@ -10,7 +10,7 @@ from auditor.config import settings
 from auditor.errors import DataError, first_line
 
 SECONDS = 10.0
-"""How long a silent server is waited for; torchvision itself would wait for ever."""
+"""How long to wait for a silent server; torchvision itself would wait forever."""
 
 
 def data_folder() -> Path:
@@ -19,13 +19,13 @@ def data_folder() -> Path:
 
 
 def download(fetch: Callable[[], object], name: str, instead: str) -> None:
-    """Run torchvision's own download, which checks what it got.
+    """Run torchvision's download, which checks the files.
 
     Raises:
-        DataError: it failed; ``instead`` says what to put where.
+        DataError: the download failed; ``instead`` says which files to put where.
     """
     try:
-        with _patience():
+        with _socket_timeout():
             fetch()
     except (OSError, RuntimeError, EOFError, HTTPException) as error:
         raise DataError(
@@ -35,7 +35,7 @@ def download(fetch: Callable[[], object], name: str, instead: str) -> None:
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[None]:
+def _socket_timeout() -> Iterator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS)
     try:

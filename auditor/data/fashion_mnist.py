@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): the shipped demo subset, and the whole set where it is installed."""
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): the shipped demo subset, and the whole set if it is installed."""
 
 import gzip
 import struct
@@ -49,11 +49,11 @@ def read_idx(path: Path) -> Pixels:
 def load_split(split: str, folder: Path | None = None) -> tuple[Pixels, Labels]:
     """Load all of ``train`` or ``test``: images ``(N, 28, 28)`` uint8 and labels ``(N,)`` from 0 to 9.
 
-    ``folder`` holds the idx files, or torchvision's ``FashionMNIST/raw``; without it the data folder is looked through,
-    then Debian's, then torchvision downloads them.
+    ``folder`` holds the idx files, or torchvision's ``FashionMNIST/raw``; None searches the data folder and Debian's
+    folder, and then lets torchvision download the files.
 
     Raises:
-        DataError: the files are nowhere to be found, or damaged.
+        DataError: the files are not found, or they are damaged.
     """
     files = _find(split, folder)
     images, labels = (read_idx(file) for file in files)
@@ -77,7 +77,7 @@ def _find(split: str, folder: Path | None) -> list[Path]:
 
 
 def _places(folder: Path) -> tuple[Path, ...]:
-    """The folder itself, and where torchvision puts the files in it."""
+    """The folder itself, and the folders in it that torchvision uses."""
     return folder, folder / "raw", folder / "FashionMNIST" / "raw"
 
 
@@ -95,12 +95,12 @@ def _download(split: str) -> list[Path]:
 
 
 def find(place: Path | None, samples: int | None) -> Samples:
-    """The first 1,000 as the shipped subset has them, from ``place`` where one is given; else the whole test set.
+    """The test images of the shipped subset for up to 1,000 samples, otherwise the whole test set.
 
-    An image folder in ``place`` goes first, and has its own order.
+    An image folder in ``place`` takes precedence, in the order of its files.
 
     Raises:
-        DataError: the files are nowhere to be found, or damaged.
+        DataError: the files are not found, or they are damaged.
     """
     if place is not None and image_folder.locate(place, CLASSES):
         return image_folder.find(place, CLASSES)
@@ -116,10 +116,10 @@ def find(place: Path | None, samples: int | None) -> Samples:
 
 
 def find_training(place: Path | None) -> Samples:
-    """The 60,000 training images in their own order, or an image folder in ``place``.
+    """The 60,000 training images in their published order, or an image folder in ``place``.
 
     Raises:
-        DataError: the files are nowhere to be found, or damaged.
+        DataError: the files are not found, or they are damaged.
     """
     if place is not None and image_folder.locate(place, CLASSES):
         return image_folder.find(place, CLASSES)
@@ -128,7 +128,7 @@ def find_training(place: Path | None) -> Samples:
 
 
 def demo_indices(labels: Labels) -> NDArray[np.int64]:
-    """The fixed rule of the demo subset: the first 100 test images of each class, classes taking turns."""
+    """The fixed rule of the demo subset: the first 100 test images of each class, with alternating classes."""
     per_class = [np.flatnonzero(labels == k)[:DEMO_PER_CLASS] for k in range(len(CLASSES))]
     return np.stack(per_class, axis=1).ravel()
 
@@ -140,7 +140,7 @@ def load_demo() -> tuple[Pixels, Labels, NDArray[np.int64]]:
 
 
 def write_demo() -> None:
-    """Make the shipped subset anew from the whole test set."""
+    """Write the shipped subset from the whole test set."""
     images, labels = load_split("test")
     indices = demo_indices(labels)
     np.savez_compressed(

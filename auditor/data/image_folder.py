@@ -1,4 +1,4 @@
-"""Image folders: one folder a class, named so that nothing has to be guessed."""
+"""Image folders: one folder for each class, with a name that identifies the class."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from auditor.data.samples import Pictures
 from auditor.errors import DataError
 
 INSIDE = ("", "test", "val")
-"""Where in a folder the class folders may lie; the first that holds one counts."""
+"""Subfolders that may hold the class folders; the first one with a class folder is used."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class ClassFolders:
 
 
 def locate(place: Path, *namings: Sequence[str]) -> ClassFolders | None:
-    """The class folders in ``place``, its ``test`` or its ``val``; None where there is not one.
+    """The class folders in ``place``, its ``test`` or its ``val``; None if there are none.
 
     Each naming holds K names. Case and punctuation do not matter, since a class such as ``T-shirt/top`` cannot be a
-    folder's name, unless they are what two names differ by. Numbers from 0 to K - 1 are a naming, too, unless a class's
-    own name is a number. The naming that fits most folders counts, so that namings are never mixed.
+    folder's name, unless two names differ only by them. Numbers from 0 to K - 1 are a naming, too, unless a class
+    has a number as its name. The naming that fits most folders is used for all, so that namings are never mixed.
 
     Raises:
-        DataError: two folders are named as the same class, or the folder cannot be read.
+        DataError: two folders name the same class, or the folder cannot be read.
     """
     lookups = [_lookup(naming) for naming in namings]
     if not any(_plain(name).isdecimal() for naming in namings for name in naming):
@@ -53,7 +53,7 @@ def _known(numbers: Sequence[int | None]) -> int:
 
 
 def _lookup(naming: Sequence[str]) -> Callable[[str], int | None]:
-    """From a folder's name to the number of the class that it names."""
+    """A function from a folder's name to the number of its class."""
     plain = {_plain(name): number for number, name in enumerate(naming)}
     if len(plain) == len(naming) and "" not in plain:
         return lambda name: plain.get(_plain(name))
@@ -61,12 +61,12 @@ def _lookup(naming: Sequence[str]) -> Callable[[str], int | None]:
 
 
 def find(place: Path, classes: Sequence[str], *, usual: str = "") -> Pictures:
-    """All pictures of an image folder: classes take turns, file names sorted inside a class, so prefixes are balanced.
+    """All pictures of an image folder. Classes alternate, with sorted file names, so that every prefix is balanced.
 
     Args:
         place: holds the class folders, or ``test`` or ``val`` does.
         classes: K names in the order of the labels.
-        usual: what else was looked for in ``place``, for the error.
+        usual: the other layout that was expected in ``place``, for the error message.
 
     Raises:
         DataError: a class's folder is missing, unknown, empty, or holds folders.
@@ -80,20 +80,20 @@ def find(place: Path, classes: Sequence[str], *, usual: str = "") -> Pictures:
         )
     missing = [name for number, name in enumerate(classes) if number not in found.folders]
     if missing or found.unknown:
-        trouble = {"missing": missing, "unknown": found.unknown}
-        said = "; ".join(f"{kind}: {_some(names)}" for kind, names in trouble.items() if names)
-        raise DataError(f"expected one folder for each of {len(classes)} classes in {found.root}; {said}")
+        problems = {"missing": missing, "unknown": found.unknown}
+        listed = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
+        raise DataError(f"expected one folder for each of {len(classes)} classes in {found.root}; {listed}")
     each = [[(path, number) for path in _pictures(found.folders[number])] for number in range(len(classes))]
     turns = [sample for turn in zip_longest(*each) for sample in turn if sample is not None]
     labels = np.array([number for _, number in turns], np.int64)
-    return Pictures(tuple(path for path, _ in turns), labels, notes=_passed_over(found.folders.values()))
+    return Pictures(tuple(path for path, _ in turns), labels, notes=_skipped_formats(found.folders.values()))
 
 
-def _passed_over(folders: Iterable[Path]) -> tuple[str, ...]:
-    """A note on pictures of formats that are not read, as torchvision does not."""
+def _skipped_formats(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Notes on pictures of formats that are skipped, as torchvision skips them."""
     files = [path.suffix.lower() for folder in folders for path in _entries(folder, folders=False)]
     counts = Counter(suffix for suffix in files if suffix in NOT_READ)
-    return tuple(f"{count} pictures passed over: {suffix} is not read" for suffix, count in sorted(counts.items()))
+    return tuple(f"{count} pictures skipped: {suffix} is not supported" for suffix, count in sorted(counts.items()))
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -105,9 +105,11 @@ def _pictures(folder: Path) -> list[Path]:
         others = sorted({path.suffix.lower() for path in _entries(folder, folders=False)} & set(NOT_READ))
         got = f"files ending in {', '.join(others)}" if others else "none"
         raise DataError(f"expected pictures in {folder} ({', '.join(SUFFIXES)}), got {got}")
-    odd = next((path for path in found if not path.is_file()), None)
-    if odd is not None:
-        raise DataError(f"expected pictures in {folder}, got {odd.name!r}, which is a pipe, a device or a broken link")
+    special = next((path for path in found if not path.is_file()), None)
+    if special is not None:
+        raise DataError(
+            f"expected pictures in {folder}, got {special.name!r}, which is a pipe, a device or a broken link"
+        )
     return found
 
 
@@ -131,7 +133,7 @@ def _by_class(folders: Sequence[Path], numbers: Sequence[int | None]) -> dict[in
 
 
 def _plain(name: str) -> str:
-    """Lower case, other runs than of letters and digits as one underscore, numbers without leading zeros."""
+    """Lower case, one underscore for each run of other characters, numbers without leading zeros."""
     plain = re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
     return str(int(plain)) if plain.isdecimal() else plain
 

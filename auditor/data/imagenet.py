@@ -15,35 +15,39 @@ from auditor.errors import DataError
 
 _LEAVES = outline_of("imagenet").leaves
 SYNSETS = tuple(_LEAVES)
-"""WordNet ids in the order of the labels, which is theirs."""
+"""WordNet ids in the order of the labels, which is the order of the ids."""
 CLASSES = tuple(_LEAVES.values())
-WANTED = "a folder of ImageNet's validation pictures, one folder a class such as n01440764, or an .npz file"
+EXPECTED = "a folder of ImageNet's validation pictures, with one folder a class such as n01440764, or an .npz file"
 
 
 def find_training(place: Path | None) -> Samples:
-    """An image folder of training pictures, which must fit into memory once they are decoded.
+    """An image folder of training pictures, which must fit into memory when decoded.
 
     Raises:
-        DataError: there is none in ``place``.
+        DataError: ``place`` holds no such folder.
     """
     if place is None:
-        raise DataError("ImageNet's training pictures are looked for nowhere: pass --data PATH, a folder a class")
+        raise DataError(
+            "ImageNet's training pictures have no default location: pass --data PATH, one folder for each class"
+        )
     return image_folder.find(place, SYNSETS)
 
 
 def find(place: Path | None, samples: int | None) -> Samples:
-    """The first ``samples`` pictures of the list in ``place``, or in ``val`` or ``imagenet`` there; none is opened.
+    """The first ``samples`` pictures of the list in ``place``, its ``val`` or its ``imagenet``; no picture is opened.
 
     Raises:
-        DataError: robustbench, which has the list, is not installed; pictures are missing.
+        DataError: robustbench, whose package holds the list, is not installed, or pictures are missing.
     """
     folder = place or data_folder()
     inside = (folder, folder / "imagenet")
     found = next((found for spot in inside if (found := image_folder.locate(spot, SYNSETS, CLASSES))), None)
     if found is None and place is None:
-        raise DataError(f"ImageNet cannot be downloaded and is not in {folder}: pass --data PATH, {WANTED}")
+        raise DataError(f"ImageNet cannot be downloaded and is not in {folder}: pass --data PATH, {EXPECTED}")
     if found is None:
-        raise DataError(f"expected {WANTED}, got {folder}, where no folder (nor in its val) is named as a class")
+        raise DataError(
+            f"expected {EXPECTED}, got {folder}, in which no folder (nor in its val) has the name of a class"
+        )
     names, labels = robustbench_list()
     paths = [
         found.folders.get(label, found.root / SYNSETS[label]) / name.split("/")[1]
@@ -62,7 +66,7 @@ def robustbench_list() -> tuple[Sequence[str], Sequence[int]]:
     """The 5,000 pictures as ``synset/file``, and their labels.
 
     Raises:
-        DataError: robustbench is not installed, or its list is not the one that is known.
+        DataError: robustbench is not installed, or its list is not the expected one.
     """
     names = package_file("robustbench", "helper_files/imagenet_test_image_ids.txt").read_text().split()
     numbers = json.loads(package_file("robustbench", "helper_files/imagenet_class_to_id_map.json").read_text())

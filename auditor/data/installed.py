@@ -1,4 +1,4 @@
-"""Files of installed packages, found without importing these: an import of robustbench or timm takes seconds."""
+"""Files of installed packages, found without an import: importing robustbench or timm takes seconds."""
 
 import importlib.util
 from pathlib import Path
@@ -7,15 +7,15 @@ from auditor.errors import DataError
 
 
 def package_file(package: str, name: str) -> Path:
-    """A file that lies in a package's folder.
+    """The path of a file in a package's folder.
 
     Raises:
-        DataError: the package is not installed, or another version that has no such file.
+        DataError: the package is not installed, or its version has no such file.
     """
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise DataError(
-            f"{package} is not installed, which has the list {Path(name).name}: pip install 'auditor[zoos]'"
+            f"{package} is not installed, and its file {Path(name).name} is needed: pip install 'auditor[zoos]'"
         )
     file = Path(found.origin).parent / name
     if not file.is_file():

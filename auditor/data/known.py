@@ -1,11 +1,11 @@
-"""The data sets that auditor knows: a new one is one more row."""
+"""The known data sets; a new one is one more row of ``DATA_SETS``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.data import cifar10, cifar100, fashion_mnist, imagenet
-from auditor.data.place import find_at
+from auditor.data.locations import find_at
 from auditor.data.samples import Samples
 from auditor.errors import NotFoundError
 
@@ -16,10 +16,10 @@ class DataSet:
 
     Attributes:
         classes: K names in the order of the labels.
-        find: its test set in a folder; for None, in the data folder, downloaded where that can be. It may stop at the
-            number of samples that is wanted, and raises DataError where there is nothing to be found.
-        find_training: its training set, likewise.
-        held_out: how many images at its end are for validation; None draws them.
+        find: finds its test set in a folder; None stands for the data folder, or a download. It may stop at the
+            requested number of samples, and raises DataError if it finds nothing.
+        find_training: the same for its training set.
+        held_out: the number of images at its end that are for validation; None draws a tenth of each class.
     """
 
     classes: tuple[str, ...]
@@ -38,11 +38,11 @@ CLASSES: dict[str, tuple[str, ...]] = {name: data_set.classes for name, data_set
 
 
 def find_known(name: str, samples: int | None, place: Path | None) -> Samples:
-    """The test set of a known data set: from an .npz file, a folder, or for None wherever it may be had.
+    """The test set of a known data set: from an .npz file, a folder, or for None from its default location.
 
     Raises:
         NotFoundError: the data set is unknown.
-        DataError: it is not there.
+        DataError: the images are not found.
     """
     data_set = _known(name)
     if place is None:
@@ -60,5 +60,5 @@ def find_known_training(name: str, place: Path | None) -> Samples:
 
 def _known(name: str) -> DataSet:
     if name not in DATA_SETS:
-        raise NotFoundError(f"no data set named {name!r}; there is: {', '.join(DATA_SETS)}")
+        raise NotFoundError(f"no data set named {name!r}; expected one of: {', '.join(DATA_SETS)}")
     return DATA_SETS[name]

@@ -15,14 +15,14 @@ KEYS = (("images", "labels"), ("x", "y"))
 CHANNELS = (1, 3)
 LAYOUTS = ("NHWC", "NCHW")
 ROUNDING = 1e-3
-"""How far float pixels may leave [0, 1], a quarter of a level of 255: half floats and interpolation round so much."""
+"""How far float pixels may leave [0, 1]: a quarter of a level of 255, the rounding of half floats and interpolation."""
 
 
 def read_npz(path: Path, classes: int) -> Arrays:
     """Read images and labels; docs/data.md says which.
 
     Raises:
-        DataError: the file is none of that kind, or an array is not what it should be.
+        DataError: the file is no such .npz file, or an array has an unexpected shape, type or range.
     """
     try:
         with path.open("rb") as stream:
@@ -41,7 +41,7 @@ def read_npz(path: Path, classes: int) -> Arrays:
 
 
 def _reason(error: Exception) -> str:
-    """NumPy's own advice to unpickle what is no array is not passed on."""
+    """Leave out NumPy's advice to unpickle objects, which auditor never does."""
     return "pickled objects are not read" if "pickle" in str(error) else first_line(error)
 
 
@@ -58,7 +58,7 @@ def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any], str | None]:
 
 
 def _channels_first(images: NDArray[Any], layout: str | None) -> NDArray[Any]:
-    """Images ``(N, C, H, W)``, C 1 or 3, from any order of which the shape, or the file's ``layout``, leaves one."""
+    """Images ``(N, C, H, W)``, C 1 or 3, from the order that the shape or the file's ``layout`` determines."""
     got = f"{images.dtype} {images.shape}"
     if images.size == 0:
         raise ValueError(f"it holds no images: expected (N, H, W, C), (N, C, H, W) or (N, H, W), got {got}")
@@ -72,14 +72,14 @@ def _channels_first(images: NDArray[Any], layout: str | None) -> NDArray[Any]:
         raise ValueError(f"expected images {order}, C 1 or 3, got {got}")
     if last and first and layout is None:
         raise ValueError(
-            f"the images' shape {images.shape} can be NHWC and NCHW: save an array layout with them, "
+            f"the shape {images.shape} of the images fits NHWC and NCHW: save an array layout in the file, "
             'np.savez(…, layout="NHWC") or layout="NCHW"'
         )
     return images.transpose(0, 3, 1, 2) if last and layout != "NCHW" else images
 
 
 def _pixels(images: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Bytes, or float32 in [0, 1], and a note where values were clipped to that."""
+    """Bytes, or float32 in [0, 1], and a note if values were clipped to that range."""
     if images.dtype == np.bool_:
         return images.astype(np.float32), ()
     if not (np.issubdtype(images.dtype, np.integer) or np.issubdtype(images.dtype, np.floating)):
@@ -112,12 +112,12 @@ def read_labels(labels: NDArray[Any], number: int, classes: int) -> NDArray[np.i
     """Labels ``(N,)`` int64 from numbers ``(N,)`` or ``(N, 1)`` of any type, or one-hot rows ``(N, K)``.
 
     Raises:
-        ValueError: they are something else, or not from 0 to K - 1.
+        ValueError: the labels have another form, or are not from 0 to K - 1.
     """
     got = f"{labels.dtype} {labels.shape}"
     expected = f"expected {number} integer labels (N,)"
     if labels.dtype.kind not in "biuf":
-        raise ValueError(f"{expected}, numbers of the classes from 0, got {got}")
+        raise ValueError(f"{expected}, the numbers of the classes from 0, got {got}")
     if labels.shape == (number, classes) and _is_one_hot(labels):
         labels = labels.argmax(1)
     if labels.shape not in ((number,), (number, 1)):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from auditor.data.channels import REPEATED, check_wanted, colours, has_colours
+from auditor.data.channels import REPEATED, check_channels, colours_error, has_colours
 from auditor.data.transforms import pipeline
 from auditor.errors import DataError, first_line
 from auditor.records import Transform
@@ -19,13 +19,13 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".tga")
 GREY = ("L", "1", "LA", "La")
 """PIL's modes that have no colours."""
-FRAMES = "have several frames, of which the first counts"
+FRAMES = "have several frames; only the first is used"
 ROTATED = "have an EXIF orientation, which is not applied"
-TRANSPARENT = "have transparent pixels, which count in the colour that lies under them"
+TRANSPARENT = "have transparent pixels; their hidden colours are used"
 
 
 def all_grey(paths: Sequence[Path]) -> bool:
-    """Whether each of the pictures has one channel of 8 bits; their headers say so, up to the first that has not.
+    """Whether each picture has one channel of 8 bits; reads headers up to the first picture that has more.
 
     Raises:
         DataError: a picture cannot be read.
@@ -40,36 +40,36 @@ def all_grey(paths: Sequence[Path]) -> bool:
 def read(
     paths: Sequence[Path], transform: Transform | None, *, grey: bool, channels: int | None = None
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """The pictures ``(N, C, H, W)``, transformed, and notes on them.
+    """Read and transform pictures: ``(N, C, H, W)``, and notes on them.
 
     Args:
-        paths: of the pictures.
-        transform: how they become the model's input.
-        grey: whether they are read in 1 channel, else in 3.
-        channels: C, which 1 channel is repeated for; with 1, colours are converted only if the transform says so.
+        paths: the picture files.
+        transform: how a picture becomes the model's input.
+        grey: read 1 channel instead of 3.
+        channels: C; grey is repeated for C = 3; for C = 1 colours are an error, unless the transform makes them grey.
 
     Raises:
-        DataError: a picture cannot be read, has colours where it must not, or they are not all of one size.
+        DataError: a picture cannot be read, has colours that would be lost, or the pictures differ in size.
     """
-    check_wanted(channels)
+    check_channels(channels)
     apply = pipeline(transform)
     lossless = channels == 1 and (transform is None or transform.channels != "grey")
     found: Counter[str] = Counter()
     pixels: NDArray[np.uint8] | None = None
     for number, path in enumerate(paths):
         with _opened(path) as picture:
-            found.update(_peculiar(picture))
+            found.update(_properties_lost(picture))
             found[REPEATED] += picture.mode in GREY
             converted = picture.convert("L" if grey and picture.mode in GREY else "RGB")
         if lossless and converted.mode == "RGB" and has_colours(np.asarray(converted).transpose(2, 0, 1)[None]):
-            raise DataError(colours(path))
+            raise DataError(colours_error(path))
         image = np.asarray(apply(converted.convert("L" if grey else "RGB")))
         if pixels is None:
             pixels = np.empty((len(paths), *image.shape), np.uint8)
         if image.shape != pixels.shape[1:]:
             raise DataError(
                 f"expected pictures of one size, got {_size(pixels[0])} ({paths[0]}) and {_size(image)} ({path}): "
-                "make them so, or give the model a transform"
+                "resize the pictures, or set a transform for the model"
             )
         pixels[number] = image
     if pixels is None:
@@ -80,8 +80,8 @@ def read(
     return np.repeat(made, 3, axis=1) if grey and channels == 3 else made, tuple(notes)
 
 
-def _peculiar(picture: Image.Image) -> Iterator[str]:
-    """What of a picture does not reach the model."""
+def _properties_lost(picture: Image.Image) -> Iterator[str]:
+    """What the model does not see of a picture."""
     if getattr(picture, "n_frames", 1) > 1:
         yield FRAMES
     with suppress(Exception):  # a damaged EXIF block is none
@@ -97,7 +97,7 @@ def _size(image: NDArray[np.uint8]) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture that is neither a decompression bomb nor of more than 8 bits a channel, which PIL would cut off."""
+    """Open a picture; refuse decompression bombs and more than 8 bits a channel, which PIL would cut off."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -108,8 +108,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 ):
                     raise ValueError(
                         f"it has more than 8 bits a channel (mode {picture.mode}): convert it to 8 bits, "
-                        "or bring an .npz file of float images in [0, 1]"
+                        "or use an .npz file of float images in [0, 1]"
                     )
                 yield picture
-    except Exception as error:  # PIL's decoders raise whatever a damaged file leads them to
+    except Exception as error:  # PIL's decoders raise many types of errors for damaged files
         raise DataError(f"cannot read the picture {path}: {first_line(error)}") from error

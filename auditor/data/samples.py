@@ -1,4 +1,4 @@
-"""What was found of a data set: arrays, or pictures that are not decoded yet."""
+"""The samples of a data set: arrays, or picture files that are not decoded yet."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +19,11 @@ Notes = tuple[str, ...]
 
 
 class Samples(Protocol):
-    """Test samples in the data set's own order.
+    """Test samples in the order of the data set.
 
     Attributes:
         labels: ``(N,)`` int64.
-        indices: ``(N,)`` int64, their numbers in the whole test set; None where that is all there is.
+        indices: ``(N,)`` int64, their numbers in the whole test set; None if these are all samples.
     """
 
     @property
@@ -36,19 +36,19 @@ class Samples(Protocol):
         """The first ``number`` of them; all for None."""
 
     def pixels(self, transform: Transform | None, channels: int | None) -> tuple[Pixels, Notes]:
-        """Their pixels, transformed and in so many channels (None: in their own), and notes on what was done.
+        """Their pixels, transformed and with this number of channels (None keeps theirs), and notes on the conversion.
 
         Raises:
-            DataError: a picture cannot be read, they are not all of one size, or colours would be lost unasked.
+            DataError: a picture cannot be read, the pictures differ in size, or colours would be lost.
         """
 
     def digests(self) -> NDArray[np.uint64]:
-        """One of each sample as it lies there, ``(N,)``: two models that want other sizes see the same samples."""
+        """``(N,)`` digests of the samples before any transform: equal for two models with different input sizes."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Samples whose pixels ``(N, C, H, W)`` are in memory: uint8, or float32 in [0, 1]; ``notes`` are of their file."""
+    """Samples whose pixels ``(N, C, H, W)`` are in memory: uint8, or float32 in [0, 1]; ``notes`` are on their file."""
 
     images: Pixels
     labels: NDArray[np.int64]
@@ -72,24 +72,26 @@ class Pictures:
     """Samples that are picture files.
 
     Attributes:
-        grey: whether they have one channel, where the model's are not known; None looks at each picture of the whole
-            test set, which ``whole`` are.
-        notes: on what was found beside them.
+        grey: whether they have one channel, if the model's channels are not known; None reads the headers of
+            ``all_paths``, the whole test set.
+        notes: on other files that were found.
     """
 
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
     grey: bool | None = None
-    whole: tuple[Path, ...] = ()
+    all_paths: tuple[Path, ...] = ()
     indices: None = None
     notes: Notes = ()
 
     def first(self, number: int | None) -> "Pictures":
-        return replace(self, paths=self.paths[:number], labels=self.labels[:number], whole=self.whole or self.paths)
+        return replace(
+            self, paths=self.paths[:number], labels=self.labels[:number], all_paths=self.all_paths or self.paths
+        )
 
     def pixels(self, transform: Transform | None, channels: int | None) -> tuple[Pixels, Notes]:
         if channels is None and self.grey is None:
-            grey = pictures.all_grey(self.whole or self.paths)
+            grey = pictures.all_grey(self.all_paths or self.paths)
         else:
             grey = channels == 1 or bool(self.grey)
         grey = grey or (transform is not None and transform.channels == "grey")

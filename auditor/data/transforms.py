@@ -1,4 +1,4 @@
-"""From a picture of any size to a model's input, pixel for pixel as torchvision does it to PIL images."""
+"""From a picture of any size to a model's input, pixel for pixel as torchvision transforms PIL images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 def pipeline(transform: Transform | None) -> Callable[[Image.Image], Image.Image]:
-    """The transform of one picture; None leaves it as it is.
+    """The transform of one picture; None leaves the picture unchanged.
 
     Raises:
         UsageError: the interpolation is unknown.
@@ -33,7 +33,7 @@ def pipeline(transform: Transform | None) -> Callable[[Image.Image], Image.Image
 
 
 def transform_arrays(images: NDArray[Any], transform: Transform) -> NDArray[Any]:
-    """The same for images ``(N, C, H, W)``, uint8 or float32 in [0, 1], which they stay; one channel at a time."""
+    """The same for images ``(N, C, H, W)``, uint8 or float32 in [0, 1], one channel at a time; the type stays."""
     if transform.resize is None and transform.crop is None:
         return images
     apply = pipeline(transform)

@@ -232,8 +232,8 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
                 kind=part.kind,
                 leaf_order=order,
                 reasons=reasons,
-                size=len(part.whole()),
-                matrix=pack_matrix(part.whole()),
+                size=len(part.full_matrix()),
+                matrix=pack_matrix(part.full_matrix()),
                 **{name: nan_to_null(value) for name, value in scores.items()},
             )
         )

@@ -1,4 +1,4 @@
-"""Pictures for talks and papers, by matplotlib: records in, figures out."""
+"""Figures for talks and papers with matplotlib: records in, figures out."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ __all__ = ["ZooPoint", "draw_boost", "draw_model", "draw_zoo", "save"]
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by the path's ending.
+    """Write a figure as PNG, SVG or PDF, according to the suffix of the path.
 
     Raises:
-        UsageError: another ending, or the file cannot be written.
+        UsageError: the path has another suffix, or the file cannot be written.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"expected a file ending in .png, .svg or .pdf, got {path.name!r}")

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from auditor.plots.model import PALETTE, draw_part
 from auditor.records import Clustering
 
-PRUNED = "pruned from the database;\n`auditor scan … --force` makes it again"
+PRUNED = "pruned from the database;\n`auditor scan … --force` measures it again"
 NOT_MEASURED = "not measured"
 
 
@@ -26,16 +26,16 @@ def draw_boost(
     classes: Sequence[str] = (),
     superclasses: Sequence[str] = (),
 ) -> Figure:
-    """Clean and PGD accuracy, gap and loss by epoch, with the epoch ``best`` that was kept; below, both C.
+    """Draw accuracies, gap and loss by epoch, mark the epoch ``best``, and draw C before and after.
 
     Args:
         history: epochs as dicts of :class:`auditor.records.boosts.EpochScore`; NaN may be None.
-        before, after: the clusterings of the weights; one that was pruned, or None, is said in words in its place.
-        classes, superclasses: K names each; may be empty where there is no matrix.
+        before, after: the clusterings of the weights; a text replaces one that was pruned, or None.
+        classes, superclasses: K names each; may be empty if there is no matrix.
     """
-    shown = any(part is not None for part in (before, after))
-    figure = Figure(figsize=(13.2, 12.4 if shown else 5.2), layout="constrained")
-    heights = (1.6, 4, 8.4) if shown else (1.6, 4)
+    has_matrices = any(part is not None for part in (before, after))
+    figure = Figure(figsize=(13.2, 12.4 if has_matrices else 5.2), layout="constrained")
+    heights = (1.6, 4, 8.4) if has_matrices else (1.6, 4)
     head, curves, *rest = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     head.text(0.01, 0.8, title, ha="left", va="center", fontsize=16, fontweight="bold")
     head.text(0.01, 0.28, textwrap.fill(subtitle, 175), ha="left", va="center", fontsize=9.5, color="#555555")
@@ -66,14 +66,14 @@ def _draw_curves(panels: Sequence[Axes], history: Sequence[dict[str, Any]], best
         axes.set_axisbelow(True)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    accuracies.plot([], [], color="#555555", linewidth=1, linestyle=":", label=f"kept: epoch {best}")
+    accuracies.plot([], [], color="#555555", linewidth=1, linestyle=":", label=f"best: epoch {best}")
     accuracies.legend(frameon=False, fontsize=8.5, loc="best")
 
 
 def _draw_curve(
     axes: Axes, history: Sequence[dict[str, Any]], key: str, color: str, label: str | None = None, scale: float = 1
 ) -> None:
-    """What is not a number leaves a break in the line, and where there is nothing else, the panel says so."""
+    """Draw a curve with breaks at NaN; a panel without any value shows a text instead."""
     values = [math.nan if one[key] is None else scale * one[key] for one in history]
     axes.plot([one["number"] for one in history], values, "o-", markersize=4, color=color, label=label)
     if not any(math.isfinite(value) for value in values):

@@ -20,10 +20,10 @@ from auditor.records.matrices import MATRIX_NAMES
 from auditor.text.numbers import matrix_entry
 
 PALETTE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
-"""Paul Tol's bright scheme: told apart by colour-blind readers, and in print."""
+"""Paul Tol's bright scheme, which is distinct for colour-blind readers and in print."""
 
 NAMED = 40
-"""Up to so many classes are named; of more, a strip shows the superclasses by colour."""
+"""The largest number of classes with names; for more, a strip shows the superclasses by colour."""
 
 
 def draw_model(
@@ -32,8 +32,8 @@ def draw_model(
     """Matrices of one audit side by side: C (cosine similarity of the class templates), C without its leading direction
     where its rank has collapsed, and F (distance of the class means).
 
-    F is divided by each row's maximum, as in the paper's figures; the scores under it are those of the symmetric F. Of
-    many classes, an F that lacks some is left out.
+    Each row of F is divided by its maximum, as in the paper's figures; the scores are those of the symmetric F. For
+    many classes, an F that lacks some of them is left out.
     """
     drawn = [part for part in parts if len(classes) <= NAMED or not math.isnan(part.scores.gap)] or parts[:1]
     if len(drawn) < len(parts):
@@ -51,10 +51,10 @@ def draw_model(
 def draw_part(
     figure: Any, part: Clustering, classes: Sequence[str], superclasses: Sequence[str], before: str = ""
 ) -> None:
-    """One matrix with its dendrogram and heading, which begins with the words ``before``."""
+    """Draw one matrix with its dendrogram and heading, which begins with the text ``before``."""
     similarity = part.kind != "features"
     tree_axes, axes = figure.subplots(2, 1, height_ratios=(1, 5))
-    matrix = part.whole()
+    matrix = part.full_matrix()
     distance = 1 - matrix if similarity else matrix
     order = _draw_tree(tree_axes, distance, part.scores.leaf_order)
     shown = matrix if similarity else by_row(matrix)
@@ -89,7 +89,7 @@ def _draw_tree(axes: Axes, distance: Matrix, fallback: Sequence[int]) -> list[in
 
 
 def _draw_matrix(axes: Axes, matrix: Matrix, limits: tuple[float, float], colors: str | Colormap) -> None:
-    axes.set_facecolor("#eeeeee")  # what is not defined stays grey
+    axes.set_facecolor("#eeeeee")  # undefined values stay grey
     axes.imshow(matrix, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto")
     if len(matrix) <= 12:
         middle, reach = sum(limits) / 2, (limits[1] - limits[0]) / 2
@@ -140,7 +140,7 @@ def _name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all
 
 
 def _colors(families: Sequence[str]) -> dict[str, str]:
-    """A colour a superclass: the palette's where it has enough, else as far apart in hue as so many can be."""
+    """A colour for each superclass: from the palette if it has enough, else evenly spaced hues."""
     if len(families) <= len(PALETTE):
         return dict(zip(families, PALETTE, strict=False))
     hues = colormaps["turbo"](np.linspace(0.03, 0.97, len(families)))
@@ -148,7 +148,7 @@ def _colors(families: Sequence[str]) -> dict[str, str]:
 
 
 def _show_strip(axes: Axes, families: Sequence[int], colors: dict[str, str]) -> None:
-    """Beside the rows the superclass of each, and below what the colours mean."""
+    """Show the superclass of each row beside it, and a legend below."""
     strip = axes.inset_axes((-0.035, 0, 0.025, 1))
     strip.imshow(np.array(families)[:, None], aspect="auto", cmap=ListedColormap(list(colors.values())),
                  vmin=-0.5, vmax=len(colors) - 0.5, interpolation="nearest")  # fmt: skip

@@ -11,7 +11,7 @@ from auditor.plots.model import PALETTE
 
 @dataclass(frozen=True)
 class ZooPoint:
-    """One model: its name and kind of training, gap, robust accuracy with interval, and whether it is flagged."""
+    """One model: its name and training, gap, robust accuracy with interval, and whether it is flagged."""
 
     name: str
     kind: str
@@ -23,7 +23,7 @@ class ZooPoint:
 
 
 def draw_zoo(title: str, statement: str, points: Sequence[ZooPoint]) -> Figure:
-    """Gap against robust accuracy with 95 % intervals; flagged models hollow. ``statement`` says what it amounts to."""
+    """Gap against robust accuracy with 95 % intervals; flagged models hollow. ``statement`` is the subtitle."""
     figure = Figure(figsize=(9.5, 6.4), layout="constrained")
     axes = figure.subplots()
     kinds = list(dict.fromkeys(sorted(point.kind for point in points)))

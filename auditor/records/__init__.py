@@ -1,4 +1,4 @@
-"""What travels between the rooms: frozen records, plain values and NumPy arrays only."""
+"""The data that packages exchange: frozen records of plain values and NumPy arrays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 else:
-    Matrix = Any  # commands that only read rows do without NumPy
+    Matrix = Any  # commands that only read rows do not import NumPy
 
 METHOD_VERSION = 3
-"""Part of every audit's identity: raised whenever the same model could get other numbers."""
+"""Part of every audit's identity; increased whenever the same model could get other numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class Transform:
     """How a picture of any size becomes a model's input: resized, then cropped at its centre, in [0, 1] pixels.
 
     Attributes:
-        channels: ``grey`` takes colours away, ``rgb`` keeps them; None as ``rgb``, where the model takes grey an error.
-        resize: the shorter side in pixels, or both as (height, width); None leaves the size alone.
-        crop: (height, width) of the centre crop; None takes all.
-        interpolation: ``bilinear`` or ``bicubic``, as torchvision and timm spell it.
+        channels: ``grey`` removes colours, ``rgb`` keeps them; for None colours are an error if the model takes grey.
+        resize: the shorter side in pixels, or both as (height, width); None keeps the size.
+        crop: (height, width) of the centre crop; None keeps all.
+        interpolation: ``bilinear`` or ``bicubic``, as in torchvision and timm.
     """
 
     resize: int | tuple[int, int] | None = None
@@ -37,14 +37,14 @@ class Transform:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnData:
-    """A data set that a user brings along.
+class CustomData:
+    """A custom data set, which a zoo.toml describes.
 
     Attributes:
-        path: an ImageFolder, or an .npz file of images and labels; None where only ``screen`` is wanted.
+        path: an image folder, or an .npz file of images and labels; None is enough for the protocol ``screen``.
         classes: K names in the order of the logits.
-        levels: superclass labels of the classes, K a level, the finest level first.
-        headline: which of the levels the scores are about.
+        levels: K superclass labels for each level, the finest level first.
+        headline: the level of the scores.
     """
 
     path: str | None
@@ -59,15 +59,16 @@ class ZooEntry:
 
     Attributes:
         model: its name, ``source:id``.
-        architecture: a name and its arguments; ``preprocessing`` is what happens inside the model.
+        architecture: a name and its arguments.
+        preprocessing: the normalization inside the model.
         dataset: the name of its data set, which also names its class hierarchy.
-        own_data: where the data set is none of those that auditor knows.
-        transform: how its data set's pictures become its input; None takes them as they are.
-        threat_model: as RobustBench names it: ``Linf``, ``L2``, ``corruptions``.
-        norm, eps: the norm ball it is audited under; ``eps`` in units of the [0, 1] pixels.
-        file_sha256: of the weights' file, where it is known beforehand.
-        training: how it was trained, for people and for plots; changes no number.
-        place: the absolute folder of a local zoo, which tells its models from another one's of the same name.
+        own_data: the custom data set; None for a known one. The name is part of stored JSON.
+        transform: how the pictures of its data set become its input; None leaves them unchanged.
+        threat_model: its name, as in RobustBench: ``Linf``, ``L2``, ``corruptions``.
+        norm, eps: the norm ball of its audits; ``eps`` in units of the [0, 1] pixels.
+        file_sha256: the digest of the weight file, if it is known before loading.
+        training: how the model was trained, for people and plots; has no effect on numbers.
+        place: the absolute folder of a local zoo, which distinguishes its models from those of another local zoo.
     """
 
     model: str
@@ -82,7 +83,7 @@ class ZooEntry:
     input_size: tuple[int, int, int]
     file_sha256: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
-    own_data: OwnData | None = None
+    own_data: CustomData | None = None
     transform: Transform | None = None
     place: str | None = None
 
@@ -91,7 +92,7 @@ class ZooEntry:
 class AuditRequest:
     """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity.
 
-    ``sketch``: estimate C from that many random images; None computes it.
+    ``sketch``: the number of random images from which C is estimated; None computes C exactly.
     """
 
     protocol: str
@@ -104,9 +105,9 @@ class AuditRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """An audit and its images: the first ``samples``, all of them for None; ``data`` is where they lie.
+    """An audit and its images: the first ``samples`` from ``data``, all of them for None.
 
-    ``adversarials`` is a folder for the images that break a model; None keeps none.
+    ``adversarials`` is a folder for adversarial images; None stores none.
     """
 
     audit: AuditRequest
@@ -117,7 +118,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an audit would cost: ``seconds``, ``seconds_at_most`` with a reserve, and ``memory`` in bytes."""
+    """The cost of an audit: ``seconds``, ``seconds_at_most`` with a reserve, and ``memory`` in bytes."""
 
     seconds: float
     memory: int
@@ -157,17 +158,17 @@ class JobContext:
 class ClusteringScores:
     """How strongly classes cluster along superclasses; see docs/method.md.
 
-    Undefined statistics are NaN, and ``reasons`` says why by field name.
+    Undefined statistics are NaN, with the reason in ``reasons`` by field name.
 
     Attributes:
-        intra, inter: mean similarity of two classes in one superclass, and in two.
-        gap: how much closer siblings are than strangers; the headline.
-        silhouette, rand_index, cophenetic: of the superclasses and the average-linkage tree; from -1 to 1.
-        p_value: one-sided, of the gap under shuffled superclass labels.
-        effective_rank: of the matrix, from 1 to K.
+        intra, inter: mean similarity of two classes in the same superclass, and in different ones.
+        gap: how much closer siblings are than strangers; the main score.
+        silhouette, rand_index, cophenetic: scores of the superclasses and the average-linkage tree, from -1 to 1.
+        p_value: one-sided p-value of the gap under shuffled superclass labels.
+        effective_rank: the effective rank of the matrix, from 1 to K.
         tree_spearman: rank correlation of tree distance and matrix distance, for several levels.
         leaf_order: the classes in dendrogram order.
-        gap_error: standard error of the gap of a sketch; NaN, without a reason, where the matrix is exact.
+        gap_error: standard error of the gap of a sketch; NaN without a reason if the matrix is exact.
     """
 
     intra: float
@@ -186,7 +187,7 @@ class ClusteringScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Clustering:
-    """One matrix ``(K, K)``, None where it has been pruned, and its scores.
+    """One matrix ``(K, K)``, None if it was pruned, and its scores.
 
     ``kind``: ``weights``, ``centred``, ``deflated`` or ``features``.
     """
@@ -195,19 +196,19 @@ class Clustering:
     scores: ClusteringScores
     matrix: Matrix | None
 
-    def whole(self) -> Matrix:
-        """Raises UsageError: the matrix was pruned."""
+    def full_matrix(self) -> Matrix:
+        """The matrix; raises UsageError if it was pruned."""
         if self.matrix is None:
             raise UsageError(
                 f"expected the matrix of the {self.kind}, got scores alone: it was pruned from the database; "
-                "`auditor scan … --force` makes it again"
+                "`auditor scan … --force` measures it again"
             )
         return self.matrix
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackScore:
-    """One attack of a cascade: how many samples it was run on, how many it broke, and what then still stood."""
+    """One attack of a cascade: the number of its samples, how many it broke, and the robust accuracy after it."""
 
     attack: str
     parameters: dict[str, Any]
@@ -219,10 +220,10 @@ class AttackScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """Per-sample verdicts: indices in the data set's own order, whether clean, whether nothing broke it.
+    """Per-sample verdicts: the index in the data set, whether the clean image is correct, whether no attack broke it.
 
-    ``pictures`` are digests of the data set's own pictures, before any transform, with their labels, ``(N,)``, by which
-    two audits find the samples that they share; None where they were not taken.
+    ``pictures`` are digests ``(N,)`` of the pictures before any transform and their labels, by which two audits find
+    the samples that they share; None if they were not computed.
     """
 
     indices: "NDArray[np.int64]"
@@ -233,14 +234,15 @@ class Verdicts:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What was published of a model. Accuracies are fractions from 0 to 1; None where there is no such figure.
+    """The published figures of a model. Accuracies are fractions from 0 to 1; None if a figure was not published.
 
     Attributes:
         model: its name, ``source:id``.
         norm, eps: the threat model of the robust accuracies, in [0, 1] pixels; None for common corruptions.
-        autoattack_accuracy: under AutoAttack; ``external_accuracy``: under a better attack of other people.
-        corruptions_accuracy: under common corruptions, which say nothing of a norm ball.
-        unreliable: the publisher says that AutoAttack's figure is not to be relied on.
+        autoattack_accuracy: accuracy under AutoAttack.
+        external_accuracy: accuracy under a stronger attack by others.
+        corruptions_accuracy: accuracy under common corruptions, which is no accuracy in a norm ball.
+        unreliable: whether the publisher marks AutoAttack's figure as unreliable.
     """
 
     model: str
@@ -258,16 +260,16 @@ class Published:
 
     @property
     def robust_accuracy(self) -> float | None:
-        """The claim: the lowest accuracy that any attack left."""
+        """The lowest published accuracy under any attack."""
         figures = [x for x in (self.autoattack_accuracy, self.external_accuracy) if x is not None]
         return min(figures) if self.norm is not None and figures else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord:
-    """What one audit found. Accuracies are fractions from 0 to 1; NaN where a part was not measured.
+    """The result of one audit. Accuracies are fractions from 0 to 1; NaN if a part was not measured.
 
-    ``sketch``: from how many random images the matrices of the weights are estimated; None where they are exact.
+    ``sketch``: the number of random images from which the matrices of the weights are estimated; None if exact.
     """
 
     entry: ZooEntry

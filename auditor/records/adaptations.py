@@ -1,4 +1,4 @@
-"""What a domain adaptation is asked for and what it tells: plain values, so that commands need no torch."""
+"""Requests and results of domain adaptations: plain values, so that commands need no torch."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ RECIPES: dict[str, Recipe] = {
     "robust+clustered": Recipe(**_AT, **_SHORT, beta=1.0),
     "standard+clustered": Recipe(**_SHORT, beta=1.0),
 }
-"""How a source model may be trained; the regularizer's weight is the paper's on its subsets of CIFAR-100."""
+"""Recipes for source models; the regularizer's weight is the paper's for its subsets of CIFAR-100."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,10 @@ class Tuning:
     """Fine-tuning on the target images: SGD on cross-entropy plus ``beta`` times MSE(logits, class centre).
 
     Attributes:
-        layers: ``head`` trains the new head alone, ``all`` everything; batch norm keeps its running statistics.
-        head: ``sources`` begins with the mean of the source subclasses' templates, ``fresh`` with random ones.
+        layers: ``head`` trains only the new head, ``all`` all layers; batch norm keeps its running statistics.
+        head: ``sources`` starts with the mean of the source subclasses' templates, ``fresh`` with random ones.
         beta: the weight of the centres' term, 0 for none.
-        steps: of SGD with momentum 0.9, each on ``batch_size`` images, or on all where there are fewer.
+        steps: steps of SGD with momentum 0.9, each on ``batch_size`` images, or on all if there are fewer.
     """
 
     layers: Literal["head", "all"] = "head"
@@ -43,7 +43,7 @@ class Tuning:
     lr: float = 0.01
 
     def check(self) -> None:
-        """Raises InputError for values that make no sense."""
+        """Raises InputError for invalid values."""
         if self.layers not in ("head", "all") or self.head not in ("sources", "fresh"):
             raise InputError(
                 f"expected layers head or all, and a head from sources or fresh, got {self.layers!r} and {self.head!r}"
@@ -55,17 +55,17 @@ class Tuning:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptRequest:
-    """All that decides an adaptation's numbers, besides the data and the weights of a given model.
+    """Everything that determines an adaptation's numbers, except the data and the weights of a given model.
 
     Attributes:
         start: the source model: a recipe's name (see ``RECIPES``), or a model's, ``source:id``.
-        recipe: how to train it where ``start`` is a recipe that was changed; None for ``start``'s own.
-        source_images: how many images to train it on at most, in equal shares of the source classes; None for all.
-        shots: images of each target class that it is adapted to; 0 measures the new head as it begins.
-        seeds: each trains its own source model and draws its own target images.
-        held_out: how many test images to measure on at most, in equal shares of the superclasses.
-        norm, eps: of the attacks on the adapted model, in [0, 1] pixels.
-        protocol: ``adapt`` is PGD-20, then APGD-CE of 100 iterations; or one that an audit has.
+        recipe: a changed recipe for the source model; None for the recipe that ``start`` names.
+        source_images: the maximum number of training images, in equal shares of the source classes; None for all.
+        shots: numbers of images of each target class; 0 measures the initial head.
+        seeds: each seed trains a source model and draws target images.
+        held_out: the maximum number of test images, in equal shares of the superclasses.
+        norm, eps: the norm ball of the attacks, in [0, 1] pixels.
+        protocol: ``adapt`` is PGD-20, then APGD-CE with 100 iterations; or a protocol of audits.
     """
 
     assignment: Assignment = FASHION_MNIST
@@ -82,26 +82,26 @@ class AdaptRequest:
 
     @property
     def trains(self) -> bool:
-        """Whether the source model is trained here, on source classes alone."""
+        """Whether the source model is trained for this request, only on source classes."""
         return ":" not in self.start
 
     @property
     def training(self) -> Recipe:
-        """How the source model is trained.
+        """The recipe of the source model.
 
         Raises:
-            UsageError: there is no such recipe.
+            UsageError: the name of the recipe is unknown.
         """
         if self.recipe is not None:
             return self.recipe
         if self.start not in RECIPES:
             raise UsageError(
-                f"no recipe named {self.start!r}; there is: {', '.join(RECIPES)}, or a model's name, source:id"
+                f"no recipe named {self.start!r}; expected one of: {', '.join(RECIPES)}, or a model's name, source:id"
             )
         return RECIPES[self.start]
 
     def check(self) -> None:
-        """Raises UsageError or InputError for what makes no sense, whatever the data are."""
+        """Raises UsageError or InputError for values that are invalid for any data."""
         if self.trains:
             self.training.check()
         self.tuning.check()
@@ -111,7 +111,7 @@ class AdaptRequest:
             for value in values:
                 _check_range(name, value, 0, 2**31 - 1)
         if 0 in self.shots and self.tuning.head == "fresh":
-            raise InputError("a fresh head knows nothing before it is tuned: leave out the 0 shots")
+            raise InputError("a fresh head is random before it is tuned: leave out 0 shots")
         _check_range("held_out", self.held_out, len(self.assignment.targets), 2**31)
         if self.source_images is not None:
             _check_range("source_images", self.source_images, len(self.assignment.sources), 2**31)
@@ -122,7 +122,7 @@ class AdaptRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptTask:
-    """What a child process is asked for; ``data``: where the data set lies, None for its own place."""
+    """The task of a child process; ``data``: the location of the data set, None for the default."""
 
     adapt: AdaptRequest
     data: Path | None
@@ -131,7 +131,7 @@ class AdaptTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Fractions of ``n`` test images, 0 to 1; ``low`` and ``high`` are the 95 % Wilson interval of the robust one."""
+    """Fractions of ``n`` test images, 0 to 1; ``low`` and ``high`` are the 95 % Wilson interval of ``robust``."""
 
     clean: float
     robust: float
@@ -143,9 +143,9 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptScore:
-    """One adapted model: superclass accuracy on held-out target images, beside nearest mean on the same shots.
+    """One adapted model: superclass accuracy on held-out target images.
 
-    ``baseline`` is that of nearest mean on the pixels, under the same attacks; None without target images.
+    ``baseline`` is the accuracy of the nearest mean of pixels, for the same shots and attacks; None for 0 shots.
     """
 
     seed: int
@@ -156,7 +156,7 @@ class AdaptScore:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceScore:
-    """The source model itself: subclass accuracy on held-out source images, and the digest of its weights."""
+    """The source model: subclass accuracy on held-out source images, and the digest of its weights."""
 
     seed: int
     accuracy: Accuracy
@@ -165,12 +165,12 @@ class SourceScore:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptResult:
-    """What an adaptation found: a score for each seed and number of shots, and one of each source model.
+    """The result of an adaptation: a score for each seed and number of shots, and one for each source model.
 
     Attributes:
-        sources: one a seed; of a given model, which is the same for all seeds, one alone, with the first seed.
-        data_sha256: digests of the training and of the test data.
-        notes: what a reader should know besides.
+        sources: one for each seed; only one, with the first seed, for a given model.
+        data_sha256: digests of the training and the test data.
+        notes: other information for readers.
     """
 
     request: AdaptRequest
@@ -187,25 +187,25 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 
 
 def request_to(request: AdaptRequest) -> dict[str, Any]:
-    """A request as JSON, nested records and all."""
+    """A request as JSON, including nested records."""
     dumped: dict[str, Any] = _adapter(AdaptRequest).dump_python(request, mode="json")
     return dumped
 
 
 def request_from(stored: dict[str, Any]) -> AdaptRequest:
-    """Raises UsageError where what is stored is no request, or an older auditor's."""
+    """Raises UsageError if the stored JSON is no request of this version."""
     request: AdaptRequest = _read(AdaptRequest, stored)
     return request
 
 
 def result_to(result: AdaptResult) -> dict[str, Any]:
-    """A result as JSON, its request and all."""
+    """A result as JSON, including its request."""
     dumped: dict[str, Any] = _adapter(AdaptResult).dump_python(result, mode="json")
     return dumped
 
 
 def result_from(stored: dict[str, Any]) -> AdaptResult:
-    """Raises UsageError where what is stored is no result, or an older auditor's."""
+    """Raises UsageError if the stored JSON is no result of this version."""
     result: AdaptResult = _read(AdaptResult, stored)
     return result
 
@@ -215,7 +215,7 @@ def _read(kind: type, stored: dict[str, Any]) -> Any:
         return _adapter(kind).validate_python(stored)
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UsageError(f"expected a stored {kind.__name__}, trouble at {place}: {first_line(error)}") from error
+        raise UsageError(f"expected a stored {kind.__name__}, got an invalid {place}: {first_line(error)}") from error
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

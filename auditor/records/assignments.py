@@ -1,4 +1,4 @@
-"""Which classes a model learns on and which it is adapted to: superclasses, each with source and target subclasses."""
+"""Assignments of classes for domain adaptation: superclasses, each with source and target subclasses."""
 
 import difflib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Superclass:
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """The superclasses that are told apart, in the order of the adapted model's logits."""
+    """The superclasses that a model is adapted to, in the order of its logits."""
 
     dataset: str
     superclasses: tuple[Superclass, ...]
@@ -43,7 +43,7 @@ class Assignment:
         return tuple(group.name for group in self.superclasses for _ in group.sources)
 
     def resolved(self, classes: Sequence[str]) -> "Assignment":
-        """The same with each class spelled as the data set's ``classes`` spell it: case, _ and blanks do not count.
+        """A copy with the spelling of the data set's ``classes``; case is ignored, and _ equals a blank.
 
         Raises:
             UsageError: a class is unknown, or named twice; a superclass is named twice, or has no source or no target;
@@ -65,35 +65,34 @@ class Assignment:
 
     def _check(self) -> None:
         if len(self.superclasses) < 2:
-            raise UsageError(f"expected at least two superclasses to tell apart, got {len(self.superclasses)}")
+            raise UsageError(f"expected at least two superclasses, got {len(self.superclasses)}")
         if len(set(self.names)) < len(self.names):
-            raise UsageError(f"expected superclasses of different names, got {', '.join(self.names)}")
+            raise UsageError(f"expected superclasses with different names, got {', '.join(self.names)}")
         for group in self.superclasses:
             for kind, members in (("source", group.sources), ("target", group.targets)):
                 if not members:
                     raise UsageError(f"expected at least one {kind} class of the superclass {group.name!r}, got none")
         for name in self.sources + self.targets:
-            both = name in self.sources and name in self.targets
-            if both:
-                raise UsageError(f"{name} is both a source and a target class: what a model is adapted to must be new")
+            if name in self.sources and name in self.targets:
+                raise UsageError(f"{name} is both a source and a target class: target classes must be new to the model")
             if (self.sources + self.targets).count(name) > 1:
                 raise UsageError(f"{name} is named twice: a class belongs to one superclass")
 
     @classmethod
     def parse(cls, dataset: str, superclasses: str, sources: str, targets: str) -> "Assignment":
-        """From text: superclasses between bars, classes between commas.
+        """Parse text with bars between superclasses and commas between classes.
 
         ``"tops | footwear"``, ``"T-shirt/top, pullover, coat | sandal, sneaker"``, ``"shirt, dress | ankle boot"``.
 
         Raises:
-            UsageError: there are not as many groups of classes as superclasses.
+            UsageError: the numbers of groups and superclasses differ.
         """
         names = [name.strip() for name in superclasses.split("|")]
         learned, new = _groups(sources), _groups(targets)
         for kind, groups in (("source", learned), ("target", new)):
             if len(groups) != len(names):
                 raise UsageError(
-                    f"expected {kind} classes of {len(names)} superclasses, with | between them, got {len(groups)}"
+                    f"expected {kind} classes of {len(names)} superclasses, separated by |, got {len(groups)}"
                 )
         return cls(
             dataset=dataset,
@@ -112,8 +111,8 @@ def _find(name: str, classes: Sequence[str], dataset: str) -> str:
     plain = {_plain(known): known for known in classes}
     if _plain(name) in plain:
         return plain[_plain(name)]
-    near = [plain[key] for key in difflib.get_close_matches(_plain(name), list(plain), 3, 0.4)]
-    hint = f"did you mean {', '.join(near)}?" if near else f"there is: {', '.join(classes[:20])}"
+    similar = [plain[key] for key in difflib.get_close_matches(_plain(name), list(plain), 3, 0.4)]
+    hint = f"did you mean {', '.join(similar)}?" if similar else f"expected one of: {', '.join(classes[:20])}"
     raise NotFoundError(f"no class named {name!r} in {dataset}; {hint}")
 
 
@@ -157,7 +156,7 @@ CIFAR100 = Assignment(
         Superclass(name="people", sources=("baby", "boy", "girl", "man"), targets=("woman",)),
     ),
 )
-"""The paper's: the superclasses 1, 2, 5 and 14 that its published code keeps, the last class of each the target."""
+"""The paper's assignment: superclasses 1, 2, 5 and 14, as in its published code, with the last class as the target."""
 
 PRESETS: dict[str, Assignment] = {
     "fashion-mnist": FASHION_MNIST,
@@ -167,7 +166,7 @@ PRESETS: dict[str, Assignment] = {
 
 
 def find_preset(name: str) -> Assignment:
-    """Raises NotFoundError where there is no preset of this name; near ones are named."""
+    """Raises NotFoundError if the preset does not exist; the message suggests similar names."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, list(PRESETS), 3, 0.4) or ["fashion-mnist", "cifar100"]
         raise NotFoundError(f"no assignment named {name!r}; did you mean {', '.join(near)}?")

@@ -1,37 +1,43 @@
-"""What a training run is asked for and what it tells: plain values, so that commands and the database need no torch."""
+"""Recipes, tasks and results of boosts: plain values, so that commands and the database need no torch."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from auditor.errors import InputError
+from auditor.errors import InputError, UsageError
 
 Regularizer = Literal["none", "logits", "linear"]
 GAIN, NO_GAIN, LOSS = "significant gain", "no significant gain", "significant loss"
 NOT_AUDITED = "not audited"
+METHOD_NAMES = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
+"""How figures name the methods of training."""
+BOOST_PROTOCOL: Final = "standard"
+TRAINING_SECONDS = 2 * 86_400.0
+"""Defaults of a boost: the protocol of its two audits, and the wall time that training may take."""
 RUN, OWNER = "run.pt", "owner"
-"""In a checkpoint's folder, while it is made: all that the next epoch depends on."""
+"""Files in a checkpoint's folder during training: the state for the next epoch, and the boost that owns the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides what a training run does, besides the network and the data.
+    """Everything that determines a training run, except the network and the data.
 
     Attributes:
         method: ``standard``, ``at`` (PGD-AT, Madry et al., 2018) or ``trades`` (Zhang et al., 2019).
-        norm, eps: the attack's norm ball, ``eps`` in [0, 1] pixels; ``steps`` of ``step_size`` each.
-        regularizer, beta: which clustering regularizer, and its weight; ``linear`` acts every ``linear_every`` steps,
-            with so many times the weight.
+        norm, eps: the attack's norm ball, ``eps`` in [0, 1] pixels; ``steps`` steps of ``step_size``.
+        regularizer, beta: the clustering regularizer and its weight; ``linear`` is applied every ``linear_every``
+            steps, with ``linear_every`` times the weight.
         trades_lambda: the weight of TRADES's robust term.
         noise: standard deviation of Gaussian noise added to the pixels.
         augment: heavy augmentation.
-        temperature: the cross-entropy is taken of ``logits / temperature``.
-        label_smoothing: of the cross-entropy, 0 to 1.
-        ema: decay of the moving average of the weights that is validated and kept; 0 for the weights themselves.
+        temperature: the cross-entropy is computed from ``logits / temperature``.
+        label_smoothing: label smoothing of the cross-entropy, 0 to 1.
+        ema: decay of the moving average of the weights, which is validated and stored; 0 for no average.
         awp: size of the adversarial weight perturbation (Wu et al., 2020), relative to each weight's norm; 0 for none.
         max_lr: the peak of the one-cycle schedule of SGD with Nesterov momentum.
-        amp: bfloat16 where torch's autocast finds it safe, on a GPU.
+        amp: bfloat16 by torch's autocast on a GPU.
     """
 
     method: Literal["standard", "at", "trades"] = "standard"
@@ -60,11 +66,11 @@ class Recipe:
 
     @property
     def regularized(self) -> Regularizer:
-        """The regularizer that acts: ``none`` where its weight is 0."""
+        """The regularizer with an effect: ``none`` if its weight is 0."""
         return self.regularizer if self.beta else "none"
 
     def check(self) -> None:
-        """Raises InputError for values that make no sense."""
+        """Raises InputError for invalid values."""
         ranges = {
             "beta": (0, math.inf), "eps": (0, 1 if self.norm == "Linf" else math.inf), "steps": (0, 1000),
             "step_size": (0, math.inf), "trades_lambda": (0, math.inf), "noise": (0, math.inf), "epochs": (1, 100_000),
@@ -86,24 +92,54 @@ class Recipe:
             )
 
 
-def boost_recipe(*, eps: float, norm: str, steps: int, step_size: float | None, **values: Any) -> Recipe:
-    """The recipe of a boost within a model's own radius; the step size is ``2.5 eps / steps``, and ``2 eps`` at most.
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """The options of a boost and their defaults, shared by the command line and the HTTP API.
 
-    Raises:
-        InputError: a value makes no sense.
+    ``step_size``: None for ``2.5 eps / steps``; ``lr`` is the recipe's ``max_lr``, the others have the recipe's names.
     """
-    size = 2.5 * eps / steps if step_size is None else step_size
-    recipe = Recipe(eps=eps, norm=norm, steps=steps, step_size=min(size, 2 * eps), **values)
-    recipe.check()
-    return recipe
+
+    method: Literal["at", "trades"] = "at"
+    regularizer: Regularizer = "logits"
+    beta: float = 0.1
+    epochs: int = 5
+    steps: int = 10
+    step_size: float | None = None
+    lr: float = 0.02
+    batch_size: int = 128
+    weight_decay: float = 5e-4
+    ema: float = 0.99
+    amp: bool = True
+    seed: int = 0
+
+    @classmethod
+    def select(cls, options: Mapping[str, Any]) -> "RecipeOptions":
+        """Take the options of a boost from a mapping that also holds others."""
+        return cls(**{option.name: options[option.name] for option in fields(cls)})
+
+    def make_recipe(self, *, eps: float, norm: str) -> Recipe:
+        """The recipe within a model's own radius; the step size is ``2 eps`` at most.
+
+        Raises:
+            UsageError: a value is invalid.
+        """
+        values = asdict(self)
+        size, rate = values.pop("step_size"), values.pop("lr")
+        size = 2.5 * eps / self.steps if size is None else size
+        recipe = Recipe(eps=eps, norm=norm, step_size=min(size, 2 * eps), max_lr=rate, **values)
+        try:
+            recipe.check()
+        except InputError as error:
+            raise UsageError(str(error)) from error
+        return recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochScore:
-    """One epoch of a run as validation saw it; number 0 is the model that it began with.
+    """The validation scores of one epoch; number 0 is the unchanged model.
 
     ``loss`` is the mean training loss, NaN for number 0; accuracies are fractions of the validation images; ``gap`` is
-    NaN where the model cannot be linearized.
+    NaN if the model cannot be linearized.
     """
 
     number: int
@@ -116,9 +152,9 @@ class EpochScore:
 
 @dataclass(frozen=True, kw_only=True)
 class BoostOutcome:
-    """What training left: the weights of ``best_epoch``, SHA-256 of parent, weights and training data, and versions.
+    """The result of training: digests of parent, weights and training data, the best epoch, and versions.
 
-    ``stopped``: why it ended before its last epoch; None where it did not.
+    ``stopped``: why training ended before the last epoch; None if it did not.
     """
 
     parent: str
@@ -134,7 +170,7 @@ class BoostOutcome:
 class Comparison:
     """The audits before and after, on the same ``n`` images.
 
-    ``only_before``, ``only_after``: images robust in one of them; ``difference`` of the robust accuracies, after minus
+    ``only_before``, ``only_after``: images robust in only one of them; ``difference``: robust accuracy after minus
     before, with its 95 % interval; ``p_value`` of McNemar's exact test, two-sided.
     """
 
@@ -150,7 +186,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """In words: a gain, or loss, counts where McNemar's test at 5 % says so."""
+        """A gain or a loss if McNemar's test is significant at 5 %."""
         if self.p_value >= 0.05 or self.difference == 0:
             return NO_GAIN
         return GAIN if self.difference > 0 else LOSS
@@ -158,11 +194,11 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class BoostTask:
-    """What a child process is asked for: ``number`` becomes the checkpoint's, in the folder ``checkpoints``.
+    """The task of a child process, which writes the checkpoint ``number`` in the folder ``checkpoints``.
 
-    ``training``: where the training images lie; None for the data set's own place. ``tests``: where the test images
-    lie, which must not be among them. ``place``: the folder of the model's zoo, if it has one. ``owner`` tells this
-    boost from one of the same number in another database that shares the folder.
+    ``training``: the location of the training images; None for the default of the data set. ``tests``: the location of
+    the test images, which must not be among them. ``place``: the folder of the model's zoo, if it has one. ``owner``
+    distinguishes this boost from a boost with the same number in another database that shares the folder.
     """
 
     recipe: Recipe

@@ -14,7 +14,7 @@ def _entries() -> TypeAdapter[ZooEntry]:
 
 
 def entry_to(entry: ZooEntry) -> dict[str, Any]:
-    """A zoo entry as JSON, nested records and all."""
+    """A zoo entry as JSON, including nested records."""
     dumped: dict[str, Any] = _entries().dump_python(entry, mode="json")
     return dumped
 

@@ -1,4 +1,4 @@
-"""The versions of the libraries that a record names."""
+"""The versions of the libraries that are part of a record."""
 
 from importlib.metadata import version
 

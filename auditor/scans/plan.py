@@ -109,4 +109,4 @@ def _check_images(entries: Sequence[ZooEntry], request: Measurement) -> None:
         for name, own in dict.fromkeys((entry.dataset, entry.own_data) for entry in entries):
             if own is None and name not in CLASSES:
                 continue  # the audit of a model without a data set fails later
-            check_images(name, request.samples, request.data, own=own)
+            check_images(name, request.samples, request.data, custom=own)

@@ -10,6 +10,7 @@ from auditor.jobs.requests import dump_request, load_request
 from auditor.jobs.tasks import run_adaptation
 from auditor.records import JobContext
 from auditor.records.adaptations import AdaptRequest, AdaptTask
+from auditor.records.boosts import TRAINING_SECONDS
 from auditor.trainings.job import TrainingAttempt, TrainingExecutor
 
 Row = dict[str, Any]
@@ -27,7 +28,7 @@ class AdaptJobRequest:
     device: str = "cpu"
     folder: str | None = None
     trust_code: bool = False
-    seconds: float = 2 * 86_400.0
+    seconds: float = TRAINING_SECONDS
 
     @property
     def place(self) -> Path | None:

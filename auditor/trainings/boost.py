@@ -17,14 +17,14 @@ from auditor.jobs.lease import LeaseHandle, LeaseLostError
 from auditor.jobs.requests import dump_request, load_request, other_version
 from auditor.jobs.tasks import measure_audit, train_boost
 from auditor.records import JobContext, ZooEntry
-from auditor.records.boosts import RUN, BoostOutcome, BoostTask, Comparison, EpochScore, Recipe
+from auditor.records.boosts import RUN, TRAINING_SECONDS, BoostOutcome, BoostTask, Comparison, EpochScore, Recipe
 from auditor.results.pairing import pair
 from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.request import ScanRequest
 from auditor.statistics import mcnemar
 from auditor.trainings.job import TrainingAttempt, TrainingExecutor
 from auditor.zoo import Source, find_source
-from auditor.zoo.checkpoint import described
+from auditor.zoo.checkpoint import read_description
 
 logger = logging.getLogger(__name__)
 AUDIT_SLOT = 1
@@ -42,7 +42,7 @@ class BoostRequest:
     recipe: Recipe
     scan: ScanRequest
     training: Path | None = None
-    training_seconds: float = 2 * 86_400.0
+    training_seconds: float = TRAINING_SECONDS
     owner: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
@@ -88,7 +88,7 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         before = self._audit(source, self.entry, self.request.scan, handle)
         self.reporter.stage(f"audit of checkpoint:{self.job_id}, after")
         zoo = find_source("checkpoint", settings().checkpoints, trust_code=self.request.scan.trust_code)
-        entry, _, _ = described(settings().checkpoints / str(self.job_id))
+        entry, _, _ = read_description(settings().checkpoints / str(self.job_id))
         after = self._audit(zoo, entry, replace(self.request.scan, folder=None), handle)
         return compare(self.trainings, (before, outcome.parent_sha256), (after, outcome.weights_sha256))
 

@@ -1,10 +1,10 @@
 """Bodies of HTTP requests as the requests of scans and boosts that any process can run."""
 
 from auditor.config import settings
-from auditor.errors import InputError, NotFoundError, UsageError
+from auditor.errors import NotFoundError, UsageError
 from auditor.jobs.limits import Limits
 from auditor.records import AuditRequest, ZooEntry
-from auditor.records.boosts import boost_recipe
+from auditor.records.boosts import RecipeOptions
 from auditor.scans.request import ScanRequest, under
 from auditor.trainings.boost import BoostRequest
 from auditor.web.errors import as_invalid_request
@@ -41,28 +41,24 @@ def build_boost_request(body: BoostBody) -> tuple[ZooEntry, BoostRequest]:
     same = {name: getattr(body, name) for name in ("protocol", "samples", "norm", "eps", "seed", "device")}
     scan = ScanBody.model_validate({"source": source, "models": [body.model], **same})
     _, (entry,), request = build_scan_request(scan)
-    fields = ("method", "regularizer", "beta", "epochs", "steps", "step_size", "batch_size", "weight_decay", "ema")
-    values = {name: getattr(body, name) for name in (*fields, "amp", "seed")} | {"max_lr": body.lr}
-    with as_invalid_request(InputError):
-        recipe = boost_recipe(eps=entry.eps, norm=entry.norm, **values)
+    with as_invalid_request(UsageError):
+        recipe = RecipeOptions.select(body.model_dump()).make_recipe(eps=entry.eps, norm=entry.norm)
     return entry, BoostRequest(recipe=recipe, scan=request, training_seconds=60 * body.time_limit)
 
 
 def _select_entries(zoo: Source, body: ScanBody) -> list[ZooEntry]:
-    from auditor.data import CLASSES
+    from auditor.data import has_hierarchy
 
-    entries = zoo.entries()
-    if body.pretrained_only:
-        entries = [entry for entry in entries if entry.training.get("pretrained", True)]
     entries = select(
-        entries,
+        zoo.entries(),
         models=tuple(body.models),
         match=body.match,
         dataset=body.dataset,
         threat_model=body.threat_model,
+        pretrained_only=body.pretrained_only,
         limit=body.limit,
     )
-    known = [entry for entry in entries if body.models or entry.own_data or entry.dataset in CLASSES]
+    known = [entry for entry in entries if body.models or has_hierarchy(entry)]
     if not known:
         raise UsageError(f"no model of {body.source} that matches these filters can be audited; change the filters")
     return [under(entry, body.norm, body.eps) for entry in known]

@@ -1,4 +1,4 @@
-"""Zoos: where models come from. One package or module a source, all behind :class:`auditor.zoo.source.Source`."""
+"""Sources of models: one package or module for each, behind :class:`auditor.zoo.source.Source`."""
 
 import difflib
 import importlib.util
@@ -19,47 +19,49 @@ from auditor.zoo.timm import TimmZoo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a source's models lie: a folder, where it has one; its code runs only if it is trusted."""
+class SourceOptions:
+    """The folder of a source's models, if it has one, and whether code in that folder may run."""
 
     folder: Path | None = None
     trust_code: bool = False
 
 
-SOURCES: dict[str, Callable[[Place], Source]] = {
-    "demo": lambda place: DemoZoo(place.folder) if place.folder else DemoZoo(),
-    "robustbench": lambda place: RobustBenchZoo(place.folder) if place.folder else RobustBenchZoo(),
+SOURCES: dict[str, Callable[[SourceOptions], Source]] = {
+    "demo": lambda options: DemoZoo(options.folder) if options.folder else DemoZoo(),
+    "robustbench": lambda options: RobustBenchZoo(options.folder) if options.folder else RobustBenchZoo(),
     "timm": lambda _: TimmZoo(),
-    "local": lambda place: LocalZoo(place.folder or Path(), place.trust_code),
-    "checkpoint": lambda place: CheckpointZoo(place.folder or settings().checkpoints, find_source, place.trust_code),
+    "local": lambda options: LocalZoo(options.folder or Path(), options.trust_code),
+    "checkpoint": lambda options: CheckpointZoo(
+        options.folder or settings().checkpoints, find_source, options.trust_code
+    ),
 }
 FOLDERS = ("demo", "robustbench", "local", "checkpoint")
-"""Sources whose models lie in a folder that the user may name."""
+"""Sources with a folder that the user may choose."""
 
 __all__ = ["FOLDERS", "SOURCES", "LoadedModel", "Source", "check_installed", "find_source", "select"]
 
 
 def find_source(name: str, folder: Path | None = None, *, trust_code: bool = False) -> Source:
-    """The source of this name, on the folder that is given, or on the one of this machine's settings.
+    """Open the source of this name with the given folder, or with the folder from the settings.
 
     Raises:
-        UsageError: there is no such source, it has no folder, or it needs one.
+        UsageError: the source does not exist, takes no folder, or needs one.
     """
     if name not in SOURCES:
-        raise NotFoundError(f"no source of models named {name!r}; there is: {', '.join(SOURCES)}")
+        raise NotFoundError(f"no source named {name!r}; expected one of: {', '.join(SOURCES)}")
     if name == "local" and folder is None:
-        raise UsageError("expected the folder of a local zoo: `local DIR`; `auditor zoo init DIR` makes one")
+        raise UsageError("expected the folder of a local zoo: `local DIR`; `auditor zoo init DIR` creates one")
     if folder and name not in FOLDERS:
-        raise UsageError(f"{name} models lie in no folder of yours, got {folder}; leave it out")
-    own = {"demo": settings().demo_weights, "robustbench": settings().robustbench_models}
-    return SOURCES[name](Place(folder=folder or own.get(name), trust_code=trust_code))
+        raise UsageError(f"{name} takes no folder, got {folder}: leave it out")
+    configured = {"demo": settings().demo_weights, "robustbench": settings().robustbench_models}
+    return SOURCES[name](SourceOptions(folder=folder or configured.get(name), trust_code=trust_code))
 
 
 def check_installed(name: str) -> None:
-    """Whether a source's packages are here; its list may do without them.
+    """Check that a source's packages are installed, which listing RobustBench does not need.
 
     Raises:
-        EnvironmentUnusableError: they are not.
+        EnvironmentUnusableError: a package is missing.
     """
     if name in ("robustbench", "timm") and importlib.util.find_spec(name) is None:
         raise EnvironmentUnusableError(f"{name} is not installed: pip install 'auditor[zoos]'")
@@ -72,12 +74,13 @@ def select(
     match: str | None = None,
     dataset: str | None = None,
     threat_model: str | None = None,
+    pretrained_only: bool = False,
     limit: int | None = None,
 ) -> list[ZooEntry]:
-    """Filter entries by full name or id, glob, data set, threat model and number.
+    """Filter entries by full name or id, glob, data set, threat model, trained weights and number.
 
     Raises:
-        UsageError: a named model does not exist (near names are suggested), or nothing is left.
+        UsageError: a named model does not exist (the message suggests similar names), or no entry is left.
     """
     chosen = list(entries)
     if models:
@@ -87,15 +90,18 @@ def select(
         for entry in chosen
         if (match is None or fnmatchcase(_id(entry), match) or fnmatchcase(entry.model, match))
         and dataset in (None, entry.dataset)
-        and (threat_model is None or _is_under(entry, threat_model))
+        and (threat_model is None or _has_threat_model(entry, threat_model))
+        and (not pretrained_only or entry.training.get("pretrained", True))
     ][:limit]
     if not chosen:
-        raise UsageError(f"no model is left of {len(entries)}: see `auditor zoo list` and loosen the filters")
+        raise UsageError(
+            f"the filters match none of {len(entries)} models: see `auditor zoo list` and loosen the filters"
+        )
     return chosen
 
 
-def _is_under(entry: ZooEntry, threat_model: str) -> bool:
-    """Whether an entry is one of this threat model's; RobustBench lists ImageNet's corruption models for 3D, too."""
+def _has_threat_model(entry: ZooEntry, threat_model: str) -> bool:
+    """Whether an entry has this threat model; RobustBench lists ImageNet's corruption models for 3D, too."""
     if threat_model == "corruptions_3d" and entry.source == "robustbench":
         return (entry.dataset, entry.threat_model) == ("imagenet", "corruptions")
     return threat_model == entry.threat_model
@@ -109,6 +115,6 @@ def _named(name: str, entries: Sequence[ZooEntry]) -> ZooEntry:
     for entry in entries:
         if name in (entry.model, _id(entry)):
             return entry
-    near = difflib.get_close_matches(name.partition(":")[2] or name, [_id(entry) for entry in entries], 3, 0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else "see `auditor zoo list` for all"
+    similar = difflib.get_close_matches(name.partition(":")[2] or name, [_id(entry) for entry in entries], 3, 0.4)
+    hint = f"did you mean {', '.join(similar)}?" if similar else "see `auditor zoo list` for all"
     raise NotFoundError(f"no model named {name!r} in this zoo; {hint}")

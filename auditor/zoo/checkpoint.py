@@ -1,4 +1,4 @@
-"""Checkpoints: fine-tuned weights, a folder each, that are models of a zoo themselves."""
+"""Checkpoints: fine-tuned weights, one folder for each, which are models of a zoo themselves."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 FILE = "entry.json"
-"""Says what the weights are; written last, so that a folder without it is no checkpoint."""
+"""Describes the weights; written last, so that a folder without it is no checkpoint."""
 
 OpenSource = Callable[..., Source]
 
 
 @dataclass(frozen=True)
 class CheckpointZoo:
-    """The checkpoints in a folder, by their numbers: ``checkpoint:7`` lies in ``folder/7``.
+    """The checkpoints in a folder by their numbers: ``checkpoint:7`` is in ``folder/7``.
 
-    ``open_source`` gives the source of the model that a checkpoint began as, which knows its architecture.
+    ``open_source`` opens the source of the original model, which constructs the architecture.
     """
 
     folder: Path
@@ -36,15 +36,17 @@ class CheckpointZoo:
     preload: tuple[str, ...] = ()
 
     def entries(self) -> list[ZooEntry]:
-        """Raises NotFoundError where there is none, EnvironmentUnusableError where a description cannot be read."""
+        """Raises NotFoundError if there is no checkpoint, EnvironmentUnusableError if an entry cannot be read."""
         folders = self.folder.iterdir() if self.folder.is_dir() else ()
-        numbers = sorted(int(one.name) for one in folders if one.name.isdigit() and (one / FILE).is_file())
+        numbers = sorted(int(path.name) for path in folders if path.name.isdigit() and (path / FILE).is_file())
         if not numbers:
-            raise NotFoundError(f"there is no checkpoint in {self.folder}; AUDITOR_CHECKPOINTS may name another folder")
-        return [described(self.folder / str(number))[0] for number in numbers]
+            raise NotFoundError(
+                f"there is no checkpoint in {self.folder}: set AUDITOR_CHECKPOINTS to the folder of checkpoints"
+            )
+        return [read_description(self.folder / str(number))[0] for number in numbers]
 
     def missing(self, entry: ZooEntry) -> str | None:
-        """What the model that it began as would have to download to say what its architecture is."""
+        """The files that the original model has to download before its architecture can be constructed."""
         origin, source = self._origin(entry)
         return source.missing(origin) if origin.source == "robustbench" else None
 
@@ -56,36 +58,36 @@ class CheckpointZoo:
         return source.construct(origin)
 
     def origin(self, entry: ZooEntry) -> tuple[ZooEntry, Path | None]:
-        """The zoo's model that a checkpoint began as, and the folder of that one's zoo."""
-        _, origin, place = described(self._checked(entry))
-        return origin, place
+        """The original model of a checkpoint, and the folder of its zoo."""
+        _, origin, zoo_folder = read_description(self._existing_folder(entry))
+        return origin, zoo_folder
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.torch_state import set_eval
         from auditor.zoo.digest import state_dict_digest
-        from auditor.zoo.normalized import network_of
+        from auditor.zoo.normalized import inner_network
         from auditor.zoo.weights import fill, read_safetensors
 
         folder = self._folder(entry)
         state = read_safetensors(folder / WEIGHTS, entry.file_sha256)
         model = self.construct(entry)
-        bare = network_of(model)
-        notes = fill(bare, state, f"{entry.model}'s {WEIGHTS}")
-        return LoadedModel(set_eval(model), state_dict_digest(bare.state_dict()), notes)
+        network = inner_network(model)
+        notes = fill(network, state, f"{entry.model}'s {WEIGHTS}")
+        return LoadedModel(set_eval(model), state_dict_digest(network.state_dict()), notes)
 
     def _folder(self, entry: ZooEntry) -> Path:
         return self.folder / entry.model.removeprefix("checkpoint:")
 
     def _origin(self, entry: ZooEntry) -> tuple[ZooEntry, Source]:
-        """The zoo's model at the beginning, and where it comes from."""
-        origin, place = self.origin(entry)
-        return origin, self.open_source(origin.source, place, trust_code=self.trust_code)
+        """The original model of a checkpoint, and its source."""
+        origin, zoo_folder = self.origin(entry)
+        return origin, self.open_source(origin.source, zoo_folder, trust_code=self.trust_code)
 
-    def _checked(self, entry: ZooEntry) -> Path:
+    def _existing_folder(self, entry: ZooEntry) -> Path:
         folder = self._folder(entry)
         if not (folder / FILE).is_file():
             raise ModelLoadError(
-                f"{entry.model}: there is no such checkpoint in {self.folder}; see AUDITOR_CHECKPOINTS"
+                f"{entry.model} is not in {self.folder}: set AUDITOR_CHECKPOINTS to the folder of checkpoints"
             )
         return folder
 
@@ -96,21 +98,22 @@ def write_checkpoint(
     state: "dict[str, Tensor]",
     origin: ZooEntry,
     *,
-    place: Path | None,
+    zoo_folder: Path | None,
     description: str,
     training: dict[str, Any],
 ) -> ZooEntry:
-    """Make ``folder/number`` a checkpoint: the weights first, what they are last, each as a whole or not at all.
+    """Write the checkpoint ``folder/number``: first the weights, then their entry, each file atomically.
 
     Args:
-        state: of the network as :func:`auditor.zoo.normalized.network_of` gives it.
-        origin: the entry of the zoo's model whose architecture this is; ``place`` is its zoo's folder, if it has one.
+        state: the state dict of :func:`auditor.zoo.normalized.inner_network`.
+        origin: the entry of the original model, which has the same architecture.
+        zoo_folder: the folder of the original model's zoo, if it has one.
 
     Returns:
-        The checkpoint's own entry.
+        The entry of the checkpoint.
 
     Raises:
-        EnvironmentUnusableError: it cannot be written; what was there before is still whole.
+        EnvironmentUnusableError: the checkpoint cannot be written; existing files are unchanged.
     """
     from safetensors.torch import save
 
@@ -127,23 +130,23 @@ def write_checkpoint(
     about = {
         "entry": entry_to(entry),
         "origin": entry_to(origin),
-        "place": None if place is None else str(place),
+        "place": None if zoo_folder is None else str(zoo_folder),
     }
     target = folder / str(number)
     try:
-        for name, whole in ((WEIGHTS, content), (FILE, json.dumps(about, indent=1).encode())):
+        for name, data in ((WEIGHTS, content), (FILE, json.dumps(about, indent=1).encode())):
             with write_atomically(target / name) as file:
-                file.write(whole)
+                file.write(data)
     except OSError as error:
         raise EnvironmentUnusableError(f"cannot write the checkpoint {target}: {first_line(error)}") from error
     return entry
 
 
-def described(folder: Path) -> tuple[ZooEntry, ZooEntry, Path | None]:
-    """A checkpoint's entry, that of the model it began as, and the folder of that one's zoo.
+def read_description(folder: Path) -> tuple[ZooEntry, ZooEntry, Path | None]:
+    """Read the entry of a checkpoint, the entry of its original model, and the folder of that model's zoo.
 
     Raises:
-        EnvironmentUnusableError: what ``folder`` says of itself is missing or cannot be read.
+        EnvironmentUnusableError: the description in ``folder`` is missing or cannot be read.
     """
     try:
         stored = json.loads((folder / FILE).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""From what a checkpoint holds to the one state dict in it that fits a model, under the model's own names."""
+"""Find the one state dict in a checkpoint that fits a model, under the model's own names."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,25 @@ from torch import Tensor
 
 from auditor.errors import ModelLoadError, one_line
 from auditor.zoo.pickles import class_of
-from auditor.zoo.state_dicts import COUNTER, IGNORED, WRAPPERS, Found, Names, below_prefix, first_names, state_dicts
+from auditor.zoo.state_dicts import (
+    COUNTER,
+    IGNORED,
+    WRAPPERS,
+    Candidate,
+    ExpectedNames,
+    below_prefix,
+    first_names,
+    state_dicts,
+)
 
 OFFERED = 4
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A state dict in which all that a model needs begins with ``prefix``; ``state`` has the model's own names."""
+class Match:
+    """A state dict whose names with ``prefix`` fit a model; ``state`` has the model's own names."""
 
-    found: Found
+    found: Candidate
     prefix: str
     state: dict[str, Tensor]
     raw: dict[str, str]
@@ -29,54 +38,54 @@ class Reading:
         return " and ".join(parts + ([f'prefix = "{one_line(self.prefix)}"'] if prefix else []))
 
 
-def choose(content: Any, expected: Mapping[str, Tensor], name: str, key: str | None, prefix: str | None) -> Reading:
-    """The one state dict in ``content`` that has all of a model's names and shapes.
+def choose(content: Any, expected: Mapping[str, Tensor], name: str, key: str | None, prefix: str | None) -> Match:
+    """Choose the one state dict in ``content`` that has all names and shapes of a model.
 
     Args:
-        key: leads to the state dict meant, where several fit.
-        prefix: what the names meant begin with, where several sets of names fit.
+        key: the path of the state dict, if several fit.
+        prefix: the beginning of the names, if several sets of names fit.
 
     Raises:
-        ModelLoadError: none fits, or several that differ do: one line with the settings that decide.
+        ModelLoadError: no state dict fits, or several different ones do; the message names the settings that decide.
     """
     candidates = _with_key(list(state_dicts(content)), key, name)
     if not candidates:
-        raise ModelLoadError(f"{name} {_without_state(content)}")
-    names = Names(expected)
+        raise ModelLoadError(f"{name} {_describe_missing_state(content)}")
+    names = ExpectedNames(expected)
     inner = names.without_outer()
-    readings = _all_readings(candidates, names, prefix) or (_all_readings(candidates, inner, prefix) if inner else [])
-    distinct: list[Reading] = []
-    for one in readings:
+    matches = _all_matches(candidates, names, prefix) or (_all_matches(candidates, inner, prefix) if inner else [])
+    distinct: list[Match] = []
+    for one in matches:
         if not any(_are_same(one, other) for other in distinct):
             distinct.append(one)
     if not distinct:
-        raise ModelLoadError(f"{name}: {_misfit(candidates, names, prefix)}")
+        raise ModelLoadError(f"{name}: {_describe_mismatch(candidates, names, prefix)}")
     if len(distinct) > 1:
-        raise ModelLoadError(f"{name} {_several(distinct)}")
+        raise ModelLoadError(f"{name} {_describe_ambiguity(distinct)}")
     return distinct[0]
 
 
-def notes_of(reading: Reading, expected: Mapping[str, Tensor], name: str) -> tuple[str, ...]:
-    """What was passed over and taken off to get at a model's names."""
-    found, prefix = reading.found, reading.prefix
-    notes = [f"weights: {one_line(found.key)!r} of what {name} holds"] if found.key else []
-    first = next((raw.split(".") for own, raw in reading.raw.items() if raw != own), [])
+def notes_of(match: Match, expected: Mapping[str, Tensor], name: str) -> tuple[str, ...]:
+    """Notes on tensors that were left out and on parts of names that were removed."""
+    found, prefix = match.found, match.prefix
+    notes = [f"weights: used {one_line(found.key)!r} in {name}"] if found.key else []
+    first = next((raw.split(".") for own, raw in match.raw.items() if raw != own), [])
     for part in sorted(WRAPPERS, key=lambda part: first.index(part) if part in first else len(first)):
-        number = sum(raw.split(".").count(part) > own.split(".").count(part) for own, raw in reading.raw.items())
+        number = sum(raw.split(".").count(part) > own.split(".").count(part) for own, raw in match.raw.items())
         if number:
-            every = "all " if number == len(reading.raw) else ""
-            notes.append(f"weights: '{part}.', left by {WRAPPERS[part]}, taken off {every}{number} names")
+            every = "all " if number == len(match.raw) else ""
+            notes.append(f"weights: '{part}.', added by {WRAPPERS[part]}, was removed from {every}{number} names")
     others = [raw for cleaned, raw in found.raw.items() if not cleaned.startswith(prefix)]
     if prefix:
-        left = f"; {len(others)} others are left out: {first_names(others)}" if others else ""
-        notes.append(f"weights: the names in {name} that begin with {one_line(prefix)!r}{left}")
+        left = f"; {len(others)} others are ignored: {first_names(others)}" if others else ""
+        notes.append(f"weights: used the names in {name} that begin with {one_line(prefix)!r}{left}")
     ignored = Counter(raw.rpartition(".")[2] for raw in found.raw.values() if raw not in expected)
-    notes += [f"weights: '{part}', left by {IGNORED[part]}, is left out" for part in IGNORED if ignored[part]]
+    notes += [f"weights: '{part}', added by {IGNORED[part]}, is ignored" for part in IGNORED if ignored[part]]
     return tuple(notes)
 
 
-def _with_key(candidates: list[Found], key: str | None, name: str) -> list[Found]:
-    """Those at a key or, where none is, below it."""
+def _with_key(candidates: list[Candidate], key: str | None, name: str) -> list[Candidate]:
+    """The candidates at a key or, if there are none, below it."""
     if key is None or not candidates:
         return candidates
     at = [found for found in candidates if found.key == key]
@@ -87,12 +96,12 @@ def _with_key(candidates: list[Found], key: str | None, name: str) -> list[Found
     return at or below
 
 
-def _all_readings(candidates: Sequence[Found], names: Names, prefix: str | None) -> list[Reading]:
-    return [reading for found in candidates for reading in _readings(found, names, prefix)]
+def _all_matches(candidates: Sequence[Candidate], names: ExpectedNames, prefix: str | None) -> list[Match]:
+    return [match for found in candidates for match in _matches_of(found, names, prefix)]
 
 
-def _readings(found: Found, names: Names, prefix: str | None) -> Iterator[Reading]:
-    """One for each prefix that all needed names are found under, with no other names than those of another such."""
+def _matches_of(found: Candidate, names: ExpectedNames, prefix: str | None) -> Iterator[Match]:
+    """One match for each prefix with all needed names and no others, except those of a longer such prefix."""
     complete = [one for one in _prefixes(found, names) if _is_complete(found, names, one)]
     for one in complete:
         inner = [other for other in complete if other != one and other.startswith(one)]
@@ -101,11 +110,11 @@ def _readings(found: Found, names: Names, prefix: str | None) -> Iterator[Readin
             state = _State({own: found.tensors[name] for own, name in there.items()})
             if found.metadata:
                 state._metadata = dict(_renamed(found, names, one))
-            yield Reading(found, one, state, {own: found.raw[name] for own, name in there.items()})
+            yield Match(found, one, state, {own: found.raw[name] for own, name in there.items()})
 
 
-def _renamed(found: Found, names: Names, prefix: str) -> Iterator[tuple[str, Any]]:
-    """The versions of modules under a model's own names."""
+def _renamed(found: Candidate, names: ExpectedNames, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The versions of modules under the model's own names."""
     for module, about in found.metadata.items():
         below = below_prefix(module, prefix)
         if below is not None:
@@ -113,13 +122,13 @@ def _renamed(found: Found, names: Names, prefix: str) -> Iterator[tuple[str, Any
 
 
 class _State(dict[str, Tensor]):
-    """A state dict with the versions of a model's modules, by which torch mends old checkpoints."""
+    """A state dict with the versions of a model's modules, by which torch converts old checkpoints."""
 
     _metadata: dict[str, Any]
 
 
-def _prefixes(found: Found, names: Names) -> list[str]:
-    """What precedes a model's names in a state dict, most frequent first; the empty one in any case."""
+def _prefixes(found: Candidate, names: ExpectedNames) -> list[str]:
+    """Prefixes of the model's names in a state dict, the most frequent first; always includes the empty prefix."""
     counts = Counter({"": 0})
     for name in found.tensors:
         starts = [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
@@ -127,13 +136,13 @@ def _prefixes(found: Found, names: Names) -> list[str]:
     return [prefix for prefix, _ in counts.most_common()]
 
 
-def _as_prefix(found: Found, prefix: str) -> str:
-    """As people write it, with wrappers' parts or without, with the last dot or without."""
+def _as_prefix(found: Candidate, prefix: str) -> str:
+    """Normalize a prefix that a user wrote with or without wrappers' parts and the last dot."""
     cleaned = found.clean(prefix.removesuffix("."))
     return f"{cleaned}." if cleaned else ""
 
 
-def _is_complete(found: Found, names: Names, prefix: str) -> bool:
+def _is_complete(found: Candidate, names: ExpectedNames, prefix: str) -> bool:
     return all(
         group[0].endswith(COUNTER)
         or any(prefix + name in found.tensors and not _other_shape(found, names, prefix, name) for name in group)
@@ -141,12 +150,12 @@ def _is_complete(found: Found, names: Names, prefix: str) -> bool:
     )
 
 
-def _other_shape(found: Found, names: Names, prefix: str, name: str) -> bool:
+def _other_shape(found: Candidate, names: ExpectedNames, prefix: str, name: str) -> bool:
     return found.tensors[prefix + name].shape != names.expected[names.own[name]].shape
 
 
-def _extra(found: Found, names: Names, prefix: str, inner: Sequence[str] = ()) -> list[str]:
-    """Names under a prefix that the model does not have."""
+def _extra(found: Candidate, names: ExpectedNames, prefix: str, inner: Sequence[str] = ()) -> list[str]:
+    """ExpectedNames under a prefix that the model does not have."""
     return [
         name
         for name in found.tensors
@@ -157,8 +166,8 @@ def _extra(found: Found, names: Names, prefix: str, inner: Sequence[str] = ()) -
     ]
 
 
-def _are_same(one: Reading, other: Reading) -> bool:
-    """Whether two readings give a model the same weights; counters do not matter."""
+def _are_same(one: Match, other: Match) -> bool:
+    """Whether two matches give a model the same weights; counters are ignored."""
     keys, others = ({key for key in each.state if not key.endswith(COUNTER)} for each in (one, other))
     return keys == others and all(_is_equal(one.state[key], other.state[key]) for key in keys)
 
@@ -170,29 +179,29 @@ def _is_equal(one: Tensor, other: Tensor) -> bool:
         return False
 
 
-def _several(readings: Sequence[Reading]) -> str:
-    places = Counter(one.found.key for one in readings)
-    key, prefix = len(places) > 1, len(places) < len(readings)
-    offered = " or ".join(one.setting(key=key, prefix=prefix) for one in readings[:OFFERED])
-    more = f", or {len(readings) - OFFERED} more" if len(readings) > OFFERED else ""
+def _describe_ambiguity(matches: Sequence[Match]) -> str:
+    places = Counter(one.found.key for one in matches)
+    key, prefix = len(places) > 1, len(places) < len(matches)
+    offered = " or ".join(one.setting(key=key, prefix=prefix) for one in matches[:OFFERED])
+    more = f", or {len(matches) - OFFERED} more" if len(matches) > OFFERED else ""
     return f"holds several state dicts that fit and differ: set {offered}{more} in the model's table of zoo.toml"
 
 
-def _without_state(content: Any) -> str:
+def _describe_missing_state(content: Any) -> str:
     values = [content, *(content.values() if isinstance(content, dict) else ())]
     objects = [name for value in values if (name := class_of(value))]
     if objects:
         return (
-            f"holds a whole module or another object, not a state dict ({one_line(objects[0])}): nothing of it was "
-            "run; save model.state_dict(), best as safetensors"
+            f"holds a whole module or another object, not a state dict ({one_line(objects[0])}): none of its code "
+            "was run; save model.state_dict(), preferably as safetensors"
         )
     if not isinstance(content, dict):
         return f"holds a {type(content).__name__}, expected a state dict: names and tensors"
     return f"holds no state dict (names and tensors), but {first_names([str(key) for key in content]) or 'nothing'}"
 
 
-def _misfit(candidates: Sequence[Found], names: Names, prefix: str | None) -> str:
-    """What is missing, what is too many and what has another shape, in the state dict that fits best."""
+def _describe_mismatch(candidates: Sequence[Candidate], names: ExpectedNames, prefix: str | None) -> str:
+    """The missing and extra names and the wrong shapes of the state dict that fits best."""
     options = [
         (found, start)
         for found in candidates
@@ -219,7 +228,7 @@ def _misfit(candidates: Sequence[Found], names: Names, prefix: str | None) -> st
     return f"{', '.join(place)}{': ' if place else ''}{'; '.join(parts)}"
 
 
-def _matches(found: Found, prefix: str, names: Names) -> int:
+def _matches(found: Candidate, prefix: str, names: ExpectedNames) -> int:
     return sum(prefix + name in found.tensors for name in names.own)
 
 

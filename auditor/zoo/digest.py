@@ -1,4 +1,4 @@
-"""The digest that names a model's weights, whatever file they came in."""
+"""The digest of a model's weights, which does not depend on the format of their file."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,11 +1,10 @@
-"""Downloads: into a temporary file, checked, then moved into place, so that nothing half or false is ever left."""
+"""Downloads: into a temporary file, checked, then moved into place, so that no partial or wrong file is ever left."""
 
 import contextlib
 import glob
 import logging
-import re
+import math
 import socket
-import stat
 import threading
 import time
 import uuid
@@ -14,12 +13,15 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from auditor.errors import ModelLoadError, first_line, one_line
+from tenacity import RetryCallState, Retrying, before_sleep_log, stop_after_attempt, wait_incrementing
+
+from auditor.errors import ModelLoadError, first_line
 
 logger = logging.getLogger(__name__)
 
-Checked = TypeVar("Checked")
+Content = TypeVar("Content")
 
 TRIES = 3
 PAUSE = 0.5
@@ -29,25 +31,23 @@ PATIENCE = 1.0
 """Seconds: before a second try, twice that before a third; to connect; between two packets; and after how many of
 them a host that cannot be reached is not tried again, so that a machine without internet knows within 5 seconds."""
 
-
-TORCH = ("zip", "pickle")
-INDEX = "index"
-CHECKPOINTS = (*TORCH, "safetensors")
-"""What :func:`what_is` says of files that can hold weights; an index names files that do."""
-
-LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""Torch's magic number, pickled by itself."""
-
 STALE = 3600.0
 """Seconds without a byte, after which a temporary file was left behind by a process that was killed."""
-
 
 _forbidden: ContextVar[bool] = ContextVar("forbidden", default=False)
 
 
+class _FetchError(Exception):
+    """One try failed; another one is worth it within ``retry_within`` seconds after the first one began."""
+
+    def __init__(self, cause: str, retry_within: float = math.inf) -> None:
+        super().__init__(cause)
+        self.retry_within = retry_within
+
+
 @contextlib.contextmanager
 def no_downloads() -> Iterator[None]:
-    """Whatever would be downloaded inside fails instead."""
+    """Every download inside fails instead."""
     token = _forbidden.set(True)
     try:
         yield
@@ -55,86 +55,56 @@ def no_downloads() -> Iterator[None]:
         _forbidden.reset(token)
 
 
-def download(url: str, path: Path, check: Callable[[Path], Checked], *, by_hand: str | None = None) -> Checked:
-    """Fetch ``url`` into ``path``; what is there already is replaced only by what ``check`` accepts.
+def download(url: str, path: Path, check: Callable[[Path], Content], *, by_hand: str | None = None) -> Content:
+    """Fetch ``url`` into ``path``; an existing file is replaced only by a file that ``check`` accepts.
 
     Args:
-        check: reads the file and returns what was in it, or raises ModelLoadError.
-        by_hand: where a person would fetch the same file; ``url`` by default.
+        check: reads the file and returns its content, or raises ModelLoadError.
+        by_hand: the address at which a person gets the same file; ``url`` by default.
 
     Raises:
         ModelLoadError: "download failed: …" with the last try's cause, and what to do by hand.
     """
     if _forbidden.get():
         raise ModelLoadError(f"download failed: nothing is downloaded now, and {path} would have to be")
-    started = time.monotonic()
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    retrying = Retrying(
+        retry=_is_worth_retrying,
+        stop=stop_after_attempt(TRIES),
+        wait=wait_incrementing(PAUSE, PAUSE),
+        before_sleep=before_sleep_log(logger, logging.INFO),
+        reraise=True,
+    )
     try:
-        for tries_left in reversed(range(TRIES)):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _fetch(url, temporary)
-                content = check(temporary)
-                temporary.replace(path)
-            except (OSError, ModelLoadError) as error:
-                cause = _cause(error, url, temporary)
-                logger.info("%s: %s; %d tries left", url, cause, tries_left)
-                if not tries_left or _hopeless(error, time.monotonic() - started):
-                    hint = f"fetch {by_hand or url} by hand and put it at {path}"
-                    raise ModelLoadError(f"download failed: {cause}; {hint}") from error
-                time.sleep(PAUSE * (TRIES - tries_left))
-            else:
-                return content
+        content: Content = retrying(_download_once, url, path, temporary, check)
+        return content
+    except (OSError, _FetchError, ModelLoadError) as error:
+        cause = first_line(error)
+        for name in (str(temporary), temporary.name):
+            cause = cause.replace(name, "the downloaded file")
+        hint = f"fetch {by_hand or url} by hand and put it at {path}"
+        raise ModelLoadError(f"download failed: {cause}; {hint}") from error
     finally:
-        _tidy(path, temporary)
-    raise AssertionError("the last try returns or raises")
+        _remove_temporary_files(path, temporary)
 
 
-def what_is(path: Path) -> str:
-    """What a file is by its first bytes: ``zip``, ``pickle`` (of torch), ``safetensors``, ``index``, or in words.
-
-    Raises:
-        ModelLoadError: it cannot be read, or is no file: a folder, a pipe, a device.
-    """
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder: name the file in it" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-            raise ModelLoadError(f"cannot read the weights {path}: expected a file, got {kind}")
-        with path.open("rb") as file:
-            head = file.read(4096)
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(
-            f"cannot read the weights {path}: {getattr(error, 'strerror', None) or first_line(error)}"
-        ) from error
-    if head.startswith(b"PK\x03\x04"):
-        return "zip"
-    if head.startswith(LEGACY_TORCH):
-        return "pickle"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
-        return "safetensors"
-    if path.name.endswith(".index.json") and head.lstrip().startswith(b"{"):
-        return INDEX
-    return _what_else(head)
+def _download_once(url: str, path: Path, temporary: Path, check: Callable[[Path], Content]) -> Content:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _fetch(url, temporary)
+    content = check(temporary)
+    temporary.replace(path)
+    return content
 
 
-def _what_else(head: bytes) -> str:
-    """What a file is that holds no weights, and what to do about it."""
-    if not head:
-        return "an empty file: copy or download it again"
-    if head.lstrip().startswith(b"<"):
-        title = re.search(rb"<title[^>]*>\s*([^<]*?)\s*</title>", head, re.IGNORECASE)
-        said = f" ({one_line(title[1].decode(errors='replace'))!r})" if title and title[1] else ""
-        return f"an HTML page{said}, not a checkpoint: download it again"
-    if head.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS, not the file itself: run `git lfs pull`"
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a pickle that torch.save did not write: refused unread; save the state dict as safetensors"
-    return f"no checkpoint by its first bytes: expected safetensors or what torch.save writes, got {head[:8]!r}"
+def _is_worth_retrying(state: RetryCallState) -> bool:
+    """A bad file may be a temporary answer of the host; an OSError means that the file cannot be written."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, _FetchError):
+        return (state.seconds_since_start or 0.0) <= error.retry_within
+    return isinstance(error, ModelLoadError)
 
 
-def _tidy(path: Path, temporary: Path) -> None:
+def _remove_temporary_files(path: Path, temporary: Path) -> None:
     """Remove the temporary file, and those that killed processes left beside ``path``."""
     with contextlib.suppress(OSError):
         for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
@@ -143,70 +113,64 @@ def _tidy(path: Path, temporary: Path) -> None:
 
 
 def _fetch(url: str, path: Path) -> None:
-    import requests
+    """Write what ``url`` answers to ``path``.
+
+    Raises:
+        _FetchError: the host cannot be reached, refuses, or breaks the connection.
+        OSError: the file cannot be written.
+    """
+    import httpx
 
     _resolve(url)
-    with requests.get(url, stream=True, timeout=(CONNECT, READ)) as answer, path.open("wb") as file:
-        answer.raise_for_status()
-        for chunk in answer.iter_content(1 << 20):
-            file.write(chunk)
-
-
-class _NoSuchHostError(OSError):
-    """A host's name cannot be looked up: there is no internet, most likely."""
+    host, timeout = urlsplit(url).netloc, httpx.Timeout(READ, connect=CONNECT)
+    try:
+        with httpx.stream("GET", url, timeout=timeout, follow_redirects=True) as answer, path.open("wb") as file:
+            answer.raise_for_status()
+            try:
+                for chunk in answer.iter_bytes(1 << 20):
+                    file.write(chunk)
+            except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+                raise _FetchError(f"{host}: Connection broken: IncompleteRead: {first_line(error)}") from error
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        is_temporary = status >= 500 or status in (408, 429)
+        cause = f"{host} answered {status} {error.response.reason_phrase}"
+        raise _FetchError(cause, math.inf if is_temporary else 0.0) from error
+    except httpx.TimeoutException as error:
+        raise _FetchError(f"{host} did not answer in time", PATIENCE) from error
+    except httpx.TransportError as error:
+        is_connection = isinstance(error, httpx.ConnectError) and "SSL" not in str(error)
+        prefix = "Failed to establish a new connection: " if is_connection else ""
+        raise _FetchError(f"{host}: {prefix}{first_line(error)}", PATIENCE) from error
+    except httpx.RequestError as error:  # too many redirects, an encoding that cannot be decoded
+        raise _FetchError(f"{host}: {first_line(error)}") from error
+    except (httpx.InvalidURL, ImportError, ValueError) as error:  # the address, or a proxy that httpx cannot use
+        raise _FetchError(f"{host}: {first_line(error)}", 0.0) from error
 
 
 def _resolve(url: str) -> None:
-    """Look a host's name up within a time: a dead name server would take tens of seconds to say nothing.
+    """Look up the host's name within CONNECT seconds, because a dead name server answers only after tens of seconds.
 
     Raises:
-        _NoSuchHostError: nobody knows it, or nobody answers.
+        _FetchError: the name is unknown, or no name server answers.
     """
-    from requests.utils import get_environ_proxies
-
-    host = urlsplit(url).hostname or ""
-    if get_environ_proxies(url):  # then the proxy looks names up
+    address, proxies = urlsplit(url), getproxies()
+    host = address.hostname or ""
+    if (address.scheme in proxies or "all" in proxies) and not proxy_bypass(host):  # the proxy looks names up
         return
-    said: list[str] = []
+    reasons: list[str] = []
 
     def look_up() -> None:
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:
-            said.append(error.strerror or first_line(error))
+            reasons.append(error.strerror or first_line(error))
         else:
-            said.append("")
+            reasons.append("")
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
     thread.join(CONNECT)
-    if not said or said[0]:
-        why = said[0] if said else f"no name server answered within {CONNECT:g} s"
-        raise _NoSuchHostError(f"{host} cannot be found ({why}); is there internet?")
-
-
-def _hopeless(error: Exception, elapsed: float) -> bool:
-    """Whether another try is not worth it: nobody there, refused for good, or no place to write to."""
-    from requests import ConnectionError as Unreachable
-    from requests import HTTPError, RequestException, Timeout
-
-    if isinstance(error, HTTPError) and error.response is not None:
-        return error.response.status_code < 500 and error.response.status_code not in (408, 429)
-    if isinstance(error, Unreachable | Timeout):
-        return elapsed > PATIENCE
-    return not isinstance(error, ModelLoadError | RequestException)
-
-
-def _cause(error: Exception, url: str, temporary: Path) -> str:
-    """One short line: requests wraps what happened into three layers of names and numbers."""
-    from requests import HTTPError, RequestException, Timeout
-
-    host = urlsplit(url).netloc
-    if isinstance(error, HTTPError) and error.response is not None:
-        return f"{host} answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, Timeout):
-        return f"{host} did not answer in time"
-    if isinstance(error, RequestException):
-        reason = getattr(error.args[0], "reason", error) if error.args else error
-        return f"{host}: {first_line(reason).rpartition('): ')[2]}"
-    return first_line(error).replace(str(temporary), "what came").replace(temporary.name, "what came")
+    reason = reasons[0] if reasons else f"no name server answered within {CONNECT:g} s"
+    if reason:
+        raise _FetchError(f"{host} cannot be found ({reason}); is there internet?", 0.0)

@@ -17,12 +17,12 @@ _NONE = (None, "", "null", "None")
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The JSON files of ``folder``, which is model_info itself, one data set of it, or one threat model of that.
+    """The JSON files of ``folder``, which is model_info, one of its data sets, or one of their threat models.
 
-    Those in folders with unknown names are among them, for :func:`read_published` to refuse.
+    Includes files in folders with unknown names, which :func:`read_published` refuses.
 
     Raises:
-        UsageError: it holds none.
+        UsageError: the folder holds no such file.
     """
     folder = folder.resolve()
     for pattern in ("*/*/*.json", "*/*.json", "*.json"):
@@ -39,27 +39,27 @@ def read_published(file: Path) -> Published:
     """The figures in one file, DATASET/THREAT MODEL/NAME.json; percents become fractions.
 
     Raises:
-        UsageError: it is no such file; the message names the reason, not the file.
+        UsageError: the file is invalid; the message names the reason, not the file.
     """
     dataset, threat_model, _ = file.parts[-3:]
     for name, known, what in ((dataset, _DATASETS, "a data set"), (threat_model, _THREAT_MODELS, "a threat model")):
         if name not in known:
             raise UsageError(f"expected a folder named after {what}, {', '.join(known)}, got {name!r}")
     values = _object(file)
-    of_a_norm = not threat_model.startswith("corruptions")
+    has_norm = not threat_model.startswith("corruptions")
     published = Published(
-        model=_plain("the file's name", f"robustbench:{dataset}/{threat_model}/{file.stem}"),
-        norm=threat_model if of_a_norm else None,
-        eps=_get(values, "eps", _eps) if of_a_norm else None,
+        model=_plain_text("the file's name", f"robustbench:{dataset}/{threat_model}/{file.stem}"),
+        norm=threat_model if has_norm else None,
+        eps=_get(values, "eps", _eps) if has_norm else None,
         clean_accuracy=_get(values, "clean_acc", _percent),
         autoattack_accuracy=_get(values, "autoattack_acc", _percent),
         external_accuracy=_get(values, "external", _percent),
         corruptions_accuracy=_get(values, "corruptions_acc", _percent),
         unreliable=bool(_get(values, "unreliable", _boolean)),
-        architecture=_get(values, "architecture", _plain),
-        paper=_get(values, "name", _plain),
-        venue=_get(values, "venue", _plain),
-        link=_get(values, "link", _plain),
+        architecture=_get(values, "architecture", _plain_text),
+        paper=_get(values, "name", _plain_text),
+        venue=_get(values, "venue", _plain_text),
+        link=_get(values, "link", _plain_text),
     )
     if (published.clean_accuracy, published.robust_accuracy, published.corruptions_accuracy) == (None, None, None):
         raise UsageError("expected clean_acc, autoattack_acc, external or corruptions_acc, got none of them")
@@ -68,7 +68,7 @@ def read_published(file: Path) -> Published:
 
 
 def _check(published: Published) -> None:
-    """What no model can have: fractions where percents belong, an odd unit of eps, more robust than right."""
+    """Refuse impossible figures: fractions instead of percents, eps in another unit, robust above clean accuracy."""
     clean, eps = published.clean_accuracy, published.eps
     if clean is not None and clean <= 0.01:
         raise UsageError(f"expected clean_acc in percent, got {100 * clean:g}: a fraction?")
@@ -83,7 +83,7 @@ def _object(file: Path) -> dict[str, Any]:
     if file.exists() and not file.is_file():
         raise UsageError("cannot be read: expected a file, got a folder, a pipe or a device")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        values = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_conflicts)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -93,8 +93,8 @@ def _object(file: Path) -> dict[str, Any]:
     return values
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; a key may come again, as RobustBench's do, with the same value only."""
+def _without_conflicts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a repeated key, which RobustBench's files have, must repeat its value."""
     values = dict(pairs)
     for key, value in pairs:
         if value is not values[key] and value != values[key]:  # NaN is not equal to itself
@@ -141,7 +141,7 @@ def _boolean(key: str, value: Any) -> bool:
     return value
 
 
-def _plain(key: str, value: Any) -> str:
+def _plain_text(key: str, value: Any) -> str:
     """Text that every database can hold."""
     if not isinstance(value, str) or "\0" in value or not value.isprintable():
         raise UsageError(f"expected plain text for {key}, got {value!r:.60}")

@@ -25,11 +25,11 @@ class Normalized(nn.Module):
 
 
 def normalized(model: nn.Module, preprocessing: Mapping[str, Any]) -> nn.Module:
-    """The model behind the ``mean`` and ``std`` of an entry's preprocessing; itself where there is none."""
+    """The model behind the ``mean`` and ``std`` of an entry's preprocessing; the bare model if there is none."""
     return Normalized(model, preprocessing["mean"], preprocessing["std"]) if preprocessing else model
 
 
-def network_of(model: nn.Module) -> nn.Module:
-    """The network whose state dict is handed out: without the normalization that auditor has put before it."""
+def inner_network(model: nn.Module) -> nn.Module:
+    """The network without the normalization that auditor put before it; checkpoints hold its state dict."""
     inner: nn.Module = model.model if isinstance(model, Normalized) else model
     return inner

@@ -1,7 +1,7 @@
-"""What ``torch.save`` wrote, read by torch's ``weights_only`` unpickler alone: nothing of a file is ever run.
+"""Files of ``torch.save``, read only by torch's ``weights_only`` unpickler: no code of a file ever runs.
 
-Training scripts save options, counters and paths beside the weights. Nobody needs them here, so the classes of such
-objects are never imported: inert stand-ins of this module take their place and forget what they are given.
+Training scripts save options, counters and paths with the weights. Auditor does not need them, so the classes of such
+objects are never imported: inert stand-ins of this module replace them and discard their arguments.
 """
 
 import pickle
@@ -16,13 +16,13 @@ import torch
 from auditor.errors import ModelLoadError, one_line
 
 MOST_CLASSES = 200
-"""A file that names more classes is refused: each costs one reading of it."""
+"""A file that names more classes is refused, because each class costs one more pass over the file."""
 
 
-class Forgotten:
-    """Stands for a value such as a path, a date or a NumPy number; keeps nothing."""
+class Discarded:
+    """Stand-in for a value such as a path, a date or a NumPy number; keeps nothing."""
 
-    def __new__(cls, *_: Any, **__: Any) -> "Forgotten":
+    def __new__(cls, *_: Any, **__: Any) -> "Discarded":
         return super().__new__(cls)
 
     def __setstate__(self, _: Any) -> None:
@@ -30,14 +30,14 @@ class Forgotten:
 
 
 class _Items(list[Any]):
-    """Stands for a deque."""
+    """Stand-in for a deque."""
 
     def __init__(self, *_: Any) -> None:
         super().__init__()
 
 
 class _Mapping:
-    """Stands for an object with attributes or items, of which the items are kept, and the name of its class."""
+    """Stand-in for an object with attributes or items; keeps the items and the name of the class."""
 
     def __new__(cls, *_: Any, **__: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         items: OrderedDict[Any, Any] = OrderedDict()
@@ -46,14 +46,14 @@ class _Mapping:
 
 
 class _Unknown(type):
-    """Of what stands for another package's class or function; a call of a function is refused, and not made.
+    """Metaclass of stand-ins for another package's class or function; calls of functions are refused.
 
-    A class, such as an enumeration, begins with a capital.
+    The name of a class, such as an enumeration, begins with a capital.
     """
 
     def __call__(cls, *_: Any, **__: Any) -> Any:
         if cls.__name__.rpartition(".")[2][:1].isupper():
-            return Forgotten()
+            return Discarded()
         raise pickle.UnpicklingError(f"GLOBAL {cls.__name__} is called")
 
 
@@ -74,10 +74,10 @@ STAND_INS: dict[str, type] = {
             *("typing.Any", "typing.Dict", "typing.List", "typing.Optional", "typing.Union", "uuid.UUID"),
             "torch.torch_version.TorchVersion",
         ),
-        Forgotten,
+        Discarded,
     ),
 }
-"""By name, what stands for the data classes of Python's own library, whose pickles call them."""
+"""Stand-ins by name for data classes of the standard library, which pickles call."""
 
 NUMPY = re.compile(
     r"numpy\.((_?core)\.(multiarray\.(scalar|_reconstruct)|numeric\._frombuffer)|ndarray|dtype|dtypes\.\w+"
@@ -89,7 +89,7 @@ TORCH = re.compile(r"torch\.(nn|_C\._nn|optim|amp\.grad_scaler|cuda\.amp\.grad_s
 
 
 def class_of(value: Any) -> str:
-    """The class of an object that is not there, only what stands for it; empty for anything else."""
+    """The class of the object that a stand-in replaces; empty for anything else."""
     name = getattr(value, "stands_for", "") if isinstance(value, OrderedDict) else ""
     return name if isinstance(name, str) and "." in name else ""
 
@@ -98,48 +98,48 @@ def load_torch(file: BinaryIO, name: str) -> Any:
     """The tensors and plain values of a file that ``torch.save`` wrote.
 
     Raises:
-        ModelLoadError: it is damaged, or its pickle asks for what could run. Torch's own advice, to try again without
-            ``weights_only``, is not passed on.
+        ModelLoadError: the file is damaged, or its pickle asks for code. The message leaves out torch's advice to try
+            again without ``weights_only``.
     """
     stand_ins = {**STAND_INS}
     while True:
         file.seek(0)
         try:
             with (
-                warnings.catch_warnings(action="ignore"),  # of pickles of other protocols, which fail or do not
+                warnings.catch_warnings(action="ignore"),  # about pickles of other protocols
                 torch.serialization.safe_globals([(kind, known) for known, kind in stand_ins.items()]),
             ):
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged or hostile file may raise anything
-            wanted = re.search(r"GLOBAL `?([\w.]*\w)", str(error))
-            stand_in = _stand_in(wanted[1]) if wanted and wanted[1] not in stand_ins else None
-            if wanted is None or stand_in is None or len(stand_ins) > MOST_CLASSES:
-                raise ModelLoadError(f"{name} {_reason(file, wanted and wanted[1], str(error))}") from error
-            stand_ins[wanted[1]] = stand_in
+            requested = re.search(r"GLOBAL `?([\w.]*\w)", str(error))
+            stand_in = _stand_in(requested[1]) if requested and requested[1] not in stand_ins else None
+            if requested is None or stand_in is None or len(stand_ins) > MOST_CLASSES:
+                raise ModelLoadError(f"{name} {_reason(file, requested and requested[1], str(error))}") from error
+            stand_ins[requested[1]] = stand_in
 
 
 def _stand_in(name: str) -> type | None:
-    """What stands for a class of another package; None for what might be more than data."""
+    """The stand-in for a class of another package; None for a class that may be more than data."""
     root, dot, _ = name.partition(".")
     if NUMPY.fullmatch(name):
-        return Forgotten
+        return Discarded
     if TORCH.fullmatch(name) or (dot and root not in ("torch", "numpy", *sys.stdlib_module_names)):
         return _Unknown(name, (_Mapping,), {})
     return None
 
 
-def _reason(file: BinaryIO, wanted: str | None, said: str) -> str:
-    if wanted:
+def _reason(file: BinaryIO, requested: str | None, message: str) -> str:
+    if requested:
         return (
-            f"is refused: its pickle asks for {one_line(wanted)}, which is no tensor, and nothing of it was run; "
-            "save the state dict alone, best as safetensors"
+            f"is refused: its pickle asks for {one_line(requested)}, which is no tensor, and none of its code was run; "
+            "save only the state dict, preferably as safetensors"
         )
-    if "persistent_load" in said:  # which the format of old used for the source code of modules
-        return "holds a whole module, not only a state dict, and nothing of it was run; save model.state_dict()"
-    if "TorchScript" in said:
+    if "persistent_load" in message:  # the old format used it for the source code of modules
+        return "holds a whole module, not only a state dict, and none of its code was run; save model.state_dict()"
+    if "TorchScript" in message:
         return "is a TorchScript program, expected a state dict: save model.state_dict()"
-    if "Unsupported operand" in said:
+    if "Unsupported operand" in message:
         return "has a pickle of another protocol than torch's own, or a damaged one: save it without pickle_protocol"
     file.seek(0)
-    kind = "zip, but no whole torch checkpoint" if file.read(2) == b"PK" else "damaged torch checkpoint"
-    return f"is a {kind}; nothing of it was run"
+    kind = "zip, but no complete torch checkpoint" if file.read(2) == b"PK" else "damaged torch checkpoint"
+    return f"is a {kind}; none of its code was run"

@@ -1,4 +1,4 @@
-"""The one protocol of all sources of models."""
+"""The protocol that every source of models implements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A model in eval mode with its normalization inside, and the digest of its weights.
 
-    ``notes`` and ``flags`` are what loading found worth saying; they go into the audit's own.
+    ``notes`` and ``flags`` of loading become part of the audit's.
     """
 
     model: "nn.Module"
@@ -24,33 +24,33 @@ class LoadedModel:
 
 
 class Source(Protocol):
-    """Where models come from: a picklable value, since models are loaded in child processes.
+    """A source of models: a picklable value, because models are loaded in child processes.
 
-    ``preload`` names modules whose import takes seconds, so that child processes find them imported.
+    ``preload`` names modules whose import takes seconds; the parent of the child processes imports them once.
     """
 
     @property
     def preload(self) -> tuple[str, ...]: ...
 
     def entries(self) -> list[ZooEntry]:
-        """All models there are, in the source's own order; constructs none of them."""
+        """All models in the order of the source; constructs none of them."""
 
     def missing(self, entry: ZooEntry) -> str | None:
-        """What would have to be downloaded before ``entry`` can be loaded; None when all of it is here."""
+        """The files that must be downloaded before ``entry`` can be loaded; None if all are on this machine."""
 
     def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
-        """Bytes of the largest of these models' files of weights; None where one is not known before it is loaded."""
+        """Bytes of the largest weight file of these models; None if a size is not known before loading."""
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
-        """The entry's network with its normalization inside, and whatever weights; a checkpoint brings its own.
+        """The entry's network with its normalization inside and any weights, because a checkpoint replaces them.
 
         Raises:
-            ModelLoadError: it cannot be made.
+            ModelLoadError: the network cannot be constructed.
         """
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         """Construct one model and fill in its weights.
 
         Raises:
-            ModelLoadError: it cannot be loaded; the message says why.
+            ModelLoadError: the model cannot be loaded.
         """

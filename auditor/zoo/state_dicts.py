@@ -1,4 +1,4 @@
-"""The state dicts in a container, and what a model expects of one, both by names without what wrappers add to them."""
+"""The state dicts in a container, and the names that a model expects, both without the parts that wrappers add."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ WRAPPERS = {
     "_fsdp_wrapped_module": "FSDP",
     "_checkpoint_wrapped_module": "activation checkpointing",
 }
-"""Parts of names that wrappers leave behind, of a whole module or of modules inside it."""
+"""Parts that wrappers add to the names of a module or of modules inside it."""
 
 IGNORED = {"total_ops": "a profiler", "total_params": "a profiler", "n_averaged": "AveragedModel"}
 """Last parts of names that no model needs."""
 
 COUNTER = "num_batches_tracked"
-"""Of batch norms: without effect in eval mode, and old checkpoints lack it."""
+"""A counter of batch norm; it has no effect in eval mode, and old checkpoints lack it."""
 
 DEEPEST = 6
 
@@ -30,15 +30,15 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A state dict in a container.
 
     Attributes:
         key: the keys that lead to it, joined by dots; empty for the container itself.
-        tensors: by their names without the parts of wrappers.
-        raw: the name in the file of each of them.
-        clean: takes the parts of wrappers out of a name.
-        metadata: the versions of the modules, which torch keeps beside a state dict.
+        tensors: the tensors by their names without the parts of wrappers.
+        raw: the name in the file for each of these names.
+        clean: removes the parts of wrappers from a name.
+        metadata: the versions of the modules, which torch stores with a state dict.
     """
 
     key: str
@@ -48,10 +48,10 @@ class Found:
     metadata: Mapping[str, Any]
 
 
-class Names:
-    """What a model expects, by its names without the parts of wrappers.
+class ExpectedNames:
+    """The tensors that a model expects, by names without the parts of wrappers.
 
-    ``groups`` are the names of each tensor: of two names for one tensor a file needs to have one.
+    ``groups`` are the names of each tensor: if a tensor has two names, a file needs only one of them.
     """
 
     def __init__(self, expected: Mapping[str, Tensor], outer: str = "") -> None:
@@ -66,18 +66,18 @@ class Names:
                 self.modules.setdefault(below, []).append(module)
         shared: dict[Any, list[str]] = {}
         for name, own in self.own.items():
-            shared.setdefault(place_of(expected[own]) if expected[own].numel() else own, []).append(name)
+            shared.setdefault(storage_of(expected[own]) if expected[own].numel() else own, []).append(name)
         self.groups = list(shared.values())
 
-    def without_outer(self) -> "Names | None":
-        """The same for a file that was saved from the one module that all of the model is in; None if there is none."""
+    def without_outer(self) -> "ExpectedNames | None":
+        """The same for a file that was saved from the only child module of the model; None if there are several."""
         outer = {name.partition(".")[0] for name in self.own}
         if len(outer) != 1 or any("." not in name for name in self.own):
             return None
-        return Names(self.expected, f"{outer.pop()}.")
+        return ExpectedNames(self.expected, f"{outer.pop()}.")
 
 
-def state_dicts(content: Any) -> Iterator[Found]:
+def state_dicts(content: Any) -> Iterator[Candidate]:
     """All dicts of names and tensors in a container, the outer ones first."""
     level: list[tuple[str, Any]] = [("", content)]
     seen: set[int] = set()
@@ -99,15 +99,15 @@ def state_dicts(content: Any) -> Iterator[Found]:
 
 
 def _metadata_of(value: dict[Any, Any]) -> dict[str, Any]:
-    """The versions of modules beside a state dict, where they are what torch writes."""
+    """The versions of modules in a state dict, if they have the form that torch writes."""
     metadata = getattr(value, "_metadata", None)
     if not isinstance(metadata, dict):
         return {}
     return {key: about for key, about in metadata.items() if isinstance(key, str) and isinstance(about, dict)}
 
 
-def place_of(tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for the names of one tensor."""
+def storage_of(tensor: Tensor) -> tuple[Any, ...]:
+    """A key that is equal for all names of one tensor."""
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
@@ -121,9 +121,9 @@ def _is_weight(key: Any, value: Any) -> bool:
     return value.layout == torch.strided and not value.is_nested and value.device.type == "cpu"
 
 
-def _found(path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -> Found:
+def _found(path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -> Candidate:
     clean = _cleaner(list(tensors))
-    return Found(
+    return Candidate(
         path,
         {clean(key): tensor for key, tensor in tensors.items()},
         {clean(key): key for key in tensors},
@@ -133,7 +133,7 @@ def _found(path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -
 
 
 def _cleaner(names: Sequence[str]) -> Callable[[str], str]:
-    """Takes wrappers' parts out of names, but not where two names would become one."""
+    """A function that removes wrappers' parts from names, unless two names would become equal."""
     return _without_wrappers if len({_without_wrappers(name) for name in names}) == len(names) else str
 
 
@@ -142,6 +142,6 @@ def _without_wrappers(name: str) -> str:
 
 
 def below_prefix(module: str, prefix: str) -> str | None:
-    """A module's name below a prefix; None where it is elsewhere."""
+    """A module's name without a prefix; None if it does not have the prefix."""
     dotted = f"{module}." if module else ""
     return dotted.removeprefix(prefix).removesuffix(".") if dotted.startswith(prefix) else None

@@ -1,8 +1,8 @@
 """timm's architectures and pretrained weights, as ``timm.create_model`` makes them.
 
 ``timm:resnet18.a1_in1k`` is a trained network; ``timm:resnet18`` is the architecture with random weights, as in timm
-itself, and its audit is flagged ``untrained``. Weights come through the Hugging Face hub, whose settings hold:
-HF_HOME, HF_HUB_OFFLINE, HF_TOKEN.
+itself, and its audit is flagged ``untrained``. Weights come from the Hugging Face hub, whose settings apply: HF_HOME,
+HF_HUB_OFFLINE, HF_TOKEN.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line, one_line
 from auditor.records import Transform, ZooEntry
 from auditor.zoo.source import LoadedModel
-from auditor.zoo.weight_files import from_address, obtain
+from auditor.zoo.weight_files import hub_weight_file, load_or_download
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +34,7 @@ _DATASETS = {
 
 @dataclass(frozen=True)
 class TimmZoo:
-    """What the installed timm knows: pretrained weights first, then its architectures with random weights."""
+    """The models of the installed timm: pretrained ones first, then architectures with random weights."""
 
     preload: tuple[str, ...] = ("timm",)
 
@@ -55,7 +55,7 @@ class TimmZoo:
         return str(config.hf_hub_id or config.url)
 
     def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:  # noqa: ARG002
-        return None  # timm makes a network to know its size
+        return None  # timm would have to construct the network
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
         from auditor.zoo.normalized import normalized
@@ -68,13 +68,13 @@ class TimmZoo:
         from auditor.zoo.normalized import normalized
 
         if entry.dataset == "features":
-            raise ModelLoadError(f"{entry.model} gives features, not logits: there are no classes to audit")
-        trained, away = bool(entry.training["pretrained"]), self.missing(entry)
-        if away and "://" not in away:
-            _reach(away)
+            raise ModelLoadError(f"{entry.model} gives features, not logits: it has no classes to audit")
+        trained, missing = bool(entry.training["pretrained"]), self.missing(entry)
+        if missing and "://" not in missing:
+            _check_hub_reachable(missing)
         if trained:
-            _fetch_from_address(_name(entry))
-        with contextlib.nullcontext() if away else _offline():  # what is here is used as it is, without asking
+            _download_by_address(_name(entry))
+        with contextlib.nullcontext() if missing else _offline():  # cached files are used without asking the hub
             model = _create(_name(entry), trained)
         notes: tuple[str, ...] = ()
         if not trained:
@@ -92,7 +92,7 @@ class TimmZoo:
 
 
 def has_hub() -> bool:
-    """Whether timm found huggingface_hub as it wants it: where not, it fails at every pretrained weight."""
+    """Whether timm can use the installed huggingface_hub; if not, it cannot load any pretrained weights."""
     _timm()
     from timm.models._hub import has_hf_hub
 
@@ -105,7 +105,7 @@ def _timm() -> Any:
             warnings.simplefilter("ignore")
             import timm
     except ImportError as error:
-        raise EnvironmentUnusableError(f"timm is not usable here: install auditor[zoos] ({error})") from error
+        raise EnvironmentUnusableError(f"timm cannot be imported: install auditor[zoos] ({error})") from error
     return timm
 
 
@@ -149,29 +149,29 @@ def _transform(config: Any, size: tuple[int, ...]) -> Transform:
 
 
 def _cached(config: Any) -> bool:
-    """Whether the weights lie in the hub's or in torch's cache."""
+    """Whether the weights are in the cache of the hub or of torch."""
     from huggingface_hub import try_to_load_from_cache
     from timm.models._hub import HF_WEIGHTS_NAME, _get_safe_alternatives
 
     if not config.hf_hub_id:
-        return from_address(config.url).path.is_file()
-    wanted = config.hf_hub_filename or HF_WEIGHTS_NAME
-    files = [*_get_safe_alternatives(wanted), wanted]
+        return hub_weight_file(config.url).path.is_file()
+    preferred = config.hf_hub_filename or HF_WEIGHTS_NAME
+    files = [*_get_safe_alternatives(preferred), preferred]
     return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in files)
 
 
-def _fetch_from_address(name: str) -> None:
-    """A few networks' weights have an address and no place on the hub: checked before timm reads them."""
+def _download_by_address(name: str) -> None:
+    """Download and check the weights of the few networks that are not on the hub, before timm reads them."""
     config = _timm().get_pretrained_cfg(name)
     if not config.hf_hub_id:
-        obtain(from_address(config.url))
+        load_or_download(hub_weight_file(config.url))
 
 
 def _create(name: str, trained: bool) -> "nn.Module":
     """``timm.create_model``, with every weight loaded, or with random weights that are always the same.
 
     Raises:
-        ModelLoadError: the weights cannot be had, or do not fill the model.
+        ModelLoadError: the weights cannot be loaded, or do not fill the model.
     """
     import httpx
     import torch
@@ -183,14 +183,13 @@ def _create(name: str, trained: bool) -> "nn.Module":
         try:
             model: nn.Module = timm.create_model(name, pretrained=trained)
         except Exception as error:
-            kind = "download failed" if isinstance(error, httpx.HTTPError | OSError) else "timm cannot make it"
-            said = (
-                "its weights are a pickle that holds more than tensors" if "weights_only" in str(error) else str(error)
-            )
-            raise ModelLoadError(f"{kind}: {one_line(said)}") from error
+            kind = "download failed" if isinstance(error, httpx.HTTPError | OSError) else "timm cannot construct it"
+            is_unsafe = "weights_only" in str(error)
+            reason = "its weights are a pickle that holds more than tensors" if is_unsafe else str(error)
+            raise ModelLoadError(f"{kind}: {one_line(reason)}") from error
     custom = trained and timm.get_pretrained_cfg(name).custom_load
     if trained and not custom and not loads:
-        raise ModelLoadError(f"timm made {name} without loading weights into it")
+        raise ModelLoadError(f"timm constructed {name} without loading weights")
     missing = [key for load in loads for key in load.missing_keys]
     if missing:
         raise ModelLoadError(f"{name}: {len(missing)} keys are missing in the weights, the first is {missing[0]!r}")
@@ -199,7 +198,7 @@ def _create(name: str, trained: bool) -> "nn.Module":
 
 @contextlib.contextmanager
 def _watched_loading() -> Iterator[list[Any]]:
-    """Weights are loaded as data only, and what ``load_state_dict`` said of missing keys is kept."""
+    """Load weights only as data, and collect the results of ``load_state_dict`` with the missing keys."""
     import functools
 
     import torch
@@ -209,15 +208,15 @@ def _watched_loading() -> Iterator[list[Any]]:
     load_file, load_state_dict = torch.load, nn.Module.load_state_dict
 
     @functools.wraps(load_file)
-    def safely(*arguments: Any, **options: Any) -> Any:
+    def load_only_data(*arguments: Any, **options: Any) -> Any:
         return load_file(*arguments, **{**options, "weights_only": True})
 
-    def watched(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+    def record_result(self: nn.Module, *arguments: Any, **options: Any) -> Any:
         result = load_state_dict(self, *arguments, **options)
         loads.append(result)
         return result
 
-    torch.load, nn.Module.load_state_dict = safely, watched  # type: ignore[method-assign]
+    torch.load, nn.Module.load_state_dict = load_only_data, record_result  # type: ignore[method-assign]
     try:
         yield loads
     finally:
@@ -226,7 +225,7 @@ def _watched_loading() -> Iterator[list[Any]]:
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """The hub answers from its cache alone."""
+    """Let the hub answer only from its cache."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
@@ -236,16 +235,16 @@ def _offline() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def _reach(place: str) -> None:
-    """Fail at once where there is no way to the weights: the hub's own retries take most of a minute.
+def _check_hub_reachable(repository: str) -> None:
+    """Fail at once if the weights cannot be downloaded, because the hub's own retries take most of a minute.
 
     Raises:
-        ModelLoadError: the hub is told to stay offline, or its host does not answer.
+        ModelLoadError: HF_HUB_OFFLINE is set, or the hub does not answer.
     """
     import httpx
     from huggingface_hub import constants
 
-    url = f"{constants.ENDPOINT}/{place}"
+    url = f"{constants.ENDPOINT}/{repository}"
     if constants.HF_HUB_OFFLINE:
         raise ModelLoadError(
             f"download failed: {url} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set"

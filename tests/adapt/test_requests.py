@@ -50,7 +50,9 @@ def test_through_json_and_back(request_: AdaptRequest) -> None:
 
 @pytest.mark.parametrize("change", [{"shots": "few"}, {"assignment": None}, {"tuning": {"layers": "tail"}}])
 def test_what_is_no_request_is_one_line(change: dict) -> None:
-    with pytest.raises(UsageError, match=f"expected a stored AdaptRequest, trouble at {next(iter(change))}") as error:
+    with pytest.raises(
+        UsageError, match=f"expected a stored AdaptRequest, got an invalid {next(iter(change))}"
+    ) as error:
         request_from(request_to(AdaptRequest()) | change)
     assert "\n" not in str(error.value)
 
@@ -58,7 +60,7 @@ def test_what_is_no_request_is_one_line(change: dict) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"start": "robustest"}, "no recipe named 'robustest'; there is: standard, robust, .*source:id"),
+        ({"start": "robustest"}, "no recipe named 'robustest'; expected one of: standard, robust, .*source:id"),
         ({"shots": ()}, "expected shots that differ, at least one"),
         ({"shots": (1, 1)}, "expected shots that differ"),
         ({"shots": (-1,)}, "expected shots from 0"),
@@ -74,7 +76,7 @@ def test_what_is_no_request_is_one_line(change: dict) -> None:
         ({"tuning": Tuning(beta=-1.0)}, "expected beta from 0"),
         ({"tuning": Tuning(steps=0)}, "expected steps from 1"),
         ({"tuning": Tuning(layers="tail")}, "expected layers head or all"),
-        ({"tuning": Tuning(head="fresh"), "shots": (0, 1)}, "leave out the 0 shots"),
+        ({"tuning": Tuning(head="fresh"), "shots": (0, 1)}, "leave out 0 shots"),
         ({"recipe": Recipe(method="at")}, "adversarial training needs eps"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_class_without_images_is_an_error() -> None:
 
 
 def test_an_unknown_data_set_is_an_error() -> None:
-    with pytest.raises(UsageError, match="no data set named 'svhn'; there is: fashion_mnist, cifar10"):
+    with pytest.raises(UsageError, match="no data set named 'svhn'; expected one of: fashion_mnist, cifar10"):
         load_data("svhn")
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.attacks.norms import LINF
 from auditor.boost import fine_tune
-from auditor.boost.fine_tuning import validate, why_stop
+from auditor.boost.fine_tuning import stop_reason, validate
 from auditor.errors import InputError
 from auditor.records.boosts import EpochScore
 from tests.factories.fine_tuning import RECIPE, SUPERCLASSES, data, halves, small_network
@@ -109,7 +109,7 @@ def _scores(*pgd_accuracies: float) -> list[EpochScore]:
     ],
 )
 def test_when_training_stops(accuracies: tuple, reason: str | None) -> None:
-    found = why_stop(_scores(*accuracies))
+    found = stop_reason(_scores(*accuracies))
     assert (found is None) if reason is None else (found is not None and found.startswith(reason))
 
 

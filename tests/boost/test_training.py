@@ -159,7 +159,7 @@ def test_a_run_that_is_saved_and_gone_on_from_gives_the_same_weights(options: di
     second.restore(state)
     second.epoch()
     second.epoch()
-    expected, found = whole.kept.state_dict(), second.kept.state_dict()
+    expected, found = whole.averaged_model.state_dict(), second.averaged_model.state_dict()
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
@@ -184,7 +184,7 @@ def test_the_average_of_weights_is_what_the_formula_says() -> None:
     trainer.epoch(lambda *_: seen.append(trainer.model[0].weight.detach().clone()))
     assert trainer.recipe.ema == 0.5
     first, second = seen
-    torch.testing.assert_close(trainer.kept[0].weight, 0.5 * first + 0.5 * second)
+    torch.testing.assert_close(trainer.averaged_model[0].weight, 0.5 * first + 0.5 * second)
 
 
 def test_weights_are_perturbed_as_written_out() -> None:

@@ -13,7 +13,7 @@ from auditor.checkpoints.card import model_card
 from auditor.checkpoints.configs import crop_fraction
 from auditor.checkpoints.origin import Origin, origin_of
 from auditor.checkpoints.wording import recipe_words, verdict_words
-from auditor.records import OwnData, ZooEntry
+from auditor.records import CustomData, ZooEntry
 from auditor.zoo import find_source
 from tests.factories.checkpoint_rows import NO_GAIN, NOT_AUDITED, RECIPE, audit, paired, row
 
@@ -52,12 +52,12 @@ def test_all_that_belongs_to_it_is_there(began: ZooEntry) -> None:
     for words in (
         "Seed 5",
         "timm: 1.0.9",
-        "Epoch 1 was kept",
+        "The weights are those of epoch 1",
         "41.0 % (38.0 % to 44.0 %)",
         "| 0 | – | 90.0 % | 40.0 % | – |",
     ):
         assert words in text, words
-    assert "40 stood only before and 100 only after: a difference of +6.0 points" in text
+    assert "40 were robust only before and 100 only after: a difference of +6.0 points" in text
     assert "p < 0.001" in text
     assert "first 1000" not in text
     assert "It is no certificate" in text
@@ -69,7 +69,7 @@ def test_all_that_belongs_to_it_is_there(began: ZooEntry) -> None:
         ({}, "Significant gain: against demo:standard", "significant-gain"),
         (NO_GAIN, "No significant gain: against demo:standard", "no-significant-gain"),
         ({"verdict": "significant loss", "comparison": paired(90, 20)}, "Significant loss", "significant-loss"),
-        (NOT_AUDITED, "Not audited: whether this checkpoint is more robust", "not-audited"),
+        (NOT_AUDITED, "Not audited: it is not known whether this checkpoint is more robust", "not-audited"),
     ],
     ids=["gain", "no gain", "loss", "not audited"],
 )
@@ -83,8 +83,8 @@ def test_the_verdict_is_the_first_that_is_read(began: ZooEntry, changes: Any, sa
 def test_a_boost_that_did_not_help_says_so_with_its_numbers() -> None:
     words = verdict_words(row(Path(), **NO_GAIN))
     assert "+1.0 points (95 % interval −1.0 to +3.0; McNemar's exact test: p = 0.368)" in words
-    assert "nothing shows that the fine-tuning helped" in words
-    assert "did harm" in verdict_words(row(Path(), verdict="significant loss"))
+    assert "there is no evidence that fine-tuning helped" in words
+    assert "reduced the robustness" in verdict_words(row(Path(), verdict="significant loss"))
 
 
 def test_flagged_numbers_are_called_so_and_enter_no_leaderboard(began: ZooEntry) -> None:
@@ -104,8 +104,12 @@ def test_one_audit_alone_and_what_was_not_measured(began: ZooEntry) -> None:
     ("origin", "license", "said"),
     [
         (Origin("cc-by-nc-4.0", "timm's pretrained_cfg", "timm/x"), "cc-by-nc-4.0", "forbids commercial use"),
-        (Origin("apache-2.0", "timm's pretrained_cfg"), "apache-2.0", "are to be taken as bound by it, too"),
-        (Origin(), "unknown", "is not known to auditor"),
+        (
+            Origin("apache-2.0", "timm's pretrained_cfg"),
+            "apache-2.0",
+            "Treat these weights as bound by the same licence",
+        ),
+        (Origin(), "unknown", "Auditor does not know the licence"),
     ],
 )
 def test_the_licence_of_the_beginning(began: ZooEntry, origin: Origin, license: str, said: str) -> None:
@@ -123,20 +127,20 @@ def test_timms_licence_and_place_on_the_hub() -> None:
 
 
 def test_other_peoples_words_stay_on_their_line(began: ZooEntry) -> None:
-    own = OwnData(path=None, classes=("a", "b"), levels=(("x", "y"),))
+    own = CustomData(path=None, classes=("a", "b"), levels=(("x", "y"),))
     entry = replace(began, model="local:a|b\n# no heading", source="local", dataset='"odd": [name', own_data=own)
     card = card_of(entry, model=entry.model, lineage=[entry.model])
     assert not re.search(r"^# no heading", card.text, re.MULTILINE)
     assert card.data.datasets is None
     assert card.data.eval_results[0].dataset_name == '"odd": [name'
-    assert (card.data.license, "not known to auditor" in card.text) == ("unknown", True)
+    assert (card.data.license, "Auditor does not know the licence" in card.text) == ("unknown", True)
 
 
 @pytest.mark.parametrize(
     ("architecture", "said"),
     [
         ({"name": "small_resnet"}, "ARCHITECTURES['small_resnet']()"),
-        ({"python": "make.py:make", "kwargs": {}}, "`make` in `make.py` of the zoo where it began"),
+        ({"python": "make.py:make", "kwargs": {}}, "`make` in `make.py` of the original zoo"),
         ({"robustbench": "cifar10/Linf/Name", "version": "1"}, "load_model('Name', dataset='cifar10'"),
         ({"timm": "resnet18", "kwargs": {"num_classes": 10}}, "timm.create_model('resnet18', num_classes=10, "),
     ],
@@ -145,7 +149,7 @@ def test_how_each_kind_of_network_is_made(began: ZooEntry, architecture: dict[st
     source = "robustbench" if "robustbench" in architecture else "local"
     card = card_of(replace(began, source=source, architecture=architecture))
     assert said in card.text
-    assert ("the normalization is inside" in card.text) == (source == "robustbench")
+    assert ("the normalization is inside the network" in card.text) == (source == "robustbench")
     assert card.data.library_name == ("timm" if "timm" in architecture else None)
 
 

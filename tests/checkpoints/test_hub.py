@@ -55,14 +55,14 @@ def test_a_dry_run_says_what_would_be_sent_and_opens_no_connection(
 
     monkeypatch.setattr(socket.socket, "connect", refused)
     first, *rest = push(folder, "someone/robust", private=True, dry_run=True)
-    assert first.startswith("would make the private repository someone/robust at http")
-    assert rest == [f"would send {folder / name} (5 bytes)" for name in NAMES]
+    assert first.startswith("would create the private repository someone/robust at http")
+    assert rest == [f"would upload {folder / name} (5 bytes)" for name in NAMES]
     assert hub.asked == []
 
 
 def test_it_sends_the_three_files_and_no_other(folder: Path, hub: Hub) -> None:
     (folder / "model.safetensors.1.part").write_text("half")
-    assert push(folder, "someone/robust", private=True) == ["sent to https://hub/someone/robust"]
+    assert push(folder, "someone/robust", private=True) == ["uploaded to https://hub/someone/robust"]
     (_, repo, made), (_, _, sent) = hub.asked
     assert (repo, made) == ("someone/robust", {"private": True, "exist_ok": True})
     assert (sent["folder_path"], sent["allow_patterns"]) == (folder, list(NAMES))
@@ -79,7 +79,7 @@ def test_it_sends_the_three_files_and_no_other(folder: Path, hub: Hub) -> None:
 )
 def test_what_the_hub_refuses_is_one_line(folder: Path, hub: Hub, error: Exception) -> None:
     hub.error = error
-    with pytest.raises(EnvironmentUnusableError, match=r"^the hub did not take someone/robust: ") as caught:
+    with pytest.raises(EnvironmentUnusableError, match=r"^the upload to someone/robust failed: ") as caught:
         push(folder, "someone/robust")
     assert "\n" not in str(caught.value)
 

@@ -11,11 +11,11 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from auditor.checkpoints import hand_out, layout
+from auditor.checkpoints import export_checkpoint, layout
 from auditor.errors import AuditorError, EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.records import Transform, ZooEntry
 from auditor.zoo import find_source
-from auditor.zoo.normalized import network_of
+from auditor.zoo.normalized import inner_network
 from auditor.zoo.timm import _timm
 from tests.factories.checkpoint_rows import NO_GAIN, written
 
@@ -28,7 +28,7 @@ def moved(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return {
         name: tensor + 0.01 * torch.rand(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
-        for name, tensor in network_of(network).state_dict().items()
+        for name, tensor in inner_network(network).state_dict().items()
     }
 
 
@@ -92,7 +92,7 @@ def test_timm_gives_the_same_logits_from_the_file_and_from_the_hub(
     (entry,) = zoo.entries()
     expected = logits(zoo.load(entry).model, images)
     out = tmp_path / "out"
-    assert sorted(path.name for path in hand_out(row, out)) == FILES
+    assert sorted(path.name for path in export_checkpoint(row, out)) == FILES
     config = json.loads((out / "config.json").read_text())
     inputs = normalized(images, config)
     arguments = origin.architecture["kwargs"]
@@ -110,7 +110,7 @@ def test_a_local_folder_as_newer_versions_of_timm_name_it(tmp_path: Path) -> Non
     """Where timm has ``local-dir:``; older ones refuse the name."""
     origin = of_timm("resnet18")
     row = written(tmp_path / "kept", moved(find_source("local", tmp_path).construct(origin)), origin, tmp_path)
-    hand_out(row, tmp_path / "out")
+    export_checkpoint(row, tmp_path / "out")
     from timm.models._factory import parse_model_name
 
     try:
@@ -127,7 +127,7 @@ def test_a_local_folder_as_newer_versions_of_timm_name_it(tmp_path: Path) -> Non
 def test_a_checkpoint_of_timms_own_model_and_timm_resizes_pictures_as_the_audit_did(tmp_path: Path) -> None:
     origin = next(entry for entry in find_source("timm").entries() if entry.model == "timm:test_vit.r160_in1k")
     row = written(tmp_path / "kept", moved(find_source("timm").construct(origin)), origin)
-    hand_out(row, tmp_path / "out")
+    export_checkpoint(row, tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     theirs = _timm().get_pretrained_cfg("test_vit.r160_in1k")
     cfg = config["pretrained_cfg"]
@@ -140,7 +140,7 @@ def test_a_checkpoint_of_timms_own_model_and_timm_resizes_pictures_as_the_audit_
 
 
 def test_a_network_that_is_not_timms(demo: dict[str, Any], tmp_path: Path) -> None:
-    hand_out(demo | NO_GAIN, tmp_path / "a" / "b")
+    export_checkpoint(demo | NO_GAIN, tmp_path / "a" / "b")
     config = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
     assert config["architecture"] == {"name": "small_resnet"}
     assert (config["num_classes"], len(config["label_names"])) == (10, 10)
@@ -152,10 +152,10 @@ def test_a_network_that_is_not_timms(demo: dict[str, Any], tmp_path: Path) -> No
 def test_again_into_the_same_folder_changes_nothing(demo: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    hand_out(demo, out)
+    export_checkpoint(demo, out)
     (out / "config.json").unlink()  # as if the first had been killed
     (out / "model.safetensors.123.part").write_text("half")
-    hand_out(demo, out)
+    export_checkpoint(demo, out)
     assert sorted(path.name for path in out.iterdir() if path.suffix != ".part") == FILES
 
 
@@ -178,14 +178,14 @@ def test_what_is_there_already_is_never_lost(there: Any, demo: dict[str, Any], t
     there(out)
     (kept,) = out.iterdir()
     with pytest.raises(UsageError, match="choose an empty folder"):
-        hand_out(demo, out)
+        export_checkpoint(demo, out)
     assert [(path, path.read_text()) for path in out.iterdir()] == [(kept, "mine")]
 
 
 def test_a_file_in_the_folders_place(demo: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UsageError, match="expected a folder to write to, got the file"):
-        hand_out(demo, tmp_path / "out")
+        export_checkpoint(demo, tmp_path / "out")
 
 
 def _shifted(folder: Path) -> None:
@@ -206,7 +206,7 @@ def _shifted_with_its_digest(folder: Path) -> None:
     ("damage", "error", "message"),
     [
         (_shifted, ModelLoadError, "checkpoint:7: model.safetensors: expected SHA-256"),
-        (_shifted_with_its_digest, ModelLoadError, "checkpoint:7: expected weights of SHA-256 .* as the database has"),
+        (_shifted_with_its_digest, ModelLoadError, "checkpoint:7: expected weights with SHA-256 .* as in the database"),
         (lambda folder: (folder / "model.safetensors").unlink(), ModelLoadError, "checkpoint:7: cannot read"),
         (lambda folder: (folder / "entry.json").unlink(), EnvironmentUnusableError, "cannot read the checkpoint's"),
     ],
@@ -217,7 +217,7 @@ def test_damage_is_one_line_and_nothing_is_written(
 ) -> None:
     damage(Path(demo["folder"]))
     with pytest.raises(error, match=message) as caught:
-        hand_out(demo, tmp_path / "out")
+        export_checkpoint(demo, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -227,7 +227,7 @@ def test_weights_that_timms_network_does_not_take(tmp_path: Path) -> None:
     state = moved(find_source("local", tmp_path).construct(replace(origin)))
     row = written(tmp_path / "kept", {f"model.{name}": tensor for name, tensor in state.items()}, origin, tmp_path)
     with pytest.raises(ModelLoadError, match=r"checkpoint:7: model\.safetensors does not fit resnet18"):
-        hand_out(row, tmp_path / "out")
+        export_checkpoint(row, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -246,11 +246,11 @@ def test_a_full_disk_leaves_nothing_half_done(
     if folder_there:
         out.mkdir()
     monkeypatch.setattr(layout, "write_atomically", full)
-    with pytest.raises(EnvironmentUnusableError, match=r"cannot write .*No space left on device; nothing was left"):
-        hand_out(demo, out)
+    with pytest.raises(EnvironmentUnusableError, match=r"cannot write .*No space left on device; no file was written"):
+        export_checkpoint(demo, out)
     assert (list(out.iterdir()) if folder_there else out.exists()) == ([] if folder_there else False)
     monkeypatch.undo()
-    hand_out(demo, out)
+    export_checkpoint(demo, out)
 
 
 def test_an_interruption_leaves_nothing_half_done(
@@ -265,5 +265,5 @@ def test_an_interruption_leaves_nothing_half_done(
 
     monkeypatch.setattr(layout, "write_atomically", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        hand_out(demo, tmp_path / "out")
+        export_checkpoint(demo, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -45,7 +45,7 @@ def test_a_zoo_model_is_marked_as_trained_on_the_targets() -> None:
 
 
 CASES = [
-    (["robut"], "no recipe named 'robut'; there is: standard, robust"),
+    (["robut"], "no recipe named 'robut'; expected one of: standard, robust"),
     (["demo:none"], "demo:none"),
     (["nowhere:x"], "expected a model as SOURCE:NAME"),
     (["robust", "--preset", "fashion"], "no assignment named 'fashion'; did you mean"),
@@ -58,11 +58,11 @@ CASES = [
     (["robust", "--beta", "-1"], "expected beta from 0"),
     (["robust", "--eps", "1.5"], "expected eps from"),
     (["robust", "--shots", "1,1"], "expected shots that differ"),
-    (["robust", "--shots", "one"], "expected integers with commas"),
-    (["robust", "--head", "fresh", "--shots", "0"], "leave out the 0 shots"),
+    (["robust", "--shots", "one"], "expected whole numbers with commas"),
+    (["robust", "--head", "fresh", "--shots", "0"], "leave out 0 shots"),
     (["robust", "--data", "nowhere"], "--data: no such file or folder: nowhere"),
     (["demo:standard", "--epochs", "3"], "--epochs needs a recipe"),
-    (["demo:standard", "--preset", "cifar100"], "demo:standard is a model for fashion_mnist"),
+    (["demo:standard", "--preset", "cifar100"], "demo:standard is a model of fashion_mnist"),
 ]
 
 

@@ -83,8 +83,8 @@ def test_a_dry_run_for_the_hub(tmp_path: Path) -> None:
     words = ["get", "7", "--out", str(tmp_path / "out"), "--push-to-hub", "someone/robust"]
     done = ask(*words, "--dry-run")
     assert done.exit_code == 0, done.output
-    assert "would make the public repository someone/robust" in done.stdout
-    assert done.stdout.count("would send") == 3
+    assert "would create the public repository someone/robust" in done.stdout
+    assert done.stdout.count("would upload") == 3
 
 
 @pytest.mark.usefixtures("stored")
@@ -95,7 +95,7 @@ def test_a_dry_run_for_the_hub(tmp_path: Path) -> None:
         (["get", "seven", "--out", "out"], "expected the ID of a checkpoint"),
         (["get", "7", "--out", "out", "--dry-run"], "--private and --dry-run need --push-to-hub"),
         (["get", "7", "--out", "out", "--push-to-hub", "robust"], "expected a repository as OWNER/NAME"),
-        (["get", "7", "--out", "kept"], "error: kept holds '7', which is no part of a checkpoint"),
+        (["get", "7", "--out", "kept"], "error: kept holds '7', which is not part of a checkpoint"),
         (["plot", "7", "-o", "run.txt"], "expected a file ending in .png"),
     ],
 )

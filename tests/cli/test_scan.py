@@ -107,7 +107,7 @@ def test_one_model_that_fails_is_stored_and_the_scan_goes_on(zoo: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("--model", "standrad"), 2, "did you mean standard"),
-        (("--match", "x*"), 2, "no model is left"),
+        (("--match", "x*"), 2, "the filters match none of"),
         (("--eps", "eight"), 2, "8/255"),
         (("--eps", "0"), 2, "above 0"),
         (("--eps", "1/0"), 2, "8/255"),

@@ -12,12 +12,12 @@ from PIL import Image
 from auditor.data import CLASSES, ImageSet, load_images
 from auditor.data.training import load_training
 from auditor.errors import DataError
-from auditor.records import OwnData, Transform
+from auditor.records import CustomData, Transform
 from tests.data import layouts
 
 GREY = layouts.random_pixels(2, 8, 8)
 COLOUR = layouts.random_pixels(2, 8, 8, 3)
-REPEATED = "grey pictures: repeated in 3 channels, which the model takes"
+REPEATED = "grey pictures: repeated in the 3 channels of the model's input"
 NAMES = ("a", "b")
 TO_GREY = Transform(channels="grey")
 
@@ -27,8 +27,8 @@ def _of(folder: Path, save: Callable[[int, Path], Any], **more: Any) -> ImageSet
     for number, name in enumerate(NAMES):
         (folder / name).mkdir(parents=True)
         save(number, folder / name / "0")
-    own = OwnData(path=str(folder), classes=NAMES, levels=(NAMES,))
-    return load_images("own", None, own=own, **more)
+    own = CustomData(path=str(folder), classes=NAMES, levels=(NAMES,))
+    return load_images("own", None, custom=own, **more)
 
 
 def _saved(ending: str, mode: str = "", pixels: np.ndarray = GREY, **options: Any) -> Callable[[int, Path], None]:
@@ -116,8 +116,8 @@ def test_colours_for_a_model_of_one_channel(case: str, tmp_path: Path) -> None:
 
 def _npz(folder: Path, images: np.ndarray, **more: Any) -> ImageSet:
     np.savez(folder / "d.npz", images=images, labels=[0, 1])
-    own = OwnData(path=str(folder / "d.npz"), classes=NAMES, levels=(NAMES,))
-    return load_images("own", None, own=own, **more)
+    own = CustomData(path=str(folder / "d.npz"), classes=NAMES, levels=(NAMES,))
+    return load_images("own", None, custom=own, **more)
 
 
 def _float(images: np.ndarray) -> np.ndarray:
@@ -166,8 +166,8 @@ def test_known_sets_for_other_channels(tmp_path: Path, monkeypatch: pytest.Monke
 def test_training_images_become_what_test_images_do(tmp_path: Path) -> None:
     pixels, labels = layouts.random_pixels(40, 8, 8), np.arange(40) % 2
     np.savez(tmp_path / "t.npz", images=pixels, labels=labels)
-    own = OwnData(path=None, classes=NAMES, levels=(NAMES,))
-    found = load_training("own", tmp_path / "t.npz", own=own, channels=3)
+    own = CustomData(path=None, classes=NAMES, levels=(NAMES,))
+    found = load_training("own", tmp_path / "t.npz", custom=own, channels=3)
     assert found.images.shape == (36, 3, 8, 8)
 
 
@@ -196,12 +196,12 @@ def _one_gif_more(number: int, path: Path) -> None:
     ("save", "note"),
     [
         (_rotated, "2 of 2 pictures have an EXIF orientation, which is not applied"),
-        (_animated(".webp"), "2 of 2 pictures have several frames, of which the first counts"),
-        (_animated(".tif"), "2 of 2 pictures have several frames, of which the first counts"),
-        (_animated(".png"), "2 of 2 pictures have several frames, of which the first counts"),
-        (_transparent, "2 of 2 pictures have transparent pixels, which count in the colour that lies under them"),
+        (_animated(".webp"), "2 of 2 pictures have several frames; only the first is used"),
+        (_animated(".tif"), "2 of 2 pictures have several frames; only the first is used"),
+        (_animated(".png"), "2 of 2 pictures have several frames; only the first is used"),
+        (_transparent, "2 of 2 pictures have transparent pixels; their hidden colours are used"),
         (_transparent_palette, "2 of 2 pictures have transparent pixels"),
-        (_one_gif_more, "2 pictures passed over: .gif is not read"),
+        (_one_gif_more, "2 pictures skipped: .gif is not supported"),
     ],
 )
 def test_what_does_not_reach_the_model_is_noted(save: Callable, note: str, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_torchvisions_layout(
     assert np.array_equal(found.images, pixels[:11].astype(np.float32) / 255)
     assert found.labels.tolist() == [number % 10 for number in range(11)] if name == "cifar10" else list(range(11))
     assert found.indices.tolist() == list(range(11))
-    with pytest.raises(UsageError, match="has 12 test images, 13 were asked for"):
+    with pytest.raises(UsageError, match="has 12 test images, 13 were requested"):
         check_images(name, 13, data[place])
 
 
@@ -79,7 +79,7 @@ def test_other_classes_than_the_known_ones_are_refused(data_folder: Path, monkey
     names = ["airplane", "cat"]
     pixels = layouts.random_pixels(2, 3, 32, 32)
     layouts.cifar(data_folder / "cifar-10-batches-py", monkeypatch, "CIFAR10", pixels, label_names=names)
-    with pytest.raises(DataError, match="other classes than CIFAR10's: airplane, cat"):
+    with pytest.raises(DataError, match="classes that are not CIFAR10's: airplane, cat"):
         load_images("cifar10", 1, data_folder)
 
 

@@ -40,7 +40,7 @@ def test_samples_are_a_prefix_and_more_than_the_subset_is_the_whole_set(fashion_
     whole, prefix = load_images("fashion_mnist", None, fashion_mnist), load_images("fashion_mnist", 1001, fashion_mnist)
     assert len(whole.labels) == 10_000
     assert np.array_equal(prefix.indices, np.arange(1001))
-    with pytest.raises(UsageError, match="has 10000 test images, 10001 were asked for"):
+    with pytest.raises(UsageError, match="has 10000 test images, 10001 were requested"):
         load_images("fashion_mnist", 10_001, fashion_mnist)
 
 
@@ -114,7 +114,7 @@ def test_fashion_mnist_hierarchy() -> None:
 
 
 def test_hierarchies_must_exist_and_cover_the_classes() -> None:
-    with pytest.raises(DataError, match="there is: cifar10, cifar100, fashion_mnist, imagenet"):
+    with pytest.raises(DataError, match="expected one of: cifar10, cifar100, fashion_mnist, imagenet"):
         load_hierarchy("mnist", ("cat",))
     with pytest.raises(DataError, match="hat"):
         load_hierarchy("fashion_mnist", (*CLASSES["fashion_mnist"], "hat"))

@@ -83,7 +83,7 @@ def test_checking_opens_no_picture(listed: list[str], tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     check_images("imagenet", None, tmp_path)
-    with pytest.raises(UsageError, match="imagenet has 5000 test images, 5001 were asked for"):
+    with pytest.raises(UsageError, match="imagenet has 5000 test images, 5001 were requested"):
         check_images("imagenet", 5001, tmp_path)
     with pytest.raises(DataError, match="cannot read the picture"):
         load_images("imagenet", 1, tmp_path, transform=RES256_CROP224)

@@ -13,7 +13,7 @@ from PIL import Image
 from auditor.data import CLASSES, check_images, load_images
 from auditor.data.image_folder import find
 from auditor.errors import AuditorError, DataError, UsageError
-from auditor.records import OwnData
+from auditor.records import CustomData
 from tests.data import layouts
 
 GREY = layouts.random_pixels(20, 28, 28)
@@ -55,7 +55,7 @@ def test_each_layout_gives_the_same_samples(layout: str, tmp_path: Path) -> None
     assert found.images.dtype == np.float32
     assert found.labels.tolist() == LABELS[:15].tolist()
     assert found.indices.tolist() == list(range(15))
-    with pytest.raises(UsageError, match="cifar10 has 20 test images, 21 were asked for"):
+    with pytest.raises(UsageError, match="cifar10 has 20 test images, 21 were requested"):
         check_images("cifar10", 21, place)
 
 
@@ -115,8 +115,8 @@ def test_pictures_are_rgb_unless_all_are_grey(modes: str, channels: int, tmp_pat
         (tmp_path / name).mkdir()
         picture = Image.fromarray(COLOUR[0]).convert(full.get(mode, mode))
         picture.save(tmp_path / name / f"0.{'jpg' if mode == 'C' else 'png'}")
-    own = OwnData(path=str(tmp_path), classes=("a", "b"), levels=(("x", "y"),))
-    assert load_images("own", 1, own=own).images.shape == (1, channels, 8, 8)
+    own = CustomData(path=str(tmp_path), classes=("a", "b"), levels=(("x", "y"),))
+    assert load_images("own", 1, custom=own).images.shape == (1, channels, 8, 8)
 
 
 def _with(change: Callable[[Path], object]) -> Callable[[Path], Path]:

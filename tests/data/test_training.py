@@ -13,12 +13,12 @@ from auditor.data import load_images
 from auditor.data.fashion_mnist import load_split
 from auditor.data.training import load_training
 from auditor.errors import DataError, UsageError
-from auditor.records import OwnData
+from auditor.records import CustomData
 from tests.data import layouts
 from tests.data.layouts import KINDS
 
 CLASSES = ("oak", "elm", "rose")
-OWN = OwnData(path=None, classes=CLASSES, levels=(("tree", "tree", "flower"),))
+OWN = CustomData(path=None, classes=CLASSES, levels=(("tree", "tree", "flower"),))
 
 
 def _digests(images: np.ndarray) -> list[str]:
@@ -63,7 +63,7 @@ def _own(tmp_path: Path, kind: str) -> tuple[Path, np.ndarray]:
 @pytest.mark.parametrize("kind", ["npz", "folder"])
 def test_ones_own_is_split_class_by_class(tmp_path: Path, kind: str) -> None:
     place, pixels = _own(tmp_path, kind)
-    found = load_training("garden", place, own=OWN)
+    found = load_training("garden", place, custom=OWN)
     assert np.bincount(found.labels).tolist() == [18, 18, 18]
     assert np.bincount(found.held_labels).tolist() == [2, 2, 2]
     whole = np.concatenate([found.images, found.held_images])
@@ -74,11 +74,11 @@ def test_ones_own_is_split_class_by_class(tmp_path: Path, kind: str) -> None:
 def test_test_images_are_refused(tmp_path: Path) -> None:
     place, _ = _own(tmp_path, "npz")
     with pytest.raises(DataError, match="got its test images"):
-        load_training("garden", place, own=replace(OWN, path=str(place)))
-    tests = load_images("garden", None, place, own=OWN).pictures
+        load_training("garden", place, custom=replace(OWN, path=str(place)))
+    tests = load_images("garden", None, place, custom=OWN).pictures
     with pytest.raises(DataError, match="60 of garden's 60 test images are among its training images"):
-        load_training("garden", place, own=OWN, tests=tests)
-    assert len(load_training("garden", place, own=OWN, tests=tests + np.uint64(1)).images) == 54
+        load_training("garden", place, custom=OWN, tests=tests)
+    assert len(load_training("garden", place, custom=OWN, tests=tests + np.uint64(1)).images) == 54
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_test_images_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_what_there_is_not(
-    name: str, own: OwnData | None, folder: Path | None, error: type[Exception], message: str
+    name: str, own: CustomData | None, folder: Path | None, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        load_training(name, folder, own=own)
+        load_training(name, folder, custom=own)
 
 
 def test_too_few_to_split(tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", images=layouts.random_pixels(3, 8, 8, 3), labels=np.arange(3))
     with pytest.raises(DataError, match="too few to hold some out"):
-        load_training("garden", tmp_path / "few.npz", own=OWN)
+        load_training("garden", tmp_path / "few.npz", custom=OWN)

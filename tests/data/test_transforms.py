@@ -11,18 +11,18 @@ from torchvision import transforms
 
 from auditor.data import load_images
 from auditor.errors import DataError, UsageError
-from auditor.records import OwnData, Transform
+from auditor.records import CustomData, Transform
 from tests.data import layouts
 
 SIZES = [(40, 60), (61, 33), (50, 50), (97, 31)]
 OWN = {"classes": ("a", "b"), "levels": (("x", "y"),)}
 
 
-def _pictures(root: Path) -> tuple[OwnData, list[Image.Image]]:
+def _pictures(root: Path) -> tuple[CustomData, list[Image.Image]]:
     """Pictures of several sizes in an image folder, and as PIL has them, in the folder's order."""
     images = [layouts.random_pixels(*size, 3, seed=number) for number, size in enumerate(SIZES)]
     layouts.image_folder(root, {"a": images[::2], "b": images[1::2]})
-    return OwnData(path=str(root), **OWN), [Image.fromarray(image) for image in images]
+    return CustomData(path=str(root), **OWN), [Image.fromarray(image) for image in images]
 
 
 TRANSFORMS = [
@@ -41,7 +41,7 @@ TRANSFORMS = [
 def test_pictures_are_transformed_as_by_torchvision(tmp_path: Path, transform: Transform, steps: list) -> None:
     own, pictures = _pictures(tmp_path / "images")
     expected = torch.stack([transforms.Compose([*steps, transforms.ToTensor()])(picture) for picture in pictures])
-    assert np.array_equal(load_images("own", None, own=own, transform=transform).images, expected.numpy())
+    assert np.array_equal(load_images("own", None, custom=own, transform=transform).images, expected.numpy())
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_pictures_are_transformed_as_by_timm(tmp_path: Path, size: int, crop_pct
     )
     transform = Transform(resize=int(size / crop_pct), crop=(size, size), interpolation=interpolation)
     expected = torch.stack([steps(picture) for picture in pictures])
-    assert np.array_equal(load_images("own", None, own=own, transform=transform).images, expected.numpy())
+    assert np.array_equal(load_images("own", None, custom=own, transform=transform).images, expected.numpy())
 
 
-def _npz(path: Path, images: NDArray) -> OwnData:
+def _npz(path: Path, images: NDArray) -> CustomData:
     np.savez(path, images=images, labels=np.arange(len(images)) % 2)
-    return OwnData(path=str(path), **OWN)
+    return CustomData(path=str(path), **OWN)
 
 
 @pytest.mark.parametrize(("transform", "steps"), TRANSFORMS, ids=str)
@@ -68,12 +68,12 @@ def test_arrays_are_transformed_as_pictures_are(tmp_path: Path, transform: Trans
     # Neither black nor white, lest bicubic overshoots: PIL cuts bytes off after each of two passes, floats at the end.
     pixels = layouts.random_pixels(3, 40, 60, 3) // 2 + 64
     expected = torch.stack([transforms.Compose([*steps, transforms.ToTensor()])(Image.fromarray(x)) for x in pixels])
-    found = load_images("own", None, own=_npz(tmp_path / "bytes.npz", pixels), transform=transform)
+    found = load_images("own", None, custom=_npz(tmp_path / "bytes.npz", pixels), transform=transform)
     assert np.array_equal(found.images, expected.numpy())
-    grey = load_images("own", None, own=_npz(tmp_path / "grey.npz", pixels[..., 0]), transform=transform)
+    grey = load_images("own", None, custom=_npz(tmp_path / "grey.npz", pixels[..., 0]), transform=transform)
     assert np.array_equal(grey.images[:, 0], expected.numpy()[:, 0])
     floats = np.float32(pixels.transpose(0, 3, 1, 2) / 255)
-    close = load_images("own", None, own=_npz(tmp_path / "floats.npz", floats), transform=transform)
+    close = load_images("own", None, custom=_npz(tmp_path / "floats.npz", floats), transform=transform)
     assert close.images.dtype == np.float32
     assert np.abs(close.images - expected.numpy()).max() < 2 / 255  # the bytes' rounding, once a pass
 
@@ -81,18 +81,18 @@ def test_arrays_are_transformed_as_pictures_are(tmp_path: Path, transform: Trans
 def test_floats_stay_in_their_range(tmp_path: Path) -> None:
     checks = np.indices((12, 12)).sum(0) // 3 % 2
     own = _npz(tmp_path / "floats.npz", checks[None, None].astype(np.float32))
-    found = load_images("own", None, own=own, transform=Transform(resize=30, interpolation="bicubic"))
+    found = load_images("own", None, custom=own, transform=Transform(resize=30, interpolation="bicubic"))
     assert (found.images.min(), found.images.max()) == (0, 1)
 
 
 def test_pictures_of_several_sizes_need_a_transform(tmp_path: Path) -> None:
     own, _ = _pictures(tmp_path / "images")
     with pytest.raises(DataError, match=r"one size, got 60 x 40 .* and 33 x 61 .*give the model a transform"):
-        load_images("own", None, own=own)
+        load_images("own", None, custom=own)
     with pytest.raises(DataError, match=r"one size, got 54 x 36"):
-        load_images("own", None, own=own, transform=Transform(resize=36))
+        load_images("own", None, custom=own, transform=Transform(resize=36))
     with pytest.raises(UsageError, match="expected interpolation bilinear or bicubic, got 'magic'"):
-        load_images("own", None, own=own, transform=Transform(resize=36, interpolation="magic"))
+        load_images("own", None, custom=own, transform=Transform(resize=36, interpolation="magic"))
 
 
 def test_the_digest_changes_with_whatever_changes_the_samples(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_digest_changes_with_whatever_changes_the_samples(tmp_path: Path) ->
     def digest(images: NDArray, labels: NDArray, samples: int | None = None, transform: Transform | None = None) -> str:
         path = tmp_path / "set.npz"
         np.savez(path, images=images, labels=labels)
-        return load_images("own", samples, own=OwnData(path=str(path), **OWN), transform=transform).digest
+        return load_images("own", samples, custom=CustomData(path=str(path), **OWN), transform=transform).digest
 
     changed = pixels.copy()
     changed[-1, -1, -1, -1] ^= 1

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from auditor.db.store import Store
 from auditor.errors import UsageError
-from auditor.records import AuditRequest, Measurement, OwnData, Transform, ZooEntry
+from auditor.records import AuditRequest, CustomData, Measurement, Transform, ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.scans.request import ScanRequest
 from auditor.zoo import find_source
@@ -137,7 +137,7 @@ transforms = st.builds(
 )
 tuples = st.lists(texts, max_size=4).map(tuple)
 own = st.builds(
-    OwnData, path=st.none() | texts, classes=tuples, levels=st.lists(tuples, max_size=3).map(tuple), headline=sides
+    CustomData, path=st.none() | texts, classes=tuples, levels=st.lists(tuples, max_size=3).map(tuple), headline=sides
 )
 entries = st.builds(
     ZooEntry,

@@ -17,7 +17,7 @@ from auditor.db.trainings import Trainings, load_training
 from auditor.jobs.audit import AuditAttempt, AuditExecutor
 from auditor.jobs.lease import Heartbeat, LeaseHandle, LeaseLostError
 from auditor.records import AuditRequest, Measurement
-from auditor.records.boosts import EpochScore, boost_recipe
+from auditor.records.boosts import EpochScore, RecipeOptions
 from auditor.scans.request import ScanRequest
 from auditor.trainings.boost import BoostAttempt, BoostRequest
 from auditor.trainings.job import NullReporter, TrainingExecutor
@@ -128,7 +128,7 @@ class Boost:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.trainings = engine, Trainings(engine)
-        recipe = boost_recipe(eps=0.1, norm="Linf", steps=2, step_size=0.05, epochs=20)
+        recipe = RecipeOptions(steps=2, step_size=0.05, epochs=20).make_recipe(eps=0.1, norm="Linf")
         self.request = BoostRequest(recipe=recipe, scan=SCAN)
         self.queue = uuid.uuid4().hex
         self.job = self.trainings.create("boost", "demo:m", entry(), self.request.to_json(), queue=self.queue)

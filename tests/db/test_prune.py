@@ -87,8 +87,8 @@ def test_bytes_are_those_that_were_stored(url: str) -> None:
     assert detail.clusterings["weights"].scores.leaf_order == (2, 0, 1)
     assert detail.attacks == record().attacks
     assert serialize_detail(detail)["clusterings"]["weights"]["pruned"]
-    with pytest.raises(UsageError, match="it was pruned from the database; `auditor scan … --force` makes it again"):
-        detail.clusterings["weights"].whole()
+    with pytest.raises(UsageError, match="it was pruned from the database; `auditor scan … --force` measures it again"):
+        detail.clusterings["weights"].full_matrix()
     engine.dispose()
 
 

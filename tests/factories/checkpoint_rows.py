@@ -61,6 +61,6 @@ def written(
     folder: Path, state: dict[str, Tensor], origin: ZooEntry, place: Path | None = None, **changes: Any
 ) -> dict[str, Any]:
     """The row of a checkpoint whose files are made in ``folder/7``."""
-    write_checkpoint(folder, 7, state, origin, place=place, description="fine-tuned", training={"method": "at"})
+    write_checkpoint(folder, 7, state, origin, zoo_folder=place, description="fine-tuned", training={"method": "at"})
     own = {"weights_sha256": state_dict_digest(state), "model": origin.model, "lineage": [origin.model]}
     return row(folder / "7", **own | changes)

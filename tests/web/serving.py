@@ -61,7 +61,7 @@ def boosted(before: int, after: int) -> bytes:
     assert trainings.note_history(job.training_id, attempt, epochs)
     state = find_source("demo").load(origin).model.state_dict()
     write_checkpoint(
-        settings().checkpoints, job.training_id, state, origin, place=None, description="fine-tuned", training={}
+        settings().checkpoints, job.training_id, state, origin, zoo_folder=None, description="fine-tuned", training={}
     )
     weights = settings().checkpoints / str(job.training_id) / "model.safetensors"
     digests = {"parent_sha256": "a" * 64, "weights_sha256": state_dict_digest(state), "data_sha256": "d" * 64}

@@ -17,7 +17,7 @@ from auditor.records import ZooEntry
 from auditor.zoo import checkpoint as module
 from auditor.zoo import find_source
 from auditor.zoo.checkpoint import FILE, WEIGHTS, write_checkpoint
-from auditor.zoo.normalized import network_of
+from auditor.zoo.normalized import inner_network
 from auditor.zoo.timm import _timm
 
 WORDS: dict[str, Any] = {"description": "fine-tuned", "training": {"method": "at"}}
@@ -46,12 +46,12 @@ def _moved(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return {
         name: tensor + 0.01 * torch.rand(tensor.shape, generator=generator) if tensor.is_floating_point() else tensor
-        for name, tensor in network_of(model).state_dict().items()
+        for name, tensor in inner_network(model).state_dict().items()
     }
 
 
 def _logits(model: torch.nn.Module, state: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    network_of(model).load_state_dict(state)
+    inner_network(model).load_state_dict(state)
     with torch.no_grad():
         logits: torch.Tensor = model.eval()(images)
     return logits
@@ -60,7 +60,7 @@ def _logits(model: torch.nn.Module, state: dict[str, torch.Tensor], images: torc
 def test_a_demo_models_checkpoint(tmp_path: Path) -> None:
     origin, model = _demo()
     state = _moved(model)
-    written = write_checkpoint(tmp_path, 7, state, origin, place=None, **WORDS)
+    written = write_checkpoint(tmp_path, 7, state, origin, zoo_folder=None, **WORDS)
     zoo = find_source("checkpoint", tmp_path)
     assert zoo.entries() == [written]
     assert (written.model, written.source, written.dataset) == ("checkpoint:7", "checkpoint", "fashion_mnist")
@@ -87,7 +87,7 @@ def test_a_timm_architectures_checkpoint_loads_in_timm_by_strict_keys(tmp_path: 
     origin = _local(tmp_path / "zoo", '{timm = "resnet18", kwargs = {num_classes = 10}}', network)
     model = find_source("local", tmp_path / "zoo").load(origin).model
     state = _moved(model)
-    written = write_checkpoint(tmp_path / "kept", 1, state, origin, place=tmp_path / "zoo", **WORDS)
+    written = write_checkpoint(tmp_path / "kept", 1, state, origin, zoo_folder=tmp_path / "zoo", **WORDS)
     images = torch.rand(2, 3, 32, 32)
     expected = _logits(model, state, images)
     (tmp_path / "zoo" / "small.safetensors").unlink()  # a checkpoint brings its own weights
@@ -102,7 +102,7 @@ def test_a_timm_architectures_checkpoint_loads_in_timm_by_strict_keys(tmp_path: 
 def test_a_folders_code_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
     origin = _local(tmp_path / "zoo", '{python = "make.py:make"}', network)
-    written = write_checkpoint(tmp_path, 1, network.state_dict(), origin, place=tmp_path / "zoo", **WORDS)
+    written = write_checkpoint(tmp_path, 1, network.state_dict(), origin, zoo_folder=tmp_path / "zoo", **WORDS)
     with pytest.raises(UsageError, match="--trust-code"):
         find_source("checkpoint", tmp_path).load(written)
     loaded = find_source("checkpoint", tmp_path, trust_code=True).load(written)
@@ -135,7 +135,7 @@ def _lost_key(folder: Path) -> None:
 )
 def test_damage_is_found(tmp_path: Path, damage: Any, error: type[AuditorError], message: str) -> None:
     origin, model = _demo()
-    written = write_checkpoint(tmp_path, 7, model.state_dict(), origin, place=None, **WORDS)
+    written = write_checkpoint(tmp_path, 7, model.state_dict(), origin, zoo_folder=None, **WORDS)
     damage(tmp_path / "7")
     with pytest.raises(error, match=message):
         find_source("checkpoint", tmp_path).load(written)
@@ -144,7 +144,7 @@ def test_damage_is_found(tmp_path: Path, damage: Any, error: type[AuditorError],
 def test_weights_that_do_not_fit_their_architecture(tmp_path: Path) -> None:
     origin, model = _demo()
     state = {name: tensor for name, tensor in model.state_dict().items() if name != "head.bias"}
-    written = write_checkpoint(tmp_path, 7, state, origin, place=None, **WORDS)
+    written = write_checkpoint(tmp_path, 7, state, origin, zoo_folder=None, **WORDS)
     with pytest.raises(ModelLoadError, match=r"head\.bias"):
         find_source("checkpoint", tmp_path).load(written)
 
@@ -152,7 +152,7 @@ def test_weights_that_do_not_fit_their_architecture(tmp_path: Path) -> None:
 def test_half_written_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process ends between the weights and what says what they are; and a disk that is full at the second try."""
     origin, model = _demo()
-    first = write_checkpoint(tmp_path, 7, model.state_dict(), origin, place=None, **WORDS)
+    first = write_checkpoint(tmp_path, 7, model.state_dict(), origin, zoo_folder=None, **WORDS)
     write_atomically = module.write_atomically
 
     def interrupted(path: Path) -> Any:
@@ -162,7 +162,7 @@ def test_half_written_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(module, "write_atomically", interrupted)
     with pytest.raises(EnvironmentUnusableError, match=r"cannot write the checkpoint .*8: .*No space left"):
-        write_checkpoint(tmp_path, 8, model.state_dict(), origin, place=None, **WORDS)
+        write_checkpoint(tmp_path, 8, model.state_dict(), origin, zoo_folder=None, **WORDS)
     zoo = find_source("checkpoint", tmp_path)
     assert zoo.entries() == [first]
     assert zoo.load(first).model(torch.rand(1, 1, 28, 28)).shape == (1, 10)
@@ -171,7 +171,7 @@ def test_half_written_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Monke
 def test_numbers_are_in_their_order_and_other_folders_are_none(tmp_path: Path) -> None:
     origin, model = _demo()
     for number in (10, 9, 2):
-        write_checkpoint(tmp_path, number, model.state_dict(), origin, place=None, **WORDS)
+        write_checkpoint(tmp_path, number, model.state_dict(), origin, zoo_folder=None, **WORDS)
     (tmp_path / "notes").mkdir()
     (tmp_path / "11").mkdir()
     names = [entry.model for entry in find_source("checkpoint", tmp_path).entries()]
@@ -184,7 +184,7 @@ def test_it_is_scanned_like_any_model(tmp_path: Path, monkeypatch: pytest.Monkey
     settings.cache_clear()
     empty = CliRunner().invoke(main, ["scan", "checkpoint", "--protocol", "screen"])
     assert (empty.exit_code, empty.stderr.splitlines()[-1][:29]) == (2, "error: there is no checkpoint")
-    write_checkpoint(tmp_path / "kept", 3, model.state_dict(), origin, place=None, **WORDS)
+    write_checkpoint(tmp_path / "kept", 3, model.state_dict(), origin, zoo_folder=None, **WORDS)
     listed = CliRunner().invoke(main, ["zoo", "list", "checkpoint", "--format", "json"])
     assert [row["model"] for row in json.loads(listed.stdout)] == ["checkpoint:3"]
     scans = [["demo", "--model", "at-eps0.10"], ["checkpoint"], ["checkpoint", str(tmp_path / "kept"), "--force"]]
@@ -199,5 +199,5 @@ def test_it_is_scanned_like_any_model(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_entry_of_another_threat_model(tmp_path: Path) -> None:
     origin, model = _demo()
-    written = write_checkpoint(tmp_path, 7, model.state_dict(), replace(origin, eps=0.05), place=None, **WORDS)
+    written = write_checkpoint(tmp_path, 7, model.state_dict(), replace(origin, eps=0.05), zoo_folder=None, **WORDS)
     assert written.eps == 0.05

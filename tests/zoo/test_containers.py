@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from auditor.errors import ModelLoadError
-from auditor.zoo.weight_files import WeightFile, obtain
+from auditor.zoo.weight_files import WeightFile, load_or_download
 from auditor.zoo.weights import fill, read_content
 
 IMAGES = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -237,7 +237,7 @@ def test_what_lies_beside_the_weights_does_not_matter(name: str, legacy: bool, t
     model = network(2)
     fill(model, read_content(tmp_path / "w.pt"), "w.pt")
     torch.testing.assert_close(model(IMAGES), LOGITS, rtol=0, atol=0)
-    downloaded = obtain(WeightFile(tmp_path / "w.pt", "http://127.0.0.1:1/w.pt", ""))
+    downloaded = load_or_download(WeightFile(tmp_path / "w.pt", "http://127.0.0.1:1/w.pt", ""))
     assert downloaded["state_dict"].keys() == STATE.keys()
 
 
@@ -396,7 +396,7 @@ def test_calls_are_refused_by_name_and_not_made(
     monkeypatch.chdir(tmp_path)
     content = saved({"state_dict": STATE, "more": [Config(), call]}, _use_new_zipfile_serialization=not legacy)
     (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(ModelLoadError, match=f"asks for {named}, which is no tensor, and nothing of it was run"):
+    with pytest.raises(ModelLoadError, match=f"asks for {named}, which is no tensor, and none of its code was run"):
         read_content(tmp_path / "w.pt")
     assert [file.name for file in tmp_path.iterdir()] == ["w.pt"]
 
@@ -543,7 +543,7 @@ def test_shards_are_one_state_dict(suffix: str, index: str, tmp_path: Path) -> N
         ({"head.bias": "gone.safetensors"}, "cannot read the weights .*gone.safetensors: No such file"),
         ({"head.bias": "link.safetensors"}, "its file 'link.safetensors' is a link"),
         ({"head.bias": "model.safetensors.index.json"}, "is an index, expected weights"),
-        ({"more.bias": "model-00001-of-00002.safetensors"}, "lacks tensors that the index says it has"),
+        ({"more.bias": "model-00001-of-00002.safetensors"}, "lacks tensors that the index lists"),
         ({"head.bias": 3}, "is no index of weights"),
         (None, "is no index of weights"),
     ],

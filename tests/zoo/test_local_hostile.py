@@ -33,7 +33,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "keys one below the other": ("".join(f"[{'a.' * n}a]\n" for n in range(60)), "expected keys of at most 50 parts"),
     "lists 5,000 deep": ("a = " + "[" * 5000 + "]" * 5000, "zoo.toml is not TOML: tables or lists are too deep"),
     "lists 100 deep": ("a = " + "[" * 100 + "]" * 100, "expected tables and lists at most 50 deep"),
-    "inline tables 5,000 deep": ("a = " + "{a = " * 5000 + "1" + "}" * 5000, "too deep in each other"),
+    "inline tables 5,000 deep": ("a = " + "{a = " * 5000 + "1" + "}" * 5000, "nested too deep"),
     "inline tables 100 deep": ("a = " + "{a = " * 100 + "1" + "}" * 100, "at most 50 deep"),
     "arguments 60 deep": (changed(architecture=f"{{ timm = 'x', kwargs = {'{a = ' * 60}1{'}' * 61}"), "50 deep"),
     "40,000 unknown keys": (changed() + "".join(f"k{n} = 1\n" for n in range(40_000)), "more mistakes"),

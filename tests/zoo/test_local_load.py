@@ -87,7 +87,7 @@ def test_code_that_changes_is_another_architecture_and_not_run_under_the_old_one
     assert source.entries() == [entry]
     (tmp_path / file).write_text((tmp_path / file).read_text() + "# changed\n")
     assert source.entries()[0].architecture["sha256"] != entry.architecture["sha256"]
-    with pytest.raises(ModelLoadError, match="has changed meanwhile: scan again"):
+    with pytest.raises(ModelLoadError, match="has changed since the scan began: scan again"):
         source.load(entry)
     source.load(replace(source.entries()[0], norm="L2", eps=1.0))  # another threat model is the scan's to ask for
 
@@ -183,7 +183,7 @@ def test_what_a_timm_model_leaves_out_comes_from_timm(tmp_path: Path) -> None:
     model = timm_models.create("resnet18", {"num_classes": 2, "in_chans": 3})
     save_file(model.state_dict(), tmp_path / "net.safetensors")
     (note,) = LocalZoo(tmp_path).load(entry).notes
-    assert note == "mean and std are those of timm's pretrained_cfg of resnet18.tv_in1k"
+    assert note == "mean and std are from timm's pretrained_cfg of resnet18.tv_in1k"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_what_a_timm_model_leaves_out_comes_from_timm(tmp_path: Path) -> None:
     [
         ('{ timm = "resnet81" }', "has no architecture 'resnet81'; did you mean resnet"),
         ('{ timm = "resnet18.a1_in2k" }', "has no tag 'a1_in2k' of resnet18; did you mean a1_in1k"),
-        ('{ timm = "resnet18", kwargs = { colour = 3 } }', "timm cannot make resnet18 with .*'colour'"),
+        ('{ timm = "resnet18", kwargs = { colour = 3 } }', "timm cannot construct resnet18 with .*'colour'"),
     ],
 )
 def test_what_timm_does_not_know(tmp_path: Path, architecture: str, message: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.zoo.local.sources import digest
+from auditor.zoo.local.sources import code_digest
 
 FILES = {
     "net.py": "import layers\nfrom pkg.blocks import Block\nimport torch\n",
@@ -30,11 +30,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("name", "counts"), [(name, name != "other.py") for name in FILES])
 def test_what_is_imported_from_the_folder_counts(name: str, counts: bool, folder: Path) -> None:
-    before = digest(folder, folder / "net.py")
+    before = code_digest(folder, folder / "net.py")
     (folder / name).write_text(FILES[name] + "# changed\n")
-    assert (digest(folder, folder / "net.py") != before) == counts
+    assert (code_digest(folder, folder / "net.py") != before) == counts
 
 
 def test_imports_in_a_circle_and_above_the_folder_end(folder: Path) -> None:
     (folder / "layers.py").write_text("import net\nfrom ........ import nothing\n")
-    assert len(digest(folder, folder / "net.py")) == 64
+    assert len(code_digest(folder, folder / "net.py")) == 64

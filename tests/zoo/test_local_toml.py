@@ -85,7 +85,7 @@ def own(text: str) -> dict[str, str]:
     ("changes", "line", "message"),
     [
         ({"epss": "1"}, 15, "models[0].epss: unknown key; did you mean eps?"),
-        ({"qqq": "1"}, 15, "models[0].qqq: unknown key; there is: name, weights, norm, eps"),
+        ({"qqq": "1"}, 15, "models[0].qqq: unknown key; expected one of: name, weights, norm, eps"),
         ({"weights": None}, 6, "models[0].weights: missing: the file of its weights, inside the folder"),
         ({"eps": None}, 6, "models[0].eps: missing: the attack radius, such as '8/255'"),
         ({"dataset": None}, 6, "models[0].dataset: missing"),
@@ -108,13 +108,13 @@ def own(text: str) -> dict[str, str]:
         ({"mean": "[123.7, 116.3, 103.5]"}, 12, "expected means of the [0, 1] pixels, got [123.7, 116.3, 103.5]"),
         ({"std": "[0.5, 0.5, 0.0]"}, 13, "expected deviations of the [0, 1] pixels, above 0, got [0.5, 0.5, 0.0]"),
         ({"std": None}, 6, "models[0].std: missing: numbers of the [0, 1] pixels, one a channel, or 'none'"),
-        ({"mean": "0.5"}, 12, "expected a list of numbers, one a channel, or 'none', got 0.5"),
+        ({"mean": "0.5"}, 12, "expected a list of numbers, one for each channel, or 'none', got 0.5"),
         ({"input_size": "[8, 8]"}, 15, "models[0].input_size: expected [channels, height, width], got [8, 8]"),
         ({"sha256": '"abc"'}, 15, "models[0].sha256: expected 64 hexadecimal digits"),
         ({"interpolation": '"nearest"'}, 15, "interpolation: expected 'bilinear' or 'bicubic', got 'nearest'"),
         ({"resize": "0"}, 15, "models[0].resize: expected pixels, [height, width] or 'none', got 0"),
-        ({"resize": "4"}, 15, "models[0].resize: expected room for a crop of [8, 8], got 4"),
-        ({"crop": "4"}, 15, "models[0].crop: expected [8, 8], as of input_size, got [4, 4]"),
+        ({"resize": "4"}, 15, "models[0].resize: expected at least the size of the crop, [8, 8], got 4"),
+        ({"crop": "4"}, 15, "models[0].crop: expected [8, 8], the size of input_size, got [4, 4]"),
         ({"weights": '"../net.pt"'}, 8, "models[0].weights: '../net.pt' leads out of the folder"),
         ({"weights": '"/etc/passwd"'}, 8, "models[0].weights: '/etc/passwd' leads out of the folder"),
         ({"weights": '"a/../../net.pt"'}, 8, "models[0].weights: 'a/../../net.pt' leads out of the folder"),
@@ -133,7 +133,7 @@ def own(text: str) -> dict[str, str]:
         (
             {"architecture": '{ timm = "resnet18", kwargs = { pretrained = true } }'},
             14,
-            "models[0].architecture.kwargs: pretrained: not to be set here, since the weights come from the file alone",
+            "models[0].architecture.kwargs: pretrained cannot be set here, because the weights come only from the file",
         ),
         ({"architecture": '{ timm = "resnet18", kwargs = { day = 2020-01-01 } }'}, 14, "expected finite numbers"),
         (own('classes = ["x"]'), 9, "models[0].dataset.classes: expected 2 classes or more, got 1"),
@@ -149,7 +149,7 @@ def own(text: str) -> dict[str, str]:
         (
             own('classes = ["cat", "dog"], superclasses = { a = ["cat", "dgo"] }'),
             9,
-            "1 of 2 classes are in no group (dog); 'dgo' is no class; did you mean dog?",
+            "1 of 2 classes are in no group (dog); 'dgo' is not a class; did you mean dog?",
         ),
         (own('classes = ["x", "y"], superclasses = { a = ["x", "y"], b = ["x"] }'), 9, "in two groups: x"),
         (own('classes = ["x", "y"], superclasses = 3'), 9, "expected a table of groups, or a list of such"),
@@ -196,7 +196,7 @@ def test_all_mistakes_at_once_in_the_order_of_their_lines(tmp_path: Path) -> Non
         "zoo.toml:25 models[1].arch",
         "zoo.toml:26 model",
     ]
-    assert "'net' is the name of models[0] already" in lines[3]
+    assert "expected a unique name, got 'net', the name of models[0]" in lines[3]
     assert lines[-1].endswith("unknown key; did you mean models?")
 
 
@@ -249,10 +249,10 @@ def test_the_example_is_valid_and_so_are_its_alternatives(tmp_path: Path) -> Non
     entries = zoo(tmp_path, whole).entries()
     assert [entry.model.removeprefix("local:") for entry in entries] == ["pets-resnet18", "mine", "borrowed"]
     known = set(re.findall(r"^(\w+) = ", whole, flags=re.M))
-    from auditor.zoo.local.datasets import OwnDataset
+    from auditor.zoo.local.datasets import DatasetTable
     from auditor.zoo.local.tables import Model
 
-    assert set(Model.model_fields) | set(OwnDataset.model_fields) <= known
+    assert set(Model.model_fields) | set(DatasetTable.model_fields) <= known
 
 
 def test_init_makes_a_zoo_once(tmp_path: Path) -> None:
@@ -271,11 +271,11 @@ def test_init_makes_a_zoo_once(tmp_path: Path) -> None:
 
 
 def test_every_key_is_documented() -> None:
-    from auditor.zoo.local.datasets import OwnDataset
+    from auditor.zoo.local.datasets import DatasetTable
     from auditor.zoo.local.tables import Architecture, Model
 
     text = (Path(__file__).parent.parent.parent / "docs" / "local-zoos.md").read_text()
-    for table in (Model, OwnDataset, Architecture):
+    for table in (Model, DatasetTable, Architecture):
         for key in table.model_fields:
             assert f"`{key}`" in text
 

@@ -250,7 +250,7 @@ def test_a_constructor_that_wants_to_download_is_refused_in_one_line(tmp_path: P
     from auditor.zoo.robustbench import adapter
 
     row = next(row for row in catalogue.read()[1] if row.id == "imagenet/Linf/Standard_R50")
-    with pytest.raises(ModelLoadError, match=r"^download failed: RobustBench wants a file .*resnet50-0676ba61\.pth"):
+    with pytest.raises(ModelLoadError, match=r"^download failed: RobustBench needs a file .*resnet50-0676ba61\.pth"):
         adapter.load(row, tmp_path, {})
 
 

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from auditor.errors import ModelLoadError
 from auditor.zoo import download as downloads
 from auditor.zoo import weight_files
-from auditor.zoo.download import what_is
+from auditor.zoo.file_types import file_type
 from auditor.zoo.robustbench import RobustBenchZoo
-from auditor.zoo.weight_files import WeightFile, obtain
+from auditor.zoo.weight_files import WeightFile, load_or_download
 
 HTML = b"<!DOCTYPE html><html><head><title>Google Drive -\n Quota exceeded</title></head></html>"
 NOWHERE = "http://127.0.0.1:1/weights.pt"
@@ -65,13 +65,13 @@ BAD: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("an HTML page", lambda _: HTML, "is an HTML page ('Google Drive - Quota exceeded')"),
     ("an empty file", lambda _: b"", "is an empty file"),
     ("text", lambda _: b"version https://git-lfs.github.com/spec/v1", "is a pointer of Git LFS, not the file itself"),
-    ("a truncated zip", lambda _: GOOD[:-200], "is a zip, but no whole torch checkpoint"),
+    ("a truncated zip", lambda _: GOOD[:-200], "is a zip, but no complete torch checkpoint"),
     (
         "a truncated pickle",
         lambda _: saved([1.0], _use_new_zipfile_serialization=False)[:-9],
         "is a damaged torch checkpoint",
     ),
-    ("a zip of something else", lambda _: archive("notes.txt", b"hello"), "is a zip, but no whole torch"),
+    ("a zip of something else", lambda _: archive("notes.txt", b"hello"), "is a zip, but no complete torch"),
     (
         "a payload in a zip",
         lambda mark: saved({"state_dict": Payload(mark)}),
@@ -85,7 +85,7 @@ BAD: list[tuple[str, Callable[[Path], bytes], str]] = [
     (
         "a payload alone",
         lambda mark: pickle.dumps(Payload(mark), protocol=2),
-        "is a pickle that torch.save did not write: refused unread",
+        "is a pickle that torch.save did not write: refused without reading it",
     ),
 ]
 
@@ -96,7 +96,7 @@ def test_a_bad_file_is_never_used_and_runs_nothing(content: Callable, reason: st
     path.parent.mkdir(parents=True)
     path.write_bytes(content(mark))
     with pytest.raises(ModelLoadError) as caught:
-        obtain(WeightFile(path, NOWHERE, "a page"))
+        load_or_download(WeightFile(path, NOWHERE, "a page"))
     message = str(caught.value)
     assert message.startswith(f"{path} ")
     assert reason in message
@@ -123,13 +123,13 @@ def test_a_bad_file_is_never_used_and_runs_nothing(content: Callable, reason: st
 def test_a_good_file_needs_no_internet(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(content)
-    assert obtain(WeightFile(path, NOWHERE, ""))["weight"].tolist() == [0, 1, 2]
+    assert load_or_download(WeightFile(path, NOWHERE, ""))["weight"].tolist() == [0, 1, 2]
 
 
 def test_safetensors_are_read_and_known_by_their_first_bytes(tmp_path: Path) -> None:
     save_file({"weight": torch.arange(3.0)}, tmp_path / "weights.pt")
-    assert what_is(tmp_path / "weights.pt") == "safetensors"
-    assert obtain(WeightFile(tmp_path / "weights.pt", NOWHERE, ""))["weight"].tolist() == [0, 1, 2]
+    assert file_type(tmp_path / "weights.pt") == "safetensors"
+    assert load_or_download(WeightFile(tmp_path / "weights.pt", NOWHERE, ""))["weight"].tolist() == [0, 1, 2]
 
 
 class Answers:
@@ -193,17 +193,17 @@ def test_a_download_is_tried_again_and_what_is_bad_is_never_kept(
     if there is not None:
         path.parent.mkdir()
         path.write_bytes(there)
-    assert obtain(WeightFile(path, server.url, ""))["weight"].tolist() == [0, 1, 2]
+    assert load_or_download(WeightFile(path, server.url, ""))["weight"].tolist() == [0, 1, 2]
     assert (server.asked, path.read_bytes()) == (asked, GOOD)
     assert list(path.parent.iterdir()) == [path]
-    obtain(WeightFile(path, server.url, ""))
+    load_or_download(WeightFile(path, server.url, ""))
     assert server.asked == asked
 
 
 @pytest.mark.parametrize(
     ("answers", "asked", "cause"),
     [
-        ([HTML], 3, "what came is an HTML page ('Google Drive - Quota exceeded')"),
+        ([HTML], 3, "the downloaded file is an HTML page ('Google Drive - Quota exceeded')"),
         ([(404, b"no")], 1, "answered 404 Not Found"),
         ([(500, b"no")], 3, "answered 500 Internal Server Error"),
         ([(206, GOOD[:100])], 3, "IncompleteRead"),
@@ -216,7 +216,7 @@ def test_a_download_that_fails_leaves_what_was_there(
     server, path = serve(*answers), tmp_path / "weights.pt"
     path.write_bytes(b"old")
     with pytest.raises(ModelLoadError) as caught:
-        obtain(WeightFile(path, server.url, "a page"))
+        load_or_download(WeightFile(path, server.url, "a page"))
     assert "download failed: " in str(caught.value)
     assert cause in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -232,11 +232,11 @@ def test_the_digest_in_a_name_is_checked_on_what_comes_and_on_what_is_there(
     path = tmp_path / f"resnet50-{digest}.pth"
     path.write_bytes(other)
     server = serve(other, GOOD)
-    assert obtain(WeightFile(path, server.url, ""))["weight"].tolist() == [0, 1, 2]
+    assert load_or_download(WeightFile(path, server.url, ""))["weight"].tolist() == [0, 1, 2]
     assert server.asked == 2
     path.write_bytes(other)
-    with pytest.raises(ModelLoadError, match=f"expected SHA-256 {digest}….*not the one meant"):
-        obtain(WeightFile(path, NOWHERE, ""))
+    with pytest.raises(ModelLoadError, match=f"expected SHA-256 {digest}….*but not the expected one"):
+        load_or_download(WeightFile(path, NOWHERE, ""))
 
 
 def test_what_a_killed_download_left_behind_goes_and_what_another_one_writes_stays(
@@ -246,7 +246,7 @@ def test_what_a_killed_download_left_behind_goes_and_what_another_one_writes_sta
     old.write_bytes(b"half")
     busy.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
-    obtain(WeightFile(path, serve(GOOD).url, ""))
+    load_or_download(WeightFile(path, serve(GOOD).url, ""))
     assert set(tmp_path.iterdir()) == {path, busy}
 
 
@@ -293,7 +293,7 @@ def test_an_absent_model_without_internet_fails_within_seconds(
 def test_a_folder_that_cannot_be_written_to_is_one_line(serve: Callable[..., Answers], tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file, where the folder should be")
     with pytest.raises(ModelLoadError, match=r"^download failed: .*models"):
-        obtain(WeightFile(tmp_path / "models" / "weights.pt", serve(GOOD).url, ""))
+        load_or_download(WeightFile(tmp_path / "models" / "weights.pt", serve(GOOD).url, ""))
 
 
 def test_ensembles_and_hub_files_lie_where_robustbench_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

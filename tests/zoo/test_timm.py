@@ -173,7 +173,7 @@ def test_weights_that_do_not_fill_the_network_are_refused(
 def test_a_damaged_file_in_the_cache_is_refused(entries: list[ZooEntry], hub: Path) -> None:
     fill_hub(hub, SMALL)
     weights_file(hub, "test_vit").write_text("<!DOCTYPE html><html>please log in</html>")
-    with pytest.raises(ModelLoadError, match="timm cannot make"):
+    with pytest.raises(ModelLoadError, match="timm cannot construct"):
         TimmZoo().load(entry(entries, SMALL))
 
 
@@ -206,7 +206,7 @@ def test_weights_from_an_address_are_checked_like_all_downloads(
         said = "an HTML page" if "html" in there else "no checkpoint"
     if there and "html" not in there:
         torch.save({"weight": torch.zeros(1)}, file)
-        said = "not the one meant"
+        said = "not the expected one"
     with pytest.raises(ModelLoadError, match=f"{said}.*|download failed") as caught:
         TimmZoo().load(chosen)
     assert said in str(caught.value)

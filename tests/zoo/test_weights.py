@@ -14,7 +14,7 @@ from safetensors.torch import save, save_model
 from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError
-from auditor.zoo.download import LEGACY_TORCH
+from auditor.zoo.file_types import LEGACY_TORCH
 from auditor.zoo.weights import fill, read_checkpoint, read_content
 
 
@@ -78,7 +78,7 @@ def _behind_the_magic_number() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps(_Payload()), "is a pickle that torch.save did not write: refused unread"),
+        (pickle.dumps(_Payload()), "is a pickle that torch.save did not write: refused without reading it"),
         (_in_torch_zip(), "is refused: its pickle asks for (posix|nt|os).mkdir, which is no tensor, and nothing"),
         (_behind_the_magic_number(), "asks for (posix|nt|os).mkdir, which is no tensor"),
         (pickle.dumps(_Payload(), 0), "is no checkpoint"),
@@ -86,9 +86,9 @@ def _behind_the_magic_number() -> bytes:
         (b"\n<!DOCTYPE html><html><body>404</body></html>", "is an HTML page, not a checkpoint: download it again"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"just some text", "is no checkpoint by its first bytes: expected safetensors or what torch.save writes"),
-        (saved(STATE)[:-500], "is a zip, but no whole torch checkpoint"),
+        (saved(STATE)[:-500], "is a zip, but no complete torch checkpoint"),
         (saved(STATE, _use_new_zipfile_serialization=False)[:-50], "is a damaged torch checkpoint"),
-        (save(STATE)[:-1], "is not a whole safetensors file"),
+        (save(STATE)[:-1], "is not a complete safetensors file"),
         (saved(torch.ones(3)), "holds a Tensor, expected a state dict"),
         (saved({"epoch": 3, "lr": 0.1}), "holds no state dict .* but 'epoch', 'lr'"),
         (saved({}), "holds no state dict .* but nothing"),
@@ -121,7 +121,7 @@ def test_zips_that_are_something_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
     for name in ("w.npz", "w.zip"):
-        with pytest.raises(ModelLoadError, match="is a zip, but no whole torch checkpoint"):
+        with pytest.raises(ModelLoadError, match="is a zip, but no complete torch checkpoint"):
             read_checkpoint(tmp_path / name)
 
 

@@ -9,6 +9,7 @@ from auditor.cli.output.progress import say
 from auditor.db.results import Detail, Filter, list_results
 from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
+from auditor.records.boosts import METHOD_NAMES
 from auditor.records.matrices import DRAWN
 from auditor.results.association import association
 from auditor.results.ranking import describe_setting, format_gap_error, setting_of
@@ -17,8 +18,6 @@ from auditor.text.numbers import DASH, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-KINDS = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
 
 
 def model_figure(detail: Detail) -> "Figure":
@@ -69,5 +68,5 @@ def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
 
 
 def _kind(training: dict[str, object]) -> str:
-    name = KINDS.get(str(training.get("method")), "unknown training")
+    name = METHOD_NAMES.get(str(training.get("method")), "unknown training")
     return f"{name} + clustering regularizer" if training.get("beta") else name

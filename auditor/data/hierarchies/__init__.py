@@ -1,7 +1,7 @@
-"""Class hierarchies: one TOML file a data set, the finest level first.
+"""Class hierarchies: one TOML file for each data set, with the finest level first.
 
 A file's ``[[levels]]`` name the groups at each level and their classes, and ``headline`` says which of them the scores
-are about. A file may have a ``tree`` besides, an indented outline of ids and names whose leaves are the classes:
+are about. A file may also have a ``tree``, an indented outline of ids and names whose leaves are the classes:
 then the groups name nodes of it, and the depths of the tree are levels, too.
 """
 
@@ -38,18 +38,18 @@ def load_hierarchy(name: str, classes: Sequence[str]) -> Hierarchy:
     """The shipped hierarchy ``name`` for ``classes``, in the order that the model's logits have.
 
     Raises:
-        DataError: there is no such hierarchy, or a level does not cover each class exactly once.
+        DataError: the hierarchy does not exist, or a level does not cover each class exactly once.
     """
     path = Path(__file__).parent / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.toml")))
-        raise DataError(f"no class hierarchy named {name!r}; there is: {known}")
+        raise DataError(f"no class hierarchy named {name!r}; expected one of: {known}")
     return _load(path, tuple(classes))
 
 
 @functools.cache
 def outline_of(name: str) -> Outline:
-    """The tree of the shipped hierarchy ``name``, which has one."""
+    """The tree of the shipped hierarchy ``name``, which must have one."""
     return read_outline(_content(Path(__file__).parent / f"{name}.toml")["tree"])
 
 
@@ -84,5 +84,5 @@ def _labels(groups: dict[str, list[str]], classes: Sequence[str], file: str) -> 
 
 def _check_cover(members: Sequence[str], classes: Sequence[str], file: str) -> None:
     if sorted(members) != sorted(classes):
-        odd = sorted(set(members) ^ set(classes)) or "a class named twice"
-        raise DataError(f"{file}: expected each of {len(classes)} classes in one group, trouble with: {odd}")
+        faults = sorted(set(members) ^ set(classes)) or "a class named twice"
+        raise DataError(f"{file}: expected each of {len(classes)} classes in one group, got a mismatch in: {faults}")

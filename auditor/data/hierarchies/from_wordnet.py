@@ -67,7 +67,7 @@ def read_nouns(path: Path) -> dict[str, Synset]:
     """All synsets of a WordNet ``data.noun`` file by ImageNet's ids: an n and the eight digits of the offset.
 
     Raises:
-        DataError: the file is missing, or is none of that kind.
+        DataError: the file is missing, or is no such file.
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()

@@ -29,8 +29,8 @@ class Outline:
     def depths(self) -> list[tuple[str, ...]]:
         """Each depth as a level, from the deepest: a leaf's label is its ancestor there, or itself where it ends above.
 
-        Depths that join no two leaves, or all, say nothing and are left out. The number of levels at which two leaves
-        are apart is then the less the deeper their last common ancestor lies.
+        Depths that join no two leaves, or all leaves, carry no information and are left out. The deeper the last common
+        ancestor of two leaves, the fewer the levels at which their labels differ.
         """
         levels = []
         for depth in reversed(range(max(len(chain) for chain in self.chains))):

@@ -90,7 +90,7 @@ def get_matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
         "classes": list(detail.classes),
         "superclasses": list(detail.superclasses),
         "leaf_order": list(part.scores.leaf_order),
-        "matrix": part.whole().tolist(),
+        "matrix": part.full_matrix().tolist(),
     }
 
 
@@ -98,7 +98,7 @@ def get_matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
 def get_matrix_picture(engine: Database, number: Number, kind: Kind) -> Response:
     """Return the matrix as a PNG in class order: one pixel per entry, and at most 500 pixels per side."""
     return Response(
-        png(_clustering(load_result(engine, number), kind).whole(), kind != "features"), media_type="image/png"
+        png(_clustering(load_result(engine, number), kind).full_matrix(), kind != "features"), media_type="image/png"
     )
 
 

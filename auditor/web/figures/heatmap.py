@@ -72,7 +72,7 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
     if part.matrix is None:
         return None
     similarity = part.kind != "features"
-    matrix = part.whole()
+    matrix = part.full_matrix()
     order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
     ordered = (matrix if similarity else by_row(matrix))[np.ix_(order, order)]
     names = tuple(classes[k] for k in order)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from auditor.records.boosts import METHOD_NAMES
 from auditor.records.results import GapAndAccuracy, ResultRow
 from auditor.results.association import association, rankable_rows
 from auditor.text.numbers import interval, number, percent, percent_number
@@ -11,7 +12,6 @@ from auditor.web.figures.scale import Scale, Tick, around
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 48
-METHODS = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _kind(row: ResultRow, by: str) -> str:
     if by == "architecture":
         return str(row.architecture or "not recorded")
     method = row.training.get("method")
-    name = METHODS.get(str(method), str(method) if method else "not recorded")
+    name = METHOD_NAMES.get(str(method), str(method) if method else "not recorded")
     return f"{name} + regularizer" if row.training.get("beta") else name
 
 

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, RecipeOptions
+
 Word = Annotated[str, Field(max_length=200)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -52,26 +54,26 @@ class BoostBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Annotated[str, Field(pattern=r"^(demo|timm|robustbench|checkpoint):.", max_length=200)]
-    method: Literal["at", "trades"] = "at"
-    regularizer: Literal["logits", "linear", "none"] = "logits"
-    beta: Annotated[float, Field(ge=0, le=1e6)] = 0.1
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
+    method: Literal["at", "trades"] = RecipeOptions.method
+    regularizer: Literal["logits", "linear", "none"] = RecipeOptions.regularizer
+    beta: Annotated[float, Field(ge=0, le=1e6)] = RecipeOptions.beta
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = RecipeOptions.epochs
     eps: Radius | None = None
     norm: Norm | None = None
-    steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    steps: Annotated[int, Field(ge=1, le=1000)] = RecipeOptions.steps
     step_size: Radius | None = None
-    lr: Annotated[float, Field(gt=0, le=1e6)] = 0.02
-    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    amp: bool = True
+    lr: Annotated[float, Field(gt=0, le=1e6)] = RecipeOptions.lr
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = RecipeOptions.batch_size
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = RecipeOptions.weight_decay
+    ema: Annotated[float, Field(ge=0, lt=1)] = RecipeOptions.ema
+    amp: bool = RecipeOptions.amp
     seed: Seed = 0
-    protocol: Literal["quick", "standard", "full"] = "standard"
+    protocol: Literal["quick", "standard", "full"] = BOOST_PROTOCOL
     samples: Samples | None = None
     device: Device = "cpu"
     time_limit: Annotated[
         float, Field(gt=0, le=20_160, description="The longest duration of the training, in minutes.")
-    ] = 2880
+    ] = TRAINING_SECONDS / 60
 
 
 class ScheduleBody(BaseModel):

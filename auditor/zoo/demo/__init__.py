@@ -1,4 +1,4 @@
-"""The demo zoo: small networks really trained on Fashion-MNIST, shipped with the package (docs/demo-zoo.md)."""
+"""The demo zoo: small networks that were trained on Fashion-MNIST and ship with the package (docs/demo-zoo.md)."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class DemoZoo:
-    """The shipped models, or those that ``python -m auditor.zoo.demo.build --out FOLDER`` made elsewhere."""
+    """The shipped models, or those that ``python -m auditor.zoo.demo.build --out FOLDER`` wrote."""
 
     folder: Path = WEIGHTS
     preload: tuple[str, ...] = ("auditor.zoo.demo.networks",)
@@ -38,7 +38,7 @@ class DemoZoo:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EnvironmentUnusableError(f"cannot read the demo zoo's manifest {manifest}: {error}") from error
         if not entries:
-            raise EnvironmentUnusableError(f"the demo zoo's manifest {manifest} names no model: build it first")
+            raise EnvironmentUnusableError(f"the demo zoo's manifest {manifest} names no model: build the zoo first")
         return entries
 
     def construct(self, entry: ZooEntry) -> "nn.Module":

@@ -1,8 +1,8 @@
 """Train the demo zoo: ``python -m auditor.zoo.demo.build``.
 
-A program, not a part of the library: it reaches into data, attacks and boost, and nothing imports it. Each model
-is trained on one thread from its own seed, so the same machine and versions give the same bytes. A model whose
-recipe stands unchanged in the manifest, with the digest its file has, is not trained again.
+This is a program that uses data, attacks and boost; no module imports it. Each model is trained on one thread from
+its own seed, so that the same machine and versions give the same bytes. A model is not trained again if the manifest
+holds the same recipe and the digest of its file.
 """
 
 import argparse
@@ -35,11 +35,11 @@ from auditor.zoo.demo.recipes import DEMO_MODELS, DemoModel
 from auditor.zoo.digest import state_dict_digest
 
 EPS = 0.1
-TRAINING_IMAGES = 55_000  # the last 5,000 of the 60,000 are for validation, never for training
+TRAINING_IMAGES = 55_000  # the last 5,000 of the 60,000 are only for validation
 
 
 def build_one(model: DemoModel, out: Path) -> dict[str, Any]:
-    """Train one model, write its safetensors file, return its row of the manifest."""
+    """Train one model, write its safetensors file, and return its row of the manifest."""
     torch.set_num_threads(1)
     torch.manual_seed(model.recipe.seed)
     started = time.perf_counter()
@@ -86,9 +86,9 @@ def _training_set() -> tuple[Tensor, Tensor]:
 
 
 def _validate(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Any]:
-    """Clean and PGD-20 accuracy on the validation images: at ``EPS``, and at the training's own radius.
+    """Clean and PGD-20 accuracy on the validation images, at ``EPS`` and at the radius of the training.
 
-    The second says whether adversarial training was stable: after catastrophic overfitting it is near 0.
+    The latter shows whether adversarial training was stable: after catastrophic overfitting it is near 0.
     """
 
     def accuracy(batch: Tensor) -> float:
@@ -111,7 +111,7 @@ def _validate(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe
 
 
 def validate_again(model: DemoModel, out: Path) -> dict[str, Any]:
-    """The validation part of a model's row, from its file."""
+    """Measure the validation part of a model's row again, from its file."""
     torch.set_num_threads(1)
     images, labels = _training_set()
     network = ARCHITECTURES[model.architecture]()
@@ -120,7 +120,7 @@ def validate_again(model: DemoModel, out: Path) -> dict[str, Any]:
 
 
 def is_built(model: DemoModel, row: dict[str, Any] | None, out: Path) -> bool:
-    """Whether the manifest's row is of this very recipe and the file is the one it speaks of."""
+    """Whether the manifest's row has this recipe and the digest of the file."""
     file = out / f"{model.name}.safetensors"
     if row is None or not file.is_file():
         return False
@@ -134,7 +134,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights and manifest.json")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="models trained at once")
     parser.add_argument("--only", action="append", metavar="NAME", help="train this model only; repeatable")
-    parser.add_argument("--validate", action="store_true", help="measure the validation accuracies anew, train nothing")
+    parser.add_argument(
+        "--validate", action="store_true", help="measure the validation accuracies again, train nothing"
+    )
     options = parser.parse_args()
     unknown = set(options.only or []) - {model.name for model in DEMO_MODELS}
     if unknown:
@@ -147,7 +149,7 @@ def main() -> None:
         if options.validate:
             tasks = {pool.submit(validate_again, m, options.out): m.name for m in chosen if m.name in built}
         else:
-            # The longest first, so that no process is left alone with one at the end.
+            # The longest first, so that all processes end at about the same time.
             todo = sorted((m for m in chosen if m.name not in built), key=_work, reverse=True)
             tasks = {pool.submit(build_one, model, options.out): model.name for model in todo}
         for done in as_completed(tasks):
@@ -168,7 +170,7 @@ def _read_manifest(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write_manifest(out: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Atomically, in the order of the recipes."""
+    """Write the manifest atomically, in the order of the recipes."""
     ordered = [rows[model.name] for model in DEMO_MODELS if model.name in rows]
     partial = out / "manifest.json.part"
     partial.write_text(json.dumps({"eps": EPS, "models": ordered}, indent=1) + "\n")

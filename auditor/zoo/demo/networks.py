@@ -11,7 +11,7 @@ MEAN, STD = 0.2860, 0.3530
 
 
 class Normalize(nn.Module):
-    """``(x - mean) / std`` as the first layer, so that attacks only ever see [0, 1] pixels."""
+    """``(x - mean) / std`` as the first layer, so that attacks work on [0, 1] pixels."""
 
     mean: Tensor
     std: Tensor

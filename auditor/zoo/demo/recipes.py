@@ -1,4 +1,4 @@
-"""What the demo zoo holds: one row a model, fixed before any result was seen."""
+"""The models of the demo zoo: one row for each, fixed before any result was known."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from auditor.records.boosts import Recipe
 
 @dataclass(frozen=True)
 class DemoModel:
-    """One model of the demo zoo: its name, what it is for, its architecture and how it is trained."""
+    """One model of the demo zoo: its name, description, architecture and recipe."""
 
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""Local zoos: a folder of weights with a zoo.toml that says what they are (docs/local-zoos.md)."""
+"""Local zoos: a folder of weights with a zoo.toml that describes them (docs/local-zoos.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
-from auditor.zoo.local.tables import inside
+from auditor.zoo.local.tables import resolve_inside
 from auditor.zoo.source import LoadedModel
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parent / "example.toml"
 
 @dataclass(frozen=True)
 class LocalZoo:
-    """The models of a folder. Its own Python runs only in :meth:`load`, and only with ``trust_code``."""
+    """The models of a folder. Python code in the folder runs only in :meth:`load`, and only with ``trust_code``."""
 
     folder: Path
     trust_code: bool = False
@@ -35,7 +35,7 @@ class LocalZoo:
         return ("auditor.zoo.local.timm_models",) if any("timm" in e.architecture for e in self.entries()) else ()
 
     def entries(self) -> list[ZooEntry]:
-        """Raises UsageError with all mistakes of zoo.toml, one a line."""
+        """Raises UsageError with all mistakes in zoo.toml, one in each line."""
         return [model.entry for model in read_zoo(self.folder)]
 
     def missing(self, entry: ZooEntry) -> str | None:  # noqa: ARG002
@@ -46,16 +46,16 @@ class LocalZoo:
         return largest_file(self.folder / one.weights for one in read_zoo(self.folder) if one.entry.model in chosen)
 
     def check(self, entries: Sequence[ZooEntry]) -> None:
-        """Refuse entries that would run the folder's code where it is not trusted; to be asked before a scan.
+        """Refuse entries whose loading runs code of the folder, unless it is trusted; called before a scan.
 
         Raises:
-            UsageError: names the models and the option.
+            UsageError: the code is not trusted; the message names the models and the option.
         """
         names = [entry.model for entry in entries if "python" in entry.architecture]
         if names and not self.trust_code:
             raise UsageError(
                 f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}: loading would run Python code in "
-                f"{self.folder}; read it, then say --trust-code, or choose other models with --model"
+                f"{self.folder}: read that code and add --trust-code, or choose other models with --model"
             )
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
@@ -73,30 +73,33 @@ class LocalZoo:
         from auditor.zoo.weights import fill, read_content
 
         self.check([entry])
-        found = self._found(entry)
+        local_model = self._find_unchanged(entry)
         try:
-            path = inside(self.folder, found.weights)
+            path = resolve_inside(self.folder, local_model.weights)
         except ValueError as error:
             raise ModelLoadError(f"{entry.model}: {error}") from error
         content = read_content(path, entry.file_sha256)
         model = self._construct(entry.architecture).float()
-        mended = fill(model, content, path.name, key=found.key, prefix=found.prefix)
+        notes = fill(model, content, path.name, key=local_model.key, prefix=local_model.prefix)
         digest = state_dict_digest(model.state_dict())
-        return LoadedModel(set_eval(normalized(model, entry.preprocessing)), digest, (*found.notes, *mended))
+        return LoadedModel(set_eval(normalized(model, entry.preprocessing)), digest, (*local_model.notes, *notes))
 
-    def _found(self, entry: ZooEntry) -> LocalModel:
-        """The model as the file has it now; what was asked for must not have changed meanwhile."""
+    def _find_unchanged(self, entry: ZooEntry) -> LocalModel:
+        """The model in the current file, whose entry must be the same as at the beginning of the scan."""
         for model in read_zoo(self.folder, only=entry.model):
-            now = model.entry
-            if now.model == entry.model:
-                asked = replace(entry, threat_model=now.threat_model, norm=now.norm, eps=now.eps)  # a scan's to choose
-                if now != asked:
+            current = model.entry
+            if current.model == entry.model:
+                # A scan may choose another threat model.
+                expected = replace(entry, threat_model=current.threat_model, norm=current.norm, eps=current.eps)
+                if current != expected:
                     break
                 return model
-        raise ModelLoadError(f"{entry.model}: {FILE}, or the code it names, has changed meanwhile: scan again")
+        raise ModelLoadError(
+            f"{entry.model}: {FILE}, or the code that it names, has changed since the scan began: scan again"
+        )
 
     def _construct(self, architecture: dict[str, Any]) -> "nn.Module":
-        """The network with random weights, the same ones each time: buffers that no file holds are among them."""
+        """The network with the same random weights each time, because some buffers are in no file."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
@@ -106,7 +109,7 @@ class LocalZoo:
 
                 file, _, function = architecture["python"].rpartition(":")
                 folder = self.folder.resolve()
-                return code.run(folder, inside(folder, file), function, architecture["kwargs"])
+                return code.build_network(folder, resolve_inside(folder, file), function, architecture["kwargs"])
             try:
                 from auditor.zoo.local import timm_models
             except ImportError as error:

@@ -1,4 +1,4 @@
-"""A folder's own Python: found and hashed by anyone, run only where its user trusts it."""
+"""Python code in a local zoo's folder, which runs only if the user trusts it."""
 
 import contextlib
 import hashlib
@@ -14,42 +14,44 @@ from typing import Any
 from torch import nn
 
 from auditor.errors import ModelLoadError, first_line
-from auditor.zoo.local.datasets import near
+from auditor.zoo.local.datasets import suggest
 
 
-def run(folder: Path, file: Path, function: str, kwargs: dict[str, Any]) -> nn.Module:
-    """What a function of the folder's Python returns. **Runs the folder's code.**
+def build_network(folder: Path, file: Path, function: str, kwargs: dict[str, Any]) -> nn.Module:
+    """Call a function of the folder's Python code and return its network. **Runs the folder's code.**
 
-    The folder's modules can be imported meanwhile and no longer, and never in place of the standard library's or of
-    installed packages; what the code prints goes to stderr.
+    The folder's modules can be imported only during the call, and never replace modules of the standard library or of
+    installed packages; the output of the code goes to stderr.
 
     Raises:
-        ModelLoadError: the code raised, with its file and line, or returned no module.
+        ModelLoadError: the code raised an error (the message names file and line), or returned no module.
     """
     called = f"{file.name}:{function}"
     try:
         with _importable(folder), contextlib.redirect_stdout(sys.stderr):
-            result = _function(_module(file), function)(**kwargs)
+            result = _find_function(_import_file(file), function)(**kwargs)
     except ModelLoadError:
         raise
-    except (Exception, SystemExit) as error:  # other people's code
-        where = _place(error, folder) or called
-        raise ModelLoadError(f"{where}: {type(error).__name__}: {first_line(error)}{_hidden(error, folder)}") from error
+    except (Exception, SystemExit) as error:  # the code may raise anything
+        location = _location(error, folder) or called
+        raise ModelLoadError(
+            f"{location}: {type(error).__name__}: {first_line(error)}{_shadowed_module_hint(error, folder)}"
+        ) from error
     if not isinstance(result, nn.Module):
         raise ModelLoadError(f"{called} returned {type(result).__name__}, expected a torch.nn.Module")
     return result
 
 
-def _function(module: ModuleType, name: str) -> Callable[..., Any]:
+def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ModelLoadError(f"{Path(str(module.__file__)).name} has no function {name!r}; {near(name, names)}")
+        raise ModelLoadError(f"{Path(str(module.__file__)).name} has no function {name!r}; {suggest(name, names)}")
     return found  # type: ignore[no-any-return]
 
 
-def _module(file: Path) -> ModuleType:
-    """The file as a module of a name that no other has; it stays in ``sys.modules``, for what looks classes up."""
+def _import_file(file: Path) -> ModuleType:
+    """Import the file under a unique name; it stays in ``sys.modules``, where classes are looked up by name."""
     name = f"auditor_local_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
@@ -61,7 +63,7 @@ def _module(file: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """The folder's modules can import each other inside, and nothing of them is found or written afterwards."""
+    """Let the folder's modules import each other; afterwards they are removed, and no bytecode was written."""
     before, bytecode = set(sys.modules), sys.dont_write_bytecode
     sys.path.append(str(folder))
     sys.dont_write_bytecode = True
@@ -79,8 +81,8 @@ def _importable(folder: Path) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def _place(error: BaseException, folder: Path) -> str:
-    """Where in the folder's own files an error came from, ``file.py:12``; empty where it came from elsewhere."""
+def _location(error: BaseException, folder: Path) -> str:
+    """The place in the folder's files where an error was raised, ``file.py:12``; empty if it is elsewhere."""
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         places.append((str(error.filename), error.lineno))
@@ -88,8 +90,8 @@ def _place(error: BaseException, folder: Path) -> str:
     return f"{os.path.relpath(os.path.realpath(inside[-1][0]), folder)}:{inside[-1][1]}" if inside else ""
 
 
-def _hidden(error: BaseException, folder: Path) -> str:
-    """What to do where the folder has a module that an installed one of the same name hides from its own code."""
+def _shadowed_module_hint(error: BaseException, folder: Path) -> str:
+    """Advice if an installed module hides a module of the folder that has the same name."""
     if not isinstance(error, (ImportError, AttributeError, TypeError)):
         return ""
     own = {one.name.removesuffix(".py") for one in folder.iterdir() if one.suffix == ".py" or any(one.glob("*.py"))}
@@ -101,7 +103,7 @@ def _hidden(error: BaseException, folder: Path) -> str:
             module = sys.modules.get(name)
             if module is not None and not _is_within(getattr(module, "__file__", None), folder):
                 kind = "the standard library" if name in sys.stdlib_module_names else "an installed package"
-                return f"; `import {name}` gives that of {kind}: rename the folder's own {name}"
+                return f"; `import {name}` imports that of {kind}: rename {name} in the folder"
     return ""
 
 

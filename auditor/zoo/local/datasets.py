@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from auditor.data import CLASSES, Hierarchy, load_hierarchy
-from auditor.records import OwnData
+from auditor.records import CustomData
 from auditor.text.printable import check_printable, clean_line
 from auditor.zoo.local.text import check_path
 
@@ -21,50 +21,50 @@ LONGEST_NAME = 200
 LARGEST_SIDE = 16_384
 
 SIZES: dict[str, Size] = {"fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
-"""Of the known data sets whose pictures all have one size; those of the others are scaled to the model's."""
+"""The known data sets whose pictures have one size; pictures of the others are scaled to the model's input."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as entries need it.
+    """The properties of a data set that entries need.
 
-    ``classes`` is how many it has; ``picture_size`` what its pictures have by themselves, where that is known.
+    ``classes`` is the number of its classes; ``picture_size`` is the size of its pictures, if known.
     """
 
     name: str
     classes: int
-    own: OwnData | None = None
+    custom: CustomData | None = None
     input_size: Size | None = None
     picture_size: Size | None = None
 
 
-def known(name: str, others: Iterable[str] = ()) -> Dataset:
-    """A data set that auditor knows.
+def known_dataset(name: str, others: Iterable[str] = ()) -> Dataset:
+    """Look up a data set that auditor knows.
 
     Raises:
-        ValueError: it knows none of this name; near ones, also among ``others``, are suggested.
+        ValueError: the name is unknown; the message suggests similar names, also from ``others``.
     """
     if name not in CLASSES:
-        raise ValueError(f"no data set named {name!r}; {near(name, [*others, *CLASSES])}")
+        raise ValueError(f"no data set named {name!r}; {suggest(name, [*others, *CLASSES])}")
     return Dataset(name, len(CLASSES[name]), None, SIZES.get(name), SIZES.get(name))
 
 
-def near(name: object, names: Sequence[str]) -> str:
-    """``did you mean …?`` where a name is near, else all there are."""
+def suggest(name: object, names: Sequence[str]) -> str:
+    """``did you mean …?`` with similar names, or else all names."""
     by_case = {str(other).lower(): str(other) for other in names}
     found = (
         difflib.get_close_matches(str(name).lower(), list(by_case), 2, 0.6) if len(str(name)) <= LONGEST_NAME else []
     )
     if found:
         return f"did you mean {' or '.join(by_case[key] for key in found)}?"
-    return f"there is: {', '.join(names)}"
+    return f"expected one of: {', '.join(names)}"
 
 
 def check_name(name: str) -> str:
-    """A name that fits on a line.
+    """Return a name that fits on one line.
 
     Raises:
-        ValueError: it is too long, or holds characters that no terminal should get.
+        ValueError: the name is too long, or holds characters that are not printable.
     """
     if len(name) > LONGEST_NAME:
         raise ValueError(f"expected a name of at most {LONGEST_NAME} characters, got {len(name)}: {name[:40]!r}…")
@@ -86,13 +86,13 @@ InputSize = Annotated[Size, BeforeValidator(as_size)]
 
 def _classes(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
-        known(value)
+        known_dataset(value)
         return CLASSES[value]
     if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
         raise ValueError(f"expected a list of names, or the name of a known data set, got {value!r:.60}")
     twice = sorted(name for name, times in Counter(value).items() if times > 1)
     if twice:
-        raise ValueError(f"expected each class once, got twice: {_few(twice)}")
+        raise ValueError(f"expected each class once, these are named twice: {_few(twice)}")
     for name in value:
         check_name(name)
     if len(value) < 2:
@@ -101,17 +101,17 @@ def _classes(value: Any) -> tuple[str, ...]:
 
 
 def _groups(value: Any, classes: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """One level: the group of each class."""
+    """The group of each class at one level."""
     if not isinstance(value, dict) or not all(isinstance(members, list) for members in value.values()):
         raise ValueError(f"{where}expected a table of groups, name = [classes], got {value!r:.60}")
     for group in value:
         check_name(group)
     members = Counter(str(member) for group in value.values() for member in group)
-    lacking = [name for name in classes if name not in members]
-    strange = [member for member in members if member not in set(classes)]
+    missing = [name for name in classes if name not in members]
+    unknown = [member for member in members if member not in set(classes)]
     twice = sorted(member for member, times in members.items() if times > 1)
-    faults = [f"{len(lacking)} of {len(classes)} classes are in no group ({_few(lacking)})"] if lacking else []
-    faults += [f"{strange[0]!r} is no class; {near(strange[0], classes)}"] if strange else []
+    faults = [f"{len(missing)} of {len(classes)} classes are in no group ({_few(missing)})"] if missing else []
+    faults += [f"{unknown[0]!r} is not a class; {suggest(unknown[0], classes)}"] if unknown else []
     faults += [f"in two groups: {_few(twice)}"] if twice else []
     if faults:
         raise ValueError(where + "; ".join(faults))
@@ -123,7 +123,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-class OwnDataset(BaseModel):
+class DatasetTable(BaseModel):
     """A data set table of zoo.toml; the order of the fields is that of the checks."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -141,7 +141,7 @@ class OwnDataset(BaseModel):
     @classmethod
     def _levels(cls, value: Any, info: ValidationInfo) -> Any:
         classes = info.data.get("classes")
-        if classes is None:  # whose own fault is being reported
+        if classes is None:  # the mistake in classes is reported
             return None
         if isinstance(value, dict):
             return (_groups(value, classes, ""),)
@@ -149,25 +149,25 @@ class OwnDataset(BaseModel):
             raise ValueError(f"expected a table of groups, or a list of such levels, got {value!r:.60}")
         levels = tuple(_groups(level, classes, f"level {number}: ") for number, level in enumerate(value))
         if any(len(set(finer)) < len(set(coarser)) for finer, coarser in pairwise(levels)):
-            raise ValueError("expected the level with most groups first")
+            raise ValueError("expected the levels in order, the one with most groups first")
         return levels
 
 
-def described(table: OwnDataset, name: str | None, borrowed: str | None, folder: Path) -> Dataset:
-    """The data set of a table; ``borrowed`` is the known one whose classes, and levels, it has.
+def make_dataset(table: DatasetTable, name: str | None, known: str | None, folder: Path) -> Dataset:
+    """Make the data set that a table describes; ``known`` is the known data set whose classes and levels it uses.
 
     Raises:
-        ValueError: the headline is none of the levels.
+        ValueError: the headline is not one of the levels.
     """
-    hierarchy = _hierarchy(borrowed) if borrowed and table.superclasses is None else None
-    levels = hierarchy.levels if hierarchy else table.superclasses or (table.classes,)  # each class its own group
+    hierarchy = _hierarchy(known) if known and table.superclasses is None else None
+    levels = hierarchy.levels if hierarchy else table.superclasses or (table.classes,)  # one group for each class
     headline = table.headline if table.headline is not None else hierarchy.headline if hierarchy else 0
     if not 0 <= headline < len(levels):
         raise ValueError(f"expected a level from 0 to {len(levels) - 1}, got {headline}")
     path = folder / Path(table.path).expanduser() if table.path else None
     name = table.name or name or (clean_line(path.stem) if path else "own")
-    own = OwnData(path=str(path) if path else None, classes=table.classes, levels=levels, headline=headline)
-    return Dataset(name, len(table.classes), own, table.input_size)
+    custom = CustomData(path=str(path) if path else None, classes=table.classes, levels=levels, headline=headline)
+    return Dataset(name, len(table.classes), custom, table.input_size)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""From one checked table to an entry: what it leaves out comes from the data set and from timm."""
+"""From one checked table to an entry: defaults come from the data set and from timm."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,14 +9,14 @@ from auditor.records import Transform, ZooEntry
 from auditor.zoo.local import sources
 from auditor.zoo.local.datasets import Dataset, Size
 from auditor.zoo.local.lines import Key
-from auditor.zoo.local.tables import Model, inside
+from auditor.zoo.local.tables import Model, resolve_inside
 
 if TYPE_CHECKING:
     from auditor.zoo.local.timm_models import Defaults
 
 
 class EntryError(Exception):
-    """What is wrong with a table as a whole: the keys concerned, and the messages."""
+    """Keys of one table that are missing or contradict each other, with messages."""
 
     def __init__(self, problems: list[tuple[Key, str]]) -> None:
         super().__init__(problems)
@@ -24,12 +24,12 @@ class EntryError(Exception):
 
 
 def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tuple[str, ...]]:
-    """The entry, and notes on what was taken from timm's pretrained_cfg.
+    """Make the entry of a table, and notes on values from timm's pretrained_cfg.
 
-    timm is asked, and imported, only where the table leaves out what it could say.
+    timm is imported only if the table leaves out keys that its pretrained_cfg can fill in.
 
     Raises:
-        EntryError: something is missing or does not fit the rest.
+        EntryError: a key is missing or contradicts another one.
     """
     defaults = _defaults(model, dataset)
     size = _input_size(model, dataset, defaults)
@@ -46,7 +46,7 @@ def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tu
         eps=model.eps,
         input_size=size,
         file_sha256=model.sha256,
-        own_data=dataset.own,
+        own_data=dataset.custom,
         transform=_transform(model, dataset, size, defaults),
         place=str(folder.resolve()),
     )
@@ -54,7 +54,7 @@ def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tu
 
 
 def _input_size(model: Model, dataset: Dataset, defaults: "Defaults | None") -> Size:
-    """Of the model, else of the data set or timm; ``channels`` decides where no table says an input size."""
+    """The input size of the model, the data set or timm; ``channels`` decides if no table gives an input size."""
     found = model.input_size or dataset.input_size or (defaults.input_size if defaults else None)
     if found is None:
         raise EntryError([(("input_size",), "missing: [channels, height, width] of the model's input")])
@@ -66,18 +66,18 @@ def _input_size(model: Model, dataset: Dataset, defaults: "Defaults | None") -> 
 
 
 def _defaults(model: Model, dataset: Dataset) -> "Defaults | None":
-    """What timm says of its network; None where there is nothing left to ask, or no timm network."""
+    """Timm's defaults for its network; None if the table is complete or the network is not timm's."""
     name = model.architecture.timm
     size = model.input_size or dataset.input_size
-    as_they_are = model.resize == 0 or _has_size(dataset, size)
-    scaling_said = as_they_are or (model.resize is not None and model.interpolation is not None)
-    if name is None or (size and model.mean is not None and model.std is not None and scaling_said):
+    unscaled = model.resize == 0 or _has_size(dataset, size)
+    scaling_given = unscaled or (model.resize is not None and model.interpolation is not None)
+    if name is None or (size and model.mean is not None and model.std is not None and scaling_given):
         return None
     try:
         from auditor.zoo.local import timm_models
     except ImportError as error:
         raise EnvironmentUnusableError(
-            f"{model.name}: timm is not installed, to say what zoo.toml leaves out: install auditor[zoos]"
+            f"{model.name}: zoo.toml leaves out values that timm knows: install auditor[zoos]"
         ) from error
     try:
         return timm_models.defaults_of(name)
@@ -92,35 +92,37 @@ def _normalization(
     notes: tuple[str, ...] = ()
     if mean is None and std is None and defaults:
         mean, std = defaults.mean, defaults.std
-        notes = (f"mean and std are those of timm's pretrained_cfg of {model.architecture.timm}",)
+        notes = (f"mean and std are from timm's pretrained_cfg of {model.architecture.timm}",)
     if mean is None or std is None:
-        lacking = [key for key, numbers in (("mean", mean), ("std", std)) if numbers is None]
+        missing = [key for key, numbers in (("mean", mean), ("std", std)) if numbers is None]
         raise EntryError(
-            [((key,), "missing: numbers of the [0, 1] pixels, one a channel, or 'none'") for key in lacking]
+            [((key,), "missing: one number for each channel, for [0, 1] pixels, or 'none'") for key in missing]
         )
     if mean and len(mean) != size[0]:
-        raise EntryError([(("mean",), f"expected {size[0]} numbers, one a channel of {list(size)}, got {len(mean)}")])
+        raise EntryError(
+            [(("mean",), f"expected {size[0]} numbers, one for each channel of {list(size)}, got {len(mean)}")]
+        )
     return mean, std, notes
 
 
 def _transform(model: Model, dataset: Dataset, size: Size, defaults: "Defaults | None") -> Transform | None:
-    """How pictures become the input; None where they are it already, or where the table says so."""
+    """The transform from pictures to the input; None if there is nothing to do."""
     height, width = size[1:]
     unscaled = Transform(channels=model.channels) if model.channels else None
     if model.resize is None and model.crop is None and _has_size(dataset, size):
         return unscaled
     resize = model.resize if model.resize is not None else _usual_resize(height, width, defaults)
-    wanted = (height, width) if model.crop is None else model.crop
-    crop: tuple[int, int] | None = (wanted, wanted) if isinstance(wanted, int) else wanted
+    given = (height, width) if model.crop is None else model.crop
+    crop: tuple[int, int] | None = (given, given) if isinstance(given, int) else given
     if model.crop == 0 or (model.resize == 0 and model.crop is None):
         crop = None
     if crop and crop != (height, width):
-        raise EntryError([(("crop",), f"expected {[height, width]}, as of input_size, got {list(crop)}")])
+        raise EntryError([(("crop",), f"expected {[height, width]}, the size of input_size, got {list(crop)}")])
     if not resize and not crop:
         return unscaled
     sides = (resize, resize) if isinstance(resize, int) else resize
     if crop and resize and (sides[0] < crop[0] or sides[1] < crop[1]):
-        raise EntryError([(("resize",), f"expected room for a crop of {list(crop)}, got {resize}")])
+        raise EntryError([(("resize",), f"expected at least the size of the crop, {list(crop)}, got {resize}")])
     kind = model.interpolation or (defaults.interpolation if defaults else "bilinear")
     return Transform(resize=resize or None, crop=crop, interpolation=kind, channels=model.channels)
 
@@ -131,25 +133,25 @@ def _has_size(dataset: Dataset, size: Size | None) -> bool:
 
 
 def _usual_resize(height: int, width: int, defaults: "Defaults | None") -> int | tuple[int, int]:
-    """At timm's own size its margin around the crop; elsewhere none."""
+    """Timm's size before the crop for an input of timm's size; otherwise the size of the input."""
     if defaults is None or defaults.input_size[1:] != (height, width):
         return max(height, width)
     return (height, width) if defaults.squash else int(max(height, width) / defaults.crop_fraction)
 
 
 def _architecture(model: Model, dataset: Dataset, size: Size, folder: Path) -> dict[str, Any]:
-    """Name and arguments; of Python the digest, too, since its code can change the numbers."""
+    """Name and arguments, and for Python the digest of its code, because the code can change the numbers."""
     chosen = model.architecture
     if chosen.timm is not None:
         kwargs = {"num_classes": dataset.classes, "in_chans": size[0]} | chosen.kwargs
         return {"timm": chosen.timm, "version": _timm_version(), "kwargs": kwargs}
     name = str(chosen.python)
-    digest = sources.digest(folder.resolve(), inside(folder, name.rpartition(":")[0]))
+    digest = sources.code_digest(folder.resolve(), resolve_inside(folder, name.rpartition(":")[0]))
     return {"python": name, "kwargs": chosen.kwargs, "sha256": digest}
 
 
 def _timm_version() -> str | None:
-    """Another version's network of this name may be another; None where timm is not installed, and loading fails."""
+    """The version of timm, because networks may differ between versions; None if timm is not installed."""
     try:
         return version("timm")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""A zoo.toml as a file: read if it is one, of a size and depth that a person writes."""
+"""Read a zoo.toml, and refuse files that are too large or nested too deep."""
 
 import re
 import stat
@@ -11,11 +11,11 @@ KEY = re.compile(r"""[ \t]*([\w-]+|"[^"]*"|'[^']*')[ \t]*""")
 
 
 def read_file(path: Path) -> bytes:
-    """What is in a file.
+    """Read a file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is a folder, a pipe or a device, which is not waited for, or too large.
+        OSError: the file cannot be read.
+        ValueError: it is too large, or a folder, a pipe or a device.
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
@@ -24,15 +24,15 @@ def read_file(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise ValueError(f"expected at most {MOST_BYTES // 1_000_000} MB, got more: is it the right file?")
+        raise ValueError(f"expected at most {MOST_BYTES // 1_000_000} MB, got a larger file")
     return content
 
 
 def check_dots(text: str) -> None:
-    """Refuse keys of more parts than tables may be deep, before a parser takes minutes for them.
+    """Refuse dotted keys with too many parts, for which the parser would take minutes.
 
     Raises:
-        ValueError: names the line.
+        ValueError: a key is too long; the message names the line.
     """
     for number, line in enumerate(text.split("\n"), 1):
         if line.count(".") <= DEEPEST:
@@ -45,10 +45,10 @@ def check_dots(text: str) -> None:
 
 
 def check_depth(document: dict[str, Any]) -> None:
-    """Refuse tables and lists inside of each other that nobody writes by hand.
+    """Refuse tables and lists that are nested too deep.
 
     Raises:
-        ValueError: they are too deep.
+        ValueError: the nesting is too deep.
     """
     level: list[Any] = [document]
     for _ in range(DEEPEST):
@@ -60,4 +60,4 @@ def check_depth(document: dict[str, Any]) -> None:
         ]
         if not level:
             return
-    raise ValueError(f"expected tables and lists at most {DEEPEST} deep in each other, got more")
+    raise ValueError(f"expected at most {DEEPEST} levels of nested tables and lists, got more")

@@ -1,4 +1,4 @@
-"""On which line of a TOML text each key stands: tomllib does not say."""
+"""Find the line of each key in a TOML text, which tomllib does not report."""
 
 import tomllib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ CLOSERS = ("]", "}", '"""', "'''")
 def lines_of(text: str) -> dict[Key, int]:
     """The line, from 1, on which each key and list item of a valid TOML text begins, by its path in the document.
 
-    What is written inside one statement (inline tables, lists) has that statement's first line.
+    Keys inside a statement (inline tables, lists) have the first line of the statement.
     """
     found: dict[Key, int] = {}
     arrays: dict[Key, int] = {}  # how many tables an [[array of tables]] has so far
@@ -28,7 +28,7 @@ def lines_of(text: str) -> dict[Key, int]:
 
 
 def line_of(key: Key, lines: dict[Key, int]) -> int:
-    """The line of a key or of the first one inside it; where it is missing, of the nearest table around it."""
+    """The line of a key or of the first key inside it; for a missing key, the line of the nearest enclosing table."""
     inside = [line for other, line in lines.items() if key and other[: len(key)] == key]
     while key and key not in lines:
         key = key[:-1]
@@ -36,7 +36,7 @@ def line_of(key: Key, lines: dict[Key, int]) -> int:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Each statement with its first line and its content: lines are joined until tomllib can read them."""
+    """Each statement with its first line and its content; lines are joined until tomllib can parse them."""
     pending: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):
         pending.append(line.removesuffix("\r"))

@@ -1,4 +1,4 @@
-"""From the text of a zoo.toml to entries, or to all of its mistakes at once."""
+"""Read a zoo.toml into entries, or report all of its mistakes at once."""
 
 import tomllib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from auditor.errors import UsageError, first_line, one_line
 from auditor.records import ZooEntry
-from auditor.zoo.local.datasets import Dataset, OwnDataset, check_name, described, near
+from auditor.zoo.local.datasets import Dataset, DatasetTable, check_name, make_dataset, suggest
 from auditor.zoo.local.entries import EntryError, entry_of
 from auditor.zoo.local.file import check_depth, check_dots, read_file
 from auditor.zoo.local.lines import Key, line_of, lines_of
@@ -25,7 +25,7 @@ Table = TypeVar("Table", bound=BaseModel)
 
 @dataclass(frozen=True)
 class LocalModel:
-    """An entry, the name of its weights' file, what is meant in it, and what was taken for granted."""
+    """An entry, the name of its weight file, the ``key`` and ``prefix`` of the state dict in it, and notes."""
 
     entry: ZooEntry
     weights: str
@@ -35,18 +35,18 @@ class LocalModel:
 
 
 def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
-    """The models of a folder's zoo.toml, in its order; runs none of the folder's code.
+    """Read the models of a folder's zoo.toml in their order; runs no code of the folder.
 
     Args:
-        only: a model, by its whole name, whose table is without mistakes: then those of others are no error.
+        only: the full name of a model; if its table has no mistakes, mistakes in other tables are ignored.
 
     Raises:
-        UsageError: there is no such file, or it has mistakes: one line each, with its number.
+        UsageError: the file does not exist, or it has mistakes: one line for each, with the line number.
     """
     try:
         content = read_file(folder / FILE)
     except FileNotFoundError:
-        raise UsageError(f"there is no {FILE} in {folder}: `auditor zoo init {folder}` makes an example") from None
+        raise UsageError(f"there is no {FILE} in {folder}: `auditor zoo init {folder}` writes an example") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {folder / FILE}: {first_line(error)}") from error
     try:
@@ -60,7 +60,7 @@ def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{FILE}:{explain(text, error)}") from error
     except RecursionError as error:
-        raise UsageError(f"{FILE} is not TOML: tables or lists are too deep in each other") from error
+        raise UsageError(f"{FILE} is not TOML: tables or lists are nested too deep") from error
     except ValueError as error:  # an integer of thousands of digits
         raise UsageError(f"{FILE} is not TOML: {first_line(error)}") from error
     reader = _Reader(folder)
@@ -73,103 +73,108 @@ def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
 
 
 def _listed(problems: "list[tuple[Key, str]]", text: str) -> Iterator[str]:
-    """Problems in the order of their lines; of a file that no person has written, without the lines."""
+    """Problems in the order of their lines; without line numbers for very large files."""
     lines = lines_of(text) if len(text) <= MOST_NUMBERED else {}
-    numbered = sorted((line_of(key, lines), number, key, say) for number, (key, say) in enumerate(problems))
-    yield from (f"{FILE}:{line}: {one_line(_name(key) + say)}" for line, _, key, say in numbered[:MOST_PROBLEMS])
+    numbered = sorted((line_of(key, lines), number, key, message) for number, (key, message) in enumerate(problems))
+    yield from (
+        f"{FILE}:{line}: {one_line(_key_name(key) + message)}" for line, _, key, message in numbered[:MOST_PROBLEMS]
+    )
     if len(numbered) > MOST_PROBLEMS:
         yield f"{FILE}: … and {len(numbered) - MOST_PROBLEMS} more mistakes"
 
 
 @dataclass
 class _Reader:
-    """One reading: what is wrong, and where."""
+    """Reads one document and collects its problems."""
 
     folder: Path
     problems: list[tuple[Key, str]] = field(default_factory=list)
 
     def read(self, document: dict[str, Any]) -> list[LocalModel]:
         for key in document.keys() - {"models", "datasets"}:
-            self._problem((key,), f"unknown key; {near(key, ['models', 'datasets'])}")
-        surroundings = ZooContext(self.folder)
+            self._report((key,), f"unknown key; {suggest(key, ['models', 'datasets'])}")
+        context = ZooContext(self.folder)
         datasets = document.get("datasets", {})
         if isinstance(datasets, dict):
-            surroundings.datasets.update(
+            context.datasets.update(
                 {name: self._dataset(table, ("datasets", name), name) for name, table in datasets.items()}
             )
         else:
-            self._problem(("datasets",), "expected tables: [datasets.NAME]")
+            self._report(("datasets",), "expected tables: [datasets.NAME]")
         tables = document.get("models", [])
         if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
             single = "; [models] is one table, write [[models]]" if isinstance(tables, dict) and tables else ""
-            self._problem(("models",), f"expected one [[models]] table or more{single}")
+            self._report(("models",), f"expected at least one [[models]] table{single}")
             return []
         names: dict[Any, int] = {}
         for number, table in enumerate(tables):
             name = table.get("name")
             if isinstance(name, str) and names.setdefault(name, number) != number:
-                self._problem(("models", number, "name"), f"{name!r} is the name of models[{names[name]}] already")
-        models = [self._model(table, ("models", number), surroundings) for number, table in enumerate(tables)]
+                self._report(
+                    ("models", number, "name"),
+                    f"expected a unique name, got {name!r}, the name of models[{names[name]}]",
+                )
+        models = [self._model(table, ("models", number), context) for number, table in enumerate(tables)]
         return [model for model in models if model]
 
     def _dataset(self, raw: Any, where: Key, name: str | None) -> Dataset | None:
-        table = self._validated(OwnDataset, raw, where, None)
+        table = self._validated(DatasetTable, raw, where, None)
         if table is None:
             return None
         try:
             check_name(name or "")
         except ValueError as error:
-            self._problem(where, str(error))
-        borrowed = raw["classes"] if isinstance(raw["classes"], str) else None
+            self._report(where, str(error))
+        known = raw["classes"] if isinstance(raw["classes"], str) else None
         try:
-            return described(table, name, borrowed, self.folder)
+            return make_dataset(table, name, known, self.folder)
         except ValueError as error:
-            self._problem((*where, "headline"), str(error))
+            self._report((*where, "headline"), str(error))
             return None
 
-    def _model(self, raw: dict[str, Any], where: Key, surroundings: ZooContext) -> LocalModel | None:
+    def _model(self, raw: dict[str, Any], where: Key, context: ZooContext) -> LocalModel | None:
         if isinstance(raw.get("dataset"), dict):
             raw = raw | {"dataset": self._dataset(raw["dataset"], (*where, "dataset"), None)}
-        model = self._validated(Model, raw, where, surroundings)
-        if model is None or model.dataset is None or model.architecture.is_open():
+        model = self._validated(Model, raw, where, context)
+        if model is None or model.dataset is None or model.architecture.is_ambiguous():
             return None
         try:
             entry, notes = entry_of(model, model.dataset, self.folder)
-        except EntryError as misfit:
-            for key, message in misfit.problems:
-                self._problem((*where, *key), message)
+        except EntryError as error:
+            for key, message in error.problems:
+                self._report((*where, *key), message)
             return None
         return LocalModel(entry, model.weights, model.key, model.prefix, notes)
 
     def _validated(self, kind: type[Table], raw: Any, where: Key, context: Any) -> Table | None:
-        """The table; None where a field is wrong. Unknown keys alone do not keep the rest from being checked."""
+        """The table; None if a field is wrong. With unknown keys the other fields are still checked."""
         try:
             table = kind.model_validate(raw, context=context)
         except ValidationError as error:
             for found in error.errors():
-                self._problem((*where, *found["loc"]), _say(kind, found))
-            self._unknown(kind, raw, where)
+                self._report((*where, *found["loc"]), _message_of(kind, found))
+            self._report_unknown_keys(kind, raw, where)
             return None
-        self._unknown(kind, raw, where)
+        self._report_unknown_keys(kind, raw, where)
         return table
 
-    def _unknown(self, kind: type[BaseModel], raw: Any, where: Key) -> None:
+    def _report_unknown_keys(self, kind: type[BaseModel], raw: Any, where: Key) -> None:
         if not isinstance(raw, dict):
             return
         for key, value in raw.items():
             if len(self.problems) > 10 * MOST_PROBLEMS:
                 return
             if key not in kind.model_fields:
-                self._problem((*where, key), f"unknown key; {near(key, list(kind.model_fields))}")
+                self._report((*where, key), f"unknown key; {suggest(key, list(kind.model_fields))}")
             elif isinstance(inner := kind.model_fields[key].annotation, type) and issubclass(inner, BaseModel):
-                self._unknown(inner, value, (*where, key))
+                self._report_unknown_keys(inner, value, (*where, key))
 
-    def _problem(self, where: Key, message: str) -> None:
+    def _report(self, where: Key, message: str) -> None:
         self.problems.append((where, message))
 
 
-def _say(kind: type[BaseModel], found: Any) -> str:
-    """One of pydantic's findings in our words."""
+def _message_of(kind: type[BaseModel], found: Any) -> str:
+    """The message for one of pydantic's errors."""
     if found["type"] == "missing":
         description = kind.model_fields[str(found["loc"][-1])].description
         return f"missing: {description}"
@@ -179,7 +184,7 @@ def _say(kind: type[BaseModel], found: Any) -> str:
     return f"{message[0].lower()}{message[1:]}, got {found['input']!r:.60}"
 
 
-def _name(key: Key) -> str:
-    """``models[1].eps: `` as people write it; nothing of the document itself."""
+def _key_name(key: Key) -> str:
+    """The path of a key, ``models[1].eps: ``; empty for the document."""
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
     return f"{name.removeprefix('.')}: " if name else ""

@@ -1,4 +1,4 @@
-"""The digest of a folder's own Python, taken without running it."""
+"""The digest of Python code in a local zoo's folder, computed without running the code."""
 
 import ast
 import hashlib
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def digest(folder: Path, file: Path) -> str:
-    """SHA-256 of a Python file or, where it imports others of the folder, over the digests of them all.
+def code_digest(folder: Path, file: Path) -> str:
+    """SHA-256 of a Python file or, if it imports other files of the folder, of the digests of all of them.
 
-    Imports are read off the text: what the code imports by computed names, installed packages, and files that it reads
-    as data are not covered.
+    Imports are found in the text of the code. Imports by computed names, installed packages, and data files are not
+    covered.
     """
     files = _with_imports(folder, file)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
@@ -18,7 +18,7 @@ def digest(folder: Path, file: Path) -> str:
 
 
 def _with_imports(folder: Path, file: Path) -> list[Path]:
-    """The file, then the folder's own that it imports, and theirs, each once in order of their paths."""
+    """The file, then all files of the folder that it imports directly or indirectly, ordered by path."""
     found: set[Path] = set()
     pending = [file]
     while pending:
@@ -30,9 +30,9 @@ def _with_imports(folder: Path, file: Path) -> list[Path]:
 
 
 def _imported(folder: Path, file: Path) -> Iterator[tuple[Path, str]]:
-    """The dotted names that are imported, and the folder that each starts in: of a relative one its package.
+    """The dotted names that a file imports, each with the folder that it is relative to.
 
-    None of a file that is no Python, which fails when it is run.
+    Empty for a file that is no valid Python; running it fails.
     """
     try:
         tree = ast.parse(file.read_bytes())

@@ -1,4 +1,4 @@
-"""The tables of a zoo.toml: what may stand in them, checked field by field so that all mistakes are found at once."""
+"""The tables of a zoo.toml, checked field by field so that all mistakes are reported at once."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from pydantic import (
 
 from auditor.text.eps import parse_eps
 from auditor.text.printable import check_printable
-from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known, near
+from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known_dataset, suggest
 from auditor.zoo.local.text import check_path
 
 NONE = "none"
@@ -30,50 +30,50 @@ FIXED_BY_THE_FILE = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrai
 
 @dataclass(frozen=True)
 class ZooContext:
-    """What a model's table is checked against: its folder, and the data sets of the same file, None for faulty ones."""
+    """The context of a model's table: the folder and the data sets of the file, None for those with mistakes."""
 
     folder: Path
     datasets: dict[str, Dataset | None] = field(default_factory=dict)
 
 
-def _around(info: ValidationInfo) -> ZooContext:
+def _context(info: ValidationInfo) -> ZooContext:
     assert isinstance(info.context, ZooContext)
     return info.context
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The file ``name`` of a folder, links followed.
+def resolve_inside(folder: Path, name: str) -> Path:
+    """The path of the file ``name`` in a folder, with links resolved.
 
     Raises:
-        ValueError: it leads out of the folder, or nowhere.
+        ValueError: the path leads out of the folder, or is a link to itself.
     """
     try:
         path = (folder / name).resolve()
         within = path.is_relative_to(folder.resolve())
     except (RuntimeError, OSError) as error:  # RuntimeError: a link that leads to itself
-        raise ValueError(f"{name!r} is a link that leads to itself: put the file there") from error
+        raise ValueError(f"{name!r} is a link to itself: replace it by the file") from error
     if not within:
-        raise ValueError(f"{name!r} leads out of the folder: put the file, not a link or a path to it, inside")
+        raise ValueError(f"{name!r} leads out of the folder: put the file itself into the folder")
     return path
 
 
 def _norm(value: Any) -> Any:
     if value not in ("Linf", "L2"):
-        raise ValueError(f"expected Linf or L2, got {value!r}; {near(value, ['Linf', 'L2'])}")
+        raise ValueError(f"expected Linf or L2, got {value!r}; {suggest(value, ['Linf', 'L2'])}")
     return value
 
 
 def _channels(value: Any) -> Any:
-    """Numbers, one a channel; ``none`` comes out as no numbers."""
+    """One number for each channel; ``none`` becomes an empty tuple."""
     if value == NONE:
         return ()
     if not isinstance(value, list) or not value or any(type(number) not in (int, float) for number in value):
-        raise ValueError(f"expected a list of numbers, one a channel, or 'none', got {value!r}")
+        raise ValueError(f"expected a list of numbers, one for each channel, or 'none', got {value!r}")
     return tuple(float(number) for number in value)
 
 
 def _side(value: Any) -> Any:
-    """Pixels, (height, width), or 0 for ``none``: pictures stay as they are."""
+    """Pixels, (height, width), or 0 for ``none``, which leaves pictures unchanged."""
     if value == NONE:
         return 0
     if type(value) is int and 0 < value <= LARGEST_SIDE:
@@ -87,14 +87,14 @@ def _side(value: Any) -> Any:
     raise ValueError(f"expected pixels, [height, width] or 'none', got {value!r:.100}")
 
 
-def _described(value: str) -> str:
+def _printable_description(value: str) -> str:
     if len(value) > LONGEST_DESCRIPTION:
         raise ValueError(f"expected at most {LONGEST_DESCRIPTION} characters, got {len(value)}")
     return check_printable(value)
 
 
 def _kind_of_picture(value: Any) -> Any:
-    """``grey`` or ``rgb``, also by the number of channels."""
+    """``grey`` or ``rgb``, which may be given as the number of channels."""
     kinds = {"grey": "grey", "gray": "grey", "l": "grey", "1": "grey", "rgb": "rgb", "3": "rgb"}
     if type(value) in (int, str) and str(value).lower() in kinds:
         return kinds[str(value).lower()]
@@ -127,7 +127,7 @@ class Architecture(BaseModel):
         file, _, function = check_path(value).rpartition(":")
         if not file.endswith(".py") or not function.isidentifier():
             raise ValueError(f"expected 'file.py:function', got {value!r}")
-        path = inside(_around(info).folder, file)
+        path = resolve_inside(_context(info).folder, file)
         if not path.is_file():
             raise ValueError(f"there is no file {file!r} in the folder")
         return value
@@ -135,23 +135,23 @@ class Architecture(BaseModel):
     @field_validator("kwargs")
     @classmethod
     def _allowed(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        odd = [key for key in value if key in FIXED_BY_THE_FILE and info.data.get("timm")]
-        if odd:
-            raise ValueError(f"{', '.join(odd)}: not to be set here, since the weights come from the file alone")
+        fixed = [key for key in value if key in FIXED_BY_THE_FILE and info.data.get("timm")]
+        if fixed:
+            raise ValueError(f"{', '.join(fixed)} cannot be set here, because the weights come only from the file")
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ValueError("expected finite numbers, texts, truth values, lists and tables only") from error
+            raise ValueError("expected only finite numbers, strings, booleans, lists and tables") from error
         return value
 
     @model_validator(mode="after")
     def _one(self) -> "Architecture":
-        if self.is_open() and not self.model_extra:
+        if self.is_ambiguous() and not self.model_extra:
             raise ValueError("expected either timm or python")
         return self
 
-    def is_open(self) -> bool:
-        """Neither or both are given; for a misspelt key, which is reported as such."""
+    def is_ambiguous(self) -> bool:
+        """Whether neither or both are given; a misspelt key is reported separately."""
         return (self.timm is None) == (self.python is None)
 
 
@@ -160,8 +160,8 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, arbitrary_types_allowed=True)
 
-    name: str = Field(description="how the model is called: local:NAME")
-    weights: str = Field(description="the file of its weights, inside the folder")
+    name: str = Field(description="the NAME in local:NAME")
+    weights: str = Field(description="the name of the weight file in the folder")
     norm: Annotated[Literal["Linf", "L2"], BeforeValidator(_norm)] = Field(description="Linf or L2")
     eps: Annotated[float, BeforeValidator(parse_eps)] = Field(description="the attack radius, such as '8/255'")
     dataset: Dataset | None = Field(description="the name of a data set, or a table with path, classes, superclasses")
@@ -173,7 +173,7 @@ class Model(BaseModel):
     interpolation: Literal["bilinear", "bicubic"] | None = None
     resize: Sides | None = None
     crop: Sides | None = None
-    description: Annotated[str, AfterValidator(_described)] | None = None
+    description: Annotated[str, AfterValidator(_printable_description)] | None = None
     threat_model: Annotated[str, AfterValidator(check_name)] | None = Field(None, min_length=1)
     sha256: str | None = None
     key: str | None = None
@@ -189,11 +189,11 @@ class Model(BaseModel):
     @field_validator("weights")
     @classmethod
     def _inside(cls, value: str, info: ValidationInfo) -> str:
-        """By its name alone: a link is followed when the model is loaded, and a bad one fails only that model."""
+        """Check only the name: a link is resolved when the model is loaded, so that a bad one fails only that model."""
         value = check_path(value)
         if not value or "\0" in value or Path(value).is_absolute() or os.path.normpath(value).startswith(".."):
-            raise ValueError(f"{value!r} leads out of the folder: put the file, not a link or a path to it, inside")
-        if "\\" in value and not (_around(info).folder / value).exists():
+            raise ValueError(f"{value!r} leads out of the folder: put the file itself into the folder")
+        if "\\" in value and not (_context(info).folder / value).exists():
             raise ValueError(f"there is no file {value!r} in the folder: write paths with forward slashes")
         return value
 
@@ -206,31 +206,31 @@ class Model(BaseModel):
 
     @field_validator("dataset", mode="before")
     @classmethod
-    def _found(cls, value: Any, info: ValidationInfo) -> Dataset | None:
+    def _resolved(cls, value: Any, info: ValidationInfo) -> Dataset | None:
         if value is None or isinstance(value, Dataset):  # a table, read before
             return value
         if not isinstance(value, str):
             raise ValueError(f"expected the name of a data set, or a table, got {value!r:.60}")
-        own = _around(info).datasets
-        if value in own:
-            return own[value]
-        return known(value, own)
+        datasets = _context(info).datasets
+        return datasets[value] if value in datasets else known_dataset(value, datasets)
 
     @field_validator("mean")
     @classmethod
     def _in_pixels(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not -1 <= number <= 1 for number in value):
-            raise ValueError(f"expected means of the [0, 1] pixels, got {list(value)}: divide by 255?")
+            raise ValueError(f"expected means of [0, 1] pixels, got {list(value)}: divide them by 255?")
         return value
 
     @field_validator("std")
     @classmethod
     def _positive(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         if any(not 0 < number <= 1 for number in value):
-            raise ValueError(f"expected deviations of the [0, 1] pixels, above 0, got {list(value)}: divide by 255?")
+            raise ValueError(
+                f"expected standard deviations of [0, 1] pixels, above 0, got {list(value)}: divide them by 255?"
+            )
         mean = info.data.get("mean")
         if mean is not None and len(mean) != len(value):
-            raise ValueError(f"expected as many numbers as mean has, {len(mean)}, got {len(value)}")
+            raise ValueError(f"expected {len(mean)} numbers, as many as in mean, got {len(value)}")
         return value
 
     @field_validator("sha256")

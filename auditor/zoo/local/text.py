@@ -1,4 +1,4 @@
-"""The text of a zoo.toml: decoded, and what keeps it from being TOML said with its line."""
+"""The text of a zoo.toml: decode it, and explain syntax errors with their lines."""
 
 import codecs
 import re
@@ -10,12 +10,12 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte order marks that editors write, and the encodings that they announce."""
+"""Byte order marks that editors write, and their encodings."""
 
 PATHS = "write paths with forward slashes, or in single quotes"
 ESCAPES = {"\b": r"\b, a backspace", "\t": r"\t, a tab", "\n": r"\n, a line feed", "\f": r"\f, a form feed",
            "\r": r"\r, a carriage return", "\x1b": r"\e, an escape"}  # fmt: skip
-"""What TOML makes of a backslash and the letter after it, in double quotes."""
+"""The characters that TOML reads for a backslash and a letter in double quotes."""
 
 BACKSLASH = f"in double quotes a backslash begins an escape: {PATHS}"
 
@@ -25,7 +25,7 @@ LINES = (
     (
         r"(?P<key>[^=]*)",
         "Cannot (overwrite|declare|mutate)",
-        "{key} is there already; each of several models begins with [[models]]",
+        "{key} is defined twice; begin each model with [[models]]",
     ),
     (r".*=\s*(?P<key>[\d.]+\s*/\s*[\d.]+)", "", 'expected a fraction in quotes, "{key}"'),
     (r".*=\s*(?P<key>\d+,\d+)\s*(#.*)?$", "", "expected a decimal point, not a comma, got {key}"),
@@ -33,7 +33,7 @@ LINES = (
     (r".*\\[\"']\s*(#.*)?$", "Unterminated|Illegal", BACKSLASH),
     (r"\s*\[[^=]*$", "Expected|Invalid", "expected [TABLE] or [[TABLE]], and nothing after it"),
 )
-"""What a whole line looks like, what the parser says, and what we say."""
+"""The form of a whole line, the parser's message, and the message for the user."""
 
 STOPS = (
     (r"[\"'“”„‟«»‘’‚‛]", "Invalid|Expected '='", "expected straight quotes, got typographic ones"),
@@ -57,14 +57,14 @@ STOPS = (
     (r"", "Unclosed array", "expected ] at the end of a list, and a comma between its items"),
     (r"", "Expected newline", "expected one value on a line, got more after it"),
 )  # fmt: skip
-"""What stands where the parser stopped, what the parser says, and what we say."""
+"""The text at which the parser stopped, its message, and the message for the user."""
 
 
 def decode(raw: bytes) -> str:
-    """The text of a file in UTF-8, or in what its byte order mark says, without that mark.
+    """Decode a file in UTF-8, or in the encoding of its byte order mark, which is left out.
 
     Raises:
-        ValueError: it is in another encoding; says the line.
+        ValueError: the file has another encoding; the message names the line.
     """
     mark, encoding = next((pair for pair in MARKS if raw.startswith(pair[0])), (b"", "utf-8"))
     if not mark and 0 in raw[:2]:
@@ -73,7 +73,7 @@ def decode(raw: bytes) -> str:
         text = raw[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
-        expected = f"{encoding.upper()}, as the byte order mark says" if mark else "UTF-8"
+        expected = f"{encoding.upper()}, because of the byte order mark" if mark else "UTF-8"
         raise ValueError(
             f"{line}: expected {expected}, got byte 0x{byte:02x} (Latin-1, Windows-1252?): save the file as UTF-8"
         ) from error
@@ -83,45 +83,45 @@ def decode(raw: bytes) -> str:
 
 
 def explain(text: str, error: Exception) -> str:
-    """What keeps ``text`` from being TOML, with the line: ``6: expected a fraction in quotes, "8/255"``."""
-    said, lines = str(error), text.split("\n")
-    place = re.search(r" \(at line (\d+), column (\d+)\)$", said)
-    number = int(place[1]) if place else _last(lines, said)
+    """Explain the syntax error in ``text`` with its line: ``6: expected a fraction in quotes, "8/255"``."""
+    message, lines = str(error), text.split("\n")
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    number = int(place[1]) if place else _last_open_line(lines, message)
     line = lines[number - 1].removesuffix("\r")
     rest = line[int(place[2]) - 1 :] if place else ""
-    said = re.sub(r" \(at .*\)$", "", said)
-    return f"{number}: {_hint(said, line, rest) or f'not TOML: {said}'}"
+    message = re.sub(r" \(at .*\)$", "", message)
+    return f"{number}: {_hint(message, line, rest) or f'not TOML: {message}'}"
 
 
-def _last(lines: list[str], said: str) -> int:
-    """The line of what is open at the end: of the last quote of that kind, else the last one with a text."""
-    quote = next(quote for quote in ("'''", "'", '"""') if f'Expected "{quote}"' in said or quote == '"""')
-    held = [number for number, line in enumerate(lines, 1) if quote in line]
-    return held[-1] if held else max((number for number, line in enumerate(lines, 1) if line.strip()), default=1)
+def _last_open_line(lines: list[str], message: str) -> int:
+    """The line of the last open quote, else the last line with text."""
+    quote = next(quote for quote in ("'''", "'", '"""') if f'Expected "{quote}"' in message or quote == '"""')
+    numbers = [number for number, line in enumerate(lines, 1) if quote in line]
+    return numbers[-1] if numbers else max((number for number, line in enumerate(lines, 1) if line.strip()), default=1)
 
 
-def _hint(said: str, line: str, rest: str) -> str | None:
+def _hint(message: str, line: str, rest: str) -> str | None:
     if "\r" in line:
         return "expected lines that end with a line feed, got bare carriage returns"
-    odd = rest[:1]
-    if odd and not odd.isprintable() and odd != "\n":
-        return f"expected printable characters, got U+{ord(odd):04X} in column {len(line) - len(rest) + 1}"
+    letter = rest[:1]
+    if letter and not letter.isprintable() and letter != "\n":
+        return f"expected printable characters, got U+{ord(letter):04X} in column {len(line) - len(rest) + 1}"
     for table, where in ((LINES, line), (STOPS, rest)):
-        for shape, message, words in table:
-            if re.search(message, said) and (found := re.match(shape, where, re.IGNORECASE)):
+        for shape, pattern, words in table:
+            if re.search(pattern, message) and (found := re.match(shape, where, re.IGNORECASE)):
                 return words.replace("{key}", found.groupdict().get("key", "").strip())
     return None
 
 
 def check_path(value: str) -> str:
-    """A path without control characters, which Windows' backslashes become in double quotes.
+    """Return a path without control characters, which Windows' backslashes become in double quotes.
 
     Raises:
-        ValueError: names the character.
+        ValueError: the path holds a control character, which the message names.
     """
-    odd = next((letter for letter in value if not letter.isprintable()), None)
-    if odd is not None:
-        name = ESCAPES.get(odd, f"the control character U+{ord(odd):04X}")
+    letter = next((letter for letter in value if not letter.isprintable()), None)
+    if letter is not None:
+        name = ESCAPES.get(letter, f"the control character U+{ord(letter):04X}")
         raise ValueError(
             f"expected a path, got {value!r} with {name}: in double quotes a backslash begins an escape; {PATHS}"
         )

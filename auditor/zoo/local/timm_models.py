@@ -1,4 +1,4 @@
-"""timm, imported without its warnings; importing this takes seconds."""
+"""timm's architectures, imported without warnings; importing this module takes seconds."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from typing import Any
 from torch import nn
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of deprecated things that timm uses
+    warnings.simplefilter("ignore")  # timm uses deprecated names
     import timm
 
 from timm.models import get_pretrained_cfg, is_model
 
 from auditor.errors import ModelLoadError, first_line
-from auditor.zoo.local.datasets import Size, near
+from auditor.zoo.local.datasets import Size, suggest
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What timm's pretrained_cfg says of a name: ``(C, H, W)``, and how pictures are brought to it."""
+    """The values of timm's pretrained_cfg: input size ``(C, H, W)``, normalization and transform."""
 
     input_size: Size
     mean: tuple[float, ...]
@@ -29,23 +29,25 @@ class Defaults:
 
 
 def check_name(name: str) -> None:
-    """Whether timm has a network of this name, and the tag after the point where there is one.
+    """Check that timm has a network of this name, and the tag after the point if there is one.
 
     Raises:
-        ValueError: it has not; near names are suggested.
+        ValueError: timm does not have it; the message suggests similar names.
     """
     if not is_model(name):
-        raise ValueError(f"timm {timm.__version__} has no architecture {name!r}; {_near(name)}")
+        raise ValueError(f"timm {timm.__version__} has no architecture {name!r}; {_suggest_architecture(name)}")
     try:
         get_pretrained_cfg(name)
     except RuntimeError as error:  # an unknown tag
-        bare, _, tag = name.partition(".")
-        tags = [other.partition(".")[2] for other in timm.list_pretrained(f"{bare}.*")]
-        raise ValueError(f"timm {timm.__version__} has no tag {tag!r} of {bare}; {near(tag, tags)}") from error
+        architecture, _, tag = name.partition(".")
+        tags = [other.partition(".")[2] for other in timm.list_pretrained(f"{architecture}.*")]
+        raise ValueError(
+            f"timm {timm.__version__} has no tag {tag!r} of {architecture}; {suggest(tag, tags)}"
+        ) from error
 
 
 def defaults_of(name: str) -> Defaults | None:
-    """The pretrained_cfg of a name; None where timm has none.
+    """The pretrained_cfg of a name; None if timm has none.
 
     Raises:
         ValueError: timm has no network of this name.
@@ -66,10 +68,10 @@ def defaults_of(name: str) -> Defaults | None:
 
 
 def create(name: str, kwargs: dict[str, Any]) -> nn.Module:
-    """The network, with random weights: nothing is downloaded.
+    """Construct the network with random weights; downloads nothing.
 
     Raises:
-        ModelLoadError: timm does not know the name, or cannot make it with these arguments.
+        ModelLoadError: timm does not know the name, or cannot construct it with these arguments.
     """
     try:
         check_name(name)
@@ -78,10 +80,10 @@ def create(name: str, kwargs: dict[str, Any]) -> nn.Module:
         raise ModelLoadError(first_line(error)) from error
     except Exception as error:  # timm passes the arguments on to each network's own code
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise ModelLoadError(f"timm cannot make {name} with {kwargs}: {reason}") from error
+        raise ModelLoadError(f"timm cannot construct {name} with {kwargs}: {reason}") from error
     return model
 
 
-def _near(name: str) -> str:
-    hint = near(name.partition(".")[0], timm.list_models())
-    return hint if hint.startswith("did") else "its names are in timm.list_models()"
+def _suggest_architecture(name: str) -> str:
+    hint = suggest(name.partition(".")[0], timm.list_models())
+    return hint if hint.startswith("did") else "timm.list_models() lists its names"

@@ -1,4 +1,4 @@
-"""RobustBench's model zoo: its own loader on files that were checked before it sees them (docs/robustbench.md)."""
+"""RobustBench's model zoo: its loader reads only files that auditor has checked (docs/robustbench.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from auditor.zoo.source import LoadedModel
 if TYPE_CHECKING:
     from torch import nn
 
-USUAL = {"cifar10": 8 / 255, "cifar100": 8 / 255, "imagenet": 4 / 255}
-"""RobustBench's Linf radius of each data set, which its corruption models are audited under, too."""
+LINF_EPS = {"cifar10": 8 / 255, "cifar100": 8 / 255, "imagenet": 4 / 255}
+"""RobustBench's Linf radius for each data set; its corruption models are audited under the same radius."""
 
 L2 = 0.5
 
@@ -34,7 +34,7 @@ class RobustBenchZoo:
         return [_entry(row, version) for row in rows]
 
     def missing(self, entry: ZooEntry) -> str | None:
-        """The files that are not there yet, by name."""
+        """The names of the missing files."""
         from auditor.zoo.robustbench.files import files_of
 
         absent = [file.path.name for file in files_of(_row(entry), self.folder) if not file.path.is_file()]
@@ -45,20 +45,20 @@ class RobustBenchZoo:
 
         try:
             return largest_file(file.path for entry in entries for file in files_of(_row(entry), self.folder))
-        except ModelLoadError:  # it has none; its audit will say so
+        except ModelLoadError:  # RobustBench names no file; the audit reports that
             return None
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
-        """The model with its own weights: RobustBench's loader makes no other."""
+        """The model with its own weights, because RobustBench's loader cannot construct it without them."""
         return self.load(entry).model
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.zoo.digest import state_dict_digest
         from auditor.zoo.robustbench.files import files_of
-        from auditor.zoo.weight_files import obtain
+        from auditor.zoo.weight_files import load_or_download
 
         row = _row(entry)
-        contents = {file.path: obtain(file) for file in files_of(row, self.folder)}
+        contents = {file.path: load_or_download(file) for file in files_of(row, self.folder)}
         try:
             from auditor.zoo.robustbench import adapter
         except ImportError as error:
@@ -71,7 +71,7 @@ class RobustBenchZoo:
         return LoadedModel(model, state_dict_digest(model.state_dict()), tuple(notes))
 
 
-_NO_EPS = "RobustBench lists this model for common corruptions, with no ε of its own"
+_NO_EPS = "RobustBench lists this model for common corruptions, without an ε"
 
 
 def _row(entry: ZooEntry) -> Row:
@@ -83,7 +83,7 @@ def _row(entry: ZooEntry) -> Row:
 
 
 def _entry(row: Row, version: str) -> ZooEntry:
-    eps = L2 if row.threat_model == "L2" else USUAL[row.dataset]
+    eps = L2 if row.threat_model == "L2" else LINF_EPS[row.dataset]
     height, width = (row.transform and row.transform.crop) or _resized(row) or (32, 32)
     return ZooEntry(
         model=f"robustbench:{row.id}",
@@ -104,10 +104,10 @@ def _leaderboard(row: Row) -> str:
     if row.threat_model != "corruptions":
         return f"{row.threat_model} leaderboard"
     boards = "corruptions and 3D corruptions leaderboards" if row.dataset == "imagenet" else "corruptions leaderboard"
-    return f"{boards}; no ε of its own, so audited at the data set's usual one"
+    return f"{boards}; has no ε, so it is audited at the usual one of its data set"
 
 
 def _resized(row: Row) -> tuple[int, int] | None:
-    """The size of what is resized to both sides and not cropped."""
+    """The size of the input if pictures are resized to both sides."""
     resize = row.transform.resize if row.transform else None
     return resize if isinstance(resize, tuple) else None

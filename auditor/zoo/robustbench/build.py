@@ -1,4 +1,4 @@
-"""``python -m auditor.zoo.robustbench.build``: the catalogue anew, from the installed robustbench."""
+"""``python -m auditor.zoo.robustbench.build``: write the catalogue from the installed robustbench."""
 
 import contextlib
 import importlib
@@ -15,13 +15,13 @@ from auditor.zoo.robustbench.catalogue import FILE, Row
 
 
 def main() -> None:
-    """Write the catalogue, one model a line."""
+    """Write the catalogue with one model in each line."""
     lines = ",\n".join(json.dumps(asdict(row), ensure_ascii=False) for row in installed())
     FILE.write_text(f'{{"robustbench": "{version("robustbench")}", "models": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 def installed() -> list[Row]:
-    """What the installed robustbench lists, in its own order."""
+    """The models of the installed robustbench in its order."""
     models = importlib.import_module("robustbench.model_zoo").model_dicts
     with quiet():
         return [
@@ -36,7 +36,7 @@ def _listed(dataset: Any, threat_model: Any, name: str, row: dict[str, Any]) -> 
     timm = utils.timm
     drive = row["gdrive_id"]
     timm_name = f"{name}_{dataset.value}_{threat_model.value}".lower().replace("-", "_")
-    registered = timm.is_model(timm_name)  # which RobustBench's loader prefers to its own constructor
+    registered = timm.is_model(timm_name)  # RobustBench's loader prefers timm's constructor
     values: dict[str, Any] = {
         "dataset": dataset.value,
         "threat_model": threat_model.value,
@@ -53,7 +53,7 @@ def _listed(dataset: Any, threat_model: Any, name: str, row: dict[str, Any]) -> 
 
 
 def _transform(dataset: Any, threat_model: Any, name: str) -> Transform | None:
-    """Torchvision's steps, as RobustBench composes them, in auditor's words."""
+    """RobustBench's torchvision transform as a record."""
     from torchvision import transforms
 
     preprocessing = importlib.import_module("robustbench.data").get_preprocessing
@@ -73,15 +73,18 @@ def _transform(dataset: Any, threat_model: Any, name: str) -> Transform | None:
 
 def _constructor_url(constructor: Any) -> str:
     """The address that a constructor would download its weights from."""
-    asked: list[str] = []
+    addresses: list[str] = []
 
-    def ask(url: str, *_: Any, **__: Any) -> Any:
-        asked.append(url)
+    def record_address(url: str, *_: Any, **__: Any) -> Any:
+        addresses.append(url)
         raise InterruptedError
 
-    with mock.patch("torchvision.models._api.load_state_dict_from_url", ask), contextlib.suppress(InterruptedError):
+    with (
+        mock.patch("torchvision.models._api.load_state_dict_from_url", record_address),
+        contextlib.suppress(InterruptedError),
+    ):
         constructor()
-    return asked[0]
+    return addresses[0]
 
 
 if __name__ == "__main__":

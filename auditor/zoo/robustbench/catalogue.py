@@ -1,4 +1,4 @@
-"""What RobustBench lists, as a file that is read without importing it: ``build`` makes it."""
+"""The catalogue of RobustBench's models, read without importing robustbench; ``build`` writes it."""
 
 import functools
 import json
@@ -16,9 +16,9 @@ class Row:
     """One entry of RobustBench's model zoo.
 
     Attributes:
-        gdrive: Google Drive's ids of its files; one file has no number in its name, an ensemble's have.
-        url: the one file's address where it is not there.
-        preprocessing: RobustBench's name for it, or ``timm``'s own, or None.
+        gdrive: the ids of its files on Google Drive; only the files of an ensemble have numbers in their names.
+        url: the address of its only file, if that is not on Google Drive.
+        preprocessing: RobustBench's name of the preprocessing, ``timm``, or None.
     """
 
     dataset: str
@@ -37,7 +37,7 @@ class Row:
 
 @functools.cache
 def read() -> tuple[str, list[Row]]:
-    """RobustBench's version and its rows, in its own order."""
+    """RobustBench's version and its models in its order."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
     return content["robustbench"], [_row(row) for row in content["models"]]
 

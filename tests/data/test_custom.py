@@ -8,14 +8,14 @@ import pytest
 
 from auditor.data import check_images, hierarchy_of, load_images
 from auditor.errors import DataError, UsageError
-from auditor.records import OwnData, ZooEntry
+from auditor.records import CustomData, ZooEntry
 from tests.data import layouts
 
 CLASSES = ("oak", "elm", "rose")
-OWN = OwnData(path=None, classes=CLASSES, levels=(("tree", "tree", "flower"), ("plant", "plant", "plant")))
+OWN = CustomData(path=None, classes=CLASSES, levels=(("tree", "tree", "flower"), ("plant", "plant", "plant")))
 
 
-def _entry(own: OwnData | None, dataset: str = "garden") -> ZooEntry:
+def _entry(own: CustomData | None, dataset: str = "garden") -> ZooEntry:
     return ZooEntry(
         model="local:m", source="local", description="", architecture={}, preprocessing={}, dataset=dataset,
         threat_model="Linf", norm="Linf", eps=0.1, input_size=(3, 8, 8), own_data=own,
@@ -27,11 +27,11 @@ def test_its_own_path_goes_before_the_one_that_was_asked_for(tmp_path: Path) -> 
     layouts.image_folder(tmp_path / "own", {name: pixels[k : k + 1] for k, name in enumerate(CLASSES)})
     np.savez(tmp_path / "asked.npz", images=pixels[3:], labels=np.arange(3))
     own, asked = replace(OWN, path=str(tmp_path / "own")), tmp_path / "asked.npz"
-    first, other = load_images("garden", None, asked, own=own), load_images("garden", None, asked, own=OWN)
+    first, other = load_images("garden", None, asked, own=own), load_images("garden", None, asked, custom=OWN)
     assert np.array_equal(first.images, pixels[:3].transpose(0, 3, 1, 2).astype(np.float32) / 255)
     assert np.array_equal(other.images, pixels[3:].transpose(0, 3, 1, 2).astype(np.float32) / 255)
     assert first.name == "garden"
-    check_images("garden", 3, own=own)
+    check_images("garden", 3, custom=own)
 
 
 def test_its_hierarchy_is_what_it_brings_along() -> None:
@@ -58,13 +58,15 @@ def test_superclasses_that_do_not_cover_the_classes(change: dict, message: str) 
 
 def test_what_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"garden has no path to its images: .* --protocol screen"):
-        check_images("garden", 5, own=OWN)
+        check_images("garden", 5, custom=OWN)
     with pytest.raises(DataError, match=r"expected garden's test images in .*nowhere, which is not there"):
-        check_images("garden", 5, own=replace(OWN, path=str(tmp_path / "nowhere")))
-    with pytest.raises(UsageError, match="local:m: no data set named 'garden'; there is: fashion_mnist, cifar10"):
+        check_images("garden", 5, custom=replace(OWN, path=str(tmp_path / "nowhere")))
+    with pytest.raises(
+        UsageError, match="local:m: no data set named 'garden'; expected one of: fashion_mnist, cifar10"
+    ):
         hierarchy_of(_entry(None))
     with pytest.raises(DataError, match=r"one folder for each of 3 classes .*, named like 'oak', got no folders"):
-        check_images("garden", 5, tmp_path, own=OWN)
+        check_images("garden", 5, tmp_path, custom=OWN)
 
 
 def test_a_known_data_sets_entry_has_its_hierarchy() -> None:
