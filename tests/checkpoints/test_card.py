@@ -60,7 +60,7 @@ def test_all_that_belongs_to_it_is_there(began: ZooEntry) -> None:
     assert "40 were robust only before and 100 only after: a difference of +6.0 points" in text
     assert "p < 0.001" in text
     assert "first 1000" not in text
-    assert "It is no certificate" in text
+    assert "It is not a certificate" in text
 
 
 @pytest.mark.parametrize(

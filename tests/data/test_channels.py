@@ -249,7 +249,7 @@ def _sixteen_colours(number: int, path: Path) -> None:
         (_cut(".webp"), "cannot read the picture .*0.webp: "),
         (_cut(".bmp"), "cannot read the picture .*0.bmp: .*truncated"),
         (_cut(".tif"), "cannot read the picture .*0.tif: "),
-        (_sixteen(".png"), r"more than 8 bits a channel .*: convert it to 8 bits, or bring an .npz file of float"),
+        (_sixteen(".png"), r"more than 8 bits a channel .*: convert it to 8 bits, or use an .npz file of float"),
         (_sixteen(".tif"), "more than 8 bits a channel"),
         (_sixteen(".pgm"), "more than 8 bits a channel"),
         (_sixteen_colours, "more than 8 bits a channel"),

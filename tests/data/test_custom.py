@@ -27,7 +27,7 @@ def test_its_own_path_goes_before_the_one_that_was_asked_for(tmp_path: Path) -> 
     layouts.image_folder(tmp_path / "own", {name: pixels[k : k + 1] for k, name in enumerate(CLASSES)})
     np.savez(tmp_path / "asked.npz", images=pixels[3:], labels=np.arange(3))
     own, asked = replace(OWN, path=str(tmp_path / "own")), tmp_path / "asked.npz"
-    first, other = load_images("garden", None, asked, own=own), load_images("garden", None, asked, custom=OWN)
+    first, other = load_images("garden", None, asked, custom=own), load_images("garden", None, asked, custom=OWN)
     assert np.array_equal(first.images, pixels[:3].transpose(0, 3, 1, 2).astype(np.float32) / 255)
     assert np.array_equal(other.images, pixels[3:].transpose(0, 3, 1, 2).astype(np.float32) / 255)
     assert first.name == "garden"
@@ -59,7 +59,7 @@ def test_superclasses_that_do_not_cover_the_classes(change: dict, message: str) 
 def test_what_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"garden has no path to its images: .* --protocol screen"):
         check_images("garden", 5, custom=OWN)
-    with pytest.raises(DataError, match=r"expected garden's test images in .*nowhere, which is not there"):
+    with pytest.raises(DataError, match=r"expected garden's test images in .*nowhere, which does not exist"):
         check_images("garden", 5, custom=replace(OWN, path=str(tmp_path / "nowhere")))
     with pytest.raises(
         UsageError, match="local:m: no data set named 'garden'; expected one of: fashion_mnist, cifar10"

@@ -99,9 +99,9 @@ def test_rounding_beyond_the_ends_is_clipped_and_noted(change: Callable, note: s
         (np.repeat(FIRST, 2, axis=1), r"C 1 or 3, got uint8 \(20, 6, 8, 8\)"),
         (np.concatenate([COLOUR, COLOUR[..., :1]], axis=3), r"C 1 or 3, got uint8 \(20, 8, 8, 4\)"),
         (FIRST.transpose(1, 2, 3, 0), r"C 1 or 3, got uint8 \(3, 8, 8, 20\)"),
-        (FIRST[:, :, :3, :3], r"shape \(20, 3, 3, 3\) can be NHWC and NCHW: save an array layout"),
-        (FIRST[:, :1, :, :1], r"shape \(20, 1, 8, 1\) can be NHWC and NCHW"),
-        (FLOATS[:, :, :, :3], r"shape \(20, 3, 8, 3\) can be NHWC and NCHW"),
+        (FIRST[:, :, :3, :3], r"shape \(20, 3, 3, 3\) of the images fits NHWC and NCHW: save an array layout"),
+        (FIRST[:, :1, :, :1], r"shape \(20, 1, 8, 1\) of the images fits NHWC and NCHW"),
+        (FLOATS[:, :, :, :3], r"shape \(20, 3, 8, 3\) of the images fits NHWC and NCHW"),
     ],
 )
 def test_images_that_are_refused(images: np.ndarray, message: str, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_labels_of_any_type_are_the_same(labels: np.ndarray, tmp_path: Path) -> 
         (LABELS + 0.5, r"got fractions or NaN \(float64\)"),
         (np.where(LABELS == 3, np.nan, LABELS), "got fractions or NaN"),
         (0.9 * np.eye(10)[LABELS] + 0.01, r"got float64 \(20, 10\)"),
-        (LABELS.astype(str), "expected 20 integer labels .*, numbers of the classes from 0, got <U"),
+        (LABELS.astype(str), "expected 20 integer labels .*, the numbers of the classes from 0, got <U"),
         (LABELS.astype(bytes), r"numbers of the classes from 0, got \|S"),
         (LABELS.astype("datetime64[s]"), "numbers of the classes from 0, got datetime64"),
         (np.stack([LABELS, LABELS], 1), r"got int64 \(20, 2\)"),

@@ -87,7 +87,7 @@ def test_floats_stay_in_their_range(tmp_path: Path) -> None:
 
 def test_pictures_of_several_sizes_need_a_transform(tmp_path: Path) -> None:
     own, _ = _pictures(tmp_path / "images")
-    with pytest.raises(DataError, match=r"one size, got 60 x 40 .* and 33 x 61 .*give the model a transform"):
+    with pytest.raises(DataError, match=r"one size, got 60 x 40 .* and 33 x 61 .*set a transform for the model"):
         load_images("own", None, custom=own)
     with pytest.raises(DataError, match=r"one size, got 54 x 36"):
         load_images("own", None, custom=own, transform=Transform(resize=36))

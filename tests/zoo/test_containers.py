@@ -223,7 +223,9 @@ BESIDE: dict[str, Any] = {
 @pytest.mark.parametrize("value", [network(), nn.CrossEntropyLoss(), nn.ReLU, {"model": nn.Linear(2, 2)}])
 def test_modules_in_the_format_of_old_are_named(value: object, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(saved({"net": value, "state": STATE}, _use_new_zipfile_serialization=False))
-    with pytest.raises(ModelLoadError, match=r"w\.pt holds a whole module, not only a state dict, and nothing of it"):
+    with pytest.raises(
+        ModelLoadError, match=r"w\.pt holds a whole module, not only a state dict, and none of its code"
+    ):
         read_content(tmp_path / "w.pt")
 
 
@@ -404,11 +406,11 @@ def test_calls_are_refused_by_name_and_not_made(
 def test_notes_say_what_was_passed_over_and_taken_off(tmp_path: Path) -> None:
     state = prefixed("module.model.", profiled()) | {"module.loss.weight": torch.ones(3)}
     assert load({"state_dict": state}, tmp_path / "w.pt") == (
-        "weights: 'state_dict' of what w.pt holds",
-        "weights: 'module.', left by DataParallel, taken off all 9 names",
-        "weights: the names in w.pt that begin with 'model.'; 1 others are left out: 'module.loss.weight'",
-        "weights: 'total_ops', left by a profiler, is left out",
-        "weights: 'total_params', left by a profiler, is left out",
+        "weights: used 'state_dict' in w.pt",
+        "weights: 'module.', added by DataParallel, was removed from all 9 names",
+        "weights: used the names in w.pt that begin with 'model.'; 1 others are ignored: 'module.loss.weight'",
+        "weights: 'total_ops', added by a profiler, is ignored",
+        "weights: 'total_params', added by a profiler, is ignored",
     )
 
 

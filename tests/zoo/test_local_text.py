@@ -75,7 +75,7 @@ def test_encodings_that_are_refused(tmp_path: Path, raw: bytes, message: str) ->
         ("description = 'words\nname = 'net'", "expected a text to end with the quote it began with"),
         ('description = """words', "expected a text to end with the quote it began with"),
         ("description = 'it's'", "expected one value on a line, got more after it"),
-        ("norm = 1", "norm is there already"),
+        ("norm = 1", "norm is defined twice"),
         ("[datasets.pets]", "[datasets.pets] is defined twice; begin each model with [[models]]"),
         ("[models]", "[models] is defined twice; begin each model with [[models]]"),
         ("description: words", "expected = between key and value, got :"),
@@ -154,7 +154,7 @@ def test_a_backslash_may_stand_in_a_name_where_there_is_such_a_file(tmp_path: Pa
         (HEAD.replace("[datasets.", "[dataset.") + MODEL, "zoo.toml:1: dataset: unknown key; did you mean datasets?"),
         (HEAD + MODEL + '[models.datset]\npath = "x"\n', "zoo.toml:15: models[0].datset: unknown key; did you mean"),
         (MODEL + '\n[datset.pets]\nclasses = ["x", "y"]\n', "zoo.toml:11: datset: unknown key; did you mean datasets?"),
-        (HEAD + MODEL.replace("[[models]]", "[models]"), "zoo.toml:6: models: expected one [[models]] table or more;"),
+        (HEAD + MODEL.replace("[[models]]", "[models]"), "zoo.toml:6: models: expected at least one [[models]] table;"),
         (HEAD.replace("input_size", "channels = 1\ninput_size") + MODEL, "zoo.toml:4: datasets.pets.channels: unknown"),
     ],
 )

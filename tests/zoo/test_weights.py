@@ -79,7 +79,7 @@ def _behind_the_magic_number() -> bytes:
     ("content", "message"),
     [
         (pickle.dumps(_Payload()), "is a pickle that torch.save did not write: refused without reading it"),
-        (_in_torch_zip(), "is refused: its pickle asks for (posix|nt|os).mkdir, which is no tensor, and nothing"),
+        (_in_torch_zip(), "its pickle asks for (posix|nt|os).mkdir, which is no tensor, and none of its code"),
         (_behind_the_magic_number(), "asks for (posix|nt|os).mkdir, which is no tensor"),
         (pickle.dumps(_Payload(), 0), "is no checkpoint"),
         (b"", "is an empty file"),
