@@ -74,6 +74,7 @@ class State:
             if values.pop("format") != FORMAT:
                 raise ValueError("another format")
             values["scores"] = tuple(AttackScore(**score) for score in values["scores"])
+            values["gradients"] = tuple(values["gradients"])
             state = cls(**values)
             if len({len(unpack_bits(bits)) for bits in (state.correct, state.standing, *state.broken_by.values())}) > 1:
                 raise ValueError("bits of other samples")

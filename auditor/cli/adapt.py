@@ -27,8 +27,12 @@ class Numbers(click.ParamType[tuple[int, ...]]):
             numbers = tuple(int(part) for part in str(value).split(","))
         except ValueError:
             numbers = ()
-        if not numbers or max(map(abs, numbers)) > LARGEST_COUNT:
-            self.fail(f"expected integers with commas between them, such as 1,5,20, got {value!r:.60}", param, ctx)
+        if not numbers or not 0 <= min(numbers) <= max(numbers) <= LARGEST_COUNT:
+            self.fail(
+                f"expected integers of 0 or more with commas between them, such as 1,5,20, got {value!r:.60}",
+                param,
+                ctx,
+            )
         return numbers
 
 

@@ -36,12 +36,7 @@ class ModelFilters:
         """
         from auditor.zoo import select
 
-        filters = asdict(self)
-        pretrained_only = filters.pop("pretrained_only")
-        entries = zoo.entries()
-        if pretrained_only:
-            entries = [entry for entry in entries if entry.training.get("pretrained", True)]
-        return select(entries, **filters)
+        return select(zoo.entries(), **asdict(self))
 
 
 def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -140,7 +140,12 @@ class AffineMap:
         if not logits.requires_grad or bool((self.outputs == self.outputs[:1]).all()):
             raise LinearizationError(nothing_left(self.constants))
         changes = self.outputs[1:].double() - self.outputs[0].double()
-        if changes.shape[1] > 1 and bool(((changes - changes[:, :1]).abs() <= SAME * changes.abs().max()).all()):
+        largest = changes.abs().max()
+        if (
+            changes.shape[1] > 1
+            and bool(largest.isfinite())
+            and bool(((changes - changes[:, :1]).abs() <= SAME * largest).all())
+        ):
             raise LinearizationError(EQUAL_TEMPLATES)
         self.error = affinity_error(self.outputs)
         head = mode.head

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -128,17 +127,8 @@ def test_the_tree_gives_the_spearman_score_of_a_matrix_that_follows_it() -> None
     assert scores.gap > 0
 
 
-def test_the_imagenet_hierarchy_is_small_and_loads_fast() -> None:
+def test_the_imagenet_hierarchy_is_small() -> None:
     assert (FOLDER / "imagenet.toml").stat().st_size < 200_000
-    took = []
-    for _ in range(3):  # these machines are noisy
-        hierarchies._load.cache_clear()
-        hierarchies.outline_of.cache_clear()
-        hierarchies._content.cache_clear()
-        started = time.perf_counter()
-        load_hierarchy("imagenet", CLASSES["imagenet"])
-        took.append(time.perf_counter() - started)
-    assert min(took) < 0.05
 
 
 def test_wordnets_licence_is_shipped() -> None:

@@ -192,8 +192,9 @@ def test_a_database_that_is_away_is_a_number(away: str, caplog: pytest.LogCaptur
 
 
 def test_what_is_no_database_is_an_error() -> None:
-    with pytest.raises(EnvironmentUnusableError, match=r"not a database URL.*\*\*\*"):
+    with pytest.raises(EnvironmentUnusableError, match="not a database URL") as caught:
         engine_of("nosuch://u:geheim@127.0.0.1/x")
+    assert "geheim" not in str(caught.value)
 
 
 def test_the_broker_is_asked_and_may_be_away(caplog: pytest.LogCaptureFixture) -> None:

@@ -119,7 +119,7 @@ def own(text: str) -> dict[str, str]:
         ({"weights": '"/etc/passwd"'}, 8, "models[0].weights: '/etc/passwd' leads out of the folder"),
         ({"weights": '"a/../../net.pt"'}, 8, "models[0].weights: 'a/../../net.pt' leads out of the folder"),
         ({"weights": '""'}, 8, "models[0].weights: '' leads out of the folder"),
-        ({"weights": '"a\\u0000b"'}, 8, "leads out of the folder"),
+        ({"weights": '"a\\u0000b"'}, 8, "with the control character U+0000"),
         ({"key": "3"}, 15, "models[0].key: expected a valid string, got 3"),
         ({"prefix": '["a"]'}, 15, "models[0].prefix: expected a valid string, got ['a']"),
         ({"architecture": '{ python = "../nets.py:make" }'}, 14, "'../nets.py' leads out of the folder"),
