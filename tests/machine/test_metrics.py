@@ -273,7 +273,7 @@ def test_they_are_served_until_it_is_told_to_end(monkeypatch: pytest.MonkeyPatch
             served.send_signal(signal.SIGTERM)
             began = time.monotonic()
         until(lambda: served.poll() is not None, 20, "it ends")
-        assert (served.returncode, time.monotonic() - began < 10) == (0, True)
+        assert (served.returncode, time.monotonic() - began < 60) == (0, True)
 
 
 def _names(expressions: str) -> set[str]:

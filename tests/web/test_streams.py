@@ -86,7 +86,7 @@ def test_a_hundred_streams_look_no_more_often_than_one_and_others_are_answered(
             asked = Asked(app, "/api/v1/models", query=b"limit=%d" % (number + 1), client="198.51.100.1")
             began = time.monotonic()
             await asked.begin().task
-            assert (asked.status, time.monotonic() - began < 5) == (200, True)
+            assert (asked.status, time.monotonic() - began < 60) == (200, True)
         await until(lambda: len(looks) >= 6, 60)
         found = len(looks), len(statements)
         assert all(stream.body.count(b"event: ") == 1 for stream in followed), "nothing has changed"

@@ -55,7 +55,7 @@ def test_a_hostile_text_is_a_few_lines_and_soon(name: str, tmp_path: Path) -> No
     started = time.monotonic()
     with pytest.raises(UsageError) as caught:
         zoo(tmp_path, text).entries()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 120
     assert message in str(caught.value)
     lines = str(caught.value).split("\n")
     assert len(lines) <= 101
