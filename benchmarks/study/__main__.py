@@ -1,0 +1,51 @@
+"""The study of what predicts robustness: ``python -m benchmarks.study train|measure|list``.
+
+``train`` and ``measure`` are resumable; several may run at once with ``--share 0/2`` and ``--share 1/2``.
+"""
+
+import argparse
+import sys
+import time
+
+from benchmarks.study.recipes import MODELS, StudyModel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("list", "print each model, and whether it is trained"),
+        ("train", "train what is not trained yet, in the order of the recipes"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--share", default="0/1", help="I/N: every N-th model from the I-th on")
+        command.add_argument("--match", default="", help="only models whose name contains this")
+        command.add_argument("--limit", type=int, default=len(MODELS), help="only the first so many recipes")
+    options = parser.parse_args()
+    chosen = _chosen(options.share, options.match, options.limit)
+    {"list": list_models, "train": train_models}[options.command](chosen)
+
+
+def _chosen(share: str, match: str, limit: int) -> list[StudyModel]:
+    first, of = map(int, share.split("/"))
+    return [model for model in MODELS[:limit][first::of] if match in model.name]
+
+
+def list_models(models: list[StudyModel]) -> None:
+    from benchmarks.study.zoo import is_trained
+
+    for model in models:
+        print(f"{model.name}\twidth {model.width:g}\t{'final' if model.final else ''}\t{is_trained(model)}")
+
+
+def train_models(models: list[StudyModel]) -> None:
+    from benchmarks.study.zoo import is_trained, train_and_save
+
+    for model in models:
+        if not is_trained(model):
+            found = train_and_save(model)
+            print(f"{time.strftime('%H:%M:%S')} {model.name}: {found['training_seconds']:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
