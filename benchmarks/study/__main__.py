@@ -1,4 +1,4 @@
-"""The study of what predicts robustness: ``python -m benchmarks.study train|measure|list``.
+"""The study of what predicts robustness: ``python -m benchmarks.study train|measure|run|list``.
 
 ``train`` and ``measure`` are resumable; several may run at once with ``--share 0/2`` and ``--share 1/2``.
 """
@@ -16,14 +16,26 @@ def main() -> None:
     for name, text in (
         ("list", "print each model, and whether it is trained"),
         ("train", "train what is not trained yet, in the order of the recipes"),
+        ("run", "train and measure, one model after another"),
+        ("measure", "append the row of each trained model that has none to rows.jsonl"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--share", default="0/1", help="I/N: every N-th model from the I-th on")
         command.add_argument("--match", default="", help="only models whose name contains this")
         command.add_argument("--limit", type=int, default=len(MODELS), help="only the first so many recipes")
+        if name in ("measure", "run"):
+            command.add_argument("--norm", default="Linf", choices=("Linf", "L2"))
+            command.add_argument("--protocol", default="short", choices=("short", "standard"))
     options = parser.parse_args()
     chosen = _chosen(options.share, options.match, options.limit)
-    {"list": list_models, "train": train_models}[options.command](chosen)
+    if options.command == "run":
+        for model in chosen:
+            train_models([model])
+            measure_models([model], options.norm, options.protocol)
+    elif options.command == "measure":
+        measure_models(chosen, options.norm, options.protocol)
+    else:
+        {"list": list_models, "train": train_models}[options.command](chosen)
 
 
 def _chosen(share: str, match: str, limit: int) -> list[StudyModel]:
@@ -45,6 +57,23 @@ def train_models(models: list[StudyModel]) -> None:
         if not is_trained(model):
             found = train_and_save(model)
             print(f"{time.strftime('%H:%M:%S')} {model.name}: {found['training_seconds']:.0f} s", file=sys.stderr)
+
+
+def measure_models(models: list[StudyModel], norm: str, protocol: str) -> None:
+    from benchmarks.study.rows import append_row, measure_model, read_rows
+    from benchmarks.study.zoo import is_trained
+
+    for model in models:
+        done = {(row["model"], row["norm"]) for row in read_rows()}
+        if (model.name, norm) not in done and is_trained(model):
+            row = measure_model(model, norm, protocol)
+            append_row(row)
+            seconds = row["seconds"]
+            print(
+                f"{time.strftime('%H:%M:%S')} {model.name} {norm}: clean {row['clean']:.3f}, robust {row['robust']}, "
+                f"{seconds['measures']:.0f} + {seconds['attacks']:.0f} s",
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":

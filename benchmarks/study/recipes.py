@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from auditor.records.boosts import Recipe
 
 DATA_SETS = ("fashion_mnist", "glyphs")
-EPS = {"fashion_mnist": {"Linf": 0.1, "L2": 1.5}, "glyphs": {"Linf": 0.06, "L2": 1.0}}
+EPS = {"fashion_mnist": {"Linf": 0.1, "L2": 1.5}, "glyphs": {"Linf": 0.03, "L2": 0.6}}
 FAMILIES = (
     "perceptron", "plain", "lenet", "resnet_bn", "resnet_gn", "vgg", "vit", "convnext", "densenet", "mixer", "mobile",
 )  # fmt: skip
@@ -67,7 +67,7 @@ def trainings(data: str) -> dict[str, tuple[Recipe, float]]:
 
 def _at(eps: float, norm: str = "Linf") -> Recipe:
     """PGD-2 from a random start, whose radius grows over the first third."""
-    return Recipe(method="at", norm=norm, eps=eps, steps=2, step_size=0.75 * eps, epochs=4)
+    return Recipe(method="at", norm=norm, eps=eps, steps=2, step_size=0.75 * eps, epochs=3)
 
 
 def _make(data: str, family: str, training: str, seed: int, width: float) -> StudyModel:
