@@ -1,4 +1,4 @@
-"""The fitted constants of the score: a data file that ``python -m benchmarks.study fit`` writes, with its provenance."""
+"""The fitted constants of the score: a data file with its provenance, written by ``python -m benchmarks.study fit``."""
 
 import functools
 import math
@@ -25,14 +25,14 @@ class Constants:
     features: tuple[tuple[str, float, float, float], ...] = ()
 
     def score(self, statistics: Statistics) -> tuple[float, str]:
-        """The probability, and why it is NaN. A feature that is NaN counts as the mean model's, but a margin must be."""
+        """The probability, and why it is NaN. An unknown feature counts as the mean; one margin must be known."""
         if not self.features:
             return math.nan, NO_CONSTANTS
         total, known = self.intercept, 0
         for name, mean, deviation, weight in self.features:
             value = FEATURES[name](statistics)
             if not math.isnan(value):
-                known += name.startswith(("margin/", "radius/"))
+                known += name.startswith("margin/")
                 total += weight * (value - mean) / deviation
         if not known:
             return math.nan, "no margin is known at any probe"

@@ -1,7 +1,7 @@
 """The local linear map of an untouched network: its Jacobian at images, and what follows from it exactly.
 
-At x the network is ``z(x + d) = z(x) + J d`` to first order, with ``J (K, D)``. Nothing here changes when the logits are
-multiplied by a number above 0, nor when one function of x is added to all of them.
+At x the network is ``z(x + d) = z(x) + J d`` to first order, with ``J (K, D)``. Distances and cosines do not
+change when the logits are multiplied by a number above 0, nor when one function of x is added to all of them.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,9 @@ def local_maps(model: nn.Module, images: Tensor, norm: str, *, batch_size: int =
             classes = model(images[:1].clone()).shape[1]
         exact = classes <= EXACT_CLASSES
         held = max(1, min(batch_size, MEMORY // (images[0].numel() * (classes if exact else 2))))
-        parts = [_exact(model, some, norm) if exact else _leading(model, some, norm) for some in images.split(held)]
+        parts = [
+            _exact(model, some, norm) if exact else _leading(model, some, norm) for some in torch.split(images, held)
+        ]
     joined: list[Tensor | None] = [
         None if column[0] is None else torch.cat([part for part in column if part is not None])
         for column in zip(*parts, strict=True)

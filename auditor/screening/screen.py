@@ -19,6 +19,7 @@ from auditor.screening.statistics import (
     boundary_radii,
     dreamed_images,
     local_gap,
+    mean_radius,
     median,
 )
 
@@ -79,15 +80,15 @@ def screen(
         InputError: an argument is not as described, or the model's output is not ``(N, K)`` with K of 2 or more.
     """
     _check(input_size, norm, eps, probes)
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.zeros(()))
     with frozen(model), torch.no_grad():
-        first = model(probe_images("uniform", 1, input_size, seed).to(device))
+        first = model(probe_images("uniform", 1, input_size, seed).to(like))
     if not isinstance(first, Tensor) or first.ndim != 2 or first.shape[1] < 2:
         raise InputError(f"expected logits (N, K) of two or more classes, got {getattr(first, 'shape', type(first))}")
     classes = first.shape[1]
     if superclasses is not None and len(superclasses) != classes:
         raise InputError(f"expected one superclass a class, got {len(superclasses)} for {classes}")
-    found = _Found(model, input_size, classes, superclasses, norm, eps, probes, seed, device)
+    found = _Found(model, input_size, classes, superclasses, norm, eps, probes, seed, like)
     found.look()
     statistics, reasons = found.statistics, found.reasons
     gap, why = _gap(model, input_size, superclasses)
@@ -120,7 +121,7 @@ class _Found:
     eps: float
     probes: int
     seed: int
-    device: torch.device
+    like: Tensor
     statistics: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -140,7 +141,7 @@ class _Found:
     def _images(self, kind: str) -> Tensor:
         if kind == "dream":
             return dreamed_images(self.model, self.input_size, self.classes, self.probes, self.seed)
-        return probe_images(kind, self.probes, self.input_size, self.seed).to(self.device)
+        return probe_images(kind, self.probes, self.input_size, self.seed).to(self.like)
 
     def _look(self, kind: str, images: Tensor) -> None:
         maps = local_maps(self.model, images, self.norm)
@@ -148,7 +149,7 @@ class _Found:
         self.statistics[f"margin/{kind}"] = median(maps.all_class if exact else maps.two_class)
         self.statistics[f"local_gap/{kind}"] = local_gap(maps.gram, self.superclasses or ())
         radii = boundary_radii(self.model, images, norm=self.norm, eps=self.eps)
-        self.statistics[f"radius/{kind}"] = float(radii.clamp_max(16).log2().mean())
+        self.statistics[f"radius/{kind}"] = mean_radius(radii)
         self._judge(kind, maps.logits, maps.slopes)
 
     def _judge(self, kind: str, logits: Tensor, slopes: Tensor) -> None:
@@ -158,7 +159,7 @@ class _Found:
             self.findings.append("nonfinite_gradients")
         if (slopes == 0).any():
             self.findings.append("zero_gradients")
-        if kind == "dream" and len(logits.argmax(1).unique()) == 1:
+        if kind == "dream" and bool((logits.argmax(1) == logits[0].argmax()).all()):
             self.findings.append("constant_answer")
 
 

@@ -67,31 +67,38 @@ def spread(logits: Tensor) -> tuple[Tensor, float]:
 
 
 def boundary_radii(model: nn.Module, images: Tensor, *, norm: str, eps: float, steps: int = 10) -> Tensor:
-    """For each image the smallest of ``RADII`` times eps at which an attack changes the model's own answer, in eps.
+    """For each image, in eps, the smallest of ``RADII`` at which an attack changes the model's own answer: ``(N,)``.
 
-    ``(N,)``; infinity where the largest does not. An upper bound of the true distance, rounded up.
+    Infinity where the largest does not, NaN where the logits are not finite. An upper bound of the true distance.
     """
     found = torch.full((len(images),), torch.inf, dtype=torch.float64)
     with frozen(model):
         with torch.no_grad():
-            labels = model(images.clone()).argmax(1)
+            logits = model(images.clone())
+        labels = logits.argmax(1)
+        found[~torch.isfinite(logits).all(1).cpu()] = torch.nan
         for factor in RADII:
             left = torch.isinf(found).nonzero().flatten()
             if not len(left):
                 break
             radius = factor * eps
-            some, own = images[left], labels[left]
+            some, own = images[left.to(images.device)], labels[left.to(images.device)]
             moved = pgd(
                 model, some, margin(own), norm=norm, eps=radius, steps=steps, step_size=2.5 * radius / steps, labels=own
             )
             with torch.no_grad():
                 changed = model(moved.clone()).argmax(1) != own
-            found[left[changed]] = factor
+            found[left[changed.cpu()]] = factor
     return found
 
 
+def mean_radius(radii: Tensor) -> float:
+    """The mean of log2 of boundary radii in eps; where none was found, twice the largest of ``RADII`` counts."""
+    return float(radii.clamp_max(2 * RADII[-1]).log2().nanmean())
+
+
 def linearity_errors(model: nn.Module, images: Tensor, *, norm: str, eps: float) -> Tensor:
-    """How far the two largest logits' difference is from its first-order value after one step of eps, relative: (N,)."""
+    """``(N,)``: the relative error of the first-order change of the two largest logits' difference over one step."""
     with frozen(model):
         with torch.no_grad():
             before = model(images.clone())
@@ -114,7 +121,7 @@ def linearity_errors(model: nn.Module, images: Tensor, *, norm: str, eps: float)
 def reached_targets(
     model: nn.Module, images: Tensor, *, norm: str, eps: float, factors: Sequence[float] = (1, 2, 4), steps: int = 10
 ) -> dict[float, float]:
-    """By multiple of eps, the share of (image, class) pairs for which a targeted attack on the image reaches the class."""
+    """By multiple of eps, the share of pairs of image and class in which a targeted attack reaches the class."""
     shares: dict[float, float] = {}
     with frozen(model):
         with torch.no_grad():
@@ -139,9 +146,8 @@ def dreamed_images(model: nn.Module, input_size: Size, classes: int, count: int,
     Steps have a fixed length in pixels, so that the scale of the logits does not matter.
     """
     images = probe_images("smooth", count, input_size, seed + 7919)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    images = images.to(device)
-    targets = torch.arange(count, device=device) % classes
+    images = images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
+    targets = torch.arange(count, device=images.device) % classes
     with frozen(model):
         wish = margin(targets)
         for _ in range(steps):
@@ -162,5 +168,5 @@ def quantiles(values: Tensor, count: int = 11) -> list[float]:
 
 __all__ = [
     "RADII", "boundary_radii", "dreamed_images", "fisher_norms", "linearity_errors", "local_gap", "local_maps",
-    "median", "quantiles", "reached_targets", "spread",
+    "mean_radius", "median", "quantiles", "reached_targets", "spread",
 ]  # fmt: skip

@@ -26,7 +26,13 @@ def main() -> None:
         if name in ("measure", "run"):
             command.add_argument("--norm", default="Linf", choices=("Linf", "L2"))
             command.add_argument("--protocol", default="short", choices=("short", "standard"))
+    for name, text in (("evaluate", "print the figures of docs/screening.md"), ("fit", "write the score's constants")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--final", action="store_true", help="the models held out to the end: once")
     options = parser.parse_args()
+    if options.command in ("evaluate", "fit"):
+        {"evaluate": evaluate, "fit": write_constants}[options.command](options.final)
+        return
     chosen = _chosen(options.share, options.match, options.limit)
     if options.command == "run":
         for model in chosen:
@@ -74,6 +80,31 @@ def measure_models(models: list[StudyModel], norm: str, protocol: str) -> None:
                 f"{seconds['measures']:.0f} + {seconds['attacks']:.0f} s",
                 file=sys.stderr,
             )
+
+
+def evaluate(final: bool) -> None:
+    from benchmarks.study.evaluate import report
+    from benchmarks.study.rows import read_rows
+
+    for norm in ("Linf", "L2"):
+        print(report(read_rows(), norm, final=final))
+
+
+def write_constants(final: bool) -> None:
+    """Fit on the development models; with ``final`` on all, which is for the constants that are shipped at the end."""
+    from auditor.screening.constants import FILE
+    from benchmarks.study.evaluate import counted
+    from benchmarks.study.fitting import Fit, constants_toml, fit
+    from benchmarks.study.rows import Row, read_rows
+
+    fits: dict[str, tuple[Fit, list[Row]]] = {}
+    for norm in ("Linf", "L2"):
+        rows, _ = counted(read_rows(), norm, final=False)
+        rows += counted(read_rows(), norm, final=True)[0] if final else []
+        if len(rows) >= 20:
+            fits[norm] = fit(rows), rows
+    FILE.write_text(constants_toml(fits), encoding="utf-8")
+    print(f"{FILE}: {', '.join(f'{norm} from {len(rows)} models' for norm, (_, rows) in fits.items()) or 'nothing'}")
 
 
 if __name__ == "__main__":

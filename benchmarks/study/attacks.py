@@ -59,9 +59,7 @@ def robust_accuracies(
     return {
         "n": len(images),
         "clean": float(correct.double().mean()),
-        "robust": {
-            f"{factor:g}": float(left.double().mean()) for factor, left in ((0.5, half), (1, once), (2, twice))
-        },
+        "robust": {f"{factor:g}": float(left.double().mean()) for factor, left in ((0.5, half), (1, once), (2, twice))},
         "broken": broken,
         "flags": sorted(set(flags)),
         "protocol": protocol,

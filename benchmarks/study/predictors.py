@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from auditor.attacks.gradient import ascent, cross_entropy, frozen, input_gradient
-from auditor.clustering import centred, clustering_scores, correlation, distance_scores, effective_rank, feature_distance
+from auditor.clustering import (
+    centred,
+    clustering_scores,
+    correlation,
+    distance_scores,
+    effective_rank,
+    feature_distance,
+)
 from auditor.errors import LinearizationError, first_line
 from auditor.linear import implicit_weight
 from auditor.screening.local import dual_norm, local_maps
@@ -24,6 +31,7 @@ from auditor.screening.statistics import (
     fisher_norms,
     linearity_errors,
     local_gap,
+    mean_radius,
     median,
     quantiles,
     reached_targets,
@@ -76,7 +84,9 @@ def _local(row: Row, kind: str, network: nn.Module, images: Tensor, data: DataSe
     row.vector(f"margin/{kind}", maps.all_class)
     row.vector(f"margin_two/{kind}", maps.two_class)
     row.vector(f"slope/{kind}", maps.slopes / scale)
-    row.vector(f"radius/{kind}", boundary_radii(network, images, norm=norm, eps=eps))
+    radii = boundary_radii(network, images, norm=norm, eps=eps)
+    row.measures[f"radius/{kind}"] = mean_radius(radii)
+    row.quantiles[f"radius/{kind}"] = quantiles(radii)
     row.vector(f"linearity/{kind}", linearity_errors(network, images, norm=norm, eps=eps))
     row.vector(f"fisher/{kind}", fisher_norms(maps))
     row.measures[f"local_gap/{kind}"] = local_gap(maps.gram, data.superclasses)

@@ -15,6 +15,7 @@ from benchmarks.study.predictors import describe, measure
 from benchmarks.study.recipes import EPS, StudyModel
 from benchmarks.study.zoo import load_trained
 
+Row = dict[str, Any]
 FILE = Path(__file__).parent / "rows.jsonl"
 
 
@@ -39,9 +40,7 @@ def measure_model(model: StudyModel, norm: str, protocol: str) -> dict[str, Any]
     eps = EPS[model.data][norm]
     measures = describe(measure(network, data, norm=norm, eps=eps))
     measured = time.perf_counter()
-    attacks = robust_accuracies(
-        network, data.test_images, data.test_labels, norm=norm, eps=eps, protocol=protocol
-    )
+    attacks = robust_accuracies(network, data.test_images, data.test_labels, norm=norm, eps=eps, protocol=protocol)
     return {
         "model": model.name,
         "data": model.data,
