@@ -16,12 +16,12 @@ from auditor.attacks.protocols import Attack
 _STANDARD = PROTOCOLS["standard"].attacks
 CHEAP = Protocol("cheap", None, _STANDARD[:3], "FGSM, PGD-20 and CW-20")
 SHORT = Protocol(
-    "short",
+    "short-t2-q200",
     None,
     (
         *_STANDARD[:3],
-        Attack("apgd-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 3}),
-        Attack("square", "autoattack", {"queries": 500, "restarts": 1}),
+        Attack("apgd-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 2}),
+        Attack("square", "autoattack", {"queries": 200, "restarts": 1}),
     ),
     "standard with fewer targets and queries, without apgd-ce and fab-t",
 )
@@ -62,5 +62,5 @@ def robust_accuracies(
         "robust": {f"{factor:g}": float(left.double().mean()) for factor, left in ((0.5, half), (1, once), (2, twice))},
         "broken": broken,
         "flags": sorted(set(flags)),
-        "protocol": protocol,
+        "protocol": STRONG[protocol].name,
     }

@@ -84,9 +84,10 @@ def _local(row: Row, kind: str, network: nn.Module, images: Tensor, data: DataSe
     row.vector(f"margin/{kind}", maps.all_class)
     row.vector(f"margin_two/{kind}", maps.two_class)
     row.vector(f"slope/{kind}", maps.slopes / scale)
-    radii = boundary_radii(network, images, norm=norm, eps=eps)
-    row.measures[f"radius/{kind}"] = mean_radius(radii)
-    row.quantiles[f"radius/{kind}"] = quantiles(radii)
+    if kind != "data":  # there it would be robust accuracy itself
+        radii = boundary_radii(network, images, norm=norm, eps=eps)
+        row.measures[f"radius/{kind}"] = mean_radius(radii)
+        row.quantiles[f"radius/{kind}"] = quantiles(radii)
     row.vector(f"linearity/{kind}", linearity_errors(network, images, norm=norm, eps=eps))
     row.vector(f"fisher/{kind}", fisher_norms(maps))
     row.measures[f"local_gap/{kind}"] = local_gap(maps.gram, data.superclasses)
