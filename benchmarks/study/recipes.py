@@ -1,6 +1,6 @@
 """What the study zoo holds: families by trainings, on two data sets, in the order in which they are trained.
 
-Any prefix of :data:`MODELS` is spread over families and trainings. All of it was fixed before a result was seen.
+Any prefix of :data:`MODELS` is spread over families and data sets. All of it was fixed before a result was seen.
 """
 
 import dataclasses
@@ -99,4 +99,27 @@ def _all() -> Iterator[StudyModel]:
                 yield _make(data, family, training, seed + held_out, width)
 
 
-MODELS: tuple[StudyModel, ...] = tuple(_all())
+ORDER = (
+    "standard", "at", "at-half", "noise", "trades", "at-cluster", "l2-at", "augmented", "cluster", "jacobian", "fgsm",
+    "at-quarter", "smoothing",
+)  # fmt: skip
+
+
+def _rank(model: StudyModel) -> tuple[int, int, int]:
+    """Standard and adversarial training on both data sets first; each other training on one of them, which takes turns.
+
+    Then the final families, then the other data set, then further seeds.
+    """
+    training, family = ORDER.index(model.training), FAMILIES.index(model.family)
+    data = DATA_SETS.index(model.data)
+    if model.width != 1:
+        stage = 3
+    elif training >= 2 and data != (training + family) % 2:
+        stage = 2
+    else:
+        stage = 1 if model.final else 0
+    return (stage, data, training) if training < 2 and stage == 0 else (stage, 2 + training, family)
+
+
+MODELS: tuple[StudyModel, ...] = tuple(sorted(_all(), key=_rank))
+"""In this order: whoever stops early has every family and both data sets."""
