@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.clustering import spearman
+from benchmarks.study.costs import cost_of, needs_data
 from benchmarks.study.fitting import Floats, event, feature, features_of, fit
 
 Row = dict[str, Any]
@@ -159,8 +160,8 @@ def predictors(rows: Sequence[Row]) -> dict[str, Floats]:
 def _predictor_lines(rows: Sequence[Row], events: NDArray[np.bool_], robust: NDArray[np.bool_]) -> list[str]:
     some = np.array([i for i, row in enumerate(rows) if row["robust"]["1"] >= 0.2], np.int64)
     lines = [
-        "| measure | data | n | rho | AUC, event | AUC, 0.4 | rho, robust alone |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| measure | data | passes | n | rho | AUC, event | AUC, 0.4 | rho, robust alone |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, values in predictors(rows).items():
         known = np.isfinite(values)
@@ -170,17 +171,8 @@ def _predictor_lines(rows: Sequence[Row], events: NDArray[np.bool_], robust: NDA
         inner = some[known[some]]
         alone = rho(values[inner], [rows[i] for i in inner]) if len(inner) >= 8 else "–"
         lines.append(
-            f"| {name} | {'yes' if needs_data(name) else 'no'} | {len(chosen)} | {rho(values[known], chosen)} "
+            f"| {name} | {'yes' if needs_data(name) else 'no'} | {cost_of(name)} | {len(chosen)} "
+            f"| {rho(values[known], chosen)} "
             f"| {auc(values[known], events[known])} | {auc(values[known], robust[known])} | {alone} |"
         )
     return lines
-
-
-WITH_DATA = (
-    "clean accuracy", "loss_gradient", "fgsm_kept/", "true_logit_margin", "margin_spread", "great", "confidence",
-    "feature_gap", "separation", "clever",
-)  # fmt: skip
-
-
-def needs_data(name: str) -> bool:
-    return name.startswith(WITH_DATA) or name.endswith("/data")

@@ -106,5 +106,5 @@ def test_the_report_has_all_rounds_and_hides_the_final_models() -> None:
     text = report([*ROWS, row(100, strength=0, final=True)], "Linf")
     assert all(f"one {group} left out: rho" in text for group in ("family", "training", "data"))
     assert "n = 60" in text
-    assert "| margin/smooth | no | 60 |" in text
+    assert "| margin/smooth | no | 64 · (K + 1) | 60 |" in text
     assert "fewer than 8" in report(ROWS[:5], "Linf")

@@ -12,6 +12,7 @@ from auditor.linear import class_correlation
 from auditor.records.boosts import Recipe
 from auditor.zoo.digest import state_dict_digest
 from benchmarks.study import data as data_sets
+from benchmarks.study.costs import cost_of, needs_data
 from benchmarks.study.data import DataSet
 from benchmarks.study.networks import FAMILIES
 from benchmarks.study.recipes import (
@@ -105,6 +106,14 @@ def test_rows_keep_what_is_not_a_number(tmp_path: Path) -> None:
     assert row["a"] != row["a"]
     assert row["b"] == [float("inf"), 0.123457]
     assert read_rows(tmp_path / "none.jsonl") == []
+
+
+def test_every_measure_of_the_rows_has_its_cost() -> None:
+    names = {name for row in read_rows() for name in row["measures"]}
+    assert len(names) >= 12
+    assert all(cost_of(name) for name in names)
+    assert {name for name in names if needs_data(name)} >= {"margin/data", "great", "clever", "separation"}
+    assert not needs_data("margin/smooth")
 
 
 def test_an_unknown_data_set_is_an_error() -> None:
