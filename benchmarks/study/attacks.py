@@ -2,7 +2,7 @@
 
 Images that the model misclassifies are not attacked. An image that is broken within a smaller ball is broken within a
 larger one, and one that withstands the strong attacks at eps withstands them at eps/2: neither is attacked again.
-At eps all of ``SHORT`` runs; at the other radii its gradient attacks of 20 steps. ``standard`` runs auditor's protocol.
+At eps all of ``SHORT`` runs; at the other radii CW-20 alone. ``standard`` runs auditor's protocol.
 """
 
 from typing import Any
@@ -14,14 +14,14 @@ from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.attacks.protocols import Attack
 
 _STANDARD = PROTOCOLS["standard"].attacks
-CHEAP = Protocol("cheap", None, _STANDARD[:3], "FGSM, PGD-20 and CW-20")
+CHEAP = Protocol("cheap", None, (_STANDARD[2],), "CW-20: PGD on the margin")
 SHORT = Protocol(
-    "short-t2-q200",
+    "short-t1-q100",
     None,
     (
         *_STANDARD[:3],
-        Attack("apgd-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 2}),
-        Attack("square", "autoattack", {"queries": 200, "restarts": 1}),
+        Attack("apgd-t", "autoattack", {"iterations": 100, "restarts": 1, "targets": 1}),
+        Attack("square", "autoattack", {"queries": 100, "restarts": 1}),
     ),
     "standard with fewer targets and queries, without apgd-ce and fab-t",
 )
