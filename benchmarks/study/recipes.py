@@ -105,20 +105,26 @@ ORDER = (
 )  # fmt: skip
 
 
-def _rank(model: StudyModel) -> tuple[int, int, int]:
-    """Standard and adversarial training on both data sets first; each other training on one of them, which takes turns.
+SLOW = ("vit", "convnext", "densenet")
 
-    Then the final families, then the other data set, then further seeds.
+
+def _rank(model: StudyModel) -> tuple[int, int, int]:
+    """Standard and adversarial training on both data sets; each other training on one of them, which takes turns.
+
+    The first five trainings before the others, and in them the slow families last. Then the final families, then the
+    other data set, then further seeds.
     """
     training, family = ORDER.index(model.training), FAMILIES.index(model.family)
     data = DATA_SETS.index(model.data)
     if model.width != 1:
-        stage = 3
+        stage = 5
     elif training >= 2 and data != (training + family) % 2:
-        stage = 2
+        stage = 4
+    elif model.final:
+        stage = 3
     else:
-        stage = 1 if model.final else 0
-    return (stage, data, training) if training < 2 and stage == 0 else (stage, 2 + training, family)
+        stage = 2 if training >= 5 else int(model.family in SLOW)
+    return stage, data + 2 * training if training < 2 else 2 + training, family
 
 
 MODELS: tuple[StudyModel, ...] = tuple(sorted(_all(), key=_rank))
