@@ -39,7 +39,7 @@ def train(model: StudyModel, data: DataSet) -> tuple[nn.Module, float]:
         order = torch.randperm(len(data.images))[: steps // recipe.epochs * recipe.batch_size]
         for chosen in torch.split(order, recipe.batch_size):
             x, y = data.images[chosen], data.labels[chosen]
-            loss = _loss(model, network, x, y, data.superclasses, min(1.0, (done + 1) / (steps / 3)))
+            loss = _loss(model, network, x, y, data.superclasses, min(1.0, (done + 1) / (steps * model.ramp)))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
