@@ -79,7 +79,7 @@ def _make(data: str, family: str, training: str, seed: int, width: float) -> Stu
         recipe, seed=seed, max_lr=3e-3 if adaptive else 0.1, weight_decay=1e-2 if adaptive else 5e-4
     )
     if data == "glyphs" and adaptive and training in ("at", "at-cluster", "l2-at", "fgsm"):
-        # With the short ramp these never left chance: that was seen in their clean accuracy, and they were trained anew.
+        # With the short ramp these never left chance: their clean accuracy said so.
         recipe = dataclasses.replace(recipe, epochs=recipe.epochs + 1)
         return StudyModel(data, family, training, recipe, width, jacobian, ramp=0.75)
     return StudyModel(data, family, training, recipe, width, jacobian)
