@@ -6,8 +6,15 @@
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from benchmarks.study.recipes import MODELS, StudyModel
+
+PAGE_HEAD = """# Screening: measures of the study zoo
+
+Made by `python -m benchmarks.study evaluate --write`: do not edit. What it means: [screening.md](screening.md).
+
+"""
 
 
 def main() -> None:
@@ -29,9 +36,13 @@ def main() -> None:
     for name, text in (("evaluate", "print the figures of docs/screening.md"), ("fit", "write the score's constants")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--final", action="store_true", help="the models held out to the end: once")
+        command.add_argument("--write", type=Path, help="a page for what evaluate prints")
     options = parser.parse_args()
     if options.command in ("evaluate", "fit"):
-        {"evaluate": evaluate, "fit": write_constants}[options.command](options.final)
+        if options.command == "fit":
+            write_constants(options.final)
+        else:
+            evaluate(options.final, options.write)
         return
     chosen = _chosen(options.share, options.match, options.limit)
     if options.command == "run":
@@ -82,12 +93,14 @@ def measure_models(models: list[StudyModel], norm: str, protocol: str) -> None:
             )
 
 
-def evaluate(final: bool) -> None:
+def evaluate(final: bool, page: Path | None) -> None:
     from benchmarks.study.evaluate import report
     from benchmarks.study.rows import read_rows
 
-    for norm in ("Linf", "L2"):
-        print(report(read_rows(), norm, final=final))
+    text = "\n".join(report(read_rows(), norm, final=final) for norm in ("Linf", "L2"))
+    print(text)
+    if page is not None:
+        page.write_text(PAGE_HEAD + text.rstrip("\n") + "\n", encoding="utf-8")
 
 
 def write_constants(final: bool) -> None:

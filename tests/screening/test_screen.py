@@ -43,6 +43,15 @@ def test_a_model_is_screened_alike_twice_and_left_as_it_was(norm: str, eps: floa
     assert torch.equal(random, torch.get_rng_state())
 
 
+def test_the_shipped_constants_give_a_probability_for_their_norm_and_a_reason_for_the_other() -> None:
+    scores = [screen(network(), SIZE, SUPERCLASSES, norm="Linf", eps=eps, probes=4).score for eps in (1e-4, 0.1, 0.9)]
+    assert 1 > scores[0] > scores[1] > scores[2] > 0
+    assert 0 < screen(network(), SIZE, None, norm="Linf", eps=0.1, probes=4).score < 1
+    other = screen(network(), SIZE, SUPERCLASSES, norm="L2", eps=1.0, probes=4)
+    assert math.isnan(other.score)
+    assert other.reasons["score"] == "no constants are fitted for this norm"
+
+
 @pytest.mark.parametrize("superclasses", [None, ("a",) * 4, ("a", "b", "c", "d")])
 def test_without_a_hierarchy_gaps_are_unknown_and_margins_are_not(superclasses: tuple[str, ...] | None) -> None:
     found = screen(network(), SIZE, superclasses, norm="Linf", eps=0.1, probes=4)
