@@ -1,5 +1,7 @@
 """Logistic regression with non-negative weights, its penalty chosen by leaving out families; see docs/screening.md."""
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,6 +103,12 @@ def _fit(rows: Sequence[Row], names: Sequence[str], penalty: float) -> Fit:
     return Fit(tuple(names), means, deviations, found.x[:-1], float(found.x[-1]), penalty)
 
 
+def digest_of(rows: Sequence[Row]) -> str:
+    """SHA-256 of the rows that were fitted, in the order of their models' names."""
+    ordered = sorted(rows, key=lambda row: str(row["model"]))
+    return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
+
+
 def constants_toml(fits: dict[str, tuple[Fit, Sequence[Row]]]) -> str:
     """The data file of ``auditor.screening.constants``, with where it comes from."""
     lines = ["# Made by `python -m benchmarks.study fit`: do not edit. What it means: docs/screening.md."]
@@ -112,6 +120,7 @@ def constants_toml(fits: dict[str, tuple[Fit, Sequence[Row]]]) -> str:
             f"intercept = {found.intercept:.6g}",
             f"penalty = {found.penalty:g}",
             f"models = {len(held)}",
+            f'rows_sha256 = "{digest_of(rows)}"',
             f"events = {sum(event(row, factor) for row in rows for factor in FACTORS)}",
             f"families = {sorted({row['family'] for row in rows})}".replace("'", '"'),
             f"data = {sorted({row['data'] for row in rows})}".replace("'", '"'),

@@ -10,7 +10,7 @@ import pytest
 from auditor.screening.constants import Constants
 from auditor.screening.features import FEATURES, Statistics
 from benchmarks.study.evaluate import auc, brier, counted, held_out_odds, report, rho
-from benchmarks.study.fitting import constants_toml, event, feature, features_of, fit
+from benchmarks.study.fitting import constants_toml, digest_of, event, feature, features_of, fit
 
 
 def row(number: int, *, strength: float, **values: Any) -> dict[str, Any]:
@@ -68,6 +68,7 @@ def test_constants_give_the_score_that_was_fitted() -> None:
         content["intercept"], tuple((r["name"], r["mean"], r["deviation"], r["weight"]) for r in content["features"])
     )
     assert content["models"] == 60
+    assert content["rows_sha256"] == digest_of(ROWS[::-1]) != digest_of(ROWS[1:])
     for some in ROWS[::7]:
         score, why = constants.score(Statistics(some["measures"], some["eps"]))
         odds = found.log_odds(features_of([some], found.names))[0]
