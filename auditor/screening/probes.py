@@ -1,0 +1,70 @@
+"""Probe images: random pictures on which a classifier is looked at where there is no data."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Size = tuple[int, int, int]
+
+
+def probe_images(kind: str, count: int, input_size: Size, seed: int = 0) -> Tensor:
+    """Random images of one kind, ``(count, C, H, W)`` float32 in [0, 1]; drawn on the CPU, the same everywhere.
+
+    Args:
+        kind: ``uniform`` noise; ``smooth`` noise, a 7x7 grid enlarged; ``pink`` noise, whose power falls with the
+            square of the frequency; ``leaves``, overlapping rectangles of random size and colour (dead leaves).
+        input_size: ``(C, H, W)``.
+        seed: of all draws; the first images do not depend on ``count``.
+    """
+    draw = PROBES[kind]
+    return torch.stack([draw(input_size, torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(count)])
+
+
+def _uniform(size: Size, random: torch.Generator) -> Tensor:
+    return torch.rand(size, generator=random)
+
+
+def _smooth(size: Size, random: torch.Generator) -> Tensor:
+    grid = torch.randn(1, size[0], 7, 7, generator=random)
+    large = F.interpolate(grid, size[1:], mode="bicubic", align_corners=False)[0]
+    return _levelled(large, 0.4)
+
+
+def _pink(size: Size, random: torch.Generator) -> Tensor:
+    white = torch.fft.rfft2(torch.randn(size, generator=random))
+    rows, columns = torch.fft.fftfreq(size[1])[:, None], torch.fft.rfftfreq(size[2])[None]
+    frequency = (rows**2 + columns**2).sqrt().clamp_min(1 / max(size[1:]))
+    return _levelled(torch.fft.irfft2(white / frequency, s=size[1:]), 0.45)
+
+
+def _leaves(size: Size, random: torch.Generator) -> Tensor:
+    channels, height, width = size
+    image = torch.rand(channels, 1, 1, generator=random).expand(size).clone()
+    for place in torch.rand(40, 4, generator=random):
+        # Side lengths from a tenth to a half of the image's, small ones more often.
+        extent = 0.1 + 0.4 * place[2:] ** 2
+        top, left = (place[0] - extent[0] / 2) * height, (place[1] - extent[1] / 2) * width
+        bottom, right = top + extent[0] * height, left + extent[1] * width
+        rows, columns = (
+            slice(max(0, math.floor(low)), max(1, math.ceil(high)))
+            for low, high in ((top.item(), bottom.item()), (left.item(), right.item()))
+        )
+        image[:, rows, columns] = torch.rand(channels, 1, 1, generator=random)
+    return image
+
+
+def _levelled(image: Tensor, mean: float) -> Tensor:
+    """Standard deviation 0.25 about ``mean``, clipped."""
+    spread = image.std().clamp_min(1e-12)
+    return (mean + 0.25 * (image - image.mean()) / spread).clamp(0, 1)
+
+
+PROBES: dict[str, Callable[[Size, torch.Generator], Tensor]] = {
+    "uniform": _uniform,
+    "smooth": _smooth,
+    "pink": _pink,
+    "leaves": _leaves,
+}

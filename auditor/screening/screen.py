@@ -1,0 +1,186 @@
+"""One call from a model to its screening: statistics of its local linear maps at probe images, and a score."""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks.gradient import frozen
+from auditor.clustering import clustering_scores, correlation
+from auditor.errors import InputError, LinearizationError, first_line
+from auditor.linear import template_gram
+from auditor.screening.constants import load_constants
+from auditor.screening.features import Statistics
+from auditor.screening.local import EXACT_CLASSES, local_maps
+from auditor.screening.probes import Size, probe_images
+from auditor.screening.statistics import (
+    boundary_radii,
+    dreamed_images,
+    local_gap,
+    mean_radius,
+    median,
+)
+
+KINDS = ("uniform", "smooth", "leaves", "dream")
+FEW_CLASSES = "there is no class hierarchy, or no gap can be told from it"
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What a model's weights say of its robustness. NaN where something is undefined, with its reason.
+
+    Attributes:
+        score: the calibrated probability, 0 to 1, that at least half of what the model classifies correctly survives
+            attacks within ``eps``.
+        margin: the median first-order distance to a class boundary at smooth probes, a length in [0, 1] pixels in the
+            norm of the threat model.
+        local_gap: the gap of the local linear maps, averaged over uniform probes.
+        gap: the gap of the linearized network, as in an audit.
+        statistics: all that the score is computed from, by name.
+        findings: what makes these numbers doubtful: ``zero_gradients``, ``nonfinite_gradients``, ``nonfinite_logits``,
+            ``constant_answer``.
+        reasons: why a value is NaN, by its name.
+    """
+
+    score: float
+    margin: float
+    local_gap: float
+    gap: float
+    statistics: dict[str, float] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def screen(
+    model: nn.Module,
+    input_size: Size,
+    superclasses: Sequence[Hashable] | None,
+    *,
+    norm: str,
+    eps: float,
+    probes: int = 32,
+    seed: int = 0,
+) -> Screening:
+    """Screen a model without data, labels or attacks on data.
+
+    >>> screen(model, (3, 32, 32), superclasses, norm="Linf", eps=8 / 255).score  # doctest: +SKIP
+    0.07
+
+    Args:
+        model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; run in eval mode, and left as it was.
+        input_size: ``(C, H, W)``.
+        superclasses: K labels, one a class; None where there is no hierarchy.
+        norm, eps: the threat model: ``Linf`` or ``L2``, and its radius in [0, 1] pixels.
+        probes: random images of each kind.
+        seed: of the probes.
+
+    Raises:
+        InputError: an argument is not as described, or the model's output is not ``(N, K)`` with K of 2 or more.
+    """
+    _check(input_size, norm, eps, probes)
+    like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.zeros(()))
+    with frozen(model), torch.no_grad():
+        first = model(probe_images("uniform", 1, input_size, seed).to(like))
+    if not isinstance(first, Tensor) or first.ndim != 2 or first.shape[1] < 2:
+        raise InputError(f"expected logits (N, K) of two or more classes, got {getattr(first, 'shape', type(first))}")
+    classes = first.shape[1]
+    if superclasses is not None and len(superclasses) != classes:
+        raise InputError(f"expected one superclass a class, got {len(superclasses)} for {classes}")
+    found = _Found(model, input_size, classes, superclasses, norm, eps, probes, seed, like)
+    found.look()
+    statistics, reasons = found.statistics, found.reasons
+    gap, why = _gap(model, input_size, superclasses)
+    if why:
+        reasons["gap"] = why
+    statistics["gap"] = gap
+    score, why = load_constants(norm).score(Statistics(statistics, eps))
+    if why:
+        reasons["score"] = why
+    return Screening(
+        score=score,
+        margin=statistics["margin/smooth"],
+        local_gap=statistics["local_gap/uniform"],
+        gap=gap,
+        statistics=statistics,
+        findings=tuple(dict.fromkeys(found.findings)),
+        reasons=reasons,
+    )
+
+
+@dataclass
+class _Found:
+    """Statistics of one model, kind by kind."""
+
+    model: nn.Module
+    input_size: Size
+    classes: int
+    superclasses: Sequence[Hashable] | None
+    norm: str
+    eps: float
+    probes: int
+    seed: int
+    like: Tensor
+    statistics: dict[str, float] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def look(self) -> None:
+        for kind in KINDS:
+            self._look(kind, self._images(kind))
+        if math.isnan(self.statistics["margin/smooth"]):
+            self.reasons["margin"] = "no gradient at any probe is finite and other than zero"
+        if math.isnan(self.statistics["local_gap/uniform"]):
+            self.reasons["local_gap"] = (
+                f"more than {EXACT_CLASSES} classes" if self.classes > EXACT_CLASSES
+                else FEW_CLASSES if self.superclasses is None or len(set(self.superclasses)) in (1, self.classes)
+                else "no local map has finite rows other than zero"
+            )  # fmt: skip
+
+    def _images(self, kind: str) -> Tensor:
+        if kind == "dream":
+            return dreamed_images(self.model, self.input_size, self.classes, self.probes, self.seed)
+        return probe_images(kind, self.probes, self.input_size, self.seed).to(self.like)
+
+    def _look(self, kind: str, images: Tensor) -> None:
+        maps = local_maps(self.model, images, self.norm)
+        exact = maps.gram is not None
+        self.statistics[f"margin/{kind}"] = median(maps.all_class if exact else maps.two_class)
+        self.statistics[f"local_gap/{kind}"] = local_gap(maps.gram, self.superclasses or ())
+        radii = boundary_radii(self.model, images, norm=self.norm, eps=self.eps)
+        self.statistics[f"radius/{kind}"] = mean_radius(radii)
+        self._judge(kind, maps.logits, maps.slopes)
+
+    def _judge(self, kind: str, logits: Tensor, slopes: Tensor) -> None:
+        if not torch.isfinite(logits).all():
+            self.findings.append("nonfinite_logits")
+        if not torch.isfinite(slopes).all():
+            self.findings.append("nonfinite_gradients")
+        if (slopes == 0).any():
+            self.findings.append("zero_gradients")
+        if kind == "dream" and bool((logits.argmax(1) == logits[0].argmax()).all()):
+            self.findings.append("constant_answer")
+
+
+def _gap(model: nn.Module, input_size: Size, superclasses: Sequence[Hashable] | None) -> tuple[float, str]:
+    """The gap of the linearized network, and why it is NaN."""
+    if superclasses is None:
+        return math.nan, FEW_CLASSES
+    try:
+        gram = template_gram(model, input_size).gram.numpy()
+    except LinearizationError as error:
+        return math.nan, first_line(error)
+    scores = clustering_scores(correlation(gram), superclasses, permutations=1)
+    return scores.gap, scores.reasons.get("gap", "")
+
+
+def _check(input_size: Size, norm: str, eps: float, probes: int) -> None:
+    if len(input_size) != 3 or any(not isinstance(side, int) or side < 1 for side in input_size):
+        raise InputError(f"expected the input size (C, H, W), got {input_size!r}")
+    if norm not in ("Linf", "L2"):
+        raise InputError(f"expected the norm Linf or L2, got {norm!r}")
+    if not 0 < eps < math.inf:
+        raise InputError(f"expected eps above 0, got {eps!r}")
+    if probes < 1:
+        raise InputError(f"expected at least 1 probe, got {probes!r}")
