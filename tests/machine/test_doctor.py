@@ -38,7 +38,7 @@ def test_a_healthy_machine_is_all_right_in_words_and_in_json() -> None:
 def test_brackets_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     real = doctor._installed
     monkeypatch.setattr(doctor, "_installed", lambda n: None if n == "celery" else real(n))
-    assert "pip install 'auditor[service]' brings" in run().stdout
+    assert "run pip install 'auditor[service]'" in run().stdout
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.Mon
     real = doctor._installed
     monkeypatch.setattr(doctor, "_installed", lambda n: None if n in ("celery", "psycopg") else real(n))
     assert found("[service]") == doctor.Finding(
-        "[service]", "absent", "pip install 'auditor[service]' brings workers and PostgreSQL"
+        "[service]", "absent", "for workers and PostgreSQL, run pip install 'auditor[service]'"
     )
 
 

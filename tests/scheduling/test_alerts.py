@@ -300,7 +300,7 @@ def test_an_error_of_what_is_due_ends_no_loop(
 
     monkeypatch.setattr("auditor.scheduling.loop.run_due", broken)
     Beat(engine, here=True).beat()
-    assert "cannot run what is due: ValueError: of the inside" in caplog.text
+    assert "cannot run due schedules: ValueError: of the inside" in caplog.text
 
 
 def test_a_schedule_with_times_that_are_none_holds_up_no_others(

@@ -55,7 +55,7 @@ def test_what_does_not_pass_is_an_error_without_the_secret(hook: Hook, answers: 
     ],
 )  # fmt: skip
 def test_private_addresses_are_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="AUDITOR_WEBHOOK_PRIVATE=true allows that") as caught:
+    with pytest.raises(UsageError, match="AUDITOR_WEBHOOK_PRIVATE=true allows it") as caught:
         post(url, "x")
     assert "SECRET" not in str(caught.value)
 

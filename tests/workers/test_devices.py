@@ -139,7 +139,7 @@ def test_a_machine_that_does_not_know_its_cores_has_one(driver: Any, monkeypatch
 
 def test_no_worker_serves_the_gpus_that_there_are_not(driver: Any) -> None:
     driver(None)
-    with pytest.raises(EnvironmentUnusableError, match="no GPU here"):
+    with pytest.raises(EnvironmentUnusableError, match="nvidia-smi found no GPU"):
         resolve(queue="gpu")
 
 
@@ -150,7 +150,7 @@ def test_a_worker_without_its_gpus_ends_with_one_line(driver: Any) -> None:
         [sys.executable, "-P", "-m", "workers", json.dumps(usual)], capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout) == (3, "")
-    assert found.stderr.startswith("error: no GPU here")
+    assert found.stderr.startswith("error: nvidia-smi found no GPU")
     assert len(found.stderr.splitlines()) == 1
 
 

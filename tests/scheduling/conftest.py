@@ -1,0 +1,3 @@
+"""Fixtures of the scheduling tests."""
+
+from tests.factories.webhook import hook  # noqa: F401
