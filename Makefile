@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs clean
+.PHONY: demo test check test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
@@ -52,6 +52,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 test: lint lint-deploy
 	$(PYTEST)
 	$(PYTEST) --database postgresql $(ON_POSTGRESQL)
+
+# For work in progress: lint, types, import rules and the tests that take no process, service or attack.
+QUICK := tests/checkpoints tests/clustering tests/plots tests/records tests/results tests/text tests/test_structure.py \
+    tests/test_statistics.py tests/test_paired.py tests/test_config.py tests/jobs/test_lease.py tests/linear/test_weight.py
+
+check: lint
+	$(PYTEST) $(QUICK)
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow

@@ -88,7 +88,15 @@ def stored(engine: Engine, like: dict[str, list[dict]] | None = None) -> dict[st
     return found
 
 
-@pytest.mark.parametrize(("low", "high"), list(combinations(REVISIONS, 2)))
+PAIRS = [
+    pytest.param(
+        low, high, marks=() if int(high) == int(low) + 1 or (low, high) == ("0001", HEAD) else pytest.mark.slow
+    )
+    for low, high in combinations(REVISIONS, 2)
+]
+
+
+@pytest.mark.parametrize(("low", "high"), PAIRS)
 def test_up_down_and_up_again(url: str, low: str, high: str) -> None:
     engine = opened(url)
     upgrade(engine, low)
