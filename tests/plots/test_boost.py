@@ -20,7 +20,7 @@ def test_curves_and_both_matrices_with_their_scores(tmp_path: Path) -> None:
     after = replace(before, scores=replace(before.scores, gap=0.5))
     figure = draw_boost("a title", "words", ROW["history"], 1, before, after, names, families)
     written = texts(figure)
-    assert {"a title", "words", "kept: epoch 1", "clean", "PGD"} <= set(written)
+    assert {"a title", "words", "best: epoch 1", "clean", "PGD"} <= set(written)
     assert any(one.startswith("before: C, linearized") for one in written)
     assert any(one.startswith("after: C, linearized") and "gap 0.50" in one for one in written)
     save(figure, tmp_path / "run.png")
