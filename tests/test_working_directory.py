@@ -134,7 +134,7 @@ def test_a_module_of_the_zoo_that_an_installed_one_hides_is_named(
     (entry,) = source.entries()
     with pytest.raises(ModelLoadError) as caught:
         source.load(entry)
-    assert f"; `import {name}` gives that of {kind}: rename the folder's own {name}" in str(caught.value)
+    assert f"; `import {name}` imports that of {kind}: rename {name} in the folder" in str(caught.value)
 
 
 def test_modules_of_a_zoo_are_its_own_where_names_differ_from_installed_ones(tmp_path: Path) -> None:

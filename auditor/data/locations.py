@@ -19,5 +19,7 @@ def find_at(
     if path.is_file():
         return read_npz(path, classes)
     if not path.is_dir():
-        raise DataError(f"expected {name}'s {what} images in the folder or .npz file {path}, which does not exist")
+        raise DataError(
+            f"expected {name}'s {what} images in the folder or .npz file {path}, which is no existing file or folder"
+        )
     return in_folder(path)

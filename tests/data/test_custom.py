@@ -59,7 +59,9 @@ def test_superclasses_that_do_not_cover_the_classes(change: dict, message: str) 
 def test_what_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"garden has no path to its images: .* --protocol screen"):
         check_images("garden", 5, custom=OWN)
-    with pytest.raises(DataError, match=r"expected garden's test images in .*nowhere, which does not exist"):
+    with pytest.raises(
+        DataError, match=r"expected garden's test images in .*nowhere, which is no existing file or folder"
+    ):
         check_images("garden", 5, custom=replace(OWN, path=str(tmp_path / "nowhere")))
     with pytest.raises(
         UsageError, match="local:m: no data set named 'garden'; expected one of: fashion_mnist, cifar10"

@@ -146,7 +146,7 @@ def _make(path: Path) -> Path:
 
 
 BAD_PLACES: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "nothing there": (lambda tmp: tmp / "d", "in the folder or .npz file .*d, which does not exist"),
+    "nothing there": (lambda tmp: tmp / "d", "in the folder or .npz file .*d, which is no existing file or folder"),
     "an empty folder": (
         lambda tmp: _make(tmp / "d"),
         "folder cifar-10-batches-py, or one folder for each of 10 .* got no folders",
@@ -300,5 +300,5 @@ def test_a_path_that_cannot_be_is_an_error_like_any_other(name: str, place: str)
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="no existing file"):
         check_images("cifar10", 5, tmp_path / "pipe")

@@ -108,7 +108,7 @@ def test_the_local_zoo_has_all_that_an_entry_may_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
 def test_numbers_that_no_json_holds_are_refused_in_a_local_zoo(tmp_path: Path, number: str) -> None:
     text = LOCAL.replace("9007199254740993", number)
-    with pytest.raises(UsageError, match="expected finite numbers, texts, truth values, lists and tables only"):
+    with pytest.raises(UsageError, match="expected only finite numbers, strings, booleans, lists and tables"):
         zoo(tmp_path, text).entries()
 
 

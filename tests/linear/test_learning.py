@@ -108,7 +108,7 @@ def test_what_cannot_be_linearized_or_has_no_gap_is_an_error() -> None:
 
     with pytest.raises(LinearizationError):
         correlation_loss(Absolute(), (1, 28, 28), lambda c: c.sum())
-    with pytest.raises(InputError, match="no gap"):
+    with pytest.raises(InputError, match="there is no gap"):
         linear_regularizer(SmallResNet(), (1, 28, 28), ("a",) * 10)
-    with pytest.raises(InputError, match="one superclass a class"):
+    with pytest.raises(InputError, match="one for each class"):
         linear_regularizer(SmallResNet(), (1, 28, 28), FAMILIES[:9])

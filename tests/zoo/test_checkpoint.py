@@ -127,7 +127,7 @@ def _lost_key(folder: Path) -> None:
         (_lost_key, ModelLoadError, "SHA-256|sha256|digest"),
         (lambda folder: (folder / WEIGHTS).unlink(), ModelLoadError, WEIGHTS),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"<html>"), ModelLoadError, WEIGHTS),
-        (lambda folder: (folder / FILE).unlink(), ModelLoadError, "no such checkpoint"),
+        (lambda folder: (folder / FILE).unlink(), ModelLoadError, "set AUDITOR_CHECKPOINTS to the folder"),
         (lambda folder: (folder / FILE).write_text("{"), EnvironmentUnusableError, "cannot read the checkpoint's"),
         (lambda folder: (folder / FILE).write_text('{"entry": 1}'), EnvironmentUnusableError, "cannot read"),
     ],

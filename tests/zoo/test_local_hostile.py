@@ -31,11 +31,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "such a key in quotes": ('"a"' + '."a"' * 20_000 + " = 1", "expected keys of at most 50 parts"),
     "such a key in an inline table": ("x = { a" + ".a" * 20_000 + " = 1 }", "expected keys of at most 50 parts"),
     "keys one below the other": ("".join(f"[{'a.' * n}a]\n" for n in range(60)), "expected keys of at most 50 parts"),
-    "lists 5,000 deep": ("a = " + "[" * 5000 + "]" * 5000, "zoo.toml is not TOML: tables or lists are too deep"),
-    "lists 100 deep": ("a = " + "[" * 100 + "]" * 100, "expected tables and lists at most 50 deep"),
+    "lists 5,000 deep": ("a = " + "[" * 5000 + "]" * 5000, "zoo.toml is not TOML: tables or lists are nested too deep"),
+    "lists 100 deep": ("a = " + "[" * 100 + "]" * 100, "expected at most 50 levels of nested tables and lists"),
     "inline tables 5,000 deep": ("a = " + "{a = " * 5000 + "1" + "}" * 5000, "nested too deep"),
-    "inline tables 100 deep": ("a = " + "{a = " * 100 + "1" + "}" * 100, "at most 50 deep"),
-    "arguments 60 deep": (changed(architecture=f"{{ timm = 'x', kwargs = {'{a = ' * 60}1{'}' * 61}"), "50 deep"),
+    "inline tables 100 deep": ("a = " + "{a = " * 100 + "1" + "}" * 100, "at most 50 levels"),
+    "arguments 60 deep": (changed(architecture=f"{{ timm = 'x', kwargs = {'{a = ' * 60}1{'}' * 61}"), "50 levels"),
     "40,000 unknown keys": (changed() + "".join(f"k{n} = 1\n" for n in range(40_000)), "more mistakes"),
     "a key of 100,000 letters": (changed(**{"k" * 100_000: "1"}), "models[0].kkk"),
     "a class 1,000 letters long": (HEAD.replace("cow", "c" * 1000) + MODEL, "expected a name of at most 200"),
@@ -106,8 +106,11 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: (path.symlink_to("other"), path.with_name("other").symlink_to(path.name)),
         "Too many levels of symbolic links",
     ),
-    "200 MB": (lambda path: (path.touch(), os.truncate(path, 200_000_000)), "expected at most 4 MB, got more"),
-    "just too large": (lambda path: path.write_bytes(b"#" * (MOST_BYTES + 1)), "expected at most 4 MB, got more"),
+    "200 MB": (lambda path: (path.touch(), os.truncate(path, 200_000_000)), "expected at most 4 MB, got a larger file"),
+    "just too large": (
+        lambda path: path.write_bytes(b"#" * (MOST_BYTES + 1)),
+        "expected at most 4 MB, got a larger file",
+    ),
 }
 
 
@@ -147,10 +150,10 @@ def make():
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
 """
 WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "itself": (lambda path: path.symlink_to(path.name), "is a link that leads to itself"),
+    "itself": (lambda path: path.symlink_to(path.name), "is a link to itself"),
     "circle": (
         lambda path: (path.symlink_to("round"), path.with_name("round").symlink_to(path.name)),
-        "is a link that leads to itself",
+        "is a link to itself",
     ),
     "outside": (lambda path: path.symlink_to("/etc/passwd"), "leads out of the folder"),
     "dangling": (lambda path: path.symlink_to("nowhere"), "No such file or directory"),
@@ -189,9 +192,9 @@ def test_one_bad_model_fails_alone(tmp_path: Path) -> None:
 
 
 DATA: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a pipe in place of a folder": (lambda path: fifo(path / "data"), "which is not there"),
-    "a device": (lambda path: (path / "data").symlink_to("/dev/zero"), "which is not there"),
-    "a link to itself": (lambda path: (path / "data").symlink_to("data"), "which is not there"),
+    "a pipe in place of a folder": (lambda path: fifo(path / "data"), "which is no existing file or folder"),
+    "a device": (lambda path: (path / "data").symlink_to("/dev/zero"), "which is no existing file or folder"),
+    "a link to itself": (lambda path: (path / "data").symlink_to("data"), "which is no existing file or folder"),
     "a pipe among the pictures": (
         lambda path: [
             (path / "data" / name).mkdir(parents=True) or fifo(path / "data" / name / "a.png") for name in "xy"
@@ -227,6 +230,6 @@ def test_a_mistake_that_comes_later_fails_no_other_model(tmp_path: Path) -> None
     first, _ = source.entries()
     (tmp_path / "zoo.toml").write_text(text.replace('name = "other"', 'name = "other"\nepss = 1'))
     source = LocalZoo(tmp_path, trust_code=True)
-    assert source._found(first).entry == first
+    assert source._find_unchanged(first).entry == first
     with pytest.raises(UsageError, match="unknown key"):
         source.entries()

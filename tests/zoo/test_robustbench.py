@@ -193,7 +193,11 @@ MISFITS = [
     ),
     (SMALL, lambda state: state | {"fc2.weight": torch.ones(2)}, "not known to the architecture: fc2.weight"),
     (SMALL, lambda state: without("sigma")(without("mu")(state)) | {"a": torch.ones(2)}, "architecture: a"),
-    (SMALL, lambda state: state | {"fc.weight": torch.ones(9, 128)}, "fc.weight should be (10, 128) and is (9, 128)"),
+    (
+        SMALL,
+        lambda state: state | {"fc.weight": torch.ones(9, 128)},
+        "expected fc.weight of shape (10, 128), got (9, 128)",
+    ),
     (
         SMALL,
         lambda state: state | {"fc.bias": torch.full((10,), torch.nan)},

@@ -71,7 +71,7 @@ class RobustBenchZoo:
         return LoadedModel(model, state_dict_digest(model.state_dict()), tuple(notes))
 
 
-_NO_EPS = "RobustBench lists this model for common corruptions, without an ε"
+_NO_EPS = "RobustBench lists this model for common corruptions, with no ε of its own"
 
 
 def _row(entry: ZooEntry) -> Row:
@@ -104,7 +104,7 @@ def _leaderboard(row: Row) -> str:
     if row.threat_model != "corruptions":
         return f"{row.threat_model} leaderboard"
     boards = "corruptions and 3D corruptions leaderboards" if row.dataset == "imagenet" else "corruptions leaderboard"
-    return f"{boards}; has no ε, so it is audited at the usual one of its data set"
+    return f"{boards}; no ε of its own, so audited at the data set's usual one"
 
 
 def _resized(row: Row) -> tuple[int, int] | None:
