@@ -50,11 +50,14 @@ def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> Fi
 
 
 def saturates(outputs: Tensor) -> bool:
-    """Whether all outputs ``(N, K)`` are from -1 to 1, or over 5 % of them within 1 % of an end of their range."""
+    """Whether all outputs ``(N, K)`` are from -1 to 1, or over 5 % of them within 1 % of an end of their range.
+
+    Classes whose output is one constant say nothing about saturation.
+    """
     low, high = float(outputs.min()), float(outputs.max())
-    near = NEAR * (high - low)
-    ends = (outputs <= low + near) | (outputs >= high - near)
-    return (low >= -1 and high <= 1) or float(ends.float().mean()) > SATURATED_SHARE
+    near, varying = NEAR * (high - low), outputs[:, outputs.amax(0) > outputs.amin(0)]
+    ends = (varying <= low + near) | (varying >= high - near)
+    return (low >= -1 and high <= 1) or (ends.numel() > 0 and float(ends.float().mean()) > SATURATED_SHARE)
 
 
 def vanishing_finding(broken: int, n: int) -> Finding:

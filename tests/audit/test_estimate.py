@@ -116,7 +116,7 @@ def test_strong_attacks_run_on_what_stands(
     monkeypatch: pytest.MonkeyPatch, standing: tuple[float, float], share: float
 ) -> None:
     monkeypatch.setattr(estimating, "line_of", lambda *_: Line(0.0, 1.0))
-    monkeypatch.setattr(estimating, "PATIENCE", 1e9)
+    monkeypatch.setattr(estimating, "MAX_TRIAL_SECONDS", 1e9)
     one = replace(entry(), norm="Linf", eps=0.1, input_size=(1, 6, 6))
     images = some_images(1000, *standing)
     found, bound = attack_seconds(Mixed(), one, AuditRequest(protocol="standard"), images, 1)
@@ -132,7 +132,7 @@ def test_where_attacks_cannot_be_tried_they_are_taken_to_break_nothing(
     monkeypatch.setattr(estimating, "line_of", lambda *_: Line(0.0, 1.0))
     one = replace(entry(), norm="Linf", eps=0.1, input_size=(1, 6, 6))
     if why == "slow":
-        monkeypatch.setattr(estimating, "PATIENCE", 0.0)
+        monkeypatch.setattr(estimating, "MAX_TRIAL_SECONDS", 0.0)
     model = Counting(0.01) if why == "randomized" else Mixed()
     found, bound = attack_seconds(model, one, AuditRequest(protocol="quick"), some_images(100, 0.01, 0.02), 1)
     attacks = find_protocol("quick").attacks

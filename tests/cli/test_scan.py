@@ -121,7 +121,7 @@ def test_one_model_that_fails_is_stored_and_the_scan_goes_on(zoo: Path) -> None:
         (("--samples", "5", "--protocol", "screen"), 2, "uses no images"),
         (("--protocol", "best"), 2, "protocol"),
         (("--device", "gpu"), 2, "cpu, cuda"),
-        (("--device", "cuda:77"), 3, "torch sees"),
+        (("--device", "cuda:77"), 3, "torch finds"),
         (("--data", "/no/such/folder"), 2, "does not exist"),
     ],
 )

@@ -211,7 +211,7 @@ def audits_or_none() -> int:
 @pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("device", ["cuda:1", "cuda:0", "gpu"])
 def test_the_queue_takes_no_numbered_gpu(device: str) -> None:
-    fails(run("scan", "demo", "--queue", "--device", device), 2, "workers choose which GPU", repr(device))
+    fails(run("scan", "demo", "--queue", "--device", device), 2, "workers choose the GPU", repr(device))
     assert audits_or_none() == 0
 
 

@@ -119,4 +119,4 @@ def test_grey_pictures_for_a_colour_model(tmp_path: Path) -> None:
     (folder / "zoo.toml").write_text((folder / "zoo.toml").read_text().replace("[1, 8, 8]", "[3, 8, 8]"))
     colour = _scan(folder)
     assert (colour["status"], colour["clean_accuracy"]) == ("done", grey["clean_accuracy"])
-    assert any("repeated in 3 channels" in note for note in colour["notes"])
+    assert any("repeated in the 3 channels" in note for note in colour["notes"])

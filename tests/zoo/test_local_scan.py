@@ -41,7 +41,7 @@ FAULTS = {
     "features": "expected 10 logits for fashion_mnist, got (N, 392): features instead of logits?",
     "map": "expected 10 logits for fashion_mnist, got (N, 8, 7, 7): features instead of logits?",
     "size": "the model does not take images of (1, 28, 28): ",
-    "tuple": "expected logits (N, 10), got tuple, no tensor",
+    "tuple": "expected logits (N, 10), got tuple, not a tensor",
 }
 
 
