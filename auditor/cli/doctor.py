@@ -10,8 +10,8 @@ from auditor.cli.options import FORMAT
 def command(shape: str) -> None:
     """Check whether this machine can run audits.
 
-    Checks packages, GPU, database, broker, data sets, model folders and disk. Each line is ok, absent (needed only for
-    some work) or broken, and says how to fix it. Nothing is changed or downloaded, except that an older database is
+    Checks packages, GPU, database, broker, data sets, model folders and disk. Each check is ok, absent (needed only for
+    some work) or broken; the last two say how to fix it. Nothing is changed or downloaded, except that an older database is
     upgraded.
 
     \b

@@ -50,7 +50,7 @@ class ScanOptions:
     type=click.Choice(["remove", "fold"]),
     default="remove",
     show_default=True,
-    help="Treat batch norm in the linearized network: remove it, as in the paper, or keep its affine map (fold).",
+    help="Batch norm in the linearized network: remove leaves it out, as in the paper; fold keeps its affine map.",
 )
 @click.option(
     "--sketch",

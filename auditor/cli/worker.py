@@ -26,7 +26,7 @@ from auditor.cli.options import FORMAT
     help="Use T threads per process. By default: an equal share of the cores.",
 )
 @click.option(
-    "--max-jobs", type=Count(), default=100, show_default=True, metavar="N", help="Restart a process after N audits."
+    "--max-jobs", type=Count(), default=100, show_default=True, metavar="N", help="Restart a process after N jobs."
 )
 @click.option(
     "--grace",

@@ -6,7 +6,7 @@ from typing import Any
 
 from auditor.attacks import find_protocol
 from auditor.errors import UsageError
-from auditor.jobs.requests import dump_request, load_request
+from auditor.jobs.stored_requests import dump_request, load_request
 from auditor.records import AuditRequest, Measurement, ZooEntry
 
 

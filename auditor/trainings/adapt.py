@@ -6,7 +6,7 @@ from typing import Any
 
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.jobs.lease import LeaseHandle
-from auditor.jobs.requests import dump_request, load_request
+from auditor.jobs.stored_requests import dump_request, load_request
 from auditor.jobs.tasks import run_adaptation
 from auditor.records import JobContext
 from auditor.records.adaptations import AdaptRequest, AdaptTask
