@@ -11,8 +11,8 @@ def command(shape: str) -> None:
     """Check whether this machine can run audits.
 
     Checks packages, GPU, database, broker, data sets, model folders and disk. Each check is ok, absent (needed only for
-    some work) or broken; the last two say how to fix it. Nothing is changed or downloaded, except that an older database is
-    upgraded.
+    some work) or broken; the last two say how to fix it. Nothing is changed or downloaded, except that an older
+    database is upgraded.
 
     \b
     Examples:
