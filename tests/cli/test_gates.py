@@ -11,7 +11,7 @@ from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.zoo.demo import WEIGHTS
 from tests.factories.audits import audited
-from tests.factories.command import run, zoo  # noqa: F401
+from tests.factories.command import run
 from tests.factories.records import result_row
 
 FEW = ("--samples", "40")
