@@ -95,7 +95,7 @@ def test_a_gate_that_the_protocol_cannot_measure_is_refused_before_anything_runs
         ("standard", None, 4, "got a failure: "),
     ],
 )
-def test_fail_on_regression(zoo: Path, before: str, after: str | None, code: int, message: str) -> None:  # noqa: F811
+def test_fail_on_regression(zoo: Path, before: str, after: str | None, code: int, message: str) -> None:
     scan = ("scan", "demo", "--model", "noise", *FEW, "--fail-on-regression")
     swap(zoo, "noise", before)
     first = run(*scan)
@@ -116,7 +116,7 @@ def test_fail_on_regression(zoo: Path, before: str, after: str | None, code: int
     assert other.exit_code == (0 if after else 1)
 
 
-def test_an_unmet_gate_outweighs_a_failed_model(zoo: Path) -> None:  # noqa: F811
+def test_an_unmet_gate_outweighs_a_failed_model(zoo: Path) -> None:
     (zoo / "noise.safetensors").write_bytes(b"")
     chosen = ("scan", "demo", "--model", "noise", "--model", "standard", *FEW)
     assert run(*chosen).exit_code == 1
