@@ -158,7 +158,7 @@ def test_no_training_data(zoo: Path) -> None:
     at = words.index("--data")
     result = auditor(*words[:at], *words[at + 2 :])
     assert result.exit_code == 1
-    assert "garden has no training data that auditor knows of: pass --data PATH" in result.output
+    assert "the training images of garden have no default location: pass --data PATH" in result.output
 
 
 def test_test_images_among_the_training_images(zoo: Path) -> None:
@@ -249,7 +249,7 @@ def test_audits_of_other_weights_are_no_proof(zoo: Path) -> None:
     before, after = (row[name]["audit"] for name in ("before", "after"))
     found = compare(trainings, (before, row["parent_sha256"]), (after, row["weights_sha256"]))
     assert found.p_value == row["comparison"]["p_value"]
-    with pytest.raises(MeasurementError, match="is of other weights of checkpoint:1 than those of the training"):
+    with pytest.raises(MeasurementError, match="measured other weights of checkpoint:1 than the training used"):
         compare(trainings, (before, row["parent_sha256"]), (after, row["parent_sha256"]))
 
 
