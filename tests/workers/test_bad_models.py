@@ -57,7 +57,7 @@ def test_code_that_the_worker_does_not_trust_is_not_run(team: Team) -> None:
     team.worker(trusting=False)
     found = team.ended(scan)["held"]
     assert (found["state"], found["attempt"]) == ("failed", 1)
-    assert "start it with `auditor worker --trust-code`" in found["reason"]
+    assert "start the worker with `auditor worker --trust-code`" in found["reason"]
     assert not (team.zoo.folder / "held.loading").exists()
 
 

@@ -44,5 +44,5 @@ def test_a_broker_that_is_away_loses_nothing(
         boost = server.post("/api/v1/boosts", json=BOOST, headers=header)
     assert (scan.status_code, boost.status_code) == (202, 202)
     assert (scan.json()["queued"], boost.json()["state"]) == (1, "queued")
-    assert "boost 1 is stored, and sent by any worker once it does" in caplog.text
+    assert "boost 1 is stored, and a worker sends it when the broker responds again" in caplog.text
     own_broker.start()
