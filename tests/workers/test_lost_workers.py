@@ -145,7 +145,7 @@ def test_attacks_go_on_where_a_killed_worker_had_come_with_the_same_result(
     second = team.worker()
     found = team.ended(scan)["m"]
     assert (found["state"], found["attempt"]) == ("done", 2)
-    assert "local:m: goes on from what was saved" in second.said()
+    assert "local:m: resumes from its saved progress" in second.said()
     here = team.auditor("scan", "local", team.zoo.folder, "--here", "--force", "--trust-code", "--samples", "64")
     assert here.exit_code == 0, here.output
     columns = "identity, flags, notes, clean_accuracy, robust_accuracy, v.correct, v.survived"
@@ -166,5 +166,5 @@ def test_a_reaper_that_is_killed_is_replaced(team: Team) -> None:
 
     (first,) = until(reapers, 20)
     os.kill(first, signal.SIGKILL)
-    until(lambda: [pid for pid in reapers() if pid != first], 30, "another one is started")
-    assert "another one is started" in worker.said()
+    until(lambda: [pid for pid in reapers() if pid != first], 30, "is started again")
+    assert "is started again" in worker.said()
