@@ -14,6 +14,7 @@ from auditor.db.latest import mark_latest
 from auditor.db.leases import request_cancellation
 from auditor.db.store import Job
 from auditor.errors import ConflictError, NotFoundError, UsageError
+from auditor.records import LOCAL_QUEUE
 from auditor.records.entries import entry_from
 
 Row = dict[str, Any]
@@ -91,7 +92,7 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
     query = query.where(link.scan_id == scan_id, ~link.reused, audit.state.in_(("failed", "cancelled")))
     with Session(engine) as session, session.begin():
         scan = _get(session, scan_id, lock=True)
-        if scan.state == "running" and "here" in (scan.queue, queue):
+        if scan.state == "running" and LOCAL_QUEUE in (scan.queue, queue):
             raise ConflictError(
                 f"scan {scan_id} is still running; wait until it ends, or run `auditor scans cancel {scan_id}` first"
             )
@@ -123,7 +124,7 @@ def list_local_scans(engine: Engine) -> list[LocalScan]:
     query = select(scan.id, scan.worker, func.coalesce(worker.seen_at, scan.started_at, type_=scan.started_at.type))
     query = query.outerjoin(worker, worker.name == scan.worker)
     with Session(engine) as session:
-        found = session.execute(query.where(scan.state == "running", scan.queue == "here"))
+        found = session.execute(query.where(scan.state == "running", scan.queue == LOCAL_QUEUE))
         return [LocalScan(*row) for row in found]
 
 

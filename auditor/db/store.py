@@ -17,7 +17,7 @@ from auditor.db.retry import with_retries
 from auditor.db.schedules import attach_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
-from auditor.records import AuditRecord, ZooEntry
+from auditor.records import LOCAL_QUEUE, AuditRecord, ZooEntry
 from auditor.records.entries import entry_from, entry_to
 
 
@@ -47,7 +47,7 @@ class Store:
         request: dict[str, Any],
         entries: Sequence[ZooEntry],
         *,
-        queue: str = "here",
+        queue: str = LOCAL_QUEUE,
         worker: str | None = None,
         run_id: int | None = None,
     ) -> tuple[int, list[Job]]:

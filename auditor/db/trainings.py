@@ -15,7 +15,7 @@ from auditor.db.leases import Lease, Leases, Unsent
 from auditor.db.retry import with_retries
 from auditor.db.session import single
 from auditor.errors import ConflictError, NotFoundError, UsageError, first_line
-from auditor.records import ZooEntry
+from auditor.records import LOCAL_QUEUE, ZooEntry
 from auditor.records.boosts import NOT_AUDITED, BoostOutcome, Comparison, EpochScore
 from auditor.records.entries import entry_from, entry_to
 
@@ -79,7 +79,7 @@ class Trainings:
         self.leases = TrainingLeases(engine, patience)
 
     def create(
-        self, kind: Kind, model: str, entry: ZooEntry | None, request: dict[str, Any], queue: str = "here"
+        self, kind: Kind, model: str, entry: ZooEntry | None, request: dict[str, Any], queue: str = LOCAL_QUEUE
     ) -> TrainingJob:
         """A queued job."""
         with Session(self.engine) as session, session.begin():
@@ -204,7 +204,7 @@ class Trainings:
             row = session.get(table, training_id)
             if job is None or row is None:
                 raise NotFoundError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
-            stuck = _silent(row) or (row.state == "queued" and row.queue == "here")
+            stuck = _silent(row) or (row.state == "queued" and row.queue == LOCAL_QUEUE)
             if row.state not in ("failed", "cancelled") and not stuck:
                 raise ConflictError(
                     f"{row.kind} {training_id} is {row.state}: only failed or cancelled jobs can be resumed"
@@ -234,7 +234,7 @@ class Trainings:
 def _silent(row: tables.Training) -> bool:
     """Whether a job outside the queue has not renewed its lease for long, so that its process may be gone."""
     ended = row.lease_until is not None and row.lease_until < now() - timedelta(seconds=SILENT_SECONDS)
-    return row.state == "running" and row.queue == "here" and ended
+    return row.state == "running" and row.queue == LOCAL_QUEUE and ended
 
 
 def list_trainings(
