@@ -2,6 +2,7 @@
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class TrainingExecutor:
     reporter: TrainingReporter
 
 
-class TrainingAttempt(Generic[ResultT]):
+class TrainingAttempt(ABC, Generic[ResultT]):
     """One attempt at one training; ``attempt`` is 0 until the job is claimed."""
 
     def __init__(self, trainings: Trainings, job: TrainingJob, executor: TrainingExecutor) -> None:
@@ -74,13 +75,13 @@ class TrainingAttempt(Generic[ResultT]):
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
+    @abstractmethod
     def work(self, handle: LeaseHandle) -> ResultT:
         """Run the training and return its result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def store_result(self, result: ResultT) -> str:
         """Store the result; returns the outcome."""
-        raise NotImplementedError
 
     def fail(self, reason: str) -> bool:
         return bool(self.trainings.fail(self.job_id, self.attempt, reason))
