@@ -23,7 +23,7 @@ def main() -> None:
     for name, text in (
         ("list", "print each model, and whether it is trained"),
         ("train", "train what is not trained yet, in the order of the recipes"),
-        ("run", "train and measure, one model after another"),
+        ("run", "train and measure what lacks a row, one model after another"),
         ("measure", "append the row of each trained model that has none to rows.jsonl"),
     ):
         command = commands.add_parser(name, help=text)
@@ -31,7 +31,7 @@ def main() -> None:
         command.add_argument("--match", default="", help="only models whose name contains this")
         command.add_argument("--limit", type=int, default=len(MODELS), help="only the first so many recipes")
         if name in ("measure", "run"):
-            command.add_argument("--norm", default="Linf", choices=("Linf", "L2"))
+            command.add_argument("--norm", nargs="+", default=["Linf", "L2"], choices=("Linf", "L2"))
             command.add_argument("--protocol", default="short", choices=("short", "standard"))
     for name, text in (("evaluate", "print the figures of docs/screening.md"), ("fit", "write the score's constants")):
         command = commands.add_parser(name, help=text)
@@ -47,6 +47,8 @@ def main() -> None:
     chosen = _chosen(options.share, options.match, options.limit)
     if options.command == "run":
         for model in chosen:
+            if not _norms_without_row(model, options.norm):
+                continue
             train_models([model])
             measure_models([model], options.norm, options.protocol)
     elif options.command == "measure":
@@ -76,13 +78,14 @@ def train_models(models: list[StudyModel]) -> None:
             print(f"{time.strftime('%H:%M:%S')} {model.name}: {found['training_seconds']:.0f} s", file=sys.stderr)
 
 
-def measure_models(models: list[StudyModel], norm: str, protocol: str) -> None:
-    from benchmarks.study.rows import append_row, measure_model, read_rows
+def measure_models(models: list[StudyModel], norms: list[str], protocol: str) -> None:
+    from benchmarks.study.rows import append_row, measure_model
     from benchmarks.study.zoo import is_trained
 
     for model in models:
-        done = {(row["model"], row["norm"]) for row in read_rows()}
-        if (model.name, norm) not in done and is_trained(model):
+        if not is_trained(model):
+            continue
+        for norm in _norms_without_row(model, norms):
             row = measure_model(model, norm, protocol)
             append_row(row)
             seconds = row["seconds"]
@@ -91,6 +94,13 @@ def measure_models(models: list[StudyModel], norm: str, protocol: str) -> None:
                 f"{seconds['measures']:.0f} + {seconds['attacks']:.0f} s",
                 file=sys.stderr,
             )
+
+
+def _norms_without_row(model: StudyModel, norms: list[str]) -> list[str]:
+    from benchmarks.study.rows import read_rows
+
+    done = {(row["model"], row["norm"]) for row in read_rows()}
+    return [norm for norm in norms if (model.name, norm) not in done]
 
 
 def evaluate(final: bool, page: Path | None) -> None:

@@ -96,8 +96,8 @@ def test_names_are_taken_as_the_data_set_spells_them() -> None:
         ({"protocol": "strong"}, None, "no protocol named 'strong'; expected one of: adapt, quick, standard, full"),
         ({"protocol": "screen"}, None, "no protocol named 'screen'; expected one of: adapt"),
         ({"start": "demo:nothing", "recipe": None}, None, "no model named 'demo:nothing'"),
-        ({"start": "local:one"}, _given(network(5)), ".1, 5., expected .1, 8.: one a class of tiny"),
-        ({"start": "local:one"}, _given(network(), "cifar10"), "is a model of cifar10, the classes are of tiny"),
+        ({"start": "local:one"}, _given(network(5)), ".1, 5., expected .1, 8.: one for each class of tiny"),
+        ({"start": "local:one"}, _given(network(), "cifar10"), "is a model of cifar10, the classes are those of tiny"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together_is_one_line(change: dict, given: tuple | None, said: str) -> None:

@@ -42,7 +42,7 @@ def test_what_is_scheduled_over_http_runs() -> None:
         ("nightly", NIGHTLY | {"cron": "61 * * * *"}, "five fields"),
         ("nightly", {"cron": "0 2 * * *"}, "scan"),
         ("nightly", NIGHTLY | {"scan": {"source": "local"}}, "source"),
-        ("nightly", NIGHTLY | {"scan": {"source": "demo", "match": "zzz*"}}, "no model"),
+        ("nightly", NIGHTLY | {"scan": {"source": "demo", "match": "zzz*"}}, "match none of"),
         ("--help", NIGHTLY, "name"),
         ("a" * 101, NIGHTLY, "name"),
     ],
