@@ -35,6 +35,7 @@ def test_redis_stopped_for_twenty_seconds(tmp_path: Path, own_broker: Redis, mon
         assert found["held"]["attempt"] == 1, "losing the broker ends no audit"
 
 
+@pytest.mark.slow
 def test_redis_emptied_with_fifty_audits_queued(team: Team) -> None:
     names = [f"m{number}" for number in range(50)]
     team.zoo.add(*names)
