@@ -25,10 +25,11 @@ class RequestGuard:
 
     Args:
         hosts: the host names that this server answers to; None for any.
+        command: the command that runs this server, for the advice in refusals.
     """
 
-    def __init__(self, app: ASGIApp, hosts: AllowedHosts | None = None) -> None:
-        self.app, self.hosts = app, hosts
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts | None = None, command: str = "auditor serve") -> None:
+        self.app, self.hosts, self.command = app, hosts, command
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -56,7 +57,7 @@ class RequestGuard:
         if host is None:
             raise _RefusalError(400, "malformed header Host: expected NAME or NAME:PORT, once")
         if self.hosts is not None and host.host not in self.hosts:
-            command = f"`auditor serve --allowed-host {host.host}`"
+            command = f"`{self.command} --allowed-host {host.host}`"
             raise _RefusalError(
                 400, f"this server does not answer to the host name {host.host}; to allow it, run {command}"
             )
