@@ -35,8 +35,9 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.db.schedules import add_schedule
-    from auditor.scheduling.due import check_command, check_cron, next_due
+    from auditor.scheduling.due import check_command, check_cron, check_name, next_due
 
+    check_name(name)
     check_cron(cron)
     check_command(words)
     add_schedule(open_database(), name, cron, words, replace=replace)

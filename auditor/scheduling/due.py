@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, reclaim_lost_runs
 from auditor.errors import UsageError, first_line, one_line
+from auditor.text.printable import check_printable, check_storable
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,21 @@ def check_cron(cron: str) -> None:
         raise UsageError(f"--cron: {expected}, got {cron[:100]!r}: {error}") from error
 
 
+def check_name(name: str) -> None:
+    """Raises UsageError if a schedule cannot have this name."""
+    try:
+        check_printable(name)
+    except ValueError as error:
+        raise UsageError(f"name of the schedule: {error}") from error
+
+
 def check_command(words: Sequence[str]) -> None:
     """Raises UsageError if the command cannot be scheduled."""
+    for word in words:
+        try:
+            check_storable(word)
+        except ValueError as error:
+            raise UsageError(f"command of the schedule: {error}") from error
     if not words or words[0] not in COMMANDS:
         got = repr(" ".join(words)) if words else "none"
         raise UsageError(f"expected a command such as `-- scan demo --protocol quick`, got {got}")
@@ -118,7 +132,7 @@ def run_schedule(engine: Engine, run: Run, here: bool) -> None:
     logger.info("schedule %s, due %s: auditor %s", run.schedule.name, run.due_at.isoformat(), " ".join(words))
     try:
         code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words])
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a word with a NUL character, or with half of a pair
         code, last_line = -1, first_line(error)
     if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
         end_run(engine, run.id, "done", last_line if code else None)

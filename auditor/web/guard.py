@@ -1,5 +1,6 @@
 """Middleware that refuses requests for other hosts, malformed headers, and forms of other sites."""
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -41,7 +42,7 @@ class RequestGuard:
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        if not scope["path"].startswith("/") or "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        if not scope["path"].startswith("/") or "\0" in scope["path"] or re.search(rb"\0|%00", scope["query_string"]):
             raise _RefusalError(400, "expected a path that begins with /, without NUL in the path or the query")
         headers = Headers(scope=scope)
         host = self._check_host(headers)
