@@ -65,7 +65,7 @@ class AdaptOptions:
     trust_code: bool
     time_limit: float | None
     place: shared.PlaceOptions
-    shape: str
+    output_format: str
 
 
 @click.command("adapt")
@@ -171,7 +171,7 @@ def command(options: AdaptOptions) -> None:
         trust_code=options.trust_code,
         **limit,
     )
-    run_where(where, "adapt", options.start, entry, request, options.shape)
+    run_where(where, "adapt", options.start, entry, request, options.output_format)
 
 
 def _make_request(options: AdaptOptions) -> "AdaptRequest":

@@ -38,7 +38,7 @@ class BoostOptions:
     training_minutes: float | None
     audit: shared.AuditOptions
     place: shared.PlaceOptions
-    shape: str
+    output_format: str
 
 
 @click.command("boost")
@@ -182,7 +182,7 @@ def command(options: BoostOptions) -> None:
     entry = find_entry(options.model, audit.folder, trust_code=audit.trust_code)
     entry = under(entry, options.norm, options.eps)
     request = make_request(entry, options, where.queue)
-    run_where(where, "boost", entry.model, entry, request, options.shape)
+    run_where(where, "boost", entry.model, entry, request, options.output_format)
 
 
 def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "BoostRequest":

@@ -33,7 +33,7 @@ def command() -> None:
 
 @command.command("list")
 @FORMAT
-def list_rows(shape: str) -> None:
+def list_rows(output_format: str) -> None:
     """List all checkpoints with their robust accuracy before and after.
 
     The verdict says whether the difference is significant.
@@ -48,7 +48,7 @@ def list_rows(shape: str) -> None:
     from auditor.db.checkpoints import list_checkpoints
 
     rows = list_checkpoints(open_database())
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif rows:
         columns = ("checkpoint", "parent", "robust % before → after", "verdict", "recipe")

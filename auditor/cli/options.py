@@ -70,7 +70,7 @@ NORM = click.Choice(["Linf", "L2"])
 PROTOCOL = click.Choice(["screen", "quick", "standard", "full"])
 
 FORMAT = click.option(
-    "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True,
     help="Print a table for people, or one JSON array on stdout.",
 )  # fmt: skip
 FIGURE = click.option(

@@ -219,7 +219,12 @@ def _share_machine(
 
 
 def print_dry_run(
-    where: Where, store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str
+    where: Where,
+    store: "Store",
+    zoo: "Source",
+    entries: "Sequence[ZooEntry]",
+    request: "ScanRequest",
+    output_format: str,
 ) -> None:
     """``--dry-run``: print what a scan would do, timed with the number of threads that each model would have."""
     from auditor.cli.output.plan import as_rows, print_plan
@@ -233,4 +238,4 @@ def print_dry_run(
     estimate = replace(make_child, processes=1)(estimate_audit, request.seconds, request.memory)
     with ScanProgress(len(entries)) as progress:
         plan = plan_scan(store, zoo, entries, request, progress, estimate)
-    print_json(as_rows(plan)) if shape == "json" else print_plan(plan, make_child.processes)
+    print_json(as_rows(plan)) if output_format == "json" else print_plan(plan, make_child.processes)

@@ -89,7 +89,7 @@ def run_where(
     model: str,
     entry: "ZooEntry | None",
     request: "BoostRequest | AdaptJobRequest",
-    shape: str,
+    output_format: str,
 ) -> None:
     """Store a training job, run or send it, and print its result."""
     from auditor.cli.db import open_database, open_tidied
@@ -103,10 +103,10 @@ def run_where(
     engine = open_tidied() if where.queue == "here" else open_database()
     trainings = Trainings(engine, settings().database_patience)
     job = trainings.create(kind, model, entry, request.to_json(), where.queue)
-    run_or_send(trainings, job, where, shape)
+    run_or_send(trainings, job, where, output_format)
 
 
-def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", shape: str) -> None:
+def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", output_format: str) -> None:
     """Run or send a queued job, and print its result."""
     if where.queue == "here":
         _run_locally(trainings, job)
@@ -114,7 +114,7 @@ def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", shap
         _send(trainings, job, where.queue)
         if where.wait:
             follow(trainings.engine, job.training_id)
-    show_training(trainings.engine, job.training_id, shape)
+    show_training(trainings.engine, job.training_id, output_format)
 
 
 def _run_locally(trainings: "Trainings", job: "TrainingJob") -> None:
@@ -175,7 +175,7 @@ def follow(engine: "Engine", training_id: int) -> None:
         click.get_current_context().exit(ExitCode.INTERRUPTED)
 
 
-def show_training(engine: "Engine", training_id: int, shape: str) -> None:
+def show_training(engine: "Engine", training_id: int, output_format: str) -> None:
     """Print the result of a job; exit with code 1 if it failed or was cancelled."""
     from auditor.cli.output.tables import print_json
     from auditor.db.trainings import load_training
@@ -186,8 +186,8 @@ def show_training(engine: "Engine", training_id: int, shape: str) -> None:
         from auditor.db.checkpoints import load_checkpoint
 
         checkpoint = load_checkpoint(engine, training_id)
-        print_json([row | checkpoint]) if shape == "json" else print_boost(checkpoint)
-    elif shape == "json":
+        print_json([row | checkpoint]) if output_format == "json" else print_boost(checkpoint)
+    elif output_format == "json":
         print_json([row])
     elif row["state"] == "done":
         from auditor.cli.output.adaptation import print_adaptation

@@ -22,7 +22,7 @@ def command() -> None:
 @click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
 @click.option("--limit", type=Count(), default=20, show_default=True, metavar="N", help="List the newest N scans.")
 @FORMAT
-def list_(state: str | None, limit: int, shape: str) -> None:
+def list_(state: str | None, limit: int, output_format: str) -> None:
     """List scans, the newest first, with the number of their audits in each state.
 
     \b
@@ -35,7 +35,7 @@ def list_(state: str | None, limit: int, shape: str) -> None:
     from auditor.db.scans import STATES, list_scans
 
     rows = list_scans(open_tidied(), state=state, limit=limit)
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif not rows:
         click.echo("no scans")
@@ -47,7 +47,7 @@ def list_(state: str | None, limit: int, shape: str) -> None:
 @command.command()
 @SCAN
 @FORMAT
-def show(scan_id: int, shape: str) -> None:
+def show(scan_id: int, output_format: str) -> None:
     """Show the audits of a scan: state, attempt, worker, progress, and the reason of a failure.
 
     \b
@@ -62,7 +62,7 @@ def show(scan_id: int, shape: str) -> None:
     from auditor.db.scans import STATES, load_scan
 
     scan = load_scan(open_tidied(), scan_id)
-    if shape == "json":
+    if output_format == "json":
         print_json([scan])
         return
     numbers = ", ".join(f"{scan[state]} {state}" for state in STATES if scan[state])
@@ -97,7 +97,7 @@ def show(scan_id: int, shape: str) -> None:
     help="Count a gap that fell by more than this as worse.",
 )
 @FORMAT
-def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
+def diff(before: int, after: int, gap_drop: float, output_format: str) -> None:
     """Compare scan B with the earlier scan A.
 
     Prints which models are new, changed, failed, measured again, or worse. A model is worse if its robust accuracy is
@@ -117,7 +117,7 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     from auditor.scheduling.webhook import describe_diff
 
     difference = diff_scans(open_tidied(), before, after, gap_drop=gap_drop)
-    if shape == "json":
+    if output_format == "json":
         print_json([difference.to_json()])
     else:
         click.echo(describe_diff(difference, f"scan {after} after scan {before}", complete=True))
@@ -173,7 +173,7 @@ def cancel(scan_id: int) -> None:
 @WAIT
 @JOBS
 @FORMAT
-def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape: str) -> None:
+def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, output_format: str) -> None:
     """Retry the failed and cancelled audits of a scan with its original options.
 
     Finished audits are kept.
@@ -196,6 +196,6 @@ def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape
     place = PlaceOptions(queued=queued, wait=wait, jobs=jobs)
     where = decide(place, load_scan(engine, scan_id)["device"])
     outcome = rerun_where(where, Store(engine), scan_id)
-    print_outcome(engine, outcome, shape)
+    print_outcome(engine, outcome, output_format)
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(ExitCode.FAILED)

@@ -47,7 +47,7 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
 
 @command.command("list")
 @FORMAT
-def list_(shape: str) -> None:
+def list_(output_format: str) -> None:
     """List schedules: when each is due, and how its last run ended.
 
     \b
@@ -79,7 +79,7 @@ def list_(shape: str) -> None:
                 "last_reason": run.get("reason"),
             }
         )
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif not rows:
         click.echo("no schedules; `auditor schedule add` adds one")

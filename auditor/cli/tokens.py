@@ -39,7 +39,7 @@ def add(name: str, scope: str, days: float | None) -> None:
 
 @command.command("list")
 @FORMAT
-def list_(shape: str) -> None:
+def list_(output_format: str) -> None:
     """List tokens: name, scope, state, and when they were last used.
 
     \b
@@ -52,7 +52,7 @@ def list_(shape: str) -> None:
     from auditor.db.tokens import list_tokens
 
     rows = list_tokens(open_database())
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif rows:
         names = ["name", "scope", "state", "created_at", "expires_at", "used_at"]

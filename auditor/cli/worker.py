@@ -96,7 +96,7 @@ def command(gpus: str | None, **options: object) -> None:
     metavar="SECONDS",
     help="Check for a heartbeat from a worker of this host within this time; exit with code 1 if there is none.",
 )
-def listing(shape: str, alive: float | None) -> None:
+def listing(output_format: str, alive: float | None) -> None:
     """List the processes that run audits, and their current audits.
 
     Processes without a recent heartbeat are not listed.
@@ -117,7 +117,7 @@ def listing(shape: str, alive: float | None) -> None:
     rows = list_workers(engine)
     if alive is not None:
         rows = _select_alive(rows, alive)
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif not rows:
         click.echo("no process runs audits; `auditor worker` starts a worker")
