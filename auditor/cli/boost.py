@@ -188,6 +188,7 @@ def command(options: BoostOptions) -> None:
 def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "BoostRequest":
     """Raises UsageError if the values make no sense."""
     from auditor.errors import UsageError
+    from auditor.records import LOCAL_QUEUE
     from auditor.trainings.boost import BoostRequest
 
     if options.audit.protocol == "screen":
@@ -195,7 +196,7 @@ def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "Boost
             "--protocol screen runs no attack, so that it cannot tell whether a boost helped; "
             "use quick, standard or full"
         )
-    if queue == "here":
+    if queue == LOCAL_QUEUE:
         shared.check_exists("--data", options.training)
         shared.check_exists("--test-data", options.audit.data)
     names = [field.name for field in dataclasses.fields(RecipeOptions) if field.name != "seed"]

@@ -132,7 +132,7 @@ class AuditOptions:
         from auditor.config import settings
         from auditor.jobs.limits import GIB, Limits
         from auditor.machine.devices import check_device
-        from auditor.records import AuditRequest
+        from auditor.records import LOCAL_QUEUE, AuditRequest
         from auditor.scans.request import ScanRequest
 
         audit = AuditRequest(
@@ -140,7 +140,7 @@ class AuditOptions:
             linearization=self.linearization,
             sketch=self.sketch,
             seed=self.seed,
-            device=check_device(self.device) if queue == "here" else self.device,
+            device=check_device(self.device) if queue == LOCAL_QUEUE else self.device,
             batch_size=settings().batch_size,
         )
         return ScanRequest.make(

@@ -96,11 +96,11 @@ def run_where(
     from auditor.config import settings
     from auditor.db.trainings import Trainings
 
-    if where.queue != "here":
+    if not where.is_local:
         from auditor.jobs.queue import check_length
 
         check_length(request.seconds)
-    engine = open_tidied() if where.queue == "here" else open_database()
+    engine = open_tidied() if where.is_local else open_database()
     trainings = Trainings(engine, settings().database_patience)
     job = trainings.create(kind, model, entry, request.to_json(), where.queue)
     run_or_send(trainings, job, where, output_format)
@@ -108,7 +108,7 @@ def run_where(
 
 def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", output_format: str) -> None:
     """Run or send a queued job, and print its result."""
-    if where.queue == "here":
+    if where.is_local:
         _run_locally(trainings, job)
     else:
         _send(trainings, job, where.queue)

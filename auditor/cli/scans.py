@@ -60,6 +60,7 @@ def show(scan_id: int, output_format: str) -> None:
     from auditor.cli.output.layout import print_line
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import STATES, load_scan
+    from auditor.records import LOCAL_QUEUE
 
     scan = load_scan(open_tidied(), scan_id)
     if output_format == "json":
@@ -67,7 +68,7 @@ def show(scan_id: int, output_format: str) -> None:
         return
     numbers = ", ".join(f"{scan[state]} {state}" for state in STATES if scan[state])
     reused = f", {scan['reused']} done before" if scan["reused"] else ""
-    where = f"by {scan['worker']}" if scan["queue"] == "here" else f"in the queue {scan['queue']}"
+    where = f"by {scan['worker']}" if scan["queue"] == LOCAL_QUEUE else f"in the queue {scan['queue']}"
     print_line(f"scan {scan_id} of {scan['source']}, {where}: {scan['state']}; {numbers or 'no audits'}{reused}")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [

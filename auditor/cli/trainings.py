@@ -126,7 +126,7 @@ def resume(training_id: int, queued: bool | None, wait: bool, output_format: str
     row = load_training(trainings.engine, training_id)
     request = check_request(row["kind"], row["request"])
     where = decide(PlaceOptions(queued=queued, wait=wait), request["device"])
-    if where.queue != "here":
+    if not where.is_local:
         from auditor.jobs.queue import check_length
 
         check_length(request["seconds"])

@@ -145,8 +145,9 @@ def _select_alive(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, 
     """
     from auditor.errors import AuditorError
     from auditor.jobs.lease import host_name
+    from auditor.records import LOCAL_QUEUE
 
-    local = [row for row in rows if row["worker"].rpartition(":")[0] == host_name() and row["queue"] != "here"]
+    local = [row for row in rows if row["worker"].rpartition(":")[0] == host_name() and row["queue"] != LOCAL_QUEUE]
     if not any(row["seconds_silent"] <= seconds for row in local):
         known = f"; the last one was {min(row['seconds_silent'] for row in local):.0f} s ago" if local else ""
         raise AuditorError(f"no worker of {host_name()} sent a heartbeat within {seconds:g} s{known}")

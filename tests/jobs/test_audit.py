@@ -11,7 +11,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.jobs.audit import AuditExecutor
 from auditor.jobs.lease import Heartbeat
-from auditor.records import AuditRecord, AuditRequest, JobContext, Measurement
+from auditor.records import LOCAL_QUEUE, AuditRecord, AuditRequest, JobContext, Measurement
 from tests.factories.records import REQUEST, entry, record
 
 ASKED = Measurement(audit=AuditRequest(protocol="quick"), samples=3)
@@ -35,7 +35,7 @@ def run(store: Store, **options: Any) -> tuple[str, dict[str, Any]]:
     def measure(_: Any, __: Any, ___: Any, context: JobContext) -> AuditRecord | None:
         return record() if context.needs_measuring(record().identity) else None
 
-    with Heartbeat(store.engine, queue="here", device="cpu", lease=60) as heartbeat:
+    with Heartbeat(store.engine, queue=LOCAL_QUEUE, device="cpu", lease=60) as heartbeat:
         executor = AuditExecutor(store=store, measure=measure, heartbeat=heartbeat)
         ended = executor.run(job, lambda: None, ASKED, **options)
     (audit,) = load_scan(store.engine, scan_id)["audits"]
