@@ -95,14 +95,14 @@ def list_rows(sort: str, limit: int | None, output_format: str, **filters: Any) 
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, count_audits, list_results
-    from auditor.results.serialize import serialize_row
+    from auditor.results.serialize import serialize
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
     if output_format == "json":
-        print_json([serialize_row(row) for row in rows])
+        print_json(rows)
     elif output_format == "csv":
-        click.echo(as_csv([serialize_row(row) for row in rows]), nl=False)
+        click.echo(as_csv([serialize(row) for row in rows]), nl=False)
     elif rows:
         print_results(rows)
     else:
@@ -162,12 +162,12 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize_detail, serialize_row
+    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize, serialize_detail
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort="started_at")
     if output_format == "csv":
-        text = as_csv([serialize_row(row) for row in rows])
+        text = as_csv([serialize(row) for row in rows])
     else:
         details = [load_detail(engine, row.id) for row in rows]
         text = json.dumps([nan_to_none(serialize_detail(detail)) for detail in details], indent=1) + "\n"

@@ -145,7 +145,7 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     request = ScanRequest.from_json(load_request(store.engine, scan_id))
     if where.is_local:  # an error here leaves the scan unchanged
         check_device(request.measurement.audit.device)
-        zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
+        zoo = find_source(scan.source, request.place, trust_code=request.trust_code)
     else:
         from auditor.jobs.queue import LONGEST_DAYS
 
@@ -155,7 +155,7 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
             )
     jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.is_local else None)
     if not jobs:
-        runs = scan["state"] == "running"
+        runs = scan.state == "running"
         say(f"scan {scan_id} {'is running' if runs else 'has ended'}; none of its audits failed or was cancelled")
         return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
     if not where.is_local:
@@ -187,7 +187,7 @@ def send_and_follow(
         say(f"scan {scan_id} is stored, and workers will run it; `auditor scans cancel {scan_id}` cancels it")
         click.get_current_context().exit(ExitCode.INTERRUPTED)
     say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
-    if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
+    if not any(row.queue == where.queue for row in list_workers(store.engine)):
         say(f"no worker serves the queue {where.queue} yet; start one with `auditor worker --queue {where.queue}`")
     if not where.wait:
         return ScanOutcome(scan_id, ended=False)

@@ -146,7 +146,7 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
     except EnvironmentUnusableError as error:
         say(f"{error}; the {job.kind} is stored, and a worker sends it once the broker answers")
     say(f"{job.kind} {number} is in the queue {queue}; `auditor trainings follow {number}` follows it")
-    if not any(row["queue"] == queue for row in list_workers(trainings.engine)):
+    if not any(row.queue == queue for row in list_workers(trainings.engine)):
         say(f"no worker serves the queue {queue} yet; start one with `auditor worker --queue {queue}`")
 
 

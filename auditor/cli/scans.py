@@ -1,7 +1,6 @@
 """``auditor scans``: list, show, compare, cancel and retry scans."""
 
 import time
-from typing import Any
 
 import click
 
@@ -9,7 +8,6 @@ from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 from auditor.errors import ExitCode
 
-Row = dict[str, Any]
 SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 
@@ -31,7 +29,7 @@ def list_(state: str | None, limit: int, output_format: str) -> None:
       auditor scans list --state running --format json
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.scans import STATES, list_scans
 
     rows = list_scans(open_tidied(), state=state, limit=limit)
@@ -41,7 +39,7 @@ def list_(state: str | None, limit: int, output_format: str) -> None:
         click.echo("no scans")
     else:
         names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
-        print_table(names, [["" if row[name] is None else str(row[name]) for name in names] for row in rows])
+        print_fields(names, rows)
 
 
 @command.command()
@@ -56,32 +54,31 @@ def show(scan_id: int, output_format: str) -> None:
       auditor scans show 7 --format json
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.follow import part_of
+    from auditor.cli.output.follow import count_by_state, part_of
     from auditor.cli.output.layout import print_line
     from auditor.cli.output.tables import print_json, print_table
-    from auditor.db.scans import STATES, load_scan
+    from auditor.db.scans import load_scan
     from auditor.records import LOCAL_QUEUE
 
     scan = load_scan(open_tidied(), scan_id)
     if output_format == "json":
         print_json([scan])
         return
-    numbers = ", ".join(f"{scan[state]} {state}" for state in STATES if scan[state])
-    reused = f", {scan['reused']} done before" if scan["reused"] else ""
-    where = f"by {scan['worker']}" if scan["queue"] == LOCAL_QUEUE else f"in the queue {scan['queue']}"
-    print_line(f"scan {scan_id} of {scan['source']}, {where}: {scan['state']}; {numbers or 'no audits'}{reused}")
+    reused = f", {scan.reused} done before" if scan.reused else ""
+    where = f"by {scan.worker}" if scan.queue == LOCAL_QUEUE else f"in the queue {scan.queue}"
+    print_line(f"scan {scan_id} of {scan.source}, {where}: {scan.state}; {count_by_state(scan) or 'no audits'}{reused}")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [
         [
-            str(audit["audit"]),
-            audit["model"],
-            "done before" if audit["reused"] else audit["state"],
-            str(audit["attempt"]),
-            audit["worker"] or "",
+            str(audit.audit),
+            audit.model,
+            "done before" if audit.reused else audit.state,
+            str(audit.attempt),
+            audit.worker or "",
             part_of(audit),
-            audit["reason"] or "",
+            audit.reason or "",
         ]
-        for audit in scan["audits"]
+        for audit in scan.audits
     ]
     if cells:
         print_table(names, cells)
@@ -149,22 +146,22 @@ def cancel(scan_id: int) -> None:
 
     engine = open_tidied()
     scan = load_scan(engine, scan_id)
-    if scan["state"] != "running":
-        say(f"scan {scan_id} has already ended: {scan['state']}")
+    if scan.state != "running":
+        say(f"scan {scan_id} has already ended: {scan.state}")
         return
     cancel_scan(engine, scan_id, "cancelled")
     leases = [running.seconds or 0 for running in Leases(engine).running()]
     lease = max(settings().lease_seconds, *leases, 0)
     reaper, until, announced = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
-    while (scan := load_scan(engine, scan_id))["state"] == "running" and time.monotonic() < until:
-        running = [audit for audit in scan["audits"] if audit["state"] == "cancelling"]
+    while (scan := load_scan(engine, scan_id)).state == "running" and time.monotonic() < until:
+        running = [audit for audit in scan.audits if audit.state == "cancelling"]
         if running and not announced:
             announced = True
-            say(f"waiting for {', '.join(sorted({str(audit['worker']) for audit in running}))}")
+            say(f"waiting for {', '.join(sorted({str(audit.worker) for audit in running}))}")
         reaper.check()
         time.sleep(0.5)
-    say(f"scan {scan_id}: {scan['state']}; {scan['done']} done, {scan['failed']} failed, {scan['cancelled']} cancelled")
-    if scan["state"] == "running":
+    say(f"scan {scan_id}: {scan.state}; {scan.done} done, {scan.failed} failed, {scan.cancelled} cancelled")
+    if scan.state == "running":
         click.get_current_context().exit(ExitCode.FAILED)
 
 
@@ -195,7 +192,7 @@ def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, outpu
     set_up_logs()
     engine = open_tidied()
     place = PlaceOptions(queued=queued, wait=wait, jobs=jobs)
-    where = decide(place, load_scan(engine, scan_id)["device"])
+    where = decide(place, load_scan(engine, scan_id).device)
     outcome = rerun_where(where, Store(engine), scan_id)
     print_outcome(engine, outcome, output_format)
     if outcome.failed or outcome.cancelled:

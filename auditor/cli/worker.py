@@ -1,11 +1,14 @@
 """``auditor worker``: run a Celery worker. ``auditor workers``: list workers and their audits."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from auditor.cli.numbers import SECONDS, Count, FiniteRange
 from auditor.cli.options import FORMAT
+
+if TYPE_CHECKING:
+    from auditor.records.workers import WorkerRow
 
 
 @click.command("worker")
@@ -124,20 +127,20 @@ def listing(output_format: str, alive: float | None) -> None:
     else:
         cells = [
             [
-                row["worker"],
-                row["queue"],
-                row["device"],
-                row["model"] or "idle",
+                row.worker,
+                row.queue,
+                row.device,
+                row.model or "idle",
                 part_of(row),
-                "" if row["scan"] is None else str(row["scan"]),
-                f"{row['seconds_silent']:.0f} s ago",
+                "" if row.scan is None else str(row.scan),
+                f"{row.seconds_silent:.0f} s ago",
             ]
             for row in rows
         ]
         print_table(["worker", "queue", "device", "model", "part", "scan", "last seen"], cells)
 
 
-def _select_alive(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
+def _select_alive(rows: "list[WorkerRow]", seconds: float) -> "list[WorkerRow]":
     """The worker processes of this host with a recent heartbeat; local scans do not count.
 
     Raises:
@@ -147,8 +150,8 @@ def _select_alive(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, 
     from auditor.jobs.lease import host_name
     from auditor.records import LOCAL_QUEUE
 
-    local = [row for row in rows if row["worker"].rpartition(":")[0] == host_name() and row["queue"] != LOCAL_QUEUE]
-    if not any(row["seconds_silent"] <= seconds for row in local):
-        known = f"; the last one was {min(row['seconds_silent'] for row in local):.0f} s ago" if local else ""
+    local = [row for row in rows if row.worker.rpartition(":")[0] == host_name() and row.queue != LOCAL_QUEUE]
+    if not any(row.seconds_silent <= seconds for row in local):
+        known = f"; the last one was {min(row.seconds_silent for row in local):.0f} s ago" if local else ""
         raise AuditorError(f"no worker of {host_name()} sent a heartbeat within {seconds:g} s{known}")
-    return [row for row in local if row["seconds_silent"] <= seconds]
+    return [row for row in local if row.seconds_silent <= seconds]

@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Engine, or_, select, update
@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import iso
 from auditor.db.completion import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
 
@@ -119,9 +120,5 @@ def _row(token: tables.Token) -> dict[str, Any]:
         "name": token.name,
         "scope": token.scope,
         "state": ended or "good",
-        **{name: _time(getattr(token, name)) for name in ("created_at", "expires_at", "revoked_at", "used_at")},
+        **{name: iso(getattr(token, name)) for name in ("created_at", "expires_at", "revoked_at", "used_at")},
     }
-
-
-def _time(at: datetime | None) -> str | None:
-    return at.isoformat(timespec="seconds") if at else None

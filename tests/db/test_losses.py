@@ -58,8 +58,8 @@ class Audit:
 
     @property
     def losses(self) -> int:
-        (audit,) = load_scan(self.store.engine, self.scan_id)["audits"]
-        return audit["losses"]
+        (audit,) = load_scan(self.store.engine, self.scan_id).audits
+        return audit.losses
 
 
 # Attempts: the key of the machine, how often it saves, whether it goes on from what was saved. Then the audit's end.
@@ -112,8 +112,8 @@ def test_a_process_that_is_given_up_is_said_to_be_lost_without_progress(shared: 
     audit = Audit(shared)
     for _ in range(3):
         audit.lost("a", 0)
-    (shown,) = load_scan(shared, audit.scan_id)["audits"]
-    assert shown["reason"] == (
+    (shown,) = load_scan(shared, audit.scan_id).audits
+    assert shown.reason == (
         "given up: 3 processes that ran it were lost and it made no progress, the last time host:1 gave no sign of "
         "life for the length of its lease"
     )

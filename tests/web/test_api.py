@@ -15,7 +15,7 @@ from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.results.serialize import nan_to_none, serialize_row
+from auditor.results.serialize import nan_to_none, serialize
 from tests.factories.audits import audited
 from tests.factories.command import run
 from tests.factories.records import REQUEST, entry
@@ -35,7 +35,7 @@ def test_pages_are_the_whole_list_whatever_the_order() -> None:
     server, engine = client(), open_database(settings().database_url)
     for sort in [*SORTABLE, *(f"-{name}" for name in SORTABLE)]:
         assert through(server, sort) == [
-            nan_to_none(serialize_row(row)) for row in list_results(engine, Filter(), sort=sort)
+            nan_to_none(serialize(row)) for row in list_results(engine, Filter(), sort=sort)
         ], sort
 
 

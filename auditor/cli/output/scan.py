@@ -18,11 +18,10 @@ def print_outcome(engine: "Engine", outcome: "ScanOutcome", output_format: str) 
     from auditor.db.results import Filter, list_results
     from auditor.db.session import shown
     from auditor.results.association import association_of_one_setting
-    from auditor.results.serialize import serialize_row
 
     rows = list_results(engine, Filter(scan=outcome.scan_id))
     if output_format == "json":
-        print_json([serialize_row(row) for row in rows])
+        print_json(rows)
     elif outcome.ended:
         print_results(rows)
         for statement in association_of_one_setting(rows):

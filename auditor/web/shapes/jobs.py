@@ -3,51 +3,23 @@
 from datetime import datetime
 from typing import Literal
 
+from auditor.records import scans
 from auditor.records.boosts import Recipe
-from auditor.web.shapes import Shape, Share
+from auditor.web.shapes import Shape, Share, shape_of
+
+Time = datetime | None
 
 
-class Scan(Shape):
+class Scan(shape_of(scans.ScanRow, started_at=datetime, finished_at=Time)):  # type: ignore[misc]
     """A scan, with the number of its audits in each state."""
-
-    scan: int
-    source: str
-    state: Literal["running", "done", "interrupted"]
-    queue: str
-    protocol: str | None
-    device: str
-    queued: int
-    running: int
-    done: int
-    failed: int
-    cancelled: int
-    reused: int
-    worker: str | None
-    started_at: datetime
-    finished_at: datetime | None
-    seconds: float
 
 
 class Scans(Shape):
     scans: list[Scan]
 
 
-class ScanAudit(Shape):
+class ScanAudit(shape_of(scans.ScanAudit, started_at=Time, finished_at=Time)):  # type: ignore[misc]
     """One audit of a scan. While it runs, `part` names the present part, with `part_done` of `part_total` steps."""
-
-    audit: int
-    model: str
-    state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
-    reused: bool
-    attempt: int
-    losses: int
-    worker: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
-    reason: str | None
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class ScanDetail(Scan):
