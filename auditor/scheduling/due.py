@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from cronsim import CronSim, CronSimError
 from sqlalchemy import Engine
 
-from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, reclaim_lost_runs
+from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, last_run, reclaim_lost_runs
 from auditor.errors import UsageError, first_line, one_line
+from auditor.records.schedules import ScheduleRow
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,21 @@ def check_command(words: Sequence[str]) -> None:
 def next_due(cron: str, after: datetime) -> datetime | None:
     """The first due time after ``after``."""
     return next(CronSim(cron, after), None)
+
+
+def load_schedules(engine: Engine) -> list[ScheduleRow]:
+    """All schedules by name, each with its next due time and its last run."""
+    return [
+        ScheduleRow(
+            name=schedule.name,
+            cron=schedule.cron,
+            command=("auditor", *schedule.command),
+            enabled=schedule.enabled,
+            next=next_due(schedule.cron, datetime.now(UTC)) if schedule.enabled else None,
+            last=last_run(engine, schedule),
+        )
+        for schedule in all_schedules(engine)
+    ]
 
 
 def last_due(schedule: Schedule, at: datetime) -> datetime | None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from auditor.records import scans
+from auditor.records import scans, schedules
 from auditor.records.boosts import Recipe
 from auditor.web.shapes import Shape, Share, shape_of
 
@@ -130,23 +130,12 @@ class CheckpointDetail(Checkpoint):
     file_sha256: str
 
 
-class LastRun(Shape):
-    due_at: datetime
-    state: str
-    reason: str | None
-    scan: int | None
-    scan_state: str | None
+class LastRun(shape_of(schedules.LastRun)):  # type: ignore[misc]
+    pass
 
 
-class Schedule(Shape):
+class Schedule(shape_of(schedules.ScheduleRow, last=LastRun | None)):  # type: ignore[misc]
     """A schedule. `next` is its next due time; null if it is disabled."""
-
-    name: str
-    cron: str
-    command: list[str]
-    enabled: bool
-    next: datetime | None
-    last: LastRun | None
 
 
 class Schedules(Shape):
