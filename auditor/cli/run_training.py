@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from auditor.cli.run_scan import Where
-    from auditor.db.trainings import Kind, TrainingJob, Trainings
+    from auditor.db.trainings import TrainingJob, Trainings
     from auditor.records import ZooEntry
     from auditor.records.boosts import EpochScore
+    from auditor.records.trainings import Kind
     from auditor.trainings.adapt import AdaptJobRequest
     from auditor.trainings.boost import BoostRequest
 
@@ -152,6 +153,7 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
 
 def follow(engine: "Engine", training_id: int) -> None:
     """Print the progress of a job until it has ended; Ctrl-C stops following, not the job."""
+    from auditor.cli.output.follow import part_of
     from auditor.db.retry import UNAVAILABLE
     from auditor.db.trainings import load_training
 
@@ -160,14 +162,14 @@ def follow(engine: "Engine", training_id: int) -> None:
         while True:
             with contextlib.suppress(*UNAVAILABLE):
                 row = load_training(engine, training_id)
-                for score in row["history"][printed:]:
-                    say(epoch_line(score, epochs_of(row["request"])))
-                printed = len(row["history"])
-                now = f"{row['part']} {row['part_done']}/{row['part_total']}" if row["part"] else ""
+                for score in row.history[printed:]:
+                    say(epoch_line(score, epochs_of(row.request)))
+                printed = len(row.history)
+                now = part_of(row)
                 if now != part and now:
                     say(now)
                 part = now
-                if row["state"] in ENDED:
+                if row.state in ENDED:
                     return
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
@@ -181,21 +183,22 @@ def show_training(engine: "Engine", training_id: int, output_format: str) -> Non
     from auditor.db.trainings import load_training
 
     row = load_training(engine, training_id)
-    if row["kind"] == "boost" and row["state"] == "done":
+    if row.kind == "boost" and row.state == "done":
         from auditor.cli.output.boost import print_boost
         from auditor.db.checkpoints import load_checkpoint
+        from auditor.results.serialize import serialize
 
         checkpoint = load_checkpoint(engine, training_id)
-        print_json([row | checkpoint]) if output_format == "json" else print_boost(checkpoint)
+        print_json([serialize(row) | checkpoint]) if output_format == "json" else print_boost(checkpoint)
     elif output_format == "json":
         print_json([row])
-    elif row["state"] == "done":
+    elif row.result is not None and row.state == "done":
         from auditor.cli.output.adaptation import print_adaptation
 
-        print_adaptation(row)
-    elif row["state"] in ("failed", "cancelled"):
-        click.echo(f"{row['kind']} {training_id} of {row['model']}: {row['state']}: {row['reason']}", err=True)
+        print_adaptation(row.result)
+    elif row.state in ("failed", "cancelled"):
+        click.echo(f"{row.kind} {training_id} of {row.model}: {row.state}: {row.reason}", err=True)
     else:
-        click.echo(f"{row['kind']} {training_id} of {row['model']}: {row['state']}")
-    if row["state"] in ("failed", "cancelled"):
+        click.echo(f"{row.kind} {training_id} of {row.model}: {row.state}")
+    if row.state in ("failed", "cancelled"):
         click.get_current_context().exit(ExitCode.FAILED)

@@ -48,7 +48,7 @@ def list_(output_format: str) -> None:
       auditor tokens list --format json
     """
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.tokens import list_tokens
 
     rows = list_tokens(open_database())
@@ -56,7 +56,7 @@ def list_(output_format: str) -> None:
         print_json(rows)
     elif rows:
         names = ["name", "scope", "state", "created_at", "expires_at", "used_at"]
-        print_table(names, [[row[name] or "" for name in names] for row in rows])
+        print_fields(names, rows)
     else:
         click.echo("no tokens")
 

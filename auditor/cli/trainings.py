@@ -29,7 +29,7 @@ def list_(kind: str | None, state: str | None, output_format: str) -> None:
       auditor trainings list --state running --format json
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.trainings import list_trainings
 
     rows = list_trainings(open_tidied(), kind=kind, state=state)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def list_(kind: str | None, state: str | None, output_format: str) -> None:
         click.echo("no boosts or adaptations")
     else:
         names = ["id", "kind", "model", "state", "queue", "attempt", "part", "reason", "queued_at"]
-        print_table(names, [["" if row[name] is None else str(row[name]) for name in names] for row in rows])
+        print_fields(names, rows)
 
 
 @command.command()
@@ -60,8 +60,8 @@ def show(training_id: int, output_format: str) -> None:
     engine = open_tidied()
     row = load_training(engine, training_id)
     if output_format != "json":
-        for score in row["history"]:
-            click.echo(epoch_line(score, epochs_of(row["request"])))
+        for score in row.history:
+            click.echo(epoch_line(score, epochs_of(row.request)))
     show_training(engine, training_id, output_format)
 
 
@@ -124,7 +124,7 @@ def resume(training_id: int, queued: bool | None, wait: bool, output_format: str
     set_up_logs()
     trainings = Trainings(open_tidied(), settings().database_patience)
     row = load_training(trainings.engine, training_id)
-    request = check_request(row["kind"], row["request"])
+    request = check_request(row.kind, row.request)
     where = decide(PlaceOptions(queued=queued, wait=wait), request["device"])
     if not where.is_local:
         from auditor.jobs.queue import check_length

@@ -118,9 +118,9 @@ def abandon_dead_scans(engine: Engine) -> None:
         if scan.worker is not None and is_gone(scan.worker):
             Store(engine).cancel(scan.scan_id, lost_reason(scan.worker))
     for row in list_trainings(engine, state="running"):
-        if row["queue"] == LOCAL_QUEUE and is_gone(row["worker"]):
-            reason = f"{lost_reason(row['worker'])}; run `auditor trainings resume {row['id']}`"
-            TrainingLeases(engine).abandon(row["id"], row["attempt"], reason)
+        if row.queue == LOCAL_QUEUE and row.worker is not None and is_gone(row.worker):
+            reason = f"{lost_reason(row.worker)}; run `auditor trainings resume {row.id}`"
+            TrainingLeases(engine).abandon(row.id, row.attempt, reason)
     for process in list_workers(engine):
         if is_gone(process.worker):
             remove_worker(engine, process.worker)

@@ -171,7 +171,7 @@ def test_a_boost_is_given_up_after_three_losses_without_a_new_epoch(shared: Engi
     boost = Boost(shared)
     found = [boost.lost(*one) for one in attempts]
     assert found == ["queued"] * (len(attempts) - 1) + [state]
-    assert load_training(shared, boost.job.training_id)["losses"] == losses
+    assert load_training(shared, boost.job.training_id).losses == losses
 
 
 def test_epochs_of_an_older_attempt_count_for_nothing(shared: Engine) -> None:
@@ -181,6 +181,6 @@ def test_epochs_of_an_older_attempt_count_for_nothing(shared: Engine) -> None:
     assert lose(trainings.leases, number) == "queued"
     newer = trainings.leases.claim(number, "host:2")
     assert not trainings.note_history(number, older, [epoch(0)])
-    assert load_training(shared, number)["losses"] == 1
+    assert load_training(shared, number).losses == 1
     assert trainings.note_history(number, newer, [epoch(0)])
-    assert load_training(shared, number)["losses"] == 0
+    assert load_training(shared, number).losses == 0

@@ -16,6 +16,7 @@ from auditor.db.scans import STATES, load_scan
 from auditor.errors import ExitCode
 from auditor.logs import log_context, logs_json
 from auditor.records.scans import ScanAudit, ScanDetail
+from auditor.records.trainings import TrainingRow
 from auditor.records.workers import WorkerRow
 from auditor.scans.local import ScanOutcome
 
@@ -78,7 +79,7 @@ def count_by_state(scan: ScanDetail) -> str:
     return ", ".join(f"{number} {state}" for state in STATES if (number := getattr(scan, state)))
 
 
-def part_of(row: ScanAudit | WorkerRow) -> str:
+def part_of(row: ScanAudit | TrainingRow | WorkerRow) -> str:
     """The progress of a running audit: ``apgd-ce 64/256``."""
     return f"{row.part} {row.part_done}/{row.part_total}" if row.part else ""
 
