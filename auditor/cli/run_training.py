@@ -189,7 +189,7 @@ def show_training(engine: "Engine", training_id: int, output_format: str) -> Non
         from auditor.results.serialize import serialize
 
         checkpoint = load_checkpoint(engine, training_id)
-        print_json([serialize(row) | checkpoint]) if output_format == "json" else print_boost(checkpoint)
+        print_json([serialize(row) | serialize(checkpoint)]) if output_format == "json" else print_boost(checkpoint)
     elif output_format == "json":
         print_json([row])
     elif row.result is not None and row.state == "done":

@@ -16,6 +16,7 @@ from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.results.serialize import nan_to_none, serialize
+from tests.factories import checkpoint_rows
 from tests.factories.audits import audited
 from tests.factories.command import run
 from tests.factories.records import REQUEST, entry
@@ -221,11 +222,12 @@ def test_a_checkpoint_is_downloaded_whole_in_part_and_with_its_digest(
     (folder / "model.safetensors").write_bytes(weights)
     monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(folder.parent))
     settings.cache_clear()
-    row = {"id": 1, "checkpoint": "checkpoint:1", "folder": str(folder)}
-    monkeypatch.setattr("auditor.web.api.checkpoints.load_checkpoint", lambda *_: row)
+    found = checkpoint_rows.row(folder, id=1, checkpoint="checkpoint:1")
+    monkeypatch.setattr("auditor.web.api.checkpoints.load_checkpoint", lambda *_: found)
     server, header = client(), token("read")
     shown = server.get("/api/v1/checkpoints/1").json()
-    assert shown == {"id": 1, "checkpoint": "checkpoint:1", "file_sha256": hashlib.sha256(weights).hexdigest()}
+    assert (shown["checkpoint"], shown["file_sha256"]) == ("checkpoint:1", hashlib.sha256(weights).hexdigest())
+    assert "folder" not in shown
     whole = server.get("/api/v1/checkpoints/1/weights", headers=header)
     assert whole.content == weights
     assert whole.headers["etag"] == f'"{hashlib.sha256(weights).hexdigest()}"'

@@ -1,7 +1,7 @@
 """The pages of boosts: the list, and one boost with its curves, its audits before and after, and its checkpoint."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -10,6 +10,7 @@ from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.trainings import list_trainings
 from auditor.errors import NotFoundError
+from auditor.records.checkpoints import CheckpointRow
 from auditor.records.trainings import TrainingRow
 from auditor.web.api.boosts import BoostToken, cancel_boost, load_boost
 from auditor.web.api.common import Database, Number
@@ -37,7 +38,7 @@ class BoostPage:
     active: bool
     recipe: str
     curves: tuple[Lines, ...]
-    checkpoint: dict[str, Any] | None
+    checkpoint: CheckpointRow | None
     verdict: str | None
 
 
