@@ -1,4 +1,4 @@
-"""Checkpoints as the database gives them, made up."""
+"""Made-up checkpoints, as :mod:`auditor.db.checkpoints` returns them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -62,7 +62,7 @@ NOT_AUDITED: dict[str, Any] = {"verdict": "not audited", "before": None, "after"
 def written(
     folder: Path, state: dict[str, Tensor], origin: ZooEntry, place: Path | None = None, **changes: Any
 ) -> CheckpointRow:
-    """The row of a checkpoint whose files are made in ``folder/7``."""
+    """Write the files of a checkpoint to ``folder/7`` and return its row."""
     write_checkpoint(folder, 7, state, origin, zoo_folder=place, description="fine-tuned", training={"method": "at"})
     own = {"weights_sha256": state_dict_digest(state), "model": origin.model, "lineage": [origin.model]}
     return row(folder / "7", **own | changes)
