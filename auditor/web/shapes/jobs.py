@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from auditor.records import scans, schedules
+from auditor.records import checkpoints, scans, schedules
 from auditor.records.boosts import Recipe
 from auditor.web.shapes import Shape, Share, shape_of
 
@@ -66,17 +66,11 @@ class Boosts(Shape):
     boosts: list[Boost]
 
 
-class AuditSummary(Shape):
-    """The result of the audit before or after a boost."""
+_SHARES = dict.fromkeys(("clean_accuracy", "robust_accuracy", "robust_low", "robust_high"), Share | None)
 
-    audit: int
-    n: int | None
-    clean_accuracy: Share | None
-    robust_accuracy: Share | None
-    robust_low: Share | None
-    robust_high: Share | None
-    gap: float | None
-    flags: list[str]
+
+class AuditSummary(shape_of(checkpoints.AuditSummary, **_SHARES)):  # type: ignore[misc]
+    """The result of the audit before or after a boost."""
 
 
 class Gain(Shape):
