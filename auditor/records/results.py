@@ -26,6 +26,7 @@ class ResultRow:
         id: the audit's.
         correlation: whether C is exact or estimated from ``sketch`` random images.
         gap_error: the standard error of a sketch's gap; None where C is exact.
+        screen_score, margin, local_gap, data_margin: as in :class:`auditor.records.screening.Screening`.
         flags: the audit's own flags, and those of accuracies that contradict the published ones.
         started_at, finished_at: ISO 8601, to the second.
     """
@@ -78,6 +79,10 @@ class ResultRow:
     gap_centred: float | None
     gap_deflated: float | None
     gap_features: float | None
+    screen_score: float | None
+    margin: float | None
+    local_gap: float | None
+    data_margin: float | None
     claimed_clean_accuracy: float | None
     claimed_robust_accuracy: float | None
     claimed_unreliable: bool | None
