@@ -61,11 +61,12 @@ def leaderboard(revision: str) -> str:
        {"a.clean_accuracy_mismatch, a.robust_accuracy_mismatch," if claims else ""}
        CASE WHEN {ranked} THEN 1 ELSE 0 END AS ranked,
        a.weights_sha256, a.seconds, a.device, a.started_at, a.id AS audit_id"""
-    audit = [*OF_AUDIT, *(["dataset"] if claims else []), *(["sketch"] if sketches else [])]
+    names = [*OF_AUDIT, *(["dataset"] if claims else []), *(["sketch"] if sketches else [])]
+    audit = ", ".join(f"a.{name}" for name in names)
     return f"""
 CREATE VIEW leaderboard AS
 WITH newest AS (
-    SELECT {", ".join(f"a.{name}" for name in audit)}, m.name AS model, m.source{CLAIMS if claims else ", m.dataset AS model_dataset"}
+    SELECT {audit}, m.name AS model, m.source{CLAIMS if claims else ", m.dataset AS model_dataset"}
     FROM audits a
     JOIN models m ON m.id = a.model_id
     {"LEFT JOIN published p ON p.model = m.name" if claims else ""}

@@ -40,8 +40,8 @@ class Triage:
         low, high = wilson_interval(self.robust, self.drawn)
         return [
             f"{text}.",
-            f"{self.robust} of those {self.drawn} kept at least half of their clean accuracy: of the {self.left} models "
-            f"that were not attacked {percent(low, 0)} to {percent(high, 0)} would do so, too (95 % interval): "
+            f"{self.robust} of those {self.drawn} kept at least half of their clean accuracy: of the {self.left} "
+            f"models that were not attacked {percent(low, 0)} to {percent(high, 0)} would do so, too (95 % interval): "
             f"{self.left * low:.0f} to {self.left * high:.0f} models.",
         ]
 
