@@ -74,7 +74,14 @@ def without_early(folder: Path) -> None:
             file.unlink()
 
 
-@pytest.mark.parametrize("path", [None, ":", "/nowhere:", ":/nowhere", "/nowhere::/nowhere"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        None,
+        ":",
+        *(pytest.param(path, marks=pytest.mark.slow) for path in ("/nowhere:", ":/nowhere", "/nowhere::/nowhere")),
+    ],
+)
 def test_python_m_and_empty_entries_of_pythonpath(hostile: Path, path: str | None) -> None:
     """An empty entry stands for the working directory, mostly because somebody appended to an unset variable."""
     without_early(hostile)

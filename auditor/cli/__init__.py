@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from auditor.errors import AuditorError, ExitCode, first_line
+from auditor.errors import AuditorError, ExitCode, UsageError, first_line
 from auditor.text.printable import clean_lines
 from auditor.text.redaction import redact_urls
 
@@ -38,12 +38,17 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"auditor.cli.{module}"), name or "command")
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         gc.set_threshold(100_000)  # imports create many objects and no garbage
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal that has no ε or ρ shows a question mark
         try:
+            _check_words(ctx)
             return super().invoke(ctx)
         except AuditorError as error:
             _end(ctx, f"error: {error}", error.exit_code, error)
@@ -58,11 +63,29 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if isinstance(error, UnicodeEncodeError) and any(_is_foreign(word) for word in ctx.meta[_WORDS]):
+                got = ", ".join(repr(word[:40]) for word in ctx.meta[_WORDS] if _is_foreign(word))
+                _end(ctx, f"error: expected names and options in UTF-8, got {got}", ExitCode.USAGE, error)
             if _from_database(error):
                 cause = first_line(getattr(error, "orig", None) or error)
                 _end(ctx, f"error: the database failed: {cause}", ExitCode.UNUSABLE, error)
             cause = f"{type(error).__name__}: {first_line(error)}"
             _end(ctx, f"error: unexpected {cause}; run `auditor --debug …` for the traceback", ExitCode.FAILED, error)
+
+
+_WORDS = "auditor.words"
+
+
+def _check_words(ctx: click.Context) -> None:
+    """Raises UsageError for NUL characters, which neither names of files nor PostgreSQL can have."""
+    for word in ctx.meta[_WORDS]:
+        if "\0" in word:
+            raise UsageError(f"expected options without NUL characters, got {word[:40]!r}")
+
+
+def _is_foreign(word: str) -> bool:
+    """Whether Python could not decode a word. Paths may be like that; the database stores only UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def _end(ctx: click.Context, message: str, code: ExitCode, error: BaseException | None = None) -> None:

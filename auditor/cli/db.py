@@ -53,15 +53,18 @@ def upgrade() -> None:
 def downgrade(revision: str, yes: bool) -> None:
     """Downgrade the schema to REVISION, for an older version of auditor.
 
-    Make a backup first, because data that the older tables cannot store is lost. Any newer version that opens the
-    database upgrades it again: stop all its processes, and install the older version before the database is next
-    opened. The downgrade is refused while processes run audits.
+    Make a backup first, because data that the older tables cannot store is lost. The command counts what is lost, and
+    prints it on stderr before it asks for confirmation. Models, scores, accuracies and per-sample verdicts stay.
+
+    Any newer version that opens the database upgrades it again: stop all its processes, and install the older version
+    before the database is next opened. The downgrade is refused while processes run audits.
 
     \b
     Examples:
       auditor db downgrade 0003
     """
-    from auditor.db.session import current_revision, shown
+    from auditor.db.downgrades import count_losses
+    from auditor.db.session import check_downgrade, current_revision, shown
     from auditor.db.session import downgrade as downgrade_schema
     from auditor.db.workers import list_workers
     from auditor.errors import UsageError
@@ -72,6 +75,9 @@ def downgrade(revision: str, yes: bool) -> None:
         raise UsageError(
             f"{', '.join(alive)} sent a heartbeat within the last {RECENT_SECONDS} s; stop all workers and scans first"
         )
+    check_downgrade(engine, revision)
+    for loss in count_losses(engine, revision):
+        click.echo(f"this downgrade loses {loss}", err=True)
     change = f"{shown(engine.url)}: revision {current_revision(engine)} -> {revision}"
     if not yes:
         click.confirm(

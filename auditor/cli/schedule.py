@@ -35,8 +35,9 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.db.schedules import add_schedule
-    from auditor.scheduling.due import check_command, check_cron, next_due
+    from auditor.scheduling.due import check_command, check_cron, check_name, next_due
 
+    check_name(name)
     check_cron(cron)
     check_command(words)
     add_schedule(open_database(), name, cron, words, replace=replace)
@@ -58,19 +59,20 @@ def list_(shape: str) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.schedules import all_schedules, last_run
-    from auditor.scheduling.due import next_due
+    from auditor.scheduling.due import find_problem, next_run
 
     engine = open_database()
     rows: list[dict[str, Any]] = []
     for one in all_schedules(engine):
         run = last_run(engine, one) or {}
-        due = next_due(one.cron, datetime.now(UTC)) if one.enabled else None
+        due = next_run(one, datetime.now(UTC))
         rows.append(
             {
                 "schedule": one.name,
                 "enabled": one.enabled,
                 "cron": one.cron,
-                "command": list(one.command),
+                "command": list(one.command or ()),
+                "problem": find_problem(one),
                 "next_due_at": due.isoformat(timespec="minutes") if due else None,
                 "last_due_at": run["due_at"].isoformat(timespec="minutes") if run else None,
                 "last_state": run.get("state"),
@@ -89,7 +91,10 @@ def list_(shape: str) -> None:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    return [row["schedule"], row["cron"], row["next_due_at"] or "off", _last(row), " ".join(row["command"])]
+    due = row["next_due_at"] or ("off" if not row["enabled"] else "never")
+    if row["problem"]:
+        due += f": {row['problem']}"
+    return [row["schedule"], row["cron"], due, _last(row), " ".join(row["command"])]
 
 
 def _last(row: dict[str, Any]) -> str:
@@ -145,10 +150,12 @@ def run_now(name: str, queued: bool | None) -> None:
     from auditor.cli.run_scan import runs_locally
     from auditor.db.schedules import claim_run, find_schedule, last_run
     from auditor.errors import EnvironmentUnusableError, UsageError
-    from auditor.scheduling.due import run_schedule
+    from auditor.scheduling.due import find_problem, run_schedule
 
     engine = open_database()
     schedule = find_schedule(engine, name)
+    if schedule.command is None:
+        raise UsageError(f"schedule {name!r}: {find_problem(schedule)}")
     run = claim_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} was changed by another process; try again")

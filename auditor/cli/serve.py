@@ -54,35 +54,20 @@ def command(
       auditor serve --closed --trusted-proxy 127.0.0.1 --allowed-host audits.example.com
     """
     import ipaddress
-    import socket
 
     from auditor.cli.db import open_database
-    from auditor.errors import EnvironmentUnusableError, UsageError
+    from auditor.errors import UsageError
 
     if closed and opened:
         raise UsageError("--open and --closed contradict each other; use one of them")
-    try:
-        public = not ipaddress.ip_address(host).is_loopback
-    except ValueError as error:
-        if host != "localhost":
-            raise UsageError(f"--host: expected an IP address such as 127.0.0.1 or 0.0.0.0, got {host!r}") from error
-        host, public = "127.0.0.1", False
-    if public and not (closed or opened):
-        raise UsageError(f"other machines can reach {host}: add --closed (reading needs a token) or --open")
     from auditor.web import hosts, server
     from auditor.web.app import create_app
 
-    allowed, trusted = hosts.allowed_hosts(host, names), hosts.check_proxies(proxies)
+    address = server.check_address(host)
+    if not (ipaddress.ip_address(address).is_loopback or closed or opened):
+        raise UsageError(f"other machines can reach {host}: add --closed (reading needs a token) or --open")
+    allowed, trusted = hosts.allowed_hosts(address, names), hosts.check_proxies(proxies)
     app = create_app(open_database(), open_reading=not closed, per_minute=rate, hosts=allowed, trusted_proxies=trusted)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without IPPROTO_TCP, asyncio leaves Nagle's algorithm on, and small responses wait 40 ms for an acknowledgement.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-            listening.listen(2048)  # requests that arrive before the server runs wait in the backlog
-        except OSError as error:
-            raise EnvironmentUnusableError(f"cannot listen on {host}:{port}: {error.strerror}; try --port") from error
-        name = f"[{host}]" if ":" in host else host
-        click.echo(f"http://{name}:{listening.getsockname()[1]}/", err=True)
+    with server.listen(address, port) as (listening, url):
+        click.echo(f"{url}/", err=True)
         server.run(app, listening)

@@ -28,12 +28,15 @@ TELLER_LOCK = 0x617564_7465_6C6C
 
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule as it is now; ``command`` are the words after ``auditor``."""
+    """A schedule as it is now.
+
+    ``command`` are the words after ``auditor``; None if the stored value is no list of words.
+    """
 
     id: int
     name: str
     cron: str
-    command: tuple[str, ...]
+    command: tuple[str, ...] | None
     enabled: bool
     changed_at: datetime
 
@@ -209,4 +212,6 @@ def _get(session: Session, name: str) -> tables.Schedule:
 
 
 def _record(one: tables.Schedule) -> Schedule:
-    return Schedule(one.id, one.name, one.cron, tuple(one.command), one.enabled, one.changed_at)
+    stored: Any = one.command  # a person may have changed it
+    readable = isinstance(stored, list) and all(isinstance(word, str) for word in stored)
+    return Schedule(one.id, one.name, one.cron, tuple(stored) if readable else None, one.enabled, one.changed_at)

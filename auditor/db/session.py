@@ -174,19 +174,20 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         command.upgrade(alembic_config(connection), revision)
 
 
-def downgrade(engine: Engine, revision: str) -> None:
-    """Run the migrations down to ``revision``.
-
-    Raises:
-        UsageError: the revision does not exist or is not older than the database's.
-    """
-    from alembic import command
-
+def check_downgrade(engine: Engine, revision: str) -> None:
+    """Raises UsageError if the revision does not exist or is not older than the database's."""
     known = sorted(file.name[:4] for file in (migrations_folder() / "versions").glob("[0-9]*.py"))
     below = [one for one in known if one < (current_revision(engine) or "")]
     if revision not in below:
         there = f"there is {', '.join(below)}" if below else "there is none"
         raise UsageError(f"no revision {revision!r} below the database's {current_revision(engine)}; {there}")
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Run the migrations down to ``revision``. Raises as :func:`check_downgrade`."""
+    from alembic import command
+
+    check_downgrade(engine, revision)
     with engine.begin() as connection:
         _lock(connection)
         command.downgrade(alembic_config(connection), revision)

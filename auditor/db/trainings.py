@@ -124,6 +124,12 @@ class Trainings:
             return len(session.scalar(select(tables.Training.history).where(tables.Training.id == training_id)) or [])
 
     @with_retries
+    def is_done(self, training_id: int) -> bool:
+        """Whether an attempt has stored the job's result, after which no other attempt starts."""
+        with single(self.engine) as session:
+            return session.scalar(select(tables.Training.state).where(tables.Training.id == training_id)) == "done"
+
+    @with_retries
     def note_history(self, training_id: int, attempt: int, history: list[EpochScore], *, further: bool = True) -> bool:
         """Replace the stored epochs; ``further`` as in :meth:`Leases.save_progress`."""
         rows = [{name: nan_to_null(value) for name, value in asdict(score).items()} for score in history]

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, reclaim_lost_runs
 from auditor.errors import UsageError, first_line, one_line
+from auditor.text.printable import check_printable, check_storable
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +27,35 @@ LOST_AFTER = timedelta(minutes=10)
 COMMANDS = ("scan",)
 
 
+class CronExpressionError(UsageError):
+    """A cron expression has no due times, for example because its minute is 61."""
+
+
 def check_cron(cron: str) -> None:
     """Raises UsageError if the cron expression has no due times."""
     try:
-        next(CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC)))
-    except (CronSimError, StopIteration) as error:
+        if next_due(cron, datetime(2000, 1, 1, tzinfo=UTC)) is None:
+            raise CronExpressionError("no date within fifty years")
+    except CronExpressionError as error:
         expected = "expected five fields such as '0 2 * * *' (minute hour day month weekday, UTC)"
-        raise UsageError(f"--cron: {expected}, got {cron!r}: {error}") from error
+        raise UsageError(f"--cron: {expected}, got {cron[:100]!r}: {error}") from error
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError if a schedule cannot have this name."""
+    try:
+        check_printable(name)
+    except ValueError as error:
+        raise UsageError(f"name of the schedule: {error}") from error
 
 
 def check_command(words: Sequence[str]) -> None:
     """Raises UsageError if the command cannot be scheduled."""
+    for word in words:
+        try:
+            check_storable(word)
+        except ValueError as error:
+            raise UsageError(f"command of the schedule: {error}") from error
     if not words or words[0] not in COMMANDS:
         got = repr(" ".join(words)) if words else "none"
         raise UsageError(f"expected a command such as `-- scan demo --protocol quick`, got {got}")
@@ -48,30 +67,51 @@ def check_command(words: Sequence[str]) -> None:
 
 
 def next_due(cron: str, after: datetime) -> datetime | None:
-    """The first due time after ``after``."""
-    return next(CronSim(cron, after), None)
+    """The first due time after ``after``. Raises CronExpressionError."""
+    return _first(cron, after, reverse=False)
 
 
 def last_due(schedule: Schedule, at: datetime) -> datetime | None:
-    """The last due time up to ``at``; None if the schedule was changed after it."""
+    """The last due time up to ``at``; None if the schedule was changed after it. Raises CronExpressionError."""
     minute = at.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    due = next(CronSim(schedule.cron, minute, reverse=True), None)
+    due = _first(schedule.cron, minute, reverse=True)
     return due if due is not None and due > schedule.changed_at else None
+
+
+def _first(cron: str, start: datetime, *, reverse: bool) -> datetime | None:
+    try:
+        return next(CronSim(cron, start, reverse=reverse), None)
+    except (CronSimError, ValueError, OverflowError) as error:
+        raise CronExpressionError(first_line(error)) from error
+
+
+def find_problem(schedule: Schedule) -> str | None:
+    """Return why a stored schedule can never run: it is of another version of auditor, or was changed by hand."""
+    if schedule.command is None:
+        return f"the stored command is not a list of words; {_advice(schedule)}"
+    try:
+        next_due(schedule.cron, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronExpressionError as error:
+        return f"the cron expression has no due times: {error}; {_advice(schedule)}"
+    return None
+
+
+def _advice(schedule: Schedule) -> str:
+    return f"replace it with `auditor schedule add {schedule.name} --replace …`"
+
+
+def next_run(schedule: Schedule, after: datetime) -> datetime | None:
+    """The next time at which a schedule runs; None if it is disabled or has a problem."""
+    return next_due(schedule.cron, after) if schedule.enabled and find_problem(schedule) is None else None
 
 
 def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
     """Take due runs and lost runs. A run that is late by more than a day is stored as skipped, with the reason."""
     for schedule in all_schedules(engine):
-        try:
-            due = last_due(schedule, at) if schedule.enabled else None
-        except (CronSimError, ValueError) as error:
-            logger.error(
-                "schedule %s: its cron expression %r has no due times: %s",
-                schedule.name,
-                schedule.cron,
-                first_line(error),
-            )
-            continue
+        problem = find_problem(schedule) if schedule.enabled else None
+        if problem is not None:
+            logger.error("schedule %s: %s", schedule.name, problem)
+        due = last_due(schedule, at) if schedule.enabled and problem is None else None
         if due is None:
             continue
         late = None
@@ -85,11 +125,14 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
 
 def run_schedule(engine: Engine, run: Run, here: bool) -> None:
     """Run a schedule's command as a new program; the run gets at most one scan."""
+    if run.schedule.command is None:
+        end_run(engine, run.id, "failed", find_problem(run.schedule))
+        return
     words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
     logger.info("schedule %s, due %s: auditor %s", run.schedule.name, run.due_at.isoformat(), " ".join(words))
     try:
         code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words])
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a word with a NUL character, or with half of a pair
         code, last_line = -1, first_line(error)
     if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
         end_run(engine, run.id, "done", last_line if code else None)

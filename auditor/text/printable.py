@@ -34,6 +34,19 @@ def check_printable(text: str) -> str:
     return text
 
 
+def check_storable(text: str) -> str:
+    """Return ``text`` unchanged if every database can store it. PostgreSQL stores neither NUL nor halves of pairs.
+
+    Raises:
+        ValueError: the text has a NUL character, or a lone surrogate: it is not UTF-8.
+    """
+    if "\0" in text:
+        raise ValueError(f"expected text without NUL characters, got {clean_line(text[:40])!r}")
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(f"expected text in UTF-8, got {clean_line(text[:40])!r}")
+    return text
+
+
 def clean_line(text: str) -> str:
     """One line for a terminal or a log: each unprintable character becomes a space."""
     if not find_unprintable(text):

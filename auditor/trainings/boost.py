@@ -96,8 +96,20 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         """Store the comparison and delete the saved state of the training."""
         if not self.trainings.finish_boost(self.job_id, self.attempt, result, self.seconds):
             return "taken"
-        (settings().checkpoints / str(self.job_id) / RUN).unlink(missing_ok=True)
+        self._remove_state()
         return "done"
+
+    def run(self) -> str:
+        """As :meth:`TrainingAttempt.run`; a late attempt removes the state that it saved after the boost was done."""
+        outcome = super().run()
+        if outcome == "taken" and self.attempt and self.trainings.is_done(self.job_id):
+            self._remove_state()
+        return outcome
+
+    def _remove_state(self) -> None:
+        """Remove the saved state of the training, also what killed processes left of it while they wrote."""
+        for file in (settings().checkpoints / str(self.job_id)).glob(f"{RUN}*"):
+            file.unlink(missing_ok=True)
 
     def _audit(self, source: Source, entry: ZooEntry, request: ScanRequest, handle: LeaseHandle) -> int:
         """The ID of the model's audit, which runs now unless there is one of the same identity."""

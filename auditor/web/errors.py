@@ -20,6 +20,7 @@ from auditor.errors import (
     UsageError,
     one_line,
 )
+from auditor.text.printable import clean_line
 from auditor.web.render import render
 
 STATUS_CODES: dict[type[AuditorError], int] = {
@@ -86,7 +87,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def error_response(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     """Answer with problem+json under ``/api``, and with a page elsewhere."""
-    title = HTTPStatus(status).phrase
+    title, detail = HTTPStatus(status).phrase, clean_line(detail)  # names of fields may hold any character
     if request.scope["path"].startswith("/api/"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, media_type="application/problem+json")

@@ -1,5 +1,6 @@
 """Middleware that refuses requests for other hosts, malformed headers, and forms of other sites."""
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -25,10 +26,11 @@ class RequestGuard:
 
     Args:
         hosts: the host names that this server answers to; None for any.
+        command: the command that runs this server, for the advice in refusals.
     """
 
-    def __init__(self, app: ASGIApp, hosts: AllowedHosts | None = None) -> None:
-        self.app, self.hosts = app, hosts
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts | None = None, command: str = "auditor serve") -> None:
+        self.app, self.hosts, self.command = app, hosts, command
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -40,7 +42,7 @@ class RequestGuard:
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        if not scope["path"].startswith("/") or "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        if not scope["path"].startswith("/") or "\0" in scope["path"] or re.search(rb"\0|%00", scope["query_string"]):
             raise _RefusalError(400, "expected a path that begins with /, without NUL in the path or the query")
         headers = Headers(scope=scope)
         host = self._check_host(headers)
@@ -56,7 +58,7 @@ class RequestGuard:
         if host is None:
             raise _RefusalError(400, "malformed header Host: expected NAME or NAME:PORT, once")
         if self.hosts is not None and host.host not in self.hosts:
-            command = f"`auditor serve --allowed-host {host.host}`"
+            command = f"`{self.command} --allowed-host {host.host}`"
             raise _RefusalError(
                 400, f"this server does not answer to the host name {host.host}; to allow it, run {command}"
             )

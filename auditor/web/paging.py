@@ -9,6 +9,7 @@ from typing import Any
 from auditor.db.filters import Cursor
 from auditor.errors import UsageError
 from auditor.records.results import ResultRow
+from auditor.text.printable import check_storable
 
 _TIMES = ("started_at",)
 
@@ -45,7 +46,7 @@ def decode_name_cursor(text: str | None) -> str | None:
         kind, name = _decode(text)
         if kind != "name" or not isinstance(name, str):
             raise ValueError
-        return name
+        return check_storable(name)
     except (ValueError, TypeError, binascii.Error) as error:
         raise _invalid_cursor() from error
 
@@ -71,4 +72,4 @@ def _value(name: str, value: Any) -> Any:
     words = name in ("model", "source", "dataset", "protocol")
     if isinstance(value, bool) or not isinstance(value, str if words else int | float):
         raise ValueError
-    return value
+    return check_storable(value) if isinstance(value, str) else value

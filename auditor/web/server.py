@@ -1,16 +1,24 @@
-"""The HTTP server: uvicorn on h11, with time limits for requests that never end and responses that nobody reads.
+"""The HTTP server of both ``auditor serve`` and ``auditor metrics``: uvicorn on h11, with time limits.
+
+The limits are for requests that never end and for responses that nobody reads.
 
 uvicorn limits idle connections only; hypercorn and h11 have no limit for an entire request either.
 """
 
 import asyncio
+import contextlib
+import ipaddress
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import h11
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from auditor.errors import EnvironmentUnusableError, UsageError
 
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -86,8 +94,44 @@ class TimedProtocol(H11Protocol):
         self.loop.call_later(5, self.transport.abort)
 
 
-def run(app: FastAPI, listening: socket.socket) -> None:
-    """Serve until a signal stops the process. The application, not uvicorn, evaluates X-Forwarded headers."""
+def check_address(host: str) -> str:
+    """Return the IP address to listen on. Raises UsageError if ``--host`` is neither one nor ``localhost``."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise UsageError(f"--host: expected an IP address such as 127.0.0.1 or 0.0.0.0, got {host!r}") from error
+    return host
+
+
+@contextlib.contextmanager
+def listen(address: str, port: int) -> Iterator[tuple[socket.socket, str]]:
+    """Listen on an IP address; yields the socket and its URL, without a final slash.
+
+    Raises:
+        EnvironmentUnusableError: the port is in use, for example.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # Without IPPROTO_TCP, asyncio leaves Nagle's algorithm on, and small responses wait 40 ms for an acknowledgement.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((address, port))
+            listening.listen(2048)  # requests that arrive before the server runs wait in the backlog
+        except OSError as error:
+            raise EnvironmentUnusableError(
+                f"cannot listen on {address}:{port}: {error.strerror}; try --port"
+            ) from error
+        name = f"[{address}]" if ":" in address else address
+        yield listening, f"http://{name}:{listening.getsockname()[1]}"
+
+
+def run(app: ASGIApp, listening: socket.socket, *, program_logs: bool = False) -> None:
+    """Serve until a signal stops the process. The application, not uvicorn, evaluates X-Forwarded headers.
+
+    ``program_logs``: the program has set up its log, so uvicorn's lines go there.
+    """
     config = uvicorn.Config(
         app,
         http=TimedProtocol,
@@ -96,5 +140,6 @@ def run(app: FastAPI, listening: socket.socket) -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
+        log_config=None if program_logs else LOGGING_CONFIG,
     )
     uvicorn.Server(config).run([listening])

@@ -10,6 +10,7 @@ import pytest
 
 from auditor.clustering import spearman
 from auditor.config import settings
+from auditor.db.base import Base
 from auditor.db.results import Filter, list_results
 from auditor.db.session import HEAD, open_database
 from auditor.results.association import association_of_one_setting
@@ -17,11 +18,28 @@ from tests.factories.audits import audited
 from tests.factories.command import run
 
 
+@pytest.fixture(scope="module")
+def scanned_rows() -> dict[str, list[dict]]:
+    """The rows of a scan by table, once there was one."""
+    return {}
+
+
 @pytest.fixture
-def _scanned() -> None:
+def _scanned(scanned_rows: dict[str, list[dict]]) -> None:
+    """A scan of six models, which is run once and then stored anew for each test."""
+    engine = open_database(settings().database_url)
+    if scanned_rows:
+        with engine.begin() as connection:
+            for table in Base.metadata.sorted_tables:
+                if rows := scanned_rows[table.name]:
+                    connection.execute(table.insert(), rows)
+        return
     chosen = ["at-eps0.10", "trades-eps0.10", "standard", "noise", "standard-cluster", "saturated"]
     result = run("scan", "demo", "--samples", "40", *(part for name in chosen for part in ("--model", name)))
     assert result.exit_code == 0, result.output
+    with engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            scanned_rows[table.name] = [dict(row) for row in connection.execute(table.select()).mappings()]
 
 
 @pytest.mark.usefixtures("_scanned")

@@ -402,7 +402,7 @@ def test_a_scan_here_is_cancelled_from_another_process(zoo: Zoo) -> None:
     zoo.add("a")
     zoo.gate("held")
     zoo.add("b")
-    process = Process(zoo)
+    process = Process(zoo, "--jobs", "1")
     try:
         child = zoo.loading("held")
         began = time.monotonic()

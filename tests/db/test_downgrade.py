@@ -1,17 +1,19 @@
 """``auditor db downgrade``: back to the tables of an older auditor, and up again, and all results are there."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from auditor.cli import main
 from auditor.config import settings
 from auditor.db import models as tables
 from auditor.db.completion import now
-from auditor.db.session import HEAD, current_revision, make_engine, open_database
+from auditor.db.downgrades import LOSSES
+from auditor.db.session import HEAD, current_revision, make_engine, migrations_folder, open_database
 from auditor.db.workers import WorkerStatus, report_worker
 
 
@@ -45,6 +47,74 @@ def test_down_and_up_again_keeps_results(url: str) -> None:
     assert auditor("db", "upgrade").exit_code == 0
     assert revision(url) == HEAD
     assert json.loads(auditor("results", "list", "--format", "json").stdout) == before
+
+
+VERDICTS = "SELECT audit_id, n, indices, correct, survived FROM verdicts ORDER BY audit_id"
+
+
+def stored_verdicts(url: str) -> list[tuple[object, ...]]:
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            return [(row[0], row[1], *map(bytes, row[2:])) for row in connection.execute(text(VERDICTS))]
+    finally:
+        engine.dispose()
+
+
+def test_to_the_first_revision_and_back_keeps_verdicts_and_says_what_is_lost(url: str) -> None:
+    scan = ("scan", "demo", "--protocol", "quick", "--samples", "20", "--limit", "2", "--here")
+    assert auditor(*scan).exit_code == 0
+    assert auditor("scan", "demo", "--protocol", "screen", "--limit", "1", "--sketch", "8", "--here").exit_code == 0
+    assert auditor("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", "scan", "demo").exit_code == 0
+    assert auditor("tokens", "add", "me", "--scope", "read").exit_code == 0
+    rows = {row["id"]: row for row in json.loads(auditor("results", "list", "--format", "json").stdout)}
+    attacked = [row for row in rows.values() if row["protocol"] == "quick"]
+    before = stored_verdicts(url)
+    assert len(before) == len(attacked) == 2
+    down = auditor("db", "downgrade", "0001", "--yes")
+    assert down.exit_code == 0, down.output
+    lines = [line.removeprefix("this downgrade loses ") for line in down.stderr.splitlines() if "loses" in line]
+    assert [line.partition(";")[0].partition(",")[0] for line in lines] == [
+        "1 tokens of the HTTP API",
+        "1 schedules",
+        "1 sketches",
+        "2 digests of an audit's images",
+        "2 digests of each image of verdicts",
+    ]
+    assert revision(url) == "0001"
+    assert stored_verdicts(url) == before
+    assert auditor("db", "upgrade").exit_code == 0
+    assert auditor("db", "check").output == "no drift\n"
+    assert stored_verdicts(url) == before
+    after = {row["id"]: row for row in json.loads(auditor("results", "list", "--format", "json").stdout)}
+    for row in attacked:
+        assert after[row["id"]]["robust_accuracy"] == row["robust_accuracy"]
+        assert after[row["id"]]["gap"] == row["gap"]
+    refused = auditor("results", "compare", *(row["model"] for row in attacked))
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    assert "recorded the images" in refused.stderr
+    # Without their digests the verdicts cannot be paired, so the next scan measures again.
+    assert auditor(*scan, "--force").exit_code == 0
+    assert auditor("results", "compare", *(row["model"] for row in attacked)).exit_code == 0
+
+
+def test_a_revision_that_is_refused_loses_nothing_and_asks_nothing(url: str) -> None:
+    refused = auditor("db", "downgrade", "9999")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    assert revision(url) == HEAD
+
+
+def test_every_table_that_a_downgrade_drops_is_named() -> None:
+    """A later revision has to say what its downgrade loses."""
+    files = (migrations_folder() / "versions").glob("[0-9]*.py")
+    dropped = {
+        (file.name[:4], table)
+        for file in files
+        for table in re.findall(r'op\.drop_table\("(\w+)"', file.read_text().partition("def downgrade")[2])
+        if not file.name.startswith("0001") and table != "workers"  # who lives says so again within seconds
+    }
+    named = {(since, rows.split()[0]) for since, _, rows in LOSSES}
+    assert dropped <= named
 
 
 def test_it_asks_first(url: str) -> None:

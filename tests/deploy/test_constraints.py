@@ -1,6 +1,7 @@
 """constraints.txt pins what the image installs, and fits what pyproject.toml asks for."""
 
 import importlib.metadata
+import re
 import tomllib
 from collections.abc import Iterator
 
@@ -64,3 +65,12 @@ def test_nothing_that_comes_along_is_left_to_chance() -> None:
 def test_folders_pip_and_local_builds_are_left_out_of_a_list() -> None:
     frozen = "torch==2.14.1+cpu\npip==25.0\n# a comment\nauditor==0.1.0\n-e /somewhere\nx @ file:///wheels/x.whl\nB==1"
     assert pinned(frozen) == ["B==1", "torch==2.14.1"]
+
+
+def test_every_upper_bound_has_its_reason() -> None:
+    """A cap keeps security fixes out, so its line says why it is there."""
+    lines = [line for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith('    "')]
+    capped = [line for line in lines if re.match(r' *"[\w\[\].-]+[^"]*(==|<|~=)\d', line)]
+    assert len(capped) >= 6
+    for line in capped:
+        assert re.search(r"# .*\b(capped|exact) because \w+", line), line

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
@@ -266,6 +267,9 @@ def test_they_are_served_until_it_is_told_to_end(monkeypatch: pytest.MonkeyPatch
             assert line["message"] == f"metrics at http://127.0.0.1:{port}/metrics"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
                 assert read(values(answer.read().decode()), "auditor_up") == 1
+            other = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Host": "evil.example"})
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(other, timeout=20)
             taken = _auditor("metrics", "--port", str(port))
             assert taken.returncode == 3
             assert "in use" in taken.stderr

@@ -178,11 +178,64 @@ def test_the_end_of_a_scan_is_told_once_beside_the_scan_before(engine: Engine) -
     assert (scan_before(engine, scans[0]), scan_before(engine, scans[1])) == (None, scans[0])
 
 
-@pytest.mark.parametrize("cron", ["", "61 * * * *", "* * * *", "every night", "0 2 30 2 *x", "@daily now"])
+BAD_CRON = (
+    "",
+    "61 * * * *",
+    "* * * *",
+    "every night",
+    "0 2 30 2 *x",
+    "@daily now",
+    "9" * 5000 + " * * * *",
+    "0 0 30 2 *",
+)
+
+
+@pytest.mark.parametrize("cron", BAD_CRON, ids=lambda cron: cron[:20])
 def test_times_that_are_none(cron: str) -> None:
     with pytest.raises(UsageError, match="expected five fields such as") as caught:
         check_cron(cron)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("cron", BAD_CRON, ids=lambda cron: cron[:20])
+def test_a_stored_schedule_that_cannot_be_read_is_shown_and_the_others_run(
+    engine: Engine, cron: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(engine, "0 2 * * *", name="after")
+    add(engine, cron, name="bad")
+    add(engine, "0 2 * * *", name="before")
+    taken = [one.schedule.name for one in take_due(engine, at("2026-03-29T02:00"))]
+    assert taken == ["after", "before"]
+    (line,) = caplog.records
+    assert "schedule bad: the cron expression has no due times: " in line.getMessage()
+    assert len(line.getMessage().splitlines()) == 1
+    rows = {row["schedule"]: row for row in json.loads(run("schedule", "list", "--format", "json").stdout)}
+    assert rows["bad"]["problem"].startswith("the cron expression has no due times: ")
+    assert (rows["bad"]["cron"], rows["bad"]["next_due_at"]) == (cron, None)
+    assert rows["after"]["problem"] is None
+    assert rows["after"]["next_due_at"] is not None
+    table = run("schedule", "list")
+    assert (table.exit_code, table.stderr) == (0, "")
+    assert "no due times" in " ".join(table.stdout.split())
+    for command in ("disable", "enable", "remove"):
+        assert run("schedule", command, "bad").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["null", "7", '"scan"', '{"a": 1}', "[1, 2]"])
+def test_a_stored_command_that_cannot_be_read_is_shown_and_the_others_run(engine: Engine, command: str) -> None:
+    for name in ("after", "bad", "before"):
+        add(engine, "0 2 * * *", name=name)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE schedules SET command = '{command}' WHERE name = 'bad'"))
+    taken = [one.schedule.name for one in take_due(engine, at("2026-03-29T02:00"))]
+    assert taken == ["after", "before"]
+    rows = {row["schedule"]: row for row in json.loads(run("schedule", "list", "--format", "json").stdout)}
+    assert rows["bad"]["problem"].startswith("the stored command is not a list of words")
+    assert rows["after"]["problem"] is None
+    assert run("schedule", "list").exit_code == 0
+    refused = run("schedule", "run-now", "bad", "--here")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    assert run("schedule", "remove", "bad").exit_code == 0
 
 
 @pytest.mark.parametrize(

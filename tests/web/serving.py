@@ -1,13 +1,20 @@
 """A server of the test's own database, in this process, and what it may find there."""
 
+import contextlib
 import gzip
+import socket
 import struct
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
+from starlette.types import ASGIApp
 
 from auditor.config import settings
 from auditor.data.fashion_mnist import load_split
@@ -15,10 +22,16 @@ from auditor.db.session import open_database
 from auditor.db.tokens import add_token
 from auditor.db.trainings import Trainings
 from auditor.records.boosts import BoostOutcome, Comparison, EpochScore, Recipe
+from auditor.web import server
 from auditor.web.app import create_app
+from auditor.web.server import TimedProtocol
 from auditor.zoo import find_source
 from auditor.zoo.checkpoint import write_checkpoint
 from auditor.zoo.digest import state_dict_digest
+from tests.workers.team import until
+
+HEAD, BODY = 0.6, 1.0
+"""Seconds that the head and the body of a request may take at :func:`shorter_limits`."""
 
 
 def client(**options: object) -> TestClient:
@@ -73,3 +86,49 @@ def boosted(before: int, after: int) -> bytes:
     )  # fmt: skip
     assert trainings.finish_boost(job.training_id, attempt, compared, 3.0)
     return weights.read_bytes()
+
+
+@contextlib.contextmanager
+def shorter_limits(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """The address of a server as the commands run it, but for shorter limits."""
+    monkeypatch.setattr(TimedProtocol, "HEAD_SECONDS", HEAD)
+    monkeypatch.setattr(TimedProtocol, "BODY_SECONDS", BODY)
+    monkeypatch.setattr(TimedProtocol, "READ_SECONDS", 1.5)
+    made: list[uvicorn.Server] = []
+
+    class Kept(uvicorn.Server):
+        def __init__(self, config: uvicorn.Config) -> None:
+            super().__init__(config)
+            made.append(self)
+
+    monkeypatch.setattr(uvicorn, "Server", Kept)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=(app, listening))
+        thread.start()
+        until(lambda: made and made[0].started, 20)
+        try:
+            yield listening.getsockname()
+        finally:
+            made[0].should_exit = True
+            thread.join(20)
+
+
+def drip(connection: socket.socket, text: bytes, pause: float = 0.05) -> tuple[bytes, float]:
+    """Send byte by byte; what came back, and after how long the connection was closed."""
+    began, got = time.monotonic(), b""
+    connection.settimeout(pause)
+    for byte in text + b"x" * 1000:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.send(bytes([byte]))
+        try:
+            piece = connection.recv(65_536)
+        except TimeoutError:
+            continue
+        except ConnectionResetError:
+            piece = b""
+        got += piece
+        if not piece:
+            return got, time.monotonic() - began
+        if got.startswith(b"HTTP/1.1 200"):
+            return got, time.monotonic() - began
+    raise AssertionError("it was never closed")

@@ -1,10 +1,16 @@
 """Schedules over HTTP: made and changed as the command line makes them, by admins."""
 
+import html
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from auditor.cli.scan import command
+from auditor.config import settings as config
+from auditor.db.schedules import add_schedule, enable_schedule
+from auditor.db.session import open_database
 from auditor.web.shapes.requests import ScanBody
 from tests.factories.command import run
 from tests.web.serving import client, token
@@ -59,6 +65,32 @@ def test_scopes(scope: str | None, status: int) -> None:
     header = token(scope) if scope else {}
     assert client().put("/api/v1/schedules/x", json=NIGHTLY, headers=header).status_code == status
     assert client().delete("/api/v1/schedules/x", headers=header).status_code == status
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("values", [{"cron": "<every> night"}, {"cron": "9" * 5000}, {"command": "null"}])
+def test_a_stored_schedule_that_cannot_be_read_is_shown_with_what_is_wrong(values: dict, enabled: bool) -> None:
+    engine = open_database(config().database_url)
+    for name in ("bad", "good"):
+        add_schedule(engine, name, "0 2 * * *", ("scan", "demo"))
+    enable_schedule(engine, "bad", enabled)
+    ((column, value),) = values.items()
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE schedules SET {column} = :value WHERE name = 'bad'"), {"value": value})
+    answer = client().get("/api/v1/schedules")
+    assert answer.status_code == 200, answer.text
+    bad, good = answer.json()["schedules"]
+    assert (good["problem"], bad["next"], bad["enabled"]) == (None, None, enabled)
+    assert good["next"] is not None
+    assert ("no due times" if column == "cron" else "not a list of words") in bad["problem"]
+    page = client().get("/schedules")
+    assert page.status_code == 200
+    assert bad["problem"] in html.unescape(page.text)
+    assert "<every>" not in page.text
+    header = token("admin")
+    mended = client().put("/api/v1/schedules/bad", json=NIGHTLY, headers=header)
+    assert mended.status_code == 200, mended.text
+    assert mended.json()["problem"] is None
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)

@@ -2,24 +2,18 @@
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.web import server
-from auditor.web.server import TimedProtocol
 from tests.factories.records import REQUEST, entry
 from tests.web.asgi import app
-from tests.web.serving import token
-from tests.workers.team import until
+from tests.web.serving import BODY, HEAD, drip, shorter_limits, token
 
-HEAD, BODY = 0.6, 1.0
 GET = b"GET /api/v1/scans HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /api/v1/scans HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -27,47 +21,8 @@ POST = b"POST /api/v1/scans HTTP/1.1\r\nHost: localhost\r\nContent-Type: applica
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """The address of the server as ``auditor serve`` runs it, but for shorter limits."""
-    monkeypatch.setattr(TimedProtocol, "HEAD_SECONDS", HEAD)
-    monkeypatch.setattr(TimedProtocol, "BODY_SECONDS", BODY)
-    monkeypatch.setattr(TimedProtocol, "READ_SECONDS", 1.5)
-    made: list[uvicorn.Server] = []
-
-    class Kept(uvicorn.Server):
-        def __init__(self, config: uvicorn.Config) -> None:
-            super().__init__(config)
-            made.append(self)
-
-    monkeypatch.setattr(uvicorn, "Server", Kept)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=(app(per_minute=1_000_000), listening))
-        thread.start()
-        until(lambda: made and made[0].started, 20)
-        try:
-            yield listening.getsockname()
-        finally:
-            made[0].should_exit = True
-            thread.join(20)
-
-
-def drip(connection: socket.socket, text: bytes, pause: float = 0.05) -> tuple[bytes, float]:
-    """Send byte by byte; what came back, and after how long the connection was closed."""
-    began, got = time.monotonic(), b""
-    connection.settimeout(pause)
-    for byte in text + b"x" * 1000:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.send(bytes([byte]))
-        try:
-            piece = connection.recv(65_536)
-        except TimeoutError:
-            continue
-        except ConnectionResetError:
-            piece = b""
-        got += piece
-        if not piece:
-            return got, time.monotonic() - began
-        if got.startswith(b"HTTP/1.1 200"):
-            return got, time.monotonic() - began
-    raise AssertionError("it was never closed")
+    with shorter_limits(app(per_minute=1_000_000), monkeypatch) as address:
+        yield address
 
 
 SLOW: list[tuple[str, bytes, bytes, float]] = [

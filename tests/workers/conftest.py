@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.team import Redis, Team, make_team
+from tests.workers.team import RabbitMQ, Redis, Team, make_team
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,13 @@ def own_broker() -> Iterator[Redis]:
     redis = Redis()
     yield redis
     redis.stop()
+
+
+@pytest.fixture
+def rabbitmq() -> Iterator[RabbitMQ]:
+    made = RabbitMQ()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -6,18 +6,24 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 import torch
+from amqp.exceptions import ChannelError
 from click.testing import CliRunner, Result
+from kombu import Connection
 from safetensors.torch import save_file
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
@@ -71,6 +77,90 @@ class Redis:
         where = ["-p", str(self.port)] if self.socket is None else ["-s", str(self.socket)]
         command = ["redis-cli", *where, *words]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    def waiting(self, queue: str) -> int:
+        """The messages of a queue that no worker has taken."""
+        return int(self.ask("LLEN", queue) or 0)
+
+
+class Relay:
+    """A TCP relay to a port of this machine, whose connections a test may cut."""
+
+    def __init__(self, port: int) -> None:
+        self.to = port
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listening.getsockname()[1])
+        self.ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listening.accept()
+                server = socket.create_connection(("127.0.0.1", self.to))
+                self.ends += [client, server]
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _copy(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := one.recv(65_536):
+                other.sendall(piece)
+            other.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> int:
+        """Reset all connections; returns their number."""
+        ends, self.ends = self.ends, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        return len(ends) // 2
+
+    def close(self) -> None:
+        self.listening.close()
+        self.cut()
+
+
+class RabbitMQ:
+    """The machine's RabbitMQ behind a relay, with a virtual host of one's own where ``rabbitmqctl`` can make one."""
+
+    def __init__(self) -> None:
+        self.direct = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
+        address = urlsplit(self.direct)
+        self.relay = Relay(address.port or 5672)
+        self.host = f"auditor_test_{uuid.uuid4().hex}"
+        self.own = _rabbitmqctl("add_vhost", self.host) and _rabbitmqctl(
+            "set_permissions", "-p", self.host, address.username or "guest", ".*", ".*", ".*"
+        )
+        path = self.host if self.own else "/"
+        secret = address.netloc.rpartition("@")[0]
+        self.direct = f"amqp://{address.netloc}/{path}"
+        self.url = f"amqp://{secret}@127.0.0.1:{self.relay.port}/{path}"
+        self.purge("cpu")
+
+    def purge(self, queue: str) -> None:
+        with Connection(self.direct) as connection, contextlib.suppress(ChannelError):
+            connection.default_channel.queue_purge(queue)
+
+    def waiting(self, queue: str) -> int:
+        """The messages of a queue that no worker has taken."""
+        with Connection(self.direct) as connection:
+            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+
+    def close(self) -> None:
+        self.relay.close()
+        if self.own:
+            _rabbitmqctl("delete_vhost", self.host)
+
+
+def _rabbitmqctl(*words: str) -> bool:
+    try:
+        return subprocess.run(["rabbitmqctl", *words], capture_output=True, check=False, timeout=120).returncode == 0
+    except OSError:
+        return False
 
 
 class Zoo:
@@ -176,7 +266,9 @@ class Worker:
 class Team:
     """All of it, on the test's own database."""
 
-    def __init__(self, folder: Path, broker: Redis, monkeypatch: pytest.MonkeyPatch, lease: float = 3) -> None:
+    def __init__(
+        self, folder: Path, broker: Redis | RabbitMQ, monkeypatch: pytest.MonkeyPatch, lease: float = 3
+    ) -> None:
         self.folder, self.broker = folder, broker
         self.zoo = Zoo(folder / "zoo")
         self.workers: list[Worker] = []
@@ -228,7 +320,7 @@ class Team:
         done = {row["audit"] for row in found.values() if row["state"] == "done"}
         assert done <= set(scored)
         assert not {row["audit"] for row in found.values() if row["state"] != "done"} & set(scored)
-        until(lambda: self.broker.ask("LLEN", "cpu") == "0", 30, "the queue drains")
+        until(lambda: self.broker.waiting("cpu") == 0, 30, "the queue drains")
         assert self.rows("SELECT audit_id FROM attack_progress") == []
         return found
 
@@ -242,7 +334,9 @@ class Team:
 
 
 @contextlib.contextmanager
-def make_team(folder: Path, broker: Redis, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[Team]:
+def make_team(
+    folder: Path, broker: Redis | RabbitMQ, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> Iterator[Team]:
     team = Team(folder, broker, monkeypatch, **options)
     try:
         yield team

@@ -1,5 +1,6 @@
 """Boosts by workers: asked for, followed, cancelled, and gone on with where a worker is killed."""
 
+import hashlib
 import json
 import signal
 from collections.abc import Iterator
@@ -62,6 +63,74 @@ def test_a_worker_that_is_killed_costs_one_epoch_at_most(team: Team, zoo: Path, 
     assert team.rows("SELECT id FROM scans WHERE state = 'running'") == []
     whole = ended(team, asked(team, zoo))
     assert whole["weights_sha256"] == row["weights_sha256"]
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The files of a checkpoint by name, as digests."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wakes", ["after the end", "while the other trains"])
+def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_wakes(
+    team: Team, zoo: Path, tmp_path: Path, wakes: str
+) -> None:
+    """The broker is emptied meanwhile, too: the second worker hears of the boost by the database."""
+    holds = [tmp_path / "hold-0", tmp_path / "hold-1"]
+    state = tmp_path / "checkpoints/1/run.pt"
+    number = asked(team, zoo)
+    first = team.worker(GARDEN_HOLD=str(holds[0]))
+    until(state.exists, 60, f"the model as it came is saved; {team.said()}")
+    saved = state.stat().st_mtime_ns
+    until(lambda: state.stat().st_mtime_ns > saved, 60, "an epoch is saved")
+    holds[0].touch()
+    (state.parent / "run.pt.7-cafe.part").write_bytes(b"what a process wrote that was killed")
+    until(lambda: Path(f"{holds[0]}.seen").exists(), 60, "it is in the middle of an epoch")
+    first.signal(signal.SIGSTOP, all_of_it=True)
+    assert team.broker.ask("FLUSHALL") == "OK"
+    if wakes == "while the other trains":
+        holds[1].touch()
+    second = team.worker(GARDEN_HOLD=str(holds[1]))
+    if wakes == "while the other trains":
+        until(lambda: Path(f"{holds[1]}.seen").exists(), 120, f"the other trains; {team.said()}")
+        holds[0].unlink()
+        first.signal(signal.SIGCONT, all_of_it=True)
+        until(lambda: "taken" in first.said() or "lost" in first.said(), 60, f"it notices; {first.said()}")
+        holds[1].unlink()
+    row = ended(team, number)
+    assert (row["state"], row["attempt"], row["verdict"]) == ("done", 2, "significant gain"), row["reason"]
+    assert [score["number"] for score in row["history"]] == [0, 1, 2, 3]
+    before = files(state.parent)
+    if wakes == "after the end":
+        holds[0].unlink()
+        first.signal(signal.SIGCONT, all_of_it=True)
+        until(lambda: "taken" in first.said() or "lost" in first.said(), 60, f"it notices; {first.said()}")
+    first.signal(signal.SIGTERM)
+    first.process.wait(60)
+    assert files(state.parent) == before
+    assert not [name for name in before if name.startswith("run.pt")]
+    kept = {name: value for name, value in shown(team, number).items() if not name.startswith("part")}
+    assert kept == {name: row[name] for name in kept}
+    assert team.rows("SELECT id FROM scans WHERE state = 'running'") == []
+    assert len(team.rows("SELECT id FROM checkpoints")) == 1
+    whole = ended(team, asked(team, zoo))
+    assert whole["weights_sha256"] == row["weights_sha256"]
+    assert second.process.poll() is None
+
+
+@pytest.mark.slow
+def test_a_broker_emptied_again_and_again_changes_no_boost(team: Team, zoo: Path, tmp_path: Path) -> None:
+    numbers = [asked(team, zoo) for _ in range(2)]
+    team.broker.ask("FLUSHALL")
+    hold = tmp_path / "hold"
+    hold.touch()
+    team.worker(GARDEN_HOLD=str(hold))
+    until(lambda: Path(f"{hold}.seen").exists(), 120, f"the first trains; {team.said()}")
+    team.broker.ask("FLUSHALL")
+    hold.unlink()
+    rows = [ended(team, number, 240) for number in numbers]
+    assert [(row["state"], row["attempt"], row["losses"]) for row in rows] == [("done", 1, 0)] * 2
+    assert rows[0]["weights_sha256"] == rows[1]["weights_sha256"]
 
 
 def test_cancelled_while_it_is_queued_and_while_it_runs(team: Team, zoo: Path, tmp_path: Path) -> None:

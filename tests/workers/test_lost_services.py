@@ -7,16 +7,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from amqp.exceptions import ChannelError
-from kombu import Connection
 
-from auditor.config import settings
 from auditor.db.leases import Unsent
 from auditor.jobs.queue import send
 from tests.factories.services import Cluster, closed_at_the_end
-from tests.workers.team import Redis, Team, make_team, until
+from tests.workers.team import RabbitMQ, Redis, Team, make_team, until
 
 
 def test_redis_stopped_for_twenty_seconds(tmp_path: Path, own_broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +33,7 @@ def test_redis_stopped_for_twenty_seconds(tmp_path: Path, own_broker: Redis, mon
         assert found["held"]["attempt"] == 1, "losing the broker ends no audit"
 
 
+@pytest.mark.slow
 def test_redis_emptied_with_fifty_audits_queued(team: Team) -> None:
     names = [f"m{number}" for number in range(50)]
     team.zoo.add(*names)
@@ -131,15 +130,68 @@ def test_a_full_disk_is_waited_for_and_then_tried_again(
             assert found["attempt"] == 1
 
 
-def test_rabbitmq_carries_the_same_messages(tmp_path: Path, broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
-    with make_team(tmp_path, broker, monkeypatch) as team:
-        monkeypatch.setenv("AUDITOR_BROKER_URL", url)
-        settings.cache_clear()
-        with Connection(url) as connection, contextlib.suppress(ChannelError):
-            connection.default_channel.queue_purge("cpu")
+def test_rabbitmq_carries_the_same_messages(
+    tmp_path: Path, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_team(tmp_path, rabbitmq, monkeypatch) as team:
         team.zoo.add("a", "b")
         team.worker().ready()
         scan = team.scan("--protocol", "screen")
         found = team.ended(scan)
         assert [(row["state"], row["attempt"]) for row in found.values()] == [("done", 1)] * 2
+
+
+def numbers(team: Team, scan: int) -> list[dict[str, Any]]:
+    """What a scan has measured, to the last bit."""
+    return team.rows(
+        "SELECT m.name, a.state, a.clean_accuracy, a.robust_accuracy, a.weights_sha256, c.kind, c.gap, c.intra "
+        "FROM scan_audits s JOIN audits a ON a.id = s.audit_id JOIN models m ON m.id = a.model_id "
+        f"LEFT JOIN clusterings c ON c.audit_id = a.id WHERE s.scan_id = {scan} ORDER BY m.name, c.kind"
+    )
+
+
+@pytest.mark.slow
+def test_rabbitmq_drops_its_connections_again_and_again(
+    tmp_path: Path, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--protocol", "quick", "--samples", "64")
+    with make_team(tmp_path, rabbitmq, monkeypatch, lease=60) as team:
+        team.zoo.gate("held")
+        team.zoo.add(*"abcdef", function="slow", seconds=0.02)
+        team.worker("--processes", "2").ready()
+        scan = team.scan(*options)
+        team.zoo.loading("held")
+        cut = 0
+        for _ in range(8):
+            cut += rabbitmq.relay.cut()
+            time.sleep(2)
+        team.zoo.open("held")
+        found = team.ended(scan, 240)
+        assert cut >= 8, "the worker connected again each time"
+        assert [(row["state"], row["attempt"]) for row in found.values()] == [("done", 1)] * 7
+        again = team.scan(*options, "--force")
+        assert {row["attempt"] for row in team.ended(again, 240).values()} == {1}
+        assert numbers(team, again) == numbers(team, scan)
+
+
+@pytest.mark.slow
+def test_rabbitmq_is_purged_with_twenty_audits_queued(
+    tmp_path: Path, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_team(tmp_path, rabbitmq, monkeypatch) as team:
+        team.zoo.gate("held")
+        team.zoo.add(*(f"m{number}" for number in range(20)))
+        options = ("--protocol", "screen", "--sketch", "8")
+        scan = team.scan(*options)
+        until(lambda: rabbitmq.waiting("cpu") == 21, 60, "all messages are there")
+        worker = team.worker("--processes", "2").ready()
+        team.zoo.loading("held")
+        rabbitmq.purge("cpu")
+        rabbitmq.relay.cut()  # and what the worker had taken comes back
+        team.zoo.open("held")
+        found = team.ended(scan, 240)
+        assert [row["state"] for row in found.values()] == ["done"] * 21
+        assert "messages sent again" in worker.said()
+        again = team.scan(*options, "--force")
+        team.ended(again, 240)
+        assert numbers(team, again) == numbers(team, scan)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from auditor.db.schedules import add_schedule, all_schedules, enable_schedule, last_run, remove_schedule
 from auditor.db.tokens import Bearer
-from auditor.scheduling.due import check_command, check_cron, next_due
+from auditor.scheduling.due import check_command, check_cron, find_problem, next_run
 from auditor.web.access import require_scope
 from auditor.web.api.common import Database, make_router, response_options
 from auditor.web.shapes import jobs as shapes
@@ -51,9 +51,10 @@ def load_schedules(engine: Engine) -> list[dict[str, Any]]:
         {
             "name": schedule.name,
             "cron": schedule.cron,
-            "command": ["auditor", *schedule.command],
+            "command": ["auditor", *(schedule.command or ())],
+            "problem": find_problem(schedule),
             "enabled": schedule.enabled,
-            "next": next_due(schedule.cron, datetime.now(UTC)) if schedule.enabled else None,
+            "next": next_run(schedule, datetime.now(UTC)),
             "last": last_run(engine, schedule),
         }
         for schedule in all_schedules(engine)

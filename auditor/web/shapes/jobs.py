@@ -167,12 +167,16 @@ class LastRun(Shape):
 
 
 class Schedule(Shape):
-    """A schedule. `next` is its next due time; null if it is disabled."""
+    """A schedule. `next` is its next due time; null if it is disabled or has a problem.
+
+    `problem` says why it can never run, and is null otherwise.
+    """
 
     name: str
     cron: str
     command: list[str]
     enabled: bool
+    problem: str | None
     next: datetime | None
     last: LastRun | None
 

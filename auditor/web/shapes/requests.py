@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, RecipeOptions
+from auditor.text.printable import check_storable
 
-Word = Annotated[str, Field(max_length=200)]
+Word = Annotated[str, Field(max_length=200), AfterValidator(check_storable)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -53,7 +54,7 @@ class BoostBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Annotated[str, Field(pattern=r"^(demo|timm|robustbench|checkpoint):.", max_length=200)]
+    model: Annotated[Word, Field(pattern=r"^(demo|timm|robustbench|checkpoint):.")]
     method: Literal["at", "trades"] = RecipeOptions.method
     regularizer: Literal["logits", "linear", "none"] = RecipeOptions.regularizer
     beta: Annotated[float, Field(ge=0, le=1e6)] = RecipeOptions.beta
@@ -81,6 +82,6 @@ class ScheduleBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cron: Annotated[str, Field(max_length=100, examples=["0 2 * * *"])]
+    cron: Annotated[Word, Field(max_length=100, examples=["0 2 * * *"])]
     scan: ScanBody
     enabled: bool = True
