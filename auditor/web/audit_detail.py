@@ -20,7 +20,7 @@ HEATMAPS = ("weights", "deflated", "features")
 
 @dataclass(frozen=True)
 class AuditDetail:
-    """One audit. ``remarks`` are sentences that qualify its numbers; ``screening``, ``provenance``: names and values."""
+    """One audit. ``remarks`` are sentences about its numbers; ``screening``, ``provenance``: names and values."""
 
     row: ResultRow
     description: str
