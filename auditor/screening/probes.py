@@ -15,7 +15,9 @@ def probe_images(kind: str, count: int, input_size: Size, seed: int = 0) -> Tens
 
     Args:
         kind: ``uniform`` noise; ``smooth`` noise, a 7x7 grid enlarged; ``pink`` noise, whose power falls with the
-            square of the frequency; ``leaves``, overlapping rectangles of random size and colour (dead leaves).
+            square of the frequency; ``leaves``, overlapping rectangles of random size and colour (dead leaves);
+            ``shapes``, overlapping ellipses, shaded and a little blurred; ``blobs``, one shaded figure on an even
+            ground, every other one on black.
         input_size: ``(C, H, W)``.
         seed: of all draws; the first images do not depend on ``count``.
     """
@@ -56,6 +58,45 @@ def _leaves(size: Size, random: torch.Generator) -> Tensor:
     return image
 
 
+def _shapes(size: Size, random: torch.Generator) -> Tensor:
+    channels, height, width = size
+    image = torch.rand(channels, 1, 1, generator=random).expand(size).clone()
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    for number in torch.rand(25, 5, generator=random):
+        y, x, extent, turn, flat = number.tolist()
+        radius, angle = 0.05 + 0.3 * extent**2, math.pi * turn
+        across = (columns - x) * math.cos(angle) + (rows - y) * math.sin(angle)
+        along = (rows - y) * math.cos(angle) - (columns - x) * math.sin(angle)
+        inside = (across / radius) ** 2 + (along / (radius * (0.3 + 0.7 * flat))) ** 2 < 1
+        colour = torch.rand(channels, 1, 1, generator=random) + 0.1 * _field(size, 6, random)
+        image = torch.where(inside, colour, image)
+    return _blurred(image).clamp(0, 1)
+
+
+def _blobs(size: Size, random: torch.Generator) -> Tensor:
+    channels, height, width = size
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    outline = _field((1, height, width), 5, random) + 1.2 - 2.2 * (rows**2 + columns**2)
+    figure = torch.sigmoid(8 * outline)
+    shade = 0.6 + 0.15 * _field(size, 8, random) + 0.25 * torch.randn(channels, 1, 1, generator=random)
+    ground = torch.rand(channels, 1, 1, generator=random) * (torch.rand(1, generator=random) > 0.5)
+    return (figure * shade + (1 - figure) * ground).clamp(0, 1)
+
+
+def _field(size: Size, grid: int, random: torch.Generator) -> Tensor:
+    """Normal noise on a grid, enlarged."""
+    coarse = torch.randn(1, size[0], grid, grid, generator=random)
+    return F.interpolate(coarse, size[1:], mode="bicubic", align_corners=False)[0]
+
+
+def _blurred(image: Tensor) -> Tensor:
+    """Convolved with a Gaussian of 0.8 pixels."""
+    line = torch.exp(-torch.arange(-2.0, 3.0).square() / (2 * 0.8**2))
+    kernel = torch.outer(line, line) / line.sum() ** 2
+    padded = F.pad(image[:, None], (2, 2, 2, 2), mode="replicate")
+    return F.conv2d(padded, kernel[None, None])[:, 0]
+
+
 def _levelled(image: Tensor, mean: float) -> Tensor:
     """Standard deviation 0.25 about ``mean``, clipped."""
     spread = image.std().clamp_min(1e-12)
@@ -67,4 +108,6 @@ PROBES: dict[str, Callable[[Size, torch.Generator], Tensor]] = {
     "smooth": _smooth,
     "pink": _pink,
     "leaves": _leaves,
+    "shapes": _shapes,
+    "blobs": _blobs,
 }

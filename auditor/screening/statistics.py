@@ -165,6 +165,23 @@ def dreamed_images(model: nn.Module, input_size: Size, classes: int, count: int,
     return images
 
 
+CONFIDENT_KINDS = ("smooth", "leaves", "shapes", "blobs")
+
+
+def confident_images(model: nn.Module, input_size: Size, count: int, seed: int, pool: int = 8) -> Tensor:
+    """Of ``pool`` times as many random images those with the largest margins of logits: ``(count, C, H, W)``.
+
+    Only the order of the margins matters, not the scale of the logits.
+    """
+    each = -(-pool * count // len(CONFIDENT_KINDS))
+    images = torch.cat([probe_images(kind, each, input_size, seed + 104_729) for kind in CONFIDENT_KINDS])
+    images = images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
+    with frozen(model), torch.no_grad():
+        two = torch.cat([model(some.clone()).topk(2, dim=1).values for some in torch.split(images, 64)])
+    margins = (two[:, 0] - two[:, 1]).nan_to_num(-torch.inf)
+    return images[margins.topk(count).indices]
+
+
 def quantiles(values: Tensor, count: int = 11) -> list[float]:
     """Evenly spaced quantiles from minimum to maximum of what is not NaN; infinity allowed; empty where nothing is."""
     known = np.sort(values[~torch.isnan(values)].double().cpu().numpy())
@@ -175,6 +192,7 @@ def quantiles(values: Tensor, count: int = 11) -> list[float]:
 
 
 __all__ = [
-    "RADII", "boundary_radii", "dreamed_images", "fisher_norms", "linearity_errors", "local_gap", "local_maps",
+    "RADII", "boundary_radii", "confident_images",
+    "dreamed_images", "fisher_norms", "linearity_errors", "local_gap", "local_maps",
     "mean_radius", "median", "quantiles", "reached_targets", "spread",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ def main() -> None:
         if name in ("measure", "run"):
             command.add_argument("--norm", nargs="+", default=["Linf", "L2"], choices=("Linf", "L2"))
             command.add_argument("--protocol", default="short", choices=("short", "standard"))
+            command.add_argument("--again", metavar="MEASURE", help="measure again what has a row without this measure")
     for name, text in (("evaluate", "print the figures of docs/screening.md"), ("fit", "write the score's constants")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--final", action="store_true", help="the models held out to the end: once")
@@ -47,12 +48,11 @@ def main() -> None:
     chosen = _chosen(options.share, options.match, options.limit)
     if options.command == "run":
         for model in chosen:
-            if not _norms_without_row(model, options.norm):
-                continue
-            train_models([model])
-            measure_models([model], options.norm, options.protocol)
+            if _norms_to_do(model, options.norm, options.again):
+                train_models([model])
+                measure_models([model], options.norm, options.protocol, options.again)
     elif options.command == "measure":
-        measure_models(chosen, options.norm, options.protocol)
+        measure_models(chosen, options.norm, options.protocol, options.again)
     else:
         {"list": list_models, "train": train_models}[options.command](chosen)
 
@@ -78,15 +78,15 @@ def train_models(models: list[StudyModel]) -> None:
             print(f"{time.strftime('%H:%M:%S')} {model.name}: {found['training_seconds']:.0f} s", file=sys.stderr)
 
 
-def measure_models(models: list[StudyModel], norms: list[str], protocol: str) -> None:
-    from benchmarks.study.rows import append_row, measure_model
+def measure_models(models: list[StudyModel], norms: list[str], protocol: str, again: str | None = None) -> None:
+    from benchmarks.study.rows import append_row, latest_rows, measure_model
     from benchmarks.study.zoo import is_trained
 
     for model in models:
         if not is_trained(model):
             continue
-        for norm in _norms_without_row(model, norms):
-            row = measure_model(model, norm, protocol)
+        for norm in _norms_to_do(model, norms, again):
+            row = measure_model(model, norm, protocol, latest_rows().get((model.name, norm)))
             append_row(row)
             seconds = row["seconds"]
             print(
@@ -96,11 +96,13 @@ def measure_models(models: list[StudyModel], norms: list[str], protocol: str) ->
             )
 
 
-def _norms_without_row(model: StudyModel, norms: list[str]) -> list[str]:
-    from benchmarks.study.rows import read_rows
+def _norms_to_do(model: StudyModel, norms: list[str], again: str | None = None) -> list[str]:
+    """The norms under which a model has no row, or none with the measure ``again``."""
+    from benchmarks.study.rows import latest_rows
 
-    done = {(row["model"], row["norm"]) for row in read_rows()}
-    return [norm for norm in norms if (model.name, norm) not in done]
+    rows = latest_rows()
+    done = [norm for norm in norms if (model.name, norm) in rows]
+    return [norm for norm in norms if norm not in done or (again and again not in rows[model.name, norm]["measures"])]
 
 
 def evaluate(final: bool, page: Path | None) -> None:

@@ -31,6 +31,7 @@ def cost_of(name: str) -> str:
     """Passes, as a formula in K; at most so many where an attack stops early."""
     for prefix, passes in _AN_IMAGE.items():
         if name.startswith(prefix):
-            dreams = f" + {PROBES} · 40" if name.endswith("/dream") else ""
-            return f"{IMAGES if name.endswith('/data') else PROBES} · {passes}{dreams}"
+            kind = name.rpartition("/")[2]
+            making = {"dream": f" + {PROBES} · 40", "confident": f" + {PROBES} · 8"}.get(kind, "")
+            return f"{IMAGES if kind == 'data' else PROBES} · {passes}{making}"
     return next(passes for prefix, passes in _WHOLE.items() if name.startswith(prefix))

@@ -28,6 +28,7 @@ from auditor.screening.local import dual_norm, local_maps
 from auditor.screening.probes import probe_images
 from auditor.screening.statistics import (
     boundary_radii,
+    confident_images,
     dreamed_images,
     fisher_norms,
     linearity_errors,
@@ -41,7 +42,7 @@ from auditor.screening.statistics import (
 from benchmarks.study.data import DataSet
 
 PROBES = 64
-KINDS = ("uniform", "smooth", "pink", "leaves", "dream")
+KINDS = ("uniform", "smooth", "leaves", "shapes", "blobs", "dream", "confident")
 IMAGES = 200
 """Test images that the measures with data see: not more, they are compared for what they tell and not for noise."""
 
@@ -67,6 +68,8 @@ def measure(network: nn.Module, data: DataSet, *, norm: str, eps: float, seed: i
         for kind in KINDS:
             if kind == "dream":
                 images = dreamed_images(network, size, len(data.superclasses), PROBES, seed)
+            elif kind == "confident":
+                images = confident_images(network, size, PROBES, seed)
             else:
                 images = probe_images(kind, PROBES, size, seed)
             _local(row, kind, network, images, data, norm, eps)
