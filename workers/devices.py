@@ -2,10 +2,9 @@
 
 import itertools
 import os
-import subprocess
 from collections.abc import MutableMapping, Sequence
 
-from auditor.machine.devices import wait_passively
+from auditor.machine.devices import query_nvidia_smi, wait_passively
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -14,12 +13,7 @@ def visible_gpus() -> tuple[str, ...]:
     if named is not None:
         parts = (part.strip() for part in named.split(","))
         return tuple(itertools.takewhile(lambda part: part not in ("", "-1"), parts))  # CUDA reads it the same way
-    try:
-        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(line.strip() for line in result.stdout.splitlines() if line.strip())
+    return tuple(query_nvidia_smi("index", seconds=30))
 
 
 def assign_device(

@@ -6,15 +6,16 @@ from typing import Any
 from auditor.checkpoints.metadata import dataset_name, front_matter
 from auditor.checkpoints.origin import Origin
 from auditor.checkpoints.usage import usage
-from auditor.checkpoints.wording import Row, recipe_words, signed_points, threat, verdict_words
+from auditor.checkpoints.wording import recipe_words, signed_points, threat, verdict_words
 from auditor.errors import one_line
 from auditor.records import ZooEntry
+from auditor.records.checkpoints import AuditSummary, CheckpointRow
 from auditor.text.numbers import DASH, MINUS, interval, number, p_equation, percent
 
 CONFIG = "config.json"
 
 
-def model_card(row: Row, entry: ZooEntry, original: ZooEntry, origin: Origin) -> str:
+def model_card(row: CheckpointRow, entry: ZooEntry, original: ZooEntry, origin: Origin) -> str:
     """README.md in the Hugging Face format.
 
     Args:
@@ -31,63 +32,64 @@ def model_card(row: Row, entry: ZooEntry, original: ZooEntry, origin: Origin) ->
         ("Training", _history(row)),
         ("Lineage and digests", _lineage(row, entry)),
         ("Licence", _licence(original, origin)),
-        ("Versions", _bullets(sorted(row["versions"].items()))),
+        ("Versions", _bullets(sorted(row.versions.items()))),
     )
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections)
     return f"{front_matter(row, entry, origin)}{_head(row, entry)}\n{body}"
 
 
-def _head(row: Row, entry: ZooEntry) -> str:
+def _head(row: CheckpointRow, entry: ZooEntry) -> str:
     return (
-        f"# {row['checkpoint']}: {_text(row['model'])}, fine-tuned for robustness\n\n"
+        f"# {row.checkpoint}: {_text(row.model)}, fine-tuned for robustness\n\n"
         f"**{_text(verdict_words(row))}**\n\n"
-        f"An image classifier on {_text(dataset_name(entry))}, fine-tuned by auditor: {recipe_words(row['recipe'])}.\n"
+        f"An image classifier on {_text(dataset_name(entry))}, fine-tuned by auditor: {recipe_words(row.recipe)}.\n"
     )
 
 
-def _results(row: Row) -> str:
-    columns = [row["before"], row["after"]]
+def _results(row: CheckpointRow) -> str:
+    columns = [row.before, row.after]
     if columns == [None, None]:
         return "The parent and this checkpoint were not audited under one protocol, so there is no comparison."
     cells: list[tuple[str, Iterable[str]]] = [
-        ("clean accuracy", (percent(one and one["clean_accuracy"]) for one in columns)),
+        ("clean accuracy", (percent(one.clean_accuracy if one else None) for one in columns)),
         ("robust accuracy (95 % interval)", (_robust(one) for one in columns)),
         ("gap of the linearized network", (_gap(one) for one in columns)),
-        ("images", (f"{one['n']:,}" if one else DASH for one in columns)),
-        ("flags", (", ".join(one["flags"]) or "none" if one else DASH for one in columns)),
-        ("audit", (str(one["audit"]) if one else "not audited" for one in columns)),
+        ("images", (f"{one.n:,}" if one else DASH for one in columns)),
+        ("flags", (", ".join(one.flags) or "none" if one else DASH for one in columns)),
+        ("audit", (str(one.audit) if one else "not audited" for one in columns)),
     ]
-    lines = [f"| | before: {_text(row['model'])} | after: {row['checkpoint']} |", "| --- | --- | --- |"]
+    lines = [f"| | before: {_text(row.model)} | after: {row.checkpoint} |", "| --- | --- | --- |"]
     lines += [f"| {name} | {' | '.join(values)} |" for name, values in cells]
-    under = f"Both audits used auditor's protocol `{row['protocol']}` under {threat(row)} on {row['device']}."
+    under = f"Both audits used auditor's protocol `{row.protocol}` under {threat(row)} on {row.device}."
     return "\n".join([under, "", *lines, *_paired(row)])
 
 
-def _robust(one: dict[str, Any] | None) -> str:
-    if one is None or one["robust_accuracy"] is None:
+def _robust(one: AuditSummary | None) -> str:
+    if one is None or one.robust_interval is None:
         return DASH
-    return f"{percent(one['robust_accuracy'])} ({interval(one['robust_low'], one['robust_high'], percent)})"
+    robust, low, high = one.robust_interval
+    return f"{percent(robust)} ({interval(low, high, percent)})"
 
 
-def _gap(one: dict[str, Any] | None) -> str:
-    return number(one["gap"] if one else None, 3, MINUS)
+def _gap(one: AuditSummary | None) -> str:
+    return number(one.gap if one else None, 3, MINUS)
 
 
-def _paired(row: Row) -> Iterator[str]:
-    paired = row["comparison"]
+def _paired(row: CheckpointRow) -> Iterator[str]:
+    paired = row.comparison
     if paired is None:
         return
     yield ""
     yield (
-        f"Of the {paired['n']:,} images that both audits share, {paired['only_before']} were robust only before and "
-        f"{paired['only_after']} only after: a difference of {signed_points(paired['difference'])} points "
-        f"(95 % interval {interval(paired['low'], paired['high'], signed_points)}), McNemar's exact two-sided test: "
-        f"{p_equation(paired['p_value'])}."
+        f"Of the {paired.n:,} images that both audits share, {paired.only_before} were robust only before and "
+        f"{paired.only_after} only after: a difference of {signed_points(paired.difference)} points "
+        f"(95 % interval {interval(paired.low, paired.high, signed_points)}), McNemar's exact two-sided test: "
+        f"{p_equation(paired.p_value)}."
     )
 
 
-def _limits(row: Row, entry: ZooEntry) -> str:
-    n = f"{row['after']['n']:,} test images" if row["after"] and row["after"]["n"] else "no test images"
+def _limits(row: CheckpointRow, entry: ZooEntry) -> str:
+    n = f"{row.after.n:,} test images" if row.after and row.after.n else "no test images"
     return _list(
         f"Use this model for research on adversarial robustness and as a starting point for fine-tuning, on images "
         f"like those of {_text(dataset_name(entry))} at {' × '.join(map(str, entry.input_size))}.",
@@ -100,17 +102,17 @@ def _limits(row: Row, entry: ZooEntry) -> str:
     )
 
 
-def _recipe(row: Row) -> str:
-    return _bullets((name, value) for name, value in row["recipe"].items())
+def _recipe(row: CheckpointRow) -> str:
+    return _bullets((name, value) for name, value in row.recipe.items())
 
 
-def _history(row: Row) -> str:
-    seed = row["recipe"]["seed"]
-    kept = f"The weights are those of epoch {row['best']}, which has the best PGD accuracy on held-out training images."
-    ended = f" Training ended early: {_text(row['stopped'])}." if row["stopped"] else ""
-    summary = f"Seed {seed}, {row['seconds']:,.0f} s on {row['device']}, finished {row['created_at']}. {kept}{ended}"
+def _history(row: CheckpointRow) -> str:
+    seed = row.recipe["seed"]
+    kept = f"The weights are those of epoch {row.best}, which has the best PGD accuracy on held-out training images."
+    ended = f" Training ended early: {_text(row.stopped)}." if row.stopped else ""
+    summary = f"Seed {seed}, {row.seconds:,.0f} s on {row.device}, finished {row.created_at}. {kept}{ended}"
     lines = ["| epoch | loss | clean accuracy | PGD accuracy | gap |", "| --- | --- | --- | --- | --- |"]
-    for one in row["history"]:
+    for one in row.history:
         loss, clean, pgd, gap = (one[key] for key in ("loss", "clean_accuracy", "pgd_accuracy", "gap"))
         cells = [number(loss, 3, MINUS), percent(clean), percent(pgd), number(gap, 3, MINUS)]
         lines.append(f"| {one['number']} | {' | '.join(cells)} |")
@@ -124,13 +126,13 @@ def _history(row: Row) -> str:
     )
 
 
-def _lineage(row: Row, entry: ZooEntry) -> str:
-    chain = " → ".join(_text(name) for name in (*row["lineage"], row["checkpoint"]))
+def _lineage(row: CheckpointRow, entry: ZooEntry) -> str:
+    chain = " → ".join(_text(name) for name in (*row.lineage, row.checkpoint))
     pairs = [
         ("lineage", chain),
-        ("parent", _text(row["model"])),
-        ("SHA-256 of the parent's weights", f"`{row['parent_sha256']}`"),
-        ("SHA-256 of these weights", f"`{row['weights_sha256']}`"),
+        ("parent", _text(row.model)),
+        ("SHA-256 of the parent's weights", f"`{row.parent_sha256}`"),
+        ("SHA-256 of these weights", f"`{row.weights_sha256}`"),
         ("SHA-256 of the file model.safetensors", f"`{entry.file_sha256}`"),
     ]
     return f"{_bullets(pairs)}\n\nThe first two digests cover names, types, shapes and values, in any file format."

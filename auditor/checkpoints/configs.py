@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.checkpoints.origin import classes_of, normalizes_itself
-from auditor.checkpoints.wording import Row
 from auditor.records import Transform, ZooEntry
+from auditor.records.checkpoints import CheckpointRow
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,7 +18,7 @@ _PARENT_KEYS = ("tag", "label_offset", "label_names", "label_descriptions", "tes
 """Keys of timm's pretrained_cfg that describe the parent's weights, and not these."""
 
 
-def plain_config(row: Row, entry: ZooEntry, original: ZooEntry) -> bytes:
+def plain_config(row: CheckpointRow, entry: ZooEntry, original: ZooEntry) -> bytes:
     """JSON of architecture, classes and preprocessing."""
     classes = classes_of(entry)
     about = {
@@ -37,7 +37,7 @@ def plain_config(row: Row, entry: ZooEntry, original: ZooEntry) -> bytes:
     return json.dumps(about, indent=2).encode()
 
 
-def timm_config(row: Row, entry: ZooEntry, network: "nn.Module") -> bytes:
+def timm_config(row: CheckpointRow, entry: ZooEntry, network: "nn.Module") -> bytes:
     """What timm's helper writes for its ``network``, with the preprocessing of this entry.
 
     Replaces ``network.pretrained_cfg``.
@@ -56,9 +56,9 @@ def timm_config(row: Row, entry: ZooEntry, network: "nn.Module") -> bytes:
         return path.read_bytes()
 
 
-def provenance(row: Row) -> dict[str, Any]:
+def provenance(row: CheckpointRow) -> dict[str, Any]:
     """Identifies a checkpoint of auditor in its config.json, with its verdict."""
-    return {key: row[key] for key in ("checkpoint", "model", "verdict", "weights_sha256", "parent_sha256")}
+    return {key: getattr(row, key) for key in ("checkpoint", "model", "verdict", "weights_sha256", "parent_sha256")}
 
 
 def _pretrained_cfg(entry: ZooEntry, network: "nn.Module") -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from auditor.checkpoints.card import CONFIG, model_card
 from auditor.checkpoints.configs import plain_config, timm_config
 from auditor.checkpoints.origin import origin_of
-from auditor.checkpoints.wording import Row
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
 from auditor.files import write_atomically
 from auditor.records import ZooEntry
+from auditor.records.checkpoints import CheckpointRow
 from auditor.zoo.checkpoint import WEIGHTS, read_description
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ NAMES = (WEIGHTS, CONFIG, CARD)
 _CHUNK = 2**20
 
 
-def export_checkpoint(row: Row, out: Path) -> list[Path]:
+def export_checkpoint(row: CheckpointRow, out: Path) -> list[Path]:
     """Write the weights, config.json and README.md to the folder ``out``: all of them or none.
 
     ``out`` may already hold the same files with the same contents; nothing else is ever overwritten.
 
     Args:
-        row: the checkpoint as auditor.db.checkpoints returns it; ``row["folder"]`` holds its weights.
+        row: the checkpoint as auditor.db.checkpoints returns it; ``row.folder`` holds its weights.
 
     Returns:
         The files, in the order of :data:`NAMES`.
@@ -39,7 +39,7 @@ def export_checkpoint(row: Row, out: Path) -> list[Path]:
         ModelLoadError: the weights are missing or damaged, differ from the database, or do not fit the architecture.
         EnvironmentUnusableError: the description cannot be read, or ``out`` cannot be written.
     """
-    source = Path(row["folder"])
+    source = Path(row.folder)
     _refuse_others(out)
     with _named(row):
         entry, original, _ = read_description(source)
@@ -57,29 +57,29 @@ def export_checkpoint(row: Row, out: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _named(row: Row) -> Iterator[None]:
+def _named(row: CheckpointRow) -> Iterator[None]:
     try:
         yield
     except ModelLoadError as error:
-        raise ModelLoadError(f"{row['checkpoint']}: {error}") from error
+        raise ModelLoadError(f"{row.checkpoint}: {error}") from error
 
 
-def _checked_state(row: Row, entry: ZooEntry, weights: Path) -> "dict[str, Tensor]":
+def _checked_state(row: CheckpointRow, entry: ZooEntry, weights: Path) -> "dict[str, Tensor]":
     """Load the weights, and check the digests of the file and of the database."""
     from auditor.zoo.digest import state_dict_digest
     from auditor.zoo.weights import read_safetensors
 
     state = read_safetensors(weights, entry.file_sha256)
     found = state_dict_digest(state)
-    if found != row["weights_sha256"]:
-        expected = str(row["weights_sha256"])[:12]
+    if found != row.weights_sha256:
+        expected = str(row.weights_sha256)[:12]
         raise ModelLoadError(
             f"expected weights with SHA-256 {expected}…, as in the database, got {found[:12]}… in {weights}"
         )
     return state
 
 
-def _config(row: Row, entry: ZooEntry, original: ZooEntry, source: Path, state: "dict[str, Tensor]") -> bytes:
+def _config(row: CheckpointRow, entry: ZooEntry, original: ZooEntry, source: Path, state: "dict[str, Tensor]") -> bytes:
     """config.json; a network of timm is constructed, and must load the weights with strict keys."""
     if "timm" not in entry.architecture:
         return plain_config(row, entry, original)

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from auditor.checkpoints.origin import Origin
-from auditor.checkpoints.wording import Row, threat
+from auditor.checkpoints.wording import threat
 from auditor.records import ZooEntry
+from auditor.records.checkpoints import CheckpointRow
 
 _DATASETS = {
     "fashion_mnist": ("zalando-datasets/fashion_mnist", "Fashion-MNIST"),
@@ -16,13 +17,13 @@ _DATASETS = {
 """The hub's name and the usual name of each data set."""
 
 
-def front_matter(row: Row, entry: ZooEntry, origin: Origin) -> str:
+def front_matter(row: CheckpointRow, entry: ZooEntry, origin: Origin) -> str:
     """YAML between two lines of dashes; its values are JSON, which is YAML."""
     lines = [f"{key}: {_value(value)}" for key, value in metadata(row, entry, origin).items()]
     return "\n".join(["---", *lines, "---", ""])
 
 
-def metadata(row: Row, entry: ZooEntry, origin: Origin) -> dict[str, Any]:
+def metadata(row: CheckpointRow, entry: ZooEntry, origin: Origin) -> dict[str, Any]:
     """The fields of ``huggingface_hub.ModelCardData`` that are known.
 
     Results of a flagged audit are left out, because leaderboards would show them without the flag.
@@ -40,10 +41,10 @@ def metadata(row: Row, entry: ZooEntry, origin: Origin) -> dict[str, Any]:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def tags(row: Row, entry: ZooEntry) -> list[str]:
+def tags(row: CheckpointRow, entry: ZooEntry) -> list[str]:
     """Tags, including the verdict, for example ``no-significant-gain``."""
     own = ["timm"] if "timm" in entry.architecture else []
-    return ["image-classification", *own, "adversarial-robustness", "auditor", row["verdict"].replace(" ", "-")]
+    return ["image-classification", *own, "adversarial-robustness", "auditor", row.verdict.replace(" ", "-")]
 
 
 def dataset_name(entry: ZooEntry) -> str:
@@ -51,15 +52,15 @@ def dataset_name(entry: ZooEntry) -> str:
     return known[1] if known else entry.dataset
 
 
-def _model_index(row: Row, entry: ZooEntry) -> list[dict[str, Any]] | None:
-    after = row["after"]
-    if after is None or after["flags"] or not after["n"]:
+def _model_index(row: CheckpointRow, entry: ZooEntry) -> list[dict[str, Any]] | None:
+    after = row.after
+    if after is None or after.flags or not after.n:
         return None
-    robust = f"robust accuracy ({threat(row)}, protocol {row['protocol']}, first {after['n']} images)"
-    clean = f"clean accuracy (first {after['n']} images)"
+    robust = f"robust accuracy ({threat(row)}, protocol {row.protocol}, first {after.n} images)"
+    clean = f"clean accuracy (first {after.n} images)"
     metrics = [
         {"type": "accuracy", "name": name, "value": round(value, 4)}
-        for name, value in ((clean, after["clean_accuracy"]), (robust, after["robust_accuracy"]))
+        for name, value in ((clean, after.clean_accuracy), (robust, after.robust_accuracy))
         if value is not None
     ]
     known = None if entry.own_data else _DATASETS.get(entry.dataset)
@@ -69,9 +70,9 @@ def _model_index(row: Row, entry: ZooEntry) -> list[dict[str, Any]] | None:
     return [{"name": model_name(row), "results": [result]}] if metrics else None
 
 
-def model_name(row: Row) -> str:
+def model_name(row: CheckpointRow) -> str:
     """``checkpoint-7``, because the hub allows no colon in names."""
-    return str(row["checkpoint"]).replace(":", "-")
+    return str(row.checkpoint).replace(":", "-")
 
 
 def _value(value: Any) -> str:

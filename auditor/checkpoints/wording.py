@@ -3,11 +3,9 @@
 from functools import partial
 from typing import Any
 
+from auditor.records.checkpoints import CheckpointRow
 from auditor.text.eps import format_eps
 from auditor.text.numbers import MINUS, interval, p_equation, points
-
-Row = dict[str, Any]
-"""A checkpoint as auditor.db.checkpoints returns it."""
 
 signed_points = partial(points, minus=MINUS)
 
@@ -30,29 +28,29 @@ def recipe_words(recipe: dict[str, Any]) -> str:
     return ", ".join([*parts, f"{recipe['epochs']} epochs"]).replace("label_smoothing", "label smoothing")
 
 
-def threat(row: Row) -> str:
+def threat(row: CheckpointRow) -> str:
     """The threat model of the two audits: ``Linf 8/255``."""
-    return f"{row['norm']} {format_eps(row['eps'])}"
+    return f"{row.norm} {format_eps(row.eps)}"
 
 
-def is_gain(row: Row) -> bool:
+def is_gain(row: CheckpointRow) -> bool:
     """Whether the checkpoint is more robust than its parent beyond chance."""
-    return bool(row["verdict"] == "significant gain")
+    return row.verdict == "significant gain"
 
 
-def verdict_words(row: Row) -> str:
+def verdict_words(row: CheckpointRow) -> str:
     """One or two sentences: whether fine-tuning helped, by how much, and with what certainty."""
-    head = _HEADLINES[row["verdict"]]
-    paired = row["comparison"]
-    if row["verdict"] == "not audited" or paired is None:
-        return f"{head}: it is not known whether this checkpoint is more robust than {row['model']}."
+    head = _HEADLINES[row.verdict]
+    paired = row.comparison
+    if row.verdict == "not audited" or paired is None:
+        return f"{head}: it is not known whether this checkpoint is more robust than {row.model}."
     result = (
-        f"{head}: against {row['model']}, on the same {paired['n']:,} images under {threat(row)}, robust accuracy "
-        f"changed by {signed_points(paired['difference'])} points (95 % interval "
-        f"{interval(paired['low'], paired['high'], signed_points)}; "
-        f"McNemar's exact test: {p_equation(paired['p_value'])})."
+        f"{head}: against {row.model}, on the same {paired.n:,} images under {threat(row)}, robust accuracy "
+        f"changed by {signed_points(paired.difference)} points (95 % interval "
+        f"{interval(paired.low, paired.high, signed_points)}; "
+        f"McNemar's exact test: {p_equation(paired.p_value)})."
     )
-    return f"{result} {_ADVICE[row['verdict']]}{_flag_words(row)}".rstrip()
+    return f"{result} {_ADVICE[row.verdict]}{_flag_words(row)}".rstrip()
 
 
 _ADVICE = {
@@ -62,11 +60,11 @@ _ADVICE = {
 }
 
 
-def _flag_words(row: Row) -> str:
+def _flag_words(row: CheckpointRow) -> str:
     """A warning if one of the audits is flagged."""
     flagged = [
-        f"{name} ({', '.join(row[when]['flags'])})"
-        for when, name in (("before", row["model"]), ("after", row["checkpoint"]))
-        if row[when] and row[when]["flags"]
+        f"{name} ({', '.join(audit.flags)})"
+        for audit, name in ((row.before, row.model), (row.after, row.checkpoint))
+        if audit and audit.flags
     ]
     return f" The audit of {' and of '.join(flagged)} is flagged: its numbers cannot be trusted." if flagged else ""

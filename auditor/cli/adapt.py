@@ -65,7 +65,7 @@ class AdaptOptions:
     trust_code: bool
     time_limit: float | None
     place: shared.PlaceOptions
-    shape: str
+    output_format: str
 
 
 @click.command("adapt")
@@ -157,21 +157,21 @@ def command(options: AdaptOptions) -> None:
     sigterm_interrupts()
     set_up_logs()
     where = decide(options.place, options.device)
-    here, folder = where.queue == "here", options.folder
+    folder = options.folder
     adapt = _make_request(options)
-    if here:
+    if where.is_local:
         shared.check_exists("--data", options.data)
     entry = None if adapt.trains else _find_entry(adapt, options)
     limit = {} if options.time_limit is None else {"seconds": options.time_limit * 60}
     request = AdaptJobRequest(
         adapt=adapt,
-        device=check_device(options.device) if here else options.device,
+        device=check_device(options.device) if where.is_local else options.device,
         data=options.data and options.data.absolute(),
         folder=str(folder.absolute()) if folder else None,
         trust_code=options.trust_code,
         **limit,
     )
-    run_where(where, "adapt", options.start, entry, request, options.shape)
+    run_where(where, "adapt", options.start, entry, request, options.output_format)
 
 
 def _make_request(options: AdaptOptions) -> "AdaptRequest":

@@ -38,7 +38,7 @@ class BoostOptions:
     training_minutes: float | None
     audit: shared.AuditOptions
     place: shared.PlaceOptions
-    shape: str
+    output_format: str
 
 
 @click.command("boost")
@@ -182,12 +182,13 @@ def command(options: BoostOptions) -> None:
     entry = find_entry(options.model, audit.folder, trust_code=audit.trust_code)
     entry = under(entry, options.norm, options.eps)
     request = make_request(entry, options, where.queue)
-    run_where(where, "boost", entry.model, entry, request, options.shape)
+    run_where(where, "boost", entry.model, entry, request, options.output_format)
 
 
 def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "BoostRequest":
     """Raises UsageError if the values make no sense."""
     from auditor.errors import UsageError
+    from auditor.records import LOCAL_QUEUE
     from auditor.trainings.boost import BoostRequest
 
     if options.audit.protocol == "screen":
@@ -195,7 +196,7 @@ def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "Boost
             "--protocol screen runs no attack, so that it cannot tell whether a boost helped; "
             "use quick, standard or full"
         )
-    if queue == "here":
+    if queue == LOCAL_QUEUE:
         shared.check_exists("--data", options.training)
         shared.check_exists("--test-data", options.audit.data)
     names = [field.name for field in dataclasses.fields(RecipeOptions) if field.name != "seed"]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from auditor.db.results import Detail
+    from auditor.records.checkpoints import AuditSummary, CheckpointRow
 
 
 class Number(click.ParamType[int]):
@@ -33,7 +34,7 @@ def command() -> None:
 
 @command.command("list")
 @FORMAT
-def list_rows(shape: str) -> None:
+def list_rows(output_format: str) -> None:
     """List all checkpoints with their robust accuracy before and after.
 
     The verdict says whether the difference is significant.
@@ -48,7 +49,7 @@ def list_rows(shape: str) -> None:
     from auditor.db.checkpoints import list_checkpoints
 
     rows = list_checkpoints(open_database())
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif rows:
         columns = ("checkpoint", "parent", "robust % before → after", "verdict", "recipe")
@@ -57,20 +58,20 @@ def list_rows(shape: str) -> None:
         click.echo("no checkpoints; `auditor boost MODEL` makes one", err=True)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: "CheckpointRow") -> tuple[str, ...]:
     from auditor.checkpoints.wording import recipe_words
 
-    before, after = (_robust(row[when]) for when in ("before", "after"))
-    return row["checkpoint"], row["model"], f"{before} → {after}", row["verdict"], recipe_words(row["recipe"])
+    before, after = _robust(row.before), _robust(row.after)
+    return row.checkpoint, row.model, f"{before} → {after}", row.verdict, recipe_words(row.recipe)
 
 
-def _robust(audit: dict[str, Any] | None) -> str:
+def _robust(audit: "AuditSummary | None") -> str:
     """The robust accuracy in percent; ``!`` marks a flagged audit."""
     from auditor.text.numbers import DASH, percent_number
 
-    if audit is None or audit["robust_accuracy"] is None:
+    if audit is None or audit.robust_accuracy is None:
         return DASH
-    return f"{percent_number(audit['robust_accuracy'])}{'!' if audit['flags'] else ''}"
+    return f"{percent_number(audit.robust_accuracy)}{'!' if audit.flags else ''}"
 
 
 @command.command()
@@ -133,14 +134,14 @@ def plot(number: int, output: Path) -> None:
 
     engine = open_database()
     row = load_checkpoint(engine, number)
-    details = [_detail(engine, row[when]) for when in ("before", "after")]
+    details = [_detail(engine, row.before), _detail(engine, row.after)]
     before, after = (detail.clusterings.get("weights") if detail else None for detail in details)
     either = next((detail for detail in details if detail), None)
     figure = draw_boost(
-        f"{row['checkpoint']}, fine-tuned from {row['model']}",
-        f"{recipe_words(row['recipe'])}. {verdict_words(row)}",
-        row["history"],
-        row["best"],
+        f"{row.checkpoint}, fine-tuned from {row.model}",
+        f"{recipe_words(row.recipe)}. {verdict_words(row)}",
+        row.history,
+        row.best,
         before,
         after,
         either.classes if either else (),
@@ -150,7 +151,7 @@ def plot(number: int, output: Path) -> None:
     click.echo(str(output))
 
 
-def _detail(engine: "Engine", audit: dict[str, Any] | None) -> "Detail | None":
+def _detail(engine: "Engine", audit: "AuditSummary | None") -> "Detail | None":
     from auditor.db.results import load_detail
 
-    return load_detail(engine, audit["audit"]) if audit else None
+    return load_detail(engine, audit.audit) if audit else None

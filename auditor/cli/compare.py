@@ -14,7 +14,7 @@ from auditor.cli.options import FORMAT, PROTOCOL
     "--protocol", type=PROTOCOL, help="Compare results of this protocol. By default: the protocol with the most images."
 )
 @FORMAT
-def compare(first: str, second: str, protocol: str | None, shape: str) -> None:
+def compare(first: str, second: str, protocol: str | None, output_format: str) -> None:
     """Test whether A is more robust than B, on the samples that both were attacked on.
 
     A and B are models. NAME@ID selects one specific result, by the ID that --format json prints. Both results must have
@@ -31,7 +31,7 @@ def compare(first: str, second: str, protocol: str | None, shape: str) -> None:
     from auditor.results import comparison
 
     found = comparison.compare(open_database(), first, second, protocol)
-    if shape == "json":
+    if output_format == "json":
         print_json([found])
     else:
         _print(found)

@@ -70,7 +70,7 @@ def downgrade(revision: str, yes: bool) -> None:
     from auditor.errors import UsageError
 
     engine = open_database()
-    alive = [row["worker"] for row in list_workers(engine) if row["seconds_silent"] < RECENT_SECONDS]
+    alive = [row.worker for row in list_workers(engine) if row.seconds_silent < RECENT_SECONDS]
     if alive:
         raise UsageError(
             f"{', '.join(alive)} sent a heartbeat within the last {RECENT_SECONDS} s; stop all workers and scans first"

@@ -7,7 +7,7 @@ from auditor.cli.options import FORMAT
 
 @click.command("doctor")
 @FORMAT
-def command(shape: str) -> None:
+def command(output_format: str) -> None:
     """Check whether this machine can run audits.
 
     Checks packages, GPU, database, broker, data sets, model folders and disk. Each check is ok, absent (needed only for
@@ -29,7 +29,7 @@ def command(shape: str) -> None:
     from auditor.machine.doctor import examine
 
     findings = examine(settings())
-    if shape == "json":
+    if output_format == "json":
         print_json([asdict(finding) for finding in findings])
     else:
         print_table(

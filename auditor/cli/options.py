@@ -70,7 +70,7 @@ NORM = click.Choice(["Linf", "L2"])
 PROTOCOL = click.Choice(["screen", "quick", "standard", "full"])
 
 FORMAT = click.option(
-    "--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True,
     help="Print a table for people, or one JSON array on stdout.",
 )  # fmt: skip
 FIGURE = click.option(
@@ -133,7 +133,7 @@ class AuditOptions:
         from auditor.config import settings
         from auditor.jobs.limits import GIB, Limits
         from auditor.machine.devices import check_device
-        from auditor.records import AuditRequest
+        from auditor.records import LOCAL_QUEUE, AuditRequest
         from auditor.scans.request import ScanRequest
 
         audit = AuditRequest(
@@ -141,7 +141,7 @@ class AuditOptions:
             linearization=self.linearization,
             sketch=self.sketch,
             seed=self.seed,
-            device=check_device(self.device) if queue == "here" else self.device,
+            device=check_device(self.device) if queue == LOCAL_QUEUE else self.device,
             batch_size=settings().batch_size,
             triage=self.triage,
         )

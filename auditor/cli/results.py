@@ -79,10 +79,10 @@ command.add_command(compare)
 )
 @click.option("--limit", type=Count(), metavar="N", help="Print only the first N rows.")
 @click.option(
-    "--format", "shape", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
+    "--format", "output_format", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
     help="Print a table for people, one JSON array, or CSV.",
 )  # fmt: skip
-def list_rows(sort: str, limit: int | None, shape: str, **filters: Any) -> None:
+def list_rows(sort: str, limit: int | None, output_format: str, **filters: Any) -> None:
     """List the newest result of each model, data set, protocol and setting.
 
     The column `#` ranks the printed rows by robust accuracy, so that it depends on the filters and on --limit.
@@ -96,14 +96,14 @@ def list_rows(sort: str, limit: int | None, shape: str, **filters: Any) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import as_csv, print_json, print_results
     from auditor.db.results import Filter, count_audits, list_results
-    from auditor.results.serialize import serialize_row
+    from auditor.results.serialize import serialize
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
-    if shape == "json":
-        print_json([serialize_row(row) for row in rows])
-    elif shape == "csv":
-        click.echo(as_csv([serialize_row(row) for row in rows]), nl=False)
+    if output_format == "json":
+        print_json(rows)
+    elif output_format == "csv":
+        click.echo(as_csv([serialize(row) for row in rows]), nl=False)
     elif rows:
         print_results(rows)
     else:
@@ -121,7 +121,7 @@ def list_rows(sort: str, limit: int | None, shape: str, **filters: Any) -> None:
 )
 @AUDIT_ID
 @FORMAT
-def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> None:
+def show(model: str, protocol: str | None, audit_id: int | None, output_format: str) -> None:
     """Show a model's newest result: attacks, scores, flags and provenance.
 
     \b
@@ -134,7 +134,7 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
     from auditor.results.serialize import serialize_detail
 
     detail = find_detail(model, protocol, audit_id)
-    if shape == "json":
+    if output_format == "json":
         print_json([serialize_detail(detail)])
     else:
         print_detail(detail)
@@ -146,10 +146,10 @@ def show(model: str, protocol: str | None, audit_id: int | None, shape: str) -> 
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write. By default: stdout."
 )
 @click.option(
-    "--format", "shape", type=click.Choice(["json", "csv"]), default="json", show_default=True,
+    "--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True,
     help="Write JSON, with matrices and attacks, or CSV, with the rows only.",
 )  # fmt: skip
-def export(output: Path | None, shape: str, **filters: Any) -> None:
+def export(output: Path | None, output_format: str, **filters: Any) -> None:
     """Export results with all their data, for other programs.
 
     \b
@@ -163,12 +163,12 @@ def export(output: Path | None, shape: str, **filters: Any) -> None:
     from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize_detail, serialize_row
+    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize, serialize_detail
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort="started_at")
-    if shape == "csv":
-        text = as_csv([serialize_row(row) for row in rows])
+    if output_format == "csv":
+        text = as_csv([serialize(row) for row in rows])
     else:
         details = [load_detail(engine, row.id) for row in rows]
         text = json.dumps([nan_to_none(serialize_detail(detail)) for detail in details], indent=1) + "\n"

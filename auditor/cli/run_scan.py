@@ -39,11 +39,18 @@ def sigterm_interrupts() -> None:
 
 @dataclass(frozen=True)
 class Where:
-    """``queue``: here, cpu or gpu; ``jobs``: audits in parallel in this process, None to decide by their size."""
+    """The queue of the work; ``jobs``: audits in parallel in this process, None to decide by their size."""
 
     queue: str
     wait: bool
     jobs: int | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the work runs in this process."""
+        from auditor.records import LOCAL_QUEUE
+
+        return self.queue == LOCAL_QUEUE
 
 
 def runs_locally(queued: bool | None) -> bool:
@@ -79,11 +86,12 @@ def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, 
         EnvironmentUnusableError: the broker does not answer.
     """
     from auditor.errors import UsageError
+    from auditor.records import LOCAL_QUEUE
 
     if runs_locally(place.queued):
         if place.wait:
             raise UsageError("--wait needs --queue: with --here, the command always waits")
-        return Where("here", False, place.jobs)
+        return Where(LOCAL_QUEUE, False, place.jobs)
     if place.jobs:
         raise UsageError("--jobs needs --here: `auditor worker --processes` sets how many audits a worker runs at once")
     if gated and not place.wait:
@@ -109,7 +117,7 @@ def run_where(
     from auditor.cli.output.progress import ScanProgress
     from auditor.scans.local import LocalExecutor
 
-    if where.queue != "here":
+    if not where.is_local:
         from auditor.scans.plan import check_scan
 
         check_scan(store, entries, request.measurement, images=False)
@@ -135,9 +143,9 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
 
     scan = load_scan(store.engine, scan_id)
     request = ScanRequest.from_json(load_request(store.engine, scan_id))
-    if where.queue == "here":  # an error here leaves the scan unchanged
+    if where.is_local:  # an error here leaves the scan unchanged
         check_device(request.measurement.audit.device)
-        zoo = find_source(scan["source"], request.place, trust_code=request.trust_code)
+        zoo = find_source(scan.source, request.place, trust_code=request.trust_code)
     else:
         from auditor.jobs.queue import LONGEST_DAYS
 
@@ -145,12 +153,12 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
             raise UsageError(
                 f"the time limit of scan {scan_id} is over {LONGEST_DAYS} days, too long for the queue: add --here"
             )
-    jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.queue == "here" else None)
+    jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.is_local else None)
     if not jobs:
-        runs = scan["state"] == "running"
+        runs = scan.state == "running"
         say(f"scan {scan_id} {'is running' if runs else 'has ended'}; none of its audits failed or was cancelled")
         return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
-    if where.queue != "here":
+    if not where.is_local:
         return send_and_follow(where, store, scan_id, jobs, request)
     measure, jobs_at_once = _in_children(where, zoo, [job.entry for job in jobs], request)
     with ScanProgress(len(jobs)) as progress:
@@ -179,7 +187,7 @@ def send_and_follow(
         say(f"scan {scan_id} is stored, and workers will run it; `auditor scans cancel {scan_id}` cancels it")
         click.get_current_context().exit(ExitCode.INTERRUPTED)
     say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
-    if not any(row["queue"] == where.queue for row in list_workers(store.engine)):
+    if not any(row.queue == where.queue for row in list_workers(store.engine)):
         say(f"no worker serves the queue {where.queue} yet; start one with `auditor worker --queue {where.queue}`")
     if not where.wait:
         return ScanOutcome(scan_id, ended=False)
@@ -188,7 +196,7 @@ def send_and_follow(
 
 def start_children(where: Where, zoo: "Source", entries: "Sequence[ZooEntry]") -> None:
     """Start the server of child processes early, because importing torch takes seconds."""
-    if where.queue == "here":
+    if where.is_local:
         from auditor.jobs.child import start_server
 
         start_server(_preload(zoo, entries))
@@ -219,7 +227,12 @@ def _share_machine(
 
 
 def print_dry_run(
-    where: Where, store: "Store", zoo: "Source", entries: "Sequence[ZooEntry]", request: "ScanRequest", shape: str
+    where: Where,
+    store: "Store",
+    zoo: "Source",
+    entries: "Sequence[ZooEntry]",
+    request: "ScanRequest",
+    output_format: str,
 ) -> None:
     """``--dry-run``: print what a scan would do, timed with the number of threads that each model would have."""
     from auditor.cli.output.plan import as_rows, print_plan
@@ -228,9 +241,9 @@ def print_dry_run(
     from auditor.jobs.tasks import estimate_audit
     from auditor.scans.plan import plan_scan
 
-    make_child = _share_machine(where.jobs if where.queue == "here" else 1, zoo, entries, request)
+    make_child = _share_machine(where.jobs if where.is_local else 1, zoo, entries, request)
     # One model is estimated at a time, so it may use the memory of the whole machine.
     estimate = replace(make_child, processes=1)(estimate_audit, request.seconds, request.memory)
     with ScanProgress(len(entries)) as progress:
         plan = plan_scan(store, zoo, entries, request, progress, estimate)
-    print_json(as_rows(plan)) if shape == "json" else print_plan(plan, make_child.processes)
+    print_json(as_rows(plan)) if output_format == "json" else print_plan(plan, make_child.processes)

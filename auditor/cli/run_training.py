@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from auditor.cli.run_scan import Where
-    from auditor.db.trainings import Kind, TrainingJob, Trainings
+    from auditor.db.trainings import TrainingJob, Trainings
     from auditor.records import ZooEntry
     from auditor.records.boosts import EpochScore
+    from auditor.records.trainings import Kind
     from auditor.trainings.adapt import AdaptJobRequest
     from auditor.trainings.boost import BoostRequest
 
@@ -89,32 +90,32 @@ def run_where(
     model: str,
     entry: "ZooEntry | None",
     request: "BoostRequest | AdaptJobRequest",
-    shape: str,
+    output_format: str,
 ) -> None:
     """Store a training job, run or send it, and print its result."""
     from auditor.cli.db import open_database, open_tidied
     from auditor.config import settings
     from auditor.db.trainings import Trainings
 
-    if where.queue != "here":
+    if not where.is_local:
         from auditor.jobs.queue import check_length
 
         check_length(request.seconds)
-    engine = open_tidied() if where.queue == "here" else open_database()
+    engine = open_tidied() if where.is_local else open_database()
     trainings = Trainings(engine, settings().database_patience)
     job = trainings.create(kind, model, entry, request.to_json(), where.queue)
-    run_or_send(trainings, job, where, shape)
+    run_or_send(trainings, job, where, output_format)
 
 
-def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", shape: str) -> None:
+def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", output_format: str) -> None:
     """Run or send a queued job, and print its result."""
-    if where.queue == "here":
+    if where.is_local:
         _run_locally(trainings, job)
     else:
         _send(trainings, job, where.queue)
         if where.wait:
             follow(trainings.engine, job.training_id)
-    show_training(trainings.engine, job.training_id, shape)
+    show_training(trainings.engine, job.training_id, output_format)
 
 
 def _run_locally(trainings: "Trainings", job: "TrainingJob") -> None:
@@ -146,12 +147,13 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
     except EnvironmentUnusableError as error:
         say(f"{error}; the {job.kind} is stored, and a worker sends it once the broker answers")
     say(f"{job.kind} {number} is in the queue {queue}; `auditor trainings follow {number}` follows it")
-    if not any(row["queue"] == queue for row in list_workers(trainings.engine)):
+    if not any(row.queue == queue for row in list_workers(trainings.engine)):
         say(f"no worker serves the queue {queue} yet; start one with `auditor worker --queue {queue}`")
 
 
 def follow(engine: "Engine", training_id: int) -> None:
     """Print the progress of a job until it has ended; Ctrl-C stops following, not the job."""
+    from auditor.cli.output.follow import part_of
     from auditor.db.retry import UNAVAILABLE
     from auditor.db.trainings import load_training
 
@@ -160,14 +162,14 @@ def follow(engine: "Engine", training_id: int) -> None:
         while True:
             with contextlib.suppress(*UNAVAILABLE):
                 row = load_training(engine, training_id)
-                for score in row["history"][printed:]:
-                    say(epoch_line(score, epochs_of(row["request"])))
-                printed = len(row["history"])
-                now = f"{row['part']} {row['part_done']}/{row['part_total']}" if row["part"] else ""
+                for score in row.history[printed:]:
+                    say(epoch_line(score, epochs_of(row.request)))
+                printed = len(row.history)
+                now = part_of(row)
                 if now != part and now:
                     say(now)
                 part = now
-                if row["state"] in ENDED:
+                if row.state in ENDED:
                     return
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
@@ -175,27 +177,28 @@ def follow(engine: "Engine", training_id: int) -> None:
         click.get_current_context().exit(ExitCode.INTERRUPTED)
 
 
-def show_training(engine: "Engine", training_id: int, shape: str) -> None:
+def show_training(engine: "Engine", training_id: int, output_format: str) -> None:
     """Print the result of a job; exit with code 1 if it failed or was cancelled."""
     from auditor.cli.output.tables import print_json
     from auditor.db.trainings import load_training
 
     row = load_training(engine, training_id)
-    if row["kind"] == "boost" and row["state"] == "done":
+    if row.kind == "boost" and row.state == "done":
         from auditor.cli.output.boost import print_boost
         from auditor.db.checkpoints import load_checkpoint
+        from auditor.results.serialize import serialize
 
         checkpoint = load_checkpoint(engine, training_id)
-        print_json([row | checkpoint]) if shape == "json" else print_boost(checkpoint)
-    elif shape == "json":
+        print_json([serialize(row) | serialize(checkpoint)]) if output_format == "json" else print_boost(checkpoint)
+    elif output_format == "json":
         print_json([row])
-    elif row["state"] == "done":
+    elif row.result is not None and row.state == "done":
         from auditor.cli.output.adaptation import print_adaptation
 
-        print_adaptation(row)
-    elif row["state"] in ("failed", "cancelled"):
-        click.echo(f"{row['kind']} {training_id} of {row['model']}: {row['state']}: {row['reason']}", err=True)
+        print_adaptation(row.result)
+    elif row.state in ("failed", "cancelled"):
+        click.echo(f"{row.kind} {training_id} of {row.model}: {row.state}: {row.reason}", err=True)
     else:
-        click.echo(f"{row['kind']} {training_id} of {row['model']}: {row['state']}")
-    if row["state"] in ("failed", "cancelled"):
+        click.echo(f"{row.kind} {training_id} of {row.model}: {row.state}")
+    if row.state in ("failed", "cancelled"):
         click.get_current_context().exit(ExitCode.FAILED)

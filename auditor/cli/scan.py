@@ -28,7 +28,7 @@ class ScanOptions:
     run_id: int | None
     gates: GateOptions
     save_adversarials: Path | None
-    shape: str
+    output_format: str
 
 
 @click.command("scan")
@@ -161,13 +161,13 @@ def command(options: ScanOptions) -> None:
     engine = open_database()
     store = Store(engine)
     if options.dry_run:
-        print_dry_run(where, store, zoo, entries, request, options.shape)
+        print_dry_run(where, store, zoo, entries, request, options.output_format)
         return
     if options.reverify:
         names = longest_unverified(engine, entries, request.to_json(), options.reverify)
         request = replace(request, reverify=tuple(names))
     outcome = run_where(where, store, zoo, options.source, entries, request, options.run_id)
-    rows = print_outcome(engine, outcome, options.shape, audit.triage)
+    rows = print_outcome(engine, outcome, options.output_format, audit.triage)
     if not outcome.ended:
         return
     say_saved(adversarials, rows, outcome.reused)

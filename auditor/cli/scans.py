@@ -1,7 +1,6 @@
 """``auditor scans``: list, show, compare, cancel and retry scans."""
 
 import time
-from typing import Any
 
 import click
 
@@ -9,7 +8,6 @@ from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 from auditor.errors import ExitCode
 
-Row = dict[str, Any]
 SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 
@@ -22,7 +20,7 @@ def command() -> None:
 @click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
 @click.option("--limit", type=Count(), default=20, show_default=True, metavar="N", help="List the newest N scans.")
 @FORMAT
-def list_(state: str | None, limit: int, shape: str) -> None:
+def list_(state: str | None, limit: int, output_format: str) -> None:
     """List scans, the newest first, with the number of their audits in each state.
 
     \b
@@ -31,23 +29,23 @@ def list_(state: str | None, limit: int, shape: str) -> None:
       auditor scans list --state running --format json
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.scans import STATES, list_scans
 
     rows = list_scans(open_tidied(), state=state, limit=limit)
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif not rows:
         click.echo("no scans")
     else:
         names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
-        print_table(names, [["" if row[name] is None else str(row[name]) for name in names] for row in rows])
+        print_fields(names, rows)
 
 
 @command.command()
 @SCAN
 @FORMAT
-def show(scan_id: int, shape: str) -> None:
+def show(scan_id: int, output_format: str) -> None:
     """Show the audits of a scan: state, attempt, worker, progress, and the reason of a failure.
 
     \b
@@ -56,31 +54,31 @@ def show(scan_id: int, shape: str) -> None:
       auditor scans show 7 --format json
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.follow import part_of
+    from auditor.cli.output.follow import count_by_state, part_of
     from auditor.cli.output.layout import print_line
     from auditor.cli.output.tables import print_json, print_table
-    from auditor.db.scans import STATES, load_scan
+    from auditor.db.scans import load_scan
+    from auditor.records import LOCAL_QUEUE
 
     scan = load_scan(open_tidied(), scan_id)
-    if shape == "json":
+    if output_format == "json":
         print_json([scan])
         return
-    numbers = ", ".join(f"{scan[state]} {state}" for state in STATES if scan[state])
-    reused = f", {scan['reused']} done before" if scan["reused"] else ""
-    where = f"by {scan['worker']}" if scan["queue"] == "here" else f"in the queue {scan['queue']}"
-    print_line(f"scan {scan_id} of {scan['source']}, {where}: {scan['state']}; {numbers or 'no audits'}{reused}")
+    reused = f", {scan.reused} done before" if scan.reused else ""
+    where = f"by {scan.worker}" if scan.queue == LOCAL_QUEUE else f"in the queue {scan.queue}"
+    print_line(f"scan {scan_id} of {scan.source}, {where}: {scan.state}; {count_by_state(scan) or 'no audits'}{reused}")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [
         [
-            str(audit["audit"]),
-            audit["model"],
-            "done before" if audit["reused"] else audit["state"],
-            str(audit["attempt"]),
-            audit["worker"] or "",
+            str(audit.audit),
+            audit.model,
+            "done before" if audit.reused else audit.state,
+            str(audit.attempt),
+            audit.worker or "",
             part_of(audit),
-            audit["reason"] or "",
+            audit.reason or "",
         ]
-        for audit in scan["audits"]
+        for audit in scan.audits
     ]
     if cells:
         print_table(names, cells)
@@ -97,7 +95,7 @@ def show(scan_id: int, shape: str) -> None:
     help="Count a gap that fell by more than this as worse.",
 )
 @FORMAT
-def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
+def diff(before: int, after: int, gap_drop: float, output_format: str) -> None:
     """Compare scan B with the earlier scan A.
 
     Prints which models are new, changed, failed, measured again, or worse. A model is worse if its robust accuracy is
@@ -117,7 +115,7 @@ def diff(before: int, after: int, gap_drop: float, shape: str) -> None:
     from auditor.scheduling.webhook import describe_diff
 
     difference = diff_scans(open_tidied(), before, after, gap_drop=gap_drop)
-    if shape == "json":
+    if output_format == "json":
         print_json([difference.to_json()])
     else:
         click.echo(describe_diff(difference, f"scan {after} after scan {before}", complete=True))
@@ -148,22 +146,22 @@ def cancel(scan_id: int) -> None:
 
     engine = open_tidied()
     scan = load_scan(engine, scan_id)
-    if scan["state"] != "running":
-        say(f"scan {scan_id} has already ended: {scan['state']}")
+    if scan.state != "running":
+        say(f"scan {scan_id} has already ended: {scan.state}")
         return
     cancel_scan(engine, scan_id, "cancelled")
     leases = [running.seconds or 0 for running in Leases(engine).running()]
     lease = max(settings().lease_seconds, *leases, 0)
     reaper, until, announced = Reaper(engine, lease), time.monotonic() + 2 * lease + 10, False
-    while (scan := load_scan(engine, scan_id))["state"] == "running" and time.monotonic() < until:
-        running = [audit for audit in scan["audits"] if audit["state"] == "cancelling"]
+    while (scan := load_scan(engine, scan_id)).state == "running" and time.monotonic() < until:
+        running = [audit for audit in scan.audits if audit.state == "cancelling"]
         if running and not announced:
             announced = True
-            say(f"waiting for {', '.join(sorted({str(audit['worker']) for audit in running}))}")
+            say(f"waiting for {', '.join(sorted({str(audit.worker) for audit in running}))}")
         reaper.check()
         time.sleep(0.5)
-    say(f"scan {scan_id}: {scan['state']}; {scan['done']} done, {scan['failed']} failed, {scan['cancelled']} cancelled")
-    if scan["state"] == "running":
+    say(f"scan {scan_id}: {scan.state}; {scan.done} done, {scan.failed} failed, {scan.cancelled} cancelled")
+    if scan.state == "running":
         click.get_current_context().exit(ExitCode.FAILED)
 
 
@@ -173,7 +171,7 @@ def cancel(scan_id: int) -> None:
 @WAIT
 @JOBS
 @FORMAT
-def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape: str) -> None:
+def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, output_format: str) -> None:
     """Retry the failed and cancelled audits of a scan with its original options.
 
     Finished audits are kept.
@@ -194,8 +192,8 @@ def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, shape
     set_up_logs()
     engine = open_tidied()
     place = PlaceOptions(queued=queued, wait=wait, jobs=jobs)
-    where = decide(place, load_scan(engine, scan_id)["device"])
+    where = decide(place, load_scan(engine, scan_id).device)
     outcome = rerun_where(where, Store(engine), scan_id)
-    print_outcome(engine, outcome, shape)
+    print_outcome(engine, outcome, output_format)
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(ExitCode.FAILED)

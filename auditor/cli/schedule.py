@@ -1,11 +1,14 @@
 """``auditor schedule``: schedules of scans, which ``auditor beat`` runs."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli.options import FORMAT, QUEUE
+
+if TYPE_CHECKING:
+    from auditor.records.schedules import LastRun, ScheduleRow
 
 NAME = click.argument("name", metavar="NAME")
 
@@ -48,7 +51,7 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
 
 @command.command("list")
 @FORMAT
-def list_(shape: str) -> None:
+def list_(output_format: str) -> None:
     """List schedules: when each is due, and how its last run ended.
 
     \b
@@ -58,31 +61,11 @@ def list_(shape: str) -> None:
     """
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json, print_table
-    from auditor.db.schedules import all_schedules, last_run
-    from auditor.scheduling.due import find_problem, next_run
+    from auditor.scheduling.due import load_schedules
 
-    engine = open_database()
-    rows: list[dict[str, Any]] = []
-    for one in all_schedules(engine):
-        run = last_run(engine, one) or {}
-        due = next_run(one, datetime.now(UTC))
-        rows.append(
-            {
-                "schedule": one.name,
-                "enabled": one.enabled,
-                "cron": one.cron,
-                "command": list(one.command or ()),
-                "problem": find_problem(one),
-                "next_due_at": due.isoformat(timespec="minutes") if due else None,
-                "last_due_at": run["due_at"].isoformat(timespec="minutes") if run else None,
-                "last_state": run.get("state"),
-                "last_scan": run.get("scan"),
-                "last_scan_state": run.get("scan_state"),
-                "last_reason": run.get("reason"),
-            }
-        )
-    if shape == "json":
-        print_json(rows)
+    rows = load_schedules(open_database())
+    if output_format == "json":
+        print_json([_flatten(row) for row in rows])
     elif not rows:
         click.echo("no schedules; `auditor schedule add` adds one")
     else:
@@ -90,19 +73,39 @@ def list_(shape: str) -> None:
         print_table(columns, [_cells(row) for row in rows])
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    due = row["next_due_at"] or ("off" if not row["enabled"] else "never")
-    if row["problem"]:
-        due += f": {row['problem']}"
-    return [row["schedule"], row["cron"], due, _last(row), " ".join(row["command"])]
+def _flatten(row: "ScheduleRow") -> dict[str, Any]:
+    last = row.last
+    return {
+        "schedule": row.name,
+        "enabled": row.enabled,
+        "cron": row.cron,
+        "command": list(row.command[1:]),
+        "problem": row.problem,
+        "next_due_at": _minute(row.next) if row.next else None,
+        "last_due_at": _minute(last.due_at) if last else None,
+        "last_state": last and last.state,
+        "last_scan": last and last.scan,
+        "last_scan_state": last and last.scan_state,
+        "last_reason": last and last.reason,
+    }
 
 
-def _last(row: dict[str, Any]) -> str:
-    if row["last_state"] is None:
+def _cells(row: "ScheduleRow") -> list[str]:
+    due = _minute(row.next) if row.next else "never" if row.enabled else "off"
+    if row.problem:
+        due += f": {row.problem}"
+    return [row.name, row.cron, due, _describe_run(row.last), " ".join(row.command[1:])]
+
+
+def _describe_run(run: "LastRun | None") -> str:
+    if run is None:
         return "none"
-    scan = f", scan {row['last_scan']} {row['last_scan_state']}" if row["last_scan"] else ""
-    reason = f": {row['last_reason']}" if row["last_reason"] else ""
-    return f"{row['last_due_at']} {row['last_state']}{scan}{reason}"
+    scan = f", scan {run.scan} {run.scan_state}" if run.scan else ""
+    return f"{_minute(run.due_at)} {run.state}{scan}{f': {run.reason}' if run.reason else ''}"
+
+
+def _minute(time: datetime) -> str:
+    return time.isoformat(timespec="minutes")
 
 
 @command.command()
@@ -160,7 +163,8 @@ def run_now(name: str, queued: bool | None) -> None:
     if run is None:
         raise UsageError(f"schedule {name!r} was changed by another process; try again")
     run_schedule(engine, run, here=runs_locally(queued))
-    last = last_run(engine, schedule) or {}
-    if last.get("state") == "failed":
-        raise EnvironmentUnusableError(f"schedule {name}: {last['reason']}")
-    say(f"schedule {name}: scan {last.get('scan')}; see `auditor scans show {last.get('scan')}`")
+    last = last_run(engine, schedule)
+    if last and last.state == "failed":
+        raise EnvironmentUnusableError(f"schedule {name}: {last.reason}")
+    scan = last and last.scan
+    say(f"schedule {name}: scan {scan}; see `auditor scans show {scan}`")

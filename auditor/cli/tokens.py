@@ -39,7 +39,7 @@ def add(name: str, scope: str, days: float | None) -> None:
 
 @command.command("list")
 @FORMAT
-def list_(shape: str) -> None:
+def list_(output_format: str) -> None:
     """List tokens: name, scope, state, and when they were last used.
 
     \b
@@ -48,15 +48,15 @@ def list_(shape: str) -> None:
       auditor tokens list --format json
     """
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.tokens import list_tokens
 
     rows = list_tokens(open_database())
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif rows:
         names = ["name", "scope", "state", "created_at", "expires_at", "used_at"]
-        print_table(names, [[row[name] or "" for name in names] for row in rows])
+        print_fields(names, rows)
     else:
         click.echo("no tokens")
 

@@ -20,7 +20,7 @@ def command() -> None:
     help="List only jobs in this state.",
 )
 @FORMAT
-def list_(kind: str | None, state: str | None, shape: str) -> None:
+def list_(kind: str | None, state: str | None, output_format: str) -> None:
     """List boosts and adaptations, the newest first.
 
     \b
@@ -29,23 +29,23 @@ def list_(kind: str | None, state: str | None, shape: str) -> None:
       auditor trainings list --state running --format json
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.trainings import list_trainings
 
     rows = list_trainings(open_tidied(), kind=kind, state=state)  # type: ignore[arg-type]
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif not rows:
         click.echo("no boosts or adaptations")
     else:
         names = ["id", "kind", "model", "state", "queue", "attempt", "part", "reason", "queued_at"]
-        print_table(names, [["" if row[name] is None else str(row[name]) for name in names] for row in rows])
+        print_fields(names, rows)
 
 
 @command.command()
 @TRAINING
 @FORMAT
-def show(training_id: int, shape: str) -> None:
+def show(training_id: int, output_format: str) -> None:
     """Show a training job: its epochs so far, and its result.
 
     \b
@@ -59,16 +59,16 @@ def show(training_id: int, shape: str) -> None:
 
     engine = open_tidied()
     row = load_training(engine, training_id)
-    if shape != "json":
-        for score in row["history"]:
-            click.echo(epoch_line(score, epochs_of(row["request"])))
-    show_training(engine, training_id, shape)
+    if output_format != "json":
+        for score in row.history:
+            click.echo(epoch_line(score, epochs_of(row.request)))
+    show_training(engine, training_id, output_format)
 
 
 @command.command()
 @TRAINING
 @FORMAT
-def follow(training_id: int, shape: str) -> None:
+def follow(training_id: int, output_format: str) -> None:
     """Follow a training job until it has ended; Ctrl-C stops following, not the job.
 
     \b
@@ -80,7 +80,7 @@ def follow(training_id: int, shape: str) -> None:
 
     engine = open_tidied()
     training.follow(engine, training_id)
-    training.show_training(engine, training_id, shape)
+    training.show_training(engine, training_id, output_format)
 
 
 @command.command()
@@ -105,7 +105,7 @@ def cancel(training_id: int) -> None:
 @QUEUE
 @WAIT
 @FORMAT
-def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> None:
+def resume(training_id: int, queued: bool | None, wait: bool, output_format: str) -> None:
     """Resume a failed or cancelled job: a boost from its last epoch, an adaptation from the beginning.
 
     \b
@@ -124,10 +124,10 @@ def resume(training_id: int, queued: bool | None, wait: bool, shape: str) -> Non
     set_up_logs()
     trainings = Trainings(open_tidied(), settings().database_patience)
     row = load_training(trainings.engine, training_id)
-    request = check_request(row["kind"], row["request"])
+    request = check_request(row.kind, row.request)
     where = decide(PlaceOptions(queued=queued, wait=wait), request["device"])
-    if where.queue != "here":
+    if not where.is_local:
         from auditor.jobs.queue import check_length
 
         check_length(request["seconds"])
-    run_or_send(trainings, trainings.resume(training_id, where.queue), where, shape)
+    run_or_send(trainings, trainings.resume(training_id, where.queue), where, output_format)

@@ -1,11 +1,14 @@
 """``auditor worker``: run a Celery worker. ``auditor workers``: list workers and their audits."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from auditor.cli.numbers import SECONDS, Count, FiniteRange
 from auditor.cli.options import FORMAT
+
+if TYPE_CHECKING:
+    from auditor.records.workers import WorkerRow
 
 
 @click.command("worker")
@@ -96,7 +99,7 @@ def command(gpus: str | None, **options: object) -> None:
     metavar="SECONDS",
     help="Check for a heartbeat from a worker of this host within this time; exit with code 1 if there is none.",
 )
-def listing(shape: str, alive: float | None) -> None:
+def listing(output_format: str, alive: float | None) -> None:
     """List the processes that run audits, and their current audits.
 
     Processes without a recent heartbeat are not listed.
@@ -117,27 +120,27 @@ def listing(shape: str, alive: float | None) -> None:
     rows = list_workers(engine)
     if alive is not None:
         rows = _select_alive(rows, alive)
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     elif not rows:
         click.echo("no process runs audits; `auditor worker` starts a worker")
     else:
         cells = [
             [
-                row["worker"],
-                row["queue"],
-                row["device"],
-                row["model"] or "idle",
+                row.worker,
+                row.queue,
+                row.device,
+                row.model or "idle",
                 part_of(row),
-                "" if row["scan"] is None else str(row["scan"]),
-                f"{row['seconds_silent']:.0f} s ago",
+                "" if row.scan is None else str(row.scan),
+                f"{row.seconds_silent:.0f} s ago",
             ]
             for row in rows
         ]
         print_table(["worker", "queue", "device", "model", "part", "scan", "last seen"], cells)
 
 
-def _select_alive(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
+def _select_alive(rows: "list[WorkerRow]", seconds: float) -> "list[WorkerRow]":
     """The worker processes of this host with a recent heartbeat; local scans do not count.
 
     Raises:
@@ -145,9 +148,10 @@ def _select_alive(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, 
     """
     from auditor.errors import AuditorError
     from auditor.jobs.lease import host_name
+    from auditor.records import LOCAL_QUEUE
 
-    local = [row for row in rows if row["worker"].rpartition(":")[0] == host_name() and row["queue"] != "here"]
-    if not any(row["seconds_silent"] <= seconds for row in local):
-        known = f"; the last one was {min(row['seconds_silent'] for row in local):.0f} s ago" if local else ""
+    local = [row for row in rows if row.worker.rpartition(":")[0] == host_name() and row.queue != LOCAL_QUEUE]
+    if not any(row.seconds_silent <= seconds for row in local):
+        known = f"; the last one was {min(row.seconds_silent for row in local):.0f} s ago" if local else ""
         raise AuditorError(f"no worker of {host_name()} sent a heartbeat within {seconds:g} s{known}")
-    return [row for row in local if row["seconds_silent"] <= seconds]
+    return [row for row in local if row.seconds_silent <= seconds]

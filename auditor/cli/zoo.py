@@ -18,7 +18,7 @@ def command() -> None:
 @command.command("list")
 @model_filters
 @FORMAT
-def list_models(source: str, folder: Path | None, shape: str, **filters: Any) -> None:
+def list_models(source: str, folder: Path | None, output_format: str, **filters: Any) -> None:
     """List the models of a zoo without constructing them.
 
     DIR is the folder of a local zoo, or of RobustBench's models.
@@ -37,7 +37,7 @@ def list_models(source: str, folder: Path | None, shape: str, **filters: Any) ->
     from auditor.zoo import find_source
 
     entries = parse_options(ModelFilters, filters).select_entries(find_source(source, folder))
-    if shape == "json":
+    if output_format == "json":
         print_json([asdict(entry) for entry in entries])
     else:
         rows = [
@@ -76,7 +76,7 @@ def init(folder: Path) -> None:
 @command.command("import-published")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @FORMAT
-def import_published(folder: Path, shape: str) -> None:
+def import_published(folder: Path, output_format: str) -> None:
     """Import RobustBench's published results from DIR, a copy of its folder model_info.
 
     DIR may also be the folder of one data set or one threat model in it. `auditor results` then shows the claimed
@@ -111,7 +111,7 @@ def import_published(folder: Path, shape: str) -> None:
         for file, figures in found.items()
     ]
     rows += [{"file": str(file), "status": "bad", "reason": reason} for file, reason in bad.items()]
-    if shape == "json":
+    if output_format == "json":
         print_json(rows)
     else:
         _print_summary(rows)

@@ -1,7 +1,7 @@
 """The base of all tables: constraint names, times in UTC, JSON."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy import JSON, ColumnElement, DateTime, LargeBinary, MetaData, String
 from sqlalchemy.engine import Dialect
@@ -31,6 +31,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+@overload
+def iso(time: datetime) -> str: ...
+@overload
+def iso(time: None) -> None: ...
+def iso(time: datetime | None) -> str | None:
+    """ISO 8601, to the second."""
+    return time.isoformat(timespec="seconds") if time else None
 
 
 def as_python_sorts(session: Session, column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -7,6 +7,7 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from auditor.db.base import Base
+from auditor.records import LOCAL_QUEUE
 
 BOOSTS = (
     "id", "model", "state", "reason", "verdict", "dataset", "norm", "eps", "protocol", "n",
@@ -29,7 +30,7 @@ class Leased:
     """
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    queue: Mapped[str] = mapped_column(server_default="here")
+    queue: Mapped[str] = mapped_column(server_default=LOCAL_QUEUE)
     state: Mapped[str]
     attempt: Mapped[int]
     losses: Mapped[int] = mapped_column(server_default="0")
@@ -159,7 +160,7 @@ class Scan(Base):
     source: Mapped[str]
     request: Mapped[dict[str, Any]]
     state: Mapped[str]
-    queue: Mapped[str] = mapped_column(server_default="here")
+    queue: Mapped[str] = mapped_column(server_default=LOCAL_QUEUE)
     worker: Mapped[str | None]
     pending: Mapped[int] = mapped_column(server_default="0")
     started_at: Mapped[datetime]

@@ -1,7 +1,6 @@
 """Reads stored audits as records: one row for lists, everything about one audit for its page."""
 
 from dataclasses import dataclass, fields
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -9,6 +8,7 @@ from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session, aliased, load_only, selectinload
 
 from auditor.db import models as tables
+from auditor.db.base import iso
 from auditor.db.claims import claims_of, mismatches
 from auditor.db.codec import null_to_nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
 from auditor.db.filters import Filter, check_filter, order_by, select_ids
@@ -150,8 +150,8 @@ def _row(
     values |= zip(_OTHER_GAPS.values(), gaps, strict=True)
     values |= {
         "flags": [*audit.flags, *mismatches(audit, claims)],
-        "started_at": _iso(audit.started_at),
-        "finished_at": _iso(audit.finished_at),
+        "started_at": iso(audit.started_at),
+        "finished_at": iso(audit.finished_at),
         "status": audit.state,
     }
     return ResultRow(
@@ -165,10 +165,6 @@ def _row(
         claimed_robust_accuracy=claims.robust_accuracy,
         claimed_unreliable=claims.unreliable,
     )
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat(timespec="seconds") if time else None
 
 
 def _clustering(row: tables.Clustering) -> Clustering:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import iso
 from auditor.db.completion import now
 from auditor.db.latest import mark_latest
 from auditor.db.leases import request_cancellation
@@ -16,8 +17,8 @@ from auditor.db.store import Job
 from auditor.errors import ConflictError, NotFoundError, UsageError
 from auditor.records import LOCAL_QUEUE
 from auditor.records.entries import entry_from
+from auditor.records.scans import ScanAudit, ScanDetail, ScanRow
 
-Row = dict[str, Any]
 STATES = ("queued", "running", "done", "failed", "cancelled")
 
 
@@ -30,7 +31,7 @@ class LocalScan:
     seen_at: datetime
 
 
-def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[Row]:
+def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[ScanRow]:
     """Scans, the newest first, each with the number of its audits by state."""
     scan = tables.Scan
     query = select(scan).order_by(scan.id.desc()).limit(limit)
@@ -39,11 +40,11 @@ def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = 
     with Session(engine) as session:
         scans = list(session.scalars(query))
         counts = _counts(session, [one.id for one in scans])
-        return [_row(one, counts) for one in scans]
+        return [ScanRow(**_fields(one, counts)) for one in scans]
 
 
-def load_scan(engine: Engine, scan_id: int) -> Row:
-    """One scan, with its audits under ``audits``.
+def load_scan(engine: Engine, scan_id: int) -> ScanDetail:
+    """One scan with its audits.
 
     Raises:
         NotFoundError: the scan does not exist.
@@ -55,7 +56,7 @@ def load_scan(engine: Engine, scan_id: int) -> Row:
     with Session(engine) as session:
         scan = _get(session, scan_id)
         found = session.execute(query.where(link.scan_id == scan_id).order_by(audit.id)).all()
-        return _row(scan, _counts(session, [scan_id])) | {"audits": [_audit_row(*one) for one in found]}
+        return ScanDetail(**_fields(scan, _counts(session, [scan_id])), audits=tuple(_audit(*one) for one in found))
 
 
 def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
@@ -142,8 +143,8 @@ def _counts(session: Session, scan_ids: Sequence[int]) -> dict[tuple[int, str, b
     return {(scan_id, state, reused): number for scan_id, state, reused, number in session.execute(query)}
 
 
-def _row(scan: tables.Scan, counts: dict[tuple[int, str, bool], int]) -> Row:
-    numbers = {state: counts.get((scan.id, state, False), 0) for state in STATES}
+def _fields(scan: tables.Scan, counts: dict[tuple[int, str, bool], int]) -> dict[str, Any]:
+    """The fields of a ScanRow."""
     return {
         "scan": scan.id,
         "source": scan.source,
@@ -151,28 +152,28 @@ def _row(scan: tables.Scan, counts: dict[tuple[int, str, bool], int]) -> Row:
         "queue": scan.queue,
         "protocol": scan.request.get("protocol"),
         "device": scan.request.get("device", "cpu"),
-        **numbers,
+        **{state: counts.get((scan.id, state, False), 0) for state in STATES},
         "reused": sum(number for (one, _, reused), number in counts.items() if one == scan.id and reused),
         "worker": scan.worker,
-        "started_at": scan.started_at.isoformat(timespec="seconds"),
-        "finished_at": scan.finished_at.isoformat(timespec="seconds") if scan.finished_at else None,
+        "started_at": iso(scan.started_at),
+        "finished_at": iso(scan.finished_at),
         "seconds": round(((scan.finished_at or now()) - scan.started_at).total_seconds(), 1),
     }
 
 
-def _audit_row(audit: tables.Audit, model: str, reused: bool, worker: tables.Worker | None) -> Row:
-    return {
-        "audit": audit.id,
-        "model": model,
-        "state": "cancelling" if audit.state == "running" and audit.cancelling else audit.state,
-        "reused": reused,
-        "attempt": audit.attempt,
-        "losses": audit.losses,
-        "worker": audit.worker,
-        "part": worker.part if worker else None,
-        "part_done": worker.part_done if worker else None,
-        "part_total": worker.part_total if worker else None,
-        "reason": audit.reason or audit.cancelling,
-        "started_at": audit.started_at.isoformat(timespec="seconds") if audit.started_at else None,
-        "finished_at": audit.finished_at.isoformat(timespec="seconds") if audit.finished_at else None,
-    }
+def _audit(audit: tables.Audit, model: str, reused: bool, worker: tables.Worker | None) -> ScanAudit:
+    return ScanAudit(
+        audit=audit.id,
+        model=model,
+        state="cancelling" if audit.state == "running" and audit.cancelling else audit.state,  # type: ignore[arg-type]
+        reused=reused,
+        attempt=audit.attempt,
+        losses=audit.losses,
+        worker=audit.worker,
+        part=worker.part if worker else None,
+        part_done=worker.part_done if worker else None,
+        part_total=worker.part_total if worker else None,
+        reason=audit.reason or audit.cancelling,
+        started_at=iso(audit.started_at),
+        finished_at=iso(audit.finished_at),
+    )

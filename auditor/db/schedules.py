@@ -15,13 +15,13 @@ from auditor.db import models as tables
 from auditor.db.base import inserting
 from auditor.db.completion import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
+from auditor.records.schedules import LastRun
 
 try:
     import fcntl
 except ImportError:  # not on Windows: there several beats may report the same run
     fcntl = None  # type: ignore[assignment]
 
-Row = dict[str, Any]
 TELLER_LOCK = 0x617564_7465_6C6C
 """The number of the advisory lock on PostgreSQL; any unused number."""
 
@@ -87,7 +87,7 @@ def all_schedules(engine: Engine) -> list[Schedule]:
         return [_record(one) for one in session.scalars(select(tables.Schedule).order_by(tables.Schedule.name))]
 
 
-def last_run(engine: Engine, schedule: Schedule) -> Row | None:
+def last_run(engine: Engine, schedule: Schedule) -> LastRun | None:
     """The newest run of a schedule, with the state of its scan."""
     run, scan = tables.ScheduleRun, tables.Scan
     query = select(run, scan.state).outerjoin(scan, scan.id == run.scan_id).where(run.schedule_id == schedule.id)
@@ -96,8 +96,7 @@ def last_run(engine: Engine, schedule: Schedule) -> Row | None:
         if found is None:
             return None
         one, state = found
-        of_scan = {"scan": one.scan_id, "scan_state": state}
-        return {"due_at": one.due_at, "state": one.state, "reason": one.reason, **of_scan}
+        return LastRun(due_at=one.due_at, state=one.state, reason=one.reason, scan=one.scan_id, scan_state=state)
 
 
 def claim_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:

@@ -10,16 +10,18 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Literal
 
 from sqlalchemy import Engine, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
+from auditor.db.base import iso
 from auditor.db.completion import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
+from auditor.records.tokens import TokenRow
 
 DAYS = 36_500
 SCOPES = ("read", "scan", "boost", "admin")
@@ -69,7 +71,7 @@ def add_token(engine: Engine, name: str, scope: str, days: float | None = None) 
     return f"auditor_{number}_{secret}"
 
 
-def list_tokens(engine: Engine) -> list[dict[str, Any]]:
+def list_tokens(engine: Engine) -> list[TokenRow]:
     """All tokens, also revoked and expired ones, without their secrets."""
     with Session(engine) as session:
         return [_row(one) for one in session.scalars(select(tables.Token).order_by(tables.Token.id))]
@@ -112,16 +114,19 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _row(token: tables.Token) -> dict[str, Any]:
-    ended = "revoked" if token.revoked_at else "expired" if token.expires_at and token.expires_at <= now() else None
-    return {
-        "id": token.id,
-        "name": token.name,
-        "scope": token.scope,
-        "state": ended or "good",
-        **{name: _time(getattr(token, name)) for name in ("created_at", "expires_at", "revoked_at", "used_at")},
-    }
-
-
-def _time(at: datetime | None) -> str | None:
-    return at.isoformat(timespec="seconds") if at else None
+def _row(token: tables.Token) -> TokenRow:
+    state: Literal["good", "revoked", "expired"] = "good"
+    if token.revoked_at:
+        state = "revoked"
+    elif token.expires_at and token.expires_at <= now():
+        state = "expired"
+    return TokenRow(
+        id=token.id,
+        name=token.name,
+        scope=token.scope,
+        state=state,
+        created_at=iso(token.created_at),
+        expires_at=iso(token.expires_at),
+        revoked_at=iso(token.revoked_at),
+        used_at=iso(token.used_at),
+    )

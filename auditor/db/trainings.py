@@ -2,13 +2,13 @@
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Engine, case, select, update
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.base import upsert
+from auditor.db.base import iso, upsert
 from auditor.db.codec import nan_to_null
 from auditor.db.completion import now
 from auditor.db.leases import Lease, Leases, Unsent
@@ -18,10 +18,9 @@ from auditor.errors import ConflictError, NotFoundError, UsageError, first_line
 from auditor.records import LOCAL_QUEUE, ZooEntry
 from auditor.records.boosts import NOT_AUDITED, BoostOutcome, Comparison, EpochScore
 from auditor.records.entries import entry_from, entry_to
+from auditor.records.trainings import Kind, TrainingRow
 
-Row = dict[str, Any]
 SILENT_SECONDS = 600.0
-Kind = Literal["boost", "adapt"]
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class Trainings:
             return True
 
     @with_retries
-    def finish_adaptation(self, training_id: int, attempt: int, result: Row, seconds: float) -> bool:
+    def finish_adaptation(self, training_id: int, attempt: int, result: dict[str, Any], seconds: float) -> bool:
         with Session(self.engine) as session, session.begin():
             return self.leases._end(session, training_id, attempt, state="done", result=result, seconds=seconds)
 
@@ -245,7 +244,7 @@ def _silent(row: tables.Training) -> bool:
 
 def list_trainings(
     engine: Engine, *, kind: Kind | None = None, state: str | None = None, limit: int | None = None
-) -> list[Row]:
+) -> list[TrainingRow]:
     """Jobs, the newest first; running ones with their current part."""
     job, worker = tables.Training, tables.Worker
     query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))
@@ -256,7 +255,7 @@ def list_trainings(
         return [_row(one, at) for one, at in session.execute(query)]
 
 
-def load_training(engine: Engine, training_id: int) -> Row:
+def load_training(engine: Engine, training_id: int) -> TrainingRow:
     """One job.
 
     Raises:
@@ -271,8 +270,7 @@ def load_training(engine: Engine, training_id: int) -> Row:
         return _row(*found)
 
 
-def _row(job: tables.Training, worker: tables.Worker | None) -> Row:
-    times = {name: getattr(job, name) for name in ("queued_at", "started_at", "finished_at")}
+def _row(job: tables.Training, worker: tables.Worker | None) -> TrainingRow:
     same = (
         "kind",
         "model",
@@ -286,12 +284,14 @@ def _row(job: tables.Training, worker: tables.Worker | None) -> Row:
         "result",
         "seconds",
     )
-    return {
-        "id": job.id,
-        "state": "cancelling" if job.state == "running" and job.cancelling else job.state,
+    return TrainingRow(
+        id=job.id,
+        state="cancelling" if job.state == "running" and job.cancelling else job.state,  # type: ignore[arg-type]
         **{name: getattr(job, name) for name in same},
-        **{name: time.isoformat(timespec="seconds") if time else None for name, time in times.items()},
-        "part": worker.part if worker else None,
-        "part_done": worker.part_done if worker else None,
-        "part_total": worker.part_total if worker else None,
-    }
+        queued_at=iso(job.queued_at),
+        started_at=iso(job.started_at),
+        finished_at=iso(job.finished_at),
+        part=worker.part if worker else None,
+        part_done=worker.part_done if worker else None,
+        part_total=worker.part_total if worker else None,
+    )

@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.base import upsert
+from auditor.db.base import iso, upsert
 from auditor.db.completion import now
 from auditor.db.session import single
-
-Row = dict[str, Any]
+from auditor.records.workers import WorkerRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +40,8 @@ def remove_worker(engine: Engine, name: str) -> None:
         session.execute(delete(tables.Worker).where(tables.Worker.name == name))
 
 
-def list_workers(engine: Engine) -> list[Row]:
-    """Each worker with its current job; ``seconds_silent`` is the time since its last heartbeat."""
+def list_workers(engine: Engine) -> list[WorkerRow]:
+    """Each worker with its current job."""
     worker, audit, link = tables.Worker, tables.Audit, tables.ScanAudit
     query = select(worker, audit, tables.Model.name, link.scan_id)
     query = query.outerjoin(audit, audit.id == worker.audit_id)
@@ -52,27 +50,23 @@ def list_workers(engine: Engine) -> list[Row]:
     at = now()
     with Session(engine) as session:
         return [
-            {
-                "worker": one.name,
-                "queue": one.queue,
-                "device": one.device,
-                "audit": one.audit_id,
-                "training": one.training_id,
-                "scan": scan_id,
-                "model": model,
-                "protocol": job.protocol if job else None,
-                "attempt": job.attempt if job else None,
-                "part": one.part,
-                "part_done": one.part_done,
-                "part_total": one.part_total,
-                "audit_started_at": _iso(job.started_at) if job else None,
-                "started_at": _iso(one.started_at),
-                "seen_at": _iso(one.seen_at),
-                "seconds_silent": max(0.0, round((at - one.seen_at).total_seconds(), 1)),
-            }
+            WorkerRow(
+                worker=one.name,
+                queue=one.queue,
+                device=one.device,
+                audit=one.audit_id,
+                training=one.training_id,
+                scan=scan_id,
+                model=model,
+                protocol=job.protocol if job else None,
+                attempt=job.attempt if job else None,
+                part=one.part,
+                part_done=one.part_done,
+                part_total=one.part_total,
+                audit_started_at=iso(job.started_at) if job else None,
+                started_at=iso(one.started_at),
+                seen_at=iso(one.seen_at),
+                seconds_silent=max(0.0, round((at - one.seen_at).total_seconds(), 1)),
+            )
             for one, job, model, scan_id in session.execute(query)
         ]
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat(timespec="seconds") if time else None

@@ -81,7 +81,7 @@ class Reaper:
             logger.warning("scan %d: its process is lost", scan_id)
 
     def _remove_lost_workers(self) -> None:
-        heartbeats = {row["worker"]: row["seen_at"] for row in list_workers(self.engine)}
+        heartbeats = {row.worker: row.seen_at for row in list_workers(self.engine)}
         for name in self._workers.find_stale(heartbeats):
             remove_worker(self.engine, name)
 
@@ -118,9 +118,9 @@ def abandon_dead_scans(engine: Engine) -> None:
         if scan.worker is not None and is_gone(scan.worker):
             Store(engine).cancel(scan.scan_id, lost_reason(scan.worker))
     for row in list_trainings(engine, state="running"):
-        if row["queue"] == LOCAL_QUEUE and is_gone(row["worker"]):
-            reason = f"{lost_reason(row['worker'])}; run `auditor trainings resume {row['id']}`"
-            TrainingLeases(engine).abandon(row["id"], row["attempt"], reason)
-    for row in list_workers(engine):
-        if is_gone(row["worker"]):
-            remove_worker(engine, row["worker"])
+        if row.queue == LOCAL_QUEUE and row.worker is not None and is_gone(row.worker):
+            reason = f"{lost_reason(row.worker)}; run `auditor trainings resume {row.id}`"
+            TrainingLeases(engine).abandon(row.id, row.attempt, reason)
+    for process in list_workers(engine):
+        if is_gone(process.worker):
+            remove_worker(engine, process.worker)

@@ -71,11 +71,6 @@ def check_device(name: str) -> str:
 
 
 MIB = 2**20
-QUERY = (
-    "nvidia-smi",
-    "--query-gpu=index,name,memory.used,memory.total,utilization.gpu",
-    "--format=csv,noheader,nounits",
-)
 
 
 class Gpu(NamedTuple):
@@ -90,11 +85,18 @@ class Gpu(NamedTuple):
 
 def find_gpus() -> list[Gpu]:
     """The GPUs of this machine; empty without a GPU, without a driver, or if the driver does not answer."""
+    lines = query_nvidia_smi("index,name,memory.used,memory.total,utilization.gpu", ",nounits")
+    return [gpu for line in lines if (gpu := parse(line)) is not None]
+
+
+def query_nvidia_smi(columns: str, units: str = "", *, seconds: float = 10) -> list[str]:
+    """What nvidia-smi reports, one line for each GPU; empty if there is no driver, or it does not answer in time."""
+    command = ["nvidia-smi", f"--query-gpu={columns}", f"--format=csv,noheader{units}"]
     try:
-        result = subprocess.run(QUERY, capture_output=True, text=True, errors="replace", timeout=10, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [gpu for line in result.stdout.splitlines() if (gpu := parse(line)) is not None]
+    return [line.strip() for line in result.stdout.splitlines() if line.strip()]
 
 
 def parse(line: str) -> Gpu | None:

@@ -1,25 +1,28 @@
-"""Results as plain values, for JSON, CSV and the API."""
+"""Records as plain values, for JSON, CSV and event streams. The API returns records, which FastAPI serializes alike."""
 
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from auditor.db.results import Detail
 from auditor.records import Clustering
-from auditor.records.results import ResultRow
-
-_NAMES = tuple(field.name for field in fields(ResultRow))
 
 
-def serialize_row(row: ResultRow) -> dict[str, Any]:
-    """A result row as plain values, in the order of its fields."""
-    return {name: getattr(row, name) for name in _NAMES}
+def serialize(record: Any) -> dict[str, Any]:
+    """A record as plain values, in the order of its fields, with the records inside it."""
+    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return serialize(value) if is_dataclass(value) else value
 
 
 def serialize_detail(detail: Detail) -> dict[str, Any]:
     """Everything about one audit as plain values: matrices are nested lists, null if they were pruned."""
     verdicts = detail.verdicts
-    return serialize_row(detail.row) | {
+    return serialize(detail.row) | {
         "description": detail.description,
         "classes": list(detail.classes),
         "superclasses": list(detail.superclasses),

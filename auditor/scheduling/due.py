@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from cronsim import CronSim, CronSimError
 from sqlalchemy import Engine
 
-from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, reclaim_lost_runs
+from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, last_run, reclaim_lost_runs
 from auditor.errors import UsageError, first_line, one_line
+from auditor.records.schedules import ScheduleRow
 from auditor.text.printable import check_printable, check_storable
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,22 @@ def check_command(words: Sequence[str]) -> None:
 def next_due(cron: str, after: datetime) -> datetime | None:
     """The first due time after ``after``. Raises CronExpressionError."""
     return _first(cron, after, reverse=False)
+
+
+def load_schedules(engine: Engine) -> list[ScheduleRow]:
+    """All schedules by name, each with its next due time and its last run."""
+    return [
+        ScheduleRow(
+            name=schedule.name,
+            cron=schedule.cron,
+            command=("auditor", *(schedule.command or ())),
+            problem=find_problem(schedule),
+            enabled=schedule.enabled,
+            next=next_run(schedule, datetime.now(UTC)),
+            last=last_run(engine, schedule),
+        )
+        for schedule in all_schedules(engine)
+    ]
 
 
 def last_due(schedule: Schedule, at: datetime) -> datetime | None:

@@ -4,10 +4,11 @@ from typing import Any
 
 from auditor.config import settings
 from auditor.db.leases import Unsent
-from auditor.db.trainings import Kind, TrainingJob, Trainings
+from auditor.db.trainings import TrainingJob, Trainings
 from auditor.jobs.child import ChildFactory
 from auditor.jobs.lease import Heartbeat
 from auditor.records import LOCAL_QUEUE, ZooEntry
+from auditor.records.trainings import Kind
 from auditor.trainings.adapt import AdaptAttempt, AdaptJobRequest
 from auditor.trainings.boost import BoostAttempt, BoostRequest
 from auditor.trainings.job import TrainingExecutor, TrainingReporter, ZooLocation

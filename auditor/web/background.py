@@ -72,7 +72,7 @@ class BackgroundJobs:
         """Resume a failed or cancelled boost from its last saved epoch. Raises ConflictError in other states."""
         if number in self.local_boosts:
             raise ConflictError(f"boost {number} is queued or running: only failed or cancelled jobs can be resumed")
-        request = BoostRequest.from_json(load_training(self.trainings.engine, number)["request"])
+        request = BoostRequest.from_json(load_training(self.trainings.engine, number).request)
         if request.scan.trust_code or request.scan.folder is not None:
             command = f"`auditor trainings resume {number}`"
             raise UsageError(f"boost {number} uses a local zoo, which cannot be resumed over HTTP; run {command}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from auditor.records import LOCAL_QUEUE
 from auditor.text.numbers import MINUS, number, p_value, percent_number, points
 
 
@@ -22,6 +23,7 @@ def environment() -> Environment:
     shared.filters.update(
         percent=percent_number, number=functools.partial(number, minus=MINUS), p_value=p_value, points=points
     )
+    shared.globals["LOCAL_QUEUE"] = LOCAL_QUEUE
     return shared
 
 

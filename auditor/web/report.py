@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
 from sqlalchemy import Engine
 
@@ -12,6 +11,7 @@ from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.scans import load_scan
 from auditor.errors import UsageError
 from auditor.records.results import ResultRow
+from auditor.records.scans import ScanDetail
 from auditor.results.ranking import setting_of
 from auditor.web.audit_detail import AuditDetail, build_audit_detail
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
@@ -23,7 +23,7 @@ from auditor.web.render import asset, render
 class Report:
     """``plots`` has one plot per setting with several models; ``not_audited`` are failed and cancelled audits."""
 
-    scan: dict[str, Any]
+    scan: ScanDetail
     boards: tuple[Board, ...]
     plots: tuple[ZooPlot, ...]
     audits: tuple[AuditDetail, ...]

@@ -47,7 +47,7 @@ def test_all_that_belongs_to_it_is_there(began: ZooEntry) -> None:
     assert "SHA-256 of the file model.safetensors" in text
     assert "a" * 64 in text
     assert "b" * 64 in text
-    for name, value in row(Path())["recipe"].items():
+    for name, value in row(Path()).recipe.items():
         assert f"- {name}: {value}" in text
     for words in (
         "Seed 5",
@@ -154,7 +154,7 @@ def test_how_each_kind_of_network_is_made(began: ZooEntry, architecture: dict[st
 
 
 def test_the_recipe_in_short() -> None:
-    recipe = row(Path())["recipe"]
+    recipe = row(Path()).recipe
     assert recipe_words(recipe) == "at Linf 8/255, 10 steps, logits β 0.1, ema 0.99, 2 epochs"
     plain = recipe | {"method": "standard", "beta": 0.0, "ema": 0.0, "label_smoothing": 0.1}
     assert recipe_words(plain) == "standard, no regularizer, label smoothing 0.1, 2 epochs"

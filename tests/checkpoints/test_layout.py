@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from auditor.checkpoints import export_checkpoint, layout
 from auditor.errors import AuditorError, EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.records import Transform, ZooEntry
+from auditor.records.checkpoints import CheckpointRow
 from auditor.zoo import find_source
 from auditor.zoo.normalized import inner_network
 from auditor.zoo.timm import _timm
@@ -33,7 +34,7 @@ def moved(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> dict[str, Any]:
+def demo(tmp_path: Path) -> CheckpointRow:
     origin = next(entry for entry in find_source("demo").entries() if entry.model == "demo:standard")
     return written(tmp_path / "kept", moved(find_source("demo").load(origin).model), origin)
 
@@ -139,8 +140,8 @@ def test_a_checkpoint_of_timms_own_model_and_timm_resizes_pictures_as_the_audit_
     assert "timm.create_model('test_vit.r160_in1k', checkpoint_path" in card
 
 
-def test_a_network_that_is_not_timms(demo: dict[str, Any], tmp_path: Path) -> None:
-    export_checkpoint(demo | NO_GAIN, tmp_path / "a" / "b")
+def test_a_network_that_is_not_timms(demo: CheckpointRow, tmp_path: Path) -> None:
+    export_checkpoint(replace(demo, **NO_GAIN), tmp_path / "a" / "b")
     config = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
     assert config["architecture"] == {"name": "small_resnet"}
     assert (config["num_classes"], len(config["label_names"])) == (10, 10)
@@ -149,7 +150,7 @@ def test_a_network_that_is_not_timms(demo: dict[str, Any], tmp_path: Path) -> No
     assert config["auditor"]["checkpoint"] == "checkpoint:7"
 
 
-def test_again_into_the_same_folder_changes_nothing(demo: dict[str, Any], tmp_path: Path) -> None:
+def test_again_into_the_same_folder_changes_nothing(demo: CheckpointRow, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     export_checkpoint(demo, out)
@@ -172,7 +173,7 @@ def _other_weights(out: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [_note, _edited_card, _other_weights])
-def test_what_is_there_already_is_never_lost(there: Any, demo: dict[str, Any], tmp_path: Path) -> None:
+def test_what_is_there_already_is_never_lost(there: Any, demo: CheckpointRow, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     there(out)
@@ -182,7 +183,7 @@ def test_what_is_there_already_is_never_lost(there: Any, demo: dict[str, Any], t
     assert [(path, path.read_text()) for path in out.iterdir()] == [(kept, "mine")]
 
 
-def test_a_file_in_the_folders_place(demo: dict[str, Any], tmp_path: Path) -> None:
+def test_a_file_in_the_folders_place(demo: CheckpointRow, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UsageError, match="expected a folder to write to, got the file"):
         export_checkpoint(demo, tmp_path / "out")
@@ -213,9 +214,9 @@ def _shifted_with_its_digest(folder: Path) -> None:
     ids=["other weights", "another checkpoint's", "no weights", "no entry"],
 )
 def test_damage_is_one_line_and_nothing_is_written(
-    damage: Any, error: type[AuditorError], message: str, demo: dict[str, Any], tmp_path: Path
+    damage: Any, error: type[AuditorError], message: str, demo: CheckpointRow, tmp_path: Path
 ) -> None:
-    damage(Path(demo["folder"]))
+    damage(Path(demo.folder))
     with pytest.raises(error, match=message) as caught:
         export_checkpoint(demo, tmp_path / "out")
     assert "\n" not in str(caught.value)
@@ -234,7 +235,7 @@ def test_weights_that_timms_network_does_not_take(tmp_path: Path) -> None:
 @pytest.mark.parametrize("full_at", FILES)
 @pytest.mark.parametrize("folder_there", [True, False])
 def test_a_full_disk_leaves_nothing_half_done(
-    full_at: str, folder_there: bool, demo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full_at: str, folder_there: bool, demo: CheckpointRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_atomically, out = layout.write_atomically, tmp_path / "out"
 
@@ -254,7 +255,7 @@ def test_a_full_disk_leaves_nothing_half_done(
 
 
 def test_an_interruption_leaves_nothing_half_done(
-    demo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    demo: CheckpointRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_atomically = layout.write_atomically
 

@@ -12,16 +12,17 @@ from click.testing import CliRunner, Result
 
 from auditor.cli import main
 from auditor.errors import UsageError
+from auditor.records.checkpoints import CheckpointRow
 from auditor.zoo import find_source
 from tests.factories.checkpoint_rows import NO_GAIN, NOT_AUDITED, row, written
 
 
-def given(monkeypatch: pytest.MonkeyPatch, rows: Sequence[dict[str, Any]]) -> None:
+def given(monkeypatch: pytest.MonkeyPatch, rows: Sequence[CheckpointRow]) -> None:
     """The database holds these checkpoints."""
 
-    def load(_: Any, number: int) -> dict[str, Any]:
+    def load(_: Any, number: int) -> CheckpointRow:
         for one in rows:
-            if one["id"] == number:
+            if one.id == number:
                 return one
         raise UsageError(f"there is no checkpoint {number}; see `auditor checkpoints list`")
 
@@ -35,7 +36,7 @@ def ask(*words: str) -> Result:
 
 
 @pytest.fixture
-def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CheckpointRow:
     """A checkpoint without a significant gain whose audits are no longer there."""
     origin = next(entry for entry in find_source("demo").entries() if entry.model == "demo:standard")
     state = find_source("demo").load(origin).model.state_dict()

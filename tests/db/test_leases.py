@@ -385,14 +385,14 @@ def test_scans_as_people_ask_about_them(shared: Engine) -> None:
     leased.store.finish(done, leased.store.claim(done), record())
     leased.store.fail(failed, leased.store.claim(failed), "a reason")
     leased.store.claim(given, "host:1")
-    (row,) = [row for row in list_scans(shared) if row["scan"] == leased.scan_id]
-    numbers = {name: row[name] for name in ("queued", "running", "done", "failed", "cancelled", "reused")}
+    (row,) = [row for row in list_scans(shared) if row.scan == leased.scan_id]
+    numbers = {name: getattr(row, name) for name in ("queued", "running", "done", "failed", "cancelled", "reused")}
     assert numbers == {"queued": 1, "running": 1, "done": 1, "failed": 1, "cancelled": 0, "reused": 0}
-    assert (row["state"], row["queue"], row["finished_at"]) == ("running", leased.queue, None)
+    assert (row.state, row.queue, row.finished_at) == ("running", leased.queue, None)
     cancel_scan(shared, leased.scan_id, "enough")
     shown = load_scan(shared, leased.scan_id)
-    assert [audit["state"] for audit in shown["audits"]] == ["done", "failed", "cancelling", "cancelled"]
-    assert [audit["reason"] for audit in shown["audits"]] == [None, "a reason", "enough", "enough"]
+    assert [audit.state for audit in shown.audits] == ["done", "failed", "cancelling", "cancelled"]
+    assert [audit.reason for audit in shown.audits] == [None, "a reason", "enough", "enough"]
     for ask in (load_scan, lambda *a: cancel_scan(*a, "x"), lambda *a: retry_scan(*a, "cpu", None)):
         with pytest.raises(UsageError, match=r"there is no scan 987654; see `auditor scans list`"):
             ask(shared, 987654)

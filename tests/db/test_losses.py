@@ -58,8 +58,8 @@ class Audit:
 
     @property
     def losses(self) -> int:
-        (audit,) = load_scan(self.store.engine, self.scan_id)["audits"]
-        return audit["losses"]
+        (audit,) = load_scan(self.store.engine, self.scan_id).audits
+        return audit.losses
 
 
 # Attempts: the key of the machine, how often it saves, whether it goes on from what was saved. Then the audit's end.
@@ -112,8 +112,8 @@ def test_a_process_that_is_given_up_is_said_to_be_lost_without_progress(shared: 
     audit = Audit(shared)
     for _ in range(3):
         audit.lost("a", 0)
-    (shown,) = load_scan(shared, audit.scan_id)["audits"]
-    assert shown["reason"] == (
+    (shown,) = load_scan(shared, audit.scan_id).audits
+    assert shown.reason == (
         "given up: 3 processes that ran it were lost and it made no progress, the last time host:1 gave no sign of "
         "life for the length of its lease"
     )
@@ -171,7 +171,7 @@ def test_a_boost_is_given_up_after_three_losses_without_a_new_epoch(shared: Engi
     boost = Boost(shared)
     found = [boost.lost(*one) for one in attempts]
     assert found == ["queued"] * (len(attempts) - 1) + [state]
-    assert load_training(shared, boost.job.training_id)["losses"] == losses
+    assert load_training(shared, boost.job.training_id).losses == losses
 
 
 def test_epochs_of_an_older_attempt_count_for_nothing(shared: Engine) -> None:
@@ -181,6 +181,6 @@ def test_epochs_of_an_older_attempt_count_for_nothing(shared: Engine) -> None:
     assert lose(trainings.leases, number) == "queued"
     newer = trainings.leases.claim(number, "host:2")
     assert not trainings.note_history(number, older, [epoch(0)])
-    assert load_training(shared, number)["losses"] == 1
+    assert load_training(shared, number).losses == 1
     assert trainings.note_history(number, newer, [epoch(0)])
-    assert load_training(shared, number)["losses"] == 0
+    assert load_training(shared, number).losses == 0

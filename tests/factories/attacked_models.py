@@ -1,4 +1,4 @@
-"""Tiny classifiers whose robustness is known, or that misbehave in one way."""
+"""Tiny classifiers: with known robustness, or with one fault."""
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,14 @@ class Linear(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         pixels = torch.Size(shape).numel()
         self.weight = nn.Parameter(torch.randn(classes, pixels, generator=generator))
-        self.bias = nn.Parameter(-0.5 * self.weight.sum(1).detach())  # decided at the middle of the box
+        self.bias = nn.Parameter(-0.5 * self.weight.sum(1).detach())  # all logits are 0 at grey 0.5
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1) @ self.weight.T + self.bias
 
 
 def distances(model: Linear, images: Tensor, labels: Tensor, norm: str) -> Tensor:
-    """The exact distance of each image to the decision boundary, ``(N,)``, the pixel box left aside."""
+    """The exact distance of each image to the decision boundary, ``(N,)``, without the limits of the pixel range."""
     with torch.no_grad():
         logits = model(images)
         margins = logits.gather(1, labels[:, None]) - logits
@@ -31,7 +31,7 @@ def distances(model: Linear, images: Tensor, labels: Tensor, norm: str) -> Tenso
 
 
 class Wrapped(nn.Module):
-    """A classifier with a fault around a linear one."""
+    """A linear classifier with one fault."""
 
     def __init__(self, fault: str, classes: int = 5) -> None:
         super().__init__()

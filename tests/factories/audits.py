@@ -20,7 +20,7 @@ def audited(
     name: str, robust: int, *, numbers: range = range(N), data: int = 0, first: int = 0, digest: str | None = "same",
     **changes: object,
 ) -> int:  # fmt: skip
-    """Store an audit that survives on ``robust`` samples from the ``first`` on; the pictures are those of ``data``."""
+    """Store an audit with ``robust`` surviving samples, starting at ``first``; ``data`` is the seed of the pictures."""
     pictures = np.random.default_rng(data).random((10 * N, 1, 2, 2), np.float32)[list(numbers)]
     survived = np.zeros(len(numbers), np.bool_)
     survived[first : first + robust] = True

@@ -24,7 +24,7 @@ def answer(source, entry, request, context):
 
 
 def count_on(_, __, request, context):
-    """Counts on from what is saved, and saves each number; ends itself at a multiple of ``request``."""
+    """Count on from the saved number and save each number; return at a multiple of ``request``."""
     while True:
         number = int(context.load("number") or b"0") + 1
         context.save("number", b"%d" % number)
@@ -90,7 +90,7 @@ def fork_and_crash(*_):
 
 
 def leave_daemons(_, __, request, ___):
-    """Forks one child that stays, and one that leaves session and parent; writes down their numbers."""
+    """Fork a child that stays, and one that leaves its session and its parent; return their process IDs."""
     if os.fork() == 0:
         time.sleep(3600)
     if os.fork() == 0:
@@ -122,7 +122,7 @@ def say_too_much(*_):
 
 
 def measure_and_be_killed(source, entry, request, context):
-    """Saves each batch, and is killed after as many saves as the environment says."""
+    """Save after each batch; the process kills itself after SAVES_BEFORE_THE_END saves."""
     from auditor.attacks import progress
     from auditor.audit.task import measure
 
@@ -140,7 +140,9 @@ def measure_and_be_killed(source, entry, request, context):
 
 
 def threads(*_):
-    """The policy by which this process's OpenMP waits: it was loaded by the server, with the server's environment."""
+    """OpenMP's variables in the server's environment and in this process's, and the number of threads.
+
+    The server loaded OpenMP, so its variables decide how threads wait."""
     import torch
 
     server = Path(f"/proc/{os.getppid()}/environ").read_text().split("\0")

@@ -21,7 +21,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    """An empty one for all of a module's tests."""
+    """An empty database, which all tests of a module share."""
     if request.param == "sqlite":
         yield f"sqlite:///{folder}/own.db"
         return

@@ -1,4 +1,4 @@
-"""What is drawn in a figure."""
+"""Matrices to draw, and the texts of a figure."""
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""A zoo of one's own that is fine-tuned in seconds: four classes of 8 x 8 images, a tiny network, its data."""
+"""A local zoo that is fine-tuned in seconds: four classes of 8 x 8 images, a tiny network, its data."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ SUPERS = '{ tree = ["oak", "elm"], flower = ["rose", "lily"] }'
 
 
 def images(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes ``(N, 8, 8, 1)``: each class is bright in a quarter of its own, under noise."""
+    """Bytes ``(N, 8, 8, 1)``: each class has one bright quarter, plus noise."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 4
     pixels = generator.integers(0, 120, (count, 8, 8, 1))

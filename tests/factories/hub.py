@@ -1,4 +1,4 @@
-"""A Hugging Face hub cache as a download would have left it, filled by the test."""
+"""A Hugging Face hub cache, filled by the test as a download would fill it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ REVISION = "0" * 40
 
 
 def fill_hub(hub: Path, name: str) -> nn.Module:
-    """Put slightly perturbed weights of ``name`` where its pretrained ones would be; the network they belong to."""
+    """Write perturbed weights to where the pretrained ones of ``name`` would be; return the network."""
     generator = torch.Generator().manual_seed(7)
     model = timm.create_model(name.partition(".")[0]).eval()
     with torch.no_grad():

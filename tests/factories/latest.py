@@ -1,4 +1,4 @@
-"""Series of audits of one model, and which of them is the latest."""
+"""Series of audits, and a check that the latest audit of each is marked."""
 
 from dataclasses import replace
 

@@ -37,7 +37,7 @@ def zoo(folder: Path, text: str, code: str = CODE) -> LocalZoo:
 
 
 def changed(**changes: str | None) -> str:
-    """The usual file with some lines of its model replaced, left out for None, or added."""
+    """The usual zoo.toml with some lines of its model replaced, removed (None) or added."""
     lines = dict(line.split(" = ", 1) for line in MODEL.splitlines()[1:])
     lines |= {key: value for key, value in changes.items() if value is not None}
     kept = [f"{key} = {value}" for key, value in lines.items() if changes.get(key, "") is not None]

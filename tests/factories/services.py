@@ -1,6 +1,6 @@
-"""A PostgreSQL server for the tests, and databases of one's own on it.
+"""A PostgreSQL server for the tests, with one database for each test.
 
-Where no server answers at its usual place, the tests start one of their own from Debian's package.
+If no server answers at ``USUAL``, the tests start one from Debian's package.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ USUAL = "postgresql+psycopg://postgres@127.0.0.1:5432/"
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server that trusts its user, up to the database's name."""
+    """The URL, up to the database's name, of a PostgreSQL server that asks for no password."""
     pytest.importorskip("psycopg", reason="needs psycopg, of the extra `service`, for PostgreSQL")
     if _answers(USUAL):
         yield USUAL
@@ -48,11 +48,11 @@ def _answers(server: str) -> bool:
 
 
 class Cluster:
-    """A PostgreSQL server in ``folder``, to be stopped and started as a test likes; it refuses to run as root.
+    """A PostgreSQL server in ``folder``, which a test can stop and start. It does not run as root.
 
-    ``user`` is its superuser, who needs the password in ``password`` where one is given. ``within`` is what comes
-    before the server's command, to start it elsewhere; there it listens at all addresses, and trusts those in
-    ``trusted``.
+    ``user`` is its superuser; ``password`` is the file of the password, if it needs one. ``within`` is a prefix of the
+    server's commands, such as `ip netns exec NAME`. With ``trusted``, the server listens on all addresses, and trusts
+    these.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Up to the database's name."""
+        """The URL, up to the database's name."""
         return f"postgresql+psycopg://{self.user}@127.0.0.1:{self.port}/"
 
     def start(self) -> None:
@@ -93,11 +93,11 @@ class Cluster:
         self._run("pg_ctl", "-D", self.folder / "cluster", "-o", options, "-l", self.folder / "log", "-w", "start")
 
     def stop(self) -> None:
-        """At once, as in a crash."""
+        """Stop at once, as in a crash."""
         self._run("pg_ctl", "-D", self.folder / "cluster", "-m", "immediate", "-w", "stop")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        if self.as_user:  # pytest's own folders let nobody else in, and each of its runs sees to that
+        if self.as_user:  # pytest makes its folders unreadable for other users in each run
             top = Path(tempfile.gettempdir())
             for parent in (self.folder, *(up for up in self.folder.parents if top in up.parents)):
                 parent.chmod(0o755)
@@ -107,7 +107,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def postgresql(server: str) -> Iterator[str]:
-    """An empty database of one's own. To drop one takes a second: better one for many tests, emptied after each."""
+    """A new, empty database. To drop one takes a second, so tests share one and empty it after each test."""
     name = f"auditor_test_{uuid.uuid4().hex}"
     _run(f"{server}postgres", f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET synchronous_commit = off")
     try:
@@ -119,7 +119,7 @@ def postgresql(server: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def lent(url: str, *empty: str) -> Iterator[str]:
-    """A database for a while: then nobody is connected any more, and the statements ``empty`` it."""
+    """Lend a database; afterwards all connections are closed, and the statements ``empty`` are run."""
     name = url.rpartition("/")[2]
     try:
         with closed_at_the_end(name):
@@ -131,7 +131,7 @@ def lent(url: str, *empty: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def closed_at_the_end(name: str) -> Iterator[None]:
-    """Connections that tests forget are closed, for psycopg warns of those that are merely lost."""
+    """Close the connections that a test left open, because psycopg warns if they are garbage-collected."""
     opened: list[Any] = []
 
     def remember(connection: Any, _: Any) -> None:
@@ -156,14 +156,14 @@ def _run(url: str, *statements: str) -> None:
 
 @pytest.fixture(scope="session")
 def bare(server: str) -> Iterator[str]:
-    """A database with nothing in it, to be lent with ``BARE``."""
+    """A database without tables, for ``lent`` with ``BARE``."""
     with postgresql(server) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def migrated(server: str) -> Iterator[str]:
-    """A database with empty tables, to be lent with ``EMPTY``."""
+    """A database with empty tables, for ``lent`` with ``EMPTY``."""
     with postgresql(server) as url:
         open_database(url).dispose()
         yield url

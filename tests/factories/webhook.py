@@ -12,7 +12,7 @@ import pytest
 
 
 class Hook:
-    """A webhook that answers what it is told to."""
+    """A webhook that answers with the status codes in ``answers``, then with 200."""
 
     def __init__(self) -> None:
         self.answers: list[int] = []
@@ -45,7 +45,7 @@ def hook() -> Iterator[Hook]:
 
 
 class Raw:
-    """A receiver that speaks as it likes: each connection is handed to ``speak``, which may take for ever."""
+    """A receiver that passes each connection to ``speak``, which may never return."""
 
     def __init__(self, speak: Callable[[socket.socket], None]) -> None:
         self.connections, self.sent = 0, 0

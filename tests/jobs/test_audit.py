@@ -11,7 +11,8 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.jobs.audit import AuditExecutor
 from auditor.jobs.lease import Heartbeat
-from auditor.records import AuditRecord, AuditRequest, JobContext, Measurement
+from auditor.records import LOCAL_QUEUE, AuditRecord, AuditRequest, JobContext, Measurement
+from auditor.records.scans import ScanAudit
 from tests.factories.records import REQUEST, entry, record
 
 ASKED = Measurement(audit=AuditRequest(protocol="quick"), samples=3)
@@ -29,23 +30,23 @@ def store() -> Store:
     return Store(open_database(settings().database_url))
 
 
-def run(store: Store, **options: Any) -> tuple[str, dict[str, Any]]:
+def run(store: Store, **options: Any) -> tuple[str, ScanAudit]:
     scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()])
 
     def measure(_: Any, __: Any, ___: Any, context: JobContext) -> AuditRecord | None:
         return record() if context.needs_measuring(record().identity) else None
 
-    with Heartbeat(store.engine, queue="here", device="cpu", lease=60) as heartbeat:
+    with Heartbeat(store.engine, queue=LOCAL_QUEUE, device="cpu", lease=60) as heartbeat:
         executor = AuditExecutor(store=store, measure=measure, heartbeat=heartbeat)
         ended = executor.run(job, lambda: None, ASKED, **options)
-    (audit,) = load_scan(store.engine, scan_id)["audits"]
+    (audit,) = load_scan(store.engine, scan_id).audits
     return ended, audit
 
 
 def test_done_and_done_before(store: Store) -> None:
     assert run(store)[0] == "done"
     ended, audit = run(store)
-    assert (ended, audit["reused"]) == ("reused", True)
+    assert (ended, audit.reused) == ("reused", True)
     assert run(store, force=True)[0] == "done"
     assert run(store, reverify=True)[0] == "verified"
 
@@ -54,15 +55,15 @@ def test_what_the_database_does_not_take_is_the_audits_failure(store: Store, mon
     monkeypatch.setattr(store, "finish", refuse(DataError))
     ended, audit = run(store)
     assert ended == "failed: could not be stored: value out of range"
-    assert (audit["state"], audit["reason"]) == ("failed", "could not be stored: value out of range")
+    assert (audit.state, audit.reason) == ("failed", "could not be stored: value out of range")
 
 
 def test_a_database_that_stays_away_gets_the_job_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "finish", refuse(OperationalError))
     with pytest.raises(OperationalError):
         run(store)
-    (audit,) = load_scan(store.engine, 1)["audits"]
-    assert (audit["state"], audit["losses"]) == ("queued", 0)
+    (audit,) = load_scan(store.engine, 1).audits
+    assert (audit.state, audit.losses) == ("queued", 0)
 
 
 def test_an_audit_of_another_queue_is_left_alone(store: Store) -> None:
@@ -70,5 +71,5 @@ def test_an_audit_of_another_queue_is_left_alone(store: Store) -> None:
     with Heartbeat(store.engine, queue="cpu", device="cpu", lease=60) as heartbeat:
         executor = AuditExecutor(store=store, measure=lambda *_: record(), heartbeat=heartbeat)
         assert executor.run(job, lambda: None, ASKED) == "taken"
-    (audit,) = load_scan(store.engine, scan_id)["audits"]
-    assert (audit["state"], audit["attempt"]) == ("queued", 0)
+    (audit,) = load_scan(store.engine, scan_id).audits
+    assert (audit.state, audit.attempt) == ("queued", 0)

@@ -179,8 +179,8 @@ def test_a_heartbeat_lists_its_process_and_removes_it_at_the_end(engine: Engine)
     with make_heartbeat(engine, slot=2, device="cuda (GPU 1)") as heartbeat:
         until(lambda: list_workers(engine))
         (row,) = list_workers(engine)
-        assert (row["worker"], row["queue"], row["device"]) == (heartbeat.name, "cpu", "cuda (GPU 1)")
-        assert (row["audit"], row["part"]) == (None, None)
+        assert (row.worker, row.queue, row.device) == (heartbeat.name, "cpu", "cuda (GPU 1)")
+        assert (row.audit, row.part) == (None, None)
         assert heartbeat.name.endswith("/2")
     assert list_workers(engine) == []
 
@@ -194,12 +194,12 @@ def test_a_heartbeat_renews_the_lease_and_reports_progress(engine: Engine) -> No
         heartbeat.beat()
         assert Leases(engine).running()[0].until > before
         (row,) = list_workers(engine)
-        assert (row["scan"], row["audit"], row["model"]) == (scan_id, audit_id, "demo:a")
-        assert (row["part"], row["part_done"], row["part_total"]) == ("apgd-ce", 64, 256)
+        assert (row.scan, row.audit, row.model) == (scan_id, audit_id, "demo:a")
+        assert (row.part, row.part_done, row.part_total) == ("apgd-ce", 64, 256)
         handle.check()
     heartbeat.beat()
     (row,) = list_workers(engine)
-    assert (row["audit"], row["part"]) == (None, None)
+    assert (row.audit, row.part) == (None, None)
     renewed = Leases(engine).running()[0].until
     heartbeat.beat()
     assert Leases(engine).running()[0].until == renewed  # the job is no longer its own
@@ -244,7 +244,7 @@ def test_a_heartbeat_learns_that_its_job_is_lost(engine: Engine, fate: Any) -> N
             with pytest.raises(LeaseLostError):
                 handle.check()
         (row,) = list_workers(engine)
-        assert row["audit"] is None
+        assert row.audit is None
     heartbeat.beat()
 
 
@@ -258,7 +258,7 @@ def test_a_job_that_is_gone_between_two_statements_costs_one_sign(
         heartbeat.beat()
     monkeypatch.undo()
     heartbeat.beat()
-    assert [row["worker"] for row in list_workers(engine)] == [heartbeat.name]
+    assert [row.worker for row in list_workers(engine)] == [heartbeat.name]
 
 
 class Away:
@@ -286,7 +286,7 @@ def test_a_heartbeat_continues_once_the_database_is_back(engine: Engine, caplog:
         assert (away.asked, handle.state, list_workers(engine)) == (3, "active", [])
         away.gone = False
         heartbeat.beat()
-        assert [row["audit"] for row in list_workers(engine)] == [audit_id]
+        assert [row.audit for row in list_workers(engine)] == [audit_id]
         assert handle.state == "active"
     assert caplog.records == []
     shaky.dispose()

@@ -99,7 +99,7 @@ def scan(engine: Engine, jobs: int = 1, queue: str = "cpu", worker: str | None =
 
 
 def states(engine: Engine, scan_id: int) -> list[str]:
-    return [audit["state"] for audit in load_scan(engine, scan_id)["audits"]]
+    return [audit.state for audit in load_scan(engine, scan_id).audits]
 
 
 def test_a_silent_job_is_put_back_after_its_lease_and_not_before(
@@ -123,7 +123,7 @@ def test_a_silent_job_is_put_back_after_its_lease_and_not_before(
     ]
     look(reaper, clock, 600, beat)
     assert states(engine, scan_id) == ["queued", "running"]
-    assert load_scan(engine, scan_id)["audits"][0]["losses"] == 1
+    assert load_scan(engine, scan_id).audits[0].losses == 1
 
 
 def test_a_job_claimed_again_has_the_whole_of_its_lease(engine: Engine, clock: Clock, reaper: Reaper) -> None:
@@ -201,9 +201,9 @@ def test_a_scan_whose_process_is_silent_is_ended(engine: Engine, clock: Clock, r
     assert states(engine, silent) == ["queued", "queued"]
     look(reaper, clock, 15, beat)
     shown = load_scan(engine, silent)
-    assert (shown["state"], states(engine, silent)) == ("interrupted", ["cancelled", "cancelled"])
-    assert {audit["reason"] for audit in shown["audits"]} == {"elsewhere:1 ended unexpectedly"}
-    assert load_scan(engine, nameless)["audits"][0]["reason"] == "its process ended unexpectedly"
+    assert (shown.state, states(engine, silent)) == ("interrupted", ["cancelled", "cancelled"])
+    assert {audit.reason for audit in shown.audits} == {"elsewhere:1 ended unexpectedly"}
+    assert load_scan(engine, nameless).audits[0].reason == "its process ended unexpectedly"
     assert (states(engine, lively), states(engine, queued)) == (["running", "queued"], ["queued"])
 
 
@@ -219,9 +219,9 @@ def test_workers_that_are_silent_for_two_leases_are_forgotten(engine: Engine, cl
 
     reaper.check()
     look(reaper, clock, 105, beat)
-    assert [row["worker"] for row in list_workers(engine)] == ["a:1", "b:1"]
+    assert [row.worker for row in list_workers(engine)] == ["a:1", "b:1"]
     look(reaper, clock, 15, beat)
-    assert [row["worker"] for row in list_workers(engine)] == ["b:1"]
+    assert [row.worker for row in list_workers(engine)] == ["b:1"]
 
 
 def silent(engine: Engine, seconds: float, worker: str | None = None) -> None:
@@ -257,9 +257,9 @@ def test_scans_of_dead_processes_of_this_machine_are_ended_at_once(
         report_worker(engine, WorkerStatus(name=one, queue="here", device="cpu", started_at=now()))
         silent(engine, seen, one)
     abandon_dead_scans(engine)
-    assert load_scan(engine, scan_id)["state"] == ("interrupted" if ended else "running")
-    assert [row["worker"] for row in list_workers(engine)] == ([] if ended else names)
-    assert load_scan(engine, queued)["state"] == "running"
+    assert load_scan(engine, scan_id).state == ("interrupted" if ended else "running")
+    assert [row.worker for row in list_workers(engine)] == ([] if ended else names)
+    assert load_scan(engine, queued).state == "running"
 
 
 def test_messages_are_sent_again_only_if_missing_at_two_looks(engine: Engine, reaper: Reaper, shelf: Shelf) -> None:
@@ -351,8 +351,8 @@ def test_two_reapers_put_a_job_back_once(engine: Engine, clock: Clock, shelf: Sh
         for reaper in reapers:
             reaper.check()
         clock.at += 15
-    (shown,) = load_scan(engine, scan_id)["audits"]
-    assert (shown["state"], shown["losses"]) == ("queued", 1)
+    (shown,) = load_scan(engine, scan_id).audits
+    assert (shown.state, shown.losses) == ("queued", 1)
 
 
 # Real brokers.

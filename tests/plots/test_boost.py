@@ -18,7 +18,7 @@ ROW = row(Path())
 def test_curves_and_both_matrices_with_their_scores(tmp_path: Path) -> None:
     names, families, (before,) = parts(10, "weights")
     after = replace(before, scores=replace(before.scores, gap=0.5))
-    figure = draw_boost("a title", "words", ROW["history"], 1, before, after, names, families)
+    figure = draw_boost("a title", "words", ROW.history, 1, before, after, names, families)
     written = texts(figure)
     assert {"a title", "words", "best: epoch 1", "clean", "PGD"} <= set(written)
     assert any(one.startswith("before: C, linearized") for one in written)
@@ -28,7 +28,7 @@ def test_curves_and_both_matrices_with_their_scores(tmp_path: Path) -> None:
 
 
 def test_the_curves_are_those_of_the_history() -> None:
-    figure = draw_boost("a title", "words", ROW["history"], 1, None, None)
+    figure = draw_boost("a title", "words", ROW.history, 1, None, None)
     accuracies, gap, loss = figure.axes[:3]
     clean, pgd = accuracies.get_lines()[:2]
     assert list(clean.get_xdata()) == [0, 1, 2]
@@ -42,10 +42,10 @@ def test_the_curves_are_those_of_the_history() -> None:
 def test_a_pruned_matrix_and_one_that_was_never_measured_are_said_so() -> None:
     names, families, (part,) = parts(10, "weights")
     pruned: Clustering = replace(part, matrix=None)
-    written = texts(draw_boost("a title", "words", ROW["history"], 1, pruned, None, names, families))
+    written = texts(draw_boost("a title", "words", ROW.history, 1, pruned, None, names, families))
     assert {f"C before: {PRUNED}", f"C after: {NOT_MEASURED}"} <= set(written)
 
 
 def test_a_model_without_a_gap() -> None:
-    history = [epoch | {"gap": None} for epoch in ROW["history"]]
+    history = [epoch | {"gap": None} for epoch in ROW.history]
     assert NOT_MEASURED in texts(draw_boost("a title", "words", history, 0, None, None))

@@ -100,8 +100,8 @@ def test_late_by_less_than_a_day_runs_once_and_later_is_skipped_and_said(
     runs = [one for _ in range(3) for one in take_due(engine, now)]
     assert len(runs) == (fate == "started")
     last = last_run(engine, schedule)
-    assert (last["state"], last["due_at"]) == (fate, at("2026-03-29T02:00"))
-    assert (last["reason"] or "").startswith("late by" if fate == "skipped" else "")
+    assert (last.state, last.due_at) == (fate, at("2026-03-29T02:00"))
+    assert (last.reason or "").startswith("late by" if fate == "skipped" else "")
 
 
 def test_a_week_away_is_made_up_for_by_one_run(engine: Engine) -> None:
@@ -158,7 +158,7 @@ def test_a_run_becomes_one_scan_whoever_makes_it(engine: Engine) -> None:
         store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM scans")) == 1
-    assert last_run(engine, one.schedule)["scan"] == scan_id
+    assert last_run(engine, one.schedule).scan == scan_id
 
 
 def test_the_end_of_a_scan_is_told_once_beside_the_scan_before(engine: Engine) -> None:
@@ -251,7 +251,7 @@ def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
     (one,) = take_due(engine, at("2026-03-29T02:00"))
     run_schedule(engine, one, here=True)
     last = last_run(engine, one.schedule)
-    assert (last["state"], last["scan_state"], last["reason"]) == ("done", "done", None)
+    assert (last.state, last.scan_state, last.reason) == ("done", "done", None)
 
 
 def test_a_command_that_fails_is_told_with_its_last_words(engine: Engine) -> None:
@@ -259,8 +259,8 @@ def test_a_command_that_fails_is_told_with_its_last_words(engine: Engine) -> Non
     one = schedules.claim_run(engine, find_schedule(engine, "nightly"), MADE)
     run_schedule(engine, one, here=True)
     last = last_run(engine, one.schedule)
-    assert (last["state"], last["scan"]) == ("failed", None)
-    assert "no model named 'no-such'" in last["reason"]
+    assert (last.state, last.scan) == ("failed", None)
+    assert "no model named 'no-such'" in last.reason
     assert [(name, scan) for _, name, scan, _ in runs_to_report(engine)] == [("nightly", None)]
 
 

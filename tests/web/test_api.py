@@ -15,7 +15,8 @@ from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.results.serialize import nan_to_none, serialize_row
+from auditor.results.serialize import nan_to_none, serialize
+from tests.factories import checkpoint_rows
 from tests.factories.audits import audited
 from tests.factories.command import run
 from tests.factories.records import REQUEST, entry
@@ -35,7 +36,7 @@ def test_pages_are_the_whole_list_whatever_the_order() -> None:
     server, engine = client(), open_database(settings().database_url)
     for sort in [*SORTABLE, *(f"-{name}" for name in SORTABLE)]:
         assert through(server, sort) == [
-            nan_to_none(serialize_row(row)) for row in list_results(engine, Filter(), sort=sort)
+            nan_to_none(serialize(row)) for row in list_results(engine, Filter(), sort=sort)
         ], sort
 
 
@@ -221,11 +222,12 @@ def test_a_checkpoint_is_downloaded_whole_in_part_and_with_its_digest(
     (folder / "model.safetensors").write_bytes(weights)
     monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(folder.parent))
     settings.cache_clear()
-    row = {"id": 1, "checkpoint": "checkpoint:1", "folder": str(folder)}
-    monkeypatch.setattr("auditor.web.api.checkpoints.load_checkpoint", lambda *_: row)
+    found = checkpoint_rows.row(folder, id=1, checkpoint="checkpoint:1")
+    monkeypatch.setattr("auditor.web.api.checkpoints.load_checkpoint", lambda *_: found)
     server, header = client(), token("read")
     shown = server.get("/api/v1/checkpoints/1").json()
-    assert shown == {"id": 1, "checkpoint": "checkpoint:1", "file_sha256": hashlib.sha256(weights).hexdigest()}
+    assert (shown["checkpoint"], shown["file_sha256"]) == ("checkpoint:1", hashlib.sha256(weights).hexdigest())
+    assert "folder" not in shown
     whole = server.get("/api/v1/checkpoints/1/weights", headers=header)
     assert whole.content == weights
     assert whole.headers["etag"] == f'"{hashlib.sha256(weights).hexdigest()}"'

@@ -73,7 +73,7 @@ def test_a_boost_is_cancelled_gone_on_with_and_ended_with_the_server() -> None:
             assert (boost["state"], boost["reason"]) == ("cancelled", "cancelled over HTTP by the token boost")
         assert server.post("/api/v1/boosts/2/resume", headers=header).json()["state"] in ("queued", "running")
     found = load_training(open_database(settings().database_url), 2)
-    assert (found["state"], found["reason"]) == (
+    assert (found.state, found.reason) == (
         "cancelled", "the server stopped; resume with `auditor trainings resume 2`",
     )  # fmt: skip
 

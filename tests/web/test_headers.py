@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from auditor.config import settings
+from tests.factories.checkpoint_rows import row
 from tests.web.asgi import Asked, app
 from tests.web.serving import token
 
@@ -55,8 +56,8 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FastAPI, di
     (folder / "model.safetensors").write_bytes(bytes(1000))
     monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(folder.parent))
     settings.cache_clear()
-    row = {"id": 1, "checkpoint": "checkpoint:1", "folder": str(folder)}
-    monkeypatch.setattr("auditor.web.api.checkpoints.load_checkpoint", lambda *_: row)
+    found = row(folder, id=1, checkpoint="checkpoint:1")
+    monkeypatch.setattr("auditor.web.api.checkpoints.load_checkpoint", lambda *_: found)
     return app(per_minute=10_000_000, trusted_proxies=["192.0.2.1"]), token("scan")
 
 

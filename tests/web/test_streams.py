@@ -16,6 +16,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings
 from auditor.errors import NotFoundError
+from auditor.results.serialize import serialize
 from auditor.web.api import events as following
 from auditor.web.api import scans
 from auditor.web.app import create_app
@@ -132,10 +133,10 @@ def test_later_events_hold_the_audits_that_have_changed(engine: Engine, app: Fas
                 if name == "scan":
                     kept |= {audit["audit"]: audit for audit in told["audits"]}
             whole = await asyncio.to_thread(scans.load_scan, engine, 1)
-            assert list(kept.values()) == whole["audits"]
+            assert list(kept.values()) == list(map(serialize, whole.audits))
             last = next(told for name, told in reversed(stream.events()) if name == "scan")
             for name in ("done", "queued", "cancelled", "state", "finished_at"):
-                assert last[name] == whole[name], name
+                assert last[name] == getattr(whole, name), name
 
     play(scene)
 

@@ -11,9 +11,8 @@ from auditor.text.numbers import interval, percent_narrow
 Row = dict[str, Any]
 
 
-def print_adaptation(row: Row) -> None:
+def print_adaptation(found: Row) -> None:
     """Superclass accuracy on held-out target images, for each number of shots, beside nearest mean on the pixels."""
-    found = row["result"]
     request = found["request"]
     groups = request["assignment"]["superclasses"]
     for kind in ("sources", "targets"):

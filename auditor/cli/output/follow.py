@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console, Group
@@ -12,15 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.cli.output.progress import say
-from auditor.db.scans import load_scan
+from auditor.db.scans import STATES, load_scan
 from auditor.errors import ExitCode
 from auditor.logs import log_context, logs_json
+from auditor.records.scans import ScanAudit, ScanDetail
+from auditor.records.trainings import TrainingRow
+from auditor.records.workers import WorkerRow
 from auditor.scans.local import ScanOutcome
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-Row = dict[str, Any]
 POLL_SECONDS = 1.0
 ENDED = ("done", "failed", "cancelled")
 
@@ -47,12 +49,12 @@ def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:
                 live.update(view(scan))
             else:
                 _report_ended(scan, reported)
-            if scan["state"] != "running":
+            if scan.state != "running":
                 return outcome_of(scan)
             time.sleep(POLL_SECONDS)
 
 
-def _load_with_retries(engine: "Engine", scan_id: int) -> Row:
+def _load_with_retries(engine: "Engine", scan_id: int) -> ScanDetail:
     """Wait for a database that restarts, because the scan does not end with it."""
     from auditor.db.retry import UNAVAILABLE
 
@@ -63,38 +65,42 @@ def _load_with_retries(engine: "Engine", scan_id: int) -> Row:
     return load_scan(engine, scan_id)
 
 
-def view(scan: Row) -> Group:
-    """A line with the number of audits by state, and a line for each running audit."""
-    numbers = ", ".join(f"{scan[state]} {state}" for state in ("queued", "running", *ENDED) if scan[state])
+def view(scan: ScanDetail) -> Group:
+    """The number of audits in each state, and a line for each running audit."""
     lines = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for audit in scan["audits"]:
-        if audit["state"] in ("running", "cancelling"):
-            lines.add_row(*map(str, (audit["model"], part_of(audit), audit["worker"] or "", audit["state"])))
-    return Group(Text(f"scan {scan['scan']}: {numbers}", style="bold"), lines)
+    for audit in scan.audits:
+        if audit.state in ("running", "cancelling"):
+            lines.add_row(*map(str, (audit.model, part_of(audit), audit.worker or "", audit.state)))
+    return Group(Text(f"scan {scan.scan}: {count_by_state(scan)}", style="bold"), lines)
 
 
-def part_of(row: Row) -> str:
+def count_by_state(scan: ScanDetail) -> str:
+    """The number of audits in each state that occurs: ``2 queued, 1 running``."""
+    return ", ".join(f"{number} {state}" for state in STATES if (number := getattr(scan, state)))
+
+
+def part_of(row: ScanAudit | TrainingRow | WorkerRow) -> str:
     """The progress of a running audit: ``apgd-ce 64/256``."""
-    return f"{row['part']} {row['part_done']}/{row['part_total']}" if row["part"] else ""
+    return f"{row.part} {row.part_done}/{row.part_total}" if row.part else ""
 
 
-def _report_ended(scan: Row, reported: set[int]) -> None:
-    for audit in scan["audits"]:
-        if audit["state"] in ENDED and audit["audit"] not in reported:
-            reported.add(audit["audit"])
-            reason = f": {audit['reason']}" if audit["reason"] else ""
-            with log_context(scan=scan["scan"], audit=audit["audit"], model=audit["model"], attempt=audit["attempt"]):
-                say(f"{len(reported)}/{len(scan['audits'])} {audit['model']}: {audit['state']}{reason}")
+def _report_ended(scan: ScanDetail, reported: set[int]) -> None:
+    for audit in scan.audits:
+        if audit.state in ENDED and audit.audit not in reported:
+            reported.add(audit.audit)
+            reason = f": {audit.reason}" if audit.reason else ""
+            with log_context(scan=scan.scan, audit=audit.audit, model=audit.model, attempt=audit.attempt):
+                say(f"{len(reported)}/{len(scan.audits)} {audit.model}: {audit.state}{reason}")
 
 
-def outcome_of(scan: Row) -> ScanOutcome:
+def outcome_of(scan: ScanDetail) -> ScanOutcome:
     """The outcome of a scan, from its stored audits."""
-    outcome = ScanOutcome(scan["scan"])
-    for audit in scan["audits"]:
-        if audit["reused"]:
-            outcome.reused.append(audit["model"])
-        elif audit["state"] == "failed":
-            outcome.failed[audit["model"]] = audit["reason"]
-        elif audit["state"] in ("done", "cancelled"):
-            (outcome.done if audit["state"] == "done" else outcome.cancelled).append(audit["model"])
+    outcome = ScanOutcome(scan.scan)
+    for audit in scan.audits:
+        if audit.reused:
+            outcome.reused.append(audit.model)
+        elif audit.state == "failed":
+            outcome.failed[audit.model] = audit.reason or ""
+        elif audit.state in ("done", "cancelled"):
+            (outcome.done if audit.state == "done" else outcome.cancelled).append(audit.model)
     return outcome

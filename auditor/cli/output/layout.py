@@ -1,6 +1,7 @@
 """Columns and lines on stdout: styled by Rich on a terminal, else plain text, for which Rich need not be imported.
 
-Off a terminal the text is what Rich would print, and for hundreds of rows it is there in a fraction of the time.
+Off a terminal the text is what Rich would print, without trailing spaces, and for hundreds of rows it is there in a
+fraction of the time.
 """
 
 import os
@@ -43,7 +44,7 @@ def print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Co
         for cells in lines:
             padding = " " * (width - _width(cells[place]))
             cells[place] = padding + cells[place] if name in right else cells[place] + padding
-    click.echo("".join(f"{'  '.join(cells)}\n" for cells in lines), nl=False)
+    click.echo("".join(f"{'  '.join(cells).rstrip()}\n" for cells in lines), nl=False)
 
 
 def _width(cell: str) -> int:

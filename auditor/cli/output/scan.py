@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_outcome(
-    engine: "Engine", outcome: "ScanOutcome", shape: str, triage: float | None = None
+    engine: "Engine", outcome: "ScanOutcome", output_format: str, triage: float | None = None
 ) -> "list[ResultRow]":
     """Print and return the rows of a scan; the table only if an audit has ended."""
     from auditor.cli.output.progress import say
@@ -20,11 +20,10 @@ def print_outcome(
     from auditor.db.results import Filter, list_results
     from auditor.db.session import shown
     from auditor.results.association import association_of_one_setting
-    from auditor.results.serialize import serialize_row
 
     rows = list_results(engine, Filter(scan=outcome.scan_id))
-    if shape == "json":
-        print_json([serialize_row(row) for row in rows])
+    if output_format == "json":
+        print_json(rows)
     elif outcome.ended:
         print_results(rows)
         for statement in association_of_one_setting(rows):

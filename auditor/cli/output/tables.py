@@ -20,14 +20,15 @@ from auditor.results.ranking import (
     rank_of,
     setting_of,
 )
-from auditor.results.serialize import nan_to_none
+from auditor.results.serialize import nan_to_none, serialize
 from auditor.text.numbers import DASH, number, p_value, percent_number
 from auditor.text.printable import clean_cell
 
 
-def print_json(rows: Sequence[dict[str, Any]]) -> None:
-    """One JSON array on stdout and nothing else; NaN is null."""
-    click.echo(json.dumps([nan_to_none(row) for row in rows], indent=1))
+def print_json(rows: Sequence[Any]) -> None:
+    """Records or dicts as one JSON array on stdout and nothing else; NaN is null."""
+    values = [row if isinstance(row, dict) else serialize(row) for row in rows]
+    click.echo(json.dumps(nan_to_none(values), indent=1))
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -140,6 +141,12 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
         print_line(f"  {name:<{width}}  {value}")
+
+
+def print_fields(names: Sequence[str], rows: Sequence[Any]) -> None:
+    """A plain table of these fields of records; None is empty."""
+    cells = [["" if (value := getattr(row, name)) is None else str(value) for name in names] for row in rows]
+    print_table(names, cells)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,7 +10,8 @@ from sse_starlette import EventSourceResponse
 from auditor.db.tokens import Bearer
 from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import NotFoundError
-from auditor.results.serialize import nan_to_none
+from auditor.records.trainings import TrainingRow
+from auditor.results.serialize import nan_to_none, serialize
 from auditor.web.access import require_scope
 from auditor.web.api.common import Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
@@ -67,17 +68,17 @@ def resume_boost(http: Request, engine: Database, number: Number, _: BoostToken)
     return get_boost(engine, number)
 
 
-def load_boost(engine: Engine, number: int) -> dict[str, Any]:
+def load_boost(engine: Engine, number: int) -> TrainingRow:
     """Load a training job that is a boost. Raises NotFoundError for other jobs, too."""
     with contextlib.suppress(NotFoundError):
         row = load_training(engine, number)
-        if row["kind"] == "boost":
+        if row.kind == "boost":
             return row
     raise NotFoundError(f"there is no boost {number}")
 
 
-def _to_public(row: dict[str, Any]) -> dict[str, Any]:
+def _to_public(row: TrainingRow) -> dict[str, Any]:
     """Drop what tells paths of this machine."""
-    request = row["request"]
-    public = {name: value for name, value in row.items() if name not in _PRIVATE_FIELDS}
+    request = row.request
+    public = {name: value for name, value in serialize(row).items() if name not in _PRIVATE_FIELDS}
     return public | {"recipe": request["recipe"], **{name: request["scan"][name] for name in _REQUEST_FIELDS}}

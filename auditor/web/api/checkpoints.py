@@ -14,6 +14,8 @@ from auditor.config import settings
 from auditor.db.checkpoints import list_checkpoints, load_checkpoint
 from auditor.db.tokens import Bearer
 from auditor.errors import NotFoundError
+from auditor.records.checkpoints import CheckpointRow
+from auditor.results.serialize import serialize
 from auditor.web.access import require_scope
 from auditor.web.api.common import Database, Number, make_router, response_options
 from auditor.web.shapes import jobs as shapes
@@ -48,11 +50,11 @@ def get_weights(engine: Database, number: Number, _: Annotated[Bearer, Depends(r
     )
 
 
-def weights_path(row: dict[str, Any]) -> Path:
+def weights_path(row: CheckpointRow) -> Path:
     """Return the weights file of a checkpoint; its folder is named by its ID. Raises NotFoundError if it is missing."""
-    path = settings().checkpoints / str(row["id"]) / WEIGHTS
+    path = settings().checkpoints / str(row.id) / WEIGHTS
     if not path.is_file():
-        raise NotFoundError(f"the weights of checkpoint {row['id']} are not stored on this machine")
+        raise NotFoundError(f"the weights of checkpoint {row.id} are not stored on this machine")
     return path
 
 
@@ -68,6 +70,6 @@ def _file_digest(path: Path, _changed: int, _size: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _to_public(row: dict[str, Any]) -> dict[str, Any]:
+def _to_public(row: CheckpointRow) -> dict[str, Any]:
     """Drop the checkpoint's path on this machine."""
-    return {name: value for name, value in row.items() if name != "folder"}
+    return {name: value for name, value in serialize(row).items() if name != "folder"}

@@ -7,6 +7,8 @@ from sse_starlette import EventSourceResponse
 
 from auditor.db.scans import cancel_scan, list_scans, load_scan
 from auditor.db.tokens import Bearer
+from auditor.records.scans import ScanDetail
+from auditor.results.serialize import serialize
 from auditor.web.access import require_scope
 from auditor.web.api.common import Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
@@ -29,7 +31,7 @@ def get_scans(
 
 
 @router.get("/scans/{number}", **response_options(shapes.ScanDetail))
-def get_scan(engine: Database, number: Number) -> dict[str, Any]:
+def get_scan(engine: Database, number: Number) -> ScanDetail:
     """Return one scan with its audits: state, attempt, progress, and the reason of a failure."""
     return load_scan(engine, number)
 
@@ -37,11 +39,11 @@ def get_scan(engine: Database, number: Number) -> dict[str, Any]:
 @router.get("/scans/{number}/events", response_class=EventSourceResponse)
 async def stream_scan_events(request: Request, engine: Database, number: Number) -> EventSourceResponse:
     """Send the scan as an event `scan`, then each change with only the changed audits, and an event `end`."""
-    return stream_events(request, "scan", number, lambda: load_scan(engine, number))
+    return stream_events(request, "scan", number, lambda: serialize(load_scan(engine, number)))
 
 
 @router.post("/scans", **response_options(shapes.ScanDetail, 202))
-def start_scan(http: Request, answer: Response, engine: Database, body: ScanBody, _: ScanToken) -> dict[str, Any]:
+def start_scan(http: Request, answer: Response, engine: Database, body: ScanBody, _: ScanToken) -> ScanDetail:
     """Start a scan. Workers run it if the server has a broker; else the server runs its jobs one at a time."""
     number = http.app.state.background().start_scan(body)
     answer.headers["Location"] = f"/api/v1/scans/{number}"
@@ -49,7 +51,7 @@ def start_scan(http: Request, answer: Response, engine: Database, body: ScanBody
 
 
 @router.post("/scans/{number}/cancel", **response_options(shapes.ScanDetail, 202))
-def cancel(engine: Database, number: Number, owner: ScanToken) -> dict[str, Any]:
+def cancel(engine: Database, number: Number, owner: ScanToken) -> ScanDetail:
     """Cancel the queued audits of a scan, and ask the running ones to stop."""
     cancel_scan(engine, number, f"cancelled over HTTP by the token {owner.name}")
     return load_scan(engine, number)

@@ -1,14 +1,13 @@
 """Routes of schedules: list with next and last runs; admins create, change and remove them."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Path
-from sqlalchemy import Engine
 
-from auditor.db.schedules import add_schedule, all_schedules, enable_schedule, last_run, remove_schedule
+from auditor.db.schedules import add_schedule, enable_schedule, remove_schedule
 from auditor.db.tokens import Bearer
-from auditor.scheduling.due import check_command, check_cron, find_problem, next_run
+from auditor.records.schedules import ScheduleRow
+from auditor.scheduling.due import check_command, check_cron, load_schedules
 from auditor.web.access import require_scope
 from auditor.web.api.common import Database, make_router, response_options
 from auditor.web.shapes import jobs as shapes
@@ -26,7 +25,7 @@ def get_schedules(engine: Database) -> dict[str, Any]:
 
 
 @router.put("/schedules/{name}", **response_options(shapes.Schedule))
-def put_schedule(engine: Database, name: Name, body: ScheduleBody, _: AdminToken) -> dict[str, Any]:
+def put_schedule(engine: Database, name: Name, body: ScheduleBody, _: AdminToken) -> ScheduleRow:
     """Create or replace a schedule. `auditor beat` runs it at its next due time; past due times are skipped."""
     from auditor.web.build_requests import build_scan_request
 
@@ -36,26 +35,10 @@ def put_schedule(engine: Database, name: Name, body: ScheduleBody, _: AdminToken
     check_command(command)
     add_schedule(engine, name, body.cron, command, replace=True)
     enable_schedule(engine, name, body.enabled)
-    return next(row for row in load_schedules(engine) if row["name"] == name)
+    return next(row for row in load_schedules(engine) if row.name == name)
 
 
 @router.delete("/schedules/{name}", status_code=204)
 def delete_schedule(engine: Database, name: Name, _: AdminToken) -> None:
     """Remove a schedule. Its scans stay."""
     remove_schedule(engine, name)
-
-
-def load_schedules(engine: Engine) -> list[dict[str, Any]]:
-    """Load all schedules as plain values."""
-    return [
-        {
-            "name": schedule.name,
-            "cron": schedule.cron,
-            "command": ["auditor", *(schedule.command or ())],
-            "problem": find_problem(schedule),
-            "enabled": schedule.enabled,
-            "next": next_run(schedule, datetime.now(UTC)),
-            "last": last_run(engine, schedule),
-        }
-        for schedule in all_schedules(engine)
-    ]

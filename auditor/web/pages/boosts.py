@@ -1,7 +1,7 @@
 """The pages of boosts: the list, and one boost with its curves, its audits before and after, and its checkpoint."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -10,6 +10,8 @@ from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.trainings import list_trainings
 from auditor.errors import NotFoundError
+from auditor.records.checkpoints import CheckpointRow
+from auditor.records.trainings import TrainingRow
 from auditor.web.api.boosts import BoostToken, cancel_boost, load_boost
 from auditor.web.api.common import Database, Number
 from auditor.web.api.events import ACTIVE_STATES
@@ -25,25 +27,25 @@ router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 class BoostsPage:
     """The newest hundred boosts, the newest first, each with its recipe as text."""
 
-    boosts: tuple[tuple[dict[str, Any], str], ...]
+    boosts: tuple[tuple[TrainingRow, str], ...]
 
 
 @dataclass(frozen=True)
 class BoostPage:
     """``active`` says whether the boost is queued or running; without a checkpoint, ``verdict`` is None, too."""
 
-    boost: dict[str, Any]
+    boost: TrainingRow
     active: bool
     recipe: str
     curves: tuple[Lines, ...]
-    checkpoint: dict[str, Any] | None
+    checkpoint: CheckpointRow | None
     verdict: str | None
 
 
 @router.get("/boosts", response_class=HTMLResponse)
 def show_boosts(request: Request, engine: Database, _: PageAccess) -> HTMLResponse:
     newest = list_trainings(engine, kind="boost", limit=100)
-    rows = tuple((row, recipe_words(row["request"]["recipe"])) for row in newest)
+    rows = tuple((row, recipe_words(row.request["recipe"])) for row in newest)
     return render_page(request, "boosts.html", BoostsPage(rows))
 
 
@@ -78,14 +80,14 @@ def show_boost(request: Request, engine: Database, _: PageAccess, number: Number
         checkpoint = None
     accuracies = {"pgd_accuracy": "PGD-20 accuracy", "clean_accuracy": "clean accuracy"}
     plots = (
-        curves(row["history"], accuracies, "validation, by epoch"),
-        curves(row["history"], {"gap": "gap of C"}, "gap of C, by epoch"),
-        curves(row["history"], {"loss": "training loss"}, "training loss, by epoch"),
+        curves(row.history, accuracies, "validation, by epoch"),
+        curves(row.history, {"gap": "gap of C"}, "gap of C, by epoch"),
+        curves(row.history, {"loss": "training loss"}, "training loss, by epoch"),
     )
     context = BoostPage(
         boost=row,
-        active=row["state"] in ACTIVE_STATES,
-        recipe=recipe_words(row["request"]["recipe"]),
+        active=row.state in ACTIVE_STATES,
+        recipe=recipe_words(row.request["recipe"]),
         curves=tuple(plot for plot in plots if plot is not None),
         checkpoint=checkpoint,
         verdict=verdict_words(checkpoint) if checkpoint else None,

@@ -1,12 +1,13 @@
 """The pages of scans: the list, and one scan with its audits."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.scans import list_scans, load_scan
+from auditor.records.scans import ScanDetail, ScanRow
 from auditor.web.api import scans as api
 from auditor.web.api.common import Database, Number
 from auditor.web.cleanup import end_dead_jobs
@@ -20,14 +21,14 @@ router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 class ScansPage:
     """The newest fifty scans."""
 
-    scans: tuple[dict[str, Any], ...]
+    scans: tuple[ScanRow, ...]
 
 
 @dataclass(frozen=True)
 class ScanPage:
     """One scan; ``ended`` counts its audits that are done, failed or cancelled."""
 
-    scan: dict[str, Any]
+    scan: ScanDetail
     ended: int
 
 
@@ -58,5 +59,5 @@ def cancel(engine: Database, number: Number, owner: api.ScanToken) -> RedirectRe
 @router.get("/scans/{number}", response_class=HTMLResponse)
 def show_scan(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
     scan = load_scan(engine, number)
-    ended = sum(audit["state"] in ("done", "failed", "cancelled") for audit in scan["audits"])
+    ended = sum(audit.state in ("done", "failed", "cancelled") for audit in scan.audits)
     return render_page(request, "scan.html", ScanPage(scan, ended))

@@ -1,13 +1,13 @@
 """The page of schedules with their next and last runs."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from auditor.records.schedules import ScheduleRow
+from auditor.scheduling.due import load_schedules
 from auditor.web.api.common import Database
-from auditor.web.api.schedules import load_schedules
 from auditor.web.pages.common import PageAccess, render_page
 
 router = APIRouter()
@@ -17,7 +17,7 @@ router = APIRouter()
 class SchedulesPage:
     """All schedules by name."""
 
-    schedules: tuple[dict[str, Any], ...]
+    schedules: tuple[ScheduleRow, ...]
 
 
 @router.get("/schedules", response_class=HTMLResponse)

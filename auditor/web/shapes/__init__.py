@@ -4,9 +4,10 @@ Accuracies are fractions from 0 to 1, radii in units of the [0, 1] pixels, times
 hexadecimal. A value that could not be measured is null.
 """
 
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Next = Annotated[str | None, Field(description="The cursor of the next page; null on the last page.")]
@@ -16,3 +17,10 @@ class Shape(BaseModel):
     """Base of all shapes: an object without other fields."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def shape_of(record: type, **narrower: Any) -> type[Shape]:
+    """The shape of a record, to derive from; ``narrower`` has types of fields that only the schema states."""
+    types = {field.name: (narrower.get(field.name, field.type), ...) for field in fields(record)}
+    shape: type[Shape] = create_model(record.__name__, __base__=Shape, **types)  # type: ignore[call-overload]
+    return shape

@@ -3,51 +3,23 @@
 from datetime import datetime
 from typing import Literal
 
+from auditor.records import checkpoints, scans, schedules
 from auditor.records.boosts import Recipe
-from auditor.web.shapes import Shape, Share
+from auditor.web.shapes import Shape, Share, shape_of
+
+Time = datetime | None
 
 
-class Scan(Shape):
+class Scan(shape_of(scans.ScanRow, started_at=datetime, finished_at=Time)):  # type: ignore[misc]
     """A scan, with the number of its audits in each state."""
-
-    scan: int
-    source: str
-    state: Literal["running", "done", "interrupted"]
-    queue: str
-    protocol: str | None
-    device: str
-    queued: int
-    running: int
-    done: int
-    failed: int
-    cancelled: int
-    reused: int
-    worker: str | None
-    started_at: datetime
-    finished_at: datetime | None
-    seconds: float
 
 
 class Scans(Shape):
     scans: list[Scan]
 
 
-class ScanAudit(Shape):
+class ScanAudit(shape_of(scans.ScanAudit, started_at=Time, finished_at=Time)):  # type: ignore[misc]
     """One audit of a scan. While it runs, `part` names the present part, with `part_done` of `part_total` steps."""
-
-    audit: int
-    model: str
-    state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
-    reused: bool
-    attempt: int
-    losses: int
-    worker: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
-    reason: str | None
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class ScanDetail(Scan):
@@ -94,17 +66,11 @@ class Boosts(Shape):
     boosts: list[Boost]
 
 
-class AuditSummary(Shape):
-    """The result of the audit before or after a boost."""
+_SHARES = dict.fromkeys(("clean_accuracy", "robust_accuracy", "robust_low", "robust_high"), Share | None)
 
-    audit: int
-    n: int | None
-    clean_accuracy: Share | None
-    robust_accuracy: Share | None
-    robust_low: Share | None
-    robust_high: Share | None
-    gap: float | None
-    flags: list[str]
+
+class AuditSummary(shape_of(checkpoints.AuditSummary, **_SHARES)):  # type: ignore[misc]
+    """The result of the audit before or after a boost."""
 
 
 class Gain(Shape):
@@ -158,27 +124,15 @@ class CheckpointDetail(Checkpoint):
     file_sha256: str
 
 
-class LastRun(Shape):
-    due_at: datetime
-    state: str
-    reason: str | None
-    scan: int | None
-    scan_state: str | None
+class LastRun(shape_of(schedules.LastRun)):  # type: ignore[misc]
+    pass
 
 
-class Schedule(Shape):
+class Schedule(shape_of(schedules.ScheduleRow, last=LastRun | None)):  # type: ignore[misc]
     """A schedule. `next` is its next due time; null if it is disabled or has a problem.
 
     `problem` says why it can never run, and is null otherwise.
     """
-
-    name: str
-    cron: str
-    command: list[str]
-    enabled: bool
-    problem: str | None
-    next: datetime | None
-    last: LastRun | None
 
 
 class Schedules(Shape):

@@ -1,15 +1,12 @@
 """Results, their matrices, models and comparisons."""
 
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
-
-from pydantic import create_model
 
 from auditor.records import AttackScore, Published
 from auditor.records.matrices import MatrixKind
 from auditor.records.results import ResultRow
-from auditor.web.shapes import Next, Shape, Share
+from auditor.web.shapes import Next, Shape, Share, shape_of
 
 Matrix = list[list[float | None]]
 
@@ -20,10 +17,9 @@ _SHARES = (
 )  # fmt: skip
 _NARROWER: dict[str, Any] = dict.fromkeys(_SHARES, Share | None)
 _NARROWER |= dict.fromkeys(("started_at", "finished_at"), datetime | None)
-_FIELDS: dict[str, Any] = {field.name: (_NARROWER.get(field.name, field.type), ...) for field in fields(ResultRow)}
 
 
-class Result(create_model("Result", __base__=Shape, **_FIELDS)):  # type: ignore[misc]
+class Result(shape_of(ResultRow, **_NARROWER)):  # type: ignore[misc]
     """A row of ``auditor results list``."""
 
 

@@ -1,0 +1,54 @@
+"""Scans as lists, pages and the API show them. Times are ISO 8601, to the second."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+JobState = Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanRow:
+    """A scan, with the number of its audits in each state; the fields are the keys of the JSON output and the API."""
+
+    scan: int
+    source: str
+    state: Literal["running", "done", "interrupted"]
+    queue: str
+    protocol: str | None
+    device: str
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    reused: int
+    worker: str | None
+    started_at: str
+    finished_at: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanAudit:
+    """One audit of a scan; while it runs, ``part`` is its present part, with ``part_done`` of ``part_total`` steps."""
+
+    audit: int
+    model: str
+    state: JobState
+    reused: bool
+    attempt: int
+    losses: int
+    worker: str | None
+    part: str | None
+    part_done: int | None
+    part_total: int | None
+    reason: str | None
+    started_at: str | None
+    finished_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanDetail(ScanRow):
+    """A scan with its audits."""
+
+    audits: tuple[ScanAudit, ...]

@@ -1,0 +1,31 @@
+"""Schedules as lists, pages and the API show them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """The newest run of a schedule, with its scan and the state of that scan."""
+
+    due_at: datetime
+    state: str
+    reason: str | None
+    scan: int | None
+    scan_state: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRow:
+    """A schedule; ``command`` begins with ``auditor``.
+
+    ``problem``: why it can never run; ``next``: the next due time; None if it has a problem or is disabled.
+    """
+
+    name: str
+    cron: str
+    command: tuple[str, ...]
+    enabled: bool
+    problem: str | None
+    next: datetime | None
+    last: LastRun | None
