@@ -29,12 +29,21 @@ NEWEST = """a.state = 'done' AND NOT EXISTS (
 """Of each model under each setting, the audit that a scan confirmed last."""
 
 
+OF_AUDIT = (
+    "id", "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "n", "clean_accuracy",
+    "robust_accuracy", "robust_low", "robust_high", "affinity_error", "flags", "weights_sha256", "seconds", "device",
+    "started_at",
+)  # fmt: skip
+"""By name: a view of all columns would stand in the way of dropping one that a later revision adds."""
+
+
 def leaderboard(revision: str) -> str:
     """The statement that creates the view at a revision; what later ones added is left out.
 
-    0002 brought published figures and data sets of audits, 0003 sketches, 0004 marks of the latest audits.
+    0002 brought published figures and data sets of audits, 0003 sketches, 0004 marks of the latest audits, 0008
+    screenings.
     """
-    claims, sketches, marks = (revision >= since for since in ("0002", "0003", "0004"))
+    claims, sketches, marks, screenings = (revision >= since for since in ("0002", "0003", "0004", "0008"))
     newest = NEWEST.format(
         dataset=" AND b.dataset = a.dataset" if claims else "",
         sketch="AND COALESCE(b.sketch, -1) = COALESCE(a.sketch, -1) " if sketches else "",
@@ -48,14 +57,16 @@ def leaderboard(revision: str) -> str:
        a.hierarchy, a.n, a.clean_accuracy, a.robust_accuracy, a.robust_low, a.robust_high,
        {"a.claimed_clean_accuracy, a.claimed_robust_accuracy, a.claimed_unreliable," if claims else ""}
        c.intra, c.inter, c.gap,{" c.gap_error," if sketches else ""} c.silhouette, c.p_value, c.effective_rank,
-       a.affinity_error, a.flags,
+       a.affinity_error,{" s.screen_score, s.margin, s.local_gap, s.data_margin," if screenings else ""} a.flags,
        {"a.clean_accuracy_mismatch, a.robust_accuracy_mismatch," if claims else ""}
        CASE WHEN {ranked} THEN 1 ELSE 0 END AS ranked,
        a.weights_sha256, a.seconds, a.device, a.started_at, a.id AS audit_id"""
+    names = [*OF_AUDIT, *(["dataset"] if claims else []), *(["sketch"] if sketches else [])]
+    audit = ", ".join(f"a.{name}" for name in names)
     return f"""
 CREATE VIEW leaderboard AS
 WITH newest AS (
-    SELECT a.*, m.name AS model, m.source{CLAIMS if claims else ", m.dataset AS model_dataset"}
+    SELECT {audit}, m.name AS model, m.source{CLAIMS if claims else ", m.dataset AS model_dataset"}
     FROM audits a
     JOIN models m ON m.id = a.model_id
     {"LEFT JOIN published p ON p.model = m.name" if claims else ""}
@@ -67,4 +78,5 @@ WITH newest AS (
 SELECT{columns}
 FROM judged a
 LEFT JOIN clusterings c ON c.audit_id = a.id AND c.kind = 'weights'
+{"LEFT JOIN screenings s ON s.audit_id = a.id" if screenings else ""}
 """

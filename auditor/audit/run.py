@@ -1,7 +1,8 @@
 """One audit: a loaded model and a request in, a record out. No database, no queue."""
 
+import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from auditor.attacks.gradient import frozen
 from auditor.audit.identity import identity
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
+from auditor.audit.triage import is_attacked
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
+from auditor.records.screening import Screening
 from auditor.records.versions import versions
+from auditor.screening import screen
+from auditor.screening.masking import IMAGES, margins_at, masking_finding
+from auditor.screening.statistics import median
 from auditor.torch_state import default_modes, trackable
 from auditor.zoo import LoadedModel
 
@@ -50,7 +56,14 @@ def audit(
     context.progress("linearize", 0, 1)
     _score_weights(model, entry, request, hierarchy, found)
     context.progress("linearize", 1, 1)
+    context.progress("screen", 0, 1)
+    _screen(model, entry, request, hierarchy, found)
+    context.progress("screen", 1, 1)
     broken, name = None, identity(entry, loaded.weights_sha256, request, images)
+    if images is not None and request.triage is not None and not is_attacked(request.triage, found.screening, name):
+        # What is left is an audit under `screen`, and is stored as one.
+        request, images = replace(request, protocol="screen"), None
+        name = identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
         found.notes += images.notes
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
@@ -72,6 +85,7 @@ def audit(
         classes=hierarchy.classes,
         superclasses=hierarchy.superclasses,
         clusterings=tuple(found.clusterings),
+        screening=found.screening,
         flags=tuple(found.flags),
         notes=tuple(found.notes),
         not_measurable=tuple(found.not_measurable),
@@ -134,6 +148,12 @@ class _Findings:
     not_measurable: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     earlier: float = 0.0
+    screening: Screening | None = None
+
+    @property
+    def gap(self) -> float:
+        """The gap of the linearized network; NaN where there is none."""
+        return next((part.scores.gap for part in self.clusterings if part.kind == "weights"), math.nan)
 
 
 def _score_weights(
@@ -151,6 +171,45 @@ def _score_weights(
         found.flags.append("rank_collapse")
 
 
+def _screen(
+    model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
+) -> None:
+    """Screen the model; a finding is a note."""
+    try:
+        found.screening = screen(
+            model,
+            entry.input_size,
+            hierarchy.superclasses,
+            norm=entry.norm,
+            eps=entry.eps,
+            seed=request.seed,
+            gap=found.gap,
+        )
+    except Exception as error:  # the model's own code, in a backward pass
+        found.not_measurable.append(one_line(f"screen: {describe(error)}"))
+        return
+    found.notes += [f"screen: {finding} at probe images" for finding in found.screening.findings]
+
+
+def _compare_margins(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    correct: torch.Tensor,
+    survived: torch.Tensor,
+    entry: ZooEntry,
+    found: _Findings,
+) -> None:
+    """Measure first-order margins at correctly classified images, and flag attacks that find far less than they say."""
+    if found.screening is None:
+        return
+    places = correct.nonzero().flatten()[:IMAGES]
+    margins = margins_at(model, images[places.to(images.device)], entry.norm).cpu()
+    found.screening = replace(found.screening, data_margin=median(margins))
+    flags, notes = masking_finding(margins, survived[places], entry.eps)
+    found.flags += flags
+    found.notes += notes
+
+
 def _attack(
     model: torch.nn.Module,
     entry: ZooEntry,
@@ -162,9 +221,10 @@ def _attack(
     keep: bool,
 ) -> Adversarials | None:
     """Measure accuracies, and F from the clean logits; return the images that broke samples."""
+    pictures = torch.from_numpy(images.images).to(request.device)
     result = evaluate_robustness(
         model,
-        torch.from_numpy(images.images).to(request.device),
+        pictures,
         torch.from_numpy(images.labels).to(request.device),
         norm=entry.norm,
         eps=entry.eps,
@@ -181,6 +241,7 @@ def _attack(
     found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
     found.flags += result.flags
     found.notes += result.notes
+    _compare_margins(model, pictures, result.correct.cpu(), result.survived.cpu(), entry, found)
     found.earlier = result.earlier
     found.values |= {
         "n": len(images.labels),

@@ -123,6 +123,7 @@ class AuditOptions:
     trust_code: bool
     linearization: str = "remove"
     sketch: int | None = None
+    triage: float | None = None
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -142,6 +143,7 @@ class AuditOptions:
             seed=self.seed,
             device=check_device(self.device) if queue == LOCAL_QUEUE else self.device,
             batch_size=settings().batch_size,
+            triage=self.triage,
         )
         return ScanRequest.make(
             audit,

@@ -12,6 +12,7 @@ from auditor.cli.options import FIGURE, FORMAT, PROTOCOL, ROW_ID
 
 if TYPE_CHECKING:
     from auditor.db.results import Detail
+    from auditor.records.results import Measure
 
 AUDIT_ID = click.option("--id", "audit_id", type=ROW_ID, help="Select one audit by its ID, which --format json prints.")
 
@@ -186,7 +187,15 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 
 @command.command()
 @click.argument("model", required=False)
-@click.option("--zoo", is_flag=True, help="Plot all models: gap against robust accuracy.")
+@click.option("--zoo", is_flag=True, help="Plot all models: a measure without data against robust accuracy.")
+@click.option(
+    "--x",
+    "measure",
+    type=click.Choice(["gap", "screen_score", "margin", "local_gap"]),
+    default="gap",
+    show_default=True,
+    help="With --zoo: the measure on the x axis.",
+)
 @click.option("--source", help="With --zoo: select only models of this source.")
 @click.option(
     "--protocol",
@@ -196,15 +205,22 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 @AUDIT_ID
 @FIGURE
 def plot(
-    model: str | None, zoo: bool, source: str | None, protocol: str | None, audit_id: int | None, output: Path
+    model: str | None,
+    zoo: bool,
+    measure: "Measure",
+    source: str | None,
+    protocol: str | None,
+    audit_id: int | None,
+    output: Path,
 ) -> None:
-    """Plot a model's C and F with dendrograms, or the gap of all models against robust accuracy.
+    """Plot a model's C and F with dendrograms, or a measure of all models against robust accuracy.
 
     \b
     Examples:
       auditor results plot demo:at-eps0.10 -o heatmap.png
       auditor results plot --zoo -o zoo.png
       auditor results plot --zoo --protocol standard -o zoo.pdf
+      auditor results plot --zoo --x screen_score -o screen.png
     """
     if zoo == bool(model):
         raise click.UsageError("expected either a MODEL or --zoo")
@@ -215,7 +231,7 @@ def plot(
     from auditor.plots import save
 
     save(
-        zoo_figure(open_database(), source, protocol or "quick")
+        zoo_figure(open_database(), source, protocol or "quick", measure)
         if zoo
         else model_figure(find_detail(model or "", protocol, audit_id)),
         output,

@@ -60,6 +60,13 @@ class ScanOptions:
     "The result is stored as an estimate, with the standard error of the gap. The error of an entry c of C is about "
     "(1 - c²) / √R.",
 )
+@click.option(
+    "--triage",
+    type=FiniteRange(0, 1),
+    metavar="P",
+    help="Screen every model first, and attack only those whose screening score is at least P, and a random tenth of "
+    "the others, which says how many robust models P misses. A model that is not attacked is stored as screened.",
+)
 @shared.SEED
 @click.option(
     "--data",
@@ -121,6 +128,7 @@ def command(options: ScanOptions) -> None:
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
+      auditor scan local ./my-zoo --protocol standard --triage 0.2
       auditor scan robustbench --dataset cifar10 --device cuda --queue --wait
 
     Exit codes: 0 all audits are done; 1 some models failed or were cancelled; 2 wrong usage; 3 the database or a data
@@ -159,7 +167,7 @@ def command(options: ScanOptions) -> None:
         names = longest_unverified(engine, entries, request.to_json(), options.reverify)
         request = replace(request, reverify=tuple(names))
     outcome = run_where(where, store, zoo, options.source, entries, request, options.run_id)
-    rows = print_outcome(engine, outcome, options.output_format)
+    rows = print_outcome(engine, outcome, options.output_format, audit.triage)
     if not outcome.ended:
         return
     say_saved(adversarials, rows, outcome.reused)

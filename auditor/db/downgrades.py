@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 LOSSES: tuple[tuple[str, str, str], ...] = (
+    ("0008", "screenings of models; `auditor scan … --force` measures them again", "screenings"),
     ("0007", "tokens of the HTTP API", "tokens"),
     ("0006", "boosts and adaptations, with their results; checkpoints keep their files", "trainings"),
     ("0006", "comparisons of checkpoints", "checkpoints"),

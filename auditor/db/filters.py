@@ -14,9 +14,11 @@ from auditor.errors import UsageError
 
 _OF_MODEL = {"model": tables.Model.name, "source": tables.Model.source}
 _OF_WEIGHTS = ("intra", "inter", "gap", "silhouette", "p_value", "effective_rank")
+_OF_SCREENING = ("screen_score", "margin", "local_gap", "data_margin")
 SORTABLE = (
     "model", "source", "dataset", "protocol", "eps", "clean_accuracy", "robust_accuracy", "n", "intra", "inter", "gap",
-    "silhouette", "p_value", "effective_rank", "seconds", "started_at",
+    "silhouette", "p_value", "effective_rank", "screen_score", "margin", "local_gap", "data_margin",
+    "seconds", "started_at",
 )  # fmt: skip
 STATES = ("done", "failed", "cancelled", "queued", "running")
 
@@ -69,7 +71,10 @@ def order_by(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[A
 
 def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
     name = sort.removeprefix("-")
-    column = _OF_MODEL[name] if name in _OF_MODEL else getattr(weights if name in _OF_WEIGHTS else tables.Audit, name)
+    if name in _OF_MODEL:
+        return as_python_sorts(session, _OF_MODEL[name].expression)
+    home = weights if name in _OF_WEIGHTS else tables.Screening if name in _OF_SCREENING else tables.Audit
+    column = getattr(home, name)
     return as_python_sorts(session, column.expression)
 
 
@@ -97,6 +102,8 @@ def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -
         query = query.join(model, model.id == audit.model_id)
     if ordered and name in _OF_WEIGHTS:
         query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
+    if ordered and name in _OF_SCREENING:
+        query = query.outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
     if filter.after is not None:
         query = query.where(_is_after(session, sort, weights, filter.after))
     if limit is None:

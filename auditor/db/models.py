@@ -114,7 +114,7 @@ class Token(Base):
 
 __all__ = [
     "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Checkpoint", "Clustering", "Leased", "Model", "Published",
-    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Token", "Training", "Verdicts", "Worker",
+    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Token", "Training", "Verdicts", "Worker",
 ]  # fmt: skip
 
 LEADERBOARD = (
@@ -122,6 +122,7 @@ LEADERBOARD = (
     "n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
     "claimed_clean_accuracy", "claimed_robust_accuracy", "claimed_unreliable",
     "intra", "inter", "gap", "gap_error", "silhouette", "p_value", "effective_rank", "affinity_error",
+    "screen_score", "margin", "local_gap", "data_margin",
     "flags", "clean_accuracy_mismatch", "robust_accuracy_mismatch", "ranked",
     "weights_sha256", "seconds", "device", "started_at", "audit_id",
 )  # fmt: skip
@@ -233,6 +234,7 @@ class Audit(Leased, Base):
     clusterings: Mapped[list["Clustering"]] = relationship(cascade="all, delete-orphan")
     attacks: Mapped[list["AttackScore"]] = relationship(cascade="all, delete-orphan", order_by="AttackScore.position")
     verdicts: Mapped["Verdicts | None"] = relationship(cascade="all, delete-orphan")
+    screening: Mapped["Screening | None"] = relationship(cascade="all, delete-orphan")
 
 
 class Clustering(Base):
@@ -262,6 +264,25 @@ class Clustering(Base):
     reasons: Mapped[dict[str, Any]]
     size: Mapped[int]
     matrix: Mapped[bytes | None]
+
+
+class Screening(Base):
+    """What an audit's weights say of its robustness; the columns are those of ``auditor.records.screening``.
+
+    ``screen_score``: from 0 to 1; ``margin``, ``data_margin``: lengths in [0, 1] pixels. NULL where undefined, and
+    ``reasons`` says why.
+    """
+
+    __tablename__ = "screenings"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True)
+    screen_score: Mapped[float | None]
+    margin: Mapped[float | None]
+    local_gap: Mapped[float | None]
+    data_margin: Mapped[float | None]
+    statistics: Mapped[dict[str, Any]]
+    findings: Mapped[list[Any]]
+    reasons: Mapped[dict[str, Any]]
 
 
 class AttackScore(Base):

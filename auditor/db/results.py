@@ -16,6 +16,7 @@ from auditor.db.published import published_record
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
+from auditor.records.screening import Screening
 
 __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
@@ -23,6 +24,7 @@ _OTHER_GAPS = {kind: name for kind, name in GAP_FIELDS.items() if kind != "weigh
 _NAMES = [field.name for field in fields(ResultRow)]
 _OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
 _OF_CLUSTERING = [name for name in _NAMES if name in tables.Clustering.__table__.columns and name not in _OF_AUDIT]
+_OF_SCREENING = [name for name in _NAMES if name in tables.Screening.__table__.columns]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class Detail:
     clusterings: dict[str, Clustering]
     attacks: tuple[AttackScore, ...]
     verdicts: Verdicts | None
+    screening: Screening | None
     published: Published | None
 
 
@@ -75,7 +78,12 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
         .join(model, model.id == audit.model_id)
         .outerjoin(tables.Published, tables.Published.model == model.name)
         .where(audit.id == audit_id)
-        .options(selectinload(audit.clusterings), selectinload(audit.attacks), selectinload(audit.verdicts))
+        .options(
+            selectinload(audit.clusterings),
+            selectinload(audit.attacks),
+            selectinload(audit.verdicts),
+            selectinload(audit.screening),
+        )
     )
     with Session(engine) as session:
         found, its_model, published = session.execute(query).one()
@@ -83,7 +91,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
         gaps = {row.kind: row.gap for row in found.clusterings}
         weights = next((row for row in found.clusterings if row.kind == "weights"), None)
         return Detail(
-            row=_row(found, its_model, published, weights, *(gaps.get(kind) for kind in _OTHER_GAPS)),
+            row=_row(found, its_model, published, weights, found.screening, *(gaps.get(kind) for kind in _OTHER_GAPS)),
             description=its_model.description,
             training=its_model.training,
             classes=tuple(found.classes),
@@ -91,6 +99,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             clusterings=clusterings,
             attacks=tuple(_attack(row) for row in found.attacks),
             verdicts=_verdicts(found.verdicts) if found.verdicts else None,
+            screening=_screening(found.screening, gaps.get("weights")) if found.screening else None,
             published=published_record(published) if published else None,
         )
 
@@ -103,20 +112,22 @@ def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
 
 
 def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[*tuple[Any, ...]]:
-    """Audits with their model, its published figures, the clustering of the weights, and the gaps of other kinds."""
+    """Audits with their model, its published figures, C's scores, the screening, and the gaps of other matrices."""
     audit, model = tables.Audit, tables.Model
     weights = aliased(tables.Clustering)
     others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
     ids = select_ids(session, filter, sort, limit).subquery()
     query: Select[*tuple[Any, ...]] = (
-        select(audit, model, tables.Published, weights, *(other.gap for other in others))
+        select(audit, model, tables.Published, weights, tables.Screening, *(other.gap for other in others))
         .join(ids, ids.c.id == audit.id)
         .join(model, model.id == audit.model_id)
         .outerjoin(tables.Published, tables.Published.model == model.name)
+        .outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
         .options(
             load_only(audit.state, *(getattr(audit, name) for name in _OF_AUDIT)),
             load_only(model.name, model.source, model.training, model.architecture),
             load_only(*(getattr(weights, name) for name in _OF_CLUSTERING)),
+            load_only(*(getattr(tables.Screening, name) for name in _OF_SCREENING)),
         )
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
@@ -129,11 +140,13 @@ def _row(
     model: tables.Model,
     published: tables.Published | None,
     weights: tables.Clustering | None,
+    screening: tables.Screening | None,
     *gaps: float | None,
 ) -> ResultRow:
     claims = claims_of(audit, None if published is None else published_record(published))
     values: dict[str, Any] = {name: getattr(audit, name) for name in _OF_AUDIT}
     values |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
+    values |= {name: getattr(screening, name) if screening else None for name in _OF_SCREENING}
     values |= zip(_OTHER_GAPS.values(), gaps, strict=True)
     values |= {
         "flags": [*audit.flags, *mismatches(audit, claims)],
@@ -163,6 +176,19 @@ def _clustering(row: tables.Clustering) -> Clustering:
     )
     matrix = None if row.matrix is None else unpack_matrix(row.matrix, row.size)
     return Clustering(kind=row.kind, scores=scores, matrix=matrix)
+
+
+def _screening(row: tables.Screening, gap: float | None) -> Screening:
+    return Screening(
+        score=null_to_nan(row.screen_score),
+        margin=null_to_nan(row.margin),
+        local_gap=null_to_nan(row.local_gap),
+        gap=null_to_nan(gap),
+        data_margin=null_to_nan(row.data_margin),
+        statistics={name: null_to_nan(value) for name, value in row.statistics.items()},
+        findings=tuple(row.findings),
+        reasons=row.reasons,
+    )
 
 
 def _attack(row: tables.AttackScore) -> AttackScore:

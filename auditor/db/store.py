@@ -19,6 +19,7 @@ from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import LOCAL_QUEUE, AuditRecord, ZooEntry
 from auditor.records.entries import entry_from, entry_to
+from auditor.records.screening import Screening
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
     """The columns of an audit's row, by name."""
     same = (
         "identity",
+        "protocol",
         "parameters",
         "hierarchy",
         "weights_sha256",
@@ -214,8 +216,10 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
     )
     lists = ("classes", "superclasses", "flags", "notes", "not_measurable")
     numbers = ("clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "affinity_error")
+    screened = {"samples": 0} if record.protocol == "screen" else {}  # a triage left it at that
     return (
         {name: getattr(record, name) for name in same}
+        | screened
         | {name: list(getattr(record, name)) for name in lists}
         | {name: nan_to_null(getattr(record, name)) for name in numbers}
     )
@@ -239,6 +243,8 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
         )
     for position, score in enumerate(record.attacks):
         rows.append(tables.AttackScore(audit_id=audit_id, position=position, **asdict(score)))
+    if record.screening is not None:
+        rows.append(_screening_row(audit_id, record.screening))
     if record.verdicts is not None:
         rows.append(
             tables.Verdicts(
@@ -251,3 +257,16 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
             )
         )
     return rows
+
+
+def _screening_row(audit_id: int, screening: Screening) -> tables.Screening:
+    return tables.Screening(
+        audit_id=audit_id,
+        screen_score=nan_to_null(screening.score),
+        margin=nan_to_null(screening.margin),
+        local_gap=nan_to_null(screening.local_gap),
+        data_margin=nan_to_null(screening.data_margin),
+        statistics={name: nan_to_null(value) for name, value in screening.statistics.items()},
+        findings=list(screening.findings),
+        reasons=screening.reasons,
+    )

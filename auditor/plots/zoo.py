@@ -1,4 +1,4 @@
-"""A whole zoo: the gap of the linearized network against robust accuracy."""
+"""A whole zoo: a measure without data, such as the gap, against robust accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,24 @@ from auditor.plots.model import PALETTE
 
 @dataclass(frozen=True)
 class ZooPoint:
-    """One model: its name and training, gap, robust accuracy with interval, and whether it is flagged."""
+    """One model: its name and training, a measure, robust accuracy with interval, and whether it is flagged."""
 
     name: str
     kind: str
-    gap: float
+    x: float
     robust: float
     low: float
     high: float
     flagged: bool
 
 
-def draw_zoo(title: str, statement: str, points: Sequence[ZooPoint]) -> Figure:
-    """Gap against robust accuracy with 95 % intervals; flagged models hollow. ``statement`` is the subtitle."""
+def draw_zoo(title: str, statement: str, axis: str, points: Sequence[ZooPoint]) -> Figure:
+    """A measure against robust accuracy with 95 % intervals; flagged models hollow.
+
+    Args:
+        statement: the subtitle.
+        axis: what the measure is.
+    """
     figure = Figure(figsize=(9.5, 6.4), layout="constrained")
     axes = figure.subplots()
     kinds = list(dict.fromkeys(sorted(point.kind for point in points)))
@@ -31,7 +36,7 @@ def draw_zoo(title: str, statement: str, points: Sequence[ZooPoint]) -> Figure:
         color = PALETTE[number % len(PALETTE)]
         for point in (point for point in points if point.kind == kind):
             axes.errorbar(
-                point.gap,
+                point.x,
                 100 * point.robust,
                 yerr=[[100 * (point.robust - point.low)], [100 * (point.high - point.robust)]],
                 fmt="o",
@@ -44,7 +49,7 @@ def draw_zoo(title: str, statement: str, points: Sequence[ZooPoint]) -> Figure:
         axes.plot([], [], "o", color=color, label=kind)
     if any(point.flagged for point in points):
         axes.plot([], [], "o", color="#555555", markerfacecolor="white", label="flagged, unranked")
-    axes.set_xlabel("gap of the linearized network's class correlations (intra − inter)")
+    axes.set_xlabel(axis)
     axes.set_ylabel("robust accuracy, %  (95 % Wilson interval)")
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=12 + 13 * len(statement.splitlines()))
     axes.text(0, 1.015, statement, transform=axes.transAxes, fontsize=9, color="#555555")
@@ -62,7 +67,7 @@ def draw_zoo(title: str, statement: str, points: Sequence[ZooPoint]) -> Figure:
 def _name_points(figure: Figure, axes: Axes, points: Sequence[ZooPoint]) -> None:
     """A label beside each point, moved to where it covers no other label and no point."""
     figure.draw_without_rendering()
-    taken = [axes.transData.transform((point.gap, 100 * point.robust)) for point in points]
+    taken = [axes.transData.transform((point.x, 100 * point.robust)) for point in points]
     boxes: list[tuple[float, float, float, float]] = [(x - 7, y - 7, x + 7, y + 7) for x, y in taken]
     for point, (x, y) in zip(points, taken, strict=True):
         width, height = 6.2 * len(point.name) * figure.dpi / 100, 12 * figure.dpi / 100
@@ -75,7 +80,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[ZooPoint]) -> None
         scale = 72 / figure.dpi
         axes.annotate(
             point.name,
-            (point.gap, 100 * point.robust),
+            (point.x, 100 * point.robust),
             ((box[0] - x) * scale, dy * scale),
             textcoords="offset points",
             fontsize=8,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import UsageError
+from auditor.records.screening import Screening
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +94,8 @@ class AuditRequest:
     """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity.
 
     ``sketch``: the number of random images from which C is estimated; None computes C exactly.
+    ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
+    attacks all. It decides what is measured, and is not part of an audit's identity.
     """
 
     protocol: str
@@ -101,6 +104,7 @@ class AuditRequest:
     seed: int = 0
     device: str = "cpu"
     batch_size: int = 256
+    triage: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +294,7 @@ class AuditRecord:
     robust_high: float = float("nan")
     affinity_error: float = float("nan")
     clusterings: tuple[Clustering, ...] = ()
+    screening: Screening | None = None
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
     images_sha256: str | None = None

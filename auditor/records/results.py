@@ -6,10 +6,21 @@ from typing import Any, Literal, NamedTuple
 State = Literal["done", "failed", "cancelled", "queued", "running"]
 
 
-class GapAndAccuracy(NamedTuple):
-    """What a zoo plot draws of one model: the gap, and the robust accuracy with its 95 % interval."""
+Measure = Literal["gap", "screen_score", "margin", "local_gap"]
 
-    gap: float
+MEASURES: dict[Measure, str] = {
+    "gap": "gap of the linearized network (intra − inter)",
+    "screen_score": "screening score",
+    "margin": "margin at smooth probe images, in [0, 1] pixels",
+    "local_gap": "gap of the local linear maps",
+}
+"""What a zoo plot can set against robust accuracy, and the title of its axis. All of them need no data."""
+
+
+class PlotPoint(NamedTuple):
+    """What a zoo plot draws of one model: a measure, and the robust accuracy with its 95 % interval."""
+
+    x: float
     robust: float
     low: float
     high: float
@@ -26,6 +37,7 @@ class ResultRow:
         id: the audit's.
         correlation: whether C is exact or estimated from ``sketch`` random images.
         gap_error: the standard error of a sketch's gap; None where C is exact.
+        screen_score, margin, local_gap, data_margin: as in :class:`auditor.records.screening.Screening`.
         flags: the audit's own flags, and those of accuracies that contradict the published ones.
         started_at, finished_at: ISO 8601, to the second.
     """
@@ -78,6 +90,10 @@ class ResultRow:
     gap_centred: float | None
     gap_deflated: float | None
     gap_features: float | None
+    screen_score: float | None
+    margin: float | None
+    local_gap: float | None
+    data_margin: float | None
     claimed_clean_accuracy: float | None
     claimed_robust_accuracy: float | None
     claimed_unreliable: bool | None
@@ -89,9 +105,9 @@ class ResultRow:
             return None
         return self.robust_accuracy, self.robust_low, self.robust_high
 
-    @property
-    def gap_and_accuracy(self) -> GapAndAccuracy | None:
-        """None where there is no gap, or nothing was attacked."""
-        if self.gap is None or self.robust_interval is None:
+    def point(self, measure: Measure = "gap") -> PlotPoint | None:
+        """None where the measure is undefined, or nothing was attacked."""
+        x: float | None = getattr(self, measure)
+        if x is None or self.robust_interval is None:
             return None
-        return GapAndAccuracy(self.gap, *self.robust_interval)
+        return PlotPoint(x, *self.robust_interval)

@@ -28,6 +28,7 @@ def serialize_detail(detail: Detail) -> dict[str, Any]:
         "superclasses": list(detail.superclasses),
         "attacks": [asdict(score) for score in detail.attacks],
         "clusterings": {kind: _part(part) for kind, part in detail.clusterings.items()},
+        "screening": detail.screening and asdict(detail.screening),
         "published": detail.published and asdict(detail.published),
         "verdicts": verdicts
         and {

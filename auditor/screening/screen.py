@@ -11,6 +11,7 @@ from auditor.attacks.gradient import frozen
 from auditor.clustering import clustering_scores, correlation
 from auditor.errors import InputError, LinearizationError, first_line
 from auditor.linear import template_gram
+from auditor.records.screening import Screening
 from auditor.screening.constants import load_constants
 from auditor.screening.features import Statistics
 from auditor.screening.local import EXACT_CLASSES, local_maps
@@ -27,32 +28,6 @@ KINDS = ("uniform", "smooth", "leaves", "dream")
 FEW_CLASSES = "there is no class hierarchy, or no gap can be told from it"
 
 
-@dataclass(frozen=True)
-class Screening:
-    """What a model's weights say of its robustness. NaN where something is undefined, with its reason.
-
-    Attributes:
-        score: the calibrated probability, 0 to 1, that at least half of what the model classifies correctly survives
-            attacks within ``eps``.
-        margin: the median first-order distance to a class boundary at smooth probes, a length in [0, 1] pixels in the
-            norm of the threat model.
-        local_gap: the gap of the local linear maps, averaged over uniform probes.
-        gap: the gap of the linearized network, as in an audit.
-        statistics: all that the score is computed from, by name.
-        findings: what makes these numbers doubtful: ``zero_gradients``, ``nonfinite_gradients``, ``nonfinite_logits``,
-            ``constant_answer``.
-        reasons: why a value is NaN, by its name.
-    """
-
-    score: float
-    margin: float
-    local_gap: float
-    gap: float
-    statistics: dict[str, float] = field(default_factory=dict)
-    findings: tuple[str, ...] = ()
-    reasons: dict[str, str] = field(default_factory=dict)
-
-
 def screen(
     model: nn.Module,
     input_size: Size,
@@ -62,6 +37,7 @@ def screen(
     eps: float,
     probes: int = 32,
     seed: int = 0,
+    gap: float | None = None,
 ) -> Screening:
     """Screen a model without data, labels or attacks on data.
 
@@ -75,6 +51,7 @@ def screen(
         norm, eps: the threat model: ``Linf`` or ``L2``, and its radius in [0, 1] pixels.
         probes: random images of each kind.
         seed: of the probes.
+        gap: the gap of the linearized network where it is known; None computes it.
 
     Raises:
         InputError: an argument is not as described, or the model's output is not ``(N, K)`` with K of 2 or more.
@@ -91,9 +68,10 @@ def screen(
     found = _Found(model, input_size, classes, superclasses, norm, eps, probes, seed, like)
     found.look()
     statistics, reasons = found.statistics, found.reasons
-    gap, why = _gap(model, input_size, superclasses)
-    if why:
-        reasons["gap"] = why
+    if gap is None:
+        gap, why = _gap(model, input_size, superclasses)
+        if why:
+            reasons["gap"] = why
     statistics["gap"] = gap
     score, why = load_constants(norm).score(Statistics(statistics, eps))
     if why:

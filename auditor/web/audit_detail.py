@@ -10,7 +10,7 @@ from auditor.results.calibration import calibration_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
-from auditor.text.numbers import DASH, percent
+from auditor.text.numbers import DASH, number, percent
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
@@ -20,7 +20,7 @@ HEATMAPS = ("weights", "deflated", "features")
 
 @dataclass(frozen=True)
 class AuditDetail:
-    """One audit. ``provenance`` holds names and values; ``remarks`` are sentences that qualify its numbers."""
+    """One audit. ``remarks`` are sentences about its numbers; ``screening``, ``provenance``: names and values."""
 
     row: ResultRow
     description: str
@@ -28,6 +28,7 @@ class AuditDetail:
     bars: tuple[Bar, ...]
     heatmaps: tuple[Heatmap, ...]
     history: tuple[Lines, ...]
+    screening: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
     command: str
     remarks: tuple[str, ...]
@@ -53,6 +54,7 @@ def build_audit_detail(detail: Detail, results: Sequence[ResultRow] = ()) -> Aud
         bars=attack_bars(row, detail.attacks),
         heatmaps=tuple(one for one in drawn if one is not None),
         history=history([one for one in results if setting_of(one) == setting_of(row)]),
+        screening=tuple(_screening_pairs(detail)),
         provenance=tuple(_provenance(row)),
         command=repeat_command(row),
         remarks=tuple(_remarks(detail)),
@@ -90,6 +92,23 @@ def _provenance(row: ResultRow) -> list[tuple[str, str]]:
         ("run", f"{row.started_at or '–'} to {row.finished_at or '–'}, {seconds}"),
         ("versions", versions or "–"),
     ]
+
+
+def _screening_pairs(detail: Detail) -> list[tuple[str, str]]:
+    row, found = detail.row, detail.screening
+    if found is None:
+        return []
+    lengths = [
+        ("margin at smooth probes", row.margin, "margin"),
+        ("margin at test images", row.data_margin, "data_margin"),
+    ]
+    pairs = [
+        (name, found.reasons.get(key, DASH) if value is None else f"{value:.3g}, {value / row.eps:.2g} of ε")
+        for name, value, key in lengths
+        if value is not None or key in found.reasons
+    ]
+    gap = found.reasons.get("local_gap", DASH) if row.local_gap is None else number(row.local_gap)
+    return [*pairs, ("local gap", gap)]
 
 
 def _remarks(detail: Detail) -> list[str]:

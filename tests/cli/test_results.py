@@ -71,7 +71,8 @@ def test_show() -> None:
     for part in ("pgd-20", "fgsm", "C, linearized network", "F, class means of the logits", "SHA-256", "torch"):
         assert part in text
     (whole,) = json.loads(run("results", "show", "demo:saturated", "--format", "json").stdout)
-    assert whole["flags"] == ["zero_gradients"]
+    assert whole["flags"] == ["zero_gradients", "possible_masking"]
+    assert 0 <= whole["screening"]["score"] == whole["screen_score"] <= 1
     assert len(whole["clusterings"]["weights"]["matrix"]) == 10
     assert len(whole["verdicts"]["survived"]) == 40
     wrong = run("results", "show", "demo:at-eps0.1")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from auditor.config import settings
 from auditor.db.codec import pack_bits, pack_indices, pack_matrix, unpack_bits, unpack_indices, unpack_matrix
@@ -15,6 +15,7 @@ from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
+from auditor.records.screening import Screening
 from tests.factories.records import REQUEST, done_audit, entry, record
 
 
@@ -47,6 +48,44 @@ def test_what_goes_in_comes_out(store: Store, engine: Engine) -> None:
     np.testing.assert_array_equal(part.matrix, np.eye(3))
     for name in ("indices", "correct", "survived"):
         np.testing.assert_array_equal(getattr(detail.verdicts, name), getattr(expected.verdicts, name))
+
+
+def test_a_screening_goes_in_and_comes_out(store: Store, engine: Engine) -> None:
+    screening = Screening(
+        score=0.25, margin=0.03, local_gap=math.nan, gap=0.4, data_margin=math.inf, findings=("zero_gradients",),
+        statistics={"margin/smooth": 0.03, "radius/leaves": math.nan}, reasons={"local_gap": "more than 100 classes"},
+    )  # fmt: skip
+    audit_id = done_audit(store, screening=screening)
+    other = done_audit(store, "b", identity="j")
+    by_id = {row.id: row for row in list_results(engine, Filter(), sort="-screen_score")}
+    assert list(by_id) == [audit_id, other]
+    row = by_id[audit_id]
+    assert (row.screen_score, row.margin, row.local_gap, row.data_margin) == (0.25, 0.03, None, None)
+    assert by_id[other].screen_score is None
+    found = load_detail(engine, audit_id).screening
+    assert (found.score, found.gap, found.findings, found.reasons) == (
+        0.25,
+        0.4,
+        ("zero_gradients",),
+        screening.reasons,
+    )
+    assert math.isnan(found.local_gap)
+    assert found.statistics["margin/smooth"] == 0.03
+    assert load_detail(engine, other).screening is None
+    with engine.connect() as connection:
+        view = connection.execute(text("SELECT screen_score, margin FROM leaderboard WHERE model = 'demo:a'")).one()
+    assert tuple(view) == (0.25, 0.03)
+
+
+def test_an_audit_that_ends_as_a_screen_joins_the_screens(store: Store, engine: Engine) -> None:
+    """A triage attacks this model no more; its older attacked result stays the newest attacked one."""
+    attacked = done_audit(store)
+    _, (job,) = store.create_scan("demo", REQUEST, [entry()])
+    assert store.finish(job.audit_id, store.claim(job.audit_id), record(identity="s", protocol="screen", n=0))
+    rows = {row.id: row for row in list_results(engine, Filter())}
+    assert rows.keys() == {attacked, job.audit_id}
+    assert (rows[job.audit_id].protocol, rows[job.audit_id].samples) == ("screen", 0)
+    assert rows[attacked].protocol == "quick"
 
 
 def test_a_job_is_claimed_once(store: Store) -> None:

@@ -11,7 +11,7 @@ from auditor.results.calibration import calibration_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
-from auditor.text.numbers import percent, significant
+from auditor.text.numbers import DASH, number, percent, significant
 
 
 def print_detail(detail: Detail) -> None:
@@ -31,6 +31,7 @@ def print_detail(detail: Detail) -> None:
                 f"batch norm: {row.linearization}, affinity error {significant(row.affinity_error)}",
             ),
             ("correlation", _correlation(row)),
+            *_screening(detail),
             ("flags", ", ".join(row.flags) or "none"),
             *(("note", note) for note in row.notes),
             *(("not measurable", part) for part in row.not_measurable),
@@ -71,6 +72,20 @@ def print_detail(detail: Detail) -> None:
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
         if row.protocol == "screen":
             print("\n".join(calibration_lines(row.linearization)))
+
+
+def _screening(detail: Detail) -> Iterator[tuple[str, str]]:
+    row, found = detail.row, detail.screening
+    if found is None:
+        return
+    score = found.reasons.get("score", DASH) if row.screen_score is None else number(row.screen_score)
+    yield "screening score", score
+    lengths = {"smooth probes": row.margin, "test images": row.data_margin}
+    known = [f"{value:.3g} at {where}" for where, value in lengths.items() if value is not None]
+    if known:
+        yield "margins", f"{', '.join(known)} (ε {format_eps(row.eps)})"
+    if row.local_gap is not None:
+        yield "local gap", number(row.local_gap)
 
 
 def _gone(detail: Detail) -> Iterator[str]:

@@ -11,7 +11,8 @@ from auditor.errors import UsageError
 from auditor.plots import ZooPoint, draw_model, draw_zoo
 from auditor.records.boosts import METHOD_NAMES
 from auditor.records.matrices import DRAWN
-from auditor.results.association import association
+from auditor.records.results import MEASURES, Measure
+from auditor.results.association import NAMES, association
 from auditor.results.ranking import describe_setting, format_gap_error, setting_of
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, percent
@@ -43,12 +44,12 @@ def _subtitle(detail: Detail) -> str:
     )
 
 
-def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
-    """Gap against robust accuracy under one protocol; of several settings the one used most."""
+def zoo_figure(engine: Engine, source: str | None, protocol: str, measure: Measure = "gap") -> "Figure":
+    """A measure against robust accuracy under one protocol; of several settings the one used most."""
     rows = list_results(engine, Filter(source=source, protocol=protocol, linearization="remove", status="done"))
-    rows = [row for row in rows if row.gap_and_accuracy is not None]
+    rows = [row for row in rows if row.point(measure) is not None]
     if not rows:
-        raise UsageError(f"no results of attacks under {protocol!r} to draw; scan a zoo first")
+        raise UsageError(f"no results of attacks under {protocol!r} with a {NAMES[measure]} to draw; scan a zoo first")
     sizes = Counter(setting_of(row) for row in rows)
     setting = max(sizes, key=lambda key: (sizes[key], key[4]))
     for other in sizes.keys() - {setting}:
@@ -61,10 +62,11 @@ def zoo_figure(engine: Engine, source: str | None, protocol: str) -> "Figure":
             flagged=bool(row.flags),
         )
         for row in rows
-        if setting_of(row) == setting and (point := row.gap_and_accuracy) is not None
+        if setting_of(row) == setting and (point := row.point(measure)) is not None
     ]
-    title = f"Gap and robust accuracy: {describe_setting(setting)} images"
-    return draw_zoo(title, "\n".join(association(rows)), points)
+    name = NAMES[measure]
+    title = f"{name[0].upper()}{name[1:]} and robust accuracy: {describe_setting(setting)} images"
+    return draw_zoo(title, "\n".join(association(rows, measure)), MEASURES[measure], points)
 
 
 def _kind(training: dict[str, object]) -> str:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from auditor.scans.local import ScanOutcome
 
 
-def print_outcome(engine: "Engine", outcome: "ScanOutcome", output_format: str) -> "list[ResultRow]":
+def print_outcome(
+    engine: "Engine", outcome: "ScanOutcome", output_format: str, triage: float | None = None
+) -> "list[ResultRow]":
     """Print and return the rows of a scan; the table only if an audit has ended."""
     from auditor.cli.output.progress import say
     from auditor.cli.output.tables import print_json, print_results
@@ -26,6 +28,11 @@ def print_outcome(engine: "Engine", outcome: "ScanOutcome", output_format: str) 
         print_results(rows)
         for statement in association_of_one_setting(rows):
             click.echo(statement)
+        if triage is not None:
+            from auditor.results.triage import count_triage
+
+            for line in count_triage(rows, triage).lines():
+                click.echo(line)
         cancelled = f", {len(outcome.cancelled)} cancelled" if outcome.cancelled else ""
         say(
             f"scan {outcome.scan_id}: {len(outcome.done)} audited, {len(outcome.reused)} done before, "

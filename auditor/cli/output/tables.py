@@ -66,7 +66,7 @@ def print_results(rows: Sequence[ResultRow]) -> None:
 
 _COLUMNS = (
     "#", "model", "clean %", "claimed clean %", "robust % (95 % interval)", "claimed robust %",
-    "gap", "p", "intra", "inter", "flags",
+    "screen", "gap", "p", "intra", "inter", "flags",
 )  # fmt: skip
 _CLAIMS = {"claimed clean %": "claimed_clean_accuracy", "claimed robust %": "claimed_robust_accuracy"}
 _RIGHT = tuple(name for name in _COLUMNS if name not in ("model", "flags"))
@@ -103,6 +103,7 @@ def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
         "robust % (95 % interval)": robust,
         "claimed clean %": percent_number(row.claimed_clean_accuracy),
         "claimed robust %": percent_number(row.claimed_robust_accuracy) + ("*" if has_doubtful_claim(row) else ""),
+        "screen": number(row.screen_score),
         "gap": number(row.gap) + format_gap_error(row),
         "p": p_value(row.p_value),
         "intra": number(row.intra),

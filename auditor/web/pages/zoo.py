@@ -1,4 +1,4 @@
-"""The page of the zoo plot: gap against robust accuracy in one setting."""
+"""The page of the zoo plot: a measure against robust accuracy in one setting."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from auditor.db.results import Filter, list_results
+from auditor.records.results import Measure
+from auditor.results.association import NAMES
 from auditor.results.ranking import describe_setting, setting_of
 from auditor.web.api.common import Database
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
@@ -23,8 +25,10 @@ class ZooPage:
 
     plot: ZooPlot | None
     by: str
+    measure: Measure
     settings: tuple[str, ...]
     setting: str
+    measures: tuple[tuple[str, str], ...] = tuple(NAMES.items())
 
 
 @router.get("/zoo", response_class=HTMLResponse)
@@ -34,11 +38,12 @@ def show_zoo(
     _: PageAccess,
     setting: Annotated[str, Query(max_length=300)] = "",
     by: Literal["training", "architecture"] = "training",
+    x: Measure = "gap",
 ) -> HTMLResponse:
     rows = list_results(engine, Filter(status="done"), sort="-started_at", limit=ROWS)
-    rows = [row for row in rows if row.gap is not None and row.robust_accuracy is not None]
+    rows = [row for row in rows if row.point(x) is not None]
     counts = Counter(describe_setting(setting_of(row)) for row in rows)
     settings = tuple(name for name, _ in counts.most_common())
     chosen = setting if setting in counts else next(iter(settings), "")
-    plot = zoo_plot([row for row in rows if describe_setting(setting_of(row)) == chosen], by)
-    return render_page(request, "zoo.html", ZooPage(plot, by, settings, chosen))
+    plot = zoo_plot([row for row in rows if describe_setting(setting_of(row)) == chosen], by, x)
+    return render_page(request, "zoo.html", ZooPage(plot, by, x, settings, chosen))

@@ -12,7 +12,7 @@ Matrix = list[list[float | None]]
 
 
 _SHARES = (
-    "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "p_value",
+    "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "p_value", "screen_score",
     "claimed_clean_accuracy", "claimed_robust_accuracy",
 )  # fmt: skip
 _NARROWER: dict[str, Any] = dict.fromkeys(_SHARES, Share | None)
@@ -50,6 +50,19 @@ class Verdicts(Shape):
     survived: list[bool]
 
 
+class ScreeningDetail(Shape):
+    """What the weights say of robustness; lengths in [0, 1] pixels. ``reasons`` say why a value is null."""
+
+    score: Share | None
+    margin: float | None
+    local_gap: float | None
+    gap: float | None
+    data_margin: float | None
+    statistics: dict[str, float | None]
+    findings: list[str]
+    reasons: dict[str, str]
+
+
 class ResultDetail(Result):
     """Everything that is stored about one audit."""
 
@@ -58,6 +71,7 @@ class ResultDetail(Result):
     superclasses: list[str]
     attacks: list[AttackScore]
     clusterings: dict[MatrixKind, Scores]
+    screening: ScreeningDetail | None
     published: Published | None
     verdicts: Verdicts | None
 

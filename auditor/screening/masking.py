@@ -1,0 +1,48 @@
+"""First-order margins at test images, beside what attacks found on the same images."""
+
+import torch
+from torch import Tensor, nn
+
+from auditor.screening.local import local_maps
+
+IMAGES = 64
+"""Correctly classified images whose margins are measured."""
+LEAST_IMAGES = 20
+CONTRADICTION = 0.3
+"""Honest models of the study zoo stay below 0.2; docs/screening.md has the figures."""
+
+
+def margins_at(model: nn.Module, images: Tensor, norm: str) -> Tensor:
+    """First-order distances ``(N,)`` to the nearest class boundary, or to the runner-up's above 100 classes.
+
+    Args:
+        images: ``(N, C, H, W)`` in [0, 1].
+        norm: ``Linf`` or ``L2``; the distances are lengths in it. NaN where the gradient is zero or not finite.
+    """
+    maps = local_maps(model, images, norm)
+    return maps.two_class if maps.gram is None else maps.all_class
+
+
+def masking_finding(margins: Tensor, survived: Tensor, eps: float) -> tuple[list[str], list[str]]:
+    """``possible_masking``, with a note: attacks break far fewer images than have their nearest boundary within eps.
+
+    A smooth network that is robust at an image has a margin above eps there, or hardly below. Where many images with
+    small margins withstand all attacks, the gradients that the attacks followed may lead nowhere.
+
+    Args:
+        margins: ``(N,)``, of :func:`margins_at`.
+        survived: ``(N,)`` bool, whether the attacks left each image unbroken.
+        eps: the radius of the attacks.
+    """
+    known = torch.isfinite(margins)
+    count = int(known.sum())
+    if count < LEAST_IMAGES:
+        return [], []
+    within = int((margins[known] <= eps).sum())
+    broken = count - int(survived.to(margins.device)[known].sum())
+    if within - broken < CONTRADICTION * count:
+        return [], []
+    note = (
+        f"attacks break {broken} of {count} images, of which {within} have a class boundary within eps to first order"
+    )
+    return ["possible_masking"], [note]
