@@ -81,7 +81,7 @@ def test_bytes_of_a_shell() -> None:
     assert refused.stderr.splitlines() == [b"error: expected names and options in UTF-8, got 'caf\\udce9'"]
 
 
-@pytest.mark.parametrize("word", ["a\0b", "a\ud800b"])
+@pytest.mark.parametrize("word", ["a\0b", "a\ud800b"], ids=["NUL", "half of a pair"])
 def test_a_stored_command_with_such_a_word_fails_with_its_reason(word: str, database: str) -> None:
     engine = open_database(database)
     add_schedule(engine, "old", "0 2 * * *", ("scan", "demo", f"--match={word}"))
@@ -89,5 +89,5 @@ def test_a_stored_command_with_such_a_word_fails_with_its_reason(word: str, data
     assert failed.exit_code == 3
     assert failed.stderr.splitlines()[-1].startswith("error: schedule old: "), failed.stderr
     assert "unexpected" not in failed.stderr
-    assert last_run(engine, find_schedule(engine, "old"))["state"] == "failed"
+    assert last_run(engine, find_schedule(engine, "old")).state == "failed"
     engine.dispose()
