@@ -132,16 +132,16 @@ def test_a_single_logit_is_no_classifier() -> None:
 
 
 def test_the_score_grows_with_each_feature_and_says_why_it_is_unknown() -> None:
-    constants = Constants(0.5, (("margin/smooth", -1.0, 2.0, 1.5), ("local_gap/uniform", 0.2, 0.1, 0.7)))
-    values = {"margin/smooth": 0.1, "local_gap/uniform": 0.4}
+    constants = Constants(0.5, (("margin/confident", -1.0, 2.0, 1.5), ("local_gap/confident", 0.2, 0.1, 0.7)))
+    values = {"margin/confident": 0.1, "local_gap/confident": 0.4}
     score, why = constants.score(Statistics(values, eps=0.1))
     assert score == pytest.approx(1 / (1 + math.exp(-(0.5 + 1.5 * 0.5 + 0.7 * 2))))
     assert not why
-    assert constants.score(Statistics(values | {"margin/smooth": 0.2}, 0.1))[0] > score
+    assert constants.score(Statistics(values | {"margin/confident": 0.2}, 0.1))[0] > score
     assert constants.score(Statistics(values, 0.2))[0] < score
-    without_gap, _ = constants.score(Statistics(values | {"local_gap/uniform": math.nan}, 0.1))
+    without_gap, _ = constants.score(Statistics(values | {"local_gap/confident": math.nan}, 0.1))
     assert without_gap == pytest.approx(1 / (1 + math.exp(-(0.5 + 1.5 * 0.5))))
-    nothing, why = constants.score(Statistics({"local_gap/uniform": 0.4}, 0.1))
+    nothing, why = constants.score(Statistics({"local_gap/confident": 0.4}, 0.1))
     assert math.isnan(nothing)
     assert why
     nothing, why = Constants().score(Statistics(values, 0.1))
