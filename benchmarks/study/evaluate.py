@@ -38,7 +38,9 @@ def counted(rows: Sequence[Row], norm: str, *, final: bool) -> tuple[list[Row], 
     for row in latest.values():
         if row["final"] != final:
             continue
-        if row["clean"] < LEAST_CLEAN:
+        if "margin/confident" not in row["measures"]:
+            left_out.append(f"{row['model']}: not measured at confident probes yet")
+        elif row["clean"] < LEAST_CLEAN:
             left_out.append(f"{row['model']}: clean accuracy {row['clean']:.2f}")
         elif row["flags"]:
             left_out.append(f"{row['model']}: {', '.join(row['flags'])}")
