@@ -21,19 +21,27 @@ class Statistics:
             return math.nan
         return min(HIGH, max(LOW, math.log2(value / self.eps))) if value > 0 else LOW
 
+    def inverse(self, name: str) -> float:
+        """The same of the inverse of a slope, which is a length."""
+        value = self.values.get(name, math.nan)
+        if math.isnan(value):
+            return math.nan
+        return min(HIGH, max(LOW, -math.log2(value * self.eps))) if value > 0 else HIGH
+
     def plain(self, name: str) -> float:
         return self.values.get(name, math.nan)
 
 
 FEATURES: dict[str, Callable[[Statistics], float]] = {
-    "margin/uniform": lambda s: s.length("margin/uniform"),
-    "margin/smooth": lambda s: s.length("margin/smooth"),
-    "margin/leaves": lambda s: s.length("margin/leaves"),
-    "margin/dream": lambda s: s.length("margin/dream"),
-    "radius/uniform": lambda s: s.plain("radius/uniform"),
-    "radius/smooth": lambda s: s.plain("radius/smooth"),
-    "radius/leaves": lambda s: s.plain("radius/leaves"),
-    "radius/dream": lambda s: s.plain("radius/dream"),
-    "local_gap/uniform": lambda s: s.plain("local_gap/uniform"),
-    "local_gap/smooth": lambda s: s.plain("local_gap/smooth"),
+    "margin/confident": lambda s: s.length("margin/confident"),
+    "slope/confident": lambda s: s.inverse("slope/confident"),
+    "local_gap/confident": lambda s: s.plain("local_gap/confident"),
+    "slope/uniform": lambda s: s.inverse("slope/uniform"),
 }
+"""Of models of up to 100 classes."""
+
+FEATURES_OF_MANY: dict[str, Callable[[Statistics], float]] = {
+    "margin_two/confident": lambda s: s.length("margin_two/confident"),
+    "slope/confident": lambda s: s.inverse("slope/confident"),
+}
+"""Of models of more classes, whose local maps would take a backward pass for each of them."""

@@ -16,15 +16,9 @@ from auditor.screening.constants import load_constants
 from auditor.screening.features import Statistics
 from auditor.screening.local import EXACT_CLASSES, local_maps
 from auditor.screening.probes import Size, probe_images
-from auditor.screening.statistics import (
-    boundary_radii,
-    dreamed_images,
-    local_gap,
-    mean_radius,
-    median,
-)
+from auditor.screening.statistics import confident_images, local_gap, median, spread
 
-KINDS = ("uniform", "smooth", "leaves", "dream")
+PROBES, PROBES_OF_MANY = 32, 16
 FEW_CLASSES = "there is no class hierarchy, or no gap can be told from it"
 
 
@@ -35,7 +29,7 @@ def screen(
     *,
     norm: str,
     eps: float,
-    probes: int = 32,
+    probes: int | None = None,
     seed: int = 0,
     gap: float | None = None,
 ) -> Screening:
@@ -49,7 +43,7 @@ def screen(
         input_size: ``(C, H, W)``.
         superclasses: K labels, one a class; None where there is no hierarchy.
         norm, eps: the threat model: ``Linf`` or ``L2``, and its radius in [0, 1] pixels.
-        probes: random images of each kind.
+        probes: random images of each kind; by default 32, and 16 for models of more than 100 classes.
         seed: of the probes.
         gap: the gap of the linearized network where it is known; None computes it.
 
@@ -65,7 +59,9 @@ def screen(
     classes = first.shape[1]
     if superclasses is not None and len(superclasses) != classes:
         raise InputError(f"expected one superclass a class, got {len(superclasses)} for {classes}")
-    found = _Found(model, input_size, classes, superclasses, norm, eps, probes, seed, like)
+    many = classes > EXACT_CLASSES
+    probes = probes or (PROBES_OF_MANY if many else PROBES)
+    found = _Found(model, input_size, classes, superclasses, norm, probes, seed, like)
     found.look()
     statistics, reasons = found.statistics, found.reasons
     if gap is None:
@@ -73,13 +69,13 @@ def screen(
         if why:
             reasons["gap"] = why
     statistics["gap"] = gap
-    score, why = load_constants(norm).score(Statistics(statistics, eps))
+    score, why = load_constants(norm, many=many).score(Statistics(statistics, eps))
     if why:
         reasons["score"] = why
     return Screening(
         score=score,
-        margin=statistics["margin/smooth"],
-        local_gap=statistics["local_gap/uniform"],
+        margin=statistics["margin_two/confident" if many else "margin/confident"],
+        local_gap=statistics["local_gap/confident"],
         gap=gap,
         statistics=statistics,
         findings=tuple(dict.fromkeys(found.findings)),
@@ -96,7 +92,6 @@ class _Found:
     classes: int
     superclasses: Sequence[Hashable] | None
     norm: str
-    eps: float
     probes: int
     seed: int
     like: Tensor
@@ -105,40 +100,37 @@ class _Found:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> None:
-        for kind in KINDS:
-            self._look(kind, self._images(kind))
-        if math.isnan(self.statistics["margin/smooth"]):
+        images, answers = confident_images(self.model, self.input_size, self.probes, self.seed)
+        if bool((answers == answers[0]).all()):
+            self.findings.append("constant_answer")
+        self._look("confident", images)
+        if self.classes <= EXACT_CLASSES:
+            self._look("uniform", probe_images("uniform", self.probes, self.input_size, self.seed).to(self.like))
+        if math.isnan(self.statistics["margin_two/confident"]):
             self.reasons["margin"] = "no gradient at any probe is finite and other than zero"
-        if math.isnan(self.statistics["local_gap/uniform"]):
+        if math.isnan(self.statistics["local_gap/confident"]):
             self.reasons["local_gap"] = (
                 f"more than {EXACT_CLASSES} classes" if self.classes > EXACT_CLASSES
                 else FEW_CLASSES if self.superclasses is None or len(set(self.superclasses)) in (1, self.classes)
                 else "no local map has finite rows other than zero"
             )  # fmt: skip
 
-    def _images(self, kind: str) -> Tensor:
-        if kind == "dream":
-            return dreamed_images(self.model, self.input_size, self.classes, self.probes, self.seed)
-        return probe_images(kind, self.probes, self.input_size, self.seed).to(self.like)
-
     def _look(self, kind: str, images: Tensor) -> None:
         maps = local_maps(self.model, images, self.norm)
-        exact = maps.gram is not None
-        self.statistics[f"margin/{kind}"] = median(maps.all_class if exact else maps.two_class)
+        _, scale = spread(maps.logits)
+        self.statistics[f"margin/{kind}"] = median(maps.all_class)
+        self.statistics[f"margin_two/{kind}"] = median(maps.two_class)
+        self.statistics[f"slope/{kind}"] = median(maps.slopes / scale)
         self.statistics[f"local_gap/{kind}"] = local_gap(maps.gram, self.superclasses or ())
-        radii = boundary_radii(self.model, images, norm=self.norm, eps=self.eps)
-        self.statistics[f"radius/{kind}"] = mean_radius(radii)
-        self._judge(kind, maps.logits, maps.slopes)
+        self._judge(maps.logits, maps.slopes)
 
-    def _judge(self, kind: str, logits: Tensor, slopes: Tensor) -> None:
+    def _judge(self, logits: Tensor, slopes: Tensor) -> None:
         if not torch.isfinite(logits).all():
             self.findings.append("nonfinite_logits")
         if not torch.isfinite(slopes).all():
             self.findings.append("nonfinite_gradients")
         if (slopes == 0).any():
             self.findings.append("zero_gradients")
-        if kind == "dream" and bool((logits.argmax(1) == logits[0].argmax()).all()):
-            self.findings.append("constant_answer")
 
 
 def _gap(model: nn.Module, input_size: Size, superclasses: Sequence[Hashable] | None) -> tuple[float, str]:
@@ -153,12 +145,12 @@ def _gap(model: nn.Module, input_size: Size, superclasses: Sequence[Hashable] | 
     return scores.gap, scores.reasons.get("gap", "")
 
 
-def _check(input_size: Size, norm: str, eps: float, probes: int) -> None:
+def _check(input_size: Size, norm: str, eps: float, probes: int | None) -> None:
     if len(input_size) != 3 or any(not isinstance(side, int) or side < 1 for side in input_size):
         raise InputError(f"expected the input size (C, H, W), got {input_size!r}")
     if norm not in ("Linf", "L2"):
         raise InputError(f"expected the norm Linf or L2, got {norm!r}")
     if not 0 < eps < math.inf:
         raise InputError(f"expected eps above 0, got {eps!r}")
-    if probes < 1:
+    if probes is not None and probes < 1:
         raise InputError(f"expected at least 1 probe, got {probes!r}")

@@ -168,18 +168,20 @@ def dreamed_images(model: nn.Module, input_size: Size, classes: int, count: int,
 CONFIDENT_KINDS = ("smooth", "leaves", "shapes", "blobs")
 
 
-def confident_images(model: nn.Module, input_size: Size, count: int, seed: int, pool: int = 8) -> Tensor:
+def confident_images(model: nn.Module, input_size: Size, count: int, seed: int, pool: int = 8) -> tuple[Tensor, Tensor]:
     """Of ``pool`` times as many random images those with the largest margins of logits: ``(count, C, H, W)``.
 
-    Only the order of the margins matters, not the scale of the logits.
+    Only the order of the margins matters, not the scale of the logits. Also returns the model's answers to the whole
+    pool.
     """
     each = -(-pool * count // len(CONFIDENT_KINDS))
     images = torch.cat([probe_images(kind, each, input_size, seed + 104_729) for kind in CONFIDENT_KINDS])
     images = images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
     with frozen(model), torch.no_grad():
-        two = torch.cat([model(some.clone()).topk(2, dim=1).values for some in torch.split(images, 64)])
+        found = [model(some.clone()).topk(2, dim=1) for some in torch.split(images, 64)]
+    two = torch.cat([some.values for some in found])
     margins = (two[:, 0] - two[:, 1]).nan_to_num(-torch.inf)
-    return images[margins.topk(count).indices]
+    return images[margins.topk(count).indices], torch.cat([some.indices[:, 0] for some in found])
 
 
 def quantiles(values: Tensor, count: int = 11) -> list[float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from auditor.db.results import Detail
 from auditor.records.results import ResultRow
-from auditor.results.calibration import calibration_lines
+from auditor.results.calibration import calibration_lines, score_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
@@ -122,5 +122,5 @@ def _remarks(detail: Detail) -> list[str]:
         doubt = ", marked unreliable by its publisher" if row.claimed_unreliable else ""
         words.append(f"Claimed robust accuracy: {percent(row.claimed_robust_accuracy, 2)}{doubt}.")
     if row.protocol == "screen":
-        words += [SCREEN_NOTE, *calibration_lines(row.linearization)]
+        words += [SCREEN_NOTE, *score_lines(row.norm), *calibration_lines(row.linearization)]
     return [*words, GAP_NOTE] if detail.attacks else words

@@ -1,4 +1,4 @@
-"""The study of what predicts robustness: ``python -m benchmarks.study train|measure|run|list``.
+"""The study of what predicts robustness: ``python -m benchmarks.study COMMAND``.
 
 ``train`` and ``measure`` are resumable; several may run at once with ``--share 0/2`` and ``--share 1/2``.
 """
@@ -38,7 +38,20 @@ def main() -> None:
         command = commands.add_parser(name, help=text)
         command.add_argument("--final", action="store_true", help="the models held out to the end: once")
         command.add_argument("--write", type=Path, help="a page for what evaluate prints")
+    commands.add_parser("triage", help="print what triage saves and misses on the study zoo")
+    commands.add_parser("fool", help="train models against the score, and print how far they fool it")
     options = parser.parse_args()
+    if options.command == "triage":
+        from benchmarks.study.rows import read_rows
+        from benchmarks.study.triage import triage_table
+
+        print(triage_table(read_rows()))
+        return
+    if options.command == "fool":
+        from benchmarks.study.fooling import fooling_table
+
+        print(fooling_table())
+        return
     if options.command in ("evaluate", "fit"):
         if options.command == "fit":
             write_constants(options.final)
@@ -118,17 +131,21 @@ def evaluate(final: bool, page: Path | None) -> None:
 def write_constants(final: bool) -> None:
     """Fit on the development models; with ``final`` on all, which is for the constants that are shipped at the end."""
     from auditor.screening.constants import FILE
-    from benchmarks.study.evaluate import counted
-    from benchmarks.study.fitting import Fit, constants_toml, fit
+    from auditor.screening.features import FEATURES, FEATURES_OF_MANY
+    from benchmarks.study.evaluate import counted, score_families
+    from benchmarks.study.fitting import Fit, HeldOut, constants_toml, fit
     from benchmarks.study.rows import Row, read_rows
 
     fits: dict[str, tuple[Fit, list[Row]]] = {}
+    held_out: dict[str, HeldOut] = {}
     for norm in ("Linf", "L2"):
         rows, _ = counted(read_rows(), norm, final=False)
         rows += counted(read_rows(), norm, final=True)[0] if final else []
         if len(rows) >= 20:
-            fits[norm] = fit(rows), rows
-    FILE.write_text(constants_toml(fits), encoding="utf-8")
+            for name, features in ((norm, FEATURES), (f"{norm}-many", FEATURES_OF_MANY)):
+                fits[name] = fit(rows, tuple(features)), rows
+                held_out[name] = score_families(rows, tuple(features))
+    FILE.write_text(constants_toml(fits, held_out), encoding="utf-8")
     print(f"{FILE}: {', '.join(f'{norm} from {len(rows)} models' for norm, (_, rows) in fits.items()) or 'nothing'}")
 
 

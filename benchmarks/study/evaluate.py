@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from auditor.clustering import spearman
 from benchmarks.study.costs import cost_of, needs_data
-from benchmarks.study.fitting import Floats, event, feature, features_of, fit
+from benchmarks.study.fitting import Floats, HeldOut, event, feature, features_of, fit
 
 Row = dict[str, Any]
 DRAWS = 2000
@@ -38,7 +38,9 @@ def counted(rows: Sequence[Row], norm: str, *, final: bool) -> tuple[list[Row], 
     for row in latest.values():
         if row["final"] != final:
             continue
-        if row["clean"] < LEAST_CLEAN:
+        if "margin/confident" not in row["measures"]:
+            left_out.append(f"{row['model']}: not measured at confident probes yet")
+        elif row["clean"] < LEAST_CLEAN:
             left_out.append(f"{row['model']}: clean accuracy {row['clean']:.2f}")
         elif row["flags"]:
             left_out.append(f"{row['model']}: {', '.join(row['flags'])}")
@@ -57,6 +59,20 @@ def held_out_odds(rows: Sequence[Row], group: str, names: Sequence[str] | None =
         found = fit(rest) if names is None else fit(rest, names)
         odds[places] = found.log_odds(features_of([rows[i] for i in places], found.names))
     return odds
+
+
+def score_families(rows: Sequence[Row], names: Sequence[str]) -> HeldOut:
+    """How well each family is predicted from the others."""
+    odds, events = held_out_odds(rows, "family", names), np.array([event(row) for row in rows])
+    of_rho, of_auc = rho(odds, rows), auc(odds, events)
+    return HeldOut(
+        rho=(of_rho.value, of_rho.low, of_rho.high),
+        auc=(of_auc.value, of_auc.low, of_auc.high),
+        brier=brier(1 / (1 + np.exp(-odds.clip(-500, 500))), events).value,
+        models=len(rows),
+        events=int(events.sum()),
+        families=len({row["family"] for row in rows}),
+    )
 
 
 def rho(scores: Floats, rows: Sequence[Row]) -> Estimate:

@@ -11,12 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from auditor.screening.features import FEATURES, HIGH, LOW
+from auditor.screening.features import FEATURES, FEATURES_OF_MANY, Statistics
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3)
 FACTORS = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How well models are predicted whose families the fit has not seen; each with a 95 % interval."""
+
+    rho: tuple[float, float, float]
+    auc: tuple[float, float, float]
+    brier: float
+    models: int
+    events: int
+    families: int
 
 
 @dataclass(frozen=True)
@@ -43,10 +55,10 @@ def features_of(rows: Sequence[Row], names: Sequence[str], factor: float = 1.0) 
 
 def feature(row: Row, name: str, factor: float) -> float:
     """One feature as ``auditor.screening`` computes it, from a row's measures."""
+    known = FEATURES | FEATURES_OF_MANY
+    if name in known:
+        return known[name](Statistics(row["measures"], factor * row["eps"]))
     value = float(row["measures"].get(name, math.nan))
-    if name.startswith("margin/") and not math.isnan(value):
-        length = math.log2(value / (factor * row["eps"])) if value > 0 else LOW
-        return min(HIGH, max(LOW, length))
     return value - math.log2(factor) if name.startswith("radius/") else value
 
 
@@ -109,8 +121,8 @@ def digest_of(rows: Sequence[Row]) -> str:
     return hashlib.sha256(json.dumps(ordered, sort_keys=True).encode()).hexdigest()
 
 
-def constants_toml(fits: dict[str, tuple[Fit, Sequence[Row]]]) -> str:
-    """The data file of ``auditor.screening.constants``, with where it comes from."""
+def constants_toml(fits: dict[str, tuple[Fit, Sequence[Row]]], held_out: dict[str, HeldOut] | None = None) -> str:
+    """The data file of ``auditor.screening.constants``, with where it comes from and how well it predicts."""
     lines = ["# Made by `python -m benchmarks.study fit`: do not edit. What it means: docs/screening.md."]
     for norm, (found, rows) in fits.items():
         held = sorted({row["model"] for row in rows})
@@ -126,6 +138,18 @@ def constants_toml(fits: dict[str, tuple[Fit, Sequence[Row]]]) -> str:
             f"data = {sorted({row['data'] for row in rows})}".replace("'", '"'),
             f"robust_protocols = {sorted({row['protocol'] for row in rows})}".replace("'", '"'),
         ]
+        if held_out is not None:
+            seen = held_out[norm]
+            lines += [
+                "",
+                f"[{norm}.families_held_out]",
+                f"models = {seen.models}",
+                f"events = {seen.events}",
+                f"families = {seen.families}",
+                f"rho = {[round(value, 3) for value in seen.rho]}",
+                f"auc = {[round(value, 3) for value in seen.auc]}",
+                f"brier = {seen.brier:.3g}",
+            ]
         for name, mean, deviation, weight in zip(
             found.names, found.means, found.deviations, found.weights, strict=True
         ):

@@ -69,7 +69,7 @@ def measure(network: nn.Module, data: DataSet, *, norm: str, eps: float, seed: i
             if kind == "dream":
                 images = dreamed_images(network, size, len(data.superclasses), PROBES, seed)
             elif kind == "confident":
-                images = confident_images(network, size, PROBES, seed)
+                images, _ = confident_images(network, size, PROBES, seed)
             else:
                 images = probe_images(kind, PROBES, size, seed)
             _local(row, kind, network, images, data, norm, eps)

@@ -10,7 +10,7 @@ from auditor.clustering import clustering_scores
 from auditor.errors import InputError
 from auditor.linear import class_correlation
 from auditor.screening import screen
-from auditor.screening.constants import Constants
+from auditor.screening.constants import Constants, load_constants
 from auditor.screening.features import Statistics
 
 SIZE = (1, 8, 8)
@@ -43,13 +43,43 @@ def test_a_model_is_screened_alike_twice_and_left_as_it_was(norm: str, eps: floa
     assert torch.equal(random, torch.get_rng_state())
 
 
-def test_the_shipped_constants_give_a_probability_for_their_norm_and_a_reason_for_the_other() -> None:
-    scores = [screen(network(), SIZE, SUPERCLASSES, norm="Linf", eps=eps, probes=4).score for eps in (1e-4, 0.1, 0.9)]
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("classes", [4, 101])
+def test_the_shipped_constants_give_a_probability_that_falls_with_the_radius(norm: str, classes: int) -> None:
+    superclasses = ["a"] * 2 + ["b"] * (classes - 2)
+    radii = [factor * (1 if norm == "Linf" else 10) for factor in (1e-3, 0.05, 0.9)]
+    model = network(classes)
+    scores = [screen(model, SIZE, superclasses, norm=norm, eps=eps, probes=4).score for eps in radii]
     assert 1 > scores[0] > scores[1] > scores[2] > 0
-    assert 0 < screen(network(), SIZE, None, norm="Linf", eps=0.1, probes=4).score < 1
-    other = screen(network(), SIZE, SUPERCLASSES, norm="L2", eps=1.0, probes=4)
-    assert math.isnan(other.score)
-    assert other.reasons["score"] == "no constants are fitted for this norm"
+    assert 0 < screen(model, SIZE, None, norm=norm, eps=radii[1], probes=4).score < 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_norm_without_constants_has_no_score_and_a_reason(many: bool) -> None:
+    score, why = load_constants("L1", many=many).score(Statistics({"margin/confident": 0.1}, 0.1))
+    assert math.isnan(score)
+    assert why == "no constants are fitted for this norm"
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_neither_the_scale_nor_an_offset_of_the_logits_matters(norm: str) -> None:
+    model = network().double()
+    scaled = nn.Sequential(model, Affine(7.0, 3.0)).double()
+    one, other = (screen(net, SIZE, SUPERCLASSES, norm=norm, eps=0.1, probes=6) for net in (model, scaled))
+    assert other.score == pytest.approx(one.score, rel=1e-5)
+    assert other.margin == pytest.approx(one.margin, rel=1e-5)
+    assert other.local_gap == pytest.approx(one.local_gap, abs=1e-5)
+
+
+class Affine(nn.Module):
+    """Logits times a number, plus another one."""
+
+    def __init__(self, factor: float, offset: float) -> None:
+        super().__init__()
+        self.factor, self.offset = factor, offset
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.factor * z + self.offset
 
 
 @pytest.mark.parametrize("superclasses", [None, ("a",) * 4, ("a", "b", "c", "d")])
@@ -132,16 +162,16 @@ def test_a_single_logit_is_no_classifier() -> None:
 
 
 def test_the_score_grows_with_each_feature_and_says_why_it_is_unknown() -> None:
-    constants = Constants(0.5, (("margin/smooth", -1.0, 2.0, 1.5), ("local_gap/uniform", 0.2, 0.1, 0.7)))
-    values = {"margin/smooth": 0.1, "local_gap/uniform": 0.4}
+    constants = Constants(0.5, (("margin/confident", -1.0, 2.0, 1.5), ("local_gap/confident", 0.2, 0.1, 0.7)))
+    values = {"margin/confident": 0.1, "local_gap/confident": 0.4}
     score, why = constants.score(Statistics(values, eps=0.1))
     assert score == pytest.approx(1 / (1 + math.exp(-(0.5 + 1.5 * 0.5 + 0.7 * 2))))
     assert not why
-    assert constants.score(Statistics(values | {"margin/smooth": 0.2}, 0.1))[0] > score
+    assert constants.score(Statistics(values | {"margin/confident": 0.2}, 0.1))[0] > score
     assert constants.score(Statistics(values, 0.2))[0] < score
-    without_gap, _ = constants.score(Statistics(values | {"local_gap/uniform": math.nan}, 0.1))
+    without_gap, _ = constants.score(Statistics(values | {"local_gap/confident": math.nan}, 0.1))
     assert without_gap == pytest.approx(1 / (1 + math.exp(-(0.5 + 1.5 * 0.5))))
-    nothing, why = constants.score(Statistics({"local_gap/uniform": 0.4}, 0.1))
+    nothing, why = constants.score(Statistics({"local_gap/confident": 0.4}, 0.1))
     assert math.isnan(nothing)
     assert why
     nothing, why = Constants().score(Statistics(values, 0.1))

@@ -2,30 +2,15 @@
 
 import math
 import tomllib
-from typing import Any
 
 import numpy as np
 import pytest
 
 from auditor.screening.constants import Constants
-from auditor.screening.features import FEATURES, Statistics
-from benchmarks.study.evaluate import auc, brier, counted, held_out_odds, report, rho
+from auditor.screening.features import FEATURES, FEATURES_OF_MANY, Statistics
+from benchmarks.study.evaluate import auc, brier, counted, held_out_odds, report, rho, score_families
 from benchmarks.study.fitting import constants_toml, digest_of, event, feature, features_of, fit
-
-
-def row(number: int, *, strength: float, **values: Any) -> dict[str, Any]:
-    """A model whose margins decide all: robust where they are large."""
-    random = np.random.default_rng(number)
-    measures = {name: float(random.normal()) for name in FEATURES}
-    measures |= {name: 0.1 * 2 ** (strength + 0.3 * random.normal()) for name in FEATURES if name.startswith("margin/")}
-    robust = {f"{factor:g}": 0.9 / (1 + factor * 2**-strength) for factor in (0.5, 1.0, 2.0)}
-    usual = {
-        "model": f"m{number}", "data": "ab"[number % 2], "family": "pqrs"[number % 4], "training": "xyz"[number % 3],
-        "final": False, "norm": "Linf", "eps": 0.1, "clean": 0.9, "robust": robust, "flags": [], "measures": measures,
-        "protocol": "short",
-    }  # fmt: skip
-    return usual | values
-
+from tests.factories.study import row
 
 ROWS = [row(number, strength=-3 + 6 * number / 59) for number in range(60)]
 
@@ -35,12 +20,12 @@ def test_the_event_is_half_of_what_is_classified_correctly() -> None:
     assert [event(found, factor) for factor in (0.5, 1.0, 2.0)] == [True, True, False]
 
 
-@pytest.mark.parametrize("name", sorted(FEATURES))
+@pytest.mark.parametrize("name", sorted(FEATURES | FEATURES_OF_MANY))
 @pytest.mark.parametrize("value", [0.0, 0.003, 0.7, math.nan])
 def test_features_of_rows_are_those_of_the_score(name: str, value: float) -> None:
     found = row(1, strength=0)
     found["measures"][name] = value
-    expected = FEATURES[name](Statistics(found["measures"], 0.1))
+    expected = (FEATURES | FEATURES_OF_MANY)[name](Statistics(found["measures"], 0.1))
     assert feature(found, name, 1.0) == pytest.approx(expected, nan_ok=True)
 
 
@@ -56,14 +41,17 @@ def test_no_weight_is_negative_and_what_decides_has_the_most() -> None:
     found = fit(ROWS)
     assert (found.weights >= 0).all()
     by_name = dict(zip(found.names, found.weights, strict=True))
-    assert min(by_name[n] for n in by_name if n.startswith("margin/")) > max(
-        by_name[n] for n in by_name if n.startswith("local_gap/")
-    )
+    assert min(by_name[n] for n in by_name if not n.startswith("local_gap/")) > by_name["local_gap/confident"]
 
 
 def test_constants_give_the_score_that_was_fitted() -> None:
     found = fit(ROWS)
-    content = tomllib.loads(constants_toml({"Linf": (found, ROWS)}))["Linf"]
+    held_out = score_families(ROWS, found.names)
+    content = tomllib.loads(constants_toml({"Linf": (found, ROWS)}, {"Linf": held_out}))["Linf"]
+    assert content["families_held_out"]["models"] == 60
+    assert content["families_held_out"]["auc"] == [round(value, 3) for value in held_out.auc]
+    assert held_out.auc[0] > 0.95
+    assert held_out.rho[1] < held_out.rho[0] < held_out.rho[2]
     constants = Constants(
         content["intercept"], tuple((r["name"], r["mean"], r["deviation"], r["weight"]) for r in content["features"])
     )
@@ -107,5 +95,5 @@ def test_the_report_has_all_rounds_and_hides_the_final_models() -> None:
     text = report([*ROWS, row(100, strength=0, final=True)], "Linf")
     assert all(f"one {group} left out: rho" in text for group in ("family", "training", "data"))
     assert "n = 60" in text
-    assert "| margin/smooth | no | 64 · (K + 1) | 60 |" in text
+    assert "| margin/confident | no | 64 · (K + 1) + 64 · 8 | 60 |" in text
     assert "fewer than 8" in report(ROWS[:5], "Linf")

@@ -7,7 +7,7 @@ from auditor.cli.output.tables import print_pairs, print_table
 from auditor.db.results import Detail
 from auditor.records.matrices import MATRIX_NAMES
 from auditor.records.results import ResultRow
-from auditor.results.calibration import calibration_lines
+from auditor.results.calibration import calibration_lines, score_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
@@ -71,7 +71,7 @@ def print_detail(detail: Detail) -> None:
         )
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
         if row.protocol == "screen":
-            print("\n".join(calibration_lines(row.linearization)))
+            print("\n".join([*score_lines(row.norm), *calibration_lines(row.linearization)]))
 
 
 def _screening(detail: Detail) -> Iterator[tuple[str, str]]:

@@ -123,9 +123,11 @@ def _footnotes(done: Sequence[ResultRow]) -> list[str]:
         lines.append("* marked unreliable by its publisher.")
     screened = [row for row in done if row.protocol == "screen"]
     if screened:
-        from auditor.results.calibration import calibration_lines
+        from auditor.results.calibration import calibration_lines, score_lines
 
         lines.append(SCREEN_NOTE)
+        for norm in dict.fromkeys(row.norm for row in screened if row.screen_score is not None):
+            lines += score_lines(norm)
         for linearization in dict.fromkeys(row.linearization for row in screened):
             lines += calibration_lines(linearization)
     if any(row.gap_error is not None for row in done):
