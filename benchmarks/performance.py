@@ -28,6 +28,7 @@ PARTS = {
     "commands": "Commands that only read",
     "linearize": "W and C",
     "sketch": "Sketched C, 1,000 classes",
+    "screening": "Screening beside linearizing",
     "permutation": "The permutation test",
     "database": "Lists of a million audits in PostgreSQL",
     "web": "The dashboard over 100,000 audits",

@@ -22,7 +22,7 @@ from auditor.records import AuditRecord, AuditRequest, Clustering, JobContext, V
 from auditor.records.screening import Screening
 from auditor.records.versions import versions
 from auditor.screening import screen
-from auditor.screening.masking import IMAGES, margins_at, masking_finding
+from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes
 from auditor.screening.statistics import median
 from auditor.torch_state import default_modes, trackable
 from auditor.zoo import LoadedModel
@@ -207,7 +207,7 @@ def _compare_margins(
     found.screening = replace(found.screening, data_margin=median(margins))
     flags, notes = masking_finding(margins, survived[places], entry.eps)
     found.flags += flags
-    found.notes += notes
+    found.notes += [*notes, *probe_notes(found.screening)]
 
 
 def _attack(

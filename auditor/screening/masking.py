@@ -1,10 +1,15 @@
 """First-order margins at test images, beside what attacks found on the same images."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from auditor.records.screening import Screening
 from auditor.screening.local import local_maps
 
+FAR_APART = 4.0
+"""Margins at probes over those at test images; of the study zoo's honest models none is above 3.5."""
 IMAGES = 64
 """Correctly classified images whose margins are measured."""
 LEAST_IMAGES = 20
@@ -21,6 +26,17 @@ def margins_at(model: nn.Module, images: Tensor, norm: str) -> Tensor:
     """
     maps = local_maps(model, images, norm)
     return maps.two_class if maps.gram is None else maps.all_class
+
+
+def probe_notes(screening: Screening) -> list[str]:
+    """A note where margins at probe images are far above those at test images: the score says nothing then.
+
+    A model that is trained to have large margins at random images looks so, and few others do.
+    """
+    ratio = screening.margin / screening.data_margin if screening.data_margin > 0 else math.nan
+    if not ratio >= FAR_APART:
+        return []
+    return [f"screen: margins at probe images are {ratio:.1f} times those at test images, so its score says nothing"]
 
 
 def masking_finding(margins: Tensor, survived: Tensor, eps: float) -> tuple[list[str], list[str]]:

@@ -1,11 +1,14 @@
 """Margins at test images against the closed form of a linear classifier, and when they contradict the attacks."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from auditor.screening.masking import LEAST_IMAGES, margins_at, masking_finding
+from auditor.records.screening import Screening
+from auditor.screening.masking import LEAST_IMAGES, margins_at, masking_finding, probe_notes
 
 
 class Linear(nn.Module):
@@ -56,3 +59,17 @@ def test_unknown_margins_do_not_count_and_a_few_known_ones_say_nothing(unknown: 
     flags, notes = masking_finding(margins, survived, 0.1)
     assert flags == ["possible_masking"]
     assert f"0 of {LEAST_IMAGES} images" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("probes", "data", "noted"),
+    [
+        (0.4, 0.1, True), (0.39, 0.1, False), (0.1, 0.4, False), (math.nan, 0.1, False), (0.4, math.nan, False),
+        (0.4, 0.0, False), (1.0, 0.01, True),
+    ],
+)  # fmt: skip
+def test_margins_at_probes_far_above_those_at_images_are_noted(probes: float, data: float, noted: bool) -> None:
+    found = probe_notes(Screening(score=0.9, margin=probes, local_gap=0.1, gap=0.1, data_margin=data))
+    assert bool(found) is noted
+    if noted:
+        assert f"{probes / data:.1f} times" in found[0]
