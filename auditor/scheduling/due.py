@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, last_run, reclaim_lost_runs
 from auditor.errors import UsageError, first_line, one_line
 from auditor.records.schedules import ScheduleRow
-from auditor.text.printable import check_printable, check_storable
+from auditor.text.printable import check_printable, check_storable, clean_line
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def run_schedule(engine: Engine, run: Run, here: bool) -> None:
         end_run(engine, run.id, "failed", find_problem(run.schedule))
         return
     words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
-    logger.info("schedule %s, due %s: auditor %s", run.schedule.name, run.due_at.isoformat(), " ".join(words))
+    logger.info("schedule %s, due %s: auditor %s", run.schedule.name, run.due_at.isoformat(), clean_line(" ".join(words)))
     try:
         code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words])
     except (OSError, ValueError) as error:  # ValueError: a word with a NUL character, or with half of a pair
