@@ -146,7 +146,8 @@ def run_schedule(engine: Engine, run: Run, here: bool) -> None:
         end_run(engine, run.id, "failed", find_problem(run.schedule))
         return
     words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
-    logger.info("schedule %s, due %s: auditor %s", run.schedule.name, run.due_at.isoformat(), clean_line(" ".join(words)))
+    name, due = run.schedule.name, run.due_at.isoformat()
+    logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(" ".join(words)))
     try:
         code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words])
     except (OSError, ValueError) as error:  # ValueError: a word with a NUL character, or with half of a pair
