@@ -49,7 +49,7 @@ def test_fail_under(models: list[str], gate: str, code: int, message: str | None
     if message:
         assert message in lines[0]
         assert result.stderr.splitlines()[-1].startswith("error: gates not met: 1,")
-    assert "saturated" not in models or "zero_gradients: it cannot be trusted" in lines[0]
+    assert "saturated" not in models or "zero_gradients, possible_masking: it cannot be trusted" in lines[0]
     assert len(json.loads(run("results", "list", "--format", "json").stdout)) == len(models)
 
 
