@@ -14,6 +14,8 @@ from benchmarks.study.fitting import Floats, HeldOut, event, feature, features_o
 
 Row = dict[str, Any]
 DRAWS = 2000
+DRAWS_OF_TABLE = 300
+"""Of the intervals of single measures, of which there are many."""
 ROBUST = 0.4
 LEAST_CLEAN = 0.5
 GROUPS = ("family", "training", "data")
@@ -75,13 +77,13 @@ def score_families(rows: Sequence[Row], names: Sequence[str]) -> HeldOut:
     )
 
 
-def rho(scores: Floats, rows: Sequence[Row]) -> Estimate:
+def rho(scores: Floats, rows: Sequence[Row], draws: int = DRAWS) -> Estimate:
     """Spearman's correlation with robust accuracy at eps."""
     robust = np.array([row["robust"]["1"] for row in rows])
-    return _bootstrap(lambda some: spearman(scores[some].tolist(), robust[some].tolist()).rho, len(rows))
+    return _bootstrap(lambda some: spearman(scores[some].tolist(), robust[some].tolist()).rho, len(rows), draws)
 
 
-def auc(scores: Floats, positive: NDArray[np.bool_]) -> Estimate:
+def auc(scores: Floats, positive: NDArray[np.bool_], draws: int = DRAWS) -> Estimate:
     def value(some: NDArray[np.int64]) -> float:
         yes, no = scores[some][positive[some]], scores[some][~positive[some]]
         if not len(yes) or not len(no):
@@ -89,19 +91,19 @@ def auc(scores: Floats, positive: NDArray[np.bool_]) -> Estimate:
         differences = yes[:, None] - no
         return float(((differences > 0) + (differences == 0) / 2).mean())
 
-    return _bootstrap(value, len(scores))
+    return _bootstrap(value, len(scores), draws)
 
 
 def brier(probabilities: Floats, events: NDArray[np.bool_]) -> Estimate:
     return _bootstrap(lambda some: float(((probabilities[some] - events[some]) ** 2).mean()), len(events))
 
 
-def _bootstrap(value: Callable[[NDArray[np.int64]], float], count: int) -> Estimate:
+def _bootstrap(value: Callable[[NDArray[np.int64]], float], count: int, draws: int = DRAWS) -> Estimate:
     if count < 4:
         return Estimate(math.nan, math.nan, math.nan)
     random = np.random.default_rng(0)
-    draws = [value(random.integers(count, size=count)) for _ in range(DRAWS)]
-    known = [draw for draw in draws if not math.isnan(draw)]
+    drawn = [value(random.integers(count, size=count)) for _ in range(draws)]
+    known = [draw for draw in drawn if not math.isnan(draw)]
     low, high = np.percentile(known, [2.5, 97.5]) if known else (math.nan, math.nan)
     return Estimate(value(np.arange(count)), float(low), float(high))
 
@@ -185,10 +187,11 @@ def _predictor_lines(rows: Sequence[Row], events: NDArray[np.bool_], robust: NDA
             continue
         chosen = [rows[i] for i in known.nonzero()[0]]
         inner = some[known[some]]
-        alone = rho(values[inner], [rows[i] for i in inner]) if len(inner) >= 8 else "–"
+        alone = rho(values[inner], [rows[i] for i in inner], DRAWS_OF_TABLE) if len(inner) >= 8 else "–"
         lines.append(
             f"| {name} | {'yes' if needs_data(name) else 'no'} | {cost_of(name)} | {len(chosen)} "
-            f"| {rho(values[known], chosen)} "
-            f"| {auc(values[known], events[known])} | {auc(values[known], robust[known])} | {alone} |"
+            f"| {rho(values[known], chosen, DRAWS_OF_TABLE)} "
+            f"| {auc(values[known], events[known], DRAWS_OF_TABLE)} "
+            f"| {auc(values[known], robust[known], DRAWS_OF_TABLE)} | {alone} |"
         )
     return lines

@@ -15,7 +15,7 @@ from tests.workers.team import Team, until
 @pytest.mark.parametrize(
     ("function", "option", "reason"),
     [
-        ("hanging", ("--time-limit", "0.05"), "took longer than 0.05 minutes and was stopped"),
+        ("hanging", ("--time-limit", "0.25"), "took longer than 0.25 minutes and was stopped"),
         ("hungry", ("--memory-limit", "1"), "of memory, more than the 1.0 allowed, and was stopped"),
         ("killed", (), "its process was killed, most likely because the machine ran out of memory"),
     ],
