@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Size = tuple[int, int, int]
+SHAPES = 25
 
 
 def probe_images(kind: str, count: int, input_size: Size, seed: int = 0) -> Tensor:
@@ -45,31 +46,35 @@ def _pink(size: Size, random: torch.Generator) -> Tensor:
 def _leaves(size: Size, random: torch.Generator) -> Tensor:
     channels, height, width = size
     image = torch.rand(channels, 1, 1, generator=random).expand(size).clone()
-    for place in torch.rand(40, 4, generator=random):
+    places, colours = torch.rand(40, 4, generator=random).tolist(), torch.rand(40, channels, 1, 1, generator=random)
+    for (y, x, tall, wide), colour in zip(places, colours, strict=True):
         # Side lengths from a tenth to a half of the image's, small ones more often.
-        extent = 0.1 + 0.4 * place[2:] ** 2
-        top, left = (place[0] - extent[0] / 2) * height, (place[1] - extent[1] / 2) * width
-        bottom, right = top + extent[0] * height, left + extent[1] * width
-        rows, columns = (
-            slice(max(0, math.floor(low)), max(1, math.ceil(high)))
-            for low, high in ((top.item(), bottom.item()), (left.item(), right.item()))
-        )
-        image[:, rows, columns] = torch.rand(channels, 1, 1, generator=random)
+        rows, columns = _span(y, 0.1 + 0.4 * tall**2, height), _span(x, 0.1 + 0.4 * wide**2, width)
+        image[:, rows, columns] = colour
     return image
+
+
+def _span(centre: float, extent: float, length: int) -> slice:
+    low = (centre - extent / 2) * length
+    return slice(max(0, math.floor(low)), max(1, math.ceil(low + extent * length)))
 
 
 def _shapes(size: Size, random: torch.Generator) -> Tensor:
     channels, height, width = size
-    image = torch.rand(channels, 1, 1, generator=random).expand(size).clone()
+    ground = torch.rand(channels, 1, 1, generator=random)
+    y, x, extent, turn, flat = torch.rand(5, SHAPES, 1, 1, generator=random)
     rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
-    for number in torch.rand(25, 5, generator=random):
-        y, x, extent, turn, flat = number.tolist()
-        radius, angle = 0.05 + 0.3 * extent**2, math.pi * turn
-        across = (columns - x) * math.cos(angle) + (rows - y) * math.sin(angle)
-        along = (rows - y) * math.cos(angle) - (columns - x) * math.sin(angle)
-        inside = (across / radius) ** 2 + (along / (radius * (0.3 + 0.7 * flat))) ** 2 < 1
-        colour = torch.rand(channels, 1, 1, generator=random) + 0.1 * _field(size, 6, random)
-        image = torch.where(inside, colour, image)
+    radius, angle = 0.05 + 0.3 * extent**2, math.pi * turn
+    across = (columns - x) * angle.cos() + (rows - y) * angle.sin()
+    along = (rows - y) * angle.cos() - (columns - x) * angle.sin()
+    inside = (across / radius) ** 2 + (along / (radius * (0.3 + 0.7 * flat))) ** 2 < 1
+    shade = torch.randn(SHAPES, channels, 6, 6, generator=random)
+    shade = F.interpolate(shade, (height, width), mode="bicubic", align_corners=False)
+    colours = torch.rand(SHAPES, channels, 1, 1, generator=random) + 0.1 * shade
+    # Each pixel has the colour of the last ellipse that covers it.
+    last = (inside * torch.arange(1, SHAPES + 1).view(-1, 1, 1)).amax(0)
+    painted = torch.cat([ground.expand(size)[None], colours])
+    image = painted.gather(0, last.expand(1, channels, height, width))[0]
     return _blurred(image).clamp(0, 1)
 
 

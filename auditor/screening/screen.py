@@ -18,7 +18,7 @@ from auditor.screening.local import EXACT_CLASSES, local_maps
 from auditor.screening.probes import Size, probe_images
 from auditor.screening.statistics import confident_images, local_gap, median, spread
 
-PROBES, PROBES_OF_MANY = 32, 16
+PROBES, PROBES_OF_MANY = 32, 8
 FEW_CLASSES = "there is no class hierarchy, or no gap can be told from it"
 
 
@@ -43,7 +43,7 @@ def screen(
         input_size: ``(C, H, W)``.
         superclasses: K labels, one a class; None where there is no hierarchy.
         norm, eps: the threat model: ``Linf`` or ``L2``, and its radius in [0, 1] pixels.
-        probes: random images of each kind; by default 32, and 16 for models of more than 100 classes.
+        probes: random images of each kind; by default 32, and 8 for models of more than 100 classes.
         seed: of the probes.
         gap: the gap of the linearized network where it is known; None computes it.
 
