@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from auditor.clustering import spearman
 from auditor.config import settings
@@ -33,6 +34,9 @@ def _scanned(scanned_rows: dict[str, list[dict]]) -> None:
             for table in Base.metadata.sorted_tables:
                 if rows := scanned_rows[table.name]:
                     connection.execute(table.insert(), rows)
+                    if engine.dialect.name == "postgresql" and "id" in table.c:  # numbers go on after these
+                        sequence = func.pg_get_serial_sequence(table.name, "id")
+                        connection.execute(select(func.setval(sequence, max(row["id"] for row in rows))))
         return
     chosen = ["at-eps0.10", "trades-eps0.10", "standard", "noise", "standard-cluster", "saturated"]
     result = run("scan", "demo", "--samples", "40", *(part for name in chosen for part in ("--model", name)))
