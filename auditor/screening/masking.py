@@ -24,6 +24,8 @@ def margins_at(model: nn.Module, images: Tensor, norm: str) -> Tensor:
         images: ``(N, C, H, W)`` in [0, 1].
         norm: ``Linf`` or ``L2``; the distances are lengths in it. NaN where the gradient is zero or not finite.
     """
+    if not len(images):
+        return torch.empty(0, dtype=torch.float64)
     maps = local_maps(model, images, norm)
     return maps.two_class if maps.gram is None else maps.all_class
 

@@ -178,3 +178,18 @@ IMAGES = load_images("fashion_mnist", 20)
 def test_identity_is_all_that_can_change_the_numbers(change: dict, same: bool) -> None:
     parts = {"entry": ENTRY, "weights_sha256": "w" * 64, "request": REQUEST, "images": IMAGES}
     assert (identity(**parts) == identity(**(parts | change))) is same
+
+
+@pytest.mark.parametrize("right", [0, 1, 3])
+def test_a_model_that_is_hardly_ever_right_is_audited_all_the_same(right: int) -> None:
+    """Margins at correctly classified images are measured where there are any."""
+    images = load_images("fashion_mnist", 20)
+    model = _Linear(_random())
+    with torch.no_grad():
+        logits = model(torch.from_numpy(images.images))
+    # The labels are all wrong but for the first few, and no class is left out of them.
+    labels = logits.argsort(1)[:, 0].numpy()
+    labels[:right] = logits.argmax(1).numpy()[:right]
+    record = audit(ENTRY, LoadedModel(model, "w" * 64), REQUEST, replace(images, labels=labels), JobContext())
+    assert record.clean_accuracy == right / 20
+    assert math.isnan(record.screening.data_margin) is (right == 0)
