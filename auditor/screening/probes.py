@@ -15,10 +15,9 @@ def probe_images(kind: str, count: int, input_size: Size, seed: int = 0) -> Tens
     """Random images of one kind, ``(count, C, H, W)`` float32 in [0, 1]; drawn on the CPU, the same everywhere.
 
     Args:
-        kind: ``uniform`` noise; ``smooth`` noise, a 7x7 grid enlarged; ``pink`` noise, whose power falls with the
-            square of the frequency; ``leaves``, overlapping rectangles of random size and colour (dead leaves);
-            ``shapes``, overlapping ellipses, shaded and a little blurred; ``blobs``, one shaded figure on an even
-            ground, every other one on black.
+        kind: ``uniform`` noise; ``smooth`` noise, a 7x7 grid enlarged; ``leaves``, overlapping rectangles of random
+            size and colour (dead leaves); ``shapes``, overlapping ellipses, shaded and a little blurred; ``blobs``, one
+            shaded figure on an even ground, every other one on black.
         input_size: ``(C, H, W)``.
         seed: of all draws; the first images do not depend on ``count``.
     """
@@ -31,16 +30,7 @@ def _uniform(size: Size, random: torch.Generator) -> Tensor:
 
 
 def _smooth(size: Size, random: torch.Generator) -> Tensor:
-    grid = torch.randn(1, size[0], 7, 7, generator=random)
-    large = F.interpolate(grid, size[1:], mode="bicubic", align_corners=False)[0]
-    return _levelled(large, 0.4)
-
-
-def _pink(size: Size, random: torch.Generator) -> Tensor:
-    white = torch.fft.rfft2(torch.randn(size, generator=random))
-    rows, columns = torch.fft.fftfreq(size[1])[:, None], torch.fft.rfftfreq(size[2])[None]
-    frequency = (rows**2 + columns**2).sqrt().clamp_min(1 / max(size[1:]))
-    return _levelled(torch.fft.irfft2(white / frequency, s=size[1:]), 0.45)
+    return _levelled(_field(size, 7, random), 0.4)
 
 
 def _leaves(size: Size, random: torch.Generator) -> Tensor:
@@ -68,9 +58,8 @@ def _shapes(size: Size, random: torch.Generator) -> Tensor:
     across = (columns - x) * angle.cos() + (rows - y) * angle.sin()
     along = (rows - y) * angle.cos() - (columns - x) * angle.sin()
     inside = (across / radius) ** 2 + (along / (radius * (0.3 + 0.7 * flat))) ** 2 < 1
-    shade = torch.randn(SHAPES, channels, 6, 6, generator=random)
-    shade = F.interpolate(shade, (height, width), mode="bicubic", align_corners=False)
-    colours = torch.rand(SHAPES, channels, 1, 1, generator=random) + 0.1 * shade
+    shades = _fields(SHAPES, size, 6, random)
+    colours = torch.rand(SHAPES, channels, 1, 1, generator=random) + 0.1 * shades
     # Each pixel has the colour of the last ellipse that covers it.
     last = (inside * torch.arange(1, SHAPES + 1).view(-1, 1, 1)).amax(0)
     painted = torch.cat([ground.expand(size)[None], colours])
@@ -89,9 +78,13 @@ def _blobs(size: Size, random: torch.Generator) -> Tensor:
 
 
 def _field(size: Size, grid: int, random: torch.Generator) -> Tensor:
-    """Normal noise on a grid, enlarged."""
-    coarse = torch.randn(1, size[0], grid, grid, generator=random)
-    return F.interpolate(coarse, size[1:], mode="bicubic", align_corners=False)[0]
+    return _fields(1, size, grid, random)[0]
+
+
+def _fields(count: int, size: Size, grid: int, random: torch.Generator) -> Tensor:
+    """Normal noise on a grid, enlarged: ``(count, C, H, W)``."""
+    coarse = torch.randn(count, size[0], grid, grid, generator=random)
+    return F.interpolate(coarse, size[1:], mode="bicubic", align_corners=False)
 
 
 def _blurred(image: Tensor) -> Tensor:
@@ -111,7 +104,6 @@ def _levelled(image: Tensor, mean: float) -> Tensor:
 PROBES: dict[str, Callable[[Size, torch.Generator], Tensor]] = {
     "uniform": _uniform,
     "smooth": _smooth,
-    "pink": _pink,
     "leaves": _leaves,
     "shapes": _shapes,
     "blobs": _blobs,

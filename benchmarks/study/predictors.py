@@ -26,20 +26,17 @@ from auditor.errors import LinearizationError, first_line
 from auditor.linear import implicit_weight
 from auditor.screening.local import dual_norm, local_maps
 from auditor.screening.probes import probe_images
-from auditor.screening.statistics import (
+from auditor.screening.statistics import confident_images, local_gap, median, spread
+from benchmarks.study.data import DataSet
+from benchmarks.study.statistics import (
     boundary_radii,
-    confident_images,
     dreamed_images,
     fisher_norms,
     linearity_errors,
-    local_gap,
     mean_radius,
-    median,
     quantiles,
     reached_targets,
-    spread,
 )
-from benchmarks.study.data import DataSet
 
 PROBES = 64
 KINDS = ("uniform", "smooth", "leaves", "shapes", "blobs", "dream", "confident")

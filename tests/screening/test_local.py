@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from auditor.clustering import centred, clustering_scores, correlation
 from auditor.screening.local import local_maps
 from auditor.screening.probes import PROBES, probe_images
-from auditor.screening.statistics import (
+from auditor.screening.statistics import local_gap
+from benchmarks.study.statistics import (
     boundary_radii,
     dreamed_images,
     fisher_norms,
     linearity_errors,
-    local_gap,
     reached_targets,
 )
 
