@@ -1,5 +1,6 @@
 """Estimates an audit's time and memory: tries its attacks on a few images, and counts and times the passes."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from auditor.audit.timing import (
     seconds_of,
     seconds_once,
 )
+from auditor.audit.triage import is_attacked
 from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
 from auditor.data import ImageSet, hierarchy_of
@@ -36,6 +38,8 @@ from auditor.errors import AuditorError
 from auditor.linear.sketch import template_sketch
 from auditor.linear.weight import template_gram
 from auditor.records import AuditRequest, Estimate, JobContext, Measurement, ZooEntry
+from auditor.records.screening import Screening
+from auditor.screening import screen
 from auditor.zoo import Source
 from auditor.zoo.download import no_downloads
 
@@ -66,23 +70,28 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     images = images_of(entry, request)
     with no_downloads():
         loaded = source.load(entry)
-    if not context.needs_measuring(identity(entry, loaded.weights_sha256, request.audit, images)):
+    name = identity(entry, loaded.weights_sha256, request.audit, images)
+    if not context.needs_measuring(name):
         return None
     context.progress("probe", 0, 1)
     model = loaded.model.to(request.audit.device).requires_grad_(False)
     superclasses = hierarchy_of(entry).superclasses
     classes, sketch = len(superclasses), request.audit.sketch
+    screening, screened = screening_seconds(model, entry, request.audit, superclasses)
+    spared = "" if images is None else _reason_to_spare(request.audit, screening, name)
+    images = None if spared else images
     n = 0 if images is None else len(images.labels)
     batch = torch.rand(PROBE, *entry.input_size, device=request.audit.device)
     first = seconds_once(lambda: forward_pass(model, batch))  # the first pass includes one-time costs
     image_bytes = _saved_bytes(model, batch) / PROBE
     linear, collapsed = template_seconds(model, entry.input_size, request.audit, classes)
-    seconds = first + linear + (2 + collapsed + (n > 0)) * _scoring_seconds(superclasses)
+    seconds = screened + first + linear + (2 + collapsed + (n > 0)) * _scoring_seconds(superclasses)
     likely, most = (0.0, 0.0) if images is None else attack_seconds(model, entry, request.audit, images, image_bytes)
     templates = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
         seconds=seconds + likely,
         seconds_at_most=RESERVE * seconds + most,
+        screened_only=spared,
         memory=int(
             _resident()
             + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # for the attacked copy
@@ -138,6 +147,27 @@ def template_seconds(
         return (seconds + extrapolate(double=True) if collapsed else seconds), collapsed
     except AuditorError:  # not measurable; the audit needs as long to find that out
         return time.perf_counter() - started, False
+
+
+def screening_seconds(
+    model: nn.Module, entry: ZooEntry, request: AuditRequest, superclasses: Sequence[str]
+) -> tuple[Screening | None, float]:
+    """The model's screening, by which a triage decides, and its seconds; None if the model cannot be screened."""
+    started = time.perf_counter()
+    try:
+        found = screen(
+            model, entry.input_size, superclasses, norm=entry.norm, eps=entry.eps, seed=request.seed, gap=math.nan
+        )
+    except Exception:  # the model's own code: the audit notes it
+        found = None
+    return found, time.perf_counter() - started
+
+
+def _reason_to_spare(request: AuditRequest, screening: Screening | None, name: str) -> str:
+    """Why a triage does not attack the model; empty if it is attacked."""
+    if screening is None or request.triage is None or is_attacked(request.triage, screening, name):
+        return ""
+    return f"screening score {screening.score:.2f}, below {request.triage:g}: no attacks"
 
 
 def attack_seconds(

@@ -9,6 +9,7 @@ import click
 from auditor.cli.compare import compare
 from auditor.cli.numbers import Count
 from auditor.cli.options import FIGURE, FORMAT, PROTOCOL, ROW_ID
+from auditor.records.results import MEASURES
 
 if TYPE_CHECKING:
     from auditor.db.results import Detail
@@ -191,7 +192,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 @click.option(
     "--x",
     "measure",
-    type=click.Choice(["gap", "screen_score", "margin", "local_gap"]),
+    type=click.Choice(list(MEASURES)),
     default="gap",
     show_default=True,
     help="With --zoo: the measure on the x axis.",

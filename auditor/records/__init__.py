@@ -122,11 +122,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of an audit: ``seconds``, ``seconds_at_most`` with a reserve, and ``memory`` in bytes."""
+    """The cost of an audit: ``seconds``, ``seconds_at_most`` with a reserve, and ``memory`` in bytes.
+
+    ``screened_only`` says why a triage attacks no image of the model; it is empty if the model is attacked.
+    """
 
     seconds: float
     memory: int
     seconds_at_most: float = float("nan")
+    screened_only: str = ""
 
 
 LOCAL_QUEUE = "here"

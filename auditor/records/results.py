@@ -11,7 +11,7 @@ Measure = Literal["gap", "screen_score", "margin", "local_gap"]
 MEASURES: dict[Measure, str] = {
     "gap": "gap of the linearized network (intra − inter)",
     "screen_score": "screening score",
-    "margin": "margin at smooth probe images, in [0, 1] pixels",
+    "margin": "first-order margin at probe images, in [0, 1] pixels",
     "local_gap": "gap of the local linear maps",
 }
 """What a zoo plot can set against robust accuracy, and the title of its axis. All of them need no data."""

@@ -80,7 +80,9 @@ def _plan_model(
         estimate = estimator(source, entry, request.measurement, context)
     except AuditorError as error:
         return Planned(entry.model, "fails", one_line(str(error)))
-    return Planned(entry.model, "to do" if estimate else "done before", estimate=estimate)
+    if estimate is None:
+        return Planned(entry.model, "done before")
+    return Planned(entry.model, "to do", estimate.screened_only, estimate)
 
 
 def _check_places(store: Store, entries: Sequence[ZooEntry]) -> None:

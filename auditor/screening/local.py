@@ -4,8 +4,9 @@ At x the network is ``z(x + d) = z(x) + J d`` to first order, with ``J (K, D)``.
 change when the logits are multiplied by a number above 0, nor when one function of x is added to all of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ EXACT_CLASSES = 100
 """Up to so many classes all rows of J are taken; above, the difference of the two largest logits alone."""
 MEMORY = 2**27
 """Numbers of J that are held at once."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class LocalMaps:
     Attributes:
         logits: ``(N, K)`` float64.
         two_class: ``(N,)``, the first-order distance to where the runner-up wins, in the norm asked for.
-        all_class: ``(N,)``, the first-order distance to the nearest boundary of any class; NaN above EXACT_CLASSES.
+        all_class: ``(N,)``, the first-order distance to the nearest boundary of any class; NaN above ``most_classes``.
         slopes: ``(N,)``, the dual norm of the gradient of the two largest logits' difference.
-        gram: ``(N, K, K)`` float64, ``J J^T`` of the rows without their mean; None above EXACT_CLASSES.
+        gram: ``(N, K, K)`` float64, ``J J^T`` of the rows without their mean; None above ``most_classes``.
         raw_gram: the same with their mean, which is *not* blind to what is added to all logits.
 
     A distance is NaN where the gradient is zero or not finite.
@@ -41,27 +43,45 @@ class LocalMaps:
     raw_gram: Tensor | None
 
 
-def local_maps(model: nn.Module, images: Tensor, norm: str, *, batch_size: int = 64) -> LocalMaps:
+def local_maps(
+    model: nn.Module, images: Tensor, norm: str, *, batch_size: int = 64, most_classes: int = EXACT_CLASSES
+) -> LocalMaps:
     """The Jacobian at each image, and the first-order distances that it gives; exact, by one backward pass a row.
 
     Args:
         model: ``(N, C, H, W)`` to logits ``(N, K)``; run in eval mode, and left as it was.
         images: ``(N, C, H, W)``, on the model's device.
         norm: ``Linf`` or ``L2``: of the perturbation; gradients are measured in the dual norm.
+        most_classes: above so many classes only the gradient of the two largest logits' difference is taken.
     """
     with frozen(model):
         with torch.no_grad():
             classes = model(images[:1].clone()).shape[1]
-        exact = classes <= EXACT_CLASSES
+        exact = classes <= most_classes
         held = max(1, min(batch_size, MEMORY // (images[0].numel() * (classes if exact else 2))))
-        parts = [
-            _exact(model, some, norm) if exact else _leading(model, some, norm) for some in torch.split(images, held)
-        ]
+        maps = _exact if exact else _leading
+        parts = map_batches(lambda some: maps(model, some, norm), images, held)
     joined: list[Tensor | None] = [
         None if column[0] is None else torch.cat([part for part in column if part is not None])
         for column in zip(*parts, strict=True)
     ]
     return LocalMaps(*joined)  # type: ignore[arg-type]
+
+
+def map_batches(function: Callable[[Tensor], Result], images: Tensor, batch_size: int) -> list[Result]:
+    """Apply ``function`` to batches of images; halve them each time memory runs out."""
+    results: list[Result] = []
+    done = 0
+    while done < len(images):
+        try:
+            results.append(function(images[done : done + batch_size]))
+        except torch.OutOfMemoryError:
+            if batch_size == 1:
+                raise
+            batch_size //= 2
+            continue
+        done += batch_size
+    return results
 
 
 Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]

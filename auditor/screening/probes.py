@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 Size = tuple[int, int, int]
 SHAPES = 25
+DRAWN_SIDE = 64
+"""Pictures with a longer side are drawn with this one and enlarged; noise is always drawn pixel by pixel."""
 
 
 def probe_images(kind: str, count: int, input_size: Size, seed: int = 0) -> Tensor:
@@ -21,8 +23,18 @@ def probe_images(kind: str, count: int, input_size: Size, seed: int = 0) -> Tens
         input_size: ``(C, H, W)``.
         seed: of all draws; the first images do not depend on ``count``.
     """
-    draw = PROBES[kind]
-    return torch.stack([draw(input_size, torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(count)])
+    draw, size = PROBES[kind], input_size if kind == "uniform" else _drawn_size(input_size)
+    images = torch.stack([draw(size, torch.Generator().manual_seed(seed * 1_000_003 + i)) for i in range(count)])
+    if size == input_size:
+        return images
+    return F.interpolate(images, input_size[1:], mode="bilinear", align_corners=False)
+
+
+def _drawn_size(size: Size) -> Size:
+    """The size with sides shrunk in proportion, so that the longer one is at most ``DRAWN_SIDE``."""
+    channels, height, width = size
+    shrink = min(1.0, DRAWN_SIDE / max(height, width))
+    return channels, max(1, round(height * shrink)), max(1, round(width * shrink))
 
 
 def _uniform(size: Size, random: torch.Generator) -> Tensor:

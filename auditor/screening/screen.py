@@ -18,7 +18,11 @@ from auditor.screening.local import EXACT_CLASSES, local_maps
 from auditor.screening.probes import Size, probe_images
 from auditor.screening.statistics import confident_images, local_gap, median, spread
 
-PROBES, PROBES_OF_MANY = 32, 8
+PROBES, LEAST_PROBES = 32, 8
+PASSES = PROBES * 11
+"""Backward passes through the Jacobian's rows that 32 probes of ten classes take: more classes get fewer probes."""
+POOL, POOL_OF_MANY = 8, 4
+"""Random images of which one is chosen; fewer for many classes, whose models are larger."""
 FEW_CLASSES = "there is no class hierarchy, or no gap can be told from it"
 
 
@@ -43,7 +47,7 @@ def screen(
         input_size: ``(C, H, W)``.
         superclasses: K labels, one a class; None where there is no hierarchy.
         norm, eps: the threat model: ``Linf`` or ``L2``, and its radius in [0, 1] pixels.
-        probes: random images of each kind; by default 32, and 8 for models of more than 100 classes.
+        probes: random images of each kind; by default 32 up to ten classes, and fewer, down to 8, for more classes.
         seed: of the probes.
         gap: the gap of the linearized network where it is known; None computes it.
 
@@ -60,7 +64,7 @@ def screen(
     if superclasses is not None and len(superclasses) != classes:
         raise InputError(f"expected one superclass a class, got {len(superclasses)} for {classes}")
     many = classes > EXACT_CLASSES
-    probes = probes or (PROBES_OF_MANY if many else PROBES)
+    probes = probes or max(LEAST_PROBES, min(PROBES, PASSES // (classes + 1)))
     found = _Found(model, input_size, classes, superclasses, norm, probes, seed, like)
     found.look()
     statistics, reasons = found.statistics, found.reasons
@@ -100,12 +104,15 @@ class _Found:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> None:
-        images, answers = confident_images(self.model, self.input_size, self.probes, self.seed)
+        images, answers = confident_images(
+            self.model, self.input_size, self.probes, self.seed, POOL if self.classes <= EXACT_CLASSES else POOL_OF_MANY
+        )
         if bool((answers == answers[0]).all()):
             self.findings.append("constant_answer")
-        self._look("confident", images)
+        self._look("confident", images, EXACT_CLASSES)
         if self.classes <= EXACT_CLASSES:
-            self._look("uniform", probe_images("uniform", self.probes, self.input_size, self.seed).to(self.like))
+            uniform = probe_images("uniform", self.probes, self.input_size, self.seed).to(self.like)
+            self._look("uniform", uniform, most_classes=0)
         if math.isnan(self.statistics["margin_two/confident"]):
             self.reasons["margin"] = "no gradient at any probe is finite and other than zero"
         if math.isnan(self.statistics["local_gap/confident"]):
@@ -115,13 +122,15 @@ class _Found:
                 else "no local map has finite rows other than zero"
             )  # fmt: skip
 
-    def _look(self, kind: str, images: Tensor) -> None:
-        maps = local_maps(self.model, images, self.norm)
+    def _look(self, kind: str, images: Tensor, most_classes: int) -> None:
+        """All statistics of the local maps; up to ``most_classes`` classes those that need every row of them, too."""
+        maps = local_maps(self.model, images, self.norm, most_classes=most_classes)
         _, scale = spread(maps.logits)
-        self.statistics[f"margin/{kind}"] = median(maps.all_class)
         self.statistics[f"margin_two/{kind}"] = median(maps.two_class)
         self.statistics[f"slope/{kind}"] = median(maps.slopes / scale)
-        self.statistics[f"local_gap/{kind}"] = local_gap(maps.gram, self.superclasses or ())
+        if most_classes:
+            self.statistics[f"margin/{kind}"] = median(maps.all_class)
+            self.statistics[f"local_gap/{kind}"] = local_gap(maps.gram, self.superclasses or ())
         self._judge(maps.logits, maps.slopes)
 
     def _judge(self, logits: Tensor, slopes: Tensor) -> None:

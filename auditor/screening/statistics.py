@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from auditor.attacks.gradient import frozen
 from auditor.clustering import clustering_scores
 from auditor.errors import InputError
-from auditor.screening.local import correlations
+from auditor.screening.local import correlations, map_batches
 from auditor.screening.probes import Size, probe_images
 
 
@@ -55,7 +55,7 @@ def confident_images(model: nn.Module, input_size: Size, count: int, seed: int, 
     images = torch.cat([probe_images(kind, each, input_size, seed + 104_729) for kind in CONFIDENT_KINDS])
     images = images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
     with frozen(model), torch.no_grad():
-        found = [model(some.clone()).topk(2, dim=1) for some in torch.split(images, 64)]
+        found = map_batches(lambda some: model(some.clone()).topk(2, dim=1), images, 64)
     two = torch.cat([some.values for some in found])
     margins = (two[:, 0] - two[:, 1]).nan_to_num(-torch.inf)
     return images[margins.topk(count).indices], torch.cat([some.indices[:, 0] for some in found])

@@ -1,5 +1,6 @@
 """What an audit would cost: passes against those that attacks really make, memory against a closed form."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -206,6 +207,18 @@ def test_an_estimate_is_of_all_parts(request_: Measurement) -> None:
     assert found.memory > 10**8
     screen = replace(request_, audit=replace(request_.audit, protocol="screen"), samples=0)
     assert estimate(source, one, screen, JobContext()).seconds > 0
+
+
+def test_a_model_below_the_threshold_of_a_triage_costs_no_attacks(request_: Measurement) -> None:
+    source = DemoZoo()
+    (one,) = select(source.entries(), models=["standard"])
+    screened, attacked = (
+        estimate(source, one, replace(request_, audit=replace(request_.audit, triage=threshold)), JobContext())
+        for threshold in (0.99, 0.0)
+    )
+    assert re.fullmatch(r"screening score 0\.\d\d, below 0\.99: no attacks", screened.screened_only)
+    assert attacked.screened_only == ""
+    assert screened.memory < attacked.memory
 
 
 def test_what_a_forward_pass_keeps_is_counted_once_and_without_the_weights() -> None:

@@ -8,50 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from auditor.clustering import centred, clustering_scores, correlation
-from auditor.screening.local import local_maps
-from auditor.screening.probes import PROBES, probe_images
+from auditor.screening.local import local_maps, map_batches
+from auditor.screening.probes import DRAWN_SIDE, PROBES, probe_images
 from auditor.screening.statistics import local_gap
-from benchmarks.study.statistics import (
-    boundary_radii,
-    dreamed_images,
-    fisher_norms,
-    linearity_errors,
-    reached_targets,
-)
-
-SIZE = (2, 6, 6)
-SUPERCLASSES = ("a", "a", "b", "b", "c")
-
-
-class Affine(nn.Module):
-    """``W x + b``, both from a seed."""
-
-    def __init__(self, seed: int = 0, classes: int = 5) -> None:
-        super().__init__()
-        random = torch.Generator().manual_seed(seed)
-        self.weight = nn.Parameter(torch.randn(classes, 72, generator=random, dtype=torch.float64))
-        self.bias = nn.Parameter(torch.randn(classes, generator=random, dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.weight.T + self.bias
-
-
-class Curved(nn.Module):
-    """A small network that is smooth, in float64."""
-
-    def __init__(self, scale: float = 1.0, shift: bool = False) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(72, 16), nn.Tanh(), nn.Linear(16, 5)).double()
-        self.scale, self.shift = scale, shift
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.scale * self.body(x)
-        return logits + 3 * x.flatten(1).sin().sum(1, keepdim=True) + 7 if self.shift else logits
-
-
-def images(kind: str = "uniform", count: int = 9) -> Tensor:
-    return probe_images(kind, count, SIZE, 1).double()
+from tests.factories.smooth_models import SIZE, SUPERCLASSES, Affine, Curved, images
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
@@ -117,31 +77,7 @@ def _everything(model: nn.Module, x: Tensor, norm: str) -> dict[str, Any]:
         "two_class": maps.two_class,
         "all_class": maps.all_class,
         "gap": local_gap(maps.gram, SUPERCLASSES),
-        "fisher": fisher_norms(maps),
-        "radii": boundary_radii(model, x, norm=norm, eps=0.1),
-        "linearity": linearity_errors(model, x, norm=norm, eps=0.1),
-        "reached": list(reached_targets(model, x[:3], norm=norm, eps=0.1).values()),
     }
-
-
-def test_fisher_norm_is_that_of_the_fisher_information_in_full() -> None:
-    model, x = Curved(), images()
-    maps = local_maps(model, x, "L2")
-    logits = maps.logits - maps.logits.mean(1, keepdim=True)
-    scale = logits.square().mean().sqrt()
-    for i, found in enumerate(fisher_norms(maps)):
-        jacobian = torch.autograd.functional.jacobian(lambda image: model(image)[0], x[i : i + 1]).flatten(1) / scale
-        p = (maps.logits[i] / scale).softmax(0)
-        information = jacobian.T @ (torch.diag(p) - p[:, None] * p) @ jacobian
-        assert found.item() == pytest.approx(torch.linalg.eigvalsh(information)[-1].sqrt().item(), rel=1e-8)
-
-
-def test_a_linear_model_has_no_linearity_error_and_radii_just_beyond_its_margins() -> None:
-    model, x = Affine(6), images()
-    assert linearity_errors(model, x, norm="Linf", eps=0.01).max() < 1e-9
-    margins = local_maps(model, x, "Linf").all_class
-    for margin, radius in zip(margins, boundary_radii(model, x, norm="Linf", eps=0.05), strict=True):
-        assert math.isinf(radius) or margin <= radius * 0.05 * (1 + 1e-9)
 
 
 def test_zero_and_broken_gradients_give_no_distance() -> None:
@@ -174,8 +110,38 @@ def test_probes_are_images_whatever_the_count_and_differ_by_seed(kind: str, size
     assert not torch.equal(few, probe_images(kind, 3, size, 6))
 
 
-def test_dreams_show_the_model_each_class_in_turn() -> None:
-    model = Affine(7)
-    found = dreamed_images(model, SIZE, 5, 10, seed=0)
-    answers = model(found).argmax(1)
-    assert (answers == torch.arange(10) % 5).double().mean() >= 0.8
+@pytest.mark.parametrize("kind", sorted(PROBES))
+def test_large_pictures_are_enlarged_and_keep_their_shape(kind: str) -> None:
+    size = (3, 2 * DRAWN_SIDE, 3 * DRAWN_SIDE)
+    found = probe_images(kind, 2, size, 5)
+    assert found.shape == (2, *size)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    if kind == "uniform":
+        assert torch.equal(found[0], torch.rand(size, generator=torch.Generator().manual_seed(5_000_015)))
+    else:  # averaging each 3x3 block of an enlarged picture gives back about what was drawn
+        drawn = probe_images(kind, 2, (3, round(DRAWN_SIDE * 2 / 3), DRAWN_SIDE), 5)
+        back = nn.functional.interpolate(found, drawn.shape[2:], mode="area")
+        assert (back - drawn).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize("most", [0, 4])
+def test_the_two_class_statistics_do_not_depend_on_the_other_rows(most: int) -> None:
+    x = images()
+    every, leading = local_maps(Curved(), x, "Linf"), local_maps(Curved(), x, "Linf", most_classes=most)
+    torch.testing.assert_close(leading.two_class, every.two_class, rtol=1e-9, atol=0)
+    torch.testing.assert_close(leading.slopes, every.slopes, rtol=1e-9, atol=0)
+    assert leading.gram is None
+    assert leading.all_class.isnan().all()
+
+
+@pytest.mark.parametrize(("fits", "batches"), [(9, [9]), (4, [4, 4, 1]), (1, [1] * 9)])
+def test_batches_are_halved_where_memory_runs_out(fits: int, batches: list[int]) -> None:
+    def length(some: Tensor) -> int:
+        if len(some) > fits:
+            raise torch.OutOfMemoryError
+        return len(some)
+
+    assert map_batches(length, images(), 9) == batches
+    with pytest.raises(torch.OutOfMemoryError):
+        map_batches(lambda some: length(some.repeat(10, 1, 1, 1)), images(), 9)

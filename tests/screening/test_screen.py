@@ -1,6 +1,8 @@
 """``screen`` from the outside: fields, reasons, findings, and that a model is left as it was."""
 
+import importlib
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from auditor.linear import class_correlation
 from auditor.screening import screen
 from auditor.screening.constants import Constants, load_constants
 from auditor.screening.features import Statistics
+from auditor.screening.local import LocalMaps, local_maps
 
 SIZE = (1, 8, 8)
 SUPERCLASSES = ("tree", "tree", "flower", "flower")
@@ -177,3 +180,18 @@ def test_the_score_grows_with_each_feature_and_says_why_it_is_unknown() -> None:
     nothing, why = Constants().score(Statistics(values, 0.1))
     assert math.isnan(nothing)
     assert why
+
+
+@pytest.mark.parametrize(("classes", "probes"), [(2, 32), (10, 32), (20, 16), (43, 8), (100, 8), (101, 8)])
+def test_more_classes_are_screened_with_fewer_probes(
+    classes: int, probes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def counted(model: nn.Module, images: Tensor, *args: Any, **options: Any) -> LocalMaps:
+        counts.append(len(images))
+        return local_maps(model, images, *args, **options)
+
+    monkeypatch.setattr(importlib.import_module("auditor.screening.screen"), "local_maps", counted)
+    screen(network(classes), SIZE, None, norm="Linf", eps=0.1)
+    assert set(counts) == {probes}

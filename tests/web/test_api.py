@@ -202,6 +202,8 @@ def test_a_scan_is_cancelled_and_a_server_that_ends_ends_its_own() -> None:
         ({"source": "demo", "models": ["nothing"]}, "nothing"),
         ({"source": "demo", "protocol": "screen", "samples": 5}, "samples"),
         ({"source": "demo", "norm": "L2"}, "norm"),
+        ({"source": "demo", "triage": 1.5}, "triage"),
+        ({"source": "demo", "triage": 0.5, "protocol": "screen"}, "triage"),
         ({"source": "demo", "device": "cuda:99"}, "cuda:99"),
         ({"source": "demo", "eps": 2.0}, "radius"),
     ],

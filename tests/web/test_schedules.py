@@ -24,6 +24,9 @@ def test_a_schedule_is_made_changed_and_removed() -> None:
     assert made.status_code == 200, made.text
     words = ["auditor", "scan", "demo", "--match=at-*", "--samples=64", "--force"]
     assert made.json()["command"] == words
+    triage = NIGHTLY | {"scan": {"source": "demo", "triage": 0.1}}
+    row = server.put("/api/v1/schedules/nightly", json=triage, headers=header).json()
+    assert row["command"] == ["auditor", "scan", "demo", "--triage=0.1"]
     changed = NIGHTLY | {"cron": "30 3 * * 1", "enabled": False}
     row = server.put("/api/v1/schedules/nightly", json=changed, headers=header).json()
     assert (row["cron"], row["enabled"], row["next"]) == ("30 3 * * 1", False, None)

@@ -45,8 +45,10 @@ def start(
     protocol: Annotated[str, Form(max_length=20)],
     match: Annotated[str, Form(max_length=200)] = "",
     samples: Annotated[str, Form(max_length=9)] = "",
+    triage: Annotated[str, Form(max_length=9)] = "",
 ) -> RedirectResponse:
-    body = parse_form(ScanBody, {"source": source, "protocol": protocol, "match": match, "samples": samples})
+    fields = {"source": source, "protocol": protocol, "match": match, "samples": samples, "triage": triage}
+    body = parse_form(ScanBody, fields)
     return RedirectResponse(f"/scans/{request.app.state.background().start_scan(body)}", 303)
 
 
