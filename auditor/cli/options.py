@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +51,20 @@ class Eps(click.ParamType[float]):
 
         try:
             return parse_eps(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Time(click.ParamType[datetime]):
+    """A date, or a date and time; in UTC where no zone is given."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        from auditor.text.times import parse_time
+
+        try:
+            return parse_time(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

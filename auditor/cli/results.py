@@ -8,7 +8,7 @@ import click
 
 from auditor.cli.compare import compare
 from auditor.cli.numbers import Count
-from auditor.cli.options import FIGURE, FORMAT, PROTOCOL, ROW_ID
+from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, Eps, Time
 from auditor.records.results import MEASURES
 
 if TYPE_CHECKING:
@@ -27,6 +27,22 @@ def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'demo:at-*'."),
             click.option("--dataset", help="Select only models for this data set."),
             click.option("--protocol", type=PROTOCOL, help="Select only results of this protocol."),
+            click.option("--norm", type=NORM, help="Select only results under this norm."),
+            click.option("--eps", type=Eps(), help="Select only results with this radius: 0.1 or 8/255."),
+            click.option(
+                "--architecture", metavar="TEXT",
+                help="Select only models whose architecture contains this text, e.g. resnet.",
+            ),
+            click.option(
+                "--training", metavar="TEXT", help="Select only models whose training contains this text, e.g. trades."
+            ),
+            click.option(
+                "--since", type=Time(), metavar="TIME",
+                help="Select only audits that started at this time (UTC) or later: 2026-11-28 or 2026-11-28T02:00.",
+            ),
+            click.option(
+                "--until", type=Time(), metavar="TIME", help="Select only audits that started before this time (UTC)."
+            ),
             click.option(
                 "--linearization", type=click.Choice(["remove", "fold"]),
                 help="Select only results with this treatment of batch norm.",

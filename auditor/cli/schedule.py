@@ -1,11 +1,12 @@
 """``auditor schedule``: schedules of scans, which ``auditor beat`` runs."""
 
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.options import FORMAT, QUEUE
+from auditor.cli.options import FORMAT, QUEUE, parse_options
 
 if TYPE_CHECKING:
     from auditor.records.schedules import LastRun, ScheduleRow
@@ -43,10 +44,38 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     check_name(name)
     check_cron(cron)
     check_command(words)
+    _check_scan(words[1:])
     add_schedule(open_database(), name, cron, words, replace=replace)
     due = next_due(cron, datetime.now(UTC))
     when = f"next due at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
     say(f"schedule {name}: {when}")
+
+
+def _check_scan(words: tuple[str, ...]) -> None:
+    """Parse the options of a scan, and look its models up.
+
+    Paths are not checked, because they may be on the machine of `auditor beat` alone.
+
+    Raises:
+        UsageError: `auditor scan` would refuse the options or find no model.
+    """
+    from auditor.cli.scan import ScanOptions
+    from auditor.cli.scan import command as scan
+    from auditor.errors import EnvironmentUnusableError, UsageError
+    from auditor.zoo import find_source
+
+    try:
+        parameters = scan.make_context("scan", list(words)).params
+    except click.exceptions.Exit as error:  # --help
+        raise UsageError("--help cannot be scheduled") from error
+    except click.UsageError as error:
+        if isinstance(error, click.BadParameter) and isinstance(error.param and error.param.type, click.Path):
+            return
+        raise UsageError(f"command of the schedule: {error.format_message()}") from error
+    options = parse_options(ScanOptions, parameters)
+    if options.source in ("demo", "timm", "robustbench"):
+        with contextlib.suppress(EnvironmentUnusableError):  # the package may be on the other machine alone, too
+            options.filters.select_entries(find_source(options.source, options.audit.folder))
 
 
 @command.command("list")
@@ -162,9 +191,9 @@ def run_now(name: str, queued: bool | None) -> None:
     run = claim_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} was changed by another process; try again")
-    run_schedule(engine, run, here=runs_locally(queued))
+    reason = run_schedule(engine, run, here=runs_locally(queued))
+    if reason is not None:
+        raise EnvironmentUnusableError(f"schedule {name}: {reason}")
     last = last_run(engine, schedule)
-    if last and last.state == "failed":
-        raise EnvironmentUnusableError(f"schedule {name}: {last.reason}")
     scan = last and last.scan
     say(f"schedule {name}: scan {scan}; see `auditor scans show {scan}`")

@@ -30,8 +30,19 @@ from auditor.cli.numbers import Count
     "--trusted-proxy", "proxies", multiple=True, metavar="ADDRESS",
     help="Trust X-Forwarded-For and X-Forwarded-Proto from this address or network. Repeatable; none by default.",
 )  # fmt: skip
+@click.option(
+    "--allowed-origin", "origins", multiple=True, metavar="ORIGIN",
+    help="Allow scripts of this site, e.g. https://plots.example.com, to call the API from a browser. Repeatable.",
+)  # fmt: skip
 def command(
-    host: str, port: int, closed: bool, opened: bool, rate: int, names: tuple[str, ...], proxies: tuple[str, ...]
+    host: str,
+    port: int,
+    closed: bool,
+    opened: bool,
+    rate: int,
+    names: tuple[str, ...],
+    proxies: tuple[str, ...],
+    origins: tuple[str, ...],
 ) -> None:
     """Serve the dashboard, and the HTTP API under /api/v1, from the configured database.
 
@@ -67,7 +78,14 @@ def command(
     if not (ipaddress.ip_address(address).is_loopback or closed or opened):
         raise UsageError(f"other machines can reach {host}: add --closed (reading needs a token) or --open")
     allowed, trusted = hosts.allowed_hosts(address, names), hosts.check_proxies(proxies)
-    app = create_app(open_database(), open_reading=not closed, per_minute=rate, hosts=allowed, trusted_proxies=trusted)
+    app = create_app(
+        open_database(),
+        open_reading=not closed,
+        per_minute=rate,
+        hosts=allowed,
+        trusted_proxies=trusted,
+        allowed_origins=hosts.check_origins(origins),
+    )
     with server.listen(address, port) as (listening, url):
         click.echo(f"{url}/", err=True)
         server.run(app, listening)

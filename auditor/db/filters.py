@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,6 +21,7 @@ SORTABLE = (
     "silhouette", "p_value", "effective_rank", "screen_score", "margin", "local_gap", "data_margin",
     "seconds", "started_at",
 )  # fmt: skip
+EPS_TOLERANCE = 1e-3
 STATES = ("done", "failed", "cancelled", "queued", "running")
 
 
@@ -35,9 +37,11 @@ class Cursor:
 class Filter:
     """Conditions on results: every field that is not None narrows the list. ``history`` includes older results.
 
-    ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, ``failed`` lists the models whose newest
-    audit failed. ``after``: only rows behind this one in the requested order; so new rows between two pages neither
-    repeat nor hide a row.
+    ``eps`` matches radii that differ by less than a thousandth. ``architecture`` and ``training`` match a part of any
+    value of the model's description of them, whatever the case. ``since`` and ``until`` limit when the audit started;
+    ``until`` itself is left out. ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, ``failed``
+    lists the models whose newest audit failed. ``after``: only rows behind this one in the requested order; so new rows
+    between two pages neither repeat nor hide a row.
     """
 
     id: int | None = None
@@ -47,6 +51,12 @@ class Filter:
     source: str | None = None
     dataset: str | None = None
     protocol: str | None = None
+    norm: str | None = None
+    eps: float | None = None
+    architecture: str | None = None
+    training: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     linearization: str | None = None
     correlation: str | None = None
     status: str | None = None
@@ -118,6 +128,7 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
         (tables.Model.source, filter.source),
         (audit.dataset, filter.dataset),
         (audit.protocol, filter.protocol),
+        (audit.norm, filter.norm),
         (audit.linearization, filter.linearization),
         (audit.state, filter.status),
     ):
@@ -125,7 +136,13 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
             yield column == value
     if filter.correlation is not None:
         yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)
-    if filter.model is not None or filter.match is not None:
+    if filter.eps is not None:
+        yield audit.eps.between(filter.eps * (1 - EPS_TOLERANCE), filter.eps * (1 + EPS_TOLERANCE))
+    if filter.since is not None:
+        yield audit.started_at >= filter.since
+    if filter.until is not None:
+        yield audit.started_at < filter.until
+    if any(one is not None for one in (filter.model, filter.match, filter.architecture, filter.training)):
         # In the statement's text: databases limit the number of parameters.
         yield audit.model_id.in_(
             bindparam("models", _matching_models(session, filter), expanding=True, literal_execute=True)
@@ -137,12 +154,23 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
 
 
 def _matching_models(session: Session, filter: Filter) -> list[int]:
-    """The ids of the models that match a name, with or without its source, or a pattern."""
+    """The ids of the models that match a name, with or without its source, a pattern, and their descriptions."""
     found = []
-    for number, name in session.execute(select(tables.Model.id, tables.Model.name)):
+    model = tables.Model
+    for number, name, architecture, training in session.execute(
+        select(model.id, model.name, model.architecture, model.training)
+    ):
         names = (name, name.partition(":")[2])
-        if filter.model in (None, *names) and (
-            filter.match is None or any(fnmatchcase(each, filter.match) for each in names)
+        if (
+            filter.model in (None, *names)
+            and (filter.match is None or any(fnmatchcase(each, filter.match) for each in names))
+            and _mentions(architecture, filter.architecture)
+            and _mentions(training, filter.training)
         ):
             found.append(number)
     return found
+
+
+def _mentions(facts: dict[str, Any], words: str | None) -> bool:
+    """Whether any value of a model's description contains the words."""
+    return words is None or any(words.casefold() in str(value).casefold() for value in facts.values())

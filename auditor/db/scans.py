@@ -31,12 +31,16 @@ class LocalScan:
     seen_at: datetime
 
 
-def list_scans(engine: Engine, *, state: str | None = None, limit: int | None = None) -> list[ScanRow]:
-    """Scans, the newest first, each with the number of its audits by state."""
+def list_scans(
+    engine: Engine, *, state: str | None = None, limit: int | None = None, before: int | None = None
+) -> list[ScanRow]:
+    """Scans, the newest first, each with the number of its audits by state; ``before``: only older ones than this."""
     scan = tables.Scan
     query = select(scan).order_by(scan.id.desc()).limit(limit)
     if state is not None:
         query = query.where(scan.state == state)
+    if before is not None:
+        query = query.where(scan.id < before)
     with Session(engine) as session:
         scans = list(session.scalars(query))
         counts = _counts(session, [one.id for one in scans])

@@ -243,14 +243,20 @@ def _silent(row: tables.Training) -> bool:
 
 
 def list_trainings(
-    engine: Engine, *, kind: Kind | None = None, state: str | None = None, limit: int | None = None
+    engine: Engine,
+    *,
+    kind: Kind | None = None,
+    state: str | None = None,
+    limit: int | None = None,
+    before: int | None = None,
 ) -> list[TrainingRow]:
-    """Jobs, the newest first; running ones with their current part."""
+    """Jobs, the newest first; running ones with their current part. ``before``: only older ones than this."""
     job, worker = tables.Training, tables.Worker
     query = select(job, worker).outerjoin(worker, (worker.training_id == job.id) & (worker.name == job.worker))
     query = query.order_by(job.id.desc()).limit(limit)
     query = query if kind is None else query.where(job.kind == kind)
     query = query if state is None else query.where(job.state == state)
+    query = query if before is None else query.where(job.id < before)
     with Session(engine) as session:
         return [_row(one, at) for one, at in session.execute(query)]
 

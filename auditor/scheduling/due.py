@@ -140,11 +140,10 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
     yield from reclaim_lost_runs(engine, LOST_AFTER)
 
 
-def run_schedule(engine: Engine, run: Run, here: bool) -> None:
-    """Run a schedule's command as a new program; the run gets at most one scan."""
+def run_schedule(engine: Engine, run: Run, here: bool) -> str | None:
+    """Run a schedule's command as a new program; the run gets at most one scan. Returns why it failed, else None."""
     if run.schedule.command is None:
-        end_run(engine, run.id, "failed", find_problem(run.schedule))
-        return
+        return _fail(engine, run, str(find_problem(run.schedule)))
     words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
     name, due = run.schedule.name, run.due_at.isoformat()
     logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(" ".join(words)))
@@ -154,9 +153,13 @@ def run_schedule(engine: Engine, run: Run, here: bool) -> None:
         code, last_line = -1, first_line(error)
     if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
         end_run(engine, run.id, "done", last_line if code else None)
-    else:
-        end_run(engine, run.id, "failed", last_line or f"exit code {code}")
-        logger.error("schedule %s: %s", run.schedule.name, last_line)
+        return None
+    return _fail(engine, run, last_line or f"exit code {code}")
+
+
+def _fail(engine: Engine, run: Run, reason: str) -> str:
+    end_run(engine, run.id, "failed", reason)
+    return reason
 
 
 def _run(program: list[str]) -> tuple[int, str]:
@@ -176,4 +179,6 @@ def _run(program: list[str]) -> tuple[int, str]:
 def run_due(engine: Engine, here: bool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
     """Run all schedules that are due now."""
     for run in take_due(engine, clock()):
-        run_schedule(engine, run, here)
+        reason = run_schedule(engine, run, here)
+        if reason is not None:
+            logger.error("schedule %s: %s", run.schedule.name, reason)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from auditor.web import api, pages
 from auditor.web.api.events import Streams
@@ -32,6 +33,7 @@ def create_app(
     per_minute: int = REQUESTS_PER_MINUTE,
     hosts: AllowedHosts | None = None,
     trusted_proxies: Sequence[str] = (),
+    allowed_origins: Sequence[str] = (),
 ) -> FastAPI:
     """Make the application.
 
@@ -41,6 +43,7 @@ def create_app(
         per_minute: requests that one address may make.
         hosts: the host names that the server answers to; None for any.
         trusted_proxies: addresses and networks whose headers X-Forwarded-For and X-Forwarded-Proto are used.
+        allowed_origins: origins of other sites whose scripts may call the server, with a token but without the cookie.
     """
 
     @functools.cache
@@ -75,6 +78,14 @@ def create_app(
     app.mount("/static", StaticFiles(directory=str(files("auditor.web") / "static")), name="static")
     app.add_middleware(RequestGuard, hosts=hosts)
     app.add_middleware(RequestLimits, per_minute=per_minute)
+    if allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(allowed_origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+            expose_headers=["Location", "Retry-After"],
+        )
     if trusted_proxies:
         from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 

@@ -69,6 +69,10 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if first["loc"] == ("body",) and given != "application/json":
+            sent = f"got {given[:100]!r}" if given else "but there is none"
+            return error_response(request, 422, f"expected the header Content-Type: application/json, {sent}")
         place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
         return error_response(request, 422, f"{place}: {first['msg']}")
 

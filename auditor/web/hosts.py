@@ -115,6 +115,19 @@ def check_proxies(texts: Iterable[str]) -> list[str]:
     return networks
 
 
+def check_origins(texts: Iterable[str]) -> list[str]:
+    """Normalize the origins of other sites. Raises UsageError if one is malformed."""
+    origins = []
+    for text in texts:
+        scheme, _, rest = text.strip().removesuffix("/").partition("://")
+        authority = read_authority(rest)
+        if scheme not in ("http", "https") or authority is None:
+            raise UsageError(f"--allowed-origin: expected an origin such as https://plots.example.com, got {text!r}")
+        host = f"[{authority.host}]" if ":" in authority.host else authority.host
+        origins.append(f"{scheme}://{host}" + (f":{authority.port}" if authority.port is not None else ""))
+    return origins
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(text)

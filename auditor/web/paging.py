@@ -51,6 +51,24 @@ def decode_name_cursor(text: str | None) -> str | None:
         raise _invalid_cursor() from error
 
 
+def encode_number_cursor(kind: str, number: int) -> str:
+    """Make the cursor of the rows older than this one in a list by number, the newest first."""
+    return _encode([kind, number])
+
+
+def decode_number_cursor(kind: str, text: str | None) -> int | None:
+    """Read the cursor of a list of this kind. Raises UsageError if it is malformed or of another list."""
+    if text is None:
+        return None
+    try:
+        found, number = _decode(text)
+        if found != kind or isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 2**31:
+            raise ValueError
+        return number
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise _invalid_cursor() from error
+
+
 def _encode(content: list[Any]) -> str:
     text = json.dumps(content, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")

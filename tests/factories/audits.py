@@ -31,7 +31,7 @@ def audited(
         survived=survived,
         pictures=known if digest else None,
     )
-    asked = {key: changes.pop(key) for key in ("norm", "eps", "dataset") if key in changes}
+    asked = {key: changes.pop(key) for key in ("norm", "eps", "dataset", "architecture", "training") if key in changes}
     sketch = changes.get("sketch")
     protocol = changes.pop("protocol", "quick")
     store = Store(open_database(settings().database_url))

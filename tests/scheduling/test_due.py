@@ -246,6 +246,39 @@ def test_commands_that_cannot_be_scheduled(words: tuple[str, ...]) -> None:
         check_command(words)
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("scan", "dem"), "'dem' is not one of 'demo'"),
+        (("scan", "demo", "--reverfy", "2"), "No such option '--reverfy'"),
+        (("scan", "demo", "--samples", "many"), "--samples"),
+        (("scan", "demo", "--match", "zzz*"), "match none of"),
+        (("scan", "demo", "--model", "no-such"), "no model named 'no-such'"),
+        (("scan", "demo", "--help"), "--help"),
+    ],
+)
+def test_scans_that_cannot_run_are_not_added(engine: Engine, words: tuple[str, ...], reason: str) -> None:
+    refused = run("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", *words)
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert reason in refused.stderr
+    assert all_schedules(engine) == []
+
+
+def test_folders_may_be_on_the_machine_of_the_beat_alone(engine: Engine) -> None:
+    added = run("schedule", "add", "ours", "--cron", "0 2 * * *", "--", "scan", "local", "/on/another/machine")
+    assert added.exit_code == 0, added.stderr
+    assert [one.name for one in all_schedules(engine)] == ["ours"]
+
+
+def test_a_failed_run_is_one_line(engine: Engine) -> None:
+    add_schedule(engine, "old", "0 2 * * *", ("scan", "demo", "--model", "no-such"))
+    failed = run("schedule", "run-now", "old", "--here")
+    assert failed.exit_code == 3
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("error: schedule old: ")
+    assert "no model named 'no-such'" in line
+
+
 def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
     add(engine)
     (one,) = take_due(engine, at("2026-03-29T02:00"))

@@ -3,19 +3,25 @@
 import hashlib
 import json
 import time
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy.orm import Session
 
 from auditor.config import settings
 from auditor.db.filters import SORTABLE
+from auditor.db.models import Scan
 from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
+from auditor.errors import UsageError
 from auditor.results.serialize import nan_to_none, serialize
+from auditor.web.hosts import check_origins
 from tests.factories import checkpoint_rows
 from tests.factories.audits import audited
 from tests.factories.command import run
@@ -212,7 +218,127 @@ def test_what_may_not_be_asked_for(asked: dict, words: str) -> None:
     answer = client().post("/api/v1/scans", json=asked, headers=token("admin"))
     assert answer.status_code == 422
     assert words in answer.json()["detail"]
-    assert client().get("/api/v1/scans").json() == {"scans": []}
+    assert client().get("/api/v1/scans").json() == {"scans": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "hint"),
+    [
+        ("results?next=abc", "next", "known: "),
+        ("results?norms=L2", "norms", "did you mean norm?"),
+        ("audits?sorted=gap", "sorted", "did you mean sort?"),
+        ("scans?offset=1", "offset", "known: state, limit, cursor"),
+        ("scans/1?limit=1", "limit", "known: none"),
+        ("comparison?a=x&b=y&c=z", "c", "known: a, b, protocol"),
+        ("schedules?x", "x", "known: none"),
+    ],
+)
+def test_unknown_query_parameters_are_refused_by_name(path: str, name: str, hint: str) -> None:
+    answer = client().get(f"/api/v1/{path}{'=' if path.endswith('?x') else ''}")
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(f"unknown query parameter '{name}'; ")
+    assert hint in answer.json()["detail"]
+
+
+def test_results_by_norm_radius_time_architecture_and_training() -> None:
+    audited("one", 50, architecture={"name": "ResNet-18"}, training={"method": "TRADES"})
+    audited("two", 60, norm="L2", eps=0.5, architecture={"name": "ViT-B"}, training={"method": "standard"})
+    server = client()
+
+    def names(query: str) -> list[str]:
+        answer = server.get(f"/api/v1/results?sort=model&{query}")
+        assert answer.status_code == 200, answer.text
+        return [row["model"].partition(":")[2] for row in answer.json()["results"]]
+
+    assert names("") == ["one", "two"]
+    assert names("norm=L2") == ["two"]
+    assert names("eps=0.5") == ["two"]
+    assert names("eps=0.50001") == ["two"]
+    assert names("eps=0.51") == []
+    assert names("architecture=resnet") == ["one"]
+    assert names("training=Trades") == ["one"]
+    assert names("training=trades&norm=L2") == []
+    assert names("since=2000-01-01T00:00:00Z") == ["one", "two"]
+    assert names("until=2000-01-01") == []
+    assert server.get("/api/v1/results?since=0001-01-01T00:00:00%2B10:00").status_code == 422
+    listed = run("results", "list", "--norm", "L2", "--eps", "1/2", "--since", "2000-01-01", "--format", "json")
+    assert [row["model"] for row in json.loads(listed.stdout)] == ["demo:two"]
+    assert json.loads(run("results", "list", "--architecture", "vgg", "--format", "json").stdout) == []
+    assert run("results", "list", "--since", "yesterday").exit_code == 2
+    assert "one" in server.get("/?architecture=resnet&norm=Linf").text
+    assert "matches these filters" in server.get("/?eps=8/255").text
+    assert server.get("/?eps=much").status_code == 422
+
+
+def test_scans_and_boosts_have_pages() -> None:
+    engine = open_database(settings().database_url)
+    with Session(engine) as session:
+        for _ in range(5):
+            session.add(Scan(source="demo", request={}, state="done", started_at=datetime.now(UTC)))
+        session.commit()
+    server, found, cursor = client(), [], ""
+    for size in (2, 2, 1):
+        page = server.get(f"/api/v1/scans?limit=2{cursor}").json()
+        assert len(page["scans"]) == size
+        found += [scan["scan"] for scan in page["scans"]]
+        cursor = f"&cursor={page['next']}"
+    assert page["next"] is None
+    assert found == [5, 4, 3, 2, 1]
+    foreign = server.get("/api/v1/scans?limit=2").json()["next"]
+    assert server.get(f"/api/v1/boosts?cursor={foreign}").status_code == 422
+
+
+@pytest.mark.parametrize(("kind", "given"), [("text/plain", "got 'text/plain'"), ("", "but there is none")])
+def test_a_body_of_another_type_is_told_which_header_is_missing(kind: str, given: str) -> None:
+    headers = token("admin") | ({"Content-Type": kind} if kind else {})
+    answer = client().post("/api/v1/scans", content=b'{"source": "demo"}', headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == f"expected the header Content-Type: application/json, {given}"
+
+
+def test_health_needs_no_token_and_the_reference_lists_every_route() -> None:
+    server = client(open_reading=False)
+    assert server.get("/api/v1/health").json() == {"status": "ok", "version": version("auditor")}
+    assert server.get("/api/v1/results").status_code == 401
+    page = client().get("/docs")
+    assert page.status_code == 200
+    for path, methods in client().get("/api/v1/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {path}" in page.text
+
+
+def test_only_allowed_origins_may_call_from_a_browser() -> None:
+    server = client(allowed_origins=["https://plots.example.com"])
+    for origin, allowed in (("https://plots.example.com", True), ("https://evil.example", False)):
+        answer = server.get("/api/v1/results", headers={"Origin": origin})
+        assert ("access-control-allow-origin" in answer.headers) == allowed
+    preflight = {"Origin": "https://plots.example.com", "Access-Control-Request-Method": "POST"}
+    assert server.options("/api/v1/scans", headers=preflight).status_code == 200
+    assert "access-control-allow-credentials" not in answer.headers
+    assert (
+        "access-control-allow-origin" not in client().get("/api/v1/results", headers={"Origin": "https://a.b"}).headers
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://Plots.example.com/", "https://plots.example.com"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("http://[::1]:80", "http://[::1]:80"),
+        ("plots.example.com", None),
+        ("ftp://plots.example.com", None),
+        ("https://", None),
+        ("*", None),
+        ("https://a.b/path", None),
+    ],
+)
+def test_origins(text: str, origin: str | None) -> None:
+    if origin is None:
+        with pytest.raises(UsageError, match="--allowed-origin"):
+            check_origins([text])
+    else:
+        assert check_origins([text]) == [origin]
 
 
 def test_a_checkpoint_is_downloaded_whole_in_part_and_with_its_digest(

@@ -97,7 +97,7 @@ def test_what_may_not_be_asked_for(asked: dict, words: str) -> None:
     answer = client().post("/api/v1/boosts", json=ASKED | asked, headers=token("admin"))
     assert answer.status_code == 422, answer.text
     assert words in answer.json()["detail"]
-    assert client().get("/api/v1/boosts").json() == {"boosts": []}
+    assert client().get("/api/v1/boosts").json() == {"boosts": [], "next": None}
 
 
 def test_a_boost_of_a_zoo_with_code_is_not_gone_on_with_over_http(

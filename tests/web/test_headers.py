@@ -107,7 +107,9 @@ def test_the_description_of_a_closed_server_wants_a_token() -> None:
     opened, closed = app(), app(open_reading=False)
     assert Asked(opened, "/api/v1/openapi.json").now().status == 200
     assert Asked(closed, "/api/v1/openapi.json").now().status == 401
-    for path in ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect"):
+    page = Asked(closed, "/docs").now()
+    assert (page.status, page.headers["location"]) == (303, "/sign-in")
+    for path in ("/redoc", "/openapi.json", "/docs/oauth2-redirect"):
         assert Asked(closed, path).now().status == 404, path
     for scope in ("read", "scan", "boost"):
         bearer = [(name.lower(), text) for name, text in token(scope).items()]

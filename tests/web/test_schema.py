@@ -22,7 +22,7 @@ load_all_checks()
 CHECKED = CHECKS.get_by_names(
     ["not_a_server_error", "content_type_conformance", "status_code_conformance", "response_schema_conformance"]
 )
-OPERATIONS = 25
+OPERATIONS = 26
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

@@ -4,14 +4,19 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from auditor.web.access import check_read_access
-from auditor.web.api import boosts, checkpoints, models, results, scans, schedules
+from auditor.web.api import boosts, checkpoints, health, models, results, scans, schedules
 
-router = APIRouter(prefix="/api/v1", dependencies=[Depends(check_read_access)])
+guarded = APIRouter(dependencies=[Depends(check_read_access)])
 for module in (models, results, scans, boosts, checkpoints, schedules):
-    router.include_router(module.router)
+    guarded.include_router(module.router)
 
 
-@router.get("/openapi.json", include_in_schema=False)
+@guarded.get("/openapi.json", include_in_schema=False)
 def get_openapi(request: Request) -> JSONResponse:
     """Return the OpenAPI description; a closed server needs a token here, too."""
     return JSONResponse(request.app.openapi())
+
+
+router = APIRouter(prefix="/api/v1")
+router.include_router(guarded)
+router.include_router(health.router)

@@ -13,9 +13,10 @@ from auditor.errors import NotFoundError
 from auditor.records.trainings import TrainingRow
 from auditor.results.serialize import nan_to_none, serialize
 from auditor.web.access import require_scope
-from auditor.web.api.common import Database, Number, make_router, response_options
+from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.cleanup import end_dead_jobs
+from auditor.web.paging import decode_number_cursor, encode_number_cursor
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import BoostBody
 
@@ -27,9 +28,14 @@ _PRIVATE_FIELDS = ("request", "result", "kind")
 
 
 @router.get("/boosts", **response_options(shapes.Boosts))
-def get_boosts(engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
-    """List boosts, the newest first."""
-    return {"boosts": [_to_public(row) for row in list_trainings(engine, kind="boost", limit=limit)]}
+def get_boosts(
+    engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: Cursor = None
+) -> dict[str, Any]:
+    """List boosts, the newest first. `next` is the cursor of the next page."""
+    before = decode_number_cursor("boost", cursor)
+    rows = list_trainings(engine, kind="boost", limit=limit + 1, before=before)
+    following = encode_number_cursor("boost", rows[limit - 1].id) if len(rows) > limit else None
+    return {"boosts": [_to_public(row) for row in rows[:limit]], "next": following}
 
 
 @router.get("/boosts/{number}", **response_options(shapes.Boost))

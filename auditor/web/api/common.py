@@ -1,11 +1,15 @@
 """Parameters and responses that all routes of the API share."""
 
+import difflib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
+from auditor.errors import UsageError
 from auditor.results.serialize import nan_to_none
 from auditor.web.shapes import Shape
 
@@ -63,6 +67,26 @@ class FiniteJSONResponse(JSONResponse):
         return super().render(nan_to_none(content))
 
 
-def make_router(tag: str, **options: Any) -> APIRouter:
+def check_query(request: Request) -> None:
+    """Raises UsageError for a query parameter that the route does not have, which would be ignored silently."""
+    known = _query_names(request.scope["route"].dependant)
+    for name in request.query_params:
+        if name not in known:
+            similar = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {similar[0]}?" if similar else f"known: {', '.join(known) or 'none'}"
+            raise UsageError(f"unknown query parameter {name[:100]!r}; {hint}")
+
+
+def _query_names(dependant: Dependant) -> list[str]:
+    below = [name for one in dependant.dependencies for name in _query_names(one)]
+    return [*(field.alias for field in dependant.query_params), *below]
+
+
+def make_router(tag: str, dependencies: Sequence[Any] = ()) -> APIRouter:
     """Make the router of one kind of object."""
-    return APIRouter(tags=[tag], responses=ERROR_RESPONSES, default_response_class=FiniteJSONResponse, **options)
+    return APIRouter(
+        tags=[tag],
+        responses=ERROR_RESPONSES,
+        default_response_class=FiniteJSONResponse,
+        dependencies=[Depends(check_query), *dependencies],
+    )

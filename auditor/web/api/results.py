@@ -1,5 +1,6 @@
 """Routes of results: list as the command line does, show one in full, its matrices, and compare two."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Query
@@ -7,10 +8,11 @@ from fastapi.responses import Response
 
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Detail, Filter, list_results, load_detail
-from auditor.errors import NotFoundError
+from auditor.errors import NotFoundError, UsageError
 from auditor.records import Clustering
 from auditor.results.comparison import compare
 from auditor.results.serialize import serialize_detail
+from auditor.text.times import as_utc
 from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
 from auditor.web.errors import as_invalid_request
 from auditor.web.figures.heatmap import png
@@ -29,6 +31,16 @@ def read_filters(
     source: Name = None,
     dataset: Name = None,
     protocol: Literal["screen", "quick", "standard", "full"] | None = None,
+    norm: Literal["Linf", "L2"] | None = None,
+    eps: Annotated[
+        float | None, Query(gt=0, le=1000, description="Radii that differ by less than a thousandth are equal.")
+    ] = None,
+    architecture: Annotated[
+        Name, Query(max_length=200, description="A part of the architecture's description.")
+    ] = None,
+    training: Annotated[Name, Query(max_length=200, description="A part of the training's description.")] = None,
+    since: Annotated[datetime | None, Query(description="Audits that started at this time or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Audits that started before this time.")] = None,
     linearization: Literal["remove", "fold"] | None = None,
     correlation: Literal["exact", "sketch"] | None = None,
     status: Literal["done", "failed", "cancelled", "queued", "running"] | None = None,
@@ -38,9 +50,17 @@ def read_filters(
     """Read the filters of ``auditor results list`` from the query."""
     return {
         "scan": scan, "model": model, "match": match, "source": source, "dataset": dataset, "protocol": protocol,
-        "linearization": linearization, "correlation": correlation, "status": status, "flagged": flagged,
-        "history": history,
+        "norm": norm, "eps": eps, "architecture": architecture, "training": training,
+        "since": _utc("since", since), "until": _utc("until", until), "linearization": linearization,
+        "correlation": correlation, "status": status, "flagged": flagged, "history": history,
     }  # fmt: skip
+
+
+def _utc(name: str, time: datetime | None) -> datetime | None:
+    try:
+        return None if time is None else as_utc(time)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from error
 
 
 Filters = Annotated[dict[str, Any], Depends(read_filters)]

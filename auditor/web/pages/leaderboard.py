@@ -9,8 +9,10 @@ from fastapi.responses import HTMLResponse
 
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, count_audits, list_results
+from auditor.errors import UsageError
 from auditor.records.results import ResultRow
 from auditor.results.association import association_of_one_setting
+from auditor.text.eps import parse_eps
 from auditor.web.api.common import Database
 from auditor.web.leaderboard import Board, build_boards
 from auditor.web.pages.common import PageAccess, render_page
@@ -58,13 +60,21 @@ def show_leaderboard(
     source: Text = "",
     dataset: Text = "",
     protocol: Literal["", "screen", "quick", "standard", "full"] = "",
+    norm: Literal["", "Linf", "L2"] = "",
+    eps: Text = "",
+    architecture: Text = "",
+    training: Text = "",
     flagged: Literal["", "true", "false"] = "",
     sort: Sorting = "-robust_accuracy",  # type: ignore[valid-type]
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> HTMLResponse:
-    fields = {"match": match, "source": source, "dataset": dataset, "protocol": protocol, "flagged": flagged}
+    fields = {
+        "match": match, "source": source, "dataset": dataset, "protocol": protocol, "norm": norm, "eps": eps,
+        "architecture": architecture, "training": training, "flagged": flagged,
+    }  # fmt: skip
     selection: dict[str, Any] = {name: value or None for name, value in fields.items() if name != "flagged"}
     selection["match"] = f"*{match}*" if match and not set(match) & set("*?[") else match or None
+    selection["eps"] = _radius(eps) if eps else None
     selection["flagged"] = {"true": True, "false": False}.get(flagged)
     rows = list_results(engine, Filter(**selection, after=decode_cursor(cursor, sort)), sort=sort, limit=ROWS + 1)
     more, rows = len(rows) > ROWS, rows[:ROWS]
@@ -82,3 +92,10 @@ def show_leaderboard(
         stored=0 if rows else count_audits(engine),
     )
     return render_page(request, "leaderboard.html", context)
+
+
+def _radius(text: str) -> float:
+    try:
+        return parse_eps(text)
+    except ValueError as error:
+        raise UsageError(f"eps: {error}") from error

@@ -5,7 +5,7 @@ from typing import Literal
 
 from auditor.records import checkpoints, scans, schedules
 from auditor.records.boosts import Recipe
-from auditor.web.shapes import Shape, Share, shape_of
+from auditor.web.shapes import Next, Shape, Share, shape_of
 
 Time = datetime | None
 
@@ -16,6 +16,7 @@ class Scan(shape_of(scans.ScanRow, started_at=datetime, finished_at=Time)):  # t
 
 class Scans(Shape):
     scans: list[Scan]
+    next: Next
 
 
 class ScanAudit(shape_of(scans.ScanAudit, started_at=Time, finished_at=Time)):  # type: ignore[misc]
@@ -64,6 +65,7 @@ class Boost(Shape):
 
 class Boosts(Shape):
     boosts: list[Boost]
+    next: Next
 
 
 _SHARES = dict.fromkeys(("clean_accuracy", "robust_accuracy", "robust_low", "robust_high"), Share | None)
@@ -137,3 +139,10 @@ class Schedule(shape_of(schedules.ScheduleRow, last=LastRun | None)):  # type: i
 
 class Schedules(Shape):
     schedules: list[Schedule]
+
+
+class Health(Shape):
+    """The server and its database respond."""
+
+    status: Literal["ok"]
+    version: str
