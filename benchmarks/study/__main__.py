@@ -39,6 +39,7 @@ def main() -> None:
         command.add_argument("--final", action="store_true", help="the models held out to the end: once")
         command.add_argument("--write", type=Path, help="a page for what evaluate prints")
     commands.add_parser("triage", help="print what triage saves and misses on the study zoo")
+    commands.add_parser("gap", help="train the grid of lengths and seeds that docs/findings.md compares gaps on")
     commands.add_parser("fool", help="train models against the score, and print how far they fool it")
     options = parser.parse_args()
     if options.command == "triage":
@@ -46,6 +47,11 @@ def main() -> None:
         from benchmarks.study.triage import triage_table
 
         print(triage_table(read_rows()))
+        return
+    if options.command == "gap":
+        from benchmarks.study.gap import run_grid
+
+        run_grid()
         return
     if options.command == "fool":
         from benchmarks.study.fooling import fooling_table

@@ -80,7 +80,7 @@ def score_families(rows: Sequence[Row], names: Sequence[str]) -> HeldOut:
 def rho(scores: Floats, rows: Sequence[Row], draws: int = DRAWS) -> Estimate:
     """Spearman's correlation with robust accuracy at eps."""
     robust = np.array([row["robust"]["1"] for row in rows])
-    return _bootstrap(lambda some: spearman(scores[some].tolist(), robust[some].tolist()).rho, len(rows), draws)
+    return bootstrap(lambda some: spearman(scores[some].tolist(), robust[some].tolist()).rho, len(rows), draws)
 
 
 def auc(scores: Floats, positive: NDArray[np.bool_], draws: int = DRAWS) -> Estimate:
@@ -91,14 +91,14 @@ def auc(scores: Floats, positive: NDArray[np.bool_], draws: int = DRAWS) -> Esti
         differences = yes[:, None] - no
         return float(((differences > 0) + (differences == 0) / 2).mean())
 
-    return _bootstrap(value, len(scores), draws)
+    return bootstrap(value, len(scores), draws)
 
 
 def brier(probabilities: Floats, events: NDArray[np.bool_]) -> Estimate:
-    return _bootstrap(lambda some: float(((probabilities[some] - events[some]) ** 2).mean()), len(events))
+    return bootstrap(lambda some: float(((probabilities[some] - events[some]) ** 2).mean()), len(events))
 
 
-def _bootstrap(value: Callable[[NDArray[np.int64]], float], count: int, draws: int = DRAWS) -> Estimate:
+def bootstrap(value: Callable[[NDArray[np.int64]], float], count: int, draws: int = DRAWS) -> Estimate:
     if count < 4:
         return Estimate(math.nan, math.nan, math.nan)
     random = np.random.default_rng(0)

@@ -19,12 +19,18 @@ def build(model: StudyModel, data: DataSet) -> nn.Module:
     return FAMILIES[model.family](data.channels, data.size, classes, model.width).to(memory_format=torch.channels_last)
 
 
-def train(model: StudyModel, data: DataSet) -> tuple[nn.Module, float]:
-    """The trained network in eval mode, and the seconds it took."""
+def train(model: StudyModel, data: DataSet, order_seed: int | None = None) -> tuple[nn.Module, float]:
+    """The trained network in eval mode, and the seconds it took.
+
+    ``order_seed``: of the order of the data and of all else that is random after the initial weights; None goes on with
+    the recipe's seed.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(model.recipe.seed)
     started, recipe = time.perf_counter(), model.recipe
     network = build(model, data)
+    if order_seed is not None:
+        torch.manual_seed(order_seed)
     optimizer: torch.optim.Optimizer
     if model.family in ADAPTIVE:
         optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.max_lr, weight_decay=recipe.weight_decay)

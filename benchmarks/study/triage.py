@@ -13,7 +13,7 @@ Row = dict[str, Any]
 DRAWS = 500
 SHARE = 0.1
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
-SCREENING = 32 * 8 + 64 * 11
+SCREENING = 32 * 8 + 32 * 11 + 32 * 2
 """Passes of one screening of ten classes."""
 
 
