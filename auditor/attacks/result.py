@@ -17,6 +17,9 @@ class RobustnessResult:
         low, high: 95 % Wilson interval of ``robust_accuracy``.
         attacks: in the order in which they ran.
         correct, survived: ``(N,)`` bool, on the CPU.
+        predicted: ``(N,)`` int64, on the CPU: the class of the adversarial image that broke the sample; of the clean
+            image if no attack did. So it is the label exactly where the sample survived.
+        broken_at: ``(N,)`` int64, on the CPU: the position in ``attacks`` of the attack that broke the sample, or -1.
         logits: ``(N, K)`` on the clean images, on the CPU.
         flags: reasons not to rank the result.
         notes: other remarks for the reader.
@@ -32,6 +35,8 @@ class RobustnessResult:
     attacks: list[AttackScore]
     correct: Tensor
     survived: Tensor
+    predicted: Tensor
+    broken_at: Tensor
     logits: Tensor
     flags: list[str]
     notes: list[str]

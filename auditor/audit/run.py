@@ -256,6 +256,9 @@ def _attack(
             correct=result.correct.numpy().astype(np.bool_),
             survived=result.survived.numpy().astype(np.bool_),
             pictures=images.pictures,
+            labels=images.labels,
+            predicted=result.predicted.numpy(),
+            broken_at=result.broken_at.numpy(),
         ),
         "images_sha256": images.digest,
     }

@@ -306,6 +306,9 @@ class Verdicts(Base):
     """Per-sample verdicts: indices as little-endian int64, verdicts as packed bits, zlib each.
 
     ``pictures``: a 64-bit digest of each sample, little-endian; NULL in rows of the first revision.
+    ``labels``: the true class of each sample; ``predicted``: of each sample that did not survive, in their order, the
+    class after the attacks; ``broken_at``: of each sample that an attack broke, in their order, the position of that
+    attack in ``attack_scores``. Numbers as ``auditor.db.codec.pack_numbers`` makes them; NULL before revision 0009.
     """
 
     __tablename__ = "verdicts"
@@ -316,6 +319,9 @@ class Verdicts(Base):
     correct: Mapped[bytes]
     survived: Mapped[bytes]
     pictures: Mapped[bytes | None]
+    labels: Mapped[bytes | None]
+    predicted: Mapped[bytes | None]
+    broken_at: Mapped[bytes | None]
 
 
 class Published(Base):

@@ -226,14 +226,23 @@ class AttackScore:
 class Verdicts:
     """Per-sample verdicts: the index in the data set, whether the clean image is correct, whether no attack broke it.
 
-    ``pictures`` are digests ``(N,)`` of the pictures before any transform and their labels, by which two audits find
-    the samples that they share; None if they were not computed.
+    Attributes:
+        pictures: digests ``(N,)`` of the pictures before any transform and their labels, by which two audits find the
+            samples that they share; None if they were not computed.
+        labels: the true classes ``(N,)``.
+        predicted: the classes ``(N,)`` after the attacks: of the adversarial image that broke the sample, of the clean
+            image if none did.
+        broken_at: ``(N,)``, the position of the attack that broke the sample among the attacks of the audit; -1 if
+            none did. ``labels``, ``predicted`` and ``broken_at`` are None in audits that an older auditor made.
     """
 
     indices: "NDArray[np.int64]"
     correct: "NDArray[np.bool_]"
     survived: "NDArray[np.bool_]"
     pictures: "NDArray[np.uint64] | None" = None
+    labels: "NDArray[np.int64] | None" = None
+    predicted: "NDArray[np.int64] | None" = None
+    broken_at: "NDArray[np.int64] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

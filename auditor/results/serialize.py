@@ -35,6 +35,9 @@ def serialize_detail(detail: Detail) -> dict[str, Any]:
             "indices": verdicts.indices.tolist(),
             "correct": verdicts.correct.tolist(),
             "survived": verdicts.survived.tolist(),
+            "labels": None if verdicts.labels is None else verdicts.labels.tolist(),
+            "predicted": None if verdicts.predicted is None else verdicts.predicted.tolist(),
+            "broken_at": None if verdicts.broken_at is None else verdicts.broken_at.tolist(),
         },
     }
 

@@ -43,11 +43,18 @@ class Scores(Shape):
 
 
 class Verdicts(Shape):
-    """By sample: its index in the data set, whether it is classified correctly, and whether it survives all attacks."""
+    """By sample: its index in the data set, whether it is classified correctly, and whether it survives all attacks.
+
+    ``labels``: its true class; ``predicted``: its class after the attacks, of the adversarial image if one broke it;
+    ``broken_at``: the position in ``attacks`` of the attack that broke it, or -1. Older audits have null.
+    """
 
     indices: list[int]
     correct: list[bool]
     survived: list[bool]
+    labels: list[int] | None
+    predicted: list[int] | None
+    broken_at: list[int] | None
 
 
 class ScreeningDetail(Shape):
