@@ -70,6 +70,38 @@ class ScreeningDetail(Shape):
     reasons: dict[str, str]
 
 
+class ClassAccuracy(Shape):
+    """The samples of one class: how many there are, are correct, and survive; the interval of the robust accuracy."""
+
+    name: str
+    superclass: str
+    n: int
+    correct: int
+    survived: int
+    robust_accuracy: Share | None
+    low: Share | None
+    high: Share | None
+
+
+class ClassErrors(Shape):
+    """What the attacks turned the samples into; docs/errors.md. ``reasons`` say why a value is null."""
+
+    classes: list[ClassAccuracy]
+    confusion: list[list[int]] | None
+    attack_success: Scores | None
+    superclass_robust_accuracy: Share | None
+    superclass_robust_low: Share | None
+    superclass_robust_high: Share | None
+    broken: int
+    severity: Share | None
+    severity_low: Share | None
+    severity_high: Share | None
+    severity_chance: Share | None
+    severity_by_c: Share | None
+    severity_p_value: Share | None
+    reasons: dict[str, str]
+
+
 class ResultDetail(Result):
     """Everything that is stored about one audit."""
 
@@ -81,6 +113,7 @@ class ResultDetail(Result):
     screening: ScreeningDetail | None
     published: Published | None
     verdicts: Verdicts | None
+    errors: ClassErrors | None
 
 
 class Results(Shape):
