@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.clustering.display import as_similarity
 from auditor.clustering.permutation import gap_p_value
 from auditor.db.results import Detail
 from auditor.records import Clustering, ClusteringScores, Matrix, Verdicts
 from auditor.statistics import wilson_interval
+from auditor.text.numbers import interval, number, p_equation, percent
 
 NAN = float("nan")
 Counts = NDArray[np.int64]
@@ -169,15 +171,6 @@ def attack_success(changes: Counts, correct: Counts) -> Matrix:
     return shares
 
 
-def as_similarity(success: Matrix) -> Matrix:
-    """The mean of A and its transpose, as a share of its largest entry, with ones on the diagonal: what is scored."""
-    mean = (success + success.T) / 2
-    largest = np.nanmax(mean, initial=0)
-    similarity: Matrix = mean / largest if largest > 0 else mean
-    np.fill_diagonal(similarity, 1)
-    return similarity
-
-
 def _class_accuracy(name: str, superclass: str, n: int, correct: int, survived: int) -> ClassAccuracy:
     low, high = wilson_interval(int(survived), int(n))
     return ClassAccuracy(
@@ -263,3 +256,53 @@ def _severity_by_c(by_row: Counts, families: NDArray[np.int64], c: Matrix | None
         return NAN
     nearest = np.where(np.eye(len(c), dtype=bool), -np.inf, c).argmax(1)
     return float(by_row[families[nearest] == families].sum() / by_row.sum())
+
+
+def superclass_words(errors: ClassErrors) -> str:
+    """The superclass-robust accuracy with its interval, or why there is none."""
+    if math.isnan(errors.superclass_robust_accuracy):
+        return _reason(errors, "superclass_robust_accuracy")
+    reach = interval(errors.superclass_robust_low, errors.superclass_robust_high, percent)
+    return f"{percent(errors.superclass_robust_accuracy)} ({reach}), at most: no attack aimed at other superclasses"
+
+
+def severity_words(errors: ClassErrors) -> str:
+    """The severity in one line, or why there is none."""
+    if math.isnan(errors.severity):
+        return _reason(errors, "severity")
+    reach = interval(errors.severity_low, errors.severity_high, number)
+    return (
+        f"{number(errors.severity)} ({reach}) of {errors.broken} broken samples stay in their superclass; chance "
+        f"{number(errors.severity_chance)}, nearest in C {number(errors.severity_by_c)}, "
+        f"{p_equation(errors.severity_p_value)}"
+    )
+
+
+def severity_sentences(errors: ClassErrors) -> list[str]:
+    """The superclass-robust accuracy and the severity in plain words, or why there are none."""
+    if math.isnan(errors.superclass_robust_accuracy):
+        return [f"Superclasses: {_reason(errors, 'superclass_robust_accuracy')}."]
+    sentences = [
+        f"After the attacks, {percent(errors.superclass_robust_accuracy)} of all samples have the right superclass "
+        f"(95 % interval {interval(errors.superclass_robust_low, errors.superclass_robust_high, percent)}). This is an "
+        "upper bound, because the attacks looked for any wrong class, and not for one of another superclass."
+    ]
+    if math.isnan(errors.severity):
+        return [*sentences, f"Severity: {_reason(errors, 'severity')}."]
+    nearest = (
+        f"C was not compared: {errors.reasons['severity_by_c']}."
+        if math.isnan(errors.severity_by_c)
+        else f"If each had become the class nearest to its own in C, {percent(errors.severity_by_c)} would have."
+    )
+    return [
+        *sentences,
+        f"Of the {errors.broken} samples that an attack broke, {percent(errors.severity)} stay in their superclass "
+        f"(95 % interval {interval(errors.severity_low, errors.severity_high, percent)}). With a wrong class drawn at "
+        f"random, {percent(errors.severity_chance)} would have. {nearest}",
+        f"The superclasses of the classes were shuffled to see how often a share this large arises by chance: "
+        f"{p_equation(errors.severity_p_value)}, one-sided.",
+    ]
+
+
+def _reason(errors: ClassErrors, name: str) -> str:
+    return errors.reasons.get(name) or errors.reasons.get("classes", "no reason was found")

@@ -11,6 +11,7 @@ from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, set
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, number, percent
+from auditor.web.audit_errors import AuditErrors, build_audit_errors
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
@@ -32,6 +33,7 @@ class AuditDetail:
     provenance: tuple[tuple[str, str], ...]
     command: str
     remarks: tuple[str, ...]
+    errors: AuditErrors | None
 
     @property
     def anchor(self) -> str:
@@ -58,6 +60,7 @@ def build_audit_detail(detail: Detail, results: Sequence[ResultRow] = ()) -> Aud
         provenance=tuple(_provenance(row)),
         command=repeat_command(row),
         remarks=tuple(_remarks(detail)),
+        errors=build_audit_errors(detail),
     )
 
 
