@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks import flags, sanity
+from auditor.attacks import flags, sanity, targeted
 from auditor.attacks.adversarials import Adversarials, Part, select_part
 from auditor.attacks.attack_copy import COPY_REJECTED
 from auditor.attacks.attacker import Attacker
@@ -28,6 +28,7 @@ from auditor.attacks.result import RobustnessResult
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
+from auditor.records.targeted import TargetedScore
 from auditor.statistics import wilson_interval
 
 Progress = Callable[[str, int, int], None]
@@ -55,6 +56,7 @@ class Cascade:
         self.flags: list[str] = []
         self.notes: list[str] = []
         self.saver = Saver(None if keep else saved, self.model)
+        self.targeted: TargetedScore | None = None
         self.step = 0
         self.partial: Tensor | None = None
         self.earlier = self.attack_earlier = 0.0
@@ -171,6 +173,29 @@ class Cascade:
             broken = self._map_batches("pgd-20, for flags", chosen, lambda samples: self._break(PGD_20, samples)) >= 0
             self._add(flags.vanishing_finding(int(broken.sum()), len(self.images)))
 
+    def run_targeted(self, families: Tensor) -> None:
+        """Attack the correctly classified samples towards classes of their own superclass, and of others.
+
+        ``families``: ``(K,)`` the superclass of each class. It changes no verdict of the cascade.
+        """
+        if not self.attacker.differentiable:
+            self.notes.append(f"{targeted.NAME} left out: the model passes no gradient to its input")
+            return
+        attack = targeted.TargetedAttack(self.attacker, self.logits, families.to(self.labels.device))
+        chosen = self.correct.nonzero().flatten()
+        broken = self.correct.new_zeros(0, 2)
+        if len(chosen):
+            broken = self._map_batches(targeted.NAME, chosen, attack.break_samples)
+        inside = attack.inside[chosen]
+        self.targeted = TargetedScore(
+            targets=attack.targets.shape[1],
+            n=len(chosen),
+            within_n=int(inside.any(1).sum()),
+            within=int(broken[:, 0].sum()),
+            across_n=int((~inside).any(1).sum()),
+            across=int(broken[:, 1].sum()),
+        )
+
     def result(self) -> RobustnessResult:
         """The scores, flags and notes of all attacks that ran."""
         n, survivors = len(self.images), int(self.survived.sum())
@@ -191,6 +216,7 @@ class Cascade:
             batch_size=self.batch_size,
             adversarials=self._join_adversarials(),
             earlier=self.earlier,
+            targeted=self.targeted,
         )
 
     def _save(self) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from auditor.attacks.adversarials import Adversarials
 from auditor.records import AttackScore
+from auditor.records.targeted import TargetedScore
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class RobustnessResult:
         notes: other remarks for the reader.
         batch_size: the batch size at the end; it was halved each time memory ran out.
         adversarials: the images that broke samples, if ``keep`` was set.
+        targeted: success rates of the targeted attack, if superclasses were given.
         earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.
     """
 
@@ -43,3 +45,4 @@ class RobustnessResult:
     batch_size: int
     adversarials: Adversarials | None = None
     earlier: float = 0.0
+    targeted: TargetedScore | None = None

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -124,6 +124,7 @@ class AuditOptions:
     linearization: str = "remove"
     sketch: int | None = None
     triage: float | None = None
+    targeted: Literal["superclass"] | None = None
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -144,6 +145,7 @@ class AuditOptions:
             device=check_device(self.device) if queue == LOCAL_QUEUE else self.device,
             batch_size=settings().batch_size,
             triage=self.triage,
+            targeted=self.targeted,
         )
         return ScanRequest.make(
             audit,

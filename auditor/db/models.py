@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from auditor.db.base import Base
@@ -186,6 +186,7 @@ class Audit(Leased, Base):
     ``latest``: of the done and failed audits of a model under one setting the one confirmed last; ``latest_done``: of
     the done ones.
     ``sketch``: from how many random images C is estimated; NULL where it is exact.
+    ``targeted``: the counts of ``auditor.records.targeted``; NULL without targeted attacks.
     """
 
     __tablename__ = "audits"
@@ -228,6 +229,7 @@ class Audit(Leased, Base):
     device: Mapped[str]
     batch_size: Mapped[int | None]
     versions: Mapped[dict[str, Any]]
+    targeted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     confirmed_at: Mapped[datetime | None]
 
     model: Mapped[Model] = relationship()

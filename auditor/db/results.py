@@ -25,6 +25,7 @@ from auditor.records import AttackScore, Clustering, ClusteringScores, Published
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.records.screening import Screening
+from auditor.records.targeted import TargetedScore
 
 __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
@@ -47,6 +48,7 @@ class Detail:
     clusterings: dict[str, Clustering]
     attacks: tuple[AttackScore, ...]
     verdicts: Verdicts | None
+    targeted: TargetedScore | None
     screening: Screening | None
     published: Published | None
 
@@ -107,6 +109,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             clusterings=clusterings,
             attacks=tuple(_attack(row) for row in found.attacks),
             verdicts=_verdicts(found.verdicts) if found.verdicts else None,
+            targeted=None if found.targeted is None else TargetedScore(**found.targeted),
             screening=_screening(found.screening, gaps.get("weights")) if found.screening else None,
             published=published_record(published) if published else None,
         )

@@ -222,6 +222,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
         | screened
         | {name: list(getattr(record, name)) for name in lists}
         | {name: nan_to_null(getattr(record, name)) for name in numbers}
+        | {"targeted": None if record.targeted is None else asdict(record.targeted)}
     )
 
 

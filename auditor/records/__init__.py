@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
 from auditor.records.screening import Screening
+from auditor.records.targeted import TargetedScore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +97,7 @@ class AuditRequest:
     ``sketch``: the number of random images from which C is estimated; None computes C exactly.
     ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
     attacks all. It decides what is measured, and is not part of an audit's identity.
+    ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
     """
 
     protocol: str
@@ -105,6 +107,7 @@ class AuditRequest:
     device: str = "cpu"
     batch_size: int = 256
     triage: float | None = None
+    targeted: Literal["superclass"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +309,7 @@ class AuditRecord:
     screening: Screening | None = None
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
+    targeted: TargetedScore | None = None
     images_sha256: str | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -263,7 +263,7 @@ def superclass_words(errors: ClassErrors) -> str:
     if math.isnan(errors.superclass_robust_accuracy):
         return _reason(errors, "superclass_robust_accuracy")
     reach = interval(errors.superclass_robust_low, errors.superclass_robust_high, percent)
-    return f"{percent(errors.superclass_robust_accuracy)} ({reach}), at most: no attack aimed at other superclasses"
+    return f"{percent(errors.superclass_robust_accuracy)} ({reach}), at most: the cascade aims at any wrong class"
 
 
 def severity_words(errors: ClassErrors) -> str:

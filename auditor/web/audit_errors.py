@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from auditor.clustering.display import scores_line, shares_by_row
 from auditor.db.results import Detail
 from auditor.results.class_errors import ClassAccuracy, find_class_errors, severity_sentences
+from auditor.results.targeted import targeted_words
 from auditor.text.numbers import percent
 from auditor.web.figures.bars import Bar
 from auditor.web.figures.heatmap import Heatmap, share_heatmap
@@ -31,6 +32,11 @@ def build_audit_errors(detail: Detail) -> AuditErrors | None:
     if errors.confusion is None or errors.attack_success is None:
         return AuditErrors((f"Not available: {errors.reasons['classes']}.",), (), ())
     sentences = severity_sentences(errors)
+    if detail.targeted is not None:
+        sentences.append(
+            f"Attacks towards {detail.targeted.targets} wrong classes of each correctly classified image: "
+            f"{targeted_words(detail.targeted)}."
+        )
     known = [row for row in errors.classes if row.n]
     if len(known) > MOST_BARS:
         sentences.append(f"The {MOST_BARS} of {len(known)} classes with the lowest robust accuracy are:")

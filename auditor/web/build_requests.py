@@ -25,6 +25,7 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
         protocol=body.protocol,
         linearization=body.linearization,
         sketch=body.sketch,
+        targeted=body.targeted,
         seed=body.seed,
         device=body.device,
         batch_size=settings().batch_size,

@@ -248,6 +248,18 @@ def test_a_run_that_crashes_again_and_again_comes_to_its_end(case: str) -> None:
     assert sum(score.seconds for score in result.attacks) < earlier + 1
 
 
+def test_targeted_attacks_run_again_after_a_crash_to_the_same_rates() -> None:
+    families = {"superclasses": ["x", "x", "y", "y", "z"]}
+    expected, passes = _run("quick", None, **families)
+    assert expected.targeted is not None
+    assert expected.targeted.across > 0
+    for last in (passes // 3, passes - 3):
+        kept = Kept()
+        with pytest.raises(CrashError):
+            _run("quick", kept, last, **families)
+        _same(_run("quick", kept, **families)[0], expected)
+
+
 def test_what_is_done_is_not_done_again() -> None:
     _, passes, _ = _whole("both engines")
     kept = Kept()

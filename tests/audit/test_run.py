@@ -173,6 +173,8 @@ IMAGES = load_images("fashion_mnist", 20)
         ({"request": replace(REQUEST, seed=1)}, False),
         ({"request": replace(REQUEST, linearization="fold")}, False),
         ({"request": replace(REQUEST, sketch=64)}, False),
+        ({"request": replace(REQUEST, targeted="superclass")}, False),
+        ({"request": replace(REQUEST, targeted=None)}, True),
         ({"request": replace(REQUEST, protocol="standard")}, False),
         ({"request": replace(REQUEST, device="cuda", batch_size=7)}, True),
         ({"entry": replace(ENTRY, model="demo:renamed", description="words", training={})}, True),

@@ -26,6 +26,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records.screening import Screening
+from auditor.records.targeted import TargetedScore
 from tests.factories.records import REQUEST, done_audit, entry, record
 
 
@@ -58,6 +59,14 @@ def test_what_goes_in_comes_out(store: Store, engine: Engine) -> None:
     np.testing.assert_array_equal(part.matrix, np.eye(3))
     for name in ("indices", "correct", "survived", "labels", "predicted", "broken_at"):
         np.testing.assert_array_equal(getattr(detail.verdicts, name), getattr(expected.verdicts, name))
+
+
+def test_success_rates_of_targeted_attacks_go_in_and_come_out(store: Store, engine: Engine) -> None:
+    score = TargetedScore(targets=9, n=40, within_n=30, within=12, across_n=40, across=2)
+    assert load_detail(engine, done_audit(store, targeted=score)).targeted == score
+    assert load_detail(engine, done_audit(store, "b", identity="j")).targeted is None
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT COUNT(*) FROM audits WHERE targeted IS NOT NULL")) == 1
 
 
 def test_verdicts_of_an_older_auditor_have_no_classes(store: Store, engine: Engine) -> None:

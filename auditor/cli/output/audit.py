@@ -13,6 +13,7 @@ from auditor.results.calibration import calibration_lines, score_lines
 from auditor.results.class_errors import ClassErrors, find_class_errors
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
 from auditor.results.serialize import pruned_kinds
+from auditor.results.targeted import targeted_words
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, number, percent, significant
 
@@ -29,6 +30,7 @@ def print_detail(detail: Detail) -> None:
                 f"{percent(row.robust_accuracy)} ({percent(row.robust_low)} to {percent(row.robust_high)})",
             ),
             *error_pairs(errors),
+            *(("targeted", targeted_words(score)) for score in [detail.targeted] if score is not None),
             *claim_lines(detail),
             (
                 "linearization",

@@ -33,6 +33,7 @@ class ScanBody(BaseModel):
     eps: Radius | None = None
     linearization: Literal["remove", "fold"] = "remove"
     sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
+    targeted: Literal["superclass"] | None = None
     seed: Seed = 0
     device: Device = "cpu"
     force: bool = False

@@ -102,6 +102,23 @@ class ClassErrors(Shape):
     reasons: dict[str, str]
 
 
+class Targeted(Shape):
+    """Of the correctly classified samples with a target in their superclass, or in another, those that became one."""
+
+    targets: int
+    n: int
+    within_n: int
+    within: int
+    across_n: int
+    across: int
+    within_rate: Share | None
+    within_low: Share | None
+    within_high: Share | None
+    across_rate: Share | None
+    across_low: Share | None
+    across_high: Share | None
+
+
 class ResultDetail(Result):
     """Everything that is stored about one audit."""
 
@@ -113,6 +130,7 @@ class ResultDetail(Result):
     screening: ScreeningDetail | None
     published: Published | None
     verdicts: Verdicts | None
+    targeted: Targeted | None
     errors: ClassErrors | None
 
 
