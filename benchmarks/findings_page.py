@@ -319,7 +319,8 @@ threat model. Severity is the share of the broken images that stay in their supe
 
 {table([*heads, "gap of A", "p"], rows)}
 All {len(robust)} unflagged models with a robust accuracy of {100 * THRESHOLD:.0f} % or more have a severity above
-chance (the largest p is {_p(max(row["severity_p_value"] for row in robust))}); between
+chance (the largest p is {_p(max(row["severity_p_value"] for row in robust))}, the smallest possible one
+{_p(2 / 5040)}; they are not corrected for the number of models); between
 {min(row["broken"] for row in robust)} and {max(row["broken"] for row in robust)} of their images were broken, so the
 intervals are wide. But so do {without} models with a robust accuracy below 10 %: that errors follow the hierarchy is
 no sign of robustness. Spearman's ρ of robust accuracy and severity over the unflagged models is {_rho(rho)}. The broken

@@ -90,4 +90,5 @@ class TargetedAttack:
         with torch.no_grad():
             predicted = attacker.model(found.clone()).argmax(1)
         within = attacker.norm.within_budget(found, images, attacker.eps)
-        return within & (predicted == targets)
+        reached: Tensor = within & (predicted == targets)
+        return reached
