@@ -134,24 +134,24 @@ def run_errors(store: Store) -> None:
 
 
 def scan_errors() -> dict[str, dict[str, Any]]:
-    """The errors by class of `auditor scan demo --protocol quick` by model, without matrices."""
+    """The errors by class of `auditor scan demo --protocol quick --targeted superclass` by model, without matrices."""
     found = {}
-    for whole in _scan_demo("quick", "remove"):
+    for whole in _scan_demo("quick", "remove", "--targeted", "superclass"):
         errors, success = whole["errors"], whole["errors"]["attack_success"]
         found[whole["model"]] = {
             **{name: value for name, value in errors.items() if isinstance(value, int | float)},
             "robust": whole["robust_accuracy"], "flags": whole["flags"], "n": whole["n"],
-            "success_gap": success["gap"], "success_p": success["p_value"],
+            "success_gap": success["gap"], "success_p": success["p_value"], "targeted": whole["targeted"],
         }  # fmt: skip
     return found
 
 
-def _scan_demo(protocol: str, variant: str) -> list[dict[str, Any]]:
+def _scan_demo(protocol: str, variant: str, *options: str) -> list[dict[str, Any]]:
     """All results of `auditor scan demo` in full, from a database of their own."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"AUDITOR_DATABASE_URL": f"sqlite:///{folder}/auditor.db"}
         auditor = [sys.executable, "-m", "auditor"]
-        scan = ["scan", "demo", "--protocol", protocol, "--linearization", variant, "--format", "json"]
+        scan = ["scan", "demo", "--protocol", protocol, "--linearization", variant, *options, "--format", "json"]
         rows = json.loads(subprocess.run([*auditor, *scan], check=True, capture_output=True, env=environment).stdout)
         found = []
         for row in rows:

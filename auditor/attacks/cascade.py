@@ -186,6 +186,8 @@ class Cascade:
         broken = self.correct.new_zeros(0, 2)
         if len(chosen):
             broken = self._map_batches(targeted.NAME, chosen, attack.break_samples)
+        if missed := int((broken.any(1) & self.survived[chosen]).sum()):
+            self.notes.append(f"targeted attacks broke {missed} samples that survived the cascade; they do not count")
         inside = attack.inside[chosen]
         self.targeted = TargetedScore(
             targets=attack.targets.shape[1],

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from auditor.attacks import evaluate_robustness
+from auditor.attacks import Protocol, evaluate_robustness
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.attacks.norms import LINF
 from auditor.attacks.targeted import choose_targets, target_margin
@@ -75,6 +75,17 @@ def test_it_changes_no_verdict_and_depends_on_no_batch() -> None:
             assert torch.equal(getattr(one, field), getattr(plain, field))
     short = evaluate_robustness(OutOfMemory(limit=9), images, labels, batch_size=32, **SETTINGS)
     assert short.targeted.n == short.correct.sum()
+
+
+def test_what_the_cascade_missed_is_a_note() -> None:
+    model = Wrapped("saturated")
+    images, labels = _images(model.inner)
+    result = evaluate_robustness(model, images, labels, **SETTINGS | {"protocol": Protocol("none", N, (), "nothing")})
+    (note,) = [note for note in result.notes if note.startswith("targeted")]
+    missed = int(note.split()[3])
+    assert max(result.targeted.within, result.targeted.across) <= missed <= result.targeted.n
+    assert note == f"targeted attacks broke {missed} samples that survived the cascade; they do not count"
+    assert result.survived.sum() == result.correct.sum()
 
 
 def test_without_correct_samples_or_gradients_nothing_is_attacked() -> None:
