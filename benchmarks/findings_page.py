@@ -341,7 +341,9 @@ chance (the largest p is {_p(max(row["severity_p_value"] for row in robust))}, t
 intervals are wide. {without} models with a robust accuracy below 10 % have one too (p below 0.05): that errors follow
 the hierarchy is no sign of robustness. Spearman's ρ of robust accuracy and severity over the unflagged models is
 {_rho(rho)}. The broken images of a robust model are the few that lie near a boundary, so the severities of
-two models are not those of the same images. The severity is above that of the nearest class in C for {above} of the {len(known)} unflagged models and
+two models are not those of the same images.
+The severity is above that of the nearest class in C for
+{above} of the {len(known)} unflagged models and
 not for the others, so C does not tell how severe the errors of a model are. The superclass-robust
 accuracy is an upper bound, because the cascade does not aim at other superclasses. The targeted attack does:
 
