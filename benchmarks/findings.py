@@ -117,22 +117,47 @@ def run_batchnorm(store: Store) -> None:
 
 
 def scan_demo(protocol: str, variant: str) -> dict[str, dict[str, Any]]:
-    """Rows of `auditor scan demo` by model, with effective rank, from a database of their own."""
+    """Rows of `auditor scan demo` by model, with effective rank."""
+    return {
+        whole["model"]: {
+            "gap": whole["gap"], "p": whole["p_value"], "rank": whole["clusterings"]["weights"]["effective_rank"],
+            "robust": whole["robust_accuracy"], "flags": whole["flags"],
+            "regularized": bool(whole["training"].get("beta")),
+        }
+        for whole in _scan_demo(protocol, variant)
+    }  # fmt: skip
+
+
+def run_errors(store: Store) -> None:
+    """What the attacks of `auditor scan demo --protocol quick` turn images into."""
+    store.once("demo/errors", scan_errors)
+
+
+def scan_errors() -> dict[str, dict[str, Any]]:
+    """The errors by class of `auditor scan demo --protocol quick --targeted superclass` by model, without matrices."""
+    found = {}
+    for whole in _scan_demo("quick", "remove", "--targeted", "superclass"):
+        errors, success = whole["errors"], whole["errors"]["attack_success"]
+        found[whole["model"]] = {
+            **{name: value for name, value in errors.items() if isinstance(value, int | float)},
+            "robust": whole["robust_accuracy"], "flags": whole["flags"], "n": whole["n"],
+            "success_gap": success["gap"], "success_p": success["p_value"], "targeted": whole["targeted"],
+        }  # fmt: skip
+    return found
+
+
+def _scan_demo(protocol: str, variant: str, *options: str) -> list[dict[str, Any]]:
+    """All results of `auditor scan demo` in full, from a database of their own."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"AUDITOR_DATABASE_URL": f"sqlite:///{folder}/auditor.db"}
         auditor = [sys.executable, "-m", "auditor"]
-        scan = ["scan", "demo", "--protocol", protocol, "--linearization", variant, "--format", "json"]
+        scan = ["scan", "demo", "--protocol", protocol, "--linearization", variant, *options, "--format", "json"]
         rows = json.loads(subprocess.run([*auditor, *scan], check=True, capture_output=True, env=environment).stdout)
-        found = {}
+        found = []
         for row in rows:
             show = [*auditor, "results", "show", row["model"], "--format", "json"]
             (whole,) = json.loads(subprocess.run(show, check=True, capture_output=True, env=environment).stdout)
-            weights = whole["clusterings"]["weights"]
-            found[row["model"]] = {
-                "gap": row["gap"], "p": row["p_value"], "rank": weights["effective_rank"],
-                "robust": row["robust_accuracy"], "flags": row["flags"],
-                "regularized": bool(row["training"].get("beta")),
-            }  # fmt: skip
+            found.append(whole)
         return found
 
 
@@ -147,7 +172,13 @@ def _known(name: str) -> Hierarchy:
     return load_hierarchy(name, CLASSES[name])
 
 
-PARTS = {"efficientnet": run_efficientnet, "batchnorm": run_batchnorm, "null": run_null, "depth": run_depth}
+PARTS = {
+    "efficientnet": run_efficientnet,
+    "batchnorm": run_batchnorm,
+    "null": run_null,
+    "depth": run_depth,
+    "errors": run_errors,
+}
 
 
 def main() -> None:

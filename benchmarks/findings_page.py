@@ -27,7 +27,15 @@ rank and p-value.
 
 
 def page(found: Found) -> str:
-    parts = (HEAD, _efficientnet(found), _depth(found), _null(found), _batchnorm(found), _calibration(found))
+    parts = (
+        HEAD,
+        _efficientnet(found),
+        _depth(found),
+        _null(found),
+        _batchnorm(found),
+        _calibration(found),
+        _errors(found),
+    )
     return "\n\n".join(_filled(block) for block in "\n".join(parts).strip("\n").split("\n\n")) + "\n"
 
 
@@ -281,6 +289,69 @@ each, Fashion-MNIST's superclasses). It has the share of random networks with at
 {table(["model", "shape", "gap", "random ≥, %", "robust %"], places)}
 Some models without any robustness are as far from chance as robust ones: training on the classes alone can make a gap
 that chance does not. A gap beyond chance says that something was learned, not that it is robust.
+"""
+
+
+def _errors(found: Found) -> str:
+    rows, towards = [], []
+    for model, row in found["demo/errors"].items():
+        within = f"{row['severity']:.2f} ({row['severity_low']:.2f} to {row['severity_high']:.2f})"
+        rows.append(
+            [
+                f"{model}{' (flagged)' * bool(row['flags'])}", f"{100 * row['robust']:.1f}",
+                f"{100 * row['superclass_robust_accuracy']:.1f}", str(row["broken"]), within,
+                f"{row['severity_chance']:.2f}", f"{row['severity_by_c']:.2f}", _p(row["severity_p_value"]),
+                f"{row['success_gap']:.2f}", _p(row["success_p"]),
+            ]
+        )  # fmt: skip
+        score = row["targeted"]
+        rates = [
+            f"{100 * score[f'{kind}_rate']:.1f} ({100 * score[f'{kind}_low']:.1f} to {100 * score[f'{kind}_high']:.1f})"
+            for kind in ("within", "across")
+        ]
+        towards.append([rows[-1][0], f"{100 * row['broken'] / score['n']:.1f}", *rates])
+    heads = ["model", "robust %", "superclass-robust %", "broken", "severity (95 %)", "chance", "nearest in C", "p"]
+    known = [row for row in found["demo/errors"].values() if not row["flags"]]
+    rho = spearman([row["robust"] for row in known], [row["severity"] for row in known])
+    beyond = [row for row in known if row["severity_p_value"] < 0.05]
+    robust = [row for row in known if row["robust"] >= THRESHOLD]
+    without = sum(row["robust"] < 0.1 for row in beyond)
+    above = sum(row["severity"] > row["severity_by_c"] for row in known)
+    across = [row["targeted"]["across_rate"] for row in robust]
+    hidden = [row for row in known if row["targeted"]["across"] > round(row["broken"] * (1 - row["severity"]))]
+    flagged = {model: row for model, row in found["demo/errors"].items() if row["flags"]}
+    missed = "".join(
+        f" {model} is flagged with reason: the cascade broke {row['broken']} of its {row['targeted']['n']} images, and "
+        f"the targeted attack, which follows a margin instead of the cross-entropy, {row['targeted']['across']}."
+        for model, row in flagged.items()
+        if row["targeted"]["across"] > row["broken"]
+    )
+    return f"""\
+## What the attacks turn images into
+
+`python -m benchmarks.findings errors`: `auditor scan demo --protocol quick --targeted superclass`,
+{known[0]["n"]} images at each model's threat model. Severity is the share of the images broken by the cascade that stay
+in their superclass ([errors.md](errors.md)).
+
+{table([*heads, "gap of A", "p"], rows)}
+All {len(robust)} unflagged models with a robust accuracy of {100 * THRESHOLD:.0f} % or more have a severity above
+chance (the largest p is {_p(max(row["severity_p_value"] for row in robust))}, the smallest possible one
+{_p(2 / 5040)}; they are not corrected for the number of models); between
+{min(row["broken"] for row in robust)} and {max(row["broken"] for row in robust)} of their images were broken, so the
+intervals are wide. {without} models with a robust accuracy below 10 % have one too (p below 0.05): that errors follow
+the hierarchy is no sign of robustness. Spearman's ρ of robust accuracy and severity over the unflagged models is
+{_rho(rho)}. The broken images of a robust model are the few that lie near a boundary, so the severities of
+two models are not those of the same images.
+The severity is above that of the nearest class in C for
+{above} of the {len(known)} unflagged models and
+not for the others, so C does not tell how severe the errors of a model are. The superclass-robust
+accuracy is an upper bound, because the cascade does not aim at other superclasses. The targeted attack does:
+
+{table(["model", "broken by the cascade, %", "into its superclass, % (95 %)", "into another, % (95 %)"], towards)}
+The rates are shares of the correctly classified images that have such a target. For the {len(robust)} models above,
+between {100 * min(across):.1f} % and {100 * max(across):.1f} % can be broken into another superclass. A severity
+of 1 does not mean that no image can: on {len(hidden)} of the {len(known)} unflagged models the targeted attack broke
+more images into another superclass than the cascade.{missed} The rates are lower bounds, as those of any attack.
 """
 
 

@@ -37,7 +37,7 @@ NUMBERS: dict[Any, Sequence[str]] = {
         "leaf_order", "matrix",
     ),
     tables.AttackScore: ("position", "attack", "parameters", "n", "broken", "robust_accuracy"),
-    tables.Verdicts: ("n", "indices", "correct", "survived", "pictures"),
+    tables.Verdicts: ("n", "indices", "correct", "survived", "pictures", "labels", "predicted", "broken_at"),
 }  # fmt: skip
 """What must not depend on where an audit ran, nor on how often it was begun."""
 

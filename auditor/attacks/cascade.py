@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks import flags, sanity
+from auditor.attacks import flags, sanity, targeted
 from auditor.attacks.adversarials import Adversarials, Part, select_part
 from auditor.attacks.attack_copy import COPY_REJECTED
 from auditor.attacks.attacker import Attacker
@@ -18,23 +18,28 @@ from auditor.attacks.progress import (
     State,
     generator_states,
     pack_bits,
+    pack_numbers,
     set_generators,
     unpack_bits,
+    unpack_numbers,
 )
 from auditor.attacks.protocols import PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
+from auditor.records.targeted import TargetedScore
 from auditor.statistics import wilson_interval
 
 Progress = Callable[[str, int, int], None]
 """Called with the attack's name, the number of samples that it has finished, and the number of its samples."""
+UNBROKEN = -1
+"""In place of a class, or of an attack: no attack broke the sample."""
 RAND = "randomized: attacked with AutoAttack's rand version (EOT over 20 passes)"
 
 
 class Cascade:
-    """The state of one evaluation: which samples survive, and the scores, flags and notes so far.
+    """The state of one evaluation: which samples survive, what broke the others, and the scores, flags and notes.
 
     Call :meth:`inspect_model`, then :meth:`resume`, :meth:`run` and :meth:`result`.
     """
@@ -51,6 +56,7 @@ class Cascade:
         self.flags: list[str] = []
         self.notes: list[str] = []
         self.saver = Saver(None if keep else saved, self.model)
+        self.targeted: TargetedScore | None = None
         self.step = 0
         self.partial: Tensor | None = None
         self.earlier = self.attack_earlier = 0.0
@@ -73,6 +79,8 @@ class Cascade:
         self._add(sanity.check_data(self.images, self.logits, self.labels))
         self.correct = self.logits.argmax(1) == self.labels
         self.survived = self.correct.clone()
+        self.predicted = self.logits.argmax(1)
+        self.broken_at = torch.full_like(self.predicted, UNBROKEN)
         first = self._all()[: self.batch_size]
         self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
         before = find_logits(self.model, self.images[first[:PROBES]], self.logits.shape[1])
@@ -113,11 +121,13 @@ class Cascade:
             return
         self.broken_by = {name: unpack_bits(bits).to(self.survived) for name, bits in state.broken_by.items()}
         self.survived = unpack_bits(state.standing).to(self.survived)
+        self.predicted = unpack_numbers(state.predicted).to(self.predicted)
+        self.broken_at = unpack_numbers(state.broken_at).to(self.broken_at)
         self.flags, self.notes, self.batch_size, self.step = state.flags, state.notes, state.batch_size, state.step
         self.model.count.taken, self.model.count.nonfinite = state.gradients
         if COPY_REJECTED in self.notes:
             self.attacker.copy.use_model()
-        self.partial = None if state.partial is None else unpack_bits(state.partial).to(self.survived)
+        self.partial = None if state.partial is None else unpack_numbers(state.partial).to(self.predicted)
         self.scores, self.earlier, self.attack_earlier = list(state.scores), state.seconds, state.attack_seconds
 
     def run(self, attacks: tuple[Attack, ...]) -> None:
@@ -148,7 +158,7 @@ class Cascade:
         if pgd_20 is None or fgsm is None or not fgsm.any():
             return
         chosen = fgsm.nonzero().flatten()
-        broken = self._map_resumable("pgd-20, for flags", chosen, lambda samples: self._breaks(pgd_20, samples))
+        broken = self._map_resumable("pgd-20, for flags", chosen, lambda samples: self._break(pgd_20, samples)) >= 0
         only_fgsm, only_pgd = int((~broken).sum()), int(self.broken_by["pgd-20"].sum())
         self._add(flags.steps_finding(only_fgsm, only_pgd, len(self.images)))
 
@@ -160,8 +170,33 @@ class Cascade:
             return
         if float((loss == 0).float().mean()) > flags.ZERO_GRADIENT_SHARE:
             self.attacker.aim_at_rescaled_outputs(self.logits)
-            broken = self._map_batches("pgd-20, for flags", chosen, lambda samples: self._breaks(PGD_20, samples))
+            broken = self._map_batches("pgd-20, for flags", chosen, lambda samples: self._break(PGD_20, samples)) >= 0
             self._add(flags.vanishing_finding(int(broken.sum()), len(self.images)))
+
+    def run_targeted(self, families: Tensor) -> None:
+        """Attack the correctly classified samples towards classes of their own superclass, and of others.
+
+        ``families``: ``(K,)`` the superclass of each class. It changes no verdict of the cascade.
+        """
+        if not self.attacker.differentiable:
+            self.notes.append(f"{targeted.NAME} left out: the model passes no gradient to its input")
+            return
+        attack = targeted.TargetedAttack(self.attacker, self.logits, families.to(self.labels.device))
+        chosen = self.correct.nonzero().flatten()
+        broken = self.correct.new_zeros(0, 2)
+        if len(chosen):
+            broken = self._map_batches(targeted.NAME, chosen, attack.break_samples)
+        if missed := int((broken.any(1) & self.survived[chosen]).sum()):
+            self.notes.append(f"targeted attacks broke {missed} samples that survived the cascade; they do not count")
+        inside = attack.inside[chosen]
+        self.targeted = TargetedScore(
+            targets=attack.targets.shape[1],
+            n=len(chosen),
+            within_n=int(inside.any(1).sum()),
+            within=int(broken[:, 0].sum()),
+            across_n=int((~inside).any(1).sum()),
+            across=int(broken[:, 1].sum()),
+        )
 
     def result(self) -> RobustnessResult:
         """The scores, flags and notes of all attacks that ran."""
@@ -175,12 +210,15 @@ class Cascade:
             attacks=self.scores,
             correct=self.correct.cpu(),
             survived=self.survived.cpu(),
+            predicted=self.predicted.cpu(),
+            broken_at=self.broken_at.cpu(),
             logits=self.logits.cpu(),
             flags=self.flags,
             notes=self.notes,
             batch_size=self.batch_size,
             adversarials=self._join_adversarials(),
             earlier=self.earlier,
+            targeted=self.targeted,
         )
 
     def _save(self) -> None:
@@ -190,12 +228,14 @@ class Cascade:
                 correct=pack_bits(self.correct),
                 standing=pack_bits(self.survived),
                 broken_by={name: pack_bits(broken) for name, broken in self.broken_by.items()},
+                predicted=pack_numbers(self.predicted),
+                broken_at=pack_numbers(self.broken_at),
                 scores=tuple(self.scores),
                 flags=self.flags,
                 notes=self.notes,
                 batch_size=self.batch_size,
                 step=self.step,
-                partial=None if self.partial is None else pack_bits(self.partial),
+                partial=None if self.partial is None else pack_numbers(self.partial),
                 generators=generator_states(self.images.device),
                 gradients=(self.model.count.taken, self.model.count.nonfinite),
                 attack_seconds=0.0 if self.partial is None else self.attack_earlier + now - self.attack_started,
@@ -208,9 +248,10 @@ class Cascade:
         self.attack_started, chosen = time.perf_counter(), self.survived.nonzero().flatten()
         broken = torch.zeros_like(self.survived)
         if len(chosen):
-            broken[chosen] = self._map_resumable(
-                attack.name, chosen, lambda samples: self._breaks(attack, samples, self.parts)
-            )
+            classes = self._map_resumable(attack.name, chosen, lambda samples: self._break(attack, samples, self.parts))
+            broken[chosen] = classes >= 0
+            self.predicted[broken] = classes[classes >= 0]
+            self.broken_at[broken] = len(self.scores)
         self.broken_by[attack.name] = broken
         self.survived &= ~broken
         budget = {"norm": self.attacker.norm.name, "eps": self.attacker.eps, "seed": self.attacker.seed}
@@ -226,27 +267,27 @@ class Cascade:
         )
         self.attack_earlier = 0.0
 
-    def _breaks(self, attack: Attack, samples: Tensor, parts: list[tuple[str, Part]] | None = None) -> Tensor:
-        """``(M,)`` bool: which samples the attack breaks, on the logits and, if these are squashed, on the outputs."""
-        broken = self._breaks_on(self.attacker.choose_network(attack, len(samples)), attack, samples, parts)
-        if self.attacker.also_attacks_outputs(attack) and not broken.all():
-            rest = (~broken).nonzero().flatten()
-            broken[rest] = self._breaks_on(self.model, attack, samples[rest], parts)
-        return broken
+    def _break(self, attack: Attack, samples: Tensor, parts: list[tuple[str, Part]] | None = None) -> Tensor:
+        """Attack samples on the logits and, if these are squashed, on the outputs; as :meth:`_break_on`."""
+        classes = self._break_on(self.attacker.choose_network(attack, len(samples)), attack, samples, parts)
+        if self.attacker.also_attacks_outputs(attack) and (classes == UNBROKEN).any():
+            rest = (classes == UNBROKEN).nonzero().flatten()
+            classes[rest] = self._break_on(self.model, attack, samples[rest], parts)
+        return classes
 
-    def _breaks_on(
+    def _break_on(
         self, network: nn.Module, attack: Attack, samples: Tensor, parts: list[tuple[str, Part]] | None
     ) -> Tensor:
-        """Which samples the attack on this network breaks: the model misclassifies them, and the budget is kept.
+        """``(M,)`` int64: the class of each adversarial image that breaks its sample, else ``UNBROKEN``.
 
-        Appends their adversarial images to ``parts``.
+        It breaks it if the model misclassifies it, and it keeps the budget. Appends these images to ``parts``.
         """
         images, labels = self.images[samples], self.labels[samples]
         adversarials = self.attacker.craft(network, attack, samples)
         logits = self._forward(adversarials)
         if self.attacker.copy.reject_if_different(adversarials, logits):
             self.notes.append(COPY_REJECTED)
-            return self._breaks_on(self.attacker.choose_network(attack, len(samples)), attack, samples, parts)
+            return self._break_on(self.attacker.choose_network(attack, len(samples)), attack, samples, parts)
         predicted = logits.argmax(1)
         wrong = predicted != labels
         within = self.attacker.norm.within_budget(adversarials, images, self.attacker.eps)
@@ -255,7 +296,7 @@ class Cascade:
             self.notes.append(f"{attack.name}: {int((wrong & ~within).sum())} out of budget, not counted")
         if parts is not None:
             parts.append((attack.name, select_part(wrong & within, samples, adversarials, labels, predicted)))
-        return wrong & within
+        return predicted.where(wrong & within, UNBROKEN)
 
     def _join_adversarials(self) -> Adversarials | None:
         if self.parts is None:

@@ -9,7 +9,16 @@ from auditor.attacks.attacker import Attacker
 from auditor.attacks.cascade import Cascade, Progress
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
-from auditor.attacks.inputs import as_images, as_labels, as_model, as_numbers, as_protocol, check_device, check_settings
+from auditor.attacks.inputs import (
+    as_images,
+    as_labels,
+    as_model,
+    as_numbers,
+    as_protocol,
+    check_device,
+    check_settings,
+    number_superclasses,
+)
 from auditor.attacks.progress import SavedProgress
 from auditor.attacks.protocols import Protocol
 from auditor.attacks.result import RobustnessResult
@@ -30,6 +39,7 @@ def evaluate_robustness(
     progress: Progress | None = None,
     keep: bool = False,
     saved: SavedProgress | None = None,
+    superclasses: Sequence[str] | None = None,
 ) -> RobustnessResult:
     """Robust accuracy: the share of samples that the model classifies correctly and that no attack breaks.
 
@@ -54,6 +64,8 @@ def evaluate_robustness(
         saved: where the attacks' progress is saved, after each attack and every half minute. A run with the same
             arguments on the same machine resumes from it and returns the result of an uninterrupted run. This includes
             the randomness of the model, if it comes from torch's global generators.
+        superclasses: K names, one a class. With them a targeted attack runs after the others, towards classes of each
+            sample's own superclass and of others, and the result has its success rates.
 
     Returns:
         Scores, per-sample verdicts, flags and notes, see :class:`RobustnessResult`.
@@ -87,6 +99,8 @@ def evaluate_robustness(
             cascade.inspect_model()
             cascade.resume()
             cascade.run(protocol.attacks)
+            if superclasses is not None:
+                cascade.run_targeted(number_superclasses(superclasses, cascade.logits))
             return cascade.result()
 
 

@@ -85,6 +85,7 @@ def pgd(
     step_size: float,
     start: Tensor | None = None,
     labels: Tensor | None = None,
+    targets: Tensor | None = None,
     together: bool = False,
 ) -> Tensor:
     """Projected gradient ascent (Madry et al., 2018); one step of size ``eps`` without a start is FGSM.
@@ -98,7 +99,9 @@ def pgd(
         start: a perturbation ``(N, C, H, W)`` to start from; the clean image without it.
         labels: ``(N,)``; with them a sample stays at the first point where it is misclassified, and later passes leave
             it out.
-        together: with labels, keep all samples in every pass, because the model's logits may depend on the batch.
+        targets: ``(N,)``, in place of labels; a sample stays at the first point that the model assigns to its target.
+        together: with labels or targets, keep all samples in every pass, because the model's logits may depend on the
+            batch.
 
     Returns:
         Images ``(N, C, H, W)`` in the ball and in [0, 1].
@@ -113,7 +116,8 @@ def pgd(
         True
     """
     points = images if start is None else norm.project(images + start, images, eps)
-    if labels is None:
+    classes = labels if targets is None else targets
+    if classes is None:
         for _ in range(steps):
             gradient, _ = input_gradient(model, points, loss)
             points = norm.project(points + step_size * norm.normalize(gradient), images, eps)
@@ -123,7 +127,7 @@ def pgd(
         before = points[moving]
         gradient, logits = input_gradient(model, before, _restrict(loss, moving, len(images)))
         moved = norm.project(before + step_size * norm.normalize(gradient), images[moving], eps)
-        unbroken = logits.argmax(1) == labels[moving]
+        unbroken = (logits.argmax(1) == classes[moving]) ^ (targets is not None)
         points = points.index_copy(0, moving[unbroken], moved[unbroken])
         moving = moving if together else moving[unbroken]
         if not len(moving):

@@ -162,3 +162,15 @@ def _as_tensor(values: Any, expected: str) -> Tensor:
 def _message(expected: str, value: object) -> str:
     got = repr(value) if isinstance(value, str | bool | None) else type(value).__name__
     return one_line(f"expected {expected}, got {got}")
+
+
+def number_superclasses(superclasses: Sequence[str], logits: Tensor) -> Tensor:
+    """``(K,)`` int64: equal where the names are equal.
+
+    Raises:
+        InputError: there is not one name for each of the logits ``(N, K)``.
+    """
+    if len(superclasses) != logits.shape[1]:
+        raise InputError(f"expected {logits.shape[1]} superclasses, one a class, got {len(superclasses)}")
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(superclasses))}
+    return torch.tensor([numbers[name] for name in superclasses])

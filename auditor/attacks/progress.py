@@ -1,6 +1,6 @@
 """A cascade's state as bytes: a later attempt resumes from it, and gets the result of an uninterrupted run.
 
-The state is small: bits and generator states, no logits and no images. Clean images are evaluated again.
+The state is small: bits, classes and generator states, no logits and no images. Clean images are evaluated again.
 """
 
 import base64
@@ -19,7 +19,8 @@ from auditor.records import AttackScore
 
 SAVE_SECONDS = 30.0
 """The minimum time between two saves within one attack."""
-FORMAT = 1
+FORMAT = 2
+"""A state of another format is not used: the attacks start again."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,15 @@ class SavedProgress(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A cascade between two batches. Bits and bytes are text: see :func:`pack_bits` and :func:`pack_bytes`.
+    """A cascade between two batches. Bits, numbers and bytes are text: see :func:`pack_bits` and so on.
 
     Attributes:
         correct, standing: N bits, for samples that are classified correctly, and that no attack has broken yet.
         broken_by: N bits for each finished attack, by its name: the samples that it broke.
-        scores, flags, notes, batch_size: as in the result.
+        predicted, broken_at, scores, flags, notes, batch_size: as in the result.
         step: the number of finished attacks of the protocol.
-        partial: bits for the first samples of the running attack: those that it broke; None before it starts.
+        partial: for the first samples of the running attack the classes that they became, -1 if it did not break
+            them; None before it starts.
         generators: states of torch's generators, the CPU's first; randomized models draw from them.
         attack_seconds, seconds: the time spent on the running attack, and on the whole run.
         gradients: the number of gradients taken at images, and how many of these were not finite.
@@ -52,6 +54,8 @@ class State:
     correct: str
     standing: str
     broken_by: dict[str, str]
+    predicted: str
+    broken_at: str
     scores: tuple[AttackScore, ...]
     flags: list[str]
     notes: list[str]
@@ -76,9 +80,10 @@ class State:
             values["scores"] = tuple(AttackScore(**score) for score in values["scores"])
             values["gradients"] = tuple(values["gradients"])
             state = cls(**values)
-            if len({len(unpack_bits(bits)) for bits in (state.correct, state.standing, *state.broken_by.values())}) > 1:
-                raise ValueError("bits of other samples")
-            unpack_bits("0:" if state.partial is None else state.partial)
+            sizes = {len(unpack_bits(bits)) for bits in (state.correct, state.standing, *state.broken_by.values())}
+            if len(sizes | {len(unpack_numbers(numbers)) for numbers in (state.predicted, state.broken_at)}) > 1:
+                raise ValueError("values of other samples")
+            unpack_numbers("0:" if state.partial is None else state.partial)
             for generator in state.generators:
                 unpack_bytes(generator)
         except (zlib.error, ValueError, TypeError, KeyError, AttributeError):
@@ -145,6 +150,24 @@ def unpack_bits(text: str) -> Tensor:
     if len(content) != (int(number) + 7) // 8:
         raise ValueError(f"{len(content)} bytes of {number} bits")
     return torch.from_numpy(np.unpackbits(content, count=int(number)).astype(np.bool_))
+
+
+def pack_numbers(numbers: Tensor) -> str:
+    """``(N,)`` int64 as text: N, a colon, and 32-bit little-endian numbers in base64."""
+    return f"{len(numbers)}:{base64.b64encode(numbers.cpu().numpy().astype('<i4').tobytes()).decode()}"
+
+
+def unpack_numbers(text: str) -> Tensor:
+    """``(N,)`` int64, on the CPU.
+
+    Raises:
+        ValueError: the text has another format.
+    """
+    number, _, packed = text.partition(":")
+    numbers = np.frombuffer(base64.b64decode(packed, validate=True), "<i4")
+    if len(numbers) != int(number):
+        raise ValueError(f"{len(numbers)} of {number} numbers")
+    return torch.from_numpy(numbers.astype(np.int64))
 
 
 def pack_bytes(content: Tensor) -> str:

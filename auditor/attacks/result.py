@@ -6,6 +6,7 @@ from torch import Tensor
 
 from auditor.attacks.adversarials import Adversarials
 from auditor.records import AttackScore
+from auditor.records.targeted import TargetedScore
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,15 @@ class RobustnessResult:
         low, high: 95 % Wilson interval of ``robust_accuracy``.
         attacks: in the order in which they ran.
         correct, survived: ``(N,)`` bool, on the CPU.
+        predicted: ``(N,)`` int64, on the CPU: the class of the adversarial image that broke the sample; of the clean
+            image if no attack did. So it is the label exactly where the sample survived.
+        broken_at: ``(N,)`` int64, on the CPU: the position in ``attacks`` of the attack that broke the sample, or -1.
         logits: ``(N, K)`` on the clean images, on the CPU.
         flags: reasons not to rank the result.
         notes: other remarks for the reader.
         batch_size: the batch size at the end; it was halved each time memory ran out.
         adversarials: the images that broke samples, if ``keep`` was set.
+        targeted: success rates of the targeted attack, if superclasses were given.
         earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.
     """
 
@@ -32,9 +37,12 @@ class RobustnessResult:
     attacks: list[AttackScore]
     correct: Tensor
     survived: Tensor
+    predicted: Tensor
+    broken_at: Tensor
     logits: Tensor
     flags: list[str]
     notes: list[str]
     batch_size: int
     adversarials: Adversarials | None = None
     earlier: float = 0.0
+    targeted: TargetedScore | None = None

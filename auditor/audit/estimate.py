@@ -16,6 +16,7 @@ from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.protocols import for_randomized
+from auditor.attacks.targeted import MOST_TARGETS, STEPS
 from auditor.audit.identity import identity
 from auditor.audit.task import images_of
 from auditor.audit.timing import (
@@ -198,9 +199,12 @@ def attack_seconds(
         gradients = both.seconds(work.gradient_calls, work.gradients)
         return gradients + forward.seconds(work.forward_calls, work.forwards)
 
-    bound = copying + seconds(Work(0, n * passes(attacks)[0], 0, n * passes(attacks)[1]))
+    towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
+    bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))
     short = tuple(attack for attack in attacks if attack.engine == "gradient")
-    tried = min(n, max(PROBE, min(MAX_TRIED, int(MAX_TRIAL_SECONDS / (sum(passes(short)) * max(both.image, 1e-9))))))
+    tried = min(
+        n, max(PROBE, min(MAX_TRIED, int(MAX_TRIAL_SECONDS / ((sum(passes(short)) + towards) * max(both.image, 1e-9)))))
+    )
     some = torch.linspace(0, n - 1, tried).long()
     counted, started = Counted(model, 3 * MAX_TRIAL_SECONDS), time.perf_counter()
     try:
@@ -215,6 +219,7 @@ def attack_seconds(
             protocol=Protocol("trial", tried, short, "the gradient attacks, on a few images"),
             batch_size=request.batch_size,
             seed=request.seed,
+            superclasses=None if request.targeted is None else hierarchy_of(entry).superclasses,
         )
     except (TooLongError, AuditorError):
         return bound, bound

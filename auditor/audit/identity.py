@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from auditor.attacks import find_protocol
+from auditor.attacks.targeted import PARAMETERS
 from auditor.data import ImageSet, hierarchy_of
 from auditor.records import METHOD_VERSION, AuditRequest, ZooEntry
 
@@ -31,6 +32,8 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         "protocol": [protocol.name, *(asdict(attack) for attack in protocol.attacks)],
         "seed": request.seed,
     }
+    if request.targeted is not None:  # not a key of its own, so that other audits keep their identity
+        parts["targeted"] = [request.targeted, PARAMETERS]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

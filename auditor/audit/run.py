@@ -62,7 +62,7 @@ def audit(
     broken, name = None, identity(entry, loaded.weights_sha256, request, images)
     if images is not None and request.triage is not None and not is_attacked(request.triage, found.screening, name):
         # What is left is an audit under `screen`, and is stored as one.
-        request, images = replace(request, protocol="screen"), None
+        request, images = replace(request, protocol="screen", targeted=None), None
         name = identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
         found.notes += images.notes
@@ -235,6 +235,7 @@ def _attack(
         progress=attempts.context.progress,
         keep=keep,
         saved=attempts,
+        superclasses=None if request.targeted is None else hierarchy.superclasses,
     )
     distance = clustering.feature_distance(result.logits.numpy(), images.labels, len(hierarchy.classes))
     scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
@@ -256,7 +257,11 @@ def _attack(
             correct=result.correct.numpy().astype(np.bool_),
             survived=result.survived.numpy().astype(np.bool_),
             pictures=images.pictures,
+            labels=images.labels,
+            predicted=result.predicted.numpy(),
+            broken_at=result.broken_at.numpy(),
         ),
+        "targeted": result.targeted,
         "images_sha256": images.digest,
     }
     return result.adversarials

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -139,6 +139,7 @@ class AuditOptions:
     linearization: str = "remove"
     sketch: int | None = None
     triage: float | None = None
+    targeted: Literal["superclass"] | None = None
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -159,6 +160,7 @@ class AuditOptions:
             device=check_device(self.device) if queue == LOCAL_QUEUE else self.device,
             batch_size=settings().batch_size,
             triage=self.triage,
+            targeted=self.targeted,
         )
         return ScanRequest.make(
             audit,

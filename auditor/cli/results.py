@@ -137,24 +137,33 @@ def list_rows(sort: str, limit: int | None, output_format: str, **filters: Any) 
     help="Select the result of this protocol. By default: the protocol with the most images.",
 )
 @AUDIT_ID
+@click.option(
+    "--errors", is_flag=True, help="Also print the accuracy of each class, and what it became. JSON always has both."
+)
 @FORMAT
-def show(model: str, protocol: str | None, audit_id: int | None, output_format: str) -> None:
+def show(model: str, protocol: str | None, audit_id: int | None, errors: bool, output_format: str) -> None:
     """Show a model's newest result: attacks, scores, flags and provenance.
 
     \b
     Examples:
       auditor results show demo:at-eps0.10
+      auditor results show demo:at-eps0.10 --errors
       auditor results show demo:saturated --protocol quick --format json
     """
     from auditor.cli.output.audit import print_detail
+    from auditor.cli.output.class_errors import print_class_errors, require_class_errors
     from auditor.cli.output.tables import print_json
     from auditor.results.serialize import serialize_detail
 
     detail = find_detail(model, protocol, audit_id)
+    by_class = require_class_errors(detail) if errors else None
     if output_format == "json":
         print_json([serialize_detail(detail)])
-    else:
-        print_detail(detail)
+        return
+    print_detail(detail)
+    if by_class is not None:
+        click.echo()
+        print_class_errors(by_class)
 
 
 @command.command()
@@ -220,6 +229,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
     help="Select results of this protocol. By default: quick with --zoo, else the protocol with the most images.",
 )
 @AUDIT_ID
+@click.option("--errors", is_flag=True, help="Plot what the attacks turned each class into, instead of C and F.")
 @FIGURE
 def plot(
     model: str | None,
@@ -228,13 +238,15 @@ def plot(
     source: str | None,
     protocol: str | None,
     audit_id: int | None,
+    errors: bool,
     output: Path,
 ) -> None:
-    """Plot a model's C and F with dendrograms, or a measure of all models against robust accuracy.
+    """Plot a model's C and F with dendrograms, its errors by class, or a measure of all models.
 
     \b
     Examples:
       auditor results plot demo:at-eps0.10 -o heatmap.png
+      auditor results plot demo:at-eps0.10 --errors -o errors.png
       auditor results plot --zoo -o zoo.png
       auditor results plot --zoo --protocol standard -o zoo.pdf
       auditor results plot --zoo --x screen_score -o screen.png
@@ -243,10 +255,16 @@ def plot(
         raise click.UsageError("expected either a MODEL or --zoo")
     if (source and not zoo) or (audit_id and zoo):
         raise click.UsageError("--source needs --zoo, and --id needs a MODEL")
+    if errors and zoo:
+        raise click.UsageError("--errors needs a MODEL")
     from auditor.cli.db import open_database
-    from auditor.cli.output.plots import model_figure, zoo_figure
+    from auditor.cli.output.plots import errors_figure, model_figure, zoo_figure
     from auditor.plots import save
 
+    if errors:
+        save(errors_figure(find_detail(model or "", protocol, audit_id)), output)
+        click.echo(str(output))
+        return
     save(
         zoo_figure(open_database(), source, protocol or "quick", measure)
         if zoo

@@ -67,6 +67,12 @@ class ScanOptions:
     help="Screen every model first, and attack only those whose screening score is at least P, and a random tenth of "
     "the others, which says how many robust models P misses. A model that is not attacked is stored as screened.",
 )
+@click.option(
+    "--targeted",
+    type=click.Choice(["superclass"]),
+    help="Also attack each correctly classified image towards up to 9 wrong classes, and store how many become a class "
+    "of their own superclass, and how many one of another.",
+)
 @shared.SEED
 @click.option(
     "--data",
@@ -126,6 +132,7 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
+      auditor scan demo --targeted superclass
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2

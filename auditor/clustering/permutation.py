@@ -1,5 +1,6 @@
 """The permutation test of the gap: the share of shuffled superclass labels that give a gap at least as large."""
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ def gap_p_value(distance: Matrix, labels: NDArray[np.int64], permutations: int, 
     """
     gaps = _Gaps(distance, labels)
     if _relabellings(labels) <= permutations:
-        every = np.concatenate([gaps.under(batch) for batch in _batched(_all(labels))])
+        every = np.concatenate([gaps.under(batch) for batch in _batches(labels)])
         return float(np.mean(every >= gaps.under(labels[None])[0] - _TIE))
     generator = np.random.default_rng(seed)
     observed = gaps.under(labels[None])[0]
@@ -54,6 +55,26 @@ def _all(labels: NDArray[np.int64]) -> Iterator[tuple[int, ...]]:
                 sizes[label] += 1
 
     return extend(())
+
+
+_MOST_KEPT = 10_000
+
+
+def _batches(labels: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """All distinct arrangements of the labels in batches; a few thousand are kept for the next matrix."""
+    if _relabellings(labels) > _MOST_KEPT:
+        yield from _batched(_all(labels))
+        return
+    arrangements = _kept(tuple(np.bincount(labels).tolist()))
+    for start in range(0, len(arrangements), 500):
+        yield arrangements[start : start + 500]
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(sizes: tuple[int, ...]) -> NDArray[np.int64]:
+    arrangements = np.array(list(_all(np.repeat(np.arange(len(sizes)), sizes))))
+    arrangements.flags.writeable = False  # all callers share it
+    return arrangements
 
 
 def _batched(arrangements: Iterator[tuple[int, ...]]) -> Iterator[NDArray[np.int64]]:

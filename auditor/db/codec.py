@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_COMPRESSED = 0x80
+
+
 def pack_matrix(matrix: Matrix) -> bytes:
     """A square matrix as zlib-compressed little-endian float32."""
     import numpy as np
@@ -59,6 +62,36 @@ def unpack_pictures(packed: bytes) -> "NDArray[np.uint64]":
     import numpy as np
 
     return np.frombuffer(packed, "<u8").astype(np.uint64)
+
+
+def pack_numbers(numbers: "NDArray[np.int64]") -> bytes:
+    """Numbers of 0 or more in the fewest bytes each, little-endian, compressed if that is shorter.
+
+    The first byte is the size of a number, with the highest bit set if the rest is compressed.
+    """
+    import numpy as np
+
+    kind = np.min_scalar_type(int(numbers.max(initial=0))).newbyteorder("<")
+    plain = numbers.astype(kind).tobytes()
+    compressed = zlib.compress(plain, 9)
+    if len(compressed) < len(plain):
+        return bytes([kind.itemsize | _COMPRESSED]) + compressed
+    return bytes([kind.itemsize]) + plain
+
+
+def unpack_numbers(packed: bytes) -> "NDArray[np.int64]":
+    import numpy as np
+
+    head, rest = packed[0], packed[1:]
+    content = zlib.decompress(rest) if head & _COMPRESSED else rest
+    return np.frombuffer(content, f"<u{head & ~_COMPRESSED}").astype(np.int64)
+
+
+def place_numbers(numbers: "NDArray[np.int64]", chosen: "NDArray[np.bool_]", packed: bytes) -> "NDArray[np.int64]":
+    """``numbers`` ``(N,)`` with the unpacked ones at the places that are chosen."""
+    placed = numbers.copy()
+    placed[chosen] = unpack_numbers(packed)
+    return placed
 
 
 def nan_to_null(value: float) -> float | None:

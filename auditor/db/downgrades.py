@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 LOSSES: tuple[tuple[str, str, str], ...] = (
+    ("0009", "records of true and predicted classes; the verdicts stay, and `auditor scan … --force` makes them again",
+     "verdicts WHERE labels IS NOT NULL"),
+    ("0009", "success rates of targeted attacks", "audits WHERE targeted IS NOT NULL"),
     ("0008", "screenings of models; `auditor scan … --force` measures them again", "screenings"),
     ("0007", "tokens of the HTTP API", "tokens"),
     ("0006", "boosts and adaptations, with their results; checkpoints keep their files", "trainings"),

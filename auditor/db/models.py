@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from auditor.db.base import Base
@@ -186,6 +186,7 @@ class Audit(Leased, Base):
     ``latest``: of the done and failed audits of a model under one setting the one confirmed last; ``latest_done``: of
     the done ones.
     ``sketch``: from how many random images C is estimated; NULL where it is exact.
+    ``targeted``: the counts of ``auditor.records.targeted``; NULL without targeted attacks.
     """
 
     __tablename__ = "audits"
@@ -228,6 +229,7 @@ class Audit(Leased, Base):
     device: Mapped[str]
     batch_size: Mapped[int | None]
     versions: Mapped[dict[str, Any]]
+    targeted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     confirmed_at: Mapped[datetime | None]
 
     model: Mapped[Model] = relationship()
@@ -306,6 +308,9 @@ class Verdicts(Base):
     """Per-sample verdicts: indices as little-endian int64, verdicts as packed bits, zlib each.
 
     ``pictures``: a 64-bit digest of each sample, little-endian; NULL in rows of the first revision.
+    ``labels``: the true class of each sample; ``predicted``: of each sample that did not survive, in their order, the
+    class after the attacks; ``broken_at``: of each sample that an attack broke, in their order, the position of that
+    attack in ``attack_scores``. Numbers as ``auditor.db.codec.pack_numbers`` makes them; NULL before revision 0009.
     """
 
     __tablename__ = "verdicts"
@@ -316,6 +321,9 @@ class Verdicts(Base):
     correct: Mapped[bytes]
     survived: Mapped[bytes]
     pictures: Mapped[bytes | None]
+    labels: Mapped[bytes | None]
+    predicted: Mapped[bytes | None]
+    broken_at: Mapped[bytes | None]
 
 
 class Published(Base):

@@ -75,7 +75,10 @@ def _old(model_id: int, keep: int) -> Select[int]:
 def _measure(connection: Connection, old: Select[int]) -> PruneResult:
     part, verdicts = tables.Clustering, tables.Verdicts
     matrices = select(part.audit_id, func.length(part.matrix)).where(*_with_matrix(old))
-    packed = (verdicts.indices, verdicts.correct, verdicts.survived, verdicts.pictures)
+    packed = (
+        verdicts.indices, verdicts.correct, verdicts.survived, verdicts.pictures, verdicts.labels, verdicts.predicted,
+        verdicts.broken_at,
+    )  # fmt: skip
     size, *more = (func.coalesce(func.length(column), 0) for column in packed)
     judged = select(verdicts.audit_id, sum(more, size)).where(verdicts.audit_id.in_(old))
     of_matrices, of_verdicts = connection.execute(matrices).all(), connection.execute(judged).all()

@@ -1,6 +1,6 @@
 """Reads stored audits as records: one row for lists, everything about one audit for its page."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -10,13 +10,22 @@ from sqlalchemy.orm import Session, aliased, load_only, selectinload
 from auditor.db import models as tables
 from auditor.db.base import iso
 from auditor.db.claims import claims_of, mismatches
-from auditor.db.codec import null_to_nan, unpack_bits, unpack_indices, unpack_matrix, unpack_pictures
+from auditor.db.codec import (
+    null_to_nan,
+    place_numbers,
+    unpack_bits,
+    unpack_indices,
+    unpack_matrix,
+    unpack_numbers,
+    unpack_pictures,
+)
 from auditor.db.filters import Filter, check_filter, order_by, select_ids
 from auditor.db.published import published_record
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.records.screening import Screening
+from auditor.records.targeted import TargetedScore
 
 __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
@@ -39,6 +48,7 @@ class Detail:
     clusterings: dict[str, Clustering]
     attacks: tuple[AttackScore, ...]
     verdicts: Verdicts | None
+    targeted: TargetedScore | None
     screening: Screening | None
     published: Published | None
 
@@ -99,6 +109,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             clusterings=clusterings,
             attacks=tuple(_attack(row) for row in found.attacks),
             verdicts=_verdicts(found.verdicts) if found.verdicts else None,
+            targeted=None if found.targeted is None else TargetedScore(**found.targeted),
             screening=_screening(found.screening, gaps.get("weights")) if found.screening else None,
             published=published_record(published) if published else None,
         )
@@ -196,9 +207,18 @@ def _attack(row: tables.AttackScore) -> AttackScore:
 
 
 def _verdicts(row: tables.Verdicts) -> Verdicts:
-    return Verdicts(
+    verdicts = Verdicts(
         indices=unpack_indices(row.indices),
         correct=unpack_bits(row.correct, row.n),
         survived=unpack_bits(row.survived, row.n),
         pictures=None if row.pictures is None else unpack_pictures(row.pictures),
+    )
+    if row.labels is None or row.predicted is None or row.broken_at is None:
+        return verdicts
+    labels, broken = unpack_numbers(row.labels), verdicts.correct & ~verdicts.survived
+    return replace(
+        verdicts,
+        labels=labels,
+        predicted=place_numbers(labels, ~verdicts.survived, row.predicted),
+        broken_at=place_numbers(-1 + 0 * labels, broken, row.broken_at),
     )

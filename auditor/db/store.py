@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import Base, upsert
-from auditor.db.codec import nan_to_null, pack_bits, pack_indices, pack_matrix, pack_pictures
+from auditor.db.codec import nan_to_null, pack_bits, pack_indices, pack_matrix, pack_numbers, pack_pictures
 from auditor.db.completion import count_ended, end_audit, now
 from auditor.db.latest import confirm
 from auditor.db.leases import Leases, cancel_unfinished
@@ -17,7 +17,7 @@ from auditor.db.retry import with_retries
 from auditor.db.schedules import attach_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
-from auditor.records import LOCAL_QUEUE, AuditRecord, ZooEntry
+from auditor.records import LOCAL_QUEUE, AuditRecord, Verdicts, ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.records.screening import Screening
 
@@ -222,6 +222,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
         | screened
         | {name: list(getattr(record, name)) for name in lists}
         | {name: nan_to_null(getattr(record, name)) for name in numbers}
+        | {"targeted": None if record.targeted is None else asdict(record.targeted)}
     )
 
 
@@ -246,17 +247,23 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
     if record.screening is not None:
         rows.append(_screening_row(audit_id, record.screening))
     if record.verdicts is not None:
-        rows.append(
-            tables.Verdicts(
-                audit_id=audit_id,
-                n=len(record.verdicts.indices),
-                indices=pack_indices(record.verdicts.indices),
-                correct=pack_bits(record.verdicts.correct),
-                survived=pack_bits(record.verdicts.survived),
-                pictures=None if record.verdicts.pictures is None else pack_pictures(record.verdicts.pictures),
-            )
-        )
+        rows.append(_verdicts_row(audit_id, record.verdicts))
     return rows
+
+
+def _verdicts_row(audit_id: int, verdicts: Verdicts) -> tables.Verdicts:
+    labels, predicted, broken_at = verdicts.labels, verdicts.predicted, verdicts.broken_at
+    return tables.Verdicts(
+        audit_id=audit_id,
+        n=len(verdicts.indices),
+        indices=pack_indices(verdicts.indices),
+        correct=pack_bits(verdicts.correct),
+        survived=pack_bits(verdicts.survived),
+        pictures=None if verdicts.pictures is None else pack_pictures(verdicts.pictures),
+        labels=None if labels is None else pack_numbers(labels),
+        predicted=None if predicted is None else pack_numbers(predicted[~verdicts.survived]),
+        broken_at=None if broken_at is None else pack_numbers(broken_at[verdicts.correct & ~verdicts.survived]),
+    )
 
 
 def _screening_row(audit_id: int, screening: Screening) -> tables.Screening:

@@ -6,10 +6,11 @@ from matplotlib.figure import Figure
 
 from auditor.errors import UsageError
 from auditor.plots.boost import draw_boost
+from auditor.plots.errors import draw_errors
 from auditor.plots.model import draw_model
 from auditor.plots.zoo import ZooPoint, draw_zoo
 
-__all__ = ["ZooPoint", "draw_boost", "draw_model", "draw_zoo", "save"]
+__all__ = ["ZooPoint", "draw_boost", "draw_errors", "draw_model", "draw_zoo", "save"]
 
 
 def save(figure: Figure, path: Path) -> None:

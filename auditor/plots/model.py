@@ -38,14 +38,20 @@ def draw_model(
     drawn = [part for part in parts if len(classes) <= NAMED or not math.isnan(part.scores.gap)] or parts[:1]
     if len(drawn) < len(parts):
         subtitle += f". F: {_heading(parts[-1]).splitlines()[1]}"
-    figure = Figure(figsize=(6.6 * len(drawn), 7.9), layout="constrained")
-    (head,), (body,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 9))
-    head.text(0.01, 0.78, title, ha="left", va="center", fontsize=16, fontweight="bold")
-    lines = textwrap.fill(subtitle, 95 * len(drawn))
-    head.text(0.01, 0.25, lines, ha="left", va="center", fontsize=9.5, color="#555555")
-    for column, part in zip(body.subfigures(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+    figure, columns = make_columns(title, subtitle, len(drawn))
+    for column, part in zip(columns, drawn, strict=True):
         draw_part(column, part, classes, superclasses)
     return figure
+
+
+def make_columns(title: str, subtitle: str, count: int) -> tuple[Figure, Any]:
+    """A figure with a title, and its columns: one subfigure for each of ``count`` matrices."""
+    figure = Figure(figsize=(6.6 * count, 7.9), layout="constrained")
+    (head,), (body,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 9))
+    head.text(0.01, 0.78, title, ha="left", va="center", fontsize=16, fontweight="bold")
+    lines = textwrap.fill(subtitle, 95 * count)
+    head.text(0.01, 0.25, lines, ha="left", va="center", fontsize=9.5, color="#555555")
+    return figure, body.subfigures(1, count, squeeze=False)[0]
 
 
 def draw_part(
@@ -56,16 +62,23 @@ def draw_part(
     tree_axes, axes = figure.subplots(2, 1, height_ratios=(1, 5))
     matrix = part.full_matrix()
     distance = 1 - matrix if similarity else matrix
-    order = _draw_tree(tree_axes, distance, part.scores.leaf_order)
+    order = draw_tree(tree_axes, distance, part.scores.leaf_order)
     shown = matrix if similarity else by_row(matrix)
     limits = (-1.0, 1.0) if similarity else (0.0, 1.0)
     _draw_matrix(axes, shown[np.ix_(order, order)], limits, "RdBu_r" if similarity else "YlGnBu_r")
-    _name_classes(axes, [classes[k] for k in order], [superclasses[k] for k in order], superclasses)
+    name_classes(axes, [classes[k] for k in order], [superclasses[k] for k in order], superclasses)
+    draw_scale(
+        figure, axes, "cosine similarity of class templates" if similarity else "distance, each row by its maximum"
+    )
+    tree_axes.set_title(before + _heading(part), loc="left", fontsize=10)
+
+
+def draw_scale(figure: Any, axes: Axes, label: str) -> None:
+    """The scale of colours below a matrix."""
     bar = figure.colorbar(axes.images[0], ax=axes, location="bottom", shrink=0.6, aspect=40, pad=0.02)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    bar.set_label("cosine similarity of class templates" if similarity else "distance, each row by its maximum", size=8)
-    tree_axes.set_title(before + _heading(part), loc="left", fontsize=10)
+    bar.set_label(label, size=8)
 
 
 def _heading(part: Clustering) -> str:
@@ -75,7 +88,7 @@ def _heading(part: Clustering) -> str:
     return f"{name}\n{scores_line(scores)}"
 
 
-def _draw_tree(axes: Axes, distance: Matrix, fallback: Sequence[int]) -> list[int]:
+def draw_tree(axes: Axes, distance: Matrix, fallback: Sequence[int]) -> list[int]:
     """The dendrogram over the columns; returns their order."""
     axes.set_axis_off()
     if len(distance) < 3 or not np.isfinite(distance).all():
@@ -110,7 +123,7 @@ def _draw_matrix(axes: Axes, matrix: Matrix, limits: tuple[float, float], colors
         side.set_visible(False)
 
 
-def _name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all_families: Sequence[str]) -> None:
+def name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all_families: Sequence[str]) -> None:
     """Tick labels in their superclass's colour, and a frame around neighbours of one superclass."""
     colors = _colors(list(dict.fromkeys(all_families)))
     count = len(names)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
 from auditor.records.screening import Screening
+from auditor.records.targeted import TargetedScore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +97,7 @@ class AuditRequest:
     ``sketch``: the number of random images from which C is estimated; None computes C exactly.
     ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
     attacks all. It decides what is measured, and is not part of an audit's identity.
+    ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
     """
 
     protocol: str
@@ -105,6 +107,7 @@ class AuditRequest:
     device: str = "cpu"
     batch_size: int = 256
     triage: float | None = None
+    targeted: Literal["superclass"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,14 +233,23 @@ class AttackScore:
 class Verdicts:
     """Per-sample verdicts: the index in the data set, whether the clean image is correct, whether no attack broke it.
 
-    ``pictures`` are digests ``(N,)`` of the pictures before any transform and their labels, by which two audits find
-    the samples that they share; None if they were not computed.
+    Attributes:
+        pictures: digests ``(N,)`` of the pictures before any transform and their labels, by which two audits find the
+            samples that they share; None if they were not computed.
+        labels: the true classes ``(N,)``.
+        predicted: the classes ``(N,)`` after the attacks: of the adversarial image that broke the sample, of the clean
+            image if none did.
+        broken_at: ``(N,)``, the position of the attack that broke the sample among the attacks of the audit; -1 if
+            none did. ``labels``, ``predicted`` and ``broken_at`` are None in audits that an older auditor made.
     """
 
     indices: "NDArray[np.int64]"
     correct: "NDArray[np.bool_]"
     survived: "NDArray[np.bool_]"
     pictures: "NDArray[np.uint64] | None" = None
+    labels: "NDArray[np.int64] | None" = None
+    predicted: "NDArray[np.int64] | None" = None
+    broken_at: "NDArray[np.int64] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +313,7 @@ class AuditRecord:
     screening: Screening | None = None
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
+    targeted: TargetedScore | None = None
     images_sha256: str | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

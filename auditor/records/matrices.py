@@ -12,6 +12,12 @@ MATRIX_NAMES = {
 }
 """The headings of tables and figures, in their order."""
 
+ERROR_NAMES = {
+    "confusion": "Confusion after the attacks",
+    "attack_success": "Attack success by class",
+}
+"""The same for matrices of errors by class, which are shares from 0 to 1, and not symmetric."""
+
 GAP_FIELDS = {"weights": "gap", "centred": "gap_centred", "deflated": "gap_deflated", "features": "gap_features"}
 
 DRAWN = ("weights", "deflated", "features")

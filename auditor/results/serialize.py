@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import asdict, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.db.results import Detail
 from auditor.records import Clustering
+
+if TYPE_CHECKING:
+    from auditor.results.class_errors import ClassErrors
 
 
 def serialize(record: Any) -> dict[str, Any]:
@@ -21,7 +24,10 @@ def _plain(value: Any) -> Any:
 
 def serialize_detail(detail: Detail) -> dict[str, Any]:
     """Everything about one audit as plain values: matrices are nested lists, null if they were pruned."""
-    verdicts = detail.verdicts
+    from auditor.results.class_errors import find_class_errors
+    from auditor.results.targeted import targeted_values
+
+    verdicts, errors = detail.verdicts, find_class_errors(detail)
     return serialize(detail.row) | {
         "description": detail.description,
         "classes": list(detail.classes),
@@ -35,7 +41,21 @@ def serialize_detail(detail: Detail) -> dict[str, Any]:
             "indices": verdicts.indices.tolist(),
             "correct": verdicts.correct.tolist(),
             "survived": verdicts.survived.tolist(),
+            "labels": None if verdicts.labels is None else verdicts.labels.tolist(),
+            "predicted": None if verdicts.predicted is None else verdicts.predicted.tolist(),
+            "broken_at": None if verdicts.broken_at is None else verdicts.broken_at.tolist(),
         },
+        "targeted": None if detail.targeted is None else targeted_values(detail.targeted),
+        "errors": None if errors is None else _errors(errors),
+    }
+
+
+def _errors(errors: "ClassErrors") -> dict[str, Any]:
+    values = {field.name: getattr(errors, field.name) for field in fields(errors)}
+    return values | {
+        "classes": [asdict(row) for row in errors.classes],
+        "confusion": None if errors.confusion is None else errors.confusion.tolist(),
+        "attack_success": errors.attack_success and _part(errors.attack_success),
     }
 
 

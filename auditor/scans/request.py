@@ -47,11 +47,13 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number.
 
         Raises:
-            UsageError: ``samples`` or a triage is given for a protocol that uses no images.
+            UsageError: ``samples``, a triage or targeted attacks are given for a protocol that uses no images.
         """
         protocol = find_protocol(audit.protocol)
         if audit.triage is not None and protocol.samples == 0:
             raise UsageError(f"--triage has no meaning under {protocol.name!r}, which attacks no model")
+        if audit.targeted is not None and protocol.samples == 0:
+            raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         number = protocol.samples if samples is None else samples
@@ -75,9 +77,9 @@ STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name not in ("audit", "measurement", "reverify", "triage")
+    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted")
 ]
-"""The names of a stored request. Requests of older versions have no ``reverify`` and no ``triage``."""
+"""The names of a stored request. Requests of older versions have no ``reverify``, no ``triage`` and no ``targeted``."""
 
 
 def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:

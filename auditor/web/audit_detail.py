@@ -11,6 +11,7 @@ from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, set
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, number, percent
+from auditor.web.audit_errors import AuditErrors, build_audit_errors
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
@@ -32,6 +33,7 @@ class AuditDetail:
     provenance: tuple[tuple[str, str], ...]
     command: str
     remarks: tuple[str, ...]
+    errors: AuditErrors | None
 
     @property
     def anchor(self) -> str:
@@ -56,12 +58,13 @@ def build_audit_detail(detail: Detail, results: Sequence[ResultRow] = ()) -> Aud
         history=history([one for one in results if setting_of(one) == setting_of(row)]),
         screening=tuple(_screening_pairs(detail)),
         provenance=tuple(_provenance(row)),
-        command=repeat_command(row),
+        command=repeat_command(row, targeted=detail.targeted is not None),
         remarks=tuple(_remarks(detail)),
+        errors=build_audit_errors(detail),
     )
 
 
-def repeat_command(row: ResultRow) -> str:
+def repeat_command(row: ResultRow, *, targeted: bool = False) -> str:
     """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored."""
     words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
@@ -72,6 +75,8 @@ def repeat_command(row: ResultRow) -> str:
         words += ["--linearization", row.linearization]
     if row.sketch is not None:
         words += ["--sketch", str(row.sketch)]
+    if targeted:
+        words += ["--targeted", "superclass"]
     words += ["--device", row.device, "--force"]
     return shlex.join(words)
 

@@ -26,6 +26,7 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
         linearization=body.linearization,
         sketch=body.sketch,
         triage=body.triage,
+        targeted=body.targeted,
         seed=body.seed,
         device=body.device,
         batch_size=settings().batch_size,

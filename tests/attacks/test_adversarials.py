@@ -69,6 +69,12 @@ def test_what_is_kept_broke_the_sample_within_the_budget(norm: str, protocol: st
     logits = found.images.reshape(len(found.images), -1) @ model.weight.detach().numpy().T + model.bias.detach().numpy()
     np.testing.assert_array_equal(logits.argmax(1), found.predicted)
     assert (found.predicted != found.labels).all()
+    for one in (result, plain):  # every sample's class, and the attack that broke it
+        expected = (images.reshape(len(images), -1) @ model.weight.T + model.bias).argmax(1).numpy()
+        expected[broken] = found.predicted
+        np.testing.assert_array_equal(one.predicted, expected)
+        assert [one.attacks[k].attack for k in one.broken_at[broken]] == found.attacks.tolist()
+        assert (one.broken_at[~broken] == -1).all()
 
 
 def test_memory_that_runs_out_leaves_each_sample_once() -> None:
@@ -79,6 +85,7 @@ def test_memory_that_runs_out_leaves_each_sample_once() -> None:
     )
     assert len(result.adversarials.indices) == int((result.correct & ~result.survived).sum())
     assert len(set(result.adversarials.indices)) == len(result.adversarials.indices)
+    np.testing.assert_array_equal(result.predicted[result.broken_at >= 0], result.adversarials.predicted)
 
 
 def test_where_nothing_breaks_the_arrays_are_empty(tmp_path: Path) -> None:

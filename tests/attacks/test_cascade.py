@@ -102,7 +102,8 @@ def test_verdicts_do_not_depend_on_the_batch_size(norm: str) -> None:
         for size in (1, 7, 64)
     ]
     assert 0 < results[0].robust_accuracy < 1
-    assert all(torch.equal(results[0].survived, other.survived) for other in results[1:])
+    for name in ("survived", "predicted", "broken_at"):
+        assert all(torch.equal(getattr(results[0], name), getattr(other, name)) for other in results[1:])
 
 
 def test_a_sample_keeps_its_noise_in_another_subset() -> None:

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from auditor.attacks import PROTOCOLS, Protocol, RobustnessResult, evaluate_robustness
-from auditor.attacks.progress import SAVE_SECONDS, State, pack_bits, pack_bytes, unpack_bits, unpack_bytes
+from auditor.attacks.progress import (
+    SAVE_SECONDS,
+    State,
+    pack_bits,
+    pack_bytes,
+    pack_numbers,
+    unpack_bits,
+    unpack_bytes,
+    unpack_numbers,
+)
 from auditor.attacks.protocols import Attack
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.errors import MeasurementError
@@ -183,6 +192,7 @@ def _whole(case: str) -> tuple[RobustnessResult, int, int]:
 def test_the_cases_are_what_they_say(case: str) -> None:
     result, _, saves = _whole(case)
     assert 0 < result.robust_accuracy < result.clean_accuracy < 1 or case == "no gradient"
+    assert len(set(result.broken_at.tolist())) > 1 or case == "no gradient"
     assert saves >= len(result.attacks)
     said = " ".join(result.notes)
     assert ("apgd-dlr instead" in said) == (case == "three classes")
@@ -238,6 +248,18 @@ def test_a_run_that_crashes_again_and_again_comes_to_its_end(case: str) -> None:
     assert sum(score.seconds for score in result.attacks) < earlier + 1
 
 
+def test_targeted_attacks_run_again_after_a_crash_to_the_same_rates() -> None:
+    families = {"superclasses": ["x", "x", "y", "y", "z"]}
+    expected, passes = _run("quick", None, **families)
+    assert expected.targeted is not None
+    assert expected.targeted.across > 0
+    for last in (passes // 3, passes - 3):
+        kept = Kept()
+        with pytest.raises(CrashError):
+            _run("quick", kept, last, **families)
+        _same(_run("quick", kept, **families)[0], expected)
+
+
 def test_what_is_done_is_not_done_again() -> None:
     _, passes, _ = _whole("both engines")
     kept = Kept()
@@ -258,7 +280,7 @@ def _damages(state: bytes) -> Iterator[bytes]:
     yield state[:40] + bytes([state[40] ^ 1]) + state[41:]
     text = zlib.decompress(state)
     for old, new in (
-        (b'"format": 1', b'"format": 2'),
+        (b'"format": 2', b'"format": 1'),
         (b'"step"', b'"stop"'),
         (b'"20:', b'"21:'),
         (b'"20:', b'"2000:'),
@@ -334,11 +356,15 @@ _scores = st.builds(
 def _states(draw: st.DrawFn) -> State:
     n = draw(st.integers(0, 40))
     bits = st.lists(st.booleans(), min_size=n, max_size=n).map(lambda chosen: pack_bits(torch.tensor(chosen).bool()))
-    some = st.lists(st.booleans()).map(lambda chosen: pack_bits(torch.tensor(chosen).bool()))
+    classes = st.integers(-1, 20)
+    numbers = st.lists(classes, min_size=n, max_size=n).map(lambda chosen: pack_numbers(torch.tensor(chosen).long()))
+    some = st.lists(classes).map(lambda chosen: pack_numbers(torch.tensor(chosen).long()))
     return State(
         correct=draw(bits),
         standing=draw(bits),
         broken_by=draw(st.dictionaries(st.text(), bits, max_size=4)),
+        predicted=draw(numbers),
+        broken_at=draw(numbers),
         scores=tuple(draw(st.lists(_scores, max_size=3))),
         flags=draw(st.lists(st.text(), max_size=3)),
         notes=draw(st.lists(st.text(), max_size=3)),
@@ -356,9 +382,10 @@ def test_states_go_to_bytes_and_back(state: State) -> None:
     assert State.from_bytes(state.to_bytes()) == state
 
 
-@given(st.lists(st.booleans()), st.binary())
-def test_bits_and_bytes_go_to_text_and_back(bits: list[bool], content: bytes) -> None:
+@given(st.lists(st.booleans()), st.lists(st.integers(-1, 2**31 - 1)), st.binary())
+def test_bits_numbers_and_bytes_go_to_text_and_back(bits: list[bool], numbers: list[int], content: bytes) -> None:
     assert unpack_bits(pack_bits(torch.tensor(bits).bool())).tolist() == bits
+    assert unpack_numbers(pack_numbers(torch.tensor(numbers).long())).tolist() == numbers
     assert bytes(unpack_bytes(pack_bytes(torch.tensor(list(content), dtype=torch.uint8))).tolist()) == content
 
 
@@ -415,7 +442,7 @@ def test_a_child_that_is_killed_is_gone_on_from(monkeypatch: pytest.MonkeyPatch)
     assert resumed.seconds > state.seconds
     for field in ("identity", "n", "clean_accuracy", "robust_accuracy", "flags", "notes", "batch_size"):
         assert getattr(resumed, field) == getattr(whole, field)
-    np.testing.assert_array_equal(resumed.verdicts.survived, whole.verdicts.survived)
-    np.testing.assert_array_equal(resumed.verdicts.correct, whole.verdicts.correct)
+    for name in ("correct", "survived", "labels", "predicted", "broken_at"):
+        np.testing.assert_array_equal(getattr(resumed.verdicts, name), getattr(whole.verdicts, name))
     timeless = [[dataclasses.replace(one, seconds=0) for one in record.attacks] for record in (resumed, whole)]
     assert timeless[0] == timeless[1]

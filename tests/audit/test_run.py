@@ -59,6 +59,9 @@ def test_all_parts_of_a_demo_model() -> None:
     assert {"linearize", "clean", "fgsm", "pgd-20"} <= set(parts)
     assert record.verdicts.survived.sum() == round(record.robust_accuracy * 20)
     assert np.array_equal(record.verdicts.indices, images.indices)
+    assert np.array_equal(record.verdicts.labels, images.labels)
+    assert np.array_equal(record.verdicts.survived, record.verdicts.predicted == images.labels)
+    assert [int((record.verdicts.broken_at == k).sum()) for k in (0, 1)] == [one.broken for one in record.attacks]
     assert record.flags == ()
     assert record.versions.keys() >= {"torch", "auditor", "pyautoattack"}
 
@@ -170,6 +173,8 @@ IMAGES = load_images("fashion_mnist", 20)
         ({"request": replace(REQUEST, seed=1)}, False),
         ({"request": replace(REQUEST, linearization="fold")}, False),
         ({"request": replace(REQUEST, sketch=64)}, False),
+        ({"request": replace(REQUEST, targeted="superclass")}, False),
+        ({"request": replace(REQUEST, targeted=None)}, True),
         ({"request": replace(REQUEST, protocol="standard")}, False),
         ({"request": replace(REQUEST, device="cuda", batch_size=7)}, True),
         ({"entry": replace(ENTRY, model="demo:renamed", description="words", training={})}, True),

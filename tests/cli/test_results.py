@@ -85,6 +85,44 @@ def test_show() -> None:
 
 
 @pytest.mark.usefixtures("_scanned")
+def test_errors_by_class_are_those_of_the_json() -> None:
+    (whole,) = json.loads(run("results", "show", "demo:noise", "--format", "json").stdout)
+    errors, verdicts = whole["errors"], whole["verdicts"]
+    assert sum(row["n"] for row in errors["classes"]) == 40
+    assert sum(errors["confusion"][k][k] for k in range(10)) == sum(verdicts["survived"])
+    family = dict(enumerate(whole["superclasses"]))
+    broken = [
+        (family[true], family[last])
+        for true, last, attack in zip(verdicts["labels"], verdicts["predicted"], verdicts["broken_at"], strict=True)
+        if attack >= 0
+    ]
+    assert len(broken) == sum(score["broken"] for score in whole["attacks"]) == errors["broken"] > 0
+    assert errors["severity"] == sum(one == other for one, other in broken) / len(broken)
+    plain = run("results", "show", "demo:noise").stdout
+    shown = run("results", "show", "demo:noise", "--errors").stdout
+    assert shown.startswith(plain)
+    assert f"{errors['severity']:.2f} (" in plain
+    assert "Attack success by class" in plain
+    lines = shown.removeprefix(plain).splitlines()
+    for name, row, counts in zip(whole["classes"], errors["classes"], errors["confusion"], strict=True):
+        (accuracy, confusion) = [line.removeprefix(name).split() for line in lines if line.startswith(f"{name} ")]
+        assert accuracy[-7:-3] == [str(row["n"]), str(row["correct"]), str(row["survived"]),
+                                   f"{100 * row['robust_accuracy']:.1f}"]  # fmt: skip
+        assert confusion == list(map(str, counts))
+
+
+def test_errors_of_what_was_not_attacked_or_has_no_classes_are_refused_in_one_line(tmp_path: Path) -> None:
+    audited("old", 60)
+    assert run("scan", "demo", "--model", "standard", "--protocol", "screen").exit_code == 0
+    for model, message in (("demo:old", "has no errors by class: audited before"), ("standard", "was not attacked")):
+        for command in (("show",), ("plot", "-o", tmp_path / "x.png")):
+            refused = run("results", *command, model, "--errors")
+            assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+            assert message in refused.stderr
+    assert "errors by class  audited before auditor stored" in run("results", "show", "demo:old").stdout
+
+
+@pytest.mark.usefixtures("_scanned")
 def test_export(tmp_path: Path) -> None:
     assert run("results", "export", "-o", tmp_path / "all.json").exit_code == 0
     whole = json.loads((tmp_path / "all.json").read_text())
@@ -98,7 +136,7 @@ def test_export(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_plots_are_files_of_their_kind(tmp_path: Path, ending: str) -> None:
     magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending]
-    for number, what in enumerate((["demo:at-eps0.10"], ["--zoo"])):
+    for number, what in enumerate((["demo:at-eps0.10"], ["--zoo"], ["demo:noise", "--errors"])):
         file = tmp_path / "new" / f"{number}.{ending}"
         result = run("results", "plot", *what, "-o", file)
         assert result.exit_code == 0, result.output
@@ -114,6 +152,7 @@ def test_plots_are_files_of_their_kind(tmp_path: Path, ending: str) -> None:
         (("--zoo", "-o", "x.gif"), ".png, .svg or .pdf"),
         (("--zoo", "--protocol", "full", "-o", "x.png"), "no results of attacks"),
         (("demo:nothing", "-o", "x.png"), "no result of"),
+        (("--zoo", "--errors", "-o", "x.png"), "--errors needs a MODEL"),
         (("--zoo", "-o", "/proc/x.png"), "cannot write"),
     ],
 )

@@ -170,6 +170,7 @@ requests = st.builds(
             seed=st.integers(0, 2**31 - 1),
             device=texts,
             batch_size=st.integers(1, 10**6),
+            targeted=st.none() | st.just("superclass"),
         ),
         samples=st.none() | st.integers(0, 10**6),
         data=paths,
@@ -192,7 +193,7 @@ def test_any_request(request: ScanRequest) -> None:
     "missing",
     sorted(
         set(ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="quick"), samples=1)).to_json())
-        - {"reverify", "triage"}  # none, where it is not said
+        - {"reverify", "triage", "targeted"}  # none, where it is not said
     ),
 )
 def test_a_request_of_an_older_auditor_is_one_line(missing: str) -> None:

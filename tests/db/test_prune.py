@@ -78,7 +78,11 @@ def test_bytes_are_those_that_were_stored(url: str) -> None:
     row = tables.Verdicts
     with Session(engine) as session:
         matrix = session.scalars(select(tables.Clustering.matrix).where(tables.Clustering.audit_id == first)).one()
-        packed = session.execute(select(row.indices, row.correct, row.survived, row.pictures).limit(1)).one()
+        packed = session.execute(
+            select(
+                row.indices, row.correct, row.survived, row.pictures, row.labels, row.predicted, row.broken_at
+            ).limit(1)
+        ).one()
     expected = len(matrix) + sum(len(part) for part in packed)
     assert prune(engine, 1) == PruneResult(audits=1, matrices=1, verdicts=1, bytes=expected)
     detail = load_detail(engine, first)

@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,22 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from auditor.config import settings
-from auditor.db.codec import pack_bits, pack_indices, pack_matrix, unpack_bits, unpack_indices, unpack_matrix
+from auditor.db.codec import (
+    pack_bits,
+    pack_indices,
+    pack_matrix,
+    pack_numbers,
+    unpack_bits,
+    unpack_indices,
+    unpack_matrix,
+    unpack_numbers,
+)
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records.screening import Screening
+from auditor.records.targeted import TargetedScore
 from tests.factories.records import REQUEST, done_audit, entry, record
 
 
@@ -46,8 +57,52 @@ def test_what_goes_in_comes_out(store: Store, engine: Engine) -> None:
     assert math.isnan(part.scores.silhouette)
     assert part.scores.reasons == {"silhouette": "no reason"}
     np.testing.assert_array_equal(part.matrix, np.eye(3))
-    for name in ("indices", "correct", "survived"):
+    for name in ("indices", "correct", "survived", "labels", "predicted", "broken_at"):
         np.testing.assert_array_equal(getattr(detail.verdicts, name), getattr(expected.verdicts, name))
+
+
+def test_success_rates_of_targeted_attacks_go_in_and_come_out(store: Store, engine: Engine) -> None:
+    score = TargetedScore(targets=9, n=40, within_n=30, within=12, across_n=40, across=2)
+    assert load_detail(engine, done_audit(store, targeted=score)).targeted == score
+    assert load_detail(engine, done_audit(store, "b", identity="j")).targeted is None
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT COUNT(*) FROM audits WHERE targeted IS NOT NULL")) == 1
+
+
+def test_verdicts_of_an_older_auditor_have_no_classes(store: Store, engine: Engine) -> None:
+    old = replace(record().verdicts, labels=None, predicted=None, broken_at=None)
+    audit_id = done_audit(store, verdicts=old)
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT labels, predicted, broken_at FROM verdicts")).one()
+    assert tuple(row) == (None, None, None)
+    found = load_detail(engine, audit_id).verdicts
+    assert (found.labels, found.predicted, found.broken_at) == (None, None, None)
+    np.testing.assert_array_equal(found.survived, old.survived)
+
+
+def test_only_what_an_attack_changed_is_stored(store: Store, engine: Engine) -> None:
+    """500 samples of 10 classes take fewer bytes than two for each sample, and those without a loss only the labels."""
+    rng = np.random.default_rng(0)
+    labels, correct = rng.integers(0, 10, 500), rng.random(500) < 0.9
+    survived = correct & (rng.random(500) < 0.5)
+    broken = correct & ~survived
+    predicted = np.where(survived, labels, (labels + rng.integers(1, 10, 500)) % 10)
+    whole = replace(
+        record().verdicts, indices=np.arange(500), correct=correct, survived=survived, labels=labels,
+        predicted=predicted, broken_at=np.where(broken, rng.integers(0, 7, 500), -1),
+    )  # fmt: skip
+    intact = replace(whole, correct=correct | True, survived=correct | True, predicted=labels, broken_at=0 * labels - 1)
+    for number, verdicts in enumerate((whole, intact)):
+        audit_id = done_audit(store, f"m{number}", identity=f"i{number}", verdicts=verdicts)
+        found = load_detail(engine, audit_id).verdicts
+        for name in ("labels", "predicted", "broken_at"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(verdicts, name))
+    with engine.connect() as connection:
+        sizes = connection.execute(
+            text("SELECT LENGTH(labels), LENGTH(predicted), LENGTH(broken_at) FROM verdicts ORDER BY audit_id")
+        ).all()
+    assert sum(sizes[0]) < 800
+    assert tuple(sizes[1])[1:] == (1, 1)
 
 
 def test_a_screening_goes_in_and_comes_out(store: Store, engine: Engine) -> None:
@@ -188,3 +243,11 @@ def test_indices_and_matrices_survive_packing(indices: list[int], size: int) -> 
     matrix = np.random.default_rng(size).standard_normal((size, size))
     matrix[0, 0] = np.nan
     np.testing.assert_array_equal(unpack_matrix(pack_matrix(matrix), size), matrix.astype(np.float32))
+
+
+@given(st.lists(st.integers(0, 2**40)) | st.lists(st.integers(0, 9)) | st.lists(st.just(999)))
+def test_numbers_survive_packing_in_no_more_bytes_than_they_need(numbers: list[int]) -> None:
+    packed = pack_numbers(np.array(numbers, np.int64))
+    np.testing.assert_array_equal(unpack_numbers(packed), numbers)
+    size = next(size for size in (1, 2, 4, 8) if max(numbers, default=0) < 2 ** (8 * size))
+    assert len(packed) <= 1 + size * len(numbers)

@@ -62,7 +62,12 @@ def record(name: str = "a", identity: str = "i", robust: float = 0.5, **changes:
             AttackScore(attack="fgsm", parameters={"eps": 0.1}, n=3, broken=1, robust_accuracy=2 / 3, seconds=0.1),
         ),
         verdicts=Verdicts(
-            indices=np.array([7, 1, 9]), correct=np.array([True, True, False]), survived=np.array([True, False, False])
+            indices=np.array([7, 1, 9]),
+            correct=np.array([True, True, False]),
+            survived=np.array([True, False, False]),
+            labels=np.array([0, 1, 2]),
+            predicted=np.array([0, 2, 1]),
+            broken_at=np.array([-1, 0, -1]),
         ),
         flags=(),
         notes=("a note",),

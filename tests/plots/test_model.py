@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from auditor.plots import draw_model
+from auditor.plots import draw_errors, draw_model
 from auditor.records import Clustering
 from tests.factories.figures import parts, texts
 
@@ -18,6 +18,36 @@ def test_each_matrix_has_its_heading_and_few_classes_their_names(kinds: tuple[st
     for kind in headings:
         assert any(one.startswith(headings[kind]) for one in written) == (kind in kinds)
     assert set(names) < set(written)
+
+
+@pytest.mark.parametrize("classes", [10, 60])
+def test_errors_are_two_matrices_under_one_tree(classes: int) -> None:
+    names, families, (part,) = parts(classes, "weights")
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 5, (classes, classes)) + np.eye(classes, dtype=int)
+    success = rng.random((classes, classes)) * ~np.eye(classes, dtype=bool)
+    figure = draw_errors(
+        "a model", "words", names, families, counts, replace(part, kind="attack_success", matrix=success)
+    )
+    drawn = [
+        axes.images[0].get_array()
+        for axes in figure.get_axes()
+        if axes.images and len(axes.images[0].get_array()) == classes
+    ]
+    assert sorted(drawn[0].ravel()) == pytest.approx(sorted((counts / counts.sum(1, keepdims=True)).ravel()))
+    assert sorted(drawn[1].ravel()) == pytest.approx(sorted(success.ravel()))
+    written = texts(figure)
+    for heading in ("Confusion after the attacks", "Attack success by class"):
+        assert any(one.startswith(heading) for one in written)
+    assert (set(names) < set(written)) == (classes == 10)
+
+
+def test_errors_of_a_model_that_nothing_breaks_say_so() -> None:
+    names, families, (part,) = parts(4, "weights")
+    scores = replace(part.scores, gap=float("nan"), reasons={"gap": "the attacks broke no sample"})
+    intact = Clustering(kind="attack_success", scores=scores, matrix=np.zeros((4, 4)))
+    written = " ".join(texts(draw_errors("a model", "words", names, families, 9 * np.eye(4, dtype=int), intact)))
+    assert "not defined: the attacks broke no sample" in written
 
 
 @pytest.mark.parametrize("classes", [60, 300])

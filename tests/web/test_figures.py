@@ -16,7 +16,7 @@ from auditor.records import AttackScore, Clustering, ClusteringScores
 from auditor.records.results import ResultRow
 from auditor.web.figures.bars import attack_bars, interval_bar
 from auditor.web.figures.colors import UNDEFINED, diverging, sequential
-from auditor.web.figures.heatmap import heatmap, png
+from auditor.web.figures.heatmap import heatmap, png, share_heatmap
 from auditor.web.figures.lines import curves, history
 from auditor.web.figures.scale import Scale, around
 from auditor.web.figures.zoo import counter_examples, zoo_plot
@@ -127,6 +127,25 @@ def test_an_odd_number_of_classes_and_undefined_entries_make_a_picture() -> None
 def test_a_pruned_matrix_is_not_drawn() -> None:
     part = Clustering(kind="weights", scores=clustering(symmetric(2), (0, 1)).scores, matrix=None)
     assert heatmap(part, "ab", "xy") is None
+
+
+def test_shares_are_drawn_from_light_to_the_darkest_largest() -> None:
+    shares, order = np.array([[0.5, 0.25, 0.0], [0, 1, 0], [math.nan] * 3]), (1, 0, 2)
+    drawn = share_heatmap("confusion", "words", shares, order, "abc", "xxy")
+    assert (drawn.heading, drawn.scores, drawn.ends) == ("Confusion after the attacks", "words", ("0 %", "100.0 %"))
+    for cell in drawn.cells:
+        first, second = order[cell.row], order[cell.column]
+        value = shares[first, second]
+        said = "not defined" if math.isnan(value) else f"{100 * value:.1f} %"
+        assert cell.label == f"{'abc'[first]} to {'abc'[second]}: {said}"
+        assert cell.value == (f"{100 * value:.0f}" if value > 0 else "")
+        assert cell.fill == (UNDEFINED if math.isnan(value) else sequential(1 - value)[0])
+    assert [(block.start, block.size, block.family) for block in drawn.blocks] == [(0, 2, "x")]
+    assert "0 %" in render_heatmap(drawn)
+    nothing = share_heatmap("attack_success", "", np.zeros((60, 60)), range(60), ["k"] * 60, ["x"] * 60)
+    assert not nothing.cells
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(nothing.picture.partition(",")[2]))))
+    assert (pixels[0, 0] == [int(sequential(1)[0][k : k + 2], 16) for k in (1, 3, 5)]).all()
 
 
 def test_bars_have_wilsons_interval() -> None:

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator
 
+from auditor.cli.output.class_errors import error_pairs
 from auditor.cli.output.published import claim_lines
 from auditor.cli.output.tables import print_pairs, print_table
 from auditor.db.results import Detail
-from auditor.records.matrices import MATRIX_NAMES
+from auditor.records import Clustering
+from auditor.records.matrices import ERROR_NAMES, MATRIX_NAMES
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
+from auditor.results.class_errors import ClassErrors, find_class_errors
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
 from auditor.results.serialize import pruned_kinds
+from auditor.results.targeted import targeted_words
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, number, percent, significant
 
 
 def print_detail(detail: Detail) -> None:
-    row = detail.row
+    row, errors = detail.row, find_class_errors(detail)
     print_pairs(
         f"{row.model}: {detail.description}",
         [
@@ -25,6 +29,8 @@ def print_detail(detail: Detail) -> None:
                 "robust accuracy",
                 f"{percent(row.robust_accuracy)} ({percent(row.robust_low)} to {percent(row.robust_high)})",
             ),
+            *error_pairs(errors),
+            *(("targeted", targeted_words(score)) for score in [detail.targeted] if score is not None),
             *claim_lines(detail),
             (
                 "linearization",
@@ -67,11 +73,20 @@ def print_detail(detail: Detail) -> None:
             [
                 (MATRIX_NAMES[kind], *(significant(getattr(part.scores, name)) for name in names))
                 for kind, part in detail.clusterings.items()
+            ]
+            + [
+                (ERROR_NAMES[part.kind], *(significant(getattr(part.scores, name)) for name in names))
+                for part in _scored(errors)
             ],
         )
         print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
         if row.protocol == "screen":
             print("\n".join([*score_lines(row.norm), *calibration_lines(row.linearization)]))
+
+
+def _scored(errors: ClassErrors | None) -> Iterator[Clustering]:
+    if errors is not None and errors.attack_success is not None:
+        yield errors.attack_success
 
 
 def _screening(detail: Detail) -> Iterator[tuple[str, str]]:

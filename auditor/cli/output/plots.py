@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from auditor.cli.output.class_errors import require_class_errors
 from auditor.cli.output.progress import say
 from auditor.db.results import Detail, Filter, list_results
 from auditor.errors import UsageError
-from auditor.plots import ZooPoint, draw_model, draw_zoo
+from auditor.plots import ZooPoint, draw_errors, draw_model, draw_zoo
 from auditor.records.boosts import METHOD_NAMES
 from auditor.records.matrices import DRAWN
 from auditor.records.results import MEASURES, Measure
 from auditor.results.association import NAMES, association
+from auditor.results.class_errors import severity_words, superclass_words
 from auditor.results.ranking import describe_setting, format_gap_error, setting_of
 from auditor.text.eps import format_eps
 from auditor.text.numbers import DASH, percent
@@ -28,6 +30,16 @@ def model_figure(detail: Detail) -> "Figure":
         raise UsageError(f"nothing to draw of {row.model}: {'; '.join(row.not_measurable)}")
     shown = [parts[kind] for kind in DRAWN if kind in parts]
     return draw_model(row.model, _subtitle(detail), detail.classes, detail.superclasses, shown)
+
+
+def errors_figure(detail: Detail) -> "Figure":
+    """The confusion after the attacks and the attack success by class of one stored audit."""
+    errors = require_class_errors(detail)
+    assert errors.confusion is not None
+    assert errors.attack_success is not None
+    subtitle = f"{_subtitle(detail)}. Superclass-robust: {superclass_words(errors)}. Severity: {severity_words(errors)}"
+    title = f"{detail.row.model}: errors after the attacks"
+    return draw_errors(title, subtitle, detail.classes, detail.superclasses, errors.confusion, errors.attack_success)
 
 
 def _subtitle(detail: Detail) -> str:

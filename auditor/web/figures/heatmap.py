@@ -5,15 +5,15 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auditor.clustering.display import by_row, scores_line
 from auditor.records import Clustering, Matrix
-from auditor.records.matrices import MATRIX_NAMES
-from auditor.text.numbers import MINUS, matrix_entry, number
+from auditor.records.matrices import ERROR_NAMES, MATRIX_NAMES
+from auditor.text.numbers import MINUS, matrix_entry, number, percent
 from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
 
 MOST_CELLS = 40
@@ -47,12 +47,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Up to 40 classes have ``cells``; for more, ``cells`` is empty and ``picture`` is a data URI."""
+    """Up to 40 classes have ``cells``; for more, ``cells`` is empty and ``picture`` is a data URI.
+
+    ``ends``: what the two ends of the legend mean.
+    """
 
     kind: str
     heading: str
     scores: str
-    similarity: bool
+    ends: tuple[str, str]
     names: tuple[str, ...]
     families: tuple[Block, ...]
     cells: tuple[Cell, ...]
@@ -76,23 +79,59 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
     order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
     ordered = (matrix if similarity else by_row(matrix))[np.ix_(order, order)]
     names = tuple(classes[k] for k in order)
-    blocks = _blocks([superclasses[k] for k in order], list(dict.fromkeys(superclasses)))
     small = len(names) <= MOST_CELLS
     return Heatmap(
         kind=part.kind,
         heading=MATRIX_NAMES[part.kind],
         scores=_scores(part),
-        similarity=similarity,
-        names=names,
-        families=tuple({block.family: block for block in blocks}.values()),
+        ends=("−1, opposite", "1, equal") if similarity else ("0, equal", "1, largest distance of the row"),
         cells=tuple(_cells(ordered, names, similarity)) if small else (),
-        blocks=tuple(block for block in blocks if block.size > 1),
         picture=None if small else picture(ordered, similarity),
-        count=len(names),
-        cell=CELL if small else 1,
-        margin=round(16 + LETTER * min(LONGEST_NAME, max(map(len, names)))) if small else 0,
         legend=tuple(_color(-1 + 2 * k / 20 if similarity else k / 20, similarity)[0] for k in range(21)),
+        **_layout(names, [superclasses[k] for k in order], superclasses),
     )
+
+
+def share_heatmap(
+    kind: str, scores: str, shares: Matrix, order: Sequence[int], classes: Sequence[str], superclasses: Sequence[str]
+) -> Heatmap:
+    """Draw shares of classes in the rows that became classes in the columns: 0 is light, the largest share is dark."""
+    ordered, names = shares[np.ix_(order, order)], tuple(classes[k] for k in order)
+    largest = float(np.nanmax(ordered, initial=0)) or 1.0
+    small = len(names) <= MOST_CELLS
+    return Heatmap(
+        kind=kind,
+        heading=ERROR_NAMES[kind],
+        scores=scores,
+        ends=("0 %", percent(largest)),
+        cells=tuple(_share_cells(ordered, largest, names)) if small else (),
+        picture=None if small else picture(1 - ordered / largest, False),
+        legend=tuple(_color(1 - k / 20, False)[0] for k in range(21)),
+        **_layout(names, [superclasses[k] for k in order], superclasses),
+    )
+
+
+def _share_cells(shares: Matrix, largest: float, names: Sequence[str]) -> list[Cell]:
+    cells = []
+    for (i, j), value in np.ndenumerate(shares):
+        fill, ink = _color(1 - float(value) / largest, False)
+        text = "not defined" if math.isnan(value) else percent(float(value))
+        short = f"{100 * value:.0f}" if value > 0 else ""
+        cells.append(Cell(j, i, fill, ink, short, f"{names[i]} to {names[j]}: {text}"))
+    return cells
+
+
+def _layout(names: tuple[str, ...], families: Sequence[str], all_families: Sequence[str]) -> dict[str, Any]:
+    """The fields of a heatmap that depend on the classes in their order, and not on the matrix."""
+    blocks, small = _blocks(families, list(dict.fromkeys(all_families))), len(names) <= MOST_CELLS
+    return {
+        "names": names,
+        "families": tuple({block.family: block for block in blocks}.values()),
+        "blocks": tuple(block for block in blocks if block.size > 1),
+        "count": len(names),
+        "cell": CELL if small else 1,
+        "margin": round(16 + LETTER * min(LONGEST_NAME, max(map(len, names)))) if small else 0,
+    }
 
 
 def picture(matrix: Matrix, similarity: bool) -> str:

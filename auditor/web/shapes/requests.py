@@ -34,6 +34,7 @@ class ScanBody(BaseModel):
     linearization: Literal["remove", "fold"] = "remove"
     sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
     triage: Annotated[float, Field(ge=0, le=1)] | None = None
+    targeted: Literal["superclass"] | None = None
     seed: Seed = 0
     device: Device = "cpu"
     force: bool = False

@@ -43,11 +43,18 @@ class Scores(Shape):
 
 
 class Verdicts(Shape):
-    """By sample: its index in the data set, whether it is classified correctly, and whether it survives all attacks."""
+    """By sample: its index in the data set, whether it is classified correctly, and whether it survives all attacks.
+
+    ``labels``: its true class; ``predicted``: its class after the attacks, of the adversarial image if one broke it;
+    ``broken_at``: the position in ``attacks`` of the attack that broke it, or -1. Older audits have null.
+    """
 
     indices: list[int]
     correct: list[bool]
     survived: list[bool]
+    labels: list[int] | None
+    predicted: list[int] | None
+    broken_at: list[int] | None
 
 
 class ScreeningDetail(Shape):
@@ -63,6 +70,55 @@ class ScreeningDetail(Shape):
     reasons: dict[str, str]
 
 
+class ClassAccuracy(Shape):
+    """The samples of one class: how many there are, are correct, and survive; the interval of the robust accuracy."""
+
+    name: str
+    superclass: str
+    n: int
+    correct: int
+    survived: int
+    robust_accuracy: Share | None
+    low: Share | None
+    high: Share | None
+
+
+class ClassErrors(Shape):
+    """What the attacks turned the samples into; docs/errors.md. ``reasons`` say why a value is null."""
+
+    classes: list[ClassAccuracy]
+    confusion: list[list[int]] | None
+    attack_success: Scores | None
+    superclass_robust_accuracy: Share | None
+    superclass_robust_low: Share | None
+    superclass_robust_high: Share | None
+    broken: int
+    severity: Share | None
+    severity_low: Share | None
+    severity_high: Share | None
+    severity_chance: Share | None
+    severity_by_c: Share | None
+    severity_p_value: Share | None
+    reasons: dict[str, str]
+
+
+class Targeted(Shape):
+    """Of the correctly classified samples with a target in their superclass, or in another, those that became one."""
+
+    targets: int
+    n: int
+    within_n: int
+    within: int
+    across_n: int
+    across: int
+    within_rate: Share | None
+    within_low: Share | None
+    within_high: Share | None
+    across_rate: Share | None
+    across_low: Share | None
+    across_high: Share | None
+
+
 class ResultDetail(Result):
     """Everything that is stored about one audit."""
 
@@ -74,6 +130,8 @@ class ResultDetail(Result):
     screening: ScreeningDetail | None
     published: Published | None
     verdicts: Verdicts | None
+    targeted: Targeted | None
+    errors: ClassErrors | None
 
 
 class Results(Shape):
