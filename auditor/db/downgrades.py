@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 LOSSES: tuple[tuple[str, str, str], ...] = (
+    ("0010", "pictures of templates; `auditor scan … --force` makes them again", "templates"),
+    ("0010", "paths of files of adversarial images; the files stay", "audits WHERE adversarials IS NOT NULL"),
     ("0008", "screenings of models; `auditor scan … --force` measures them again", "screenings"),
     ("0007", "tokens of the HTTP API", "tokens"),
     ("0006", "boosts and adaptations, with their results; checkpoints keep their files", "trainings"),

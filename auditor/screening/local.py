@@ -4,7 +4,7 @@ At x the network is ``z(x + d) = z(x) + J d`` to first order, with ``J (K, D)``.
 change when the logits are multiplied by a number above 0, nor when one function of x is added to all of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,8 @@ class LocalMaps:
         slopes: ``(N,)``, the dual norm of the gradient of the two largest logits' difference.
         gram: ``(N, K, K)`` float64, ``J J^T`` of the rows without their mean; None above EXACT_CLASSES.
         raw_gram: the same with their mean, which is *not* blind to what is added to all logits.
+        mean_map: ``(K, C, H, W)`` float64, the mean of J over the images at which it is finite; None above
+            EXACT_CLASSES, and where it is finite at none.
 
     A distance is NaN where the gradient is zero or not finite.
     """
@@ -39,6 +41,7 @@ class LocalMaps:
     slopes: Tensor
     gram: Tensor | None
     raw_gram: Tensor | None
+    mean_map: Tensor | None = None
 
 
 def local_maps(model: nn.Module, images: Tensor, norm: str, *, batch_size: int = 64) -> LocalMaps:
@@ -57,14 +60,24 @@ def local_maps(model: nn.Module, images: Tensor, norm: str, *, batch_size: int =
         parts = [
             _exact(model, some, norm) if exact else _leading(model, some, norm) for some in torch.split(images, held)
         ]
+    *columns, maps = zip(*parts, strict=True)
     joined: list[Tensor | None] = [
-        None if column[0] is None else torch.cat([part for part in column if part is not None])
-        for column in zip(*parts, strict=True)
+        None if column[0] is None else torch.cat([part for part in column if part is not None]) for column in columns
     ]
-    return LocalMaps(*joined)  # type: ignore[arg-type]
+    return LocalMaps(*joined, _mean_map(maps, images))  # type: ignore[arg-type, call-arg]
 
 
-Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
+Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]
+"""The fields of LocalMaps; last the sum of J over images at which it is finite, and their number."""
+
+
+def _mean_map(maps: Sequence[tuple[Tensor, Tensor] | None], images: Tensor) -> Tensor | None:
+    sums = [part for part in maps if part is not None]
+    count = sum(int(number) for _, number in sums)
+    if not count:
+        return None
+    total = torch.stack([part for part, _ in sums]).sum(0)
+    return (total / count).view(-1, *images.shape[1:])
 
 
 def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
@@ -78,6 +91,8 @@ def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
     unknown = distances.isnan().any(1)
     all_class = distances.amin(1).masked_fill(unknown, torch.nan)
     rows = jacobian.double()
+    finite = rows.isfinite().flatten(1).all(1)
+    total = rows[finite].sum(0), finite.sum()
     raw = rows @ rows.transpose(1, 2)
     rows = rows - rows.mean(1, keepdim=True)
     return (
@@ -87,6 +102,7 @@ def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
         slopes.gather(1, runner_up)[:, 0],
         rows @ rows.transpose(1, 2),
         raw,
+        total,
     )
 
 
@@ -121,7 +137,7 @@ def _leading(model: nn.Module, images: Tensor, norm: str) -> Part:
         gradient = torch.zeros_like(images)
     slope = dual_norm(gradient.flatten(1), norm)
     margin = _quotient(difference.detach().double(), slope)
-    return logits.detach().double(), margin, torch.full_like(margin, torch.nan), slope, None, None
+    return logits.detach().double(), margin, torch.full_like(margin, torch.nan), slope, None, None, None
 
 
 def dual_norm(rows: Tensor, norm: str) -> Tensor:

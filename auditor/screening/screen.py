@@ -1,7 +1,7 @@
 """One call from a model to its screening: statistics of its local linear maps at probe images, and a score."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -32,6 +32,7 @@ def screen(
     probes: int | None = None,
     seed: int = 0,
     gap: float | None = None,
+    collect: Callable[[Tensor, int], None] | None = None,
 ) -> Screening:
     """Screen a model without data, labels or attacks on data.
 
@@ -46,6 +47,8 @@ def screen(
         probes: random images of each kind; by default 32, and 8 for models of more than 100 classes.
         seed: of the probes.
         gap: the gap of the linearized network where it is known; None computes it.
+        collect: called for each kind of probes with the mean of the local maps, ``(K, C, H, W)``, and their number;
+            not for models of more than 100 classes.
 
     Raises:
         InputError: an argument is not as described, or the model's output is not ``(N, K)`` with K of 2 or more.
@@ -61,7 +64,7 @@ def screen(
         raise InputError(f"expected one superclass a class, got {len(superclasses)} for {classes}")
     many = classes > EXACT_CLASSES
     probes = probes or (PROBES_OF_MANY if many else PROBES)
-    found = _Found(model, input_size, classes, superclasses, norm, probes, seed, like)
+    found = _Found(model, input_size, classes, superclasses, norm, probes, seed, like, collect)
     found.look()
     statistics, reasons = found.statistics, found.reasons
     if gap is None:
@@ -95,6 +98,7 @@ class _Found:
     probes: int
     seed: int
     like: Tensor
+    collect: Callable[[Tensor, int], None] | None = None
     statistics: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -117,6 +121,8 @@ class _Found:
 
     def _look(self, kind: str, images: Tensor) -> None:
         maps = local_maps(self.model, images, self.norm)
+        if self.collect is not None and maps.mean_map is not None:
+            self.collect(maps.mean_map, len(images))
         _, scale = spread(maps.logits)
         self.statistics[f"margin/{kind}"] = median(maps.all_class)
         self.statistics[f"margin_two/{kind}"] = median(maps.two_class)

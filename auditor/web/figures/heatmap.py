@@ -1,7 +1,5 @@
 """C or F of one audit in dendrogram order, with class names and outlined superclasses."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.clustering.display import by_row, scores_line
+from auditor.pixels import data_uri, interpolate, png_bytes
 from auditor.records import Clustering, Matrix
 from auditor.records.matrices import MATRIX_NAMES
 from auditor.text.numbers import MINUS, matrix_entry, number
-from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
+from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, sequential
 
 MOST_CELLS = 40
 """Up to so many classes, every cell is drawn on its own; more classes become one picture."""
@@ -97,22 +96,18 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
 
 def picture(matrix: Matrix, similarity: bool) -> str:
     """Encode a matrix as PNG in a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png(matrix, similarity)).decode()
+    return data_uri(png(matrix, similarity))
 
 
 def png(matrix: Matrix, similarity: bool) -> bytes:
     """Encode a matrix as PNG: one pixel per entry, at most 500 per side; undefined entries are grey."""
-    from PIL import Image
-
     small = _means(matrix)
     low = -1.0 if similarity else 0.0
-    table = np.array([rgb(anchors_of(similarity), k / 255) for k in range(256)], np.uint8)
+    table = np.array([interpolate(anchors_of(similarity), k / 255) for k in range(256)], np.uint8)
     share = np.nan_to_num((small - low) / (1 - low)).clip(0, 1)
     pixels = table[(share * 255).round().astype(np.uint8)]
     pixels[np.isnan(small)] = int(UNDEFINED[1:3], 16)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", optimize=True)
-    return out.getvalue()
+    return png_bytes(pixels)
 
 
 def _means(matrix: Matrix) -> NDArray[np.float64]:
