@@ -46,6 +46,13 @@ def colour_pixels(values: Values, limit: float) -> Pixels:
     return pixels
 
 
+def difference_pixels(differences: Values, limit: float) -> Pixels:
+    """Signed differences of images ``(N, C, H, W)`` as ``(N, H, W, 3)``: RGB in colours, others in diverging ones."""
+    if differences.shape[1] == 3:
+        return colour_pixels(differences, limit)
+    return diverging_pixels(mean_channel(differences), limit)
+
+
 def image_pixels(images: Values) -> Pixels:
     """Images ``(N, C, H, W)`` in [0, 1] as ``(N, H, W, 3)``; C is 1 or 3, of others the mean is drawn."""
     pixels: Pixels = np.rint(np.nan_to_num(images).clip(0, 1) * 255).astype(np.uint8)

@@ -14,6 +14,7 @@ from auditor.records import Clustering, Matrix
 from auditor.records.matrices import MATRIX_NAMES
 from auditor.text.numbers import MINUS, matrix_entry, number
 from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, sequential
+from auditor.web.figures.tree import Tree, draw_tree
 
 MOST_CELLS = 40
 """Up to so many classes, every cell is drawn on its own; more classes become one picture."""
@@ -46,7 +47,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Up to 40 classes have ``cells``; for more, ``cells`` is empty and ``picture`` is a data URI."""
+    """Up to 40 classes have ``cells``; for more, ``cells`` is empty and ``picture`` is a data URI.
+
+    ``tree``: the dendrogram to the right of the matrix; None if the classes are in another matrix's order.
+    """
 
     kind: str
     heading: str
@@ -61,10 +65,15 @@ class Heatmap:
     cell: int
     margin: int
     legend: tuple[str, ...]
+    tree: Tree | None = None
 
 
-def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str]) -> Heatmap | None:
+def heatmap(
+    part: Clustering, classes: Sequence[str], superclasses: Sequence[str], order: Sequence[int] | None = None
+) -> Heatmap | None:
     """Draw a matrix; None if it was pruned.
+
+    ``order``: of the classes, by default that of the matrix's own dendrogram, which is then drawn, too.
 
     Each row of F is divided by its maximum, as in the paper's figures.
     """
@@ -72,7 +81,8 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
         return None
     similarity = part.kind != "features"
     matrix = part.full_matrix()
-    order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
+    own = leaf_order(part, len(classes))
+    order = own if order is None else list(order)
     ordered = (matrix if similarity else by_row(matrix))[np.ix_(order, order)]
     names = tuple(classes[k] for k in order)
     blocks = _blocks([superclasses[k] for k in order], list(dict.fromkeys(superclasses)))
@@ -91,7 +101,14 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
         cell=CELL if small else 1,
         margin=round(16 + LETTER * min(LONGEST_NAME, max(map(len, names)))) if small else 0,
         legend=tuple(_color(-1 + 2 * k / 20 if similarity else k / 20, similarity)[0] for k in range(21)),
+        tree=draw_tree(1 - matrix if similarity else matrix, order, CELL if small else 1) if order == own else None,
     )
+
+
+def leaf_order(part: Clustering, count: int) -> list[int]:
+    """The classes in the order of the matrix's dendrogram; their own order if it has none."""
+    order = part.scores.leaf_order
+    return list(order) if len(order) == count else list(range(count))
 
 
 def picture(matrix: Matrix, similarity: bool) -> str:
