@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from auditor.pixels import DIVERGING, Pixels, colour_pixels, diverging_pixels, mean_channel, signed_limit
@@ -36,7 +37,9 @@ def draw_templates(
     panels = [_panel(part, order, [colors[superclasses[k]] for k in order]) for part in parts]
     height, width = panels[0][0].shape[:2]
     wide = min(13.2, max(5.6, 9.0 * len(parts)))
-    figure = Figure(figsize=(wide, 1.75 + wide / len(parts) * height / width), layout="constrained")
+    figure = Figure(
+        figsize=(wide, 1.75 + wide / len(parts) * height / width), layout=ConstrainedLayoutEngine(wspace=0.05)
+    )
     (head,), (body,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.75, figure.get_figheight() - 0.75))
     head.text(0.01, 0.72, title, ha="left", va="center", fontsize=16, fontweight="bold")
     line = textwrap.fill(subtitle, round(14.5 * wide))
@@ -99,4 +102,4 @@ def _add_scale(figure: Any, axes: Any, limit: float) -> None:
     bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.02)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
-    bar.set_label("logit per unit of the pixel, mean over channels" if limit else "", size=7.5)
+    bar.set_label("change of the logit per unit of a pixel, mean over channels", size=7.5)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.db.results import Detail
-from auditor.errors import DataError, first_line
+from auditor.errors import DataError, first_line, one_line
 from auditor.records.adversarials import AdversarialSample
 from auditor.records.results import ResultRow
 
@@ -68,7 +68,7 @@ class SavedAdversarials:
     indices: NDArray[np.int64]
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
-    attacks: NDArray[np.str_]
+    attacks: list[str]
     images: StoredArray
     clean: StoredArray | None
 
@@ -80,7 +80,7 @@ class SavedAdversarials:
         if label is not None:
             chosen &= self.labels == label
         if attack is not None:
-            chosen &= self.attacks == attack
+            chosen &= np.array([name == attack for name in self.attacks], np.bool_)
         if numbers is not None:
             chosen &= np.isin(self.indices, numbers)
         found: list[int] = np.flatnonzero(chosen).tolist()
@@ -107,7 +107,7 @@ class SavedAdversarials:
                 number=int(self.indices[position]),
                 label=int(self.labels[position]),
                 predicted=int(self.predicted[position]),
-                attack=str(self.attacks[position]),
+                attack=self.attacks[position],
                 adversarial=images[k],
                 clean=None if clean is None else clean[k],
                 distance=math.nan if clean is None else distance(images[k], clean[k], self.norm),
@@ -162,32 +162,37 @@ def open_saved(path: Path) -> SavedAdversarials:
         arrays = _find_arrays(path)
     except FileNotFoundError as error:
         raise DataError(f"the file {path.name} is not on this machine any more; {HOW} again") from error
-    except (OSError, ValueError, EOFError, struct.error, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"{path.name} is no file of adversarial images: {first_line(error)}") from error
+    except Exception as error:  # damaged archives and headers raise many types of errors
+        raise _wrong(path, first_line(error)) from error
     names = ("images", "indices", "labels", "predicted", "attacks", "model", "identity", "norm", "eps")
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise DataError(f"{path.name} is no file of adversarial images: it has no array {missing[0]!r}")
+        raise _wrong(path, f"it has no array {missing[0]!r}")
     images, clean = arrays["images"], arrays.get("clean")
     _check_shapes(path, arrays)
-    facts = {name: arrays[name].read()[()] for name in names[5:]}
     try:
-        eps = float(facts["eps"])
+        model, identity, norm, eps = (str(arrays[name].read()[()]) for name in names[5:])
+        radius = float(eps)
+        attacks = [str(name) for name in arrays["attacks"].read().tolist()]
     except ValueError as error:
-        raise DataError(f"{path.name} is no file of adversarial images: eps is {facts['eps']!r}") from error
+        raise _wrong(path, f"a fact cannot be read: {first_line(error)}") from error
     return SavedAdversarials(
         path=path,
-        model=str(facts["model"]),
-        identity=str(facts["identity"]),
-        norm=str(facts["norm"]),
-        eps=eps,
+        model=model,
+        identity=identity,
+        norm=norm,
+        eps=radius,
         indices=arrays["indices"].read(),
         labels=arrays["labels"].read(),
         predicted=arrays["predicted"].read(),
-        attacks=arrays["attacks"].read(),
+        attacks=attacks,
         images=images,
         clean=clean,
     )
+
+
+def _wrong(path: Path, why: str) -> DataError:
+    return DataError(one_line(f"{path.name} is no file of adversarial images: {why}"))
 
 
 def _check_shapes(path: Path, arrays: dict[str, StoredArray]) -> None:
@@ -200,9 +205,7 @@ def _check_shapes(path: Path, arrays: dict[str, StoredArray]) -> None:
     if clean is not None and (clean.shape != images.shape or clean.dtype not in (np.uint8, np.float32)):
         wrong.append("clean")
     if wrong:
-        raise DataError(
-            f"{path.name} is no file of adversarial images: the array {wrong[0]!r} has another shape or type"
-        )
+        raise _wrong(path, f"the array {wrong[0]!r} has another shape or type")
 
 
 def _find_arrays(path: Path) -> dict[str, StoredArray]:
@@ -223,7 +226,7 @@ def _find_arrays(path: Path) -> dict[str, StoredArray]:
             shape, by_columns, dtype = read(file)
             if by_columns and len(shape) > 1:
                 raise ValueError(f"{info.filename} is not in C order")
-            if dtype.hasobject or file.tell() + math.prod(shape) * dtype.itemsize > end:
+            if dtype.hasobject or min(shape, default=0) < 0 or file.tell() + math.prod(shape) * dtype.itemsize > end:
                 raise ValueError(f"{info.filename} holds Python objects, or ends too early")
             found[info.filename.removesuffix(".npy")] = StoredArray(path, file.tell(), shape, dtype)
     return found

@@ -17,7 +17,7 @@ from auditor.web.figures.samples import SampleTile, sample_tiles
 from auditor.web.figures.templates import MOST_ON_AUDIT, TemplateTiles, template_tiles
 
 Order = Literal["own", "C", "F"]
-ORDERS: dict[Order, str] = {"own": "each in its own dendrogram's", "C": "both in C's", "F": "both in F's"}
+ORDERS: dict[Order, str] = {"own": "each in its own dendrogram's", "C": "all in C's", "F": "all in F's"}
 _KINDS = {"C": "weights", "F": "features"}
 SAMPLES = 24
 FEW = 10
@@ -116,7 +116,7 @@ def build_samples(
         tiles=tiles,
         note="" if saved.clean is not None else "This file has no clean images; newer ones do.",
         classes=tuple(detail.classes[k] for k in sorted(set(saved.labels.tolist())) if 0 <= k < len(detail.classes)),
-        attacks=tuple(dict.fromkeys(saved.attacks.tolist())),
+        attacks=tuple(dict.fromkeys(saved.attacks)),
         chosen_class=chosen_class,
         chosen_attack=attack,
         matches=len(found),
@@ -143,5 +143,5 @@ def build_exclusive(
     except DataError as error:
         return (), 0, f"No pictures: {error}."
     without = len(numbers) - len(places)
-    note = f"{without} of them are misclassified without an attack, and have no picture." if without else ""
+    note = f"Misclassified without an attack, so without a picture: {without} of {len(numbers)}." if without else ""
     return tiles, len(places), note

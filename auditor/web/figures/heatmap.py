@@ -14,7 +14,7 @@ from auditor.records import Clustering, Matrix
 from auditor.records.matrices import MATRIX_NAMES
 from auditor.text.numbers import MINUS, matrix_entry, number
 from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, sequential
-from auditor.web.figures.tree import Tree, draw_tree
+from auditor.web.figures.tree import Tree, draw_tree, tree_width
 
 MOST_CELLS = 40
 """Up to so many classes, every cell is drawn on its own; more classes become one picture."""
@@ -49,7 +49,8 @@ class Block:
 class Heatmap:
     """Up to 40 classes have ``cells``; for more, ``cells`` is empty and ``picture`` is a data URI.
 
-    ``tree``: the dendrogram to the right of the matrix; None if the classes are in another matrix's order.
+    ``tree``: the dendrogram to the right of the matrix; None if the classes are in another matrix's order. Its space,
+    ``tree_width``, stays, so that all matrices of an audit have one size.
     """
 
     kind: str
@@ -65,6 +66,7 @@ class Heatmap:
     cell: int
     margin: int
     legend: tuple[str, ...]
+    tree_width: int
     tree: Tree | None = None
 
 
@@ -101,6 +103,7 @@ def heatmap(
         cell=CELL if small else 1,
         margin=round(16 + LETTER * min(LONGEST_NAME, max(map(len, names)))) if small else 0,
         legend=tuple(_color(-1 + 2 * k / 20 if similarity else k / 20, similarity)[0] for k in range(21)),
+        tree_width=tree_width(len(names), CELL if small else 1),
         tree=draw_tree(1 - matrix if similarity else matrix, order, CELL if small else 1) if order == own else None,
     )
 

@@ -16,7 +16,11 @@ class Tree:
     """``path`` in the coordinates of the matrix: x is 0 at its right edge, y is 0 at its top."""
 
     path: str
-    width: int
+
+
+def tree_width(count: int, cell: float) -> int:
+    """The width of the tree of so many classes."""
+    return max(12, round(SHARE * count * cell))
 
 
 def draw_tree(distance: Matrix, order: Sequence[int], cell: float) -> Tree | None:
@@ -30,7 +34,7 @@ def draw_tree(distance: Matrix, order: Sequence[int], cell: float) -> Tree | Non
     if count < 3 or not np.isfinite(distance).all():
         return None
     links = average_linkage(distance)[1]
-    width = max(12, round(SHARE * count * cell))
+    width = tree_width(count, cell)
     largest = float(links[:, 2].max()) or 1.0
     place = {leaf: position for position, leaf in enumerate(order)}
     first = [place[leaf] for leaf in range(count)]
@@ -46,4 +50,4 @@ def draw_tree(distance: Matrix, order: Sequence[int], cell: float) -> Tree | Non
         last.append(last[b])
         middle.append((middle[a] + middle[b]) / 2)
         height.append(x)
-    return Tree("".join(parts), width)
+    return Tree("".join(parts))
