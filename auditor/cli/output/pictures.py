@@ -9,7 +9,7 @@ from auditor.cli.output.progress import say
 from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.db.store import Store
 from auditor.db.templates import load_templates
-from auditor.errors import AuditorError, UsageError, first_line
+from auditor.errors import AuditorError, DataError, UsageError, first_line
 from auditor.plots import draw_adversarials, draw_templates
 from auditor.records.templates import Templates
 from auditor.results.adversarials import SavedAdversarials, check_identity, open_saved
@@ -82,8 +82,15 @@ def adversarials_figure(engine: Engine, model: str, protocol: str | None, audit_
     """Draw some adversarial images of a file, or of the file in a folder that belongs to an audit of the model.
 
     Raises:
-        UsageError, DataError: there is no such file, it is another model's, or it has no images.
+        UsageError: there is no such file, it is another model's, or it has no images.
     """
+    try:
+        return _draw_adversarials(engine, model, protocol, audit_id, path)
+    except DataError as error:
+        raise UsageError(str(error)) from error
+
+
+def _draw_adversarials(engine: Engine, model: str, protocol: str | None, audit_id: int | None, path: Path) -> "Figure":
     rows = find_rows(engine, model, protocol, audit_id)
     saved = _find_saved(rows[0].model, path, [row.identity or "" for row in rows])
     if audit_id is None:
