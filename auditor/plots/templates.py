@@ -36,7 +36,7 @@ def draw_templates(
     colors = superclass_colors(list(dict.fromkeys(superclasses)))
     panels = [_panel(part, order, [colors[superclasses[k]] for k in order]) for part in parts]
     height, width = panels[0][0].shape[:2]
-    wide = min(13.2, max(5.6, 9.0 * len(parts)))
+    wide = 13.2 if len(parts) > 1 or len(classes) > NAMED else 8.0
     figure = Figure(
         figsize=(wide, 1.75 + wide / len(parts) * height / width), layout=ConstrainedLayoutEngine(wspace=0.05)
     )

@@ -129,7 +129,8 @@ def sign_in(page: Page, scope: str) -> None:
 def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browser, tmp_path: Path) -> None:
     assert run("report", "1", "-o", tmp_path / "report.html").exit_code == 0
     page = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 900}).new_page()
-    paths = ("", "zoo", "audits/1", "audits/1?order=C", "audits/1/templates?match=tops", "compare?a=at-eps0.10&b=standard", "scans", "scans/1", "boosts", "boosts/1",
+    paths = ("", "zoo", "audits/1", "audits/1?order=C", "audits/1/templates?match=tops",
+             "compare?a=at-eps0.10&b=standard", "scans", "scans/1", "boosts", "boosts/1",
              "schedules", "sign-in", "nowhere")  # fmt: skip
     addresses = [*(f"{server}/{path}" for path in paths), (tmp_path / "report.html").as_uri()]
     for number, address in enumerate(addresses):
