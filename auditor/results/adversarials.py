@@ -101,7 +101,7 @@ class SavedAdversarials:
             images = self.images.rows(positions)
             clean = None if self.clean is None else as_floats(self.clean.rows(positions))
         except OSError as error:
-            raise DataError(f"cannot read {self.path.name}: {first_line(error)}") from error
+            raise DataError(f"cannot read {self.path.name}: {error.strerror}") from error
         return [
             AdversarialSample(
                 number=int(self.indices[position]),
@@ -162,6 +162,8 @@ def open_saved(path: Path) -> SavedAdversarials:
         arrays = _find_arrays(path)
     except FileNotFoundError as error:
         raise DataError(f"the file {path.name} is not on this machine any more; {HOW} again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path.name}: {error.strerror}") from error
     except Exception as error:  # damaged archives and headers raise many types of errors
         raise _wrong(path, first_line(error)) from error
     names = ("images", "indices", "labels", "predicted", "attacks", "model", "identity", "norm", "eps")

@@ -92,7 +92,7 @@ def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
     all_class = distances.amin(1).masked_fill(unknown, torch.nan)
     rows = jacobian.double()
     finite = rows.isfinite().flatten(1).all(1)
-    total = rows[finite].sum(0), finite.sum()
+    total = (rows if bool(finite.all()) else rows[finite]).sum(0), finite.sum()
     raw = rows @ rows.transpose(1, 2)
     rows = rows - rows.mean(1, keepdim=True)
     return (
