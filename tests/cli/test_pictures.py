@@ -99,8 +99,9 @@ def test_templates_are_those_of_the_audit_or_of_its_model(drawn: list[tuple], zo
 
 
 def test_adversarials_of_a_file_or_of_the_file_in_a_folder(tmp_path: Path) -> None:
-    audited("plain-standard", 93)
     file = adversarials_file(tmp_path / "kept", MODEL, "i")
+    audited("plain-standard", 93, adversarials=str(file))
+    assert file.name in "".join(run("results", "show", MODEL).stdout.split())
     saved(file, model=MODEL)
     for path in ("kept", file):
         plot("--adversarials", path)
