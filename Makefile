@@ -20,12 +20,16 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet -e '.[test,zoos,service]'
 	touch $@ $(VENV)/.installed
 
+# Audits that were done before save no adversarial images, so without any the zoo is audited again.
 demo: $(VENV)/.installed
-	$(BIN)/auditor scan demo
 	@mkdir -p plots
+	$(BIN)/auditor scan demo --save-adversarials plots/adversarials $(if $(wildcard plots/adversarials/*.npz),,--force)
 	$(BIN)/auditor results plot --zoo --source demo -o plots/zoo.png
 	$(BIN)/auditor results plot demo:at-eps0.10 -o plots/at-eps0.10.png
 	$(BIN)/auditor results plot demo:standard -o plots/standard.png
+	$(BIN)/auditor results plot demo:at-eps0.10 --templates -o plots/templates-at-eps0.10.png
+	$(BIN)/auditor results plot demo:standard --templates -o plots/templates-standard.png
+	$(BIN)/auditor results plot demo:at-eps0.10 --adversarials plots/adversarials -o plots/adversarials.png
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Adversarials:
         indices: ``(M,)`` int64, the samples' numbers in their data set.
         labels, predicted: ``(M,)`` int64, the true class, and the class that the model predicts for this image.
         attacks: ``(M,)`` the names of the attacks that broke them.
+        clean: ``(M, C, H, W)`` the images before the attack: uint8 if they are whole levels of 255, else float32.
     """
 
     images: NDArray[Any]
@@ -39,6 +40,7 @@ class Adversarials:
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     attacks: NDArray[np.str_]
+    clean: NDArray[Any] | None = None
 
     @classmethod
     def join(cls, parts: list[tuple[str, Part]], numbers: NDArray[np.int64], empty: Part) -> "Adversarials":
@@ -55,6 +57,13 @@ class Adversarials:
             attacks=names[order],
         )
 
+    def beside(self, images: NDArray[np.float32], numbers: NDArray[np.int64]) -> "Adversarials":
+        """With the clean images of the samples, of all images in the same order and their numbers."""
+        chosen = images[np.isin(numbers, self.indices)]
+        levels = np.rint(chosen * 255).astype(np.uint8)
+        whole = np.array_equal(np.divide(levels, np.float32(255), dtype=np.float32), chosen)
+        return replace(self, clean=levels if whole else chosen.astype(np.float32, copy=False))
+
 
 def adversarials_file(folder: Path, model: str, identity: str) -> Path:
     """The file of an audit's adversarial images. Characters that file names may not contain become ``_``."""
@@ -63,14 +72,14 @@ def adversarials_file(folder: Path, model: str, identity: str) -> Path:
 
 def keep_adversarials(
     folder: Path, adversarials: Adversarials, *, model: str, identity: str, norm: str, eps: float
-) -> list[str]:
-    """Write an audit's file. An error becomes a note, because a full disk must not cost the audit."""
+) -> tuple[str | None, list[str]]:
+    """Write an audit's file, and return its path. An error becomes a note: a full disk must not cost the audit."""
     path = adversarials_file(folder, model, identity)
     try:
         save_adversarials(path, adversarials, model=model, identity=identity, norm=norm, eps=eps)
     except OSError as error:
-        return [f"adversarial images not saved: {error}"]
-    return []
+        return None, [f"adversarial images not saved: {error}"]
+    return str(path.absolute()), []
 
 
 def save_adversarials(path: Path, adversarials: Adversarials, **facts: str | float) -> None:
@@ -83,6 +92,8 @@ def save_adversarials(path: Path, adversarials: Adversarials, **facts: str | flo
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {key: np.array(value) for key, value in facts.items()}
+    if adversarials.clean is not None:
+        arrays["clean"] = adversarials.clean
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-", suffix=".npz")
     part = Path(name)
     try:

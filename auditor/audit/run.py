@@ -13,6 +13,7 @@ from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.attacks.gradient import frozen
 from auditor.audit.identity import identity
+from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
 from auditor.audit.triage import is_attacked
@@ -20,6 +21,7 @@ from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
 from auditor.records.screening import Screening
+from auditor.records.templates import Templates
 from auditor.records.versions import versions
 from auditor.screening import screen
 from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes
@@ -68,10 +70,13 @@ def audit(
         found.notes += images.notes
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
         broken = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
-    if adversarials is not None and broken is not None:
-        found.notes += keep_adversarials(
+    if adversarials is not None and images is not None and broken is not None:
+        broken = broken.beside(images.images, images.indices)
+        saved, notes = keep_adversarials(
             adversarials, broken, model=entry.model, identity=name, norm=entry.norm, eps=entry.eps
         )
+        found.notes += notes
+        found.values["adversarials"] = saved
     return AuditRecord(
         entry=entry,
         identity=name,
@@ -86,6 +91,7 @@ def audit(
         superclasses=hierarchy.superclasses,
         clusterings=tuple(found.clusterings),
         screening=found.screening,
+        templates=tuple(found.templates),
         flags=tuple(found.flags),
         notes=tuple(found.notes),
         not_measurable=tuple(found.not_measurable),
@@ -149,6 +155,7 @@ class _Findings:
     values: dict[str, Any] = field(default_factory=dict)
     earlier: float = 0.0
     screening: Screening | None = None
+    templates: list[Templates] = field(default_factory=list)
 
     @property
     def gap(self) -> float:
@@ -167,6 +174,7 @@ def _score_weights(
         return
     found.values["affinity_error"] = scored.affinity_error
     found.clusterings += scored.clusterings
+    found.templates += [] if scored.pictures is None else [scored.pictures]
     if scored.collapsed:
         found.flags.append("rank_collapse")
 
@@ -175,6 +183,7 @@ def _screen(
     model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
 ) -> None:
     """Screen the model; a finding is a note."""
+    local = LocalPictures(entry.input_size)
     try:
         found.screening = screen(
             model,
@@ -184,11 +193,14 @@ def _screen(
             eps=entry.eps,
             seed=request.seed,
             gap=found.gap,
+            collect=local.add,
         )
     except Exception as error:  # the model's own code, in a backward pass
         found.not_measurable.append(one_line(f"screen: {describe(error)}"))
         return
     found.notes += [f"screen: {finding} at probe images" for finding in found.screening.findings]
+    mean = local.mean()
+    found.templates += [] if mean is None else [mean]
 
 
 def _compare_margins(

@@ -1,4 +1,4 @@
-"""The matrices of a network's templates, exact or from a sketch, and their scores: C, centred, and deflated."""
+"""A network's templates: their matrices, exact or from a sketch, with scores (C, centred, deflated); their pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,18 +7,24 @@ from typing import Any
 import torch
 
 from auditor import clustering
+from auditor.audit.pictures import linearized_pictures
 from auditor.data import Hierarchy
 from auditor.linear import TemplateSketch, template_gram, template_sketch
 from auditor.records import AuditRequest, Clustering, Matrix
+from auditor.records.templates import Templates, stored_size
 
 
 @dataclass(frozen=True)
 class TemplateScores:
-    """The clusterings ``weights``, ``centred`` and, if the rank has ``collapsed``, ``deflated``."""
+    """The clusterings ``weights``, ``centred`` and, if the rank has ``collapsed``, ``deflated``.
+
+    ``pictures``: the templates themselves; None for a sketch, which never computes them.
+    """
 
     clusterings: tuple[Clustering, ...]
     affinity_error: float
     collapsed: bool
+    pictures: Templates | None = None
 
 
 def score_templates(
@@ -36,17 +42,20 @@ def _exact(
     model: torch.nn.Module, input_size: tuple[int, int, int], request: AuditRequest, hierarchy: Hierarchy
 ) -> TemplateScores:
     batch_norm: Any = request.linearization
-    templates = template_gram(model, input_size, batch_norm=batch_norm)
+    pictures = stored_size(len(hierarchy.classes), input_size[0], input_size[1:])
+    templates = template_gram(model, input_size, batch_norm=batch_norm, pictures=pictures)
     c = clustering.correlation(templates.gram.numpy())
     collapsed = clustering.effective_rank(c) < clustering.RANK_COLLAPSE
     if collapsed and templates.dtype != "float64":
-        templates = template_gram(model, input_size, batch_norm=batch_norm, double=True)
+        templates = template_gram(model, input_size, batch_norm=batch_norm, double=True, pictures=pictures)
         c = clustering.correlation(templates.gram.numpy())
     matrices = {"weights": c, "centred": clustering.correlation(clustering.centred(templates.gram.numpy()))}
     if collapsed:
         matrices["deflated"] = clustering.deflated(c)
     parts = tuple(_scored(kind, matrix, request, hierarchy) for kind, matrix in matrices.items())
-    return TemplateScores(parts, templates.affinity_error, collapsed)
+    return TemplateScores(
+        parts, templates.affinity_error, collapsed, linearized_pictures(templates.pictures, input_size)
+    )
 
 
 def _sketched(

@@ -13,8 +13,9 @@ from auditor.cli.options import FORMAT, PROTOCOL
 @click.option(
     "--protocol", type=PROTOCOL, help="Compare results of this protocol. By default: the protocol with the most images."
 )
+@click.option("--samples", is_flag=True, help="Print the numbers of the samples that only one of the two withstands.")
 @FORMAT
-def compare(first: str, second: str, protocol: str | None, output_format: str) -> None:
+def compare(first: str, second: str, protocol: str | None, samples: bool, output_format: str) -> None:
     """Test whether A is more robust than B, on the samples that both were attacked on.
 
     A and B are models. NAME@ID selects one specific result, by the ID that --format json prints. Both results must have
@@ -24,13 +25,14 @@ def compare(first: str, second: str, protocol: str | None, output_format: str) -
     \b
     Examples:
       auditor results compare demo:at-eps0.10 demo:trades-eps0.10
+      auditor results compare demo:at-eps0.10 demo:trades-eps0.10 --samples
       auditor results compare demo:standard@12 demo:standard@27 --format json
     """
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_json
     from auditor.results import comparison
 
-    found = comparison.compare(open_database(), first, second, protocol)
+    found = comparison.compare(open_database(), first, second, protocol, samples=samples)
     if output_format == "json":
         print_json([found])
     else:
@@ -65,6 +67,12 @@ def _print(found: dict[str, Any]) -> None:
     click.echo()
     rows = [(name, *(_gap(side, GAP_FIELDS[kind]) for side in (a, b))) for kind, name in MATRIX_NAMES.items()]
     print_table(("gap", "A", "B"), [row for row in rows if row[1:] != ("–", "–")])
+    for side, other in (("a", "b"), ("b", "a")) if "samples" in found else ():
+        numbers = found["samples"][f"only_{side}"]
+        click.echo(
+            f"\nonly {name_of(found[side])} withstands {len(numbers)} samples, {name_of(found[other])} does not:"
+        )
+        click.echo(" ".join(map(str, numbers)) or "none")
     click.echo(f"\n{found['verdict']}")
 
 

@@ -114,7 +114,7 @@ def check() -> None:
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 def prune(keep: int, dry_run: bool) -> None:
-    """Remove the matrices and per-sample verdicts of older audits.
+    """Remove the matrices, pictures of templates and per-sample verdicts of older audits.
 
     A setting is data set, protocol, norm, eps, linearization, sketch and number of samples. The scores, accuracies and
     attacks of all audits are kept, and all data of the newest audit. Removed data can only be computed again, by

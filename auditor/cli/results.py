@@ -8,7 +8,7 @@ import click
 
 from auditor.cli.compare import compare
 from auditor.cli.numbers import Count
-from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, Eps, Time
+from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
 from auditor.records.results import MEASURES
 
 if TYPE_CHECKING:
@@ -230,6 +230,17 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 )
 @AUDIT_ID
 @click.option("--errors", is_flag=True, help="Plot what the attacks turned each class into, instead of C and F.")
+@click.option("--templates", is_flag=True, help="Plot the class templates of a MODEL as pictures.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="With --templates: the folder of the local zoo, if it has moved."
+)
+@TRUST_CODE
+@click.option(
+    "--adversarials",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE|DIR",
+    help="Plot adversarial images of a MODEL that --save-adversarials wrote.",
+)
 @FIGURE
 def plot(
     model: str | None,
@@ -239,14 +250,24 @@ def plot(
     protocol: str | None,
     audit_id: int | None,
     errors: bool,
+    templates: bool,
+    folder: Path | None,
+    trust_code: bool,
+    adversarials: Path | None,
     output: Path,
 ) -> None:
     """Plot a model's C and F with dendrograms, its errors by class, or a measure of all models.
+
+    --templates draws the class templates: the rows of W, and the mean of the local linear maps at random images. If the
+    audit stored none, they are computed from its model, which needs the same weights, for code in a
+    local zoo also --trust-code. --adversarials draws clean images, adversarial images and ten times their difference.
 
     \b
     Examples:
       auditor results plot demo:at-eps0.10 -o heatmap.png
       auditor results plot demo:at-eps0.10 --errors -o errors.png
+      auditor results plot demo:at-eps0.10 --templates -o templates.png
+      auditor results plot demo:at-eps0.10 --adversarials kept -o adversarials.png
       auditor results plot --zoo -o zoo.png
       auditor results plot --zoo --protocol standard -o zoo.pdf
       auditor results plot --zoo --x screen_score -o screen.png
@@ -255,8 +276,10 @@ def plot(
         raise click.UsageError("expected either a MODEL or --zoo")
     if (source and not zoo) or (audit_id and zoo):
         raise click.UsageError("--source needs --zoo, and --id needs a MODEL")
-    if errors and zoo:
-        raise click.UsageError("--errors needs a MODEL")
+    if sum(map(bool, (zoo, errors, templates, adversarials))) > 1:
+        raise click.UsageError("expected one of --zoo, --errors, --templates and --adversarials")
+    if (folder or trust_code) and not templates:
+        raise click.UsageError("--folder and --trust-code need --templates")
     from auditor.cli.db import open_database
     from auditor.cli.output.plots import errors_figure, model_figure, zoo_figure
     from auditor.plots import save
@@ -265,6 +288,18 @@ def plot(
         save(errors_figure(find_detail(model or "", protocol, audit_id)), output)
         click.echo(str(output))
         return
+    if templates or adversarials:
+        from auditor.cli.output.pictures import adversarials_figure, templates_figure
+
+        figure = (
+            adversarials_figure(open_database(), model or "", protocol, audit_id, adversarials)
+            if adversarials
+            else templates_figure(open_database(), find_detail(model or "", protocol, audit_id), folder, trust_code)
+        )
+        save(figure, output)
+        click.echo(str(output))
+        return
+
     save(
         zoo_figure(open_database(), source, protocol or "quick", measure)
         if zoo

@@ -1,4 +1,4 @@
-"""Matrices and verdicts as bytes and back: compressed, in one byte order on every machine."""
+"""Matrices, verdicts and templates as bytes and back: compressed, in one byte order on every machine."""
 
 import math
 import zlib
@@ -92,6 +92,25 @@ def place_numbers(numbers: "NDArray[np.int64]", chosen: "NDArray[np.bool_]", pac
     placed = numbers.copy()
     placed[chosen] = unpack_numbers(packed)
     return placed
+
+
+def pack_templates(values: "NDArray[np.float64]") -> tuple[bytes, bytes]:
+    """Pictures ``(K, C, h, w)`` as scales and pixels: each picture in 255 steps from minus its largest value to it."""
+    import numpy as np
+
+    scales = np.abs(values).max(axis=(1, 2, 3), initial=0.0)
+    steps = values / np.where(scales > 0, scales, 1.0)[:, None, None, None] * 127
+    pixels = np.rint(steps).astype(np.int8)
+    return np.ascontiguousarray(scales, "<f8").tobytes(), zlib.compress(pixels.tobytes())
+
+
+def unpack_templates(scales: bytes, pixels: bytes, shape: "tuple[int, ...]") -> "NDArray[np.float64]":
+    """The pictures, to a 254th of the largest value of each."""
+    import numpy as np
+
+    steps = np.frombuffer(zlib.decompress(pixels), np.int8).reshape(shape)
+    sizes = np.frombuffer(scales, "<f8").reshape(-1, 1, 1, 1)
+    return steps.astype(np.float64) * (sizes / 127)
 
 
 def nan_to_null(value: float) -> float | None:

@@ -114,7 +114,7 @@ class Token(Base):
 
 __all__ = [
     "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Checkpoint", "Clustering", "Leased", "Model", "Published",
-    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Token", "Training", "Verdicts", "Worker",
+    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Templates", "Token", "Training", "Verdicts", "Worker",
 ]  # fmt: skip
 
 LEADERBOARD = (
@@ -187,6 +187,7 @@ class Audit(Leased, Base):
     the done ones.
     ``sketch``: from how many random images C is estimated; NULL where it is exact.
     ``targeted``: the counts of ``auditor.records.targeted``; NULL without targeted attacks.
+    ``adversarials``: the path of the file of the images that broke samples, where the audit ran; NULL without one.
     """
 
     __tablename__ = "audits"
@@ -216,6 +217,7 @@ class Audit(Leased, Base):
     superclasses: Mapped[list[Any]]
     weights_sha256: Mapped[str | None]
     images_sha256: Mapped[str | None]
+    adversarials: Mapped[str | None]
     n: Mapped[int | None]
     clean_accuracy: Mapped[float | None]
     robust_accuracy: Mapped[float | None]
@@ -237,6 +239,7 @@ class Audit(Leased, Base):
     attacks: Mapped[list["AttackScore"]] = relationship(cascade="all, delete-orphan", order_by="AttackScore.position")
     verdicts: Mapped["Verdicts | None"] = relationship(cascade="all, delete-orphan")
     screening: Mapped["Screening | None"] = relationship(cascade="all, delete-orphan")
+    templates: Mapped[list["Templates"]] = relationship(cascade="all, delete-orphan")
 
 
 class Clustering(Base):
@@ -285,6 +288,25 @@ class Screening(Base):
     statistics: Mapped[dict[str, Any]]
     findings: Mapped[list[Any]]
     reasons: Mapped[dict[str, Any]]
+
+
+class Templates(Base):
+    """Pictures of the templates of an audit, one for each class, in class order.
+
+    ``kind``: ``linearized`` or ``local``, the mean over ``probes`` random images; ``size``: of the network's input.
+    ``shape``: of the pictures, ``(K, C, h, w)``; ``pixels``: int8, zlib; ``scales``: what 127 stands for in each
+    picture, little-endian float64.
+    """
+
+    __tablename__ = "templates"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    probes: Mapped[int | None]
+    size: Mapped[list[Any]]
+    shape: Mapped[list[Any]]
+    scales: Mapped[bytes]
+    pixels: Mapped[bytes]
 
 
 class AttackScore(Base):

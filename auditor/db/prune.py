@@ -1,4 +1,4 @@
-"""Deletes the large parts of old audits: matrices and verdicts by sample. All other numbers stay."""
+"""Deletes the large parts of old audits: matrices, pictures of templates, verdicts by sample. Other numbers stay."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from auditor.db.latest import SETTING, lock_model
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """How many matrices and verdicts were deleted, from how many audits, and their stored size in bytes."""
+    """How many matrices and verdicts were deleted, from how many audits, and their stored size in bytes.
+
+    The pictures of templates go with the matrices, and count in the bytes.
+    """
 
     audits: int = 0
     matrices: int = 0
@@ -81,8 +84,10 @@ def _measure(connection: Connection, old: Select[int]) -> PruneResult:
     )  # fmt: skip
     size, *more = (func.coalesce(func.length(column), 0) for column in packed)
     judged = select(verdicts.audit_id, sum(more, size)).where(verdicts.audit_id.in_(old))
+    pictures = tables.Templates
+    drawn = select(pictures.audit_id, func.length(pictures.pixels) + func.length(pictures.scales))
     of_matrices, of_verdicts = connection.execute(matrices).all(), connection.execute(judged).all()
-    both = [*of_matrices, *of_verdicts]
+    both = [*of_matrices, *of_verdicts, *connection.execute(drawn.where(pictures.audit_id.in_(old))).all()]
     return PruneResult(
         audits=len({number for number, _ in both}),
         matrices=len(of_matrices),
@@ -94,6 +99,7 @@ def _measure(connection: Connection, old: Select[int]) -> PruneResult:
 def _remove(connection: Connection, old: Select[int]) -> None:
     connection.execute(update(tables.Clustering).where(*_with_matrix(old)).values(matrix=None))
     connection.execute(delete(tables.Verdicts).where(tables.Verdicts.audit_id.in_(old)))
+    connection.execute(delete(tables.Templates).where(tables.Templates.audit_id.in_(old)))
 
 
 def _with_matrix(old: Select[int]) -> Iterator[ColumnElement[bool]]:

@@ -38,7 +38,10 @@ _OF_SCREENING = [name for name in _NAMES if name in tables.Screening.__table__.c
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """Everything that is stored about one audit."""
+    """Everything that is stored about one audit, but for the pictures of its templates.
+
+    ``adversarials``: the path of its file of adversarial images, on the machine that ran the audit.
+    """
 
     row: ResultRow
     description: str
@@ -51,6 +54,7 @@ class Detail:
     targeted: TargetedScore | None
     screening: Screening | None
     published: Published | None
+    adversarials: str | None = None
 
 
 def list_results(
@@ -112,6 +116,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             targeted=None if found.targeted is None else TargetedScore(**found.targeted),
             screening=_screening(found.screening, gaps.get("weights")) if found.screening else None,
             published=published_record(published) if published else None,
+            adversarials=found.adversarials,
         )
 
 

@@ -9,7 +9,15 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import Base, upsert
-from auditor.db.codec import nan_to_null, pack_bits, pack_indices, pack_matrix, pack_numbers, pack_pictures
+from auditor.db.codec import (
+    nan_to_null,
+    pack_bits,
+    pack_indices,
+    pack_matrix,
+    pack_numbers,
+    pack_pictures,
+    pack_templates,
+)
 from auditor.db.completion import count_ended, end_audit, now
 from auditor.db.latest import confirm
 from auditor.db.leases import Leases, cancel_unfinished
@@ -20,6 +28,7 @@ from auditor.errors import UsageError, first_line
 from auditor.records import LOCAL_QUEUE, AuditRecord, Verdicts, ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.records.screening import Screening
+from auditor.records.templates import Templates
 
 
 @dataclass(frozen=True)
@@ -208,6 +217,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
         "hierarchy",
         "weights_sha256",
         "images_sha256",
+        "adversarials",
         "n",
         "seconds",
         "device",
@@ -246,6 +256,7 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
         rows.append(tables.AttackScore(audit_id=audit_id, position=position, **asdict(score)))
     if record.screening is not None:
         rows.append(_screening_row(audit_id, record.screening))
+    rows += [_templates_row(audit_id, part) for part in record.templates]
     if record.verdicts is not None:
         rows.append(_verdicts_row(audit_id, record.verdicts))
     return rows
@@ -276,4 +287,17 @@ def _screening_row(audit_id: int, screening: Screening) -> tables.Screening:
         statistics={name: nan_to_null(value) for name, value in screening.statistics.items()},
         findings=list(screening.findings),
         reasons=screening.reasons,
+    )
+
+
+def _templates_row(audit_id: int, part: Templates) -> tables.Templates:
+    scales, pixels = pack_templates(part.values)
+    return tables.Templates(
+        audit_id=audit_id,
+        kind=part.kind,
+        probes=part.probes,
+        size=list(part.size),
+        shape=list(part.values.shape),
+        scales=scales,
+        pixels=pixels,
     )

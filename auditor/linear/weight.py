@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from auditor.errors import InputError, LinearizationError, describe, one_line
 from auditor.linear.affinity import (
@@ -46,12 +47,14 @@ class TemplateGram:
         affinity_error: relative, the larger error of the affinity check and of W compared with forward passes.
         dtype: the dtype that the network ran in, ``float32`` or ``float64``.
         scale: 1, unless W is so large or small that its squares would leave float64.
+        pictures: ``(K, C, h, w)`` float64, means over cells of the templates; None if they were not asked for.
     """
 
     gram: Tensor
     affinity_error: float
     dtype: str
     scale: float = 1.0
+    pictures: Tensor | None = None
 
     @property
     def norm(self) -> float:
@@ -112,21 +115,32 @@ def template_gram(
     batch_norm: BatchNorm = "remove",
     double: bool = False,
     held_bytes: int = HELD_BYTES,
+    pictures: tuple[int, int] | None = None,
 ) -> TemplateGram:
     """``W Wᵀ``, from which the correlation and its variants follow; arguments and errors as :func:`implicit_weight`.
 
     A W of more than ``held_bytes`` is not held in memory: because ``f_lin(w) - f_lin(0) = W w``, a forward pass over a
     chunk of templates gives the chunk's rows of the Gram matrix. ``double`` asks for float64 from the start.
+    ``pictures``: the height and width of pictures of the templates, which come from the same backward passes.
     """
-    gram, affine = checked(model, input_size, batch_norm, double=double, read=lambda affine: affine.gram(held_bytes))
-    return TemplateGram(gram.cpu(), affine.error, str(affine.points.dtype).removeprefix("torch."), affine.scale)
+
+    def read(affine: AffineMap) -> Tensor:
+        affine.picture_size = pictures
+        return affine.gram(held_bytes)
+
+    gram, affine = checked(model, input_size, batch_norm, double=double, read=read)
+    dtype = str(affine.points.dtype).removeprefix("torch.")
+    return TemplateGram(gram.cpu(), affine.error, dtype, affine.scale, affine.pictures())
 
 
 class AffineMap:
     """A linearized network's outputs at the probe points, and its templates chunk by chunk.
 
     ``error`` grows to the worst disagreement found so far; it is complete once the templates have been read.
+    ``picture_size``: the height and width of :meth:`pictures`, to be set before the templates are read.
     """
+
+    picture_size: tuple[int, int] | None = None
 
     def __init__(self, linear: Linearized, points: Tensor) -> None:
         self.linear, self.points = linear, points
@@ -170,12 +184,16 @@ class AffineMap:
         forward pass is needed. Every chunk is compared with that pass.
         """
         width, size = self.narrow.shape[1], len(self.images)
+        self._small: list[Tensor] = []
         for first in range(0, width, size):
             count = min(size, width - first)
             cotangent = torch.zeros_like(self.narrow)
             cotangent[range(count), range(first, first + count)] = 1
             (gradient,) = torch.autograd.grad(self.narrow, self.images, cotangent, retain_graph=True)
             self._compare(first, gradient[:count])
+            if self.picture_size is not None:
+                # The head's weights are applied later, because a mean over cells commutes with them.
+                self._small.append(F.adaptive_avg_pool2d(gradient[:count].double(), self.picture_size))
             yield first, gradient[:count]
 
     def _compare(self, first: int, rows: Tensor) -> None:
@@ -196,6 +214,13 @@ class AffineMap:
         """W, ``(K, C, H, W)``."""
         jacobian = self.jacobian()
         return jacobian if self.head is None else torch.einsum("kd,dchw->kchw", self.head, jacobian)
+
+    def pictures(self) -> Tensor | None:
+        """Means over cells of the templates, ``(K, C, h, w)`` float64 on the CPU; None without a picture size."""
+        if self.picture_size is None:
+            return None
+        small = torch.cat(self._small)
+        return (small if self.head is None else torch.einsum("kd,dchw->kchw", self.head.double(), small)).cpu()
 
     def gram(self, held_bytes: int) -> Tensor:
         """``W Wᵀ`` over the square of the scale, ``(K, K)`` float64."""

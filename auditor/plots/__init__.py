@@ -5,12 +5,23 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from auditor.errors import UsageError
+from auditor.plots.adversarials import draw_adversarials
 from auditor.plots.boost import draw_boost
 from auditor.plots.errors import draw_errors
 from auditor.plots.model import draw_model
+from auditor.plots.templates import draw_templates
 from auditor.plots.zoo import ZooPoint, draw_zoo
 
-__all__ = ["ZooPoint", "draw_boost", "draw_errors", "draw_model", "draw_zoo", "save"]
+__all__ = [
+    "ZooPoint",
+    "draw_adversarials",
+    "draw_boost",
+    "draw_errors",
+    "draw_model",
+    "draw_templates",
+    "draw_zoo",
+    "save",
+]
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -125,7 +125,7 @@ def _draw_matrix(axes: Axes, matrix: Matrix, limits: tuple[float, float], colors
 
 def name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all_families: Sequence[str]) -> None:
     """Tick labels in their superclass's colour, and a frame around neighbours of one superclass."""
-    colors = _colors(list(dict.fromkeys(all_families)))
+    colors = superclass_colors(list(dict.fromkeys(all_families)))
     count = len(names)
     if count <= NAMED:
         axes.set_xticks(range(count), names, rotation=45, ha="right", fontsize=9)
@@ -152,7 +152,7 @@ def name_classes(axes: Axes, names: Sequence[str], families: Sequence[str], all_
             start = end
 
 
-def _colors(families: Sequence[str]) -> dict[str, str]:
+def superclass_colors(families: Sequence[str]) -> dict[str, str]:
     """A colour for each superclass: from the palette if it has enough, else evenly spaced hues."""
     if len(families) <= len(PALETTE):
         return dict(zip(families, PALETTE, strict=False))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from auditor.errors import UsageError
 from auditor.records.screening import Screening
 from auditor.records.targeted import TargetedScore
+from auditor.records.templates import Templates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -290,6 +291,7 @@ class AuditRecord:
     """The result of one audit. Accuracies are fractions from 0 to 1; NaN if a part was not measured.
 
     ``sketch``: the number of random images from which the matrices of the weights are estimated; None if exact.
+    ``templates``: their pictures, of at most two kinds. ``adversarials``: the file of the images that broke samples.
     """
 
     entry: ZooEntry
@@ -311,10 +313,12 @@ class AuditRecord:
     affinity_error: float = float("nan")
     clusterings: tuple[Clustering, ...] = ()
     screening: Screening | None = None
+    templates: tuple[Templates, ...] = ()
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
     targeted: TargetedScore | None = None
     images_sha256: str | None = None
+    adversarials: str | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     not_measurable: tuple[str, ...] = ()

@@ -17,8 +17,8 @@ from auditor.text.numbers import interval, p_value, percent_number, points
 SIGNIFICANT = 0.05
 
 
-def compare(engine: Engine, first: str, second: str, protocol: str | None) -> dict[str, Any]:
-    """The comparison as plain values.
+def compare(engine: Engine, first: str, second: str, protocol: str | None, *, samples: bool = False) -> dict[str, Any]:
+    """The comparison as plain values; with ``samples`` also the numbers of the samples that only one withstands.
 
     Raises:
         NotFoundError: there is no such result.
@@ -34,6 +34,8 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None) -> di
         "robust": _numbers(paired.robust),
         "clean": _numbers(paired.clean),
     }
+    if samples:
+        found["samples"] = {"only_a": list(paired.only_first), "only_b": list(paired.only_second)}
     return found | _verdict(found)
 
 

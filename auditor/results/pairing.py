@@ -18,10 +18,15 @@ ResultAndVerdicts = tuple[ResultRow, Verdicts | None]
 
 @dataclass(frozen=True)
 class PairedVerdicts:
-    """Two audits on their shared samples: is the clean image classified correctly, and does it survive all attacks?"""
+    """Two audits on their shared samples: is the clean image classified correctly, and does it survive all attacks?
+
+    ``only_first``, ``only_second``: the numbers of the samples that survive in one of the two only.
+    """
 
     clean: Paired
     robust: Paired
+    only_first: tuple[int, ...] = ()
+    only_second: tuple[int, ...] = ()
 
 
 def find_obstacle(first: ResultRow, second: ResultRow) -> str | None:
@@ -60,9 +65,12 @@ def pair(first: ResultAndVerdicts, second: ResultAndVerdicts) -> PairedVerdicts:
                 f"{other} of the {len(shared)} samples that share a number are not the same picture with the same "
                 "label; audit both on the same images"
             )
+    survived_a, survived_b = a.survived[of_a], b.survived[of_b]
     return PairedVerdicts(
         clean=Paired.count(a.correct[of_a], b.correct[of_b]),
-        robust=Paired.count(a.survived[of_a], b.survived[of_b]),
+        robust=Paired.count(survived_a, survived_b),
+        only_first=tuple(shared[survived_a & ~survived_b].tolist()),
+        only_second=tuple(shared[survived_b & ~survived_a].tolist()),
     )
 
 

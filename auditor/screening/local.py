@@ -4,7 +4,7 @@ At x the network is ``z(x + d) = z(x) + J d`` to first order, with ``J (K, D)``.
 change when the logits are multiplied by a number above 0, nor when one function of x is added to all of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,6 +31,8 @@ class LocalMaps:
         slopes: ``(N,)``, the dual norm of the gradient of the two largest logits' difference.
         gram: ``(N, K, K)`` float64, ``J J^T`` of the rows without their mean; None above ``most_classes``.
         raw_gram: the same with their mean, which is *not* blind to what is added to all logits.
+        mean_map: ``(K, C, H, W)`` float64, the mean of J over the images at which it is finite; None above
+            EXACT_CLASSES, and where it is finite at none.
 
     A distance is NaN where the gradient is zero or not finite.
     """
@@ -41,6 +43,7 @@ class LocalMaps:
     slopes: Tensor
     gram: Tensor | None
     raw_gram: Tensor | None
+    mean_map: Tensor | None = None
 
 
 def local_maps(
@@ -59,13 +62,13 @@ def local_maps(
             classes = model(images[:1].clone()).shape[1]
         exact = classes <= most_classes
         held = max(1, min(batch_size, MEMORY // (images[0].numel() * (classes if exact else 2))))
-        maps = _exact if exact else _leading
-        parts = map_batches(lambda some: maps(model, some, norm), images, held)
+        function = _exact if exact else _leading
+        parts = map_batches(lambda some: function(model, some, norm), images, held)
+    *columns, maps = zip(*parts, strict=True)
     joined: list[Tensor | None] = [
-        None if column[0] is None else torch.cat([part for part in column if part is not None])
-        for column in zip(*parts, strict=True)
+        None if column[0] is None else torch.cat([part for part in column if part is not None]) for column in columns
     ]
-    return LocalMaps(*joined)  # type: ignore[arg-type]
+    return LocalMaps(*joined, _mean_map(maps, images))  # type: ignore[arg-type, call-arg]
 
 
 def map_batches(function: Callable[[Tensor], Result], images: Tensor, batch_size: int) -> list[Result]:
@@ -84,7 +87,17 @@ def map_batches(function: Callable[[Tensor], Result], images: Tensor, batch_size
     return results
 
 
-Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
+Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]
+"""The fields of LocalMaps; last the sum of J over images at which it is finite, and their number."""
+
+
+def _mean_map(maps: Sequence[tuple[Tensor, Tensor] | None], images: Tensor) -> Tensor | None:
+    sums = [part for part in maps if part is not None]
+    count = sum(int(number) for _, number in sums)
+    if not count:
+        return None
+    total = torch.stack([part for part, _ in sums]).sum(0)
+    return (total / count).view(-1, *images.shape[1:])
 
 
 def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
@@ -98,6 +111,8 @@ def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
     unknown = distances.isnan().any(1)
     all_class = distances.amin(1).masked_fill(unknown, torch.nan)
     rows = jacobian.double()
+    finite = rows.isfinite().flatten(1).all(1)
+    total = (rows if bool(finite.all()) else rows[finite]).sum(0), finite.sum()
     raw = rows @ rows.transpose(1, 2)
     rows = rows - rows.mean(1, keepdim=True)
     return (
@@ -107,6 +122,7 @@ def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
         slopes.gather(1, runner_up)[:, 0],
         rows @ rows.transpose(1, 2),
         raw,
+        total,
     )
 
 
@@ -141,7 +157,7 @@ def _leading(model: nn.Module, images: Tensor, norm: str) -> Part:
         gradient = torch.zeros_like(images)
     slope = dual_norm(gradient.flatten(1), norm)
     margin = _quotient(difference.detach().double(), slope)
-    return logits.detach().double(), margin, torch.full_like(margin, torch.nan), slope, None, None
+    return logits.detach().double(), margin, torch.full_like(margin, torch.nan), slope, None, None, None
 
 
 def dual_norm(rows: Tensor, norm: str) -> Tensor:

@@ -1,7 +1,7 @@
 """One call from a model to its screening: statistics of its local linear maps at probe images, and a score."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +36,7 @@ def screen(
     probes: int | None = None,
     seed: int = 0,
     gap: float | None = None,
+    collect: Callable[[Tensor, int], None] | None = None,
 ) -> Screening:
     """Screen a model without data, labels or attacks on data.
 
@@ -50,6 +51,8 @@ def screen(
         probes: random images of each kind; by default 32 up to ten classes, and fewer, down to 8, for more classes.
         seed: of the probes.
         gap: the gap of the linearized network where it is known; None computes it.
+        collect: called for each kind of probes with the mean of the local maps, ``(K, C, H, W)``, and their number;
+            not for models of more than 100 classes.
 
     Raises:
         InputError: an argument is not as described, or the model's output is not ``(N, K)`` with K of 2 or more.
@@ -65,7 +68,7 @@ def screen(
         raise InputError(f"expected one superclass a class, got {len(superclasses)} for {classes}")
     many = classes > EXACT_CLASSES
     probes = probes or max(LEAST_PROBES, min(PROBES, PASSES // (classes + 1)))
-    found = _Found(model, input_size, classes, superclasses, norm, probes, seed, like)
+    found = _Found(model, input_size, classes, superclasses, norm, probes, seed, like, collect)
     found.look()
     statistics, reasons = found.statistics, found.reasons
     if gap is None:
@@ -99,6 +102,7 @@ class _Found:
     probes: int
     seed: int
     like: Tensor
+    collect: Callable[[Tensor, int], None] | None = None
     statistics: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -125,6 +129,8 @@ class _Found:
     def _look(self, kind: str, images: Tensor, most_classes: int) -> None:
         """All statistics of the local maps; up to ``most_classes`` classes those that need every row of them, too."""
         maps = local_maps(self.model, images, self.norm, most_classes=most_classes)
+        if self.collect is not None and maps.mean_map is not None:
+            self.collect(maps.mean_map, len(images))
         _, scale = spread(maps.logits)
         self.statistics[f"margin_two/{kind}"] = median(maps.two_class)
         self.statistics[f"slope/{kind}"] = median(maps.slopes / scale)

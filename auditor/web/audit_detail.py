@@ -15,13 +15,17 @@ from auditor.web.audit_errors import AuditErrors, build_audit_errors
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
+from auditor.web.figures.templates import TemplateTiles
 
 HEATMAPS = ("weights", "deflated", "features")
 
 
 @dataclass(frozen=True)
 class AuditDetail:
-    """One audit. ``remarks`` are sentences about its numbers; ``screening``, ``provenance``: names and values."""
+    """One audit. ``remarks`` are sentences about its numbers; ``screening``, ``provenance``: names and values.
+
+    ``templates``: pictures of the templates; None leaves the section out.
+    """
 
     row: ResultRow
     description: str
@@ -34,6 +38,7 @@ class AuditDetail:
     command: str
     remarks: tuple[str, ...]
     errors: AuditErrors | None
+    templates: TemplateTiles | None = None
 
     @property
     def anchor(self) -> str:
@@ -41,11 +46,20 @@ class AuditDetail:
         return f"audit-{self.row.id}"
 
 
-def build_audit_detail(detail: Detail, results: Sequence[ResultRow] = ()) -> AuditDetail:
-    """Build the context of an audit; ``results`` of the same model and setting become its history."""
+def build_audit_detail(
+    detail: Detail,
+    results: Sequence[ResultRow] = (),
+    *,
+    order: Sequence[int] | None = None,
+    templates: TemplateTiles | None = None,
+) -> AuditDetail:
+    """Build the context of an audit; ``results`` of the same model and setting become its history.
+
+    ``order``: of the classes in all matrices; None gives each matrix the order of its dendrogram.
+    """
     row = detail.row
     drawn = (
-        heatmap(detail.clusterings[kind], detail.classes, detail.superclasses)
+        heatmap(detail.clusterings[kind], detail.classes, detail.superclasses, order)
         for kind in HEATMAPS
         if kind in detail.clusterings
     )
@@ -61,6 +75,7 @@ def build_audit_detail(detail: Detail, results: Sequence[ResultRow] = ()) -> Aud
         command=repeat_command(row, targeted=detail.targeted is not None),
         remarks=tuple(_remarks(detail)),
         errors=build_audit_errors(detail),
+        templates=templates,
     )
 
 

@@ -14,6 +14,8 @@ from auditor.records.results import ResultRow
 from auditor.records.scans import ScanDetail
 from auditor.results.ranking import setting_of
 from auditor.web.audit_detail import AuditDetail, build_audit_detail
+from auditor.web.audit_pictures import build_templates
+from auditor.web.figures.heatmap import MOST_CELLS
 from auditor.web.figures.zoo import ZooPlot, zoo_plot
 from auditor.web.leaderboard import Board, build_boards
 from auditor.web.render import asset, render
@@ -50,7 +52,7 @@ def load_report(engine: Engine, scan_id: int) -> Report:
         scan=scan,
         boards=build_boards(rows),
         plots=tuple(_plots(done)),
-        audits=tuple(build_audit_detail(load_detail(engine, row.id)) for row in done),
+        audits=tuple(_audit(engine, row.id) for row in done),
         not_audited=not_audited,
         unfinished=len(rows) - len(done) - len(not_audited),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -61,6 +63,13 @@ def load_report(engine: Engine, scan_id: int) -> Report:
 def write_report(report: Report) -> str:
     """Render the report as HTML."""
     return render("report.html", report=report, style=asset("style.css"), script=asset("figures.js"))
+
+
+def _audit(engine: Engine, audit_id: int) -> AuditDetail:
+    """One audit, with its templates if they are few: pictures of 1,000 classes would make the file too large."""
+    detail = load_detail(engine, audit_id)
+    few = len(detail.classes) <= MOST_CELLS
+    return build_audit_detail(detail, templates=build_templates(engine, detail) if few else None)
 
 
 def _plots(done: Sequence[ResultRow]) -> list[ZooPlot]:

@@ -114,6 +114,8 @@ def _check_demo_file(file: Path, robust: float) -> None:
     place = {number: position for position, number in enumerate(clean.indices.tolist())}
     chosen = [place[number] for number in saved["indices"].tolist()]
     np.testing.assert_array_equal(saved["labels"], clean.labels[chosen])
+    assert saved["clean"].dtype == np.uint8
+    np.testing.assert_array_equal(saved["clean"].astype(np.float32) / np.float32(255), clean.images[chosen])
     assert np.abs(saved["images"].astype(np.float64) - clean.images[chosen]).max() <= 0.1 * (1 + 1e-5) + 2e-7
     assert 0 <= saved["images"].min() <= saved["images"].max() <= 1
     zoo = DemoZoo()
@@ -134,6 +136,7 @@ def test_a_measurement_in_a_child_process_writes_its_file(tmp_path: Path) -> Non
     (file,) = (tmp_path / "new").iterdir()
     assert file == adversarials_file(tmp_path / "new", record.entry.model, record.identity)
     assert file.name == f"demo_at-eps0.05-{record.identity[:12]}.npz"
+    assert record.adversarials == str(file)
     _check_demo_file(file, record.robust_accuracy)
 
 
@@ -171,12 +174,15 @@ def test_a_write_that_fails_leaves_nothing_and_is_a_note(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     names = {"model": "timm:a/b c", "identity": "0123456789abcdef", "norm": "Linf", "eps": 0.1}
-    assert keep_adversarials(tmp_path / "kept", _one(), **names) == []
+    path, notes = keep_adversarials(tmp_path / "kept", _one(), **names)
     (before,) = (tmp_path / "kept").iterdir()
+    assert (path, notes) == (str(before), [])
     assert before.name == "timm_a_b_c-0123456789ab.npz"
     assert before.stat().st_mode & 0o777 == 0o666 & ~_umask()
     monkeypatch.setattr(np, "savez", full)
-    assert "No space left" in keep_adversarials(tmp_path / "kept", _one(), **names)[0]
+    path, notes = keep_adversarials(tmp_path / "kept", _one(), **names)
+    assert path is None
+    assert "No space left" in notes[0]
     assert [file.name for file in (tmp_path / "kept").iterdir()] == [before.name]
     with np.load(before, allow_pickle=False) as read:
         assert read["attacks"].tolist() == ["fgsm"]

@@ -76,6 +76,7 @@ def test_to_the_first_revision_and_back_keeps_verdicts_and_says_what_is_lost(url
     assert down.exit_code == 0, down.output
     lines = [line.removeprefix("this downgrade loses ") for line in down.stderr.splitlines() if "loses" in line]
     assert [line.partition(";")[0].partition(",")[0] for line in lines] == [
+        "5 pictures of templates",
         "2 records of true and predicted classes",
         "3 screenings of models",
         "1 tokens of the HTTP API",

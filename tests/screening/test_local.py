@@ -145,3 +145,24 @@ def test_batches_are_halved_where_memory_runs_out(fits: int, batches: list[int])
     assert map_batches(length, images(), 9) == batches
     with pytest.raises(torch.OutOfMemoryError):
         map_batches(lambda some: length(some.repeat(10, 1, 1, 1)), images(), 9)
+
+
+def test_the_mean_map_is_the_mean_of_the_jacobians_of_all_batches() -> None:
+    model, x = Curved(), images()
+    jacobians = [torch.autograd.functional.jacobian(model, one[None])[0, :, 0] for one in x]
+    found = local_maps(model, x, "L2", batch_size=4).mean_map
+    assert found is not None
+    assert torch.allclose(found, torch.stack(jacobians).mean(0))
+
+
+def test_the_mean_map_leaves_out_images_without_a_finite_jacobian() -> None:
+    class Broken(Affine):
+        def forward(self, x: Tensor) -> Tensor:
+            bad = (x.flatten(1)[:, :1] > 0.5).double()
+            return super().forward(x) + bad * (x.flatten(1)[:, :1] - 2).sqrt()
+
+    x = images()
+    x[:, 0, 0, 0] = 0.0
+    x[0, 0, 0, 0] = 0.9
+    found = local_maps(Broken(), x, "L2").mean_map
+    assert found is None or torch.isfinite(found).all()

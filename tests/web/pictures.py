@@ -17,10 +17,13 @@ BOOST = ("boost", "demo:standard", "--epochs", "4", "--steps", "5", "--protocol"
 PAGES = {
     "web-leaderboard": ("light", "/", 900),
     "web-audit": ("dark", "/models/demo:at-cluster-eps0.10", 900),
+    "web-pictures": ("light", "/models/demo:at-eps0.10", 1150),
     "web-boost": ("light", "/boosts/1", 1150),
 }
-COLOURS = 128
-"""Of a picture: flat drawings lose nothing that is seen, and become a third as large."""
+SHOWN = {"web-pictures": "section.templates"}
+"""What is at the top of a picture, if it is not the top of the page."""
+COLOURS = 256
+"""Of a picture: flat drawings lose nothing that is seen, and become half as large."""
 
 
 def main(folder: Path) -> None:
@@ -33,22 +36,26 @@ def main(folder: Path) -> None:
         def auditor(*words: str) -> list[str]:
             return [sys.executable, "-m", "auditor", *words]
 
-        for words in (("scan", "demo", "--protocol", "quick"), BOOST):
+        for words in (("scan", "demo", "--protocol", "quick", "--save-adversarials", f"{own}/kept"), BOOST):
             subprocess.run(auditor(*words), env=environment, check=True, stdout=subprocess.DEVNULL)
         serve = auditor("serve", "--port", "0")
         with subprocess.Popen(serve, env=environment, stderr=subprocess.PIPE, text=True) as server:
             assert server.stderr is not None
             address = server.stderr.readline().strip().rstrip("/")
             for name, (scheme, path, height) in PAGES.items():
-                picture(address + path, scheme, height, folder / f"{name}.png")
+                picture(address + path, scheme, height, folder / f"{name}.png", SHOWN.get(name))
             server.terminate()
 
 
-def picture(address: str, scheme: str, height: int, file: Path) -> None:
+def picture(address: str, scheme: str, height: int, file: Path, shown: str | None = None) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": height}).new_page()
+        page = browser.new_page(
+            color_scheme=scheme, viewport={"width": 1200, "height": height}, reduced_motion="reduce"
+        )
         page.goto(address)
+        if shown is not None:
+            page.evaluate("selector => document.querySelector(selector).scrollIntoView()", shown)
         page.screenshot(path=file)
         browser.close()
     with Image.open(file) as taken:

@@ -24,7 +24,7 @@ def server(tmp_path: Path, fashion_mnist: Path, monkeypatch: pytest.MonkeyPatch)
     """The address of `auditor serve` on a scan of five demo models, with one boost."""
     few_images(tmp_path, fashion_mnist, monkeypatch)
     chosen = [part for name in MODELS for part in ("--model", name)]
-    assert run("scan", "demo", "--samples", "20", *chosen).exit_code == 0
+    assert run("scan", "demo", "--samples", "20", "--save-adversarials", tmp_path / "kept", *chosen).exit_code == 0
     (tmp_path / "weights").write_bytes(boosted(2, 1))
     assert run("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", "scan", "demo").exit_code == 0
     command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000"]
@@ -129,7 +129,8 @@ def sign_in(page: Page, scope: str) -> None:
 def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browser, tmp_path: Path) -> None:
     assert run("report", "1", "-o", tmp_path / "report.html").exit_code == 0
     page = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 900}).new_page()
-    paths = ("", "zoo", "audits/1", "compare?a=at-eps0.10&b=standard", "scans", "scans/1", "boosts", "boosts/1",
+    paths = ("", "zoo", "audits/1", "audits/1?order=C", "audits/1/templates?match=tops",
+             "compare?a=at-eps0.10&b=standard", "scans", "scans/1", "boosts", "boosts/1",
              "schedules", "sign-in", "nowhere")  # fmt: skip
     addresses = [*(f"{server}/{path}" for path in paths), (tmp_path / "report.html").as_uri()]
     for number, address in enumerate(addresses):
@@ -146,6 +147,30 @@ def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browse
         page.goto(address)
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wider <= 0, address
+
+
+def test_pictures_need_no_script(server: str, browser: Browser) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{server}/models/demo:standard")
+    assert page.locator(".templates img").count() == 20
+    assert page.locator("svg path.tree").count() == 2
+    images = page.locator("#samples img")
+    assert images.count() % 3 == 0
+    assert images.count() >= 3
+    widths = page.evaluate("Array.from(document.images, (one) => one.naturalWidth)")
+    assert set(widths) == {28}
+    before = page.locator("#samples li").count()
+    name = page.locator("#samples li strong").first.inner_text().partition(" → ")[0]
+    page.get_by_label("Class").select_option(name)
+    page.get_by_role("button", name="Filter").click()
+    assert 1 <= page.locator("#samples li").count() < before
+    assert {text.partition(" → ")[0] for text in page.locator("#samples li strong").all_inner_texts()} == {name}
+    page.get_by_role("link", name="all in C's").click()
+    assert page.locator("svg path.tree").count() == 1
+    page.goto(f"{server}/audits/1/templates")
+    page.get_by_label("Class or superclass").fill("footwear")
+    page.get_by_role("button", name="Search").click()
+    assert sorted(page.locator(".tile strong").all_inner_texts()) == ["ankle boot", "sandal", "sneaker"]
 
 
 def test_the_theme_that_was_chosen_is_remembered(server: str, browser: Browser) -> None:

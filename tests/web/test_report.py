@@ -27,7 +27,7 @@ class Page(HTMLParser):
         found = dict(attrs)
         self.links += [found[name] for name in ("href", "src", "action", "data", "poster") if name in found]
         self.ids += [found["id"]] if "id" in found else []
-        if tag not in ("meta", "link", "br", "input"):
+        if tag not in ("meta", "link", "br", "input", "img"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -64,6 +64,7 @@ def test_a_real_scan_is_one_file_that_points_nowhere() -> None:
         assert f"{100 * row['robust_low']:.1f}–{100 * row['robust_high']:.1f}" in words
     assert "Spearman's ρ of gap and robust accuracy, all unflagged models" in words
     assert "zero_gradients" in words
+    assert text.count('alt="dress, linearized network"') == len(names)
     assert "auditor scan demo --model at-eps0.10 --protocol quick --samples 40 --norm Linf --eps 0.1" in words
 
 

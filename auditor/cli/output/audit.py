@@ -42,6 +42,7 @@ def print_detail(detail: Detail) -> None:
             *(("note", note) for note in row.notes),
             *(("not measurable", part) for part in row.not_measurable),
             *(("pruned", f"{part}; `auditor scan … --force` makes them again") for part in _gone(detail)),
+            *(("adversarial images", path) for path in [detail.adversarials] if path),
             ("weights", f"SHA-256 {row.weights_sha256}"),
             ("run", f"{row.started_at}, {row.seconds:.1f} s on {row.device}, seed {row.seed}"),
             ("versions", ", ".join(f"{name} {number}" for name, number in row.versions.items())),

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 
+from auditor.pixels import DIVERGING, interpolate
+
 SERIES = 7
 """The number of series colours in the style sheet, which are Paul Tol's bright scheme."""
 
-_DIVERGING = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 _SEQUENTIAL = ((8, 29, 88), (34, 94, 168), (65, 182, 196), (199, 233, 180), (255, 255, 217))
-"""ColorBrewer's RdBu, blue first, and YlGnBu, dark first."""
+"""ColorBrewer's YlGnBu, dark first."""
 
 UNDEFINED = "#9a9a9a"
 
 
 def diverging(value: float) -> tuple[str, str]:
     """Return the colour of a value from -1 (blue) to 1 (red), and black or white for text on it."""
-    return _at(_DIVERGING, (value + 1) / 2)
+    return _at(DIVERGING, (value + 1) / 2)
 
 
 def sequential(value: float) -> tuple[str, str]:
@@ -22,22 +23,13 @@ def sequential(value: float) -> tuple[str, str]:
     return _at(_SEQUENTIAL, value)
 
 
-def rgb(anchors: Sequence[tuple[int, int, int]], share: float) -> tuple[int, int, int]:
-    """Interpolate between the anchors: 0 is the first, 1 the last."""
-    place = min(max(share, 0.0), 1.0) * (len(anchors) - 1)
-    left = min(int(place), len(anchors) - 2)
-    part = place - left
-    red, green, blue = (round(a + part * (b - a)) for a, b in zip(anchors[left], anchors[left + 1], strict=True))
-    return red, green, blue
-
-
 def anchors_of(similarity: bool) -> Sequence[tuple[int, int, int]]:
     """Return the anchors for a similarity, -1 to 1, or for a distance, 0 to 1."""
-    return _DIVERGING if similarity else _SEQUENTIAL
+    return DIVERGING if similarity else _SEQUENTIAL
 
 
 def _at(anchors: Sequence[tuple[int, int, int]], share: float) -> tuple[str, str]:
-    color = rgb(anchors, share)
+    color = interpolate(anchors, share)
     return "#{:02x}{:02x}{:02x}".format(*color), "#000000" if _luminance(color) > 0.18 else "#ffffff"
 
 

@@ -1,7 +1,5 @@
 """C or F of one audit in dendrogram order, with class names and outlined superclasses."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.clustering.display import by_row, scores_line
+from auditor.pixels import data_uri, interpolate, png_bytes
 from auditor.records import Clustering, Matrix
 from auditor.records.matrices import ERROR_NAMES, MATRIX_NAMES
 from auditor.text.numbers import MINUS, matrix_entry, number, percent
-from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, rgb, sequential
+from auditor.web.figures.colors import SERIES, UNDEFINED, anchors_of, diverging, sequential
+from auditor.web.figures.tree import Tree, draw_tree, tree_width
 
 MOST_CELLS = 40
 """Up to so many classes, every cell is drawn on its own; more classes become one picture."""
@@ -50,6 +50,8 @@ class Heatmap:
     """Up to 40 classes have ``cells``; for more, ``cells`` is empty and ``picture`` is a data URI.
 
     ``ends``: what the two ends of the legend mean.
+    ``tree``: the dendrogram to the right of the matrix; None if the classes are in another matrix's order. Its space,
+    ``tree_width``, stays, so that all matrices of an audit have one size.
     """
 
     kind: str
@@ -65,10 +67,16 @@ class Heatmap:
     cell: int
     margin: int
     legend: tuple[str, ...]
+    tree_width: int
+    tree: Tree | None = None
 
 
-def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str]) -> Heatmap | None:
+def heatmap(
+    part: Clustering, classes: Sequence[str], superclasses: Sequence[str], order: Sequence[int] | None = None
+) -> Heatmap | None:
     """Draw a matrix; None if it was pruned.
+
+    ``order``: of the classes, by default that of the matrix's own dendrogram, which is then drawn, too.
 
     Each row of F is divided by its maximum, as in the paper's figures.
     """
@@ -76,7 +84,8 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
         return None
     similarity = part.kind != "features"
     matrix = part.full_matrix()
-    order = list(part.scores.leaf_order) if len(part.scores.leaf_order) == len(classes) else list(range(len(classes)))
+    own = leaf_order(part, len(classes))
+    order = own if order is None else list(order)
     ordered = (matrix if similarity else by_row(matrix))[np.ix_(order, order)]
     names = tuple(classes[k] for k in order)
     small = len(names) <= MOST_CELLS
@@ -88,8 +97,15 @@ def heatmap(part: Clustering, classes: Sequence[str], superclasses: Sequence[str
         cells=tuple(_cells(ordered, names, similarity)) if small else (),
         picture=None if small else picture(ordered, similarity),
         legend=tuple(_color(-1 + 2 * k / 20 if similarity else k / 20, similarity)[0] for k in range(21)),
+        tree=draw_tree(1 - matrix if similarity else matrix, order, CELL if small else 1) if order == own else None,
         **_layout(names, [superclasses[k] for k in order], superclasses),
     )
+
+
+def leaf_order(part: Clustering, count: int) -> list[int]:
+    """The classes in the order of the matrix's dendrogram; their own order if it has none."""
+    order = part.scores.leaf_order
+    return list(order) if len(order) == count else list(range(count))
 
 
 def share_heatmap(
@@ -130,28 +146,25 @@ def _layout(names: tuple[str, ...], families: Sequence[str], all_families: Seque
         "blocks": tuple(block for block in blocks if block.size > 1),
         "count": len(names),
         "cell": CELL if small else 1,
+        "tree_width": tree_width(len(names), CELL if small else 1),
         "margin": round(16 + LETTER * min(LONGEST_NAME, max(map(len, names)))) if small else 0,
     }
 
 
 def picture(matrix: Matrix, similarity: bool) -> str:
     """Encode a matrix as PNG in a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png(matrix, similarity)).decode()
+    return data_uri(png(matrix, similarity))
 
 
 def png(matrix: Matrix, similarity: bool) -> bytes:
     """Encode a matrix as PNG: one pixel per entry, at most 500 per side; undefined entries are grey."""
-    from PIL import Image
-
     small = _means(matrix)
     low = -1.0 if similarity else 0.0
-    table = np.array([rgb(anchors_of(similarity), k / 255) for k in range(256)], np.uint8)
+    table = np.array([interpolate(anchors_of(similarity), k / 255) for k in range(256)], np.uint8)
     share = np.nan_to_num((small - low) / (1 - low)).clip(0, 1)
     pixels = table[(share * 255).round().astype(np.uint8)]
     pixels[np.isnan(small)] = int(UNDEFINED[1:3], 16)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", optimize=True)
-    return out.getvalue()
+    return png_bytes(pixels)
 
 
 def _means(matrix: Matrix) -> NDArray[np.float64]:

@@ -1,8 +1,10 @@
 """The page of one audit, and the redirection from a model's name to its audit."""
 
 from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.results import Filter, list_results
@@ -11,27 +13,88 @@ from auditor.results.lookup import find_rows
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import load_result
 from auditor.web.audit_detail import AuditDetail, build_audit_detail
+from auditor.web.audit_pictures import (
+    Order,
+    SampleSection,
+    build_samples,
+    build_templates,
+    possible_orders,
+    shared_order,
+)
+from auditor.web.figures.templates import PER_PAGE, TemplateTiles
 from auditor.web.pages.common import PageAccess, render_page
 
 router = APIRouter()
+Text = Annotated[str, Query(max_length=200)]
+PageNumber = Annotated[int, Query(ge=1, le=100_000)]
 
 
 @dataclass(frozen=True)
 class AuditPage:
-    """``others`` are the other results of the model, the newest first."""
+    """``others`` are the other results of the model, the newest first; ``orders`` those of the classes to choose."""
 
     audit: AuditDetail
     others: tuple[ResultRow, ...]
+    orders: dict[str, str]
+    order: Order
+    samples: SampleSection | None
+
+
+@dataclass(frozen=True)
+class TemplatesPage:
+    """A page of an audit's templates; ``match`` is the searched text."""
+
+    number: int
+    model: str
+    section: TemplateTiles
+    match: str
+    previous: str | None
+    next: str | None
 
 
 @router.get("/audits/{number}", response_class=HTMLResponse)
-def show_audit(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
+def show_audit(
+    request: Request,
+    engine: Database,
+    _: PageAccess,
+    number: Number,
+    order: Order = "own",
+    class_name: Annotated[str, Query(alias="class", max_length=200)] = "",
+    attack: Text = "",
+    page: PageNumber = 1,
+) -> HTMLResponse:
     detail = load_result(engine, number)
     results = list_results(
         engine, Filter(model=detail.row.model, status="done", history=True), sort="-started_at", limit=200
     )
     others = tuple(row for row in results if row.id != number)
-    return render_page(request, "audit.html", AuditPage(build_audit_detail(detail, results), others))
+    audit = build_audit_detail(
+        detail, results, order=shared_order(detail, order), templates=build_templates(engine, detail)
+    )
+    keep = {} if order == "own" else {"order": order}
+    samples = build_samples(detail, chosen_class=class_name, attack=attack, page=page, keep=keep)
+    return render_page(request, "audit.html", AuditPage(audit, others, possible_orders(detail), order, samples))
+
+
+@router.get("/audits/{number}/templates", response_class=HTMLResponse)
+def show_templates(
+    request: Request, engine: Database, _: PageAccess, number: Number, match: Text = "", page: PageNumber = 1
+) -> HTMLResponse:
+    detail = load_result(engine, number)
+    section = build_templates(engine, detail, match=match, page=page, per_page=PER_PAGE)
+
+    def link(target: int) -> str:
+        return "?" + urlencode(({"match": match} if match else {}) | {"page": str(target)})
+
+    context = TemplatesPage(
+        number=number,
+        model=detail.row.model,
+        section=section,
+        match=match,
+        previous=link(page - 1) if page > 1 else None,
+        next=link(page + 1) if page * PER_PAGE < section.matches else None,
+    )
+    return render_page(request, "audit_templates.html", context)
 
 
 @router.get("/models/{name:path}")
