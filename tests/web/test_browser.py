@@ -161,7 +161,7 @@ def test_pictures_need_no_script(server: str, browser: Browser) -> None:
     assert set(widths) == {28}
     before = page.locator("#samples li").count()
     name = page.locator("#samples li strong").first.inner_text().partition(" → ")[0]
-    page.get_by_label("Class").select_option(name)
+    page.locator("#samples").get_by_label("Class").select_option(name)
     page.get_by_role("button", name="Filter").click()
     assert 1 <= page.locator("#samples li").count() < before
     assert {text.partition(" → ")[0] for text in page.locator("#samples li strong").all_inner_texts()} == {name}
