@@ -1,6 +1,5 @@
 """What all experiments share: recipes, trained networks, and measurements that are stored."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +19,6 @@ from auditor.reproduce.data import Labelled, ReproductionData
 from auditor.reproduce.records import Settings
 from auditor.reproduce.training import Plan, State, TrainingSet, restore, train
 from auditor.reproduce.work import Work
-from auditor.statistics import Paired
 from auditor.zoo.digest import state_dict_digest
 
 RATES = {"alexnet": 0.05}
@@ -38,7 +36,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Of each image: whether it is classified correctly, and whether it survives all attacks; and the logits."""
+    """Of each image: whether it is classified correctly, and whether it survives all attacks."""
 
     correct: NDArray[np.bool_]
     survived: NDArray[np.bool_]
@@ -91,7 +89,9 @@ class Bench:
         """Training by ``standard``, ``at`` or ``trades``."""
         settings = self.settings
         eps = settings.eps if eps is None else eps
-        attack = {} if method == "standard" else {"eps": eps, "steps": settings.steps, "step_size": 2 * eps / settings.steps}
+        attack = (
+            {} if method == "standard" else {"eps": eps, "steps": settings.steps, "step_size": 2 * eps / settings.steps}
+        )
         return Recipe(
             method=method,  # type: ignore[arg-type]
             epochs=settings.epochs,
@@ -155,7 +155,9 @@ class Bench:
                 network.model, images.images, images.labels, norm="Linf", eps=eps, protocol=chosen,
                 indices=images.numbers.tolist(),
             )  # fmt: skip
-            self.work.report(f"{network.name}: clean {found.clean_accuracy:.1%}, {chosen.name} {found.robust_accuracy:.1%}")
+            self.work.report(
+                f"{network.name}: clean {found.clean_accuracy:.1%}, {chosen.name} {found.robust_accuracy:.1%}"
+            )
             return {"correct": found.correct.int().tolist(), "survived": found.survived.int().tolist()}
 
         inputs = {
@@ -173,8 +175,3 @@ def recipe_name(method: str, beta: float) -> str:
     """How people call a training."""
     name = {"standard": "standard", "at": "PGD-AT", "trades": "TRADES"}[method]
     return f"{name} + regularizer" if beta else name
-
-
-def paired(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> list[Paired]:
-    """Verdicts on the same images, seed by seed."""
-    return [Paired.count(one, other) for one, other in zip(first, second, strict=True)]

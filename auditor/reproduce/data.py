@@ -68,14 +68,14 @@ class ReproductionData:
         images = torch.from_numpy(found.images[: settings.images])
         labels = torch.from_numpy(found.labels[: settings.images])
         count = min(settings.test_images, len(found.held_labels))
-        held = (torch.from_numpy(part[:count]) for part in (found.held_images, found.held_labels))
+        held, held_labels = (torch.from_numpy(part[:count]) for part in (found.held_images, found.held_labels))
         training = TrainingSet(
             images=images,
             labels=labels,
             superclasses=self.superclasses,
             digest=set_digest(images.numpy(), labels.numpy()),
         )
-        return training, Labelled.of(*held, torch.arange(count))
+        return training, Labelled.of(held, held_labels, torch.arange(count))
 
     @cached_property
     def tests(self) -> tuple[Labelled, Labelled]:

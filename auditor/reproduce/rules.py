@@ -1,13 +1,15 @@
-"""The rule of the verdicts, fixed before any experiment ran: a 95 % interval on one side of zero, or within a margin."""
+"""The rule of the verdicts, fixed before any experiment ran: which side of zero a 95 % interval is on."""
 
 import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from auditor.reproduce.records import Claim, Estimate, Verdict
-from auditor.statistics import Paired
+
+Verdicts = NDArray[np.bool_]
 
 NEGLIGIBLE = {"number": 0.05, "points": 0.02}
 """Differences of gaps and correlations, and of accuracies, that are too small to matter."""
@@ -20,8 +22,8 @@ A claim is a difference that should be above zero. It is
 - **not decided** otherwise.
 
 Intervals of gaps and correlations are Student's t over network families, each averaged over its seeds; with a single
-family over seeds. Intervals of accuracies are Newcombe's for paired verdicts, over the images of all seeds: they do not
-contain the chance of training, so every seed has to agree.
+family over seeds. Intervals of accuracies are those of Agresti and Min (2005) for paired verdicts, over images, each
+with its mean over the seeds: they do not contain the chance of training, so every seed has to agree.
 """
 
 
@@ -43,17 +45,37 @@ def over_units(values: Sequence[float], what: str) -> Estimate:
     return Estimate(value=mean, low=mean - reach, high=mean + reach, over=f"{n} {what}")
 
 
-def over_images(pairs: Sequence[Paired]) -> Estimate:
-    """The difference, first minus second, of verdicts on the images of all seeds together."""
-    pooled = Paired(
-        sum(pair.both for pair in pairs),
-        sum(pair.only_first for pair in pairs),
-        sum(pair.only_second for pair in pairs),
-        sum(pair.neither for pair in pairs),
+def over_images(first: Sequence[Verdicts], second: Sequence[Verdicts]) -> Estimate:
+    """The mean difference of verdicts, first minus second, over images; each image's is its mean over the seeds.
+
+    The interval is Agresti's and Min's (2005): two images are added, on which the verdicts agree and differ equally
+    often. The same images in every seed count once, because their verdicts are not independent.
+
+    Args:
+        first, second: for each seed a bool array ``(N,)``, all of the same images in one order.
+
+    Example:
+        >>> yes, no = np.ones(50, bool), np.zeros(50, bool)
+        >>> found = over_images([yes], [np.concatenate([yes[:40], no[:10]])])
+        >>> found.value, round(found.low, 3), round(found.high, 3)
+        (0.2, 0.079, 0.306)
+    """
+    each = by_image(first, second)
+    n = len(each)
+    total = n + 2
+    mean = float(each.sum()) / total
+    variance = (float((each**2).sum()) + 1) / total - mean**2
+    reach = 1.959964 * math.sqrt(max(variance, 0) / total)
+    seeds = f"{len(first)} seed{'s' if len(first) > 1 else ''}"
+    return Estimate(
+        value=float(each.mean()), low=max(mean - reach, -1.0), high=min(mean + reach, 1.0), over=f"{n} images, {seeds}"
     )
-    low, high = pooled.interval()
-    seeds = f"{len(pairs)} seed{'s' if len(pairs) > 1 else ''}"
-    return Estimate(value=pooled.difference, low=low, high=high, over=f"{pooled.n} images, {seeds}")
+
+
+def by_image(first: Sequence[Verdicts], second: Sequence[Verdicts]) -> NDArray[np.float64]:
+    """``(N,)``: the mean over the seeds of the differences of the verdicts, -1 to 1."""
+    differences: NDArray[np.float64] = np.mean(np.array(first, np.float64) - np.array(second, np.float64), axis=0)
+    return differences
 
 
 def decide(
@@ -64,13 +86,16 @@ def decide(
     return Claim(text=text, kind=kind, estimate=estimate, verdict=verdict, because=because)
 
 
-def compare_verdicts(text: str, pairs: Sequence[Paired]) -> Claim:
-    """The claim that the first share of yes is larger, from one pair of verdicts for each seed."""
-    return decide(text, over_images(pairs), "points", [pair.difference for pair in pairs])
+def compare_verdicts(text: str, first: Sequence[Verdicts], second: Sequence[Verdicts]) -> Claim:
+    """The claim that the first verdicts are yes more often; arguments as :func:`over_images`."""
+    by_seed = [float(one.mean() - other.mean()) for one, other in zip(first, second, strict=True)]
+    return decide(text, over_images(first, second), "points", by_seed)
 
 
 def _verdict(estimate: Estimate, negligible: float, by_seed: Sequence[float] | None) -> tuple[Verdict, str]:
     low, high = estimate.low, estimate.high
+    if math.isnan(estimate.value):
+        return "not decided", "the score is undefined for some network"
     if math.isnan(low) or math.isnan(high):
         return "not decided", f"there is no interval over {estimate.over}"
     if low > 0:

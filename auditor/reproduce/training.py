@@ -1,9 +1,8 @@
-"""Trains a network from scratch by a recipe; the state is saved after each epoch, and every epoch's weights are kept."""
+"""Trains a network from scratch; its state is saved after each epoch, and the weights of every epoch are kept."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,5 +97,3 @@ def _key(plan: Plan, data: TrainingSet) -> str:
             "versions": versions(),
         }
     )
-
-
