@@ -8,7 +8,7 @@ from torch import Tensor
 
 from auditor.adapt.splits import AdaptData, Part, load_data, source_training
 from auditor.boost.training import pixels_of
-from auditor.data import CLASSES, load_hierarchy, load_images
+from auditor.data import CLASSES, ImageSet, load_hierarchy, load_images
 from auditor.data.digests import set_digest
 from auditor.data.training import load_training
 from auditor.errors import UsageError
@@ -64,7 +64,7 @@ class ReproductionData:
     @cached_property
     def _loaded(self) -> tuple[TrainingSet, Labelled]:
         settings = self.settings
-        found = load_training(settings.dataset, settings.data)
+        found = load_training(settings.dataset, settings.data, tests=self._tests.pictures)
         images = torch.from_numpy(found.images[: settings.images])
         labels = torch.from_numpy(found.labels[: settings.images])
         count = min(settings.test_images, len(found.held_labels))
@@ -80,7 +80,7 @@ class ReproductionData:
     @cached_property
     def tests(self) -> tuple[Labelled, Labelled]:
         """Test images, and as many others that decide nothing."""
-        found = load_images(self.settings.dataset, 2 * self.settings.test_images, self.settings.data)
+        found = self._tests
         parts = (torch.from_numpy(part) for part in (found.images, found.labels, found.indices))
         images, labels, numbers = parts
         half = self.settings.test_images
@@ -88,6 +88,10 @@ class ReproductionData:
             Labelled.of(images[:half], labels[:half], numbers[:half]),
             Labelled.of(images[half:], labels[half:], numbers[half:]),
         )
+
+    @cached_property
+    def _tests(self) -> ImageSet:
+        return load_images(self.settings.dataset, 2 * self.settings.test_images, self.settings.data)
 
     @property
     def test(self) -> Labelled:
