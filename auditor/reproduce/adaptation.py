@@ -158,17 +158,14 @@ def run(bench: Bench) -> ExperimentResult:
 
 
 def _claims(setup: str, found: dict[str, list[Adapted]]) -> Iterable[Claim]:
-    for better, worse in ORDER:
-        first, second = found[better.name], found[worse.name]
-        text = f"{setup}: a {better.name} source adapts better than a {worse.name} source"
-        yield compare_verdicts(
-            text, [_headline(setup, one) for one in first], [_headline(setup, one) for one in second]
-        )
-
-
-def _headline(setup: str, one: Adapted) -> NDArray[np.bool_]:
-    """The authors measure on augmented test images."""
-    return one.augmented if setup == "authors" else one.correct
+    """The authors measure clean accuracy on augmented test images; here attacked images count, too."""
+    kinds = ("augmented",) if setup == "authors" else ("correct", "survived")
+    for kind in kinds:
+        for better, worse in ORDER:
+            sides = ([getattr(one, kind) for one in found[recipe.name]] for recipe in (better, worse))
+            under = " under attack" if kind == "survived" else ""
+            text = f"{setup}: a {better.name} source adapts better than a {worse.name} source{under}"
+            yield compare_verdicts(text, *sides)
 
 
 def _cells(each: list[Adapted]) -> tuple[Cell, ...]:
