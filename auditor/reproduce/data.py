@@ -91,7 +91,13 @@ class ReproductionData:
 
     @cached_property
     def _tests(self) -> ImageSet:
-        return load_images(self.settings.dataset, 2 * self.settings.test_images, self.settings.data)
+        name, count = self.settings.dataset, 2 * self.settings.test_images
+        try:
+            return load_images(name, count, self.settings.data)
+        except UsageError as error:
+            raise UsageError(
+                f"expected {count} test images of {name}, twice --test-images, got fewer: choose a smaller number"
+            ) from error
 
     @property
     def test(self) -> Labelled:

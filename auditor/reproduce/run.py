@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from auditor.data import CLASSES
-from auditor.errors import AuditorError, DataError, NotFoundError
+from auditor.errors import AuditorError, NotFoundError
 from auditor.reproduce.bench import Bench
 from auditor.reproduce.catalogue import Experiment
 from auditor.reproduce.records import ADAPTATION_DATA, ExperimentResult, Settings
@@ -21,7 +21,8 @@ def reproduce(
 
     Raises:
         UsageError: a setting is invalid, or the path of the work folder is a file.
-        DataError, EnvironmentUnusableError: no experiment has its data, or the work folder cannot be written.
+        EnvironmentUnusableError: the work folder cannot be written.
+        AuditorError: no experiment could run; the error is that of the first.
     """
     settings.check()
     if settings.dataset not in CLASSES:
@@ -39,6 +40,6 @@ def reproduce(
             missing.append(error)
             result = ExperimentResult(experiment=experiment.name, dataset=dataset, missing=str(error))
         results.append(replace(result, seconds=time.perf_counter() - started))
-    if len(missing) == len(experiments) and isinstance(missing[0], DataError):
+    if len(missing) == len(experiments):
         raise missing[0]
     return results

@@ -86,6 +86,13 @@ def test_experiments_without_data_or_classes_say_so(cifar: Path, tmp_path: Path)
     assert "error: expected torchvision's folder cifar-100-python" in " ".join(alone.stderr.split())
 
 
+def test_too_few_images_are_one_line(cifar: Path, tmp_path: Path) -> None:
+    words = ("--only", "layers", "--dataset", "cifar10", "--data", cifar, "--work", tmp_path / "work", *SMALL)
+    result = reproduce(*words, "--test-images", 31)
+    assert result.exit_code == 2
+    assert "expected 62 test images of cifar10, twice --test-images, got fewer" in " ".join(result.stderr.split())
+
+
 def test_the_list() -> None:
     assert reproduce("--list").stdout.splitlines()[1].startswith("correlation  C and F of")
     rows = json.loads(reproduce("--list", "--format", "json").stdout)
