@@ -83,11 +83,11 @@ def claim_cells(claim: Claim) -> tuple[str, str, str, str, str]:
 
 
 def format_cell(value: Cell, kind: Kind) -> str:
-    """A raw value as text."""
+    """A raw value as text; a number that rounds to zero has no sign."""
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
-        form = number if kind == "interval" else points
+        form = _number if kind == "interval" else points
         return DASH if any(math.isnan(end) for end in value) else interval(*value, form)
     if kind == "count":
         return f"{value:,}"
@@ -95,7 +95,12 @@ def format_cell(value: Cell, kind: Kind) -> str:
         return percent(value)
     if kind == "points":
         return DASH if math.isnan(value) else points(value)
-    return number(value)
+    return _number(value)
+
+
+def _number(value: float) -> str:
+    text = number(value)
+    return "0.00" if text == "-0.00" else text
 
 
 def _claim_rows(result: ExperimentResult) -> list[tuple[str, ...]]:
@@ -109,8 +114,22 @@ def _settings_rows(settings: Settings) -> list[tuple[str, str]]:
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name != "data":
-            rows.append((field.name, ", ".join(value) if isinstance(value, tuple) else f"{value}"))
+            rows.append((_LABELS.get(field.name, field.name.replace("_", " ")), _setting(value)))
     return [*rows, ("eps", format_eps(settings.eps)), ("eps, adaptation", format_eps(settings.adaptation_eps))]
+
+
+_LABELS = {
+    "images": "training images",
+    "steps": "PGD steps in training",
+    "width": "width factor",
+    "shots": "target images of each class, authors' set-up",
+    "few": "target images of each class, auditor adapt",
+    "queries": "queries of Square",
+}
+
+
+def _setting(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _section(result: ExperimentResult, figures: dict[str, str]) -> list[str]:

@@ -119,8 +119,9 @@ def run(bench: Bench) -> ExperimentResult:
             "Attacks: PGD-10 of steps eps / 4 from a random start, as in the authors' script. It attacks coarse "
             "labels on the fine head (`coarse`), so that it pushes images away from the first classes only; and its "
             "adversarial score divides without floor, so that only the first class of a superclass counts.",
-            "The authors' comment says that only the last layer is tuned, and the line that freezes the others is "
-            "commented out: the last rows are the adaptation's accuracy with all layers minus that with the head only.",
+            "The authors' script is named after the last layer (finetune_fc), and its lines that freeze the others are "
+            "commented out: the last rows are the adaptation's accuracy on augmented test images with all layers tuned "
+            "minus that with the head alone.",
         ),
     )
 

@@ -14,6 +14,7 @@ CELLS: list[tuple[Cell, Kind, str]] = [
     ("resnet", "text", "resnet"),
     (12000, "count", "12,000"),
     (0.4567, "number", "0.46"),
+    (-0.001, "number", "0.00"),
     (math.nan, "number", "–"),
     (0.4567, "percent", "45.7 %"),
     (-0.0123, "points", "-1.2"),
