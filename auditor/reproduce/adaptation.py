@@ -150,7 +150,8 @@ def run(bench: Bench) -> ExperimentResult:
             f"Authors: fresh head, all layers, beta {AUTHORS_BETA:g}, {AUTHORS_EPOCHS} epochs, {settings.shots} target "
             "images of each class, augmented test images. Otherwise than there, batch norm keeps its statistics, the "
             f"learning rate is {Tuning().lr:g} instead of 0.1, the last step is measured instead of the epoch that is "
-            "best on test images, and the target images for tuning are not augmented.",
+            "best on test images, and neither the source nor the target training images are augmented, so that shifted "
+            "and mirrored test images are new to the networks.",
             f"auditor adapt: head from the source templates, only the head tuned, beta {Tuning().beta:g}, target "
             f"images of each class: {settings.few}.",
         ),
