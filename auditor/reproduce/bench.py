@@ -109,7 +109,8 @@ class Bench:
     def plan(self, method: str, seed: int, *, family: str | None = None, beta: float = 0.0) -> Plan:
         family = family or self.family
         recipe = self.recipe(method, seed, family=family, beta=beta)
-        name = f"{family} {recipe_name(method, beta)}, seed {seed}"
+        weight = f" {beta:g}" if beta else ""
+        name = f"{family} {recipe_name(method, beta)}{weight}, seed {seed}"
         return Plan(name=name, family=family, width=self.settings.width, recipe=recipe)
 
     def load(self, plan: Plan, data: TrainingSet, state: State, name: str = "") -> Network:

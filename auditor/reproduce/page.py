@@ -134,7 +134,7 @@ def _setting(value: object) -> str:
 
 def _section(result: ExperimentResult, figures: dict[str, str]) -> list[str]:
     experiment = EXPERIMENTS[result.experiment]
-    head = [f"## {result.experiment}", f"{experiment.summary[0].upper()}{experiment.summary[1:]}."]
+    head = [f"## {result.experiment}", _sentence(experiment.summary)]
     head.append(f"Authors' scripts: {experiment.scripts}. Set-up there: {experiment.paper}. Here: {result.dataset}.")
     if result.missing is not None:
         return [*head, f"Not run: {result.missing}"]
@@ -142,6 +142,10 @@ def _section(result: ExperimentResult, figures: dict[str, str]) -> list[str]:
     notes = ["\n".join(f"- {note}" for note in result.notes)] if result.notes else []
     pictures = [f"![{result.experiment}]({figures[path]})" for path in result.figures if path in figures]
     return [*head, *tables, *pictures, *notes]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith('?') else '.'}"
 
 
 def markdown(table: Table) -> str:

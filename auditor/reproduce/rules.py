@@ -21,6 +21,8 @@ A claim is a difference that should be above zero. It is
   correlations, 2 points for accuracies);
 - **not decided** otherwise.
 
+For the one claim that a gap is absent, *reproduced* and *not reproduced* change places.
+
 Intervals of gaps and correlations are Student's t over network families, each averaged over its seeds; with a single
 family over seeds. Intervals of accuracies are those of Agresti and Min (2005) for paired verdicts, over images, each
 with its mean over the seeds: they do not contain the chance of training, so every seed has to agree.
@@ -45,7 +47,7 @@ def over_units(values: Sequence[float], what: str) -> Estimate:
     return Estimate(value=mean, low=mean - reach, high=mean + reach, over=f"{n} {what}")
 
 
-def over_images(first: Sequence[Verdicts], second: Sequence[Verdicts]) -> Estimate:
+def over_images(first: Sequence[Verdicts], second: Sequence[Verdicts], what: str = "seed") -> Estimate:
     """The mean difference of verdicts, first minus second, over images; each image's is its mean over the seeds.
 
     The interval is Agresti's and Min's (2005): two images are added, on which the verdicts agree and differ equally
@@ -53,6 +55,7 @@ def over_images(first: Sequence[Verdicts], second: Sequence[Verdicts]) -> Estima
 
     Args:
         first, second: for each seed a bool array ``(N,)``, all of the same images in one order.
+        what: what the arrays are of, in the singular.
 
     Example:
         >>> yes, no = np.ones(50, bool), np.zeros(50, bool)
@@ -66,7 +69,7 @@ def over_images(first: Sequence[Verdicts], second: Sequence[Verdicts]) -> Estima
     mean = float(each.sum()) / total
     variance = (float((each**2).sum()) + 1) / total - mean**2
     reach = 1.959964 * math.sqrt(max(variance, 0) / total)
-    seeds = f"{len(first)} seed{'s' if len(first) > 1 else ''}"
+    seeds = f"{len(first)} {what}{'s' if len(first) > 1 else ''}"
     return Estimate(
         value=float(each.mean()), low=max(mean - reach, -1.0), high=min(mean + reach, 1.0), over=f"{n} images, {seeds}"
     )
@@ -90,6 +93,20 @@ def compare_verdicts(text: str, first: Sequence[Verdicts], second: Sequence[Verd
     """The claim that the first verdicts are yes more often; arguments as :func:`over_images`."""
     by_seed = [float(one.mean() - other.mean()) for one, other in zip(first, second, strict=True)]
     return decide(text, over_images(first, second), "points", by_seed)
+
+
+def decide_absent(text: str, estimate: Estimate) -> Claim:
+    """The mirror of the rule, for a claim that a gap is absent: its interval has to lie within the margin around 0."""
+    low, high, margin = estimate.low, estimate.high, NEGLIGIBLE["number"]
+    verdict: Verdict = "not decided"
+    because = "the interval includes zero and is wider than the margin"
+    if math.isnan(low) or math.isnan(high):
+        because = f"there is no interval over {estimate.over}"
+    elif -margin <= low and high <= margin:
+        verdict, because = "reproduced", f"the interval is within {margin:g} of zero"
+    elif low > 0 or high < 0:
+        verdict, because = "not reproduced", "the interval excludes zero"
+    return Claim(text=text, kind="number", estimate=estimate, verdict=verdict, because=because)
 
 
 def _verdict(estimate: Estimate, negligible: float, by_seed: Sequence[float] | None) -> tuple[Verdict, str]:

@@ -43,7 +43,7 @@ def test_all_experiments_resume_and_make_a_page(cifar: Path, tmp_path: Path) -> 
     assert json.loads(first.stdout)[0]["tables"] == rows[0]["tables"]
     claims = [claim for row in rows for claim in row["claims"]]
     assert {claim["verdict"] for claim in claims} <= {"reproduced", "not reproduced", "not decided"}
-    assert len(claims) == 4 + 1 + 5 + 6 + 2 + 6 + 4
+    assert len(claims) == 5 + 1 + 9 + 6 + 2 + 6 + 4
     again = reproduce(*words, "--format", "json")
     assert "epoch" not in again.stderr.replace("the epoch selected", "")
     assert [row["claims"] for row in json.loads(again.stdout)] == [row["claims"] for row in rows]

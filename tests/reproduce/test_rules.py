@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from auditor.reproduce.records import Estimate
-from auditor.reproduce.rules import compare_verdicts, decide, over_images, over_units
+from auditor.reproduce.rules import compare_verdicts, decide, decide_absent, over_images, over_units
 
 
 def test_units_have_students_interval() -> None:
@@ -84,3 +84,19 @@ def test_verdicts_of_seeds_have_to_agree() -> None:
     yes, no = np.ones(100, bool), np.zeros(100, bool)
     assert compare_verdicts("x", [yes, yes], [no, no]).verdict == "reproduced"
     assert compare_verdicts("x", [yes, no], [no, no]).because.endswith("disagree in sign")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.04, 0.05, "reproduced"),
+        (0.01, 0.04, "reproduced"),
+        (0.01, 0.3, "not reproduced"),
+        (-0.3, -0.1, "not reproduced"),
+        (-0.1, 0.3, "not decided"),
+        (math.nan, math.nan, "not decided"),
+    ],
+)
+def test_the_rule_of_an_absent_gap(low: float, high: float, verdict: str) -> None:
+    found = decide_absent("x", Estimate(value=(low + high) / 2, low=low, high=high, over="5 families"))
+    assert found.verdict == verdict
