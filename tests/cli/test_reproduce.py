@@ -44,6 +44,8 @@ def test_all_experiments_resume_and_make_a_page(cifar: Path, tmp_path: Path) -> 
     claims = [claim for row in rows for claim in row["claims"]]
     assert {claim["verdict"] for claim in claims} <= {"reproduced", "not reproduced", "not decided"}
     assert len(claims) == 5 + 1 + 9 + 6 + 2 + 6 + 4
+    selection = next(claim for claim in claims if claim["text"].startswith("Selecting the epoch"))
+    assert selection["because"] == "both selected the same epoch in every training"  # there is one
     again = reproduce(*words, "--format", "json")
     assert "epoch" not in again.stderr.replace("the epoch selected", "")
     assert [row["claims"] for row in json.loads(again.stdout)] == [row["claims"] for row in rows]
