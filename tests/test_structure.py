@@ -32,7 +32,7 @@ def test_one_idea_a_file(file: Path) -> None:
         ["scans", "list"], ["scans", "--help"], ["scans", "show", "1"], ["workers"], ["worker", "--help"],
         ["metrics", "--once"], ["metrics", "--help"],
         ["zoo", "list", "robustbench"], ["zoo", "import-published", "--help"], ["results", "compare", "--help"],
-        ["checkpoints", "list"], ["checkpoints", "get", "--help"],
+        ["checkpoints", "list"], ["checkpoints", "get", "--help"], ["reproduce", "bai2021", "--list"],
     ],
     ids=" ".join,
 )  # fmt: skip

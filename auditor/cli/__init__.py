@@ -25,7 +25,7 @@ class Commands(click.Group):
         "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "report": "report", "boost": "boost",
         "adapt": "adapt", "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
         "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "serve": "serve",
-        "tokens": "tokens", "db": "db", "doctor": "doctor",
+        "tokens": "tokens", "db": "db", "doctor": "doctor", "reproduce": "reproduce",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.data import cifar10, cifar100, fashion_mnist, imagenet
+from auditor.data import cifar10, cifar100, fashion_mnist, imagenet, stl10, svhn, tiny_imagenet
 from auditor.data.locations import find_at
 from auditor.data.samples import Samples
 from auditor.errors import NotFoundError
@@ -33,6 +33,9 @@ DATA_SETS = {
     "cifar10": DataSet(cifar10.CLASSES, cifar10.find, cifar10.find_training),
     "cifar100": DataSet(cifar100.CLASSES, cifar100.find, cifar100.find_training),
     "imagenet": DataSet(imagenet.CLASSES, imagenet.find, imagenet.find_training),
+    "svhn": DataSet(svhn.CLASSES, svhn.find, svhn.find_training),
+    "stl10": DataSet(stl10.CLASSES, stl10.find, stl10.find_training),
+    "tiny_imagenet": DataSet(tiny_imagenet.CLASSES, tiny_imagenet.find, tiny_imagenet.find_training),
 }
 CLASSES: dict[str, tuple[str, ...]] = {name: data_set.classes for name, data_set in DATA_SETS.items()}
 

@@ -73,8 +73,8 @@ def test_a_class_without_images_is_an_error() -> None:
 
 
 def test_an_unknown_data_set_is_an_error() -> None:
-    with pytest.raises(UsageError, match="no data set named 'svhn'; expected one of: fashion_mnist, cifar10"):
-        load_data("svhn")
+    with pytest.raises(UsageError, match="no data set named 'mnist'; expected one of: fashion_mnist, cifar10"):
+        load_data("mnist")
 
 
 def test_fashion_mnist_s_parts_share_no_image() -> None:

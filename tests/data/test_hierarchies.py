@@ -146,10 +146,12 @@ def wordnet() -> Path:
 
 
 @pytest.mark.usefixtures("wordnet")
-def test_the_imagenet_hierarchy_is_what_its_script_makes(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "auditor.data.hierarchies.from_wordnet", "--out", str(tmp_path / "made.toml")]
+@pytest.mark.parametrize("name", ["imagenet", "tiny_imagenet"])
+def test_the_hierarchies_of_imagenet_are_what_their_script_makes(name: str, tmp_path: Path) -> None:
+    made = tmp_path / "made.toml"
+    program = [sys.executable, "-m", "auditor.data.hierarchies.from_wordnet", name, "--out", str(made)]
     subprocess.run(program, check=True, cwd=FOLDER.parent.parent.parent)
-    assert (tmp_path / "made.toml").read_bytes() == (FOLDER / "imagenet.toml").read_bytes()
+    assert made.read_bytes() == (FOLDER / f"{name}.toml").read_bytes()
 
 
 def test_the_groups_nodes_are_the_words_that_the_script_says(wordnet: Path) -> None:

@@ -20,7 +20,10 @@ Size = tuple[int, int, int]
 LONGEST_NAME = 200
 LARGEST_SIDE = 16_384
 
-SIZES: dict[str, Size] = {"fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
+SIZES: dict[str, Size] = {
+    "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "svhn": (3, 32, 32),
+    "stl10": (3, 96, 96), "tiny_imagenet": (3, 64, 64),
+}  # fmt: skip
 """The known data sets whose pictures have one size; pictures of the others are scaled to the model's input."""
 
 
