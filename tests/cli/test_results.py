@@ -152,7 +152,7 @@ def test_plots_are_files_of_their_kind(tmp_path: Path, ending: str) -> None:
         (("--zoo", "-o", "x.gif"), ".png, .svg or .pdf"),
         (("--zoo", "--protocol", "full", "-o", "x.png"), "no results of attacks"),
         (("demo:nothing", "-o", "x.png"), "no result of"),
-        (("--zoo", "--errors", "-o", "x.png"), "--errors needs a MODEL"),
+        (("--zoo", "--errors", "-o", "x.png"), "expected one of --zoo, --errors"),
         (("--zoo", "-o", "/proc/x.png"), "cannot write"),
     ],
 )
