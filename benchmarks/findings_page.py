@@ -9,6 +9,7 @@ import numpy as np
 from auditor.clustering import Association, spearman
 from auditor.statistics import Auc
 from benchmarks.calibration import THRESHOLD, Found, bootstrap, column, counted, demo_auc, random_networks
+from benchmarks.study import gap
 
 KINDS = {"weights": "as it is", "centred": "centred", "deflated": "without leading direction"}
 HEAD = """\
@@ -35,6 +36,7 @@ def page(found: Found) -> str:
         _batchnorm(found),
         _calibration(found),
         _errors(found),
+        gap.section(),
     )
     return "\n\n".join(_filled(block) for block in "\n".join(parts).strip("\n").split("\n\n")) + "\n"
 

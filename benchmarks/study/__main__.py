@@ -39,7 +39,7 @@ def main() -> None:
         command.add_argument("--final", action="store_true", help="the models held out to the end: once")
         command.add_argument("--write", type=Path, help="a page for what evaluate prints")
     commands.add_parser("triage", help="print what triage saves and misses on the study zoo")
-    commands.add_parser("gap", help="train the grid of lengths and seeds that docs/findings.md compares gaps on")
+    commands.add_parser("gap", help="train the grid of lengths and seeds of docs/findings.md, and draw its pictures")
     commands.add_parser("fool", help="train models against the score, and print how far they fool it")
     options = parser.parse_args()
     if options.command == "triage":
@@ -49,9 +49,11 @@ def main() -> None:
         print(triage_table(read_rows()))
         return
     if options.command == "gap":
-        from benchmarks.study.gap import run_grid
+        from benchmarks.study import gap
+        from benchmarks.study.rows import read_rows
 
-        run_grid()
+        gap.run_grid()
+        gap.draw(gap.usable(read_rows()), gap.read_cells(), Path("docs"))
         return
     if options.command == "fool":
         from benchmarks.study.fooling import fooling_table
