@@ -25,7 +25,10 @@ def recipe_words(recipe: dict[str, Any]) -> str:
     acts = recipe["regularizer"] != "none" and recipe["beta"]
     parts.append(f"{recipe['regularizer']} β {recipe['beta']:g}" if acts else "no regularizer")
     parts += [f"{name} {recipe[name]:g}" for name in ("ema", "awp", "noise", "label_smoothing") if recipe[name]]
-    return ", ".join([*parts, f"{recipe['epochs']} epochs"]).replace("label_smoothing", "label smoothing")
+    epochs = recipe["epochs"]
+    return ", ".join([*parts, f"{epochs} epoch{'' if epochs == 1 else 's'}"]).replace(
+        "label_smoothing", "label smoothing"
+    )
 
 
 def threat(row: CheckpointRow) -> str:

@@ -13,12 +13,13 @@ from typing import Any
 
 import click
 
+from auditor.cli.group import Group
 from auditor.errors import AuditorError, ExitCode, UsageError, first_line
 from auditor.text.printable import clean_lines
 from auditor.text.redaction import redact_urls
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command's module when it is used, and prints an error as one line."""
 
     modules = {  # noqa: RUF012
@@ -30,6 +31,24 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.modules)
+
+    sections = {  # noqa: RUF012
+        "Audit": ("scan", "scans", "results", "report", "zoo"),
+        "Make models more robust": ("boost", "adapt", "checkpoints", "trainings"),
+        "Run a service": ("worker", "workers", "schedule", "beat", "serve", "tokens", "metrics"),
+        "Set up and check": ("doctor", "db"),
+        "Research": ("reproduce",),
+    }  # fmt: skip
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.modules))
+        for title, names in self.sections.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl([
+                    (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                    for name, command in commands if command is not None
+                ])  # fmt: skip
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in self.modules:
@@ -112,6 +131,9 @@ def _from_database(error: Exception) -> bool:
 @click.option("--debug", is_flag=True, help="Print the traceback of every error, including errors of models.")
 def main(debug: bool) -> None:
     """Audit zoos of image classifiers for adversarial robustness.
+
+    Start with `auditor scan demo`: it needs no data and no service, and takes less than a minute. `auditor doctor` says
+    what this machine can do, and `auditor zoo init my-zoo` starts a zoo of your own models.
 
     \b
     Examples:

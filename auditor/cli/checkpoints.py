@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.group import Group
 from auditor.cli.options import FIGURE, FORMAT
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Number(click.ParamType[int]):
         return int(match[1])
 
 
-@click.group("checkpoints")
+@click.group("checkpoints", cls=Group)
 def command() -> None:
     """List, export and plot the checkpoints that `auditor boost` made."""
 

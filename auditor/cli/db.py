@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from auditor.cli.group import Group
 from auditor.cli.numbers import Count
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def open_tidied() -> "Engine":
     return engine
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def command() -> None:
     """Upgrade, check and prune the database."""
 

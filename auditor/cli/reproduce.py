@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from auditor.cli import options as shared
+from auditor.cli.group import Group
 from auditor.cli.numbers import Count, FiniteRange
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ReproduceOptions:
     output_format: str
 
 
-@click.group("reproduce")
+@click.group("reproduce", cls=Group)
 def command() -> None:
     """Repeat the experiments of a paper, with a verdict for each claim."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.compare import compare
+from auditor.cli.group import Group
 from auditor.cli.numbers import Count
 from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
 from auditor.records.results import MEASURES
@@ -78,7 +79,7 @@ def find_detail(model: str, protocol: str | None, audit_id: int | None) -> "Deta
     return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0].id)
 
 
-@click.group("results")
+@click.group("results", cls=Group)
 def command() -> None:
     """List, show, compare, export and plot stored results."""
 

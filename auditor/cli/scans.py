@@ -4,6 +4,7 @@ import time
 
 import click
 
+from auditor.cli.group import Group
 from auditor.cli.numbers import Count, FiniteRange
 from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 from auditor.errors import ExitCode
@@ -11,7 +12,7 @@ from auditor.errors import ExitCode
 SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 
-@click.group("scans")
+@click.group("scans", cls=Group)
 def command() -> None:
     """List, show, compare, cancel and retry scans."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.group import Group
 from auditor.cli.options import FORMAT, QUEUE, parse_options
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 NAME = click.argument("name", metavar="NAME")
 
 
-@click.group("schedule")
+@click.group("schedule", cls=Group)
 def command() -> None:
     """Add, list, run and remove schedules of scans; `auditor beat` runs them."""
 

@@ -2,11 +2,12 @@
 
 import click
 
+from auditor.cli.group import Group
 from auditor.cli.numbers import DAYS, FiniteRange
 from auditor.cli.options import FORMAT
 
 
-@click.group("tokens")
+@click.group("tokens", cls=Group)
 def command() -> None:
     """Add, list and revoke access tokens of the HTTP API."""
 

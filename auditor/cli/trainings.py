@@ -2,12 +2,13 @@
 
 import click
 
+from auditor.cli.group import Group
 from auditor.cli.options import FORMAT, QUEUE, ROW_ID, WAIT, PlaceOptions
 
 TRAINING = click.argument("training_id", metavar="ID", type=ROW_ID)
 
 
-@click.group("trainings")
+@click.group("trainings", cls=Group)
 def command() -> None:
     """List, show, follow, cancel and resume training jobs: boosts and adaptations."""
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
+from auditor.cli.group import Group
 from auditor.cli.model_filters import ModelFilters, model_filters
 from auditor.cli.options import FORMAT, parse_options
 from auditor.text.printable import clean_line
 
 
-@click.group("zoo")
+@click.group("zoo", cls=Group)
 def command() -> None:
     """List the models of a zoo, start a local zoo, and import published results."""
 
