@@ -10,9 +10,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from auditor.db.results import Filter, list_results
 from auditor.records.results import ResultRow
 from auditor.results.lookup import find_rows
+from auditor.text.eps import format_eps
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import load_result
-from auditor.web.audit_detail import AuditDetail, build_audit_detail
+from auditor.web.audit_detail import AuditDetail, build_audit_detail, repeat_command
 from auditor.web.audit_pictures import (
     Order,
     SampleSection,
@@ -41,6 +42,16 @@ class AuditPage:
 
 
 @dataclass(frozen=True)
+class UnfinishedAuditPage:
+    """An audit without a result, the command that repeats it, and the results of its model."""
+
+    row: ResultRow
+    radius: str
+    command: str
+    others: tuple[ResultRow, ...]
+
+
+@dataclass(frozen=True)
 class TemplatesPage:
     """A page of an audit's templates; ``match`` is the searched text."""
 
@@ -63,6 +74,11 @@ def show_audit(
     attack: Text = "",
     page: PageNumber = 1,
 ) -> HTMLResponse:
+    found = list_results(engine, Filter(id=number, history=True))
+    if found and found[0].status != "done":
+        others = list_results(engine, Filter(model=found[0].model, status="done", history=True), limit=20)
+        context = UnfinishedAuditPage(found[0], format_eps(found[0].eps), repeat_command(found[0]), tuple(others))
+        return render_page(request, "unfinished_audit.html", context)
     detail = load_result(engine, number)
     results = list_results(
         engine, Filter(model=detail.row.model, status="done", history=True), sort="-started_at", limit=200

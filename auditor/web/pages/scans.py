@@ -26,7 +26,7 @@ class ScansPage:
 
 @dataclass(frozen=True)
 class ScanPage:
-    """One scan; ``ended`` counts its audits that are done, failed or cancelled."""
+    """One scan; ``ended`` counts its audits that are done or failed; cancelled ones are not progress."""
 
     scan: ScanDetail
     ended: int
@@ -61,5 +61,5 @@ def cancel(engine: Database, number: Number, owner: api.ScanToken) -> RedirectRe
 @router.get("/scans/{number}", response_class=HTMLResponse)
 def show_scan(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
     scan = load_scan(engine, number)
-    ended = sum(audit.state in ("done", "failed", "cancelled") for audit in scan.audits)
+    ended = sum(audit.state in ("done", "failed") for audit in scan.audits)
     return render_page(request, "scan.html", ScanPage(scan, ended))

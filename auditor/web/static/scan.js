@@ -9,7 +9,7 @@
   events.addEventListener("scan", (event) => {
     const scan = JSON.parse(event.data);
     for (const audit of scan.audits) audits.set(audit.audit, audit);
-    const ended = [...audits.values()].filter((audit) => ["done", "failed", "cancelled"].includes(audit.state)).length;
+    const ended = [...audits.values()].filter((audit) => ["done", "failed"].includes(audit.state)).length;
     bar.value = ended;
     live.textContent = `${scan.state}: ${ended} of ${audits.size} ended${scan.failed ? `, ${scan.failed} failed` : ""}`;
     for (const audit of scan.audits) {
