@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results
 from auditor.records.results import ResultRow
@@ -76,9 +77,7 @@ def show_audit(
 ) -> HTMLResponse:
     found = list_results(engine, Filter(id=number, history=True))
     if found and found[0].status != "done":
-        others = list_results(engine, Filter(model=found[0].model, status="done", history=True), limit=20)
-        context = UnfinishedAuditPage(found[0], format_eps(found[0].eps), repeat_command(found[0]), tuple(others))
-        return render_page(request, "unfinished_audit.html", context)
+        return render_page(request, "unfinished_audit.html", _unfinished(engine, found[0]))
     detail = load_result(engine, number)
     results = list_results(
         engine, Filter(model=detail.row.model, status="done", history=True), sort="-started_at", limit=200
@@ -90,6 +89,11 @@ def show_audit(
     keep = {} if order == "own" else {"order": order}
     samples = build_samples(detail, chosen_class=class_name, attack=attack, page=page, keep=keep)
     return render_page(request, "audit.html", AuditPage(audit, others, possible_orders(detail), order, samples))
+
+
+def _unfinished(engine: Engine, row: ResultRow) -> UnfinishedAuditPage:
+    others = list_results(engine, Filter(model=row.model, status="done", history=True), sort="-started_at", limit=20)
+    return UnfinishedAuditPage(row, format_eps(row.eps), repeat_command(row), tuple(others))
 
 
 @router.get("/audits/{number}/templates", response_class=HTMLResponse)
