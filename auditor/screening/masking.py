@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from auditor.records.screening import Screening
 from auditor.screening.local import local_maps
 
-FAR_APART = 4.0
-"""Margins at probes over those at test images; of the study zoo's honest models none is above 3.5."""
+FAR_APART = 4.5
+"""Margins at probes over those at test images; of the study zoo's honest models none is above 4.4."""
 IMAGES = 64
 """Correctly classified images whose margins are measured."""
 LEAST_IMAGES = 20

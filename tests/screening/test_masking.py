@@ -64,8 +64,8 @@ def test_unknown_margins_do_not_count_and_a_few_known_ones_say_nothing(unknown: 
 @pytest.mark.parametrize(
     ("probes", "data", "noted"),
     [
-        (0.4, 0.1, True), (0.39, 0.1, False), (0.1, 0.4, False), (math.nan, 0.1, False), (0.4, math.nan, False),
-        (0.4, 0.0, False), (1.0, 0.01, True),
+        (0.46, 0.1, True), (0.44, 0.1, False), (0.1, 0.4, False), (math.nan, 0.1, False), (0.46, math.nan, False),
+        (0.46, 0.0, False), (1.0, 0.01, True),
     ],
 )  # fmt: skip
 def test_margins_at_probes_far_above_those_at_images_are_noted(probes: float, data: float, noted: bool) -> None:
