@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,10 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     screening, screened = screening_seconds(model, entry, request.audit, superclasses)
     spared = "" if images is None else _reason_to_spare(request.audit, screening, name)
     images = None if spared else images
+    if spared:
+        screen_only = replace(request.audit, protocol="screen")
+        if not context.needs_measuring(identity(entry, loaded.weights_sha256, screen_only, None)):
+            return None
     n = 0 if images is None else len(images.labels)
     batch = torch.rand(PROBE, *entry.input_size, device=request.audit.device)
     first = seconds_once(lambda: forward_pass(model, batch))  # the first pass includes one-time costs

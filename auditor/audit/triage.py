@@ -3,16 +3,11 @@
 import math
 
 from auditor.records.screening import Screening
-
-SHARE = 0.1
-"""The share of models below the threshold that are attacked all the same, to tell how many robust ones it misses."""
+from auditor.records.triage import is_drawn
 
 
 def is_attacked(threshold: float, screening: Screening | None, identity: str) -> bool:
-    """Whether a model is attacked; one without a score always is.
-
-    The draw depends on the audit's identity alone: every process and every repetition draws the same models.
-    """
+    """Whether a model is attacked; one without a score always is."""
     if screening is None or math.isnan(screening.score) or screening.score >= threshold:
         return True
-    return int(identity[:12], 16) / 16**12 < SHARE
+    return is_drawn(identity)

@@ -152,7 +152,7 @@ def command(options: ScanOptions) -> None:
     set_up_logs()
     audit, gates = options.audit, options.gates
     gates.check_protocol(audit.protocol)
-    adversarials = prepare(options.save_adversarials, audit.protocol)
+    adversarials = prepare(options.save_adversarials, audit.protocol, dry_run=options.dry_run)
     where = decide(options.place, audit.device, minutes=audit.time_limit, gated=gates.any)
     check_installed(options.source)
     zoo = find_source(options.source, audit.folder, trust_code=audit.trust_code)

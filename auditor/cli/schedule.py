@@ -60,6 +60,7 @@ def _check_scan(words: tuple[str, ...]) -> None:
     Raises:
         UsageError: `auditor scan` would refuse the options or find no model.
     """
+    from auditor.cli.output.adversarials import check_attacks
     from auditor.cli.scan import ScanOptions
     from auditor.cli.scan import command as scan
     from auditor.errors import EnvironmentUnusableError, UsageError
@@ -74,6 +75,9 @@ def _check_scan(words: tuple[str, ...]) -> None:
             return
         raise UsageError(f"command of the schedule: {error.format_message()}") from error
     options = parse_options(ScanOptions, parameters)
+    options.gates.check_protocol(options.audit.protocol)
+    check_attacks(options.save_adversarials, options.audit.protocol)
+    options.audit.make_request("cpu")  # the device is that of the machine that runs the scan
     if options.source in ("demo", "timm", "robustbench"):
         with contextlib.suppress(EnvironmentUnusableError):  # the package may be on the other machine alone, too
             options.filters.select_entries(find_source(options.source, options.audit.folder))

@@ -73,6 +73,15 @@ def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
         return _get(session, scan_id).request
 
 
+def is_targeted(engine: Engine, audit_id: int) -> bool:
+    """Whether the newest scan of an audit asked for targeted attacks."""
+    link = tables.ScanAudit
+    query = select(tables.Scan.request).join(link, link.scan_id == tables.Scan.id)
+    with Session(engine) as session:
+        request = session.scalar(query.where(link.audit_id == audit_id).order_by(tables.Scan.id.desc()).limit(1))
+    return bool(request and request.get("targeted"))
+
+
 def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:
     """Cancel queued audits, and ask running ones to stop: they are ``cancelled`` once their process has ended.
 

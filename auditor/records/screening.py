@@ -12,9 +12,9 @@ class Screening:
     Attributes:
         score: the calibrated probability, from 0 to 1, that at least half of what the model classifies correctly
             survives attacks within ``eps``.
-        margin: the median first-order distance to a class boundary at smooth probes, a length in [0, 1] pixels in the
-            norm of the threat model.
-        local_gap: the gap of the local linear maps, averaged over uniform probes.
+        margin: the median first-order distance to a class boundary at confident probes, a length in [0, 1] pixels in
+            the norm of the threat model.
+        local_gap: the gap of the local linear maps, averaged over confident probes.
         gap: the gap of the linearized network.
         data_margin: the median first-order distance to a class boundary at correctly classified test images; NaN
             where no images were attacked.

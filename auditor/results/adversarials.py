@@ -16,6 +16,7 @@ from auditor.db.results import Detail
 from auditor.errors import DataError, first_line, one_line
 from auditor.records.adversarials import AdversarialSample
 from auditor.records.results import ResultRow
+from auditor.text.printable import check_storable
 
 MOST_SMALL = 2**26
 """Bytes of an array that is read completely."""
@@ -175,8 +176,8 @@ def open_saved(path: Path) -> SavedAdversarials:
     try:
         model, identity, norm, eps = (str(arrays[name].read()[()]) for name in names[5:])
         radius = float(eps)
-        attacks = [str(name) for name in arrays["attacks"].read().tolist()]
-    except ValueError as error:
+        attacks = [check_storable(str(name)) for name in arrays["attacks"].read().tolist()]
+    except (ValueError, SystemError) as error:  # NumPy raises the latter for characters that do not exist
         raise _wrong(path, f"a fact cannot be read: {first_line(error)}") from error
     return SavedAdversarials(
         path=path,
@@ -203,7 +204,7 @@ def _check_shapes(path: Path, arrays: dict[str, StoredArray]) -> None:
     kinds = {"indices": "i", "labels": "i", "predicted": "i", "attacks": "U"}
     wrong = [name for name, kind in kinds.items() if (arrays[name].shape, arrays[name].dtype.kind) != (number, kind)]
     wrong += [name for name in ("model", "identity", "norm", "eps") if arrays[name].shape != ()]
-    wrong += [] if len(images.shape) == 4 and images.dtype == np.float32 else ["images"]
+    wrong += [] if len(images.shape) == 4 and min(images.shape[1:]) >= 1 and images.dtype == np.float32 else ["images"]
     if clean is not None and (clean.shape != images.shape or clean.dtype not in (np.uint8, np.float32)):
         wrong.append("clean")
     if wrong:

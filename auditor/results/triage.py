@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import ResultRow
+from auditor.records.triage import is_drawn
 from auditor.statistics import wilson_interval
 from auditor.text.numbers import percent
 
@@ -18,6 +19,7 @@ class Triage:
         drawn: attacked models below the threshold: a random tenth.
         robust: those of ``drawn`` with at least half of their clean accuracy left.
         left: models that were not attacked.
+        before: models below the threshold that were not drawn, but have been attacked by another scan.
     """
 
     threshold: float
@@ -25,14 +27,16 @@ class Triage:
     drawn: int
     robust: int
     left: int
+    before: int = 0
 
     def lines(self) -> list[str]:
         """Sentences for people."""
-        total = self.above + self.drawn + self.left
+        below = self.drawn + self.left + self.before
         text = (
-            f"triage at {self.threshold:g}: {self.above + self.drawn} of {total} models attacked, {self.above} with a "
-            f"higher score or none, {self.drawn} drawn from the {self.drawn + self.left} below"
+            f"triage at {self.threshold:g}: {self.above + self.drawn} of {self.above + below} models attacked, "
+            f"{self.above} with a higher score or none, {self.drawn} drawn from the {below} below"
         )
+        text += f"; {self.before} more were attacked by another scan" if self.before else ""
         if not self.left:
             return [f"{text}."]
         if not self.drawn:
@@ -50,6 +54,14 @@ def count_triage(rows: Sequence[ResultRow], threshold: float) -> Triage:
     """Count the done rows of a scan with a triage."""
     done = [row for row in rows if row.status == "done"]
     attacked = [row for row in done if row.robust_accuracy is not None]
-    drawn = [row for row in attacked if row.screen_score is not None and row.screen_score < threshold]
+    below = [row for row in attacked if row.screen_score is not None and row.screen_score < threshold]
+    drawn = [row for row in below if row.identity is not None and is_drawn(row.identity)]
     robust = sum((row.robust_accuracy or 0) >= 0.5 * (row.clean_accuracy or 0) for row in drawn)
-    return Triage(threshold, len(attacked) - len(drawn), len(drawn), robust, len(done) - len(attacked))
+    return Triage(
+        threshold=threshold,
+        above=len(attacked) - len(below),
+        drawn=len(drawn),
+        robust=robust,
+        left=len(done) - len(attacked),
+        before=len(below) - len(drawn),
+    )

@@ -9,7 +9,7 @@ from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
 from auditor.results.serialize import pruned_kinds
-from auditor.text.eps import format_eps
+from auditor.text.eps import format_eps, parse_eps
 from auditor.text.numbers import DASH, number, percent
 from auditor.web.audit_errors import AuditErrors, build_audit_errors
 from auditor.web.figures.bars import Bar, attack_bars
@@ -85,7 +85,8 @@ def repeat_command(row: ResultRow, *, targeted: bool = False) -> str:
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
     if row.samples and row.protocol != "screen":
         words += ["--samples", str(row.samples)]
-    words += ["--norm", row.norm, "--eps", format_eps(row.eps), "--seed", str(row.seed)]
+    eps = format_eps(row.eps) if parse_eps(format_eps(row.eps)) == row.eps else repr(row.eps)
+    words += ["--norm", row.norm, "--eps", eps, "--seed", str(row.seed)]
     if row.linearization != "remove":
         words += ["--linearization", row.linearization]
     if row.sketch is not None:
@@ -119,7 +120,7 @@ def _screening_pairs(detail: Detail) -> list[tuple[str, str]]:
     if found is None:
         return []
     lengths = [
-        ("margin at smooth probes", row.margin, "margin"),
+        ("margin at confident probes", row.margin, "margin"),
         ("margin at test images", row.data_margin, "data_margin"),
     ]
     pairs = [

@@ -29,14 +29,13 @@ def build_audit_errors(detail: Detail) -> AuditErrors | None:
     errors = find_class_errors(detail)
     if errors is None:
         return None
+    targeted = [] if detail.targeted is None else [
+        f"Attacks towards {detail.targeted.targets} wrong classes of each correctly classified image: "
+        f"{targeted_words(detail.targeted)}."
+    ]  # fmt: skip
     if errors.confusion is None or errors.attack_success is None:
-        return AuditErrors((f"Not available: {errors.reasons['classes']}.",), (), ())
-    sentences = severity_sentences(errors)
-    if detail.targeted is not None:
-        sentences.append(
-            f"Attacks towards {detail.targeted.targets} wrong classes of each correctly classified image: "
-            f"{targeted_words(detail.targeted)}."
-        )
+        return AuditErrors((f"Not available: {errors.reasons['classes']}.", *targeted), (), ())
+    sentences = [*severity_sentences(errors), *targeted]
     known = [row for row in errors.classes if row.n]
     if len(known) > MOST_BARS:
         sentences.append(f"The {MOST_BARS} of {len(known)} classes with the lowest robust accuracy are:")

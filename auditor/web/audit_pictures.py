@@ -59,6 +59,7 @@ def build_templates(
     weights, count = detail.clusterings.get("weights"), len(detail.classes)
     order: Sequence[int] = range(count) if weights is None else leaf_order(weights, count)
     most = per_page or (count if count <= MOST_ON_AUDIT else FEW)
+    page = last_page(page, count, most)
     return template_tiles(
         parts,
         detail.classes,
@@ -103,6 +104,7 @@ def build_samples(
         saved = open_of_audit(detail)
         label = detail.classes.index(chosen_class) if chosen_class in detail.classes else None
         found = [] if chosen_class and label is None else saved.select(label, attack or None)
+        page = last_page(page, len(found), SAMPLES)
         start = (page - 1) * SAMPLES
         tiles = sample_tiles(saved.samples(found[start : start + SAMPLES]), detail.classes, saved.norm)
     except DataError as error:
@@ -124,6 +126,11 @@ def build_samples(
         previous=link(page - 1) if page > 1 else None,
         next=link(page + 1) if start + SAMPLES < len(found) else None,
     )
+
+
+def last_page(page: int, count: int, per_page: int) -> int:
+    """The page, or the last one if there are not so many."""
+    return max(1, min(page, -(-count // per_page)))
 
 
 def build_exclusive(

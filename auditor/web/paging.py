@@ -12,6 +12,7 @@ from auditor.records.results import ResultRow
 from auditor.text.printable import check_storable
 
 _TIMES = ("started_at",)
+LARGEST = 2**53
 
 
 def encode_cursor(row: ResultRow, sort: str) -> str:
@@ -26,7 +27,7 @@ def decode_cursor(text: str | None, sort: str) -> Cursor | None:
     name = sort.removeprefix("-")
     try:
         order, value, number = _decode(text)
-        if order != sort or not isinstance(number, int) or not 0 <= number < 2**31:
+        if order != sort or isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**31:
             raise ValueError
         return Cursor(_value(name, value), number)
     except (ValueError, TypeError, binascii.Error) as error:
@@ -89,5 +90,7 @@ def _value(name: str, value: Any) -> Any:
         return datetime.fromisoformat(value)
     words = name in ("model", "source", "dataset", "protocol")
     if isinstance(value, bool) or not isinstance(value, str if words else int | float):
+        raise ValueError
+    if not isinstance(value, str) and not abs(value) < LARGEST:  # NaN, infinite, or too large for a database
         raise ValueError
     return check_storable(value) if isinstance(value, str) else value

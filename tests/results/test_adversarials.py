@@ -84,6 +84,8 @@ def _rewrite(path: Path, *, compress: bool = False, **changes: object) -> None:
         ({"images": np.zeros((7, 5, 5), np.float32)}, "'images' has another shape or type"),
         ({"clean": np.zeros((7, 1, 4, 4), np.uint8)}, "'clean' has another shape or type"),
         ({"attacks": np.array([{}] * 7, object)}, "Python objects"),
+        ({"images": np.zeros((7, 1, 0, 5), np.float32)}, "'images' has another shape or type"),
+        ({"attacks": np.array(["a\ud800"] * 7)}, "a fact cannot be read"),
         ({"model": np.array(["a", "b"])}, "'model' has another shape or type"),
         ({"eps": np.array("far")}, "a fact cannot be read: could not convert"),
         ({"images": np.asfortranarray(np.zeros((7, 1, 5, 5), np.float32))}, "not in C order"),

@@ -255,6 +255,9 @@ def test_commands_that_cannot_be_scheduled(words: tuple[str, ...]) -> None:
         (("scan", "demo", "--match", "zzz*"), "match none of"),
         (("scan", "demo", "--model", "no-such"), "no model named 'no-such'"),
         (("scan", "demo", "--help"), "--help"),
+        (("scan", "demo", "--protocol", "screen", "--triage", "0.2"), "--triage has no meaning"),
+        (("scan", "demo", "--protocol", "screen", "--fail-under", "45%"), "--fail-under has no meaning"),
+        (("scan", "demo", "--protocol", "screen", "--save-adversarials", "x"), "--save-adversarials has no meaning"),
     ],
 )
 def test_scans_that_cannot_run_are_not_added(engine: Engine, words: tuple[str, ...], reason: str) -> None:

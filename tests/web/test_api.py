@@ -1,7 +1,9 @@
 """The HTTP API: the CLI's answers, page by page, and errors that programs can read."""
 
+import base64
 import hashlib
 import json
+import math
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -130,6 +132,20 @@ def test_errors_are_problems(path: str, status: int, words: str) -> None:
     body = answer.json()
     assert (body["status"], set(body)) == (status, {"type", "title", "status", "detail"})
     assert words in body["detail"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["-robust_accuracy", 10**26, 1], ["-robust_accuracy", 0.5, True], ["-robust_accuracy", math.nan, 1],
+        ["-robust_accuracy", math.inf, 1], ["-robust_accuracy", 0.5, -1], ["-robust_accuracy", "a", 1],
+        ["-gap", 0.5, 1],
+    ],
+)  # fmt: skip
+def test_made_cursors_are_refused(content: list[object]) -> None:
+    made = base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+    for path in ("/api/v1/results?cursor=", "/?cursor="):
+        assert client().get(path + made).status_code == 422, path
 
 
 def test_a_wrong_method_and_a_crash_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:

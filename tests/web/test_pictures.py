@@ -86,7 +86,7 @@ def test_the_page_has_templates_and_an_order_to_choose() -> None:
     assert page.count('alt="class 2, ') == 2
     assert "Left: linearized network, scale from" in page
     assert "Right: local linear maps, mean over 64 random images" in page
-    headings = [re.findall(r'text-anchor="end">(class \d)<', server.get(f"/audits/{number}?order={one}").text)
+    headings = [re.findall(r'text-anchor="end">(class \d)<', server.get(f"/audits/{number}?order={one}").text)[:10]
                 for one in ("own", "C", "F")]  # fmt: skip
     c, f = [f"class {k}" for k in (4, 3, 2, 1, 0)], [f"class {k}" for k in (1, 0, 2, 3, 4)]
     assert headings == [[*c, *f], [*c, *c], [*f, *f]]

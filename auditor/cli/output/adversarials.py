@@ -18,8 +18,18 @@ SAVE = click.option(
 )
 
 
-def prepare(folder: Path | None, protocol: str) -> Path | None:
+def check_attacks(folder: Path | None, protocol: str) -> None:
+    """Raises UsageError if images are to be saved under a protocol that runs no attack."""
+    from auditor.errors import UsageError
+
+    if folder is not None and protocol == "screen":
+        raise UsageError("--save-adversarials has no meaning under 'screen', which runs no attack")
+
+
+def prepare(folder: Path | None, protocol: str, *, dry_run: bool = False) -> Path | None:
     """Make the folder and check that it is writable; return its absolute path, or None without the option.
+
+    A dry run makes nothing.
 
     Raises:
         UsageError: the protocol runs no attack, or the folder is not writable.
@@ -28,10 +38,9 @@ def prepare(folder: Path | None, protocol: str) -> Path | None:
 
     from auditor.errors import UsageError
 
-    if folder is None:
-        return None
-    if protocol == "screen":
-        raise UsageError("--save-adversarials has no meaning under 'screen', which runs no attack")
+    check_attacks(folder, protocol)
+    if folder is None or dry_run:
+        return folder and folder.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

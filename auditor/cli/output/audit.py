@@ -96,7 +96,7 @@ def _screening(detail: Detail) -> Iterator[tuple[str, str]]:
         return
     score = found.reasons.get("score", DASH) if row.screen_score is None else number(row.screen_score)
     yield "screening score", score
-    lengths = {"smooth probes": row.margin, "test images": row.data_margin}
+    lengths = {"confident probes": row.margin, "test images": row.data_margin}
     known = [f"{value:.3g} at {where}" for where, value in lengths.items() if value is not None]
     if known:
         yield "margins", f"{', '.join(known)} (ε {format_eps(row.eps)})"

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results
+from auditor.db.scans import is_targeted
 from auditor.records.results import ResultRow
 from auditor.results.lookup import find_rows
 from auditor.text.eps import format_eps
@@ -40,6 +41,8 @@ class AuditPage:
     orders: dict[str, str]
     order: Order
     samples: SampleSection | None
+    query: str
+    """The chosen class and attack, to append to a link."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,16 @@ def show_audit(
         detail, results, order=shared_order(detail, order), templates=build_templates(engine, detail)
     )
     keep = {} if order == "own" else {"order": order}
+    chosen = {name: value for name, value in (("class", class_name), ("attack", attack)) if value}
+    query = f"&{urlencode(chosen)}" if chosen else ""
     samples = build_samples(detail, chosen_class=class_name, attack=attack, page=page, keep=keep)
-    return render_page(request, "audit.html", AuditPage(audit, others, possible_orders(detail), order, samples))
+    return render_page(request, "audit.html", AuditPage(audit, others, possible_orders(detail), order, samples, query))
 
 
 def _unfinished(engine: Engine, row: ResultRow) -> UnfinishedAuditPage:
     others = list_results(engine, Filter(model=row.model, status="done", history=True), sort="-started_at", limit=20)
-    return UnfinishedAuditPage(row, format_eps(row.eps), repeat_command(row), tuple(others))
+    targeted = is_targeted(engine, row.id)
+    return UnfinishedAuditPage(row, format_eps(row.eps), repeat_command(row, targeted=targeted), tuple(others))
 
 
 @router.get("/audits/{number}/templates", response_class=HTMLResponse)
