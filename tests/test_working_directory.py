@@ -54,12 +54,14 @@ def test_a_command_imports_nothing_from_where_it_is_started(hostile: Path, words
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_packages_are_as_harmless_as_modules(tmp_path: Path) -> None:
     hostile = make_hostile(tmp_path / "hostile", packages=True)
     result = run(hostile, AUDITOR, *SCAN)
     assert (have_run(hostile), result.returncode) == ([], 0), result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("serve", "--port", "0"), ("beat", "--here")], ids=lambda words: words[0])
 def test_nor_does_a_program_that_stays(hostile: Path, words: tuple[str, ...]) -> None:
     run(hostile, AUDITOR, *words, seconds=12)
@@ -74,6 +76,7 @@ def without_early(folder: Path) -> None:
             file.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -107,6 +110,7 @@ def in_the_zoo(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_trusted_zoo_does_not_take_the_place_of_what_is_installed(tmp_path: Path) -> None:
     zoo = in_the_zoo(tmp_path / "zoo")
     result = run(zoo, AUDITOR, "scan", "local", ".", "--trust-code", "--protocol", "quick", "--samples", "16", "--here")

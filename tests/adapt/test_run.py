@@ -36,6 +36,7 @@ def _timeless(result: AdaptResult) -> AdaptResult:
     return dataclasses.replace(result, seconds=0.0)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_trained_adapted_and_measured_for_each_seed() -> None:
     told = []
     result = adapt(REQUEST, lambda *words: told.append(words), data=DATA)

@@ -130,6 +130,7 @@ def test_a_rerun_reproduces_and_touches_no_generator() -> None:
     assert [score.broken for score in first.attacks] == [score.broken for score in second.attacks]
 
 
+@pytest.mark.slow
 def test_mode_buffers_and_parameters_are_left_alone() -> None:
     model = SmallResNet().train()
     before = copy.deepcopy(model.state_dict())

@@ -214,6 +214,7 @@ def test_a_crash_at_a_save_changes_nothing(case: str) -> None:
         assert (result.earlier > 0) == (kept.state is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_crash_in_the_middle_of_a_batch_changes_nothing(case: str) -> None:
     expected, passes, _ = _whole(case)

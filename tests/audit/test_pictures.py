@@ -29,7 +29,7 @@ class _Known(nn.Module):
 
 def test_the_templates_of_a_linear_model_are_its_weights() -> None:
     linearized, local = compute_pictures(_Known(), entry(), classes=10, linearization="remove", seed=0)
-    assert (linearized.kind, local.kind, local.probes) == ("linearized", "local", 64)
+    assert (linearized.kind, local.kind, local.probes) == ("linearized", "local", 32)
     for part in (linearized, local):
         assert part.size == (28, 28)
         np.testing.assert_allclose(part.values, WEIGHT.reshape(10, 1, 28, 28), rtol=1e-4, atol=1e-5)

@@ -80,6 +80,7 @@ def test_a_model_is_boosted_and_its_checkpoint_has_proof(zoo: Path, tmp_path: Pa
     assert tuple(seen) == (1, "local:plant", "significant gain", after["robust_accuracy"], after["gap"])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_boosted_again_and_knows_its_line(zoo: Path) -> None:
     boosted(zoo)
     words = garden.boost(zoo, "--format", "json", "--epochs", 1, "--lr", 1e-6, "--beta", 0)
@@ -106,6 +107,7 @@ def test_a_checkpoint_is_boosted_again_and_knows_its_line(zoo: Path) -> None:
     assert (zoo / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(zoo: Path) -> None:
     first, again, other = (boosted(zoo, "--seed", seed)["weights_sha256"] for seed in (5, 5, 6))
     assert first == again != other
@@ -208,6 +210,7 @@ def until(true: Any, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_or_killed_boost_resumes_to_the_same_weights(zoo: Path, tmp_path: Path, kind: int) -> None:
     whole = boosted(zoo)

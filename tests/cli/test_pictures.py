@@ -86,7 +86,7 @@ def test_templates_are_those_of_the_audit_or_of_its_model(drawn: list[tuple], zo
         assert (len(classes), len(superclasses), sorted(order)) == (10, 10, list(range(10)))
         largest = np.abs(weight).max(axis=(1, 2, 3), keepdims=True)
         assert (np.abs(linearized.values - weight) / largest).max() <= 0.5 / 127 + 1e-6
-        assert local.probes == 64
+        assert local.probes == 32
         np.testing.assert_allclose(local.values, stored[1].values, atol=np.abs(stored[1].values).max() / 100)
 
     file = zoo / "plain-standard.safetensors"
@@ -121,7 +121,7 @@ def test_adversarials_of_a_file_or_of_the_file_in_a_folder(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--templates", "--adversarials", "."), "expected one of --zoo, --templates and --adversarials"),
+        (("--templates", "--adversarials", "."), "expected one of --zoo, --errors, --templates and --adversarials"),
         (("--folder", "."), "--folder and --trust-code need --templates"),
         (("--adversarials", "nowhere"), "does not exist"),
     ],

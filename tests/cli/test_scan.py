@@ -42,6 +42,7 @@ def test_a_quick_scan_stores_every_key_and_a_second_one_does_nothing() -> None:
     assert sorted([row[key] for key in same] for row in forced) == sorted([row[key] for key in same] for row in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -178,6 +179,7 @@ def _start(command: list[str], action: signal.Handlers) -> subprocess.Popen[str]
     )
 
 
+@pytest.mark.slow
 def test_nohup_is_respected() -> None:
     process = _start([sys.executable, "-m", "auditor", "scan", "demo", "--protocol", "screen"], signal.SIG_IGN)
     assert ": done" in process.stderr.readline()

@@ -112,6 +112,7 @@ def test_up_down_and_up_again(url: str, low: str, high: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("low", REVISIONS[:-1])
 def test_down_from_the_newest_and_up_again(url: str, low: str) -> None:
     """What is pruned or runs on a lease, too: the numbers stay, the matrix is one of NaN below 0004."""

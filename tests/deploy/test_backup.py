@@ -45,6 +45,7 @@ def lose(url: str) -> None:
         connection.execute(text("UPDATE audits SET state = 'failed', latest_done = false"))
 
 
+@pytest.mark.slow
 def test_postgresql(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), user="auditor")
     there = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": str(cluster.port)}

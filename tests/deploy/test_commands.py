@@ -111,6 +111,7 @@ def containers(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         database.stop()
 
 
+@pytest.mark.slow
 def test_from_an_empty_database_to_results_and_the_end_of_a_worker(containers: Containers) -> None:
     services = containers.services
     check = services["postgres"]["healthcheck"]["test"][1:]

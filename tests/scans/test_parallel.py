@@ -227,6 +227,7 @@ print(json.dumps(run(None, None, None, JobContext())))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "threads", "policy", "number"),
     [

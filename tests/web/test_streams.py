@@ -65,6 +65,7 @@ def play(scene: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(scene())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("audits", [5, 2400])
 def test_a_hundred_streams_look_no_more_often_than_one_and_others_are_answered(
     audits: int, engine: Engine, app: FastAPI, monkeypatch: pytest.MonkeyPatch

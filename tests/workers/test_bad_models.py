@@ -34,6 +34,7 @@ def test_the_reason_is_stored_and_the_queue_goes_on(
     assert sum("multiprocessing" not in " ".join(child.cmdline()) for child in children) == 0
 
 
+@pytest.mark.slow
 def test_a_process_of_the_pool_that_hangs_is_killed_at_the_hard_limit(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:

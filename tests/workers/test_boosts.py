@@ -44,6 +44,7 @@ def ended(team: Team, number: int, seconds: float = 120) -> dict[str, Any]:
     return shown(team, number)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_one_epoch_at_most(team: Team, zoo: Path, tmp_path: Path) -> None:
     """The second worker goes on, and comes to the weights of a run in one go."""
     handle, state = tmp_path / "hold", tmp_path / "checkpoints/1/run.pt"

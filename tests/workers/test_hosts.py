@@ -45,6 +45,7 @@ def spread(
         cluster.stop()
 
 
+@pytest.mark.slow
 def test_a_host_that_loses_its_link_loses_its_audit_and_writes_nothing_when_it_is_back(
     spread: Team, network: list[Host]
 ) -> None:

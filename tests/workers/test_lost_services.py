@@ -17,6 +17,7 @@ from tests.factories.services import Cluster, closed_at_the_end
 from tests.workers.team import RabbitMQ, Redis, Team, make_team, until
 
 
+@pytest.mark.slow
 def test_redis_stopped_for_twenty_seconds(tmp_path: Path, own_broker: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     with make_team(tmp_path, own_broker, monkeypatch) as team:
         team.zoo.gate("held")
@@ -66,6 +67,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made.stop()
 
 
+@pytest.mark.slow
 def test_postgresql_restarted_during_a_scan(
     tmp_path: Path, cluster: Cluster, broker: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def little_room(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([*sudo, "umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 @pytest.mark.parametrize("patience", [60, 1])
 def test_a_full_disk_is_waited_for_and_then_tried_again(

@@ -108,6 +108,7 @@ def test_a_worker_told_to_end_lets_a_short_audit_finish(team: Team) -> None:
     assert (found["state"], found["attempt"]) == ("done", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", ["3600", "-3600"])
 def test_a_clock_that_jumps_costs_no_audit_its_process(team: Team, clock: str) -> None:
     if shutil.which("gcc") is None:
