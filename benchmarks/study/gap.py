@@ -207,8 +207,8 @@ def conclusions(rows: Sequence[Row], cells: dict[Cell, dict[str, float]]) -> lis
         "- **Family and data set move the gap about as much as the training does**: one recipe gives gaps that "
         "differ by a factor of three and more. Compare gaps of one architecture and data set only.",
         "",
-        "- **The length of training matters for standard networks**, whose gap is largest after the first epoch, and "
-        "hardly for PGD-AT.",
+        "- **The length of training matters**: the gap of standard training is largest after the first epoch in all "
+        "three families, and that of PGD-AT falls later in the one with batch norm (six epochs: one training each).",
         "",
         "- **The same recipe trained again gives another gap.** Initial weights matter more than the order of the "
         "data. Two gaps of one recipe that differ by less than "
