@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auditor.attacks.attacker import Attacker
-from auditor.attacks.gradient import Loss, pgd
+from auditor.attacks.gradient import Loss, margin, pgd
 from auditor.attacks.protocols import Attack
 
 MOST_TARGETS = 9
@@ -22,12 +22,8 @@ NAME = "targeted"
 
 def target_margin(targets: Tensor) -> Loss:
     """``z_t - max_{j != t} z_j``: positive once the model predicts the target ``t``; ``targets (N,)``."""
-
-    def loss(logits: Tensor) -> Tensor:
-        chosen = F.one_hot(targets, logits.shape[1]).bool()
-        return logits[chosen] - logits.masked_fill(chosen, -torch.inf).amax(1)
-
-    return loss
+    away = margin(targets)
+    return lambda logits: -away(logits)
 
 
 def choose_targets(logits: Tensor, labels: Tensor) -> Tensor:

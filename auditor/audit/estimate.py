@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from auditor.audit.timing import (
     seconds_of,
     seconds_once,
 )
-from auditor.audit.triage import is_attacked
+from auditor.audit.triage import is_attacked, screen_only
 from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
 from auditor.data import ImageSet, hierarchy_of
@@ -82,10 +81,9 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     screening, screened = screening_seconds(model, entry, request.audit, superclasses)
     spared = "" if images is None else _reason_to_spare(request.audit, screening, name)
     images = None if spared else images
-    if spared:
-        screen_only = replace(request.audit, protocol="screen")
-        if not context.needs_measuring(identity(entry, loaded.weights_sha256, screen_only, None)):
-            return None
+    screened_name = identity(entry, loaded.weights_sha256, screen_only(request.audit), None)
+    if spared and not context.needs_measuring(screened_name):
+        return None
     n = 0 if images is None else len(images.labels)
     batch = torch.rand(PROBE, *entry.input_size, device=request.audit.device)
     first = seconds_once(lambda: forward_pass(model, batch))  # the first pass includes one-time costs

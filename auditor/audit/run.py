@@ -16,7 +16,7 @@ from auditor.audit.identity import identity
 from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
-from auditor.audit.triage import is_attacked
+from auditor.audit.triage import is_attacked, screen_only
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
@@ -63,8 +63,7 @@ def audit(
     context.progress("screen", 1, 1)
     broken, name = None, identity(entry, loaded.weights_sha256, request, images)
     if images is not None and request.triage is not None and not is_attacked(request.triage, found.screening, name):
-        # What is left is an audit under `screen`, and is stored as one.
-        request, images = replace(request, protocol="screen", targeted=None), None
+        request, images = screen_only(request), None
         name = identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
         found.notes += images.notes

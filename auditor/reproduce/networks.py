@@ -74,10 +74,10 @@ class _Dense(nn.Module):
         return torch.cat([x, self.grow(x)], 1)
 
 
-def densenet(channels: int, size: int, classes: int, width: float) -> nn.Module:  # noqa: ARG001
-    """Dense blocks and average pooling (Huang et al., 2017)."""
+def dense_layers(channels: int, width: float) -> tuple[list[nn.Module], int]:
+    """Three dense blocks with average pooling between them, and their number of channels."""
     growth, filters = _scaled(8, width), _scaled(16, width)
-    layers: list[nn.Module] = [Normalize(MEAN, STD), nn.Conv2d(channels, filters, 3, 2, 1, bias=False)]
+    layers: list[nn.Module] = [nn.Conv2d(channels, filters, 3, 2, 1, bias=False)]
     for stage in range(3):
         for _ in range(2):
             layers.append(_Dense(filters, growth))
@@ -85,7 +85,13 @@ def densenet(channels: int, size: int, classes: int, width: float) -> nn.Module:
         if stage < 2:
             layers += [nn.BatchNorm2d(filters), nn.ReLU(), nn.Conv2d(filters, filters // 2, 1), nn.AvgPool2d(2)]
             filters //= 2
-    return nn.Sequential(*layers, nn.BatchNorm2d(filters), nn.ReLU(), *_head(filters, classes))
+    return [*layers, nn.BatchNorm2d(filters), nn.ReLU()], filters
+
+
+def densenet(channels: int, size: int, classes: int, width: float) -> nn.Module:  # noqa: ARG001
+    """Dense blocks and average pooling (Huang et al., 2017)."""
+    layers, filters = dense_layers(channels, width)
+    return nn.Sequential(Normalize(MEAN, STD), *layers, *_head(filters, classes))
 
 
 class _Inception(nn.Module):

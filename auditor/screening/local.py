@@ -32,7 +32,7 @@ class LocalMaps:
         gram: ``(N, K, K)`` float64, ``J J^T`` of the rows without their mean; None above ``most_classes``.
         raw_gram: the same with their mean, which is *not* blind to what is added to all logits.
         mean_map: ``(K, C, H, W)`` float64, the mean of J over the images at which it is finite; None above
-            EXACT_CLASSES, and where it is finite at none.
+            ``most_classes``, and where it is finite at none.
 
     A distance is NaN where the gradient is zero or not finite.
     """

@@ -15,6 +15,7 @@ from auditor.results.adversarials import open_of_audit
 from auditor.web.figures.heatmap import leaf_order
 from auditor.web.figures.samples import SampleTile, sample_tiles
 from auditor.web.figures.templates import MOST_ON_AUDIT, TemplateTiles, template_tiles
+from auditor.web.paging import last_page
 
 Order = Literal["own", "C", "F"]
 ORDERS: dict[Order, str] = {"own": "each in its own dendrogram's", "C": "all in C's", "F": "all in F's"}
@@ -58,16 +59,14 @@ def build_templates(
     parts = load_templates(engine, detail.row.id)
     weights, count = detail.clusterings.get("weights"), len(detail.classes)
     order: Sequence[int] = range(count) if weights is None else leaf_order(weights, count)
-    most = per_page or (count if count <= MOST_ON_AUDIT else FEW)
-    page = last_page(page, count, most)
     return template_tiles(
         parts,
         detail.classes,
         detail.superclasses,
         order,
         match=match,
-        start=(page - 1) * most,
-        most=most,
+        page=page,
+        most=per_page or (count if count <= MOST_ON_AUDIT else FEW),
         note=_missing(detail, parts),
     )
 
@@ -126,11 +125,6 @@ def build_samples(
         previous=link(page - 1) if page > 1 else None,
         next=link(page + 1) if start + SAMPLES < len(found) else None,
     )
-
-
-def last_page(page: int, count: int, per_page: int) -> int:
-    """The page, or the last one if there are not so many."""
-    return max(1, min(page, -(-count // per_page)))
 
 
 def build_exclusive(

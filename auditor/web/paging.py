@@ -3,8 +3,9 @@
 import base64
 import binascii
 import json
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from auditor.db.filters import Cursor
 from auditor.errors import UsageError
@@ -13,6 +14,17 @@ from auditor.text.printable import check_storable
 
 _TIMES = ("started_at",)
 LARGEST = 2**53
+Row = TypeVar("Row")
+
+
+def split_page(rows: Sequence[Row], limit: int, encode: Callable[[Row], str]) -> tuple[Sequence[Row], str | None]:
+    """The first ``limit`` of rows that were read with one more, and the cursor of the next page if there is one."""
+    return rows[:limit], encode(rows[limit - 1]) if len(rows) > limit else None
+
+
+def last_page(page: int, count: int, per_page: int) -> int:
+    """The page of a numbered list, or the last one if there are not so many."""
+    return max(1, min(page, -(-count // per_page)))
 
 
 def encode_cursor(row: ResultRow, sort: str) -> str:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from auditor.reproduce.networks import dense_layers
+
 Builder = Callable[[int, int, int, float], nn.Module]
 
 
@@ -197,26 +199,9 @@ def convnext(channels: int, size: int, classes: int, width: float) -> nn.Module:
     )  # fmt: skip
 
 
-class _Dense(nn.Module):
-    def __init__(self, inputs: int, growth: int) -> None:
-        super().__init__()
-        self.grow = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, growth, 3, 1, 1, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.grow(x)], 1)
-
-
 def densenet(channels: int, size: int, classes: int, width: float) -> nn.Module:  # noqa: ARG001
-    growth, filters = _scaled(8, width), _scaled(16, width)
-    layers: list[nn.Module] = [Standardize(), nn.Conv2d(channels, filters, 3, 2, 1, bias=False)]
-    for stage in range(3):
-        for _ in range(2):
-            layers.append(_Dense(filters, growth))
-            filters += growth
-        if stage < 2:
-            layers += [nn.BatchNorm2d(filters), nn.ReLU(), nn.Conv2d(filters, filters // 2, 1), nn.AvgPool2d(2)]
-            filters //= 2
-    return nn.Sequential(*layers, nn.BatchNorm2d(filters), nn.ReLU(), Pool(), nn.Linear(filters, classes))
+    layers, filters = dense_layers(channels, width)
+    return nn.Sequential(Standardize(), *layers, Pool(), nn.Linear(filters, classes))
 
 
 class _SqueezeExcite(nn.Module):

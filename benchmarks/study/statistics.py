@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from auditor.attacks.gradient import frozen, input_gradient, margin, pgd
 from auditor.attacks.norms import NORMS
+from auditor.attacks.targeted import target_margin
 from auditor.screening.local import LocalMaps
 from auditor.screening.probes import Size, probe_images
 from auditor.screening.statistics import spread
@@ -107,9 +108,8 @@ def reached_targets(
         starts = images.repeat_interleave(classes, 0)
         for factor in factors:
             radius = factor * eps
-            wish = margin(targets)
             moved = pgd(
-                model, starts, lambda z, wish=wish: -wish(z),  # type: ignore[misc]
+                model, starts, target_margin(targets),
                 norm=NORMS[norm], eps=radius, steps=steps, step_size=2.5 * radius / steps,
             )  # fmt: skip
             with torch.no_grad():
@@ -126,9 +126,9 @@ def dreamed_images(model: nn.Module, input_size: Size, classes: int, count: int,
     images = images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
     targets = torch.arange(count, device=images.device) % classes
     with frozen(model):
-        wish = margin(targets)
+        wish = target_margin(targets)
         for _ in range(steps):
-            gradient, _ = input_gradient(model, images, lambda z: -wish(z))
+            gradient, _ = input_gradient(model, images, wish)
             length = gradient.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1, 1)
             images = (images + 0.02 * gradient[0].numel() ** 0.5 * gradient / length).clamp(0, 1).detach()
     return images

@@ -221,6 +221,21 @@ def test_a_model_below_the_threshold_of_a_triage_costs_no_attacks(request_: Meas
     assert screened.memory < attacked.memory
 
 
+def test_a_model_that_a_triage_left_alone_is_done_whether_attacks_were_targeted_or_not(request_: Measurement) -> None:
+    source = DemoZoo()
+    (one,) = select(source.entries(), models=["standard"])
+
+    def identities(targeted: str | None) -> list[str]:
+        names: list[str] = []
+        audit = replace(request_.audit, triage=0.99, targeted=targeted)
+        estimate(source, one, replace(request_, audit=audit), JobContext(needs_measuring=lambda n: not names.append(n)))
+        return names
+
+    plain, targeted = identities(None), identities("superclass")
+    assert plain[0] != targeted[0]
+    assert plain[1] == targeted[1]
+
+
 def test_what_a_forward_pass_keeps_is_counted_once_and_without_the_weights() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 50, bias=False), nn.ReLU(), nn.Linear(50, 10, bias=False))
     model.requires_grad_(False)

@@ -119,6 +119,10 @@ def test_a_thousand_classes_have_a_page_with_a_search() -> None:
     none = server.get(f"/audits/{number}/templates?match=%3Cb%3E").text
     assert "0 of 1000 classes match &lt;b&gt;." in none
     assert server.get(f"/audits/{number}/templates?page=99").status_code == 200
+    beyond = server.get(f"/audits/{number}/templates?match=class 9&page=99").text
+    assert '<a rel="prev" href="?match=class+9&amp;page=2"' in beyond
+    assert "<img" in beyond
+    assert 'rel="next"' not in beyond
     assert server.get("/audits/99/templates").status_code == 404
 
 

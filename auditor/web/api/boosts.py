@@ -16,7 +16,7 @@ from auditor.web.access import require_scope
 from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.cleanup import end_dead_jobs
-from auditor.web.paging import decode_number_cursor, encode_number_cursor
+from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import BoostBody
 
@@ -33,9 +33,9 @@ def get_boosts(
 ) -> dict[str, Any]:
     """List boosts, the newest first. `next` is the cursor of the next page."""
     before = decode_number_cursor("boost", cursor)
-    rows = list_trainings(engine, kind="boost", limit=limit + 1, before=before)
-    following = encode_number_cursor("boost", rows[limit - 1].id) if len(rows) > limit else None
-    return {"boosts": [_to_public(row) for row in rows[:limit]], "next": following}
+    read = list_trainings(engine, kind="boost", limit=limit + 1, before=before)
+    rows, following = split_page(read, limit, lambda row: encode_number_cursor("boost", row.id))
+    return {"boosts": [_to_public(row) for row in rows], "next": following}
 
 
 @router.get("/boosts/{number}", **response_options(shapes.Boost))

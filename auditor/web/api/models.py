@@ -7,7 +7,7 @@ from fastapi import Path, Query
 from auditor.db.results import Filter, list_results
 from auditor.db.zoo import list_models, load_model
 from auditor.web.api.common import Cursor, Database, Name, make_router, response_options
-from auditor.web.paging import decode_name_cursor, encode_name_cursor
+from auditor.web.paging import decode_name_cursor, encode_name_cursor, split_page
 from auditor.web.shapes import results as shapes
 
 router = make_router("models")
@@ -22,9 +22,9 @@ def get_models(
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List models by name, each with its number of audits. `next` is the cursor of the next page."""
-    rows = list_models(engine, source=source, dataset=dataset, after=decode_name_cursor(cursor), limit=limit + 1)
-    following = encode_name_cursor(rows[limit - 1]["model"]) if len(rows) > limit else None
-    return {"models": rows[:limit], "next": following}
+    read = list_models(engine, source=source, dataset=dataset, after=decode_name_cursor(cursor), limit=limit + 1)
+    rows, following = split_page(read, limit, lambda row: encode_name_cursor(row["model"]))
+    return {"models": rows, "next": following}
 
 
 @router.get("/models/{name:path}", **response_options(shapes.ModelDetail))

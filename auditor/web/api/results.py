@@ -16,7 +16,7 @@ from auditor.text.times import as_utc
 from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
 from auditor.web.errors import as_invalid_request
 from auditor.web.figures.heatmap import png
-from auditor.web.paging import decode_cursor, encode_cursor
+from auditor.web.paging import decode_cursor, encode_cursor, split_page
 from auditor.web.shapes import results as shapes
 
 router = make_router("results")
@@ -77,9 +77,9 @@ def get_results(
 ) -> dict[str, Any]:
     """List the newest result of each model, data set, protocol and setting. `next` is the cursor of the next page."""
     selected = Filter(**filters, after=decode_cursor(cursor, sort))
-    rows = list_results(engine, selected, sort=sort, limit=limit + 1)
-    following = encode_cursor(rows[limit - 1], sort) if len(rows) > limit else None
-    return {"results": rows[:limit], "next": following}
+    read = list_results(engine, selected, sort=sort, limit=limit + 1)
+    rows, following = split_page(read, limit, lambda row: encode_cursor(row, sort))
+    return {"results": rows, "next": following}
 
 
 @router.get("/audits", **response_options(shapes.Results))

@@ -13,7 +13,7 @@ from auditor.web.access import require_scope
 from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.cleanup import end_dead_jobs
-from auditor.web.paging import decode_number_cursor, encode_number_cursor
+from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import ScanBody
 
@@ -29,9 +29,9 @@ def get_scans(
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List scans, the newest first, each with its number of audits in each state. `next` is the next page's cursor."""
-    rows = list_scans(engine, state=state, limit=limit + 1, before=decode_number_cursor("scan", cursor))
-    following = encode_number_cursor("scan", rows[limit - 1].scan) if len(rows) > limit else None
-    return {"scans": rows[:limit], "next": following}
+    read = list_scans(engine, state=state, limit=limit + 1, before=decode_number_cursor("scan", cursor))
+    rows, following = split_page(read, limit, lambda row: encode_number_cursor("scan", row.scan))
+    return {"scans": rows, "next": following}
 
 
 @router.get("/scans/{number}", **response_options(shapes.ScanDetail))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from auditor.pixels import colour_pixels, data_uri, diverging_pixels, mean_channel, png_bytes, signed_limit
 from auditor.records.templates import Templates
 from auditor.web.figures.colors import SERIES, diverging
+from auditor.web.paging import last_page
 
 PER_PAGE = 50
 MOST_ON_AUDIT = 100
@@ -41,7 +42,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class TemplateTiles:
-    """Some classes' pictures. ``matches``: how many classes there are to choose from, of ``count``.
+    """A page of classes' pictures. ``matches``: how many classes there are to choose from, of ``count``.
 
     ``note``: why there are no pictures, or not all kinds of them; empty if nothing is missing.
     """
@@ -50,6 +51,7 @@ class TemplateTiles:
     tiles: tuple[Tile, ...]
     families: tuple[tuple[str, int], ...]
     legend: tuple[str, ...]
+    page: int
     matches: int
     count: int
     note: str
@@ -67,15 +69,16 @@ def template_tiles(
     order: Sequence[int],
     *,
     match: str = "",
-    start: int = 0,
+    page: int = 1,
     most: int = MOST_ON_AUDIT,
     note: str = "",
 ) -> TemplateTiles:
-    """Draw ``most`` classes from the ``start``-th on, of those whose name or superclass contains ``match``."""
+    """Draw a page of ``most`` classes, of those whose name or superclass contains ``match``."""
     families = list(dict.fromkeys(superclasses))
     text = match.strip().casefold()
     found = [k for k in order if text in classes[k].casefold() or text in superclasses[k].casefold()]
-    chosen = found[start : start + most]
+    page = last_page(page, len(found), most)
+    chosen = found[(page - 1) * most : page * most]
     pictures: list[list[Picture]] = [[] for _ in chosen]
     kinds = []
     for part in parts:
@@ -97,6 +100,7 @@ def template_tiles(
         ),
         families=tuple((family, number % SERIES) for number, family in enumerate(families)) if parts else (),
         legend=tuple(diverging(-1 + k / 10)[0] for k in range(21)),
+        page=page,
         matches=len(found),
         count=len(classes),
         note=note,

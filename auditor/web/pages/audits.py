@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Engine
 
-from auditor.db.results import Filter, list_results
+from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.scans import is_targeted
+from auditor.errors import NotFoundError
 from auditor.records.results import ResultRow
 from auditor.results.lookup import find_rows
 from auditor.text.eps import format_eps
@@ -79,9 +80,11 @@ def show_audit(
     page: PageNumber = 1,
 ) -> HTMLResponse:
     found = list_results(engine, Filter(id=number, history=True))
-    if found and found[0].status != "done":
+    if not found:
+        raise NotFoundError(f"there is no result {number}")
+    if found[0].status != "done":
         return render_page(request, "unfinished_audit.html", _unfinished(engine, found[0]))
-    detail = load_result(engine, number)
+    detail = load_detail(engine, number)
     results = list_results(
         engine, Filter(model=detail.row.model, status="done", history=True), sort="-started_at", limit=200
     )
@@ -117,8 +120,8 @@ def show_templates(
         model=detail.row.model,
         section=section,
         match=match,
-        previous=link(page - 1) if page > 1 else None,
-        next=link(page + 1) if page * PER_PAGE < section.matches else None,
+        previous=link(section.page - 1) if section.page > 1 else None,
+        next=link(section.page + 1) if section.page * PER_PAGE < section.matches else None,
     )
     return render_page(request, "audit_templates.html", context)
 
