@@ -3,7 +3,7 @@
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import aliased
 
 from auditor.db import models as tables
 from auditor.db.claims import Claims, mismatches, same_eps
@@ -12,6 +12,7 @@ from auditor.records.results import PlotModel, Setting
 
 _KINDS = {name: kind for kind, name in GAP_FIELDS.items()}
 _CLAIMS = {"claimed_clean_accuracy": "clean_accuracy", "claimed_robust_accuracy": "robust_accuracy"}
+_NO_CLAIMS = Claims()
 _SETTING = (
     tables.Audit.protocol, tables.Audit.dataset, tables.Audit.norm, tables.Audit.eps, func.coalesce(tables.Audit.n, 0),
     tables.Audit.linearization, tables.Audit.sketch,
@@ -24,8 +25,8 @@ def count_settings(engine: Engine, x: str, y: str) -> dict[Setting, int]:
     query = select(*_SETTING, count).select_from(tables.Audit)
     query, _ = _select_measured(_join_published(query) if {x, y} & _CLAIMS.keys() else query, x, y)
     query = query.group_by(*_SETTING).order_by(count.desc(), *_SETTING)
-    with Session(engine) as session:
-        return {tuple(setting): number for *setting, number in session.execute(query)}  # type: ignore[misc]
+    with engine.connect() as connection:
+        return {tuple(setting): number for *setting, number in connection.execute(query)}  # type: ignore[misc]
 
 
 def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: int) -> list[PlotModel]:
@@ -34,7 +35,7 @@ def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: in
     query: Select[Any] = select(
         audit.id, audit.protocol, audit.norm, audit.eps, audit.n, audit.flags, audit.clean_accuracy,
         audit.robust_accuracy, audit.robust_low, audit.robust_high, model.name, model.source, model.training,
-        model.architecture, published.clean_accuracy.label("claimed_clean"), published.norm.label("claimed_norm"),
+        model.architecture["name"].as_string().label("architecture"), published.clean_accuracy.label("claimed_clean"), published.norm.label("claimed_norm"),
         published.eps.label("claimed_eps"), published.robust_accuracy.label("claimed_robust"),
     )  # fmt: skip
     query, values = _select_measured(_join_published(query), x, y)
@@ -42,8 +43,8 @@ def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: in
         *(column.is_not_distinct_from(value) for column, value in zip(_SETTING, setting, strict=True))
     )
     query = query.order_by(audit.started_at.desc().nulls_last(), audit.id.desc()).limit(limit)
-    with Session(engine) as session:
-        found = (_plot_model(row, x, y) for row in session.execute(query))
+    with engine.connect() as connection:
+        found = (_plot_model(row, x, y) for row in connection.execute(query))
         return [one for one in found if one is not None]
 
 
@@ -85,9 +86,9 @@ def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
         id=row.id,
         model=row.name,
         source=row.source,
-        architecture=row.architecture.get("name"),
+        architecture=row.architecture,
         training=row.training,
-        flags=[*row.flags, *mismatches(row, claims)],
+        flags=[*row.flags, *mismatches(row, claims)] if claims != _NO_CLAIMS else row.flags,
         x=row.x,
         y=row.y,
         x_interval=interval if x == "robust_accuracy" else None,
