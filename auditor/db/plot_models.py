@@ -22,11 +22,11 @@ _SETTING = (
 def count_settings(engine: Engine, x: str, y: str) -> dict[Setting, int]:
     """The number of models that have both measures, by setting, the largest first."""
     count = func.count()
-    query = select(*_SETTING, count).select_from(tables.Audit)
+    query: Any = select(*_SETTING, count).select_from(tables.Audit)
     query, _ = _select_measured(_join_published(query) if {x, y} & _CLAIMS.keys() else query, x, y)
     query = query.group_by(*_SETTING).order_by(count.desc(), *_SETTING)
     with engine.connect() as connection:
-        return {tuple(setting): number for *setting, number in connection.execute(query)}  # type: ignore[misc]
+        return {row[:-1]: row[-1] for row in map(tuple, connection.execute(query))}
 
 
 def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: int) -> list[PlotModel]:
@@ -35,7 +35,8 @@ def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: in
     query: Select[Any] = select(
         audit.id, audit.protocol, audit.norm, audit.eps, audit.n, audit.flags, audit.clean_accuracy,
         audit.robust_accuracy, audit.robust_low, audit.robust_high, model.name, model.source, model.training,
-        model.architecture["name"].as_string().label("architecture"), published.clean_accuracy.label("claimed_clean"), published.norm.label("claimed_norm"),
+        model.architecture["name"].as_string().label("architecture"),
+        published.clean_accuracy.label("claimed_clean"), published.norm.label("claimed_norm"),
         published.eps.label("claimed_eps"), published.robust_accuracy.label("claimed_robust"),
     )  # fmt: skip
     query, values = _select_measured(_join_published(query), x, y)

@@ -101,10 +101,15 @@ def _numbers(paired: Paired) -> dict[str, Any]:
     }
 
 
-def find_verdict(found: dict[str, Any], adjusted: float | None = None) -> dict[str, Any]:
+def find_verdict(
+    found: dict[str, Any], adjusted: float | None = None, letters: tuple[str, str] = ("A", "B")
+) -> dict[str, Any]:
     """``more_robust``: a result's model and id, or None; ``verdict``: a sentence.
 
-    ``adjusted``: the p-value adjusted for several tests, which then decides.
+    Args:
+        found: the comparison so far.
+        adjusted: the p-value adjusted for several tests, which then decides.
+        letters: the names of the two sides in the sentence.
     """
     a, b, robust = found["a"], found["b"], found["robust"]
     for side in (a, b):
@@ -124,7 +129,8 @@ def find_verdict(found: dict[str, Any], adjusted: float | None = None) -> dict[s
     difference = f"{percent_number(abs(robust['difference']))} points"
     return {
         "more_robust": {"model": better["model"], "id": better["id"]},
-        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {difference} (A minus B: {reach})",
+        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {difference} "
+        f"({letters[0]} minus {letters[1]}: {reach})",
     }
 
 

@@ -111,7 +111,8 @@ def _compare_pairs(details: Sequence[Detail]) -> tuple[PairComparison, ...]:
             pairs.append(PairComparison(first, second, None, outcome, {}))
             continue
         p_values = {share: values[k] for share, values in adjusted.items()}
-        verdict = find_verdict(outcome, p_values["robust"]) if len(details) > 2 else {}
+        letters = LETTERS[first], LETTERS[second]
+        verdict = find_verdict(outcome, p_values["robust"], letters) if len(details) > 2 else {}
         pairs.append(PairComparison(first, second, outcome | verdict, None, p_values))
         k += 1
     return tuple(pairs)

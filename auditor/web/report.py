@@ -62,7 +62,9 @@ def load_report(engine: Engine, scan_id: int) -> Report:
 
 def write_report(report: Report) -> str:
     """Render the report as HTML."""
-    return render("report.html", report=report, style=asset("style.css") + asset("plots.css"), script=asset("figures.js"))
+    return render(
+        "report.html", report=report, style=asset("style.css") + asset("plots.css"), script=asset("figures.js")
+    )
 
 
 def _audit(engine: Engine, audit_id: int) -> AuditDetail:

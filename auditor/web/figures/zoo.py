@@ -132,7 +132,9 @@ class ZooPlot:
     bottom: int
 
 
-def zoo_plot(models: Sequence[PlotModel], x: str = "gap", y: str = "robust_accuracy", view: View | None = None) -> ZooPlot | None:  # fmt: skip
+def zoo_plot(
+    models: Sequence[PlotModel], x: str = "gap", y: str = "robust_accuracy", view: View | None = None
+) -> ZooPlot | None:
     """Plot the models of one setting; None without models."""
     if not models:
         return None
@@ -219,10 +221,10 @@ def _rule(models: Sequence[PlotModel], x: Measure, y: Measure) -> str:
     if len(known) < FEWEST:
         return f"Counter-examples need at least {FEWEST} unflagged models."
     half = math.ceil(len(known) / 2)
-    falls = f" Here {y.name} falls as {x.name} rises, so {x.name} is ranked from its largest value." if _falls(known) else ""  # fmt: skip
+    falls = f" Here {y.name} falls as {x.name} rises, so {x.name} is ranked from its largest value."
     return (
         f"A counter-example is an unflagged model whose ranks by {x.name} and by {y.name} differ by at least half of "
-        f"the {len(known)} unflagged models, which is {half} places.{falls}"
+        f"the {len(known)} unflagged models, which is {half} places.{falls if _falls(known) else ''}"
     )
 
 
@@ -301,9 +303,12 @@ def _point(
         group=group,
         flags=flags,
         lines=(
-            one.model, f"{x_measure.name} {x_text}", f"{y_measure.name} {y_text}", group,
+            one.model,
+            f"{x_measure.name} {x_text}",
+            f"{y_measure.name} {y_text}",
+            group,
             *([f"flagged: {flags}"] if flags else []),
-        ),  # fmt: skip
+        ),
     )
 
 

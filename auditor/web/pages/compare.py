@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
-from sqlalchemy import Engine
 
 from auditor.db.results import Detail
 from auditor.db.zoo import list_audited_names
@@ -122,7 +121,7 @@ def show_comparison(
     comparison, problem = None, None
     if len(names) > 1:
         try:
-            comparison = _build(engine, compare_group(engine, names), order, page)
+            comparison = _build(compare_group(engine, names), order, page)
         except (UsageError, NotFoundError) as error:
             problem = str(error)
     most = max((one.pictures for one in comparison.exclusive), default=0) if comparison else 0
@@ -142,7 +141,7 @@ def show_comparison(
     return render_page(request, "compare.html", context, 422 if problem else 200)
 
 
-def _build(engine: Engine, found: GroupComparison, order: str, page: int) -> Comparison:
+def _build(found: GroupComparison, order: str, page: int) -> Comparison:
     models = tuple(ComparedModel(letter, one.row) for letter, one in zip(LETTERS, found.details, strict=False))
     orders = _possible_orders(found.details)
     chosen = order if order in orders else next(iter(orders), "")
