@@ -66,7 +66,7 @@ class Point:
     x_text: str
     y_text: str
     group: str
-    flags: str
+    flags: tuple[str, ...]
     lines: tuple[str, ...]
 
 
@@ -288,7 +288,6 @@ def _point(
     (across, up), (x_measure, y_measure) = scales, measures
     x, y = across(one.x), up(one.y)
     x_text, y_text = _text(one.x, x_measure, one.x_interval), _text(one.y, y_measure, one.y_interval)
-    flags = ", ".join(one.flags)
     return Point(
         id=one.id,
         model=one.model,
@@ -301,13 +300,13 @@ def _point(
         x_text=x_text,
         y_text=y_text,
         group=group,
-        flags=flags,
+        flags=tuple(one.flags),
         lines=(
             one.model,
             f"{x_measure.name} {x_text}",
             f"{y_measure.name} {y_text}",
             group,
-            *([f"flagged: {flags}"] if flags else []),
+            *([f"flagged: {', '.join(one.flags)}"] if one.flags else []),
         ),
     )
 

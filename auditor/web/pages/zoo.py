@@ -60,7 +60,7 @@ class ZooPage:
 
 
 def _link(query: list[tuple[str, str]]) -> str:
-    return f"/zoo?{urlencode(query)}"
+    return f"/zoo?{urlencode(query)}" if query else "/zoo"
 
 
 @router.get("/zoo", response_class=HTMLResponse)

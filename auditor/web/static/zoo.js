@@ -37,7 +37,7 @@ async function show(address, remember = true) {
 function formAddress(form, without = []) {
   const query = new URLSearchParams(new FormData(form));
   for (const [name, value] of Array.from(query)) if (!value || without.includes(name)) query.delete(name, value);
-  return `/zoo?${query}`;
+  return `/zoo${query.size ? "?" : ""}${query}`;
 }
 
 function start() {
