@@ -3,15 +3,13 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from auditor.records.results import ResultRow
+from auditor.records.results import ResultRow, Setting
 from auditor.text.eps import format_eps
 from auditor.text.numbers import plus_minus
 
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
 SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
 SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
-
-Setting = tuple[str, str, str, float, int, str, int | None]
 
 
 def setting_of(row: ResultRow) -> Setting:
