@@ -19,7 +19,8 @@ class LastRun:
 class ScheduleRow:
     """A schedule; ``command`` begins with ``auditor``.
 
-    ``id`` stays the same when the schedule is replaced. ``problem``: why it can never run; ``next``: the next due time; None if it has a problem or is disabled.
+    ``id`` stays the same when the schedule is replaced. ``problem``: why it can never run; ``next``: the next due time;
+    None if it has a problem or is disabled.
     """
 
     id: int

@@ -14,7 +14,8 @@ from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import ScheduleBody
 
 router = make_router("schedules")
-Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+Name = Annotated[str, Path(pattern=NAME)]
 AdminToken = Annotated[Bearer, Depends(require_scope("admin"))]
 
 
