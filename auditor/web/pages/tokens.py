@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 
-from auditor.db.tokens import DAYS, NAME, SCOPES, Bearer, add_token, list_tokens, revoke_token
+from auditor.db.tokens import SCOPES, Bearer, add_token, list_tokens, revoke_token
 from auditor.errors import ConflictError, NotFoundError
 from auditor.records.tokens import TokenRow
 from auditor.web.access import address_of, find_user, sign_in_address
