@@ -32,6 +32,7 @@ def environment() -> Environment:
         points=points,
         size=size,
         time=time_element,
+        moment=format_moment,
         duration=format_duration,
     )
     shared.globals.update(LOCAL_QUEUE=LOCAL_QUEUE, FLAGS=FLAGS, TERMS=TERMS, sign_in_address=sign_in_address)
