@@ -1,4 +1,4 @@
-"""Scans and boosts that start over HTTP: sent to workers if there is a broker, else run by the server one at a time."""
+"""Jobs that start over HTTP: sent to workers if there is a broker, else run by the server one at a time."""
 
 import logging
 import threading
@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
+from auditor.db.schedules import Run, end_run, restart_run
 from auditor.db.store import Job, Store
 from auditor.db.trainings import TrainingJob, Trainings, load_training
 from auditor.errors import ConflictError, EnvironmentUnusableError, UsageError
@@ -20,6 +21,7 @@ from auditor.records import LOCAL_QUEUE
 from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.plan import check_scan
 from auditor.scans.request import ScanRequest
+from auditor.scheduling.due import claim_run_now, run_schedule
 from auditor.trainings.boost import BoostRequest
 from auditor.trainings.job import NullReporter
 from auditor.trainings.run import run_locally, send_training
@@ -79,6 +81,14 @@ class BackgroundJobs:
         queue = _choose_queue(request.scan.measurement.audit.device, request.seconds)
         self._start_training(self.trainings.resume(number, queue), queue)
 
+    def run_schedule(self, name: str) -> None:
+        """Run the command of a schedule now: by workers if there is a broker, else after the server's other jobs.
+
+        Raises:
+            NotFoundError, ConflictError: as :func:`claim_run_now`.
+        """
+        self.thread.submit(self._run_schedule, claim_run_now(self.store.engine, name))
+
     def close(self) -> None:
         """Cancel the jobs that this process runs or has queued."""
         self.closing.set()
@@ -122,6 +132,16 @@ class BackgroundJobs:
             logger.warning("scan %d was cancelled because the server stopped", scan_id)
         except Exception:
             logger.exception("scan %d ended early", scan_id)
+
+    def _run_schedule(self, run: Run) -> None:
+        engine = self.store.engine
+        try:
+            if self.closing.is_set():
+                end_run(engine, run.id, "failed", "the server stopped before this run began")
+            elif restart_run(engine, run.id):  # else `auditor beat` has taken it over
+                run_schedule(engine, run, here=settings().broker_url is None, halted=self.closing)
+        except Exception:
+            logger.exception("schedule %s ended early", run.schedule.name)
 
     def _run_boost(self, job: TrainingJob) -> None:
         try:

@@ -118,6 +118,7 @@ class Checkpoint(Shape):
 
 class Checkpoints(Shape):
     checkpoints: list[Checkpoint]
+    next: Next
 
 
 class CheckpointDetail(Checkpoint):
