@@ -121,6 +121,9 @@ def _footnotes(done: Sequence[ResultRow]) -> list[str]:
         )
     if any(has_doubtful_claim(row) for row in done):
         lines.append("* marked unreliable by its publisher.")
+    for dataset, samples, n in dict.fromkeys((row.dataset, row.samples or 0, row.n or 0) for row in done):
+        if 0 < n < samples:
+            lines.append(f"{dataset} has fewer than {samples} test images: all {n} were used.")
     screened = [row for row in done if row.protocol == "screen"]
     if screened:
         from auditor.results.calibration import calibration_lines, score_lines
