@@ -123,9 +123,7 @@ def load_images(
     return ImageSet(name, images, found.labels, indices, found.digests(), digest, notes)
 
 
-def _find(
-    name: str, samples: int | None, folder: Path | None, custom: CustomData | None, or_fewer: bool
-) -> Samples:
+def _find(name: str, samples: int | None, folder: Path | None, custom: CustomData | None, or_fewer: bool) -> Samples:
     if samples is not None and samples < 1:
         raise UsageError(f"expected at least 1 sample, got {samples}")
     try:
