@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from auditor.zoo import Source
 
 NAMES = ["demo", "robustbench", "timm", "local", "checkpoint"]
+LIMIT = click.option("--limit", type=Count(), metavar="N", help="Select only the first N models.")
 MODELS = click.option("--model", "models", multiple=True, metavar="NAME", help="Select only this model; repeatable.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFilters:
-    """Which models of a zoo to use: the values of the options of :func:`model_filters` and of ``MODELS``."""
+    """Which models of a zoo to use: the values of the options of :func:`model_filters`, ``MODELS`` and ``LIMIT``."""
 
     models: tuple[str, ...] = ()
     match: str | None = None
@@ -51,7 +52,6 @@ def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--dataset", help="Select only models for this data set, e.g. cifar10."),
             click.option("--threat-model", help="Select only models with this threat model, e.g. Linf."),
             click.option("--pretrained-only", is_flag=True, help="For timm: skip architectures with random weights."),
-            click.option("--limit", type=Count(), metavar="N", help="Select only the first N models."),
         )
     ):
         command = parameter(command)

@@ -5,7 +5,8 @@ import time
 import click
 
 from auditor.cli.group import Group
-from auditor.cli.numbers import Count, FiniteRange
+from auditor.cli.listing import Listing, list_options
+from auditor.cli.numbers import FiniteRange
 from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 from auditor.errors import ExitCode
 
@@ -19,28 +20,26 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
-@click.option("--limit", type=Count(), default=20, show_default=True, metavar="N", help="List the newest N scans.")
-@FORMAT
-def list_(state: str | None, limit: int, output_format: str) -> None:
+@list_options(limit=20)
+def list_(state: str | None, listing: Listing) -> None:
     """List scans, the newest first, with the number of their audits in each state.
 
     \b
     Examples:
       auditor scans list
       auditor scans list --state running --format json
+      auditor scans list --filter 'failed>0' --sort -seconds
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.tables import print_fields, print_json
+    from auditor.cli.output.tables import print_fields
     from auditor.db.scans import STATES, list_scans
 
+    limit = listing.limit + 1 if listing.limit and listing.is_plain else None
     rows = list_scans(open_tidied(), state=state, limit=limit)
-    if output_format == "json":
-        print_json(rows)
-    elif not rows:
-        click.echo("no scans")
-    else:
-        names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
-        print_fields(names, rows)
+    names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
+    optional = ["queue", "reused", "seconds", "cancelled", "queued", "running", "protocol"]
+    more = limit is not None and len(rows) == limit
+    listing.print(rows, lambda chosen: print_fields(names, chosen, optional), nothing="no scans", more=more)
 
 
 @command.command()

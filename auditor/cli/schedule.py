@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.group import Group
-from auditor.cli.options import FORMAT, QUEUE, parse_options
+from auditor.cli.listing import Listing, list_options
+from auditor.cli.options import QUEUE, parse_options
 
 if TYPE_CHECKING:
     from auditor.records.schedules import LastRun, ScheduleRow
@@ -109,27 +110,26 @@ def check_remote_scan(words: Sequence[str]) -> None:
 
 
 @command.command("list")
-@FORMAT
-def list_(output_format: str) -> None:
+@list_options()
+def list_(listing: Listing) -> None:
     """List schedules: when each is due, and how its last run ended.
 
     \b
     Examples:
       auditor schedule list
       auditor schedule list --format json
+      auditor schedule list --filter enabled=true --sort next_due_at
     """
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_table
     from auditor.scheduling.due import load_schedules
 
-    rows = load_schedules(open_database())
-    if output_format == "json":
-        print_json([_flatten(row) for row in rows])
-    elif not rows:
-        click.echo("no schedules; `auditor schedule add` adds one")
-    else:
-        columns = ["schedule", "cron", "next due (UTC)", "last run", "command"]
-        print_table(columns, [_cells(row) for row in rows])
+    def print_rows(chosen: "Sequence[ScheduleRow]") -> None:
+        columns = ["schedule", "cron", "next due", "last run", "command"]
+        print_table(columns, [_cells(row) for row in chosen], optional=("cron",))
+
+    nothing = "no schedules; `auditor schedule add` adds one"
+    listing.print(load_schedules(open_database()), print_rows, nothing=nothing, values=_flatten)
 
 
 def _flatten(row: "ScheduleRow") -> dict[str, Any]:
@@ -150,17 +150,21 @@ def _flatten(row: "ScheduleRow") -> dict[str, Any]:
 
 
 def _cells(row: "ScheduleRow") -> list[str]:
-    due = _minute(row.next) if row.next else "never" if row.enabled else "off"
+    from auditor.cli.output.tables import ago
+
+    due = ago(row.next) if row.next else "never" if row.enabled else "off"
     if row.problem:
         due += f": {row.problem}"
     return [row.name, row.cron, due, _describe_run(row.last), shlex.join(row.command[1:])]
 
 
 def _describe_run(run: "LastRun | None") -> str:
+    from auditor.cli.output.tables import ago
+
     if run is None:
         return "none"
     scan = f", scan {run.scan} {run.scan_state}" if run.scan else ""
-    return f"{_minute(run.due_at)} {run.state}{scan}{f': {run.reason}' if run.reason else ''}"
+    return f"{ago(run.due_at)}: {run.state}{scan}{f': {run.reason}' if run.reason else ''}"
 
 
 def _minute(time: datetime) -> str:
