@@ -10,8 +10,13 @@ from auditor.web.shapes import Next, Shape, Share, shape_of
 Time = datetime | None
 
 
-class Scan(shape_of(scans.ScanRow, started_at=datetime, finished_at=Time)):  # type: ignore[misc]
-    """A scan, with the number of its audits in each state."""
+class Scan(shape_of(scans.ScanRow, started_at=datetime, finished_at=Time, silent_since=Time)):  # type: ignore[misc]
+    """A scan, with the number of its audits in each state.
+
+    `silent_since`: the last sign of life of a process that runs one of its audits, if it is longer ago than expected.
+    `unserved`: audits are queued, and no worker with a recent heartbeat serves their queue. `seconds_left` is an
+    estimate from its done audits.
+    """
 
 
 class Scans(Shape):
@@ -19,8 +24,11 @@ class Scans(Shape):
     next: Next
 
 
-class ScanAudit(shape_of(scans.ScanAudit, started_at=Time, finished_at=Time)):  # type: ignore[misc]
-    """One audit of a scan. While it runs, `part` names the present part, with `part_done` of `part_total` steps."""
+class ScanAudit(shape_of(scans.ScanAudit, started_at=Time, finished_at=Time, silent_since=Time)):  # type: ignore[misc]
+    """One audit of a scan. While it runs, `part` names the present part, with `part_done` of `part_total` steps.
+
+    `silent_since` is the last sign of life of its process, if it is longer ago than expected.
+    """
 
 
 class ScanDetail(Scan):
@@ -48,6 +56,8 @@ class Boost(Shape):
     attempt: int
     losses: int
     worker: str | None
+    silent_since: datetime | None
+    unserved: bool
     reason: str | None
     recipe: Recipe
     protocol: str
