@@ -39,12 +39,13 @@ class Filter:
 
     ``eps`` matches radii that differ by less than a thousandth. ``architecture`` and ``training`` match a part of any
     value of the model's description of them, whatever the case. ``since`` and ``until`` limit when the audit started;
-    ``until`` itself is left out. ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, ``failed``
-    lists the models whose newest audit failed. ``after``: only rows behind this one in the requested order; so new rows
-    between two pages neither repeat nor hide a row.
+    ``until`` itself is left out. ``ids``: only these audits. ``correlation``: ``exact`` or ``sketch``. ``status``:
+    without ``history``, ``failed`` lists the models whose newest audit failed. ``after``: only rows behind this one in
+    the requested order; so new rows between two pages neither repeat nor hide a row.
     """
 
     id: int | None = None
+    ids: tuple[int, ...] | None = None
     scan: int | None = None
     model: str | None = None
     match: str | None = None
@@ -134,6 +135,8 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
     ):
         if value is not None:
             yield column == value
+    if filter.ids is not None:
+        yield audit.id.in_(filter.ids)
     if filter.correlation is not None:
         yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)
     if filter.eps is not None:

@@ -18,7 +18,7 @@ from auditor.db.workers import job_silent_since, last_renewal, served_queues, si
 from auditor.errors import ConflictError, NotFoundError, UsageError
 from auditor.records import LOCAL_QUEUE
 from auditor.records.entries import entry_from
-from auditor.records.scans import ScanAudit, ScanDetail, ScanRow
+from auditor.records.scans import ScanAudit, ScanDetail, ScanRow, ScanSettings, ScanSubject
 
 STATES = ("queued", "running", "done", "failed", "cancelled")
 
@@ -94,6 +94,22 @@ def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
     """
     with Session(engine) as session:
         return _get(session, scan_id).request
+
+
+def load_settings(engine: Engine, scan_id: int) -> ScanSettings:
+    """What a scan was asked to do, with the data sets and norm balls of its audits, the most frequent first.
+
+    Raises:
+        NotFoundError: the scan does not exist.
+    """
+    audit, link = tables.Audit, tables.ScanAudit
+    columns = (audit.dataset, audit.norm, audit.eps)
+    query = select(*columns, func.count()).join(link, link.audit_id == audit.id).where(link.scan_id == scan_id)
+    query = query.group_by(*columns).order_by(func.count().desc(), *columns)
+    with Session(engine) as session:
+        scan = _get(session, scan_id)
+        subjects = tuple(ScanSubject(*row) for row in session.execute(query))
+        return ScanSettings(scan.source, scan.request, subjects)
 
 
 def is_targeted(engine: Engine, audit_id: int) -> bool:

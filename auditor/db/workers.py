@@ -88,6 +88,7 @@ def list_workers(engine: Engine) -> list[WorkerRow]:
                 host=one.name.rpartition(":")[0],
                 queue=one.queue,
                 device=one.device,
+                kind="audit" if measured else job.kind if job else None,  # type: ignore[arg-type]
                 audit=one.audit_id,
                 training=one.training_id,
                 scan=scan_id,

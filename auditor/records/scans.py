@@ -1,7 +1,7 @@
 """Scans as lists, pages and the API show them. Times are ISO 8601, to the second."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 JobState = Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
 
@@ -64,3 +64,22 @@ class ScanDetail(ScanRow):
     """A scan with its audits."""
 
     audits: tuple[ScanAudit, ...]
+
+
+@dataclass(frozen=True)
+class ScanSubject:
+    """What a number of audits of a scan attack: a data set, and a norm ball."""
+
+    dataset: str
+    norm: str
+    eps: float
+    audits: int
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What a scan was asked to do: its request as stored, with paths of the machine that runs it."""
+
+    source: str
+    request: dict[str, Any]
+    subjects: tuple[ScanSubject, ...]

@@ -1,6 +1,7 @@
 """Worker processes and their queues as lists show them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -8,7 +9,8 @@ class WorkerRow:
     """A process that runs audits and trainings, with its current job.
 
     ``seconds_silent`` is the time since its last heartbeat; ``silent_since`` is the time of that heartbeat if it is
-    longer ago than expected. ``model`` and ``job_started_at`` are those of its audit or training.
+    longer ago than expected. ``kind``, ``model`` and ``job_started_at`` are those of its
+    audit or training.
 
     The fields are the keys of the JSON output. Times are ISO 8601, to the second.
     """
@@ -17,6 +19,7 @@ class WorkerRow:
     host: str
     queue: str
     device: str
+    kind: Literal["audit", "boost", "adapt"] | None
     audit: int | None
     training: int | None
     scan: int | None

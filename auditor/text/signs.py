@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 
+from auditor.text.times import format_duration
+
 
 def no_sign_of_life(since: str, now: datetime | None = None) -> str:
     """How long ago the last sign of life was; ``since`` is its time in ISO 8601."""
     seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(since)).total_seconds()
-    return f"no sign of life for {max(0.0, seconds):.0f} s"
+    return f"no sign of life for {format_duration(max(1.0, seconds))}"
 
 
 def no_worker(queue: str) -> str:

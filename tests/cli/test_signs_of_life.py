@@ -18,7 +18,7 @@ from auditor.db.trainings import load_training
 from tests.factories.command import run
 from tests.factories.scans import WORKER, age, boost_of, scan_of, send_heartbeat
 
-SILENT = r"no sign of life for 7\d s"
+SILENT = r"no sign of life for 1 min 1\d s"
 UNSERVED = "no worker serves the queue cpu"
 Make = Callable[[Engine], object]
 

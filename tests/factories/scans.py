@@ -1,5 +1,6 @@
 """Scans, boosts and workers in every state, as rows."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from auditor.db.store import Store
 from auditor.db.trainings import Trainings
 from auditor.db.workers import WorkerStatus, report_worker
 from auditor.records import AuditRequest, Measurement
+from auditor.records.boosts import Recipe
 from auditor.scans.request import ScanRequest
 from tests.factories.records import entry, record
 
@@ -56,7 +58,8 @@ def scan_of(
 
 def boost_of(engine: Engine, state: str, queue: str = "cpu", worker: str = WORKER) -> int:
     """A queued or running boost."""
-    request = {"recipe": {"epochs": 3}, "seconds": 60, "scan": {"protocol": "quick", "samples": 20, "device": "cpu"}}
+    recipe = asdict(Recipe(method="at", eps=0.1, steps=5, step_size=0.02, epochs=3))
+    request = {"recipe": recipe, "seconds": 60, "scan": {"protocol": "quick", "samples": 20, "device": "cpu"}}
     trainings = Trainings(engine)
     number = trainings.create("boost", "demo:standard", entry("standard"), request, queue).training_id
     if state == "running":

@@ -13,11 +13,12 @@ from auditor.web.pages import (
     scans,
     schedules,
     sign_in,
+    workers,
     zoo,
 )
 
 router = APIRouter(include_in_schema=False)
-for module in (leaderboard, zoo, audits, compare, scans, boosts, schedules, api_reference, help, sign_in):
+for module in (leaderboard, zoo, audits, compare, scans, boosts, workers, schedules, api_reference, help, sign_in):
     for route in module.router.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")  # for monitoring

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from auditor.records import checkpoints, scans, schedules
+from auditor.records import checkpoints, scans, schedules, workers
 from auditor.records.boosts import Recipe
 from auditor.web.shapes import Next, Shape, Share, shape_of
 
@@ -149,6 +149,28 @@ class Schedule(shape_of(schedules.ScheduleRow, last=LastRun | None)):  # type: i
 
 class Schedules(Shape):
     schedules: list[Schedule]
+
+
+_OF_WORKER = {"started_at": datetime, "seen_at": datetime, "silent_since": Time, "job_started_at": Time}
+
+
+class Worker(shape_of(workers.WorkerRow, audit_started_at=Time, **_OF_WORKER)):  # type: ignore[misc]
+    """A process that runs audits and trainings, with its current job.
+
+    `silent_since` is the time of its last heartbeat, if it is longer ago than expected.
+    """
+
+
+class Queue(shape_of(workers.QueueRow)):  # type: ignore[misc]
+    """A queue: its queued and running jobs, the longest wait in seconds, and the workers with a recent heartbeat.
+
+    `unserved`: jobs wait, and there is no such worker.
+    """
+
+
+class Workers(Shape):
+    workers: list[Worker]
+    queues: list[Queue]
 
 
 class Health(Shape):
