@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -165,10 +165,18 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
         print_line(f"  {name:<{width}}  {value}")
 
 
-def print_fields(names: Sequence[str], rows: Sequence[Any], optional: Sequence[str] = ()) -> None:
-    """A table of these fields of records; None is empty, and times are relative. ``optional`` ones may be left out."""
+def print_fields(
+    names: Sequence[str], rows: Sequence[Any], optional: Sequence[str] = (), **formats: Callable[[Any], str]
+) -> None:
+    """A table of these fields of records; None is empty, and times are relative.
+
+    ``optional`` ones may be left out on a narrow terminal; ``formats`` make a field's text from the row.
+    """
     heads = [name.removesuffix("_at").replace("_", " ") for name in names]
-    cells = [[_field_text(name, getattr(row, name)) for name in names] for row in rows]
+    cells = [
+        [formats[name](row) if name in formats else _field_text(name, getattr(row, name)) for name in names]
+        for row in rows
+    ]
     print_table(heads, cells, optional=[heads[names.index(name)] for name in optional])
 
 
