@@ -1,5 +1,7 @@
 """Lists and loads checkpoints, each with the audits before and after its training."""
 
+from collections.abc import Mapping, Sequence
+
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -20,7 +22,7 @@ def list_checkpoints(engine: Engine) -> list[CheckpointRow]:
     query = select(checkpoint, job).join(job, job.id == checkpoint.id).order_by(checkpoint.id.desc())
     with Session(engine) as session:
         found = [(checkpoint_row, job_row) for checkpoint_row, job_row in session.execute(query)]
-    return [_row(engine, checkpoint_row, job_row) for checkpoint_row, job_row in found]
+    return _rows(engine, found)
 
 
 def load_checkpoint(engine: Engine, number: int) -> CheckpointRow:
@@ -33,10 +35,22 @@ def load_checkpoint(engine: Engine, number: int) -> CheckpointRow:
         checkpoint, job = session.get(tables.Checkpoint, number), session.get(tables.Training, number)
     if checkpoint is None or job is None:
         raise NotFoundError(f"there is no checkpoint {number}; see `auditor checkpoints list`")
-    return _row(engine, checkpoint, job)
+    return _rows(engine, [(checkpoint, job)])[0]
 
 
-def _row(engine: Engine, checkpoint: tables.Checkpoint, job: tables.Training) -> CheckpointRow:
+def _rows(engine: Engine, found: Sequence[tuple[tables.Checkpoint, tables.Training]]) -> list[CheckpointRow]:
+    """Checkpoints, with the audits of all of them read at once."""
+    ids = {number for row, _ in found for number in (row.before_audit_id, row.after_audit_id) if number is not None}
+    audits = {row.id: row for row in list_results(engine, Filter(ids=sorted(ids), history=True))} if ids else {}
+    summaries = {
+        number: AuditSummary(audit=number, **{name: getattr(row, name) for name in AUDITED})
+        for number, row in audits.items()
+    }
+    return [_row(checkpoint, job, summaries) for checkpoint, job in found]
+
+
+def _row(checkpoint: tables.Checkpoint, job: tables.Training, audits: Mapping[int, AuditSummary]) -> CheckpointRow:
+    """``audits``: by number; the audit before or after may not have been made, or is deleted."""
     entry = job.entry or {}
     same = ("parent_sha256", "weights_sha256", "data_sha256", "stopped", "verdict", "versions")
     scan = job.request["scan"]
@@ -52,8 +66,8 @@ def _row(engine: Engine, checkpoint: tables.Checkpoint, job: tables.Training) ->
         **{name: scan[name] for name in ("protocol", "samples", "device")},
         history=job.history,
         best=checkpoint.best_epoch,
-        before=_summarize(engine, checkpoint.before_audit_id),
-        after=_summarize(engine, checkpoint.after_audit_id),
+        before=audits.get(checkpoint.before_audit_id or 0),
+        after=audits.get(checkpoint.after_audit_id or 0),
         comparison=_gain(checkpoint),
         seconds=job.seconds,
         created_at=iso(checkpoint.created_at),
@@ -66,11 +80,3 @@ def _gain(checkpoint: tables.Checkpoint) -> Gain | None:
         return None
     values = {name: getattr(checkpoint, name) for name in COMPARED}
     return Gain(**values | {"low": checkpoint.difference_low, "high": checkpoint.difference_high})
-
-
-def _summarize(engine: Engine, audit_id: int | None) -> AuditSummary | None:
-    """None if the audit was not made, or was deleted from the database."""
-    if audit_id is None:
-        return None
-    rows = list_results(engine, Filter(id=audit_id, history=True))
-    return AuditSummary(audit=audit_id, **{name: getattr(rows[0], name) for name in AUDITED}) if rows else None
