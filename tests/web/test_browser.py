@@ -104,7 +104,6 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
     shown = page.request.get(f"{server}/api/v1/checkpoints/1").json()
     assert shown["file_sha256"] == hashlib.sha256(downloaded).hexdigest()
 
-    page.get_by_role("link", name="Sign in").click()
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, "boost")
     page.get_by_role("link", name="Boosts").click()
@@ -120,7 +119,7 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
 
 
 def sign_in(page: Page, scope: str) -> None:
-    page.get_by_role("link", name="Sign in").click()
+    page.get_by_role("link", name="Sign in", exact=True).and_(page.locator(".user")).click()
     page.get_by_label("Token").fill(token(scope)["Authorization"].removeprefix("Bearer "))
     page.get_by_role("button", name="Sign in").click()
 
@@ -131,7 +130,7 @@ def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browse
     page = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 900}).new_page()
     paths = ("", "zoo", "audits/1", "audits/1?order=C", "audits/1/templates?match=tops",
              "compare?a=at-eps0.10&b=standard", "scans", "scans/1", "boosts", "boosts/1",
-             "schedules", "sign-in", "nowhere")  # fmt: skip
+             "schedules", "sign-in?scope=scan", "help", "nowhere")  # fmt: skip
     addresses = [*(f"{server}/{path}" for path in paths), (tmp_path / "report.html").as_uri()]
     for number, address in enumerate(addresses):
         page.goto(address)
