@@ -1,6 +1,6 @@
 """Lists and loads checkpoints, each with the audits before and after its training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -16,10 +16,11 @@ COMPARED = ("n", "only_before", "only_after", "difference", "p_value")
 AUDITED = ("n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "gap", "flags")
 
 
-def list_checkpoints(engine: Engine) -> list[CheckpointRow]:
-    """All checkpoints, the newest first."""
+def list_checkpoints(engine: Engine, *, limit: int | None = None, before: int | None = None) -> list[CheckpointRow]:
+    """Checkpoints, the newest first. ``before``: only older ones than this."""
     checkpoint, job = tables.Checkpoint, tables.Training
-    query = select(checkpoint, job).join(job, job.id == checkpoint.id).order_by(checkpoint.id.desc())
+    query = select(checkpoint, job).join(job, job.id == checkpoint.id).order_by(checkpoint.id.desc()).limit(limit)
+    query = query if before is None else query.where(checkpoint.id < before)
     with Session(engine) as session:
         found = [(checkpoint_row, job_row) for checkpoint_row, job_row in session.execute(query)]
     return _rows(engine, found)
@@ -39,18 +40,11 @@ def load_checkpoint(engine: Engine, number: int) -> CheckpointRow:
 
 
 def _rows(engine: Engine, found: Sequence[tuple[tables.Checkpoint, tables.Training]]) -> list[CheckpointRow]:
-    """Checkpoints, with the audits of all of them read at once."""
-    ids = {number for row, _ in found for number in (row.before_audit_id, row.after_audit_id) if number is not None}
-    audits = {row.id: row for row in list_results(engine, Filter(ids=sorted(ids), history=True))} if ids else {}
-    summaries = {
-        number: AuditSummary(audit=number, **{name: getattr(row, name) for name in AUDITED})
-        for number, row in audits.items()
-    }
-    return [_row(checkpoint, job, summaries) for checkpoint, job in found]
+    audits = _summarize(engine, [number for one, _ in found for number in (one.before_audit_id, one.after_audit_id)])
+    return [_row(checkpoint, job, audits) for checkpoint, job in found]
 
 
-def _row(checkpoint: tables.Checkpoint, job: tables.Training, audits: Mapping[int, AuditSummary]) -> CheckpointRow:
-    """``audits``: by number; the audit before or after may not have been made, or is deleted."""
+def _row(checkpoint: tables.Checkpoint, job: tables.Training, audits: dict[int, AuditSummary]) -> CheckpointRow:
     entry = job.entry or {}
     same = ("parent_sha256", "weights_sha256", "data_sha256", "stopped", "verdict", "versions")
     scan = job.request["scan"]
@@ -80,3 +74,10 @@ def _gain(checkpoint: tables.Checkpoint) -> Gain | None:
         return None
     values = {name: getattr(checkpoint, name) for name in COMPARED}
     return Gain(**values | {"low": checkpoint.difference_low, "high": checkpoint.difference_high})
+
+
+def _summarize(engine: Engine, numbers: Iterable[int | None]) -> dict[int, AuditSummary]:
+    """The results of these audits by ID, in one query; without those that were deleted from the database."""
+    ids = [number for number in numbers if number is not None]
+    rows = list_results(engine, Filter(ids=ids, history=True)) if ids else []
+    return {row.id: AuditSummary(audit=row.id, **{name: getattr(row, name) for name in AUDITED}) for row in rows}
