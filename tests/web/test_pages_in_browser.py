@@ -1,7 +1,9 @@
 """Every page in a browser, with a thousand models and with long names: axe, width, errors, other hosts, no scripts."""
 
+import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -83,18 +85,29 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Served]]:
+    """Starts a server of a zoo by the zoo's name, once."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def start(name: str) -> Served:
+            folder = tmp_path_factory.mktemp("zoo")
+            url = f"sqlite:///{folder}/zoo.db"
+            engine = open_database(url)
+            zoo = fill_zoo(engine, long_names=name == "long names", nights=3)
+            engine.dispose()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("AUDITOR_DATABASE_URL", url)
+                patch.setenv("AUDITOR_CHECKPOINTS", str(folder))
+                return Served(stack.enter_context(serving()), zoo)
+
+        yield start
+
+
 @pytest.fixture(scope="module", params=["a thousand models", "long names"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("zoo")
-    url = f"sqlite:///{folder}/zoo.db"
-    engine = open_database(url)
-    zoo = fill_zoo(engine, long_names=request.param == "long names", nights=3)
-    engine.dispose()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUDITOR_DATABASE_URL", url)
-        patch.setenv("AUDITOR_CHECKPOINTS", str(folder))
-        with serving() as address:
-            yield Served(address, zoo)
+def served(request: pytest.FixtureRequest, serve: Callable[[str], Served]) -> Served:
+    return serve(request.param)
 
 
 @pytest.fixture(scope="module", params=VIEWS)
@@ -102,9 +115,9 @@ def page(request: pytest.FixtureRequest, served: Served, browser: Browser) -> It
     """A page of an admin's browser."""
     scheme, width, height = VIEWS[request.param]
     context = browser.new_context(
-        color_scheme=scheme,
+        color_scheme=scheme,  # type: ignore[arg-type]
         viewport={"width": width, "height": height},
-        reduced_motion="reduce",  # type: ignore[arg-type]
+        reduced_motion="reduce",
     )
     context.add_cookies([{"name": COOKIE, "value": served.zoo.token, "url": served.address}])
     yield context.new_page()
