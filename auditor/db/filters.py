@@ -158,22 +158,23 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
 
 def _matching_models(session: Session, filter: Filter) -> list[int]:
     """The ids of the models that match a name, with or without its source, a pattern, and their descriptions."""
-    found = []
     model = tables.Model
-    for number, name, architecture, training in session.execute(
-        select(model.id, model.name, model.architecture, model.training)
+    facts = {"architecture": filter.architecture, "training": filter.training}
+    narrowed = {name: words for name, words in facts.items() if words is not None}
+    found = []
+    for number, name, *described in session.execute(
+        select(model.id, model.name, *(getattr(model, n) for n in narrowed))
     ):
         names = (name, name.partition(":")[2])
         if (
             filter.model in (None, *names)
             and (filter.match is None or any(fnmatchcase(each, filter.match) for each in names))
-            and _mentions(architecture, filter.architecture)
-            and _mentions(training, filter.training)
+            and all(_mentions(one, words) for one, words in zip(described, narrowed.values(), strict=True))
         ):
             found.append(number)
     return found
 
 
-def _mentions(facts: dict[str, Any], words: str | None) -> bool:
+def _mentions(facts: dict[str, Any], words: str) -> bool:
     """Whether any value of a model's description contains the words."""
-    return words is None or any(words.casefold() in str(value).casefold() for value in facts.values())
+    return any(words.casefold() in str(value).casefold() for value in facts.values())

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
-from importlib.metadata import version
+from importlib import metadata
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,14 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
+from auditor.db.version import DataVersion
 from auditor.web import api, pages
 from auditor.web.api.events import Streams
 from auditor.web.errors import install_error_handlers
 from auditor.web.guard import RequestGuard
 from auditor.web.hosts import AllowedHosts
 from auditor.web.rate_limits import RequestLimits
+from auditor.web.response_cache import ResponseCache
 
 if TYPE_CHECKING:
     from auditor.web.background import BackgroundJobs
@@ -55,9 +57,12 @@ def create_app(
 
         return BackgroundJobs(engine)
 
+    version = DataVersion(engine)
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        version.close()
         app.state.streams.thread.shutdown(wait=False, cancel_futures=True)
         if background.cache_info().currsize:
             await run_in_threadpool(background().close)
@@ -65,7 +70,7 @@ def create_app(
     app = FastAPI(
         lifespan=lifespan,
         title="auditor",
-        version=version("auditor"),
+        version=metadata.version("auditor"),
         description="Audits of image classifiers for adversarial robustness. Accuracies are fractions from 0 to 1, "
         "radii are in units of the [0, 1] pixels, times are ISO 8601 in UTC, and digests are SHA-256 in "
         "hexadecimal. A value that could not be measured is null. Errors are problem+json (RFC 9457).",
@@ -79,6 +84,7 @@ def create_app(
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=str(files("auditor.web") / "static")), name="static")
+    app.add_middleware(ResponseCache, version=version)
     app.add_middleware(RequestGuard, hosts=hosts)
     app.add_middleware(RequestLimits, per_minute=per_minute)
     if allowed_origins:
