@@ -138,7 +138,7 @@ def find_problem(schedule: Schedule) -> str | None:
 
 
 def _advice(schedule: Schedule) -> str:
-    return f"replace it with `auditor schedule add {schedule.name} --replace …`"
+    return f"replace it with `auditor schedule add {shlex.quote(schedule.name)} --replace …`"
 
 
 def next_run(schedule: Schedule, after: datetime) -> datetime | None:

@@ -187,6 +187,7 @@ def test_the_whole_outcome_of_each_run_is_on_the_page() -> None:
     assert "skipped: late by 30 hours" in text_of(client().get("/schedules").text)
 
 
+@pytest.mark.long
 def test_a_schedule_runs_now_and_not_twice_at_once() -> None:
     add("now", ("scan", "demo", "--model", "standard", "--protocol", "screen"))
     server = signed_in("admin")
@@ -203,6 +204,7 @@ def test_a_schedule_runs_now_and_not_twice_at_once() -> None:
         assert 'href="/scans/1"' in server.get("/schedules/1").text
 
 
+@pytest.mark.long
 def test_a_stopping_server_interrupts_the_run_and_says_so() -> None:
     add("long", ("scan", "demo", "--protocol", "full"))
     add("waits", ("scan", "demo", "--protocol", "screen"))

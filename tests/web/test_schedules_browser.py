@@ -57,7 +57,7 @@ def type_into(page: Page, name: str, words: str) -> None:
     page.keyboard.type(words)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_schedule_is_added_run_disabled_and_deleted_by_keyboard(server: str, browser: Browser, scripts: bool) -> None:
     context = browser.new_context(java_script_enabled=scripts)
@@ -110,7 +110,7 @@ def type_into_secret(page: Page, secret: str) -> None:
     page.keyboard.type(secret)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_everybody_can_read_these_pages(server: str, browser: Browser, scheme: str, width: int) -> None:

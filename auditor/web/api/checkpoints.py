@@ -27,7 +27,7 @@ router = make_router("checkpoints")
 
 @router.get("/checkpoints", **response_options(shapes.Checkpoints))
 def get_checkpoints(
-    engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 100, cursor: Cursor = None
+    engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: Cursor = None
 ) -> dict[str, Any]:
     """List checkpoints, the newest first, each with the audits before and after its boost.
 

@@ -24,7 +24,7 @@ from auditor.web.pages.forms import require_sign_in
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 
 router = APIRouter(dependencies=[Depends(end_dead_jobs)])
-ROWS = 100
+ROWS = 50
 
 
 @dataclass(frozen=True)

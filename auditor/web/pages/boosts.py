@@ -27,7 +27,7 @@ from auditor.web.paging import decode_number_cursor, encode_number_cursor, split
 from auditor.web.shapes.requests import BoostBody
 
 router = APIRouter(dependencies=[Depends(end_dead_jobs)])
-ROWS = 100
+ROWS = 50
 Owner = Annotated[Bearer, Depends(require_sign_in("boost", "/boosts/{number}"))]
 
 

@@ -19,7 +19,7 @@ from auditor.web.pages.common import PageAccess, render_page
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 
 router = APIRouter()
-ROWS = 100
+ROWS = 50
 
 
 @dataclass(frozen=True)
