@@ -152,6 +152,18 @@ def test_the_table_of_a_scan_has_pages_and_states(engine: Engine) -> None:
     assert server.get(f"/scans/{number}?state=lost").status_code == 422
 
 
+def test_the_page_of_an_unfinished_audit_says_what_was_last_seen(engine: Engine) -> None:
+    silent(engine)
+    server = client()
+    running, queued = server.get("/audits/2").text, server.get("/audits/3").text
+    assert re.search(f"No sign of life for 1 min 1\\d s of {WORKER}", running)
+    assert "No worker serves the queue cpu; start one with `auditor worker --queue cpu`" in queued
+    assert '<a href="/scans/1">1</a>' in queued
+    age(engine, -75)
+    assert "sign of life" not in server.get("/audits/2").text
+    assert "No worker" not in server.get("/audits/3").text
+
+
 # The list.
 
 

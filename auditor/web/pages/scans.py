@@ -154,8 +154,8 @@ def show_scan(
     chosen = [audit for audit in scan.audits if state in ("", _state(audit))]
     page = last_page(page, len(chosen), AUDITS)
     shown = chosen[(page - 1) * AUDITS : page * AUDITS]
-    rows = list_results(engine, Filter(scan=number, ids=tuple(audit.audit for audit in shown)))
-    results = {row.id: row for row in rows if row.status == "done"}
+    done = tuple(audit.audit for audit in shown if audit.state == "done")
+    results = {row.id: row for row in list_results(engine, Filter(scan=number, ids=done))} if done else {}
     models = [audit.model for audit in scan.audits]
     context = ScanPage(
         scan=scan,
