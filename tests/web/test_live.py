@@ -22,6 +22,9 @@ from tests.factories.scans import age, boost_of, scan_of, send_heartbeat
 from tests.web.serving import token
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     engine = open_database(settings().database_url)
