@@ -15,7 +15,7 @@ from auditor.db.store import Store
 from auditor.results.previous import previous_scan
 from auditor.web.shapes.requests import ScanBody
 from tests.factories.audits import audited
-from tests.factories.records import entry
+from tests.factories.records import entry, record
 from tests.factories.scans import WORKER, age, boost_of, scan_of, scan_request, send_heartbeat
 from tests.web.serving import client, token
 
@@ -150,6 +150,25 @@ def test_the_table_of_a_scan_has_pages_and_states(engine: Engine) -> None:
     assert f'href="/scans/{number}">all 122</a>' in failed
     assert server.get(f"/scans/{number}?page=99").text.count('<tr id="audit-') == 22
     assert server.get(f"/scans/{number}?state=lost").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [("", [1, 2, 3, 4]), ("-robust_accuracy", [2, 1, 3, 4]), ("robust_accuracy", [3, 1, 2, 4]),
+     ("-model", [4, 3, 2, 1]), ("clean_accuracy", [1, 2, 3, 4])],
+)  # fmt: skip
+def test_the_table_of_a_scan_is_sorted_by_its_columns(engine: Engine, sort: str, order: list[int]) -> None:
+    store = Store(engine)
+    _, jobs = store.create_scan("demo", scan_request("quick"), [entry(name) for name in "abcd"], queue="cpu")
+    for job, robust in zip(jobs, (0.4, 0.8, 0.1), strict=False):
+        name = job.entry.model.removeprefix("demo:")
+        attempt = store.claim(job.audit_id)
+        assert attempt is not None
+        store.finish(job.audit_id, attempt, record(name, name, robust))
+    page = client().get("/scans/1", params={"sort": sort}).text
+    assert [int(number) for number in re.findall(r'<tr id="audit-(\d+)"', page)] == order
+    assert ("aria-sort" in page) == bool(sort)
+    assert client().get("/scans/1?sort=worker").status_code == 422
 
 
 def test_the_page_of_an_unfinished_audit_says_what_was_last_seen(engine: Engine) -> None:
