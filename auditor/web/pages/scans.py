@@ -70,7 +70,7 @@ class ScanPage:
 
     Attributes:
         settings: names and values of what was scanned; the values of ``paths`` are shown to readers with a token only.
-        command: starts the same scan again; ``named`` says whether it names the models.
+        command: quoted words, which start the same scan again; ``named`` says whether it names the models.
         retry: how failed and cancelled audits run again: by a button, by a command; None if there are none.
         report: whether the server makes a report of this scan; else the command does.
         lines: one page of the audits, of those in ``state`` if that is not empty, in the order ``sort``.
@@ -81,7 +81,7 @@ class ScanPage:
     progress: Progress
     settings: tuple[tuple[str, str], ...]
     paths: tuple[tuple[str, str], ...]
-    command: str
+    command: tuple[str, ...]
     named: bool
     retry: Literal["button", "command"] | None
     report: bool
@@ -167,13 +167,13 @@ def show_scan(
     shown = chosen[(page - 1) * AUDITS : page * AUDITS]
     done = tuple(audit.audit for audit in shown if audit.state == "done")
     results = {row.id: row for row in list_results(engine, Filter(scan=number, ids=done))} if done else {}
-    models = [audit.model for audit in scan.audits]
+    models = list(dict.fromkeys(audit.model for audit in scan.audits))
     context = ScanPage(
         scan=scan,
         progress=scan_progress(scan),
         settings=tuple(_describe(settings, len(models))),
         paths=tuple(_paths(settings)),
-        command=shlex.join(scan_command(settings, models, paths=find_user(request) is not None)),
+        command=tuple(map(shlex.quote, scan_command(settings, models, paths=find_user(request) is not None))),
         named=len(models) <= MOST_MODELS,
         retry=_how_to_retry(scan, settings),
         report=scan.done + scan.reused + scan.failed > 0 and len(models) <= MOST_IN_REPORT,
