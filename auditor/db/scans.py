@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from auditor.db import models as tables
 from auditor.db.base import iso
@@ -20,6 +20,9 @@ from auditor.records import LOCAL_QUEUE
 from auditor.records.entries import entry_from
 from auditor.records.scans import ScanAudit, ScanDetail, ScanRow, ScanSettings, ScanSubject
 
+_OF_AUDIT = ("state", "cancelling", "attempt", "losses", "worker", "lease_until", "lease_seconds", "reason",
+             "started_at", "finished_at")  # fmt: skip
+"""The columns of an audit that a list of a scan's audits shows."""
 STATES = ("queued", "running", "done", "failed", "cancelled")
 
 
@@ -76,14 +79,22 @@ def load_scan(engine: Engine, scan_id: int) -> ScanDetail:
         NotFoundError: the scan does not exist.
     """
     audit, link, worker = tables.Audit, tables.ScanAudit, tables.Worker
-    query = select(audit, tables.Model.name, link.reused, worker).join(link, link.audit_id == audit.id)
+    columns = (audit.id, tables.Model.name, link.reused, *(getattr(audit, name) for name in _OF_AUDIT))
+    query = select(*columns, worker.part, worker.part_done, worker.part_total).join(link, link.audit_id == audit.id)
     query = query.join(tables.Model, tables.Model.id == audit.model_id)
     query = query.outerjoin(worker, (worker.audit_id == audit.id) & (worker.name == audit.worker))
     with Session(engine) as session:
-        scan = _get(session, scan_id)
-        found = session.execute(query.where(link.scan_id == scan_id).order_by(audit.id)).all()
-        audits = tuple(_audit(*one) for one in found)
+        scan, at = _get(session, scan_id), now()
+        found = session.execute(query.where(link.scan_id == scan_id).order_by(audit.id))
+        audits = tuple(_audit(row, at) for row in found)
         return ScanDetail(**_fields(scan, _summarize(session, [scan])), audits=audits)
+
+
+def find_scan(engine: Engine, audit_id: int) -> int | None:
+    """The scan that made an audit; None if it was deleted."""
+    link = tables.ScanAudit
+    with Session(engine) as session:
+        return session.scalar(select(link.scan_id).where(link.audit_id == audit_id, ~link.reused).limit(1))
 
 
 def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
@@ -199,6 +210,7 @@ def _summarize(session: Session, scans: Sequence[tables.Scan]) -> _Summary:
     if unfinished := [scan.id for scan in scans if scan.state == "running"]:
         of_scans = select(link.scan_id, audit).join(audit, audit.id == link.audit_id)
         of_scans = of_scans.where(link.scan_id.in_(unfinished), ~link.reused, audit.state == "running")
+        of_scans = of_scans.options(load_only(*(getattr(audit, name) for name in _OF_AUDIT)))
         for scan_id, one in session.execute(of_scans):
             running.setdefault(scan_id, []).append(one)
     return _Summary(counts, seconds, running, served_queues(session) if unfinished else frozenset())
@@ -242,20 +254,21 @@ def _seconds_left(scan: tables.Scan, summary: _Summary, at: datetime) -> float |
     return round((summary.counts.get((scan.id, "queued", False), 0) * each + rest) / len(elapsed), 1)
 
 
-def _audit(audit: tables.Audit, model: str, reused: bool, worker: tables.Worker | None) -> ScanAudit:
+def _audit(row: Any, at: datetime) -> ScanAudit:
+    """One row of the query in :func:`load_scan`."""
     return ScanAudit(
-        audit=audit.id,
-        model=model,
-        state="cancelling" if audit.state == "running" and audit.cancelling else audit.state,  # type: ignore[arg-type]
-        reused=reused,
-        attempt=audit.attempt,
-        losses=audit.losses,
-        worker=audit.worker,
-        silent_since=job_silent_since(audit, now()),
-        part=worker.part if worker else None,
-        part_done=worker.part_done if worker else None,
-        part_total=worker.part_total if worker else None,
-        reason=audit.reason or audit.cancelling,
-        started_at=iso(audit.started_at),
-        finished_at=iso(audit.finished_at),
+        audit=row.id,
+        model=row.name,
+        state="cancelling" if row.state == "running" and row.cancelling else row.state,
+        reused=row.reused,
+        attempt=row.attempt,
+        losses=row.losses,
+        worker=row.worker,
+        silent_since=job_silent_since(row, at),
+        part=row.part,
+        part_done=row.part_done,
+        part_total=row.part_total,
+        reason=row.reason or row.cancelling,
+        started_at=iso(row.started_at),
+        finished_at=iso(row.finished_at),
     )

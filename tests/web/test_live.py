@@ -21,6 +21,8 @@ from tests.factories.records import record
 from tests.factories.scans import age, boost_of, scan_of, send_heartbeat
 from tests.web.serving import token
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:

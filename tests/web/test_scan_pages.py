@@ -15,7 +15,7 @@ from auditor.db.store import Store
 from auditor.results.previous import previous_scan
 from auditor.web.shapes.requests import ScanBody
 from tests.factories.audits import audited
-from tests.factories.records import entry
+from tests.factories.records import entry, record
 from tests.factories.scans import WORKER, age, boost_of, scan_of, scan_request, send_heartbeat
 from tests.web.serving import client, token
 
@@ -33,6 +33,13 @@ def signed_in(scope: str, **options: Any) -> TestClient:
     secret = token(scope)["Authorization"].removeprefix("Bearer ")
     assert server.post("/sign-in", data={"token": secret}).status_code == 303
     return server
+
+
+def command_of(page: str) -> str:
+    """The command that starts the same scan."""
+    found = re.search(r'<pre class="command".*?</pre>', page, re.DOTALL)
+    assert found
+    return re.sub(r"<[^>]*>", "", found[0])
 
 
 def bar(page: str) -> list[tuple[str, int]]:
@@ -126,7 +133,8 @@ def test_a_scan_page_says_what_was_scanned(engine: Engine) -> None:
         "zoo": "demo", "models": "2", "data": "fashion_mnist", "threat model": "Linf 0.1", "protocol": "quick",
         "images": "20", "seed": "3", "targeted attacks": "superclass", "device": "cpu",
     }  # fmt: skip
-    assert "auditor scan demo --model 0 --model 1 --protocol quick --samples 20 --norm Linf --eps 0.1" in page
+    whole = "auditor scan demo --model 0 --model 1 --protocol quick --samples 20 --norm Linf --eps 0.1 "
+    assert command_of(page) == whole + "--targeted superclass --seed 3 --time-limit 60"
     assert '<td class="number">50.0</td>' in page  # the result is in place
     assert '<td class="reason">no weights</td>' in page
 
@@ -135,8 +143,9 @@ def test_paths_of_the_machine_are_for_readers_with_a_token(engine: Engine) -> No
     number = of_a_folder(engine)
     without = client().get(f"/scans/{number}").text
     assert "secret-zoo" not in without
-    assert "auditor scan local DIR --model 0" in without
-    assert "auditor scan local /srv/secret-zoo --model 0" in signed_in("read").get(f"/scans/{number}").text
+    assert command_of(without).startswith("auditor scan local DIR --model 0")
+    within = signed_in("read").get(f"/scans/{number}").text
+    assert command_of(within).startswith("auditor scan local /srv/secret-zoo --model 0")
 
 
 def test_the_table_of_a_scan_has_pages_and_states(engine: Engine) -> None:
@@ -150,6 +159,37 @@ def test_the_table_of_a_scan_has_pages_and_states(engine: Engine) -> None:
     assert f'href="/scans/{number}">all 122</a>' in failed
     assert server.get(f"/scans/{number}?page=99").text.count('<tr id="audit-') == 22
     assert server.get(f"/scans/{number}?state=lost").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [("", [1, 2, 3, 4]), ("-robust_accuracy", [2, 1, 3, 4]), ("robust_accuracy", [3, 1, 2, 4]),
+     ("-model", [4, 3, 2, 1]), ("clean_accuracy", [1, 2, 3, 4])],
+)  # fmt: skip
+def test_the_table_of_a_scan_is_sorted_by_its_columns(engine: Engine, sort: str, order: list[int]) -> None:
+    store = Store(engine)
+    _, jobs = store.create_scan("demo", scan_request("quick"), [entry(name) for name in "abcd"], queue="cpu")
+    for job, robust in zip(jobs, (0.4, 0.8, 0.1), strict=False):
+        name = job.entry.model.removeprefix("demo:")
+        attempt = store.claim(job.audit_id)
+        assert attempt is not None
+        store.finish(job.audit_id, attempt, record(name, name, robust))
+    page = client().get("/scans/1", params={"sort": sort}).text
+    assert [int(number) for number in re.findall(r'<tr id="audit-(\d+)"', page)] == order
+    assert ("aria-sort" in page) == bool(sort)
+    assert client().get("/scans/1?sort=worker").status_code == 422
+
+
+def test_the_page_of_an_unfinished_audit_says_what_was_last_seen(engine: Engine) -> None:
+    silent(engine)
+    server = client()
+    running, queued = server.get("/audits/2").text, server.get("/audits/3").text
+    assert re.search(f"No sign of life for 1 min 1\\d s of {WORKER}", running)
+    assert "No worker serves the queue cpu; start one with `auditor worker --queue cpu`" in queued
+    assert '<a href="/scans/1">1</a>' in queued
+    age(engine, -75)
+    assert "sign of life" not in server.get("/audits/2").text
+    assert "No worker" not in server.get("/audits/3").text
 
 
 # The list.

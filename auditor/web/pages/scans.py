@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy import Engine
 
-from auditor.db.results import Filter, list_results
+from auditor.db.results import Filter, list_ids, list_results
 from auditor.db.scans import list_scans, load_scan, load_settings
 from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, UsageError
@@ -38,6 +38,8 @@ MOST_IN_REPORT = 50
 """The most audits of a report that the server makes; a larger one is made by the command line."""
 ScanSignIn = Annotated[Bearer, Depends(require_sign_in("scan", "/scans/{number}"))]
 Page = Annotated[int, Query(ge=1, le=10**6)]
+SORTED = ("model", "clean_accuracy", "robust_accuracy", "screen_score", "gap")
+Sorting = Literal["", *(name for column in SORTED for name in (column, f"-{column}"))]  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ class ScanPage:
 
     Attributes:
         settings: names and values of what was scanned; the values of ``paths`` are shown to readers with a token only.
-        command: starts the same scan again; ``named`` says whether it names the models.
+        command: quoted words, which start the same scan again; ``named`` says whether it names the models.
         retry: how failed and cancelled audits run again: by a button, by a command; None if there are none.
         report: whether the server makes a report of this scan; else the command does.
-        lines: one page of the audits, of those in ``state`` if that is not empty.
+        lines: one page of the audits, of those in ``state`` if that is not empty, in the order ``sort``.
         previous: the scan before of the same request, which has ended.
     """
 
@@ -79,20 +81,25 @@ class ScanPage:
     progress: Progress
     settings: tuple[tuple[str, str], ...]
     paths: tuple[tuple[str, str], ...]
-    command: str
+    command: tuple[str, ...]
     named: bool
     retry: Literal["button", "command"] | None
     report: bool
     lines: tuple[AuditLine, ...]
     state: str
+    sort: str
     page: int
     pages: int
     previous: int | None
 
     def link(self, **changes: object) -> str:
-        """The address of another page or state of the table."""
-        query = {name: value for name, value in ({"state": self.state} | changes).items() if value}
+        """The address of another page, state or order of the table."""
+        query = {name: value for name, value in ({"state": self.state, "sort": self.sort} | changes).items() if value}
         return f"/scans/{self.scan.scan}" + (f"?{urlencode(query)}" if query else "")
+
+    def sorted_by(self, name: str) -> str:
+        """The address of the order by a column: descending first, ascending if it is descending now."""
+        return self.link(sort=name if self.sort == f"-{name}" else f"-{name}")
 
 
 @dataclass(frozen=True)
@@ -148,26 +155,31 @@ def show_scan(
     _: PageAccess,
     number: Number,
     state: Literal["", "done", "reused", "failed", "cancelled", "running", "queued"] = "",
+    sort: Sorting = "",  # type: ignore[valid-type]
     page: Page = 1,
 ) -> HTMLResponse:
     scan, settings = load_scan(engine, number), load_settings(engine, number)
     chosen = [audit for audit in scan.audits if state in ("", _state(audit))]
+    if sort:
+        place = {audit: at for at, audit in enumerate(list_ids(engine, Filter(scan=number), sort))}
+        chosen.sort(key=lambda audit: place.get(audit.audit, len(place)))
     page = last_page(page, len(chosen), AUDITS)
     shown = chosen[(page - 1) * AUDITS : page * AUDITS]
-    rows = list_results(engine, Filter(scan=number, ids=tuple(audit.audit for audit in shown)))
-    results = {row.id: row for row in rows if row.status == "done"}
-    models = [audit.model for audit in scan.audits]
+    done = tuple(audit.audit for audit in shown if audit.state == "done")
+    results = {row.id: row for row in list_results(engine, Filter(scan=number, ids=done))} if done else {}
+    models = list(dict.fromkeys(audit.model for audit in scan.audits))
     context = ScanPage(
         scan=scan,
         progress=scan_progress(scan),
         settings=tuple(_describe(settings, len(models))),
         paths=tuple(_paths(settings)),
-        command=shlex.join(scan_command(settings, models, paths=find_user(request) is not None)),
+        command=tuple(map(shlex.quote, scan_command(settings, models, paths=find_user(request) is not None))),
         named=len(models) <= MOST_MODELS,
         retry=_how_to_retry(scan, settings),
         report=scan.done + scan.reused + scan.failed > 0 and len(models) <= MOST_IN_REPORT,
         lines=tuple(AuditLine(audit, _state(audit), results.get(audit.audit)) for audit in shown),
         state=state,
+        sort=sort,
         page=page,
         pages=max(1, -(-len(chosen) // AUDITS)),
         previous=previous_scan(engine, number) if scan.state != "running" else None,
