@@ -11,6 +11,7 @@ import click
 
 from auditor.cli.numbers import Count
 from auditor.cli.options import TRUST_CODE
+from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from auditor.cli.init_answers import Answers
@@ -196,7 +197,7 @@ def _try_model(answers: "Answers", draft: "Draft", trusted: bool) -> bool:
 
     LocalZoo(answers.folder).entries()  # reports mistakes, which would be those of this command
     images = min(answers.options.samples, answers.image_count or answers.options.samples)
-    click.echo(f"\nTrying local:{draft.name} on {images} images:\n")
+    click.echo(f"\nTrying local:{draft.name} on {counted(images, 'image')}:\n")
     context = click.get_current_context()
     try:
         context.invoke(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -193,7 +194,8 @@ def read_torchscript(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings(action="ignore"):  # TorchScript is deprecated
+            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelLoadError(f"torch cannot load the TorchScript program {path.name}: {first_line(error)}") from error
 
@@ -202,8 +204,9 @@ def _find_architecture(answers: Answers, weights: str, dataset: str | OwnData) -
     """The network. One of timm or torchvision has to fit the weights; Python code runs when the model is tried."""
     networks = find_networks(answers.folder)
     classes = len(CLASSES[dataset] if isinstance(dataset, str) else dataset.classes)
-    given = answers.options.input_size
-    size = _parse_size(given) if given else answers.picture_size
+    size = answers.picture_size
+    if answers.options.input_size is not None:
+        size = answers.find("input_size", "", _parse_size, help="")
     arguments = _parse_arguments(answers.options.arguments)
 
     def parse(text: str) -> Architecture:

@@ -11,6 +11,7 @@ from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
 from auditor.records.results import MEASURES
+from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from auditor.db.results import Detail
@@ -197,7 +198,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"wrote {len(rows)} results to {output}", err=True)
+    click.echo(f"wrote {counted(len(rows), 'result')} to {output}", err=True)
 
 
 @command.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from auditor.errors import ExitCode
+from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from auditor.cli.options import PlaceOptions
@@ -187,7 +188,7 @@ def send_and_follow(
     except KeyboardInterrupt:
         say(f"scan {scan_id} is stored, and workers will run it; `auditor scans cancel {scan_id}` cancels it")
         click.get_current_context().exit(ExitCode.INTERRUPTED)
-    say(f"scan {scan_id}: {len(jobs)} audits in the queue {where.queue}; see `auditor scans show {scan_id}`")
+    say(f"scan {scan_id}: {counted(len(jobs), 'audit')} in the queue {where.queue}; see `auditor scans show {scan_id}`")
     if load_scan(store.engine, scan_id).unserved:
         say(f"{no_worker(where.queue)} yet; {start_worker(where.queue)}")
     if not where.wait:

@@ -10,6 +10,7 @@ from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.model_filters import ModelFilters, model_filters
 from auditor.cli.options import FORMAT, parse_options
+from auditor.text.numbers import counted
 from auditor.text.printable import clean_line
 
 if TYPE_CHECKING:
@@ -149,6 +150,6 @@ def _print_summary(rows: list[dict[str, Any]]) -> None:
     )
     unreliable = sum(bool(row.get("unreliable")) for row in rows)
     click.echo(
-        f"{sum(row['status'] != 'bad' for row in rows)} models imported, {unreliable} of them marked unreliable by the "
-        "publisher"
+        f"{counted(sum(row['status'] != 'bad' for row in rows), 'model')} imported, {unreliable} of them marked "
+        "unreliable by the publisher"
     )

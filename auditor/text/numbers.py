@@ -78,5 +78,10 @@ def p_equation(value: float) -> str:
     return f"p {p_value(value, '< ')}" if value < 0.001 else f"p = {p_value(value)}"
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """``1 epoch``, ``2 epochs``, ``1,024 images``; ``plural`` where it is more than the noun with an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def _formatted(value: float | None, form: str) -> str:
     return DASH if value is None or value != value else format(value, form)

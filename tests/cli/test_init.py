@@ -4,9 +4,11 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def use_python(folder: Path) -> list[str]:
+def use_python(_: Path) -> list[str]:
     return ["--weights", "net.pt", "--architecture", "net.py:Net"]
 
 
@@ -84,7 +86,8 @@ def use_timm(folder: Path) -> list[str]:
 
 
 def use_torchscript(folder: Path) -> list[str]:
-    torch.jit.trace(net(), torch.zeros(1, 1, 8, 8)).save(str(folder / "net.ts"))
+    with warnings.catch_warnings(action="ignore"):  # TorchScript is deprecated, and people have it
+        torch.jit.trace(net(), torch.zeros(1, 1, 8, 8)).save(str(folder / "net.ts"))
     return ["--weights", "net.ts", "--architecture", "net.py:Net", "--trust-code"]
 
 
@@ -108,7 +111,7 @@ def pictures(folder: Path) -> tuple[str, ...]:
     for name in ("beagle", "pug", "persian", "siamese"):
         (folder / "pets" / "test" / name).mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (8, 8), (40 * number, 90, 20)).save(folder / "pets" / "test" / name / f"{number}.png")
+            Image.new("L", (8, 8), 40 * number).save(folder / "pets" / "test" / name / f"{number}.png")
     return "pets", "--input-size", "1x8x8"
 
 
@@ -203,8 +206,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> Result
 
 
 def test_wrong_answers_are_asked_again_with_the_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["no.pt", "1", "nowhere", str(folder / "test.npz"), "a,b", "a,b,c,d", "x=a", "x=a,b;y=c,d", "resnet18", "Net",
-             "width", "width=4", "timm", "none", "L3", "Linf", "0,1", "0.1", "a b", "mine", "n"]  # fmt: skip
+    lines = ["no.pt", "1", "nowhere", str(folder / "test.npz"), "a,b", "a,b,c,d", "x=a", "x=a,b;y=c,d", "resnet18",
+             "Net", "width", "width=4", "timm", "none", "L3", "Linf", "0,1", "0.1", "a b", "mine", "n"]  # fmt: skip
     result = answer(monkeypatch, folder, *lines)
     assert result.exit_code == 0, result.output
     for reason in (
@@ -230,6 +233,7 @@ def test_an_interrupt_leaves_nothing_half_written(folder: Path, monkeypatch: pyt
 def test_ctrl_c_at_a_real_terminal(folder: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
         os.execv(sys.executable, [sys.executable, "-m", "auditor", "init", str(folder)])
     shown = b""
     while b"Weights [net.pt]: " not in shown and select.select([terminal], [], [], 60)[0]:
