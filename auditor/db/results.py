@@ -162,7 +162,7 @@ def _all_rows() -> tuple[Select[*tuple[Any, ...]], type[tables.Clustering]]:
         *(getattr(screening, name) for name in _OF_SCREENING),
         *(other.gap for other in others),
         *(audit.state, model.name, model.source, model.training, model.architecture),
-        *(getattr(published, name) for name in PUBLISHED),
+        *(getattr(published, name).label(f"published_{name}") for name in PUBLISHED),
     ]
     query: Select[*tuple[Any, ...]] = (
         select(*columns)
@@ -181,11 +181,10 @@ def _row(found: Row[Any]) -> ResultRow:
     values: dict[str, Any] = dict(zip(_COLUMNS, found, strict=False))
     figures = dict(zip(PUBLISHED, found[len(_COLUMNS) :], strict=True))
     published = None if figures["model"] is None else Published(**figures)
-    claims = claims_of(published, values["norm"], values["eps"])
-    measured = (values["clean_accuracy"], values["robust_accuracy"], values["n"])
+    claims = claims_of(found, published)
     values |= {
         "architecture": values["architecture"].get("name"),
-        "flags": [*values["flags"], *mismatches(claims, *measured, protocol=values["protocol"])],
+        "flags": [*values["flags"], *mismatches(found, claims)],
         "started_at": iso(values["started_at"]),
         "finished_at": iso(values["finished_at"]),
     }
