@@ -140,22 +140,33 @@ def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
 
 
 def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[*tuple[Any, ...]]:
-    """The columns of result rows, sorted."""
-    query, weights = _all_rows()
+    """The columns of result rows in the order of ``_COLUMNS``, and then those of published figures.
+
+    Audits with their model, its published figures, C's scores, the screening, and the gaps of other matrices. Columns,
+    not objects of the ORM, which take several times as long. The ids come first, because PostgreSQL keeps the order of
+    more than eight joins.
+    """
+    audit, model, screening, published = tables.Audit, tables.Model, tables.Screening, tables.Published
+    columns, weights, others = _columns()
     ids = select_ids(session, filter, sort, limit).subquery()
-    return query.join(ids, ids.c.id == tables.Audit.id).order_by(*order_by(session, sort, weights))
+    query: Select[*tuple[Any, ...]] = (
+        select(*columns)
+        .select_from(ids)
+        .join(audit, audit.id == ids.c.id)
+        .join(model, model.id == audit.model_id)
+        .outerjoin(published, published.model == model.name)
+        .outerjoin(screening, screening.audit_id == audit.id)
+    )
+    for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
+        query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
+    return query.order_by(*order_by(session, sort, weights))
 
 
 @functools.cache
-def _all_rows() -> tuple[Select[*tuple[Any, ...]], type[tables.Clustering]]:
-    """The columns of result rows in the order of ``_COLUMNS``, and the alias of the clustering of the weights.
-
-    Audits with their model, its published figures, C's scores, the screening, and the gaps of other matrices. Columns,
-    not objects of the ORM, which take several times as long.
-    """
+def _columns() -> tuple[list[Any], Any, list[Any]]:
+    """The columns of :func:`_query`, and the aliases of the clusterings of the weights and of other matrices."""
     audit, model, screening, published = tables.Audit, tables.Model, tables.Screening, tables.Published
-    weights = aliased(tables.Clustering)
-    others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
+    weights, others = aliased(tables.Clustering), [aliased(tables.Clustering) for _ in _OTHER_GAPS]
     columns = [
         *(getattr(audit, name) for name in _OF_AUDIT),
         *(getattr(weights, name) for name in _OF_CLUSTERING),
@@ -164,20 +175,11 @@ def _all_rows() -> tuple[Select[*tuple[Any, ...]], type[tables.Clustering]]:
         *(audit.state, model.name, model.source, model.training, model.architecture),
         *(getattr(published, name).label(f"published_{name}") for name in PUBLISHED),
     ]
-    query: Select[*tuple[Any, ...]] = (
-        select(*columns)
-        .select_from(audit)
-        .join(model, model.id == audit.model_id)
-        .outerjoin(published, published.model == model.name)
-        .outerjoin(screening, screening.audit_id == audit.id)
-    )
-    for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
-        query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
-    return query, weights
+    return columns, weights, others
 
 
 def _row(found: Row[Any]) -> ResultRow:
-    """A row of :func:`_all_rows` as a record."""
+    """A row of :func:`_query` as a record."""
     values: dict[str, Any] = dict(zip(_COLUMNS, found, strict=False))
     figures = dict(zip(PUBLISHED, found[len(_COLUMNS) :], strict=True))
     published = None if figures["model"] is None else Published(**figures)
