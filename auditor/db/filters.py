@@ -8,7 +8,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, bindparam, cast, select
+from sqlalchemy import ColumnElement, Integer, Select, String, bindparam, cast, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
@@ -121,7 +121,9 @@ def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -
         query = query.where(_is_after(session, sort, weights, filter.after))
     if limit is None:
         return query
-    return query.order_by(*order_by(session, sort, weights)).limit(limit)
+    # In the statement's text: SQLite plans a statement before it sees the parameters.
+    known = bindparam("limit", limit, Integer, literal_execute=True)
+    return query.order_by(*order_by(session, sort, weights)).limit(known)
 
 
 def conditions_of(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
