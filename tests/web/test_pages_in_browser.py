@@ -53,7 +53,6 @@ PAGES = {
     "running adaptation": Shown("/adaptations/{zoo.jobs.running_adaptation}", "main h1"),
     "checkpoints": Shown("/checkpoints"),
     "checkpoint": Shown("/checkpoints/{zoo.jobs.checkpoint}", "main h1"),
-    "card of a checkpoint": Shown("/checkpoints/{zoo.jobs.checkpoint}/card", "main h1"),
     "workers": Shown("/workers"),
     "schedules": Shown("/schedules"),
     "schedule": Shown("/schedules/1", "main h1"),
@@ -62,7 +61,7 @@ PAGES = {
     "revoking a token": Shown("/tokens/1/revoke", "main form"),
     "API": Shown("/docs", "main h2"),
     "help": Shown("/help", "main h2"),
-    "sign-in": Shown("/sign-in", "main form"),
+    "sign-in": Shown("/sign-in", "main h1"),
     "not found": Shown("/audits/99999999", "main h1", 404),
 }
 VIEWS = {"wide and light": ("light", 1440, 900), "narrow and dark": ("dark", 390, 844)}
