@@ -1,8 +1,6 @@
 """Compares measured accuracies with published ones whenever rows are read, because figures may be imported later."""
 
-from typing import NamedTuple
-
-from auditor.records import Published
+from typing import Any, NamedTuple
 
 MISMATCH_POINTS = 0.02
 MISMATCH_Z = 3.2905
@@ -17,11 +15,14 @@ class Claims(NamedTuple):
     unreliable: bool | None = None
 
 
-def claims_of(published: Published | None, norm: str, eps: float) -> Claims:
-    """The published clean accuracy of a model, and the robust one if it is of this norm and radius."""
+def claims_of(audit: Any, published: Any) -> Claims:
+    """The published clean accuracy of an audit's model, and the robust one if the threat model is the same.
+
+    ``audit`` and ``published`` are records, or rows with these columns.
+    """
     if published is None:
         return Claims()
-    same = published.norm == norm and published.eps is not None and same_eps(published.eps, eps)
+    same = published.norm == audit.norm and published.eps is not None and same_eps(published.eps, audit.eps)
     robust_accuracy = published.robust_accuracy if same else None
     return Claims(published.clean_accuracy, robust_accuracy, published.unreliable)
 
@@ -31,20 +32,18 @@ def same_eps(published: float, eps: float) -> bool:
     return abs(published - eps) <= 1e-3 * eps or abs(published - round(eps, 3)) < 1e-9
 
 
-def mismatches(
-    claims: Claims, clean_accuracy: float | None, robust_accuracy: float | None, n: int | None, *, protocol: str
-) -> list[str]:
-    """Flags for accuracies measured on ``n`` samples that contradict the published ones.
+def mismatches(audit: Any, claims: Claims) -> list[str]:
+    """Flags for measured accuracies that contradict the published ones.
 
     Under attacks that are weaker than the published ones, only a lower robust accuracy is a contradiction.
     """
     flags = []
-    if contradicts(clean_accuracy, claims.clean_accuracy, n):
+    if contradicts(audit.clean_accuracy, claims.clean_accuracy, audit.n):
         flags.append("clean_accuracy_mismatch")
-    claimed = claims.robust_accuracy
-    if robust_accuracy is None or claimed is None or not contradicts(robust_accuracy, claimed, n):
+    measured, claimed = audit.robust_accuracy, claims.robust_accuracy
+    if measured is None or claimed is None or not contradicts(measured, claimed, audit.n):
         return flags
-    if protocol in ("standard", "full") or robust_accuracy < claimed:
+    if audit.protocol in ("standard", "full") or measured < claimed:
         flags.append("robust_accuracy_mismatch")
     return flags
 

@@ -152,52 +152,53 @@ def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
 
 
 def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[*tuple[Any, ...]]:
-    """The columns of result rows, sorted."""
-    query, weights = _all_rows()
-    ids = select_ids(session, filter, sort, limit).subquery()
-    return query.join(ids, ids.c.id == tables.Audit.id).order_by(*order_by(session, sort, weights))
-
-
-@functools.cache
-def _all_rows() -> tuple[Select[*tuple[Any, ...]], type[tables.Clustering]]:
-    """The columns of result rows in the order of ``_COLUMNS``, and the alias of the clustering of the weights.
+    """The columns of result rows in the order of ``_COLUMNS``, and then those of published figures.
 
     Audits with their model, its published figures, C's scores, the screening, and the gaps of other matrices. Columns,
-    not objects of the ORM, which take several times as long.
+    not objects of the ORM, which take several times as long. The ids come first, because PostgreSQL keeps the order of
+    more than eight joins.
     """
     audit, model, screening, published = tables.Audit, tables.Model, tables.Screening, tables.Published
-    weights = aliased(tables.Clustering)
-    others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
-    columns = [
-        *(getattr(audit, name) for name in _OF_AUDIT),
-        *(getattr(weights, name) for name in _OF_CLUSTERING),
-        *(getattr(screening, name) for name in _OF_SCREENING),
-        *(other.gap for other in others),
-        *(audit.state, model.name, model.source, model.training, model.architecture),
-        *(getattr(published, name) for name in PUBLISHED),
-    ]
+    columns, weights, others = _columns()
+    ids = select_ids(session, filter, sort, limit).subquery()
     query: Select[*tuple[Any, ...]] = (
         select(*columns)
-        .select_from(audit)
+        .select_from(ids)
+        .join(audit, audit.id == ids.c.id)
         .join(model, model.id == audit.model_id)
         .outerjoin(published, published.model == model.name)
         .outerjoin(screening, screening.audit_id == audit.id)
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
-    return query, weights
+    return query.order_by(*order_by(session, sort, weights))
+
+
+@functools.cache
+def _columns() -> tuple[list[Any], Any, list[Any]]:
+    """The columns of :func:`_query`, and the aliases of the clusterings of the weights and of other matrices."""
+    audit, model, screening, published = tables.Audit, tables.Model, tables.Screening, tables.Published
+    weights, others = aliased(tables.Clustering), [aliased(tables.Clustering) for _ in _OTHER_GAPS]
+    columns = [
+        *(getattr(audit, name) for name in _OF_AUDIT),
+        *(getattr(weights, name) for name in _OF_CLUSTERING),
+        *(getattr(screening, name) for name in _OF_SCREENING),
+        *(other.gap for other in others),
+        *(audit.state, model.name, model.source, model.training, model.architecture),
+        *(getattr(published, name).label(f"published_{name}") for name in PUBLISHED),
+    ]
+    return columns, weights, others
 
 
 def _row(found: Row[Any]) -> ResultRow:
-    """A row of :func:`_all_rows` as a record."""
+    """A row of :func:`_query` as a record."""
     values: dict[str, Any] = dict(zip(_COLUMNS, found, strict=False))
     figures = dict(zip(PUBLISHED, found[len(_COLUMNS) :], strict=True))
     published = None if figures["model"] is None else Published(**figures)
-    claims = claims_of(published, values["norm"], values["eps"])
-    measured = (values["clean_accuracy"], values["robust_accuracy"], values["n"])
+    claims = claims_of(found, published)
     values |= {
         "architecture": values["architecture"].get("name"),
-        "flags": [*values["flags"], *mismatches(claims, *measured, protocol=values["protocol"])],
+        "flags": [*values["flags"], *mismatches(found, claims)],
         "started_at": iso(values["started_at"]),
         "finished_at": iso(values["finished_at"]),
     }

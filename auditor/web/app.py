@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
-from importlib import metadata
+from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -57,12 +57,12 @@ def create_app(
 
         return BackgroundJobs(engine)
 
-    version = DataVersion(engine)
+    data_version = DataVersion(engine)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        version.close()
+        data_version.close()
         app.state.streams.thread.shutdown(wait=False, cancel_futures=True)
         if background.cache_info().currsize:
             await run_in_threadpool(background().close)
@@ -70,7 +70,7 @@ def create_app(
     app = FastAPI(
         lifespan=lifespan,
         title="auditor",
-        version=metadata.version("auditor"),
+        version=version("auditor"),
         description="Audits of image classifiers for adversarial robustness. Accuracies are fractions from 0 to 1, "
         "radii are in units of the [0, 1] pixels, times are ISO 8601 in UTC, and digests are SHA-256 in "
         "hexadecimal. A value that could not be measured is null. Errors are problem+json (RFC 9457).",
@@ -84,7 +84,7 @@ def create_app(
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=str(files("auditor.web") / "static")), name="static")
-    app.add_middleware(ResponseCache, version=version)
+    app.add_middleware(ResponseCache, version=data_version)
     app.add_middleware(RequestGuard, hosts=hosts)
     app.add_middleware(RequestLimits, per_minute=per_minute)
     if allowed_origins:

@@ -7,6 +7,7 @@ before, by whichever process. What else a page shows, such as ``3 minutes ago``,
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections import OrderedDict
@@ -23,6 +24,8 @@ KEPT_BYTES = 64 * 2**20
 """Of all kept bodies together; those used last stay."""
 LARGEST_BYTES = 4 * 2**20
 NOT_KEPT = ("/static/", "/api/v1/health")
+RENDERED_AT_ONCE = 4
+"""Python runs one thread at a time: with more, those that send kept responses wait for their turn."""
 TYPES = ("text/html", "application/json")
 HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization, Accept"}
 _Key = tuple[object, ...]
@@ -50,6 +53,7 @@ class ResponseCache:
         self.kept = OrderedDict[_Key, _Response]()
         self.size = 0
         self.renderings: dict[_Key, asyncio.Future[_Response | None]] = {}
+        self.turns = asyncio.Semaphore(RENDERED_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or scope["path"].startswith(NOT_KEPT):
@@ -80,26 +84,28 @@ class ResponseCache:
 
     async def _render_once(self, key: _Key, scope: Scope, receive: Receive, send: Send) -> _Response | None:
         future = asyncio.get_running_loop().create_future()
-        if key not in self.renderings:
-            self.renderings[key] = future
+        self.renderings.setdefault(key, future)
+        turn = contextlib.AsyncExitStack()
 
-        def settle(response: _Response | None) -> None:
+        async def settle(response: _Response | None) -> None:
+            await turn.aclose()
             if not future.done():
                 future.set_result(response)
             if self.renderings.get(key) is future:
                 del self.renderings[key]
 
         async def send_unkept(message: Message) -> None:
-            settle(None)
+            await settle(None)  # a stream may take hours
             await send(message)
 
+        response = None
         try:
+            await turn.enter_async_context(self.turns)
             response = await _render(self.app, scope, receive, send_unkept)
             if response is not None:
                 self._keep(key, response)
-            settle(response)
         finally:
-            settle(None)
+            await settle(response)
         return response
 
     def _begin(self, version: str) -> None:

@@ -53,7 +53,6 @@ PAGES = {
     "running adaptation": Shown("/adaptations/{zoo.jobs.running_adaptation}", "main h1"),
     "checkpoints": Shown("/checkpoints"),
     "checkpoint": Shown("/checkpoints/{zoo.jobs.checkpoint}", "main h1"),
-    "card of a checkpoint": Shown("/checkpoints/{zoo.jobs.checkpoint}/card", "main h1"),
     "workers": Shown("/workers"),
     "schedules": Shown("/schedules"),
     "schedule": Shown("/schedules/1", "main h1"),
@@ -62,10 +61,17 @@ PAGES = {
     "revoking a token": Shown("/tokens/1/revoke", "main form"),
     "API": Shown("/docs", "main h2"),
     "help": Shown("/help", "main h2"),
-    "sign-in": Shown("/sign-in", "main form"),
+    "sign-in": Shown("/sign-in", "main h1"),
     "not found": Shown("/audits/99999999", "main h1", 404),
 }
-VIEWS = {"wide and light": ("light", 1440, 900), "narrow and dark": ("dark", 390, 844)}
+THOUSAND, LONG = "a thousand models", "long names"
+WIDE, NARROW = ("light", 1440, 900), ("dark", 390, 844)
+VIEWS = [
+    pytest.param((THOUSAND, *WIDE), id="a thousand models, wide and light", marks=pytest.mark.long),
+    pytest.param((LONG, *NARROW), id="long names, narrow and dark", marks=pytest.mark.long),
+    pytest.param((THOUSAND, *NARROW), id="a thousand models, narrow and dark", marks=pytest.mark.slow),
+    pytest.param((LONG, *WIDE), id="long names, wide and light", marks=pytest.mark.slow),
+]
 
 
 class Served(NamedTuple):
@@ -95,7 +101,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
             folder = tmp_path_factory.mktemp("zoo")
             url = f"sqlite:///{folder}/zoo.db"
             engine = open_database(url)
-            zoo = fill_zoo(engine, long_names=name == "long names", nights=3)
+            zoo = fill_zoo(engine, long_names=name == LONG, nights=3)
             engine.dispose()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("AUDITOR_DATABASE_URL", url)
@@ -105,28 +111,24 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
         yield start
 
 
-@pytest.fixture(scope="module", params=["a thousand models", "long names"])
-def served(request: pytest.FixtureRequest, serve: Callable[[str], Served]) -> Served:
-    return serve(request.param)
-
-
 @pytest.fixture(scope="module", params=VIEWS)
-def page(request: pytest.FixtureRequest, served: Served, browser: Browser) -> Iterator[Page]:
-    """A page of an admin's browser."""
-    scheme, width, height = VIEWS[request.param]
+def view(
+    request: pytest.FixtureRequest, serve: Callable[[str], Served], browser: Browser
+) -> Iterator[tuple[Served, Page]]:
+    """A server, and a page of an admin's browser."""
+    zoo, scheme, width, height = request.param
+    served = serve(zoo)
     context = browser.new_context(
-        color_scheme=scheme,  # type: ignore[arg-type]
-        viewport={"width": width, "height": height},
-        reduced_motion="reduce",
+        color_scheme=scheme, viewport={"width": width, "height": height}, reduced_motion="reduce"
     )
     context.add_cookies([{"name": COOKIE, "value": served.zoo.token, "url": served.address}])
-    yield context.new_page()
+    yield served, context.new_page()
     context.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_everybody_can_read_the_page(name: str, served: Served, page: Page, request: pytest.FixtureRequest) -> None:
-    shown, faults = PAGES[name], list[str]()
+def test_everybody_can_read_the_page(name: str, view: tuple[Served, Page], request: pytest.FixtureRequest) -> None:
+    (served, page), shown, faults = view, PAGES[name], list[str]()
     watched = {
         "pageerror": lambda error: faults.append(str(error)),
         "console": lambda message: faults.append(message.text) if message.type == "error" else None,
@@ -149,7 +151,9 @@ def test_everybody_can_read_the_page(name: str, served: Served, page: Page, requ
     assert serious == []
 
 
-def test_every_page_has_its_content_without_scripts(served: Served, browser: Browser) -> None:
+@pytest.mark.long
+def test_every_page_has_its_content_without_scripts(serve: Callable[[str], Served], browser: Browser) -> None:
+    served = serve(LONG)
     context = browser.new_context(java_script_enabled=False)
     context.add_cookies([{"name": COOKIE, "value": served.zoo.token, "url": served.address}])
     page = context.new_page()
