@@ -14,8 +14,8 @@ from auditor.db.base import as_python_sorts
 from auditor.errors import UsageError
 
 _OF_MODEL = {"model": tables.Model.name, "source": tables.Model.source}
-_OF_WEIGHTS = ("intra", "inter", "gap", "silhouette", "p_value", "effective_rank")
-_OF_SCREENING = ("screen_score", "margin", "local_gap", "data_margin")
+OF_WEIGHTS = ("intra", "inter", "gap", "silhouette", "p_value", "effective_rank")
+OF_SCREENING = ("screen_score", "margin", "local_gap", "data_margin")
 SORTABLE = (
     "model", "source", "dataset", "protocol", "eps", "clean_accuracy", "robust_accuracy", "n", "intra", "inter", "gap",
     "silhouette", "p_value", "effective_rank", "screen_score", "margin", "local_gap", "data_margin",
@@ -45,6 +45,7 @@ class Filter:
     """
 
     id: int | None = None
+    ids: tuple[int, ...] | None = None
     scan: int | None = None
     model: str | None = None
     match: str | None = None
@@ -83,7 +84,7 @@ def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
     name = sort.removeprefix("-")
     if name in _OF_MODEL:
         return as_python_sorts(session, _OF_MODEL[name].expression)
-    home = weights if name in _OF_WEIGHTS else tables.Screening if name in _OF_SCREENING else tables.Audit
+    home = weights if name in OF_WEIGHTS else tables.Screening if name in OF_SCREENING else tables.Audit
     column = getattr(home, name)
     return as_python_sorts(session, column.expression)
 
@@ -110,9 +111,9 @@ def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -
     ordered = limit is not None or filter.after is not None
     if filter.source is not None or (ordered and name in _OF_MODEL):
         query = query.join(model, model.id == audit.model_id)
-    if ordered and name in _OF_WEIGHTS:
+    if ordered and name in OF_WEIGHTS:
         query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
-    if ordered and name in _OF_SCREENING:
+    if ordered and name in OF_SCREENING:
         query = query.outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
     if filter.after is not None:
         query = query.where(_is_after(session, sort, weights, filter.after))
@@ -134,6 +135,8 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
     ):
         if value is not None:
             yield column == value
+    if filter.ids is not None:
+        yield audit.id.in_(bindparam("ids", list(filter.ids), expanding=True, literal_execute=True))
     if filter.correlation is not None:
         yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)
     if filter.eps is not None:
