@@ -131,7 +131,7 @@ def test_facets_say_what_each_choice_gives(large: TestClient) -> None:
         assert option in page, option
     assert ">standard (250)<" in page
     assert '<option value="resnet18">250</option>' in page
-    assert ">quick, cifar10, Linf 8/255, n = 2000 (1)<" in page  # its rows of robustbench
+    assert ">quick, cifar10, Linf 8/255, n = 2000 (0)<" in page  # it has none of robustbench
     assert "250 that match, 1,000 in the board" in page
 
 
