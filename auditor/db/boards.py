@@ -4,19 +4,26 @@ A board is the newest results of all models under one setting. Ranks, facets and
 so they are read with few columns; the rows of a page are read in full.
 """
 
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Engine, String, cast, func, select
+from sqlalchemy import ColumnElement, Engine, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
 from auditor.db.claims import claims_of, mismatches
-from auditor.db.filters import OF_SCREENING, OF_WEIGHTS, Filter, order_by, select_ids
+from auditor.db.filters import (
+    OF_SCREENING,
+    OF_WEIGHTS,
+    Filter,
+    conditions_of,
+    json_text,
+    order_by,
+    parse_json,
+    select_ids,
+)
 
 BoardKey = tuple[str, str, str, float, int, str, int | None]
 """Protocol, data set, norm, eps, number of images, linearization, sketch: ``auditor.results.ranking.Setting``."""
@@ -46,12 +53,12 @@ class FailedRow(NamedTuple):
 
 def count_boards(engine: Engine, filter: Filter) -> dict[BoardKey, int]:
     """Count the newest results under each setting that match a filter; its ``flagged`` and ``after`` do not count."""
-    audit = tables.Audit
+    audit, model = tables.Audit, tables.Model
     with Session(engine) as session:
-        columns = _columns()
-        query = select(*columns, func.count()).where(audit.latest_done.expression).group_by(*columns)
-        if filter != Filter():
-            query = query.where(audit.id.in_(select_ids(session, filter, "model", None)))
+        query = select(*_columns(), func.count()).where(audit.latest_done.expression).group_by(*_columns())
+        if filter.source is not None:
+            query = query.join(model, model.id == audit.model_id)
+        query = query.where(*conditions_of(session, replace(filter, history=True)))
         return {tuple(key): count for *key, count in session.execute(query)}
 
 
@@ -79,9 +86,9 @@ def load_board(engine: Engine, key: BoardKey, sort: str) -> list[BoardRow]:
         figures = {row.model: row for row in session.execute(select(*columns))}
         query = (
             select(
-                audit.id, _text(audit.flags), audit.started_at, audit.clean_accuracy, audit.robust_accuracy, audit.n,
-                audit.norm, audit.eps, audit.protocol, model.name, model.source,
-                _text(model.architecture), _text(model.training),
+                audit.id, json_text(audit.flags), audit.started_at, audit.clean_accuracy, audit.robust_accuracy,
+                audit.n, audit.norm, audit.eps, audit.protocol, model.name, model.source,
+                json_text(model.architecture), json_text(model.training),
             )
             .join(model, model.id == audit.model_id)
             .where(audit.latest_done.expression, *_same(key))
@@ -97,26 +104,16 @@ def load_board(engine: Engine, key: BoardKey, sort: str) -> list[BoardRow]:
 
 def _row(found: Any, published: Any) -> BoardRow:
     claims = claims_of(found, published)
+    flags = (*parse_json(found.flags), *(mismatches(found, claims) if published else ()))
     return BoardRow(
-        found.id, found.name, found.source, _parse(found.architecture), _parse(found.training), found.robust_accuracy,
-        claims.robust_accuracy, (*_parse(found.flags), *(mismatches(found, claims) if published else ())),
-        found.started_at,
+        found.id, found.name, found.source, parse_json(found.architecture), parse_json(found.training),
+        found.robust_accuracy, claims.robust_accuracy, flags, found.started_at,
     )  # fmt: skip
-
-
-def _text(column: Any) -> Any:
-    return cast(column, String).label(column.key)
-
-
-@functools.lru_cache(5000)
-def _parse(text: str) -> Any:
-    """Parse JSON; models of a zoo share most of their descriptions, so that few texts are parsed."""
-    return json.loads(text)
 
 
 def _columns() -> list[Any]:
     audit = tables.Audit
-    count = func.coalesce(audit.n, 0)
+    count = func.coalesce(audit.n, literal_column("0"))  # a parameter would differ between SELECT and GROUP BY
     return [audit.protocol, audit.dataset, audit.norm, audit.eps, count, audit.linearization, audit.sketch]
 
 

@@ -1,12 +1,14 @@
 """Filters and sorts results in SQL, so that a list of twenty results reads twenty rows."""
 
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import ColumnElement, Select, String, bindparam, cast, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
@@ -106,7 +108,7 @@ def _is_after(session: Session, sort: str, weights: Any, cursor: Cursor) -> Colu
 def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
     """Select the ids of the matching audits with as few joins as possible; the caller applies ``flagged``."""
     audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
-    query = select(audit.id).where(*_conditions(session, filter))
+    query = select(audit.id).where(*conditions_of(session, filter))
     name = sort.removeprefix("-")
     ordered = limit is not None or filter.after is not None
     if filter.source is not None or (ordered and name in _OF_MODEL):
@@ -122,7 +124,8 @@ def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -
     return query.order_by(*order_by(session, sort, weights)).limit(limit)
 
 
-def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
+def conditions_of(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
+    """The conditions on audits; those on a source need the audit's model in the query."""
     audit = tables.Audit
     for column, value in (
         (audit.id, filter.id),
@@ -158,22 +161,34 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
 
 def _matching_models(session: Session, filter: Filter) -> list[int]:
     """The ids of the models that match a name, with or without its source, a pattern, and their descriptions."""
-    found = []
     model = tables.Model
-    for number, name, architecture, training in session.execute(
-        select(model.id, model.name, model.architecture, model.training)
+    descriptions = {"architecture": filter.architecture, "training": filter.training}
+    searched = {name: words for name, words in descriptions.items() if words is not None}
+    found = []
+    for number, full_name, *facts in session.execute(
+        select(model.id, model.name, *(json_text(getattr(model, name)) for name in searched))
     ):
-        names = (name, name.partition(":")[2])
+        names = (full_name, full_name.partition(":")[2])
         if (
             filter.model in (None, *names)
-            and (filter.match is None or any(fnmatchcase(each, filter.match) for each in names))
-            and _mentions(architecture, filter.architecture)
-            and _mentions(training, filter.training)
+            and (filter.match is None or any(fnmatchcase(name, filter.match) for name in names))
+            and all(mentions(parse_json(text), words) for text, words in zip(facts, searched.values(), strict=True))
         ):
             found.append(number)
     return found
 
 
-def _mentions(facts: dict[str, Any], words: str | None) -> bool:
-    """Whether any value of a model's description contains the words."""
-    return words is None or any(words.casefold() in str(value).casefold() for value in facts.values())
+def json_text(column: Any) -> Any:
+    """A JSON column as text, for :func:`parse_json`."""
+    return cast(column, String).label(column.key)
+
+
+@functools.lru_cache(5000)
+def parse_json(text: str) -> Any:
+    """Parse JSON that many rows share, such as descriptions of models; do not change the result."""
+    return json.loads(text)
+
+
+def mentions(facts: Mapping[str, Any], words: str) -> bool:
+    """Whether any value of a model's description contains the words, whatever the case."""
+    return any(words.casefold() in str(value).casefold() for value in facts.values())

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from auditor.db.boards import BoardKey, BoardRow
-from auditor.db.filters import EPS_TOLERANCE
+from auditor.db.filters import EPS_TOLERANCE, mentions
 from auditor.results.ranking import describe_setting, rank_among
 from auditor.text.eps import format_eps
 
@@ -78,16 +78,11 @@ def _has_flag(row: BoardRow, flag: str) -> bool:
     return bool(row.flags) == (flag == FLAGGED) if flag in (FLAGGED, UNFLAGGED) else flag in row.flags
 
 
-def _mentions(facts: Mapping[str, Any], words: str) -> bool:
-    """Whether any value of a model's description contains the words, whatever the case."""
-    return any(words.casefold() in str(value).casefold() for value in facts.values())
-
-
 _MATCHES: dict[str, Callable[[BoardRow, Any], bool]] = {
     "match": _has_name,
     "source": lambda row, source: row.source == source,
-    "architecture": lambda row, words: _mentions(row.architecture, words),
-    "training": lambda row, words: _mentions(row.training, words),
+    "architecture": lambda row, words: mentions(row.architecture, words),
+    "training": lambda row, words: mentions(row.training, words),
     "flagged": _has_flag,
     "since": lambda row, time: row.started_at is not None and row.started_at >= time,
     "until": lambda row, time: row.started_at is not None and row.started_at < time,

@@ -20,11 +20,13 @@ from sqlalchemy import Engine, insert
 from auditor.config import settings
 from auditor.db import models as tables
 from auditor.db.session import open_database
+from auditor.db.store import Store
 from auditor.results.boards import name_boards, order_boards
 from auditor.web.app import create_app
 from tests.factories.audits import audited
 from tests.factories.browser import CHROMIUM
 from tests.factories.large_zoo import fill_zoo
+from tests.factories.records import REQUEST, entry
 from tests.web.serving import client
 
 MODELS = 1000
@@ -202,10 +204,19 @@ def test_unknown_parameters_and_orders_are_refused(large: TestClient) -> None:
     assert large.get("/?sort=-nothing").status_code == 422
 
 
-def test_the_newest_failure_does_not_remove_an_older_result() -> None:
+def test_a_failure_does_not_remove_an_older_result() -> None:
     audited("fine", 50)
-    assert rows(client().get("/").text) == [("1", "demo:fine")]
-    assert "None of the 1 stored audits" not in client().get("/?match=other").text
+    store = Store(open_database(settings().database_url))
+    for name in ("fine", "other"):
+        _, (job,) = store.create_scan("demo", REQUEST | {"samples": 100}, [entry(name)])
+        assert store.fail(job.audit_id, store.claim(job.audit_id), f"no weights of {name}")
+    page = client().get("/").text
+    assert rows(page) == [("1", "demo:fine")]
+    assert "2 models whose newest audit failed" in page
+    assert '<a href="/audits/3">demo:other</a>: no weights of other' in page
+    page = client().get("/?match=oth").text
+    assert "1 model whose newest audit failed" in page
+    assert "None of the 1 results of this board matches" in page
 
 
 def test_settings_whose_texts_are_equal_are_two_boards() -> None:

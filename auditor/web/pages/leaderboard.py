@@ -238,7 +238,7 @@ def _ranked_rows(engine: Engine, query: LeaderboardQuery) -> list[dict[str, Any]
 def _select(engine: Engine, query: LeaderboardQuery) -> _Selection:
     """Choose the board that was asked for if it matches the filters, else the largest one that does."""
     conditions = {name: value for name, value in query.rows.given.items() if name != "flagged"}
-    counts = count_boards(engine, Filter(status="done", **conditions) if conditions else Filter())
+    counts = count_boards(engine, Filter(**conditions))
     everything = counts if not conditions else count_boards(engine, Filter())
     order = order_boards({key: counts.get(key, 0) for key in everything})
     named = {name: key for name, key in name_boards(order).items() if not query.boards.failures(key)}
