@@ -82,7 +82,6 @@ def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
     claims = Claims(row.claimed_clean, row.claimed_robust if same else None)
     if not same and "claimed_robust_accuracy" in (x, y):
         return None
-    measured = (row.clean_accuracy, row.robust_accuracy, row.n)
     interval = None if row.robust_low is None or row.robust_high is None else (row.robust_low, row.robust_high)
     return PlotModel(
         id=row.id,
@@ -90,7 +89,7 @@ def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
         source=row.source,
         architecture=row.architecture,
         training=row.training,
-        flags=[*row.flags, *mismatches(claims, *measured, protocol=row.protocol)] if claims != _NO_CLAIMS else row.flags,
+        flags=[*row.flags, *mismatches(row, claims)] if claims != _NO_CLAIMS else row.flags,
         x=row.x,
         y=row.y,
         x_interval=interval if x == "robust_accuracy" else None,

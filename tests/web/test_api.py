@@ -110,7 +110,7 @@ def test_a_comparison() -> None:
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("/api/v1/nothing", 404, "Not Found"),
+        ("/api/v1/nothing", 404, "there is nothing at the address /api/v1/nothing"),
         ("/api/v1/results/7", 404, "there is no result 7"),
         ("/api/v1/results/0", 422, "greater than or equal to 1"),
         ("/api/v1/results/99999999999", 422, "less than or equal"),
@@ -122,7 +122,7 @@ def test_a_comparison() -> None:
         ("/api/v1/boosts/3", 404, "there is no boost 3"),
         ("/api/v1/checkpoints/3", 404, "there is no checkpoint 3"),
         ("/api/v1/checkpoints/3/weights", 401, "token"),
-        ("/api/v1/checkpoints/..%2f..%2fetc%2fpasswd/weights", 404, "Not Found"),
+        ("/api/v1/checkpoints/..%2f..%2fetc%2fpasswd/weights", 404, "there is nothing at the address"),
         ("/api/v1/comparison?a=x&b=y", 422, "no result of 'x'"),
     ],
 )

@@ -1,7 +1,5 @@
 """Result rows as tables for people: ranked by robust accuracy, flagged rows after the ranked ones."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -23,7 +21,6 @@ from auditor.results.ranking import (
 )
 from auditor.results.serialize import nan_to_none, serialize
 from auditor.text.numbers import DASH, number, p_value, percent_number
-from auditor.text.printable import clean_cell
 from auditor.text.times import parse_time, relative_time
 
 
@@ -31,23 +28,6 @@ def print_json(rows: Sequence[Any]) -> None:
     """Records or dicts as one JSON array on stdout and nothing else; NaN is null."""
     values = [row if isinstance(row, dict) else serialize(row) for row in rows]
     click.echo(json.dumps(nan_to_none(values), indent=1))
-
-
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON."""
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        return "; ".join(map(str, value))
-    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def print_results(rows: Sequence[ResultRow]) -> None:
