@@ -243,7 +243,7 @@ def test_what_may_not_be_asked_for(asked: dict, words: str) -> None:
         ("results?next=abc", "next", "known: "),
         ("results?norms=L2", "norms", "did you mean norm?"),
         ("audits?sorted=gap", "sorted", "did you mean sort?"),
-        ("scans?offset=1", "offset", "known: state, limit, cursor"),
+        ("scans?offset=1", "offset", "known: state, source, limit, cursor"),
         ("scans/1?limit=1", "limit", "known: none"),
         ("comparison?a=x&b=y&c=z", "c", "known: a, b, protocol"),
         ("schedules?x", "x", "known: none"),

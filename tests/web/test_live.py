@@ -14,6 +14,7 @@ from auditor.config import settings
 from auditor.db.leases import Leases
 from auditor.db.session import open_database
 from auditor.db.store import Store
+from auditor.db.tokens import revoke_token
 from auditor.db.trainings import Trainings
 from auditor.records.boosts import EpochScore
 from tests.factories.browser import CHROMIUM
@@ -32,9 +33,10 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def server(engine: Engine) -> Iterator[str]:  # noqa: ARG001
-    """The address of `auditor serve` on the test's database."""
-    command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000"]
+def server(engine: Engine, request: pytest.FixtureRequest) -> Iterator[str]:  # noqa: ARG001
+    """The address of `auditor serve` on the test's database; its parameter are more options."""
+    options = getattr(request, "param", [])
+    command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
         assert process.stderr is not None
         yield process.stderr.readline().strip().rstrip("/")
@@ -180,6 +182,24 @@ def test_a_page_stays_while_the_server_is_away(engine: Engine, server: str, brow
     page.unroute("**/scans/1")
     finish_running(engine, 1)
     expect(page.get_by_role("status")).to_have_text("done: 1 of 1 ended")
+
+
+@pytest.mark.parametrize("server", [["--closed"]], indirect=True)
+def test_a_reader_whose_token_is_revoked_comes_to_the_sign_in_page(
+    engine: Engine, server: str, browser: Browser
+) -> None:
+    scan_of(engine, "running")
+    page, broken = watched(browser, server)
+    page.goto(f"{server}/scans/1")
+    page.get_by_label("Token").fill(token("read")["Authorization"].removeprefix("Bearer "))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("status")).to_have_text("running: 0 of 1 ended")
+    revoke_token(engine, "read")
+    expect(page.get_by_label("Token")).to_be_visible()
+    page.get_by_label("Token").fill(token("read", "another")["Authorization"].removeprefix("Bearer "))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("status")).to_have_text("running: 0 of 1 ended")
+    assert broken == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
