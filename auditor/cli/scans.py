@@ -1,4 +1,4 @@
-"""``auditor scans``: list, show, compare, cancel and retry scans."""
+"""``auditor scans``: list, show, follow, compare, cancel and retry scans."""
 
 import time
 
@@ -14,7 +14,7 @@ SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 @click.group("scans", cls=Group)
 def command() -> None:
-    """List, show, compare, cancel and retry scans."""
+    """List, show, follow, compare, cancel and retry scans."""
 
 
 @command.command("list")
@@ -30,6 +30,7 @@ def list_(state: str | None, limit: int, output_format: str) -> None:
       auditor scans list --state running --format json
     """
     from auditor.cli.db import open_tidied
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.scans import STATES, list_scans
 
@@ -40,7 +41,7 @@ def list_(state: str | None, limit: int, output_format: str) -> None:
         click.echo("no scans")
     else:
         names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
-        print_fields(names, rows)
+        print_fields(names, rows, state=state_of)
 
 
 @command.command()
@@ -57,9 +58,11 @@ def show(scan_id: int, output_format: str) -> None:
     from auditor.cli.db import open_tidied
     from auditor.cli.output.follow import count_by_state, part_of
     from auditor.cli.output.layout import print_line
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import load_scan
     from auditor.records import LOCAL_QUEUE
+    from auditor.text.signs import no_worker, start_worker
 
     scan = load_scan(open_tidied(), scan_id)
     if output_format == "json":
@@ -68,12 +71,14 @@ def show(scan_id: int, output_format: str) -> None:
     reused = f", {scan.reused} done before" if scan.reused else ""
     where = f"by {scan.worker}" if scan.queue == LOCAL_QUEUE else f"in the queue {scan.queue}"
     print_line(f"scan {scan_id} of {scan.source}, {where}: {scan.state}; {count_by_state(scan) or 'no audits'}{reused}")
+    if scan.unserved:
+        print_line(f"{no_worker(scan.queue)}; {start_worker(scan.queue)}", "yellow")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [
         [
             str(audit.audit),
             audit.model,
-            "done before" if audit.reused else audit.state,
+            "done before" if audit.reused else state_of(audit),
             str(audit.attempt),
             audit.worker or "",
             part_of(audit),
@@ -83,6 +88,29 @@ def show(scan_id: int, output_format: str) -> None:
     ]
     if cells:
         print_table(names, cells)
+
+
+@command.command()
+@SCAN
+@FORMAT
+def follow(scan_id: int, output_format: str) -> None:
+    """Follow a scan until its last audit has ended; Ctrl-C stops following, not the scan.
+
+    \b
+    Examples:
+      auditor scans follow 7
+
+    Exit codes: 0 all audits are done; 1 some models failed or were cancelled; 130 interrupted.
+    """
+    from auditor.cli.db import open_tidied
+    from auditor.cli.output import follow as live
+    from auditor.cli.output.scan import print_outcome
+
+    engine = open_tidied()
+    outcome = live.follow(engine, scan_id)
+    print_outcome(engine, outcome, output_format)
+    if outcome.failed or outcome.cancelled:
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 @command.command()

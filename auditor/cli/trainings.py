@@ -30,6 +30,7 @@ def list_(kind: str | None, state: str | None, output_format: str) -> None:
       auditor trainings list --state running --format json
     """
     from auditor.cli.db import open_tidied
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields, print_json
     from auditor.db.trainings import list_trainings
 
@@ -40,7 +41,7 @@ def list_(kind: str | None, state: str | None, output_format: str) -> None:
         click.echo("no boosts or adaptations")
     else:
         names = ["id", "kind", "model", "state", "queue", "attempt", "part", "reason", "queued_at"]
-        print_fields(names, rows)
+        print_fields(names, rows, state=state_of)
 
 
 @command.command()

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
+from auditor.db.scans import load_settings, retry_scan
 from auditor.db.schedules import Run, end_run, restart_run
 from auditor.db.store import Job, Store
 from auditor.db.trainings import TrainingJob, Trainings, load_training
@@ -18,6 +19,7 @@ from auditor.jobs.lease import process_name
 from auditor.jobs.tasks import measure_audit
 from auditor.machine.devices import check_device
 from auditor.records import LOCAL_QUEUE
+from auditor.scans.command import uses_folder
 from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.plan import check_scan
 from auditor.scans.request import ScanRequest
@@ -28,7 +30,7 @@ from auditor.trainings.run import run_locally, send_training
 from auditor.web.build_requests import build_boost_request, build_scan_request
 from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
-from auditor.zoo import Source
+from auditor.zoo import Source, find_source
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,27 @@ class BackgroundJobs:
         else:
             self._send(f"scan {scan_id}", lambda: self._send_jobs(jobs, request, queue))
         return scan_id
+
+    def retry_scan(self, number: int) -> None:
+        """Run the failed and cancelled audits of a scan again, with its own request.
+
+        Raises ConflictError if there are none, and UsageError if the scan uses a folder of this machine.
+        """
+        stored = load_settings(self.store.engine, number)
+        if uses_folder(stored):
+            command = f"`auditor scans retry {number}`"
+            raise UsageError(f"scan {number} uses a local zoo, which cannot be retried over HTTP; run {command}")
+        request = ScanRequest.from_json(stored.request)
+        queue = _choose_queue(request.measurement.audit.device, request.seconds)
+        local = queue == LOCAL_QUEUE
+        zoo = find_source(stored.source)
+        jobs = retry_scan(self.store.engine, number, queue, process_name() if local else None)
+        if not jobs:
+            raise ConflictError(f"none of the audits of scan {number} failed or was cancelled")
+        if local:
+            self.thread.submit(self._run_scan, number, jobs, zoo, request)
+        else:
+            self._send(f"scan {number}", lambda: self._send_jobs(jobs, request, queue))
 
     def start_boost(self, body: BoostBody) -> int:
         """Store a boost, start or queue it, and return its ID."""

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from auditor.records import LOCAL_QUEUE
 from auditor.results.meanings import FLAGS, TERMS
 from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
+from auditor.text.signs import no_sign_of_life
 from auditor.text.times import as_utc, format_duration, format_moment, relative_time
 from auditor.web.access import sign_in_address
 
@@ -34,6 +35,7 @@ def environment() -> Environment:
         time=time_element,
         moment=format_moment,
         duration=format_duration,
+        silence=no_sign_of_life,
     )
     shared.globals.update(LOCAL_QUEUE=LOCAL_QUEUE, FLAGS=FLAGS, TERMS=TERMS, sign_in_address=sign_in_address)
     return shared

@@ -89,7 +89,7 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
 
     sign_in(page, "scan")
     page.get_by_role("link", name="Scans", exact=True).click()
-    page.get_by_label("Models").fill("plain-standard")
+    page.get_by_label("Models", exact=True).fill("plain-standard")
     page.get_by_label("Images").fill("10")
     page.get_by_role("button", name="Scan").click()
     expect(page.get_by_role("heading", name="Scan 2 of demo")).to_be_visible()

@@ -23,7 +23,7 @@ load_all_checks()
 CHECKED = CHECKS.get_by_names(
     ["not_a_server_error", "content_type_conformance", "status_code_conformance", "response_schema_conformance"]
 )
-OPERATIONS = 31
+OPERATIONS = 33
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -63,7 +63,7 @@ def test_answers_have_the_shapes_that_the_schema_gives(tmp_path: Path, monkeypat
         ("results", results.Results), ("audits?status=queued", results.Results), ("results/1", results.ResultDetail),
         ("results/1/matrices/features", results.MatrixShown), ("models", results.Models),
         ("models/demo:standard", results.ModelDetail), ("comparison?a=standard&b=at-eps0.10", results.Comparison),
-        ("scans", jobs.Scans), ("scans/1", jobs.ScanDetail), ("scans/3", jobs.ScanDetail),
+        ("workers", jobs.Workers), ("scans", jobs.Scans), ("scans/1", jobs.ScanDetail), ("scans/3", jobs.ScanDetail),
         ("boosts", jobs.Boosts), ("boosts/1", jobs.Boost),
         ("adaptations", adaptations.Adaptations), ("adaptations/2", adaptations.Adaptation),
         ("adaptations/3", adaptations.Adaptation), ("checkpoints", jobs.Checkpoints),

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -145,10 +145,14 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
         print_line(f"  {name:<{width}}  {value}")
 
 
-def print_fields(names: Sequence[str], rows: Sequence[Any]) -> None:
-    """A plain table of these fields of records; None is empty."""
-    cells = [["" if (value := getattr(row, name)) is None else str(value) for name in names] for row in rows]
-    print_table(names, cells)
+def print_fields(names: Sequence[str], rows: Sequence[Any], **formats: Callable[[Any], str]) -> None:
+    """A plain table of these fields of records; None is empty. ``formats`` make a field's text from the row."""
+
+    def text(row: Any, name: str) -> str:
+        value = formats[name](row) if name in formats else getattr(row, name)
+        return "" if value is None else str(value)
+
+    print_table(names, [[text(row, name) for name in names] for row in rows])
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,6 +16,7 @@ from auditor.web.pages import (
     schedules,
     sign_in,
     tokens,
+    workers,
     zoo,
 )
 
@@ -29,6 +30,7 @@ for module in (
     boosts,
     adaptations,
     checkpoints,
+    workers,
     schedules,
     tokens,
     api_reference,
