@@ -29,7 +29,7 @@ from auditor.db.schedules import (
     reclaim_lost_runs,
 )
 from auditor.errors import ConflictError, UsageError, first_line, one_line
-from auditor.records.schedules import ScheduleRow
+from auditor.records.schedules import LastRun, ScheduleRow
 from auditor.text.printable import check_printable, check_storable, clean_line
 
 logger = logging.getLogger(__name__)
@@ -164,6 +164,11 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
     yield from reclaim_lost_runs(engine, LOST_AFTER)
 
 
+def is_running(run: LastRun) -> bool:
+    """Whether a run has begun whose end is still to come: its scan runs, or its process has not made one yet."""
+    return run.scan_state == "running" or (run.state == "started" and run.scan is None)
+
+
 def claim_run_now(engine: Engine, name: str) -> Run:
     """Claim a run of a schedule for this moment, even if the schedule is disabled.
 
@@ -175,7 +180,7 @@ def claim_run_now(engine: Engine, name: str) -> Run:
     if schedule.command is None:
         raise ConflictError(f"schedule {name!r}: {find_problem(schedule)}")
     last = last_run(engine, schedule)
-    if last is not None and (last.scan_state == "running" or (last.state == "started" and last.scan is None)):
+    if last is not None and is_running(last):
         place = f"scan {last.scan}" if last.scan else f"the run of {last.due_at:%Y-%m-%d %H:%M} UTC"
         raise ConflictError(f"schedule {name!r} is running ({place}); wait until it has ended")
     run = claim_run(engine, schedule, datetime.now(UTC))

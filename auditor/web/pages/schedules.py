@@ -15,7 +15,7 @@ from auditor.db.schedules import add_schedule, enable_schedule, list_runs, remov
 from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, ConflictError, EnvironmentUnusableError, NotFoundError, UsageError, one_line
 from auditor.records.schedules import LastRun, ScheduleRow
-from auditor.scheduling.due import check_command, check_cron, load_schedules, next_dues
+from auditor.scheduling.due import check_command, check_cron, is_running, load_schedules, next_dues
 from auditor.web.api.common import Database, Number
 from auditor.web.api.schedules import NAME
 from auditor.web.errors import status_of
@@ -53,6 +53,11 @@ class SchedulePage:
     runs: tuple[LastRun, ...]
     form: FormState
     message: str | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a run has begun whose end is still to come."""
+        return any(is_running(run) for run in self.runs)
 
 
 @router.get("/schedules", response_class=HTMLResponse)

@@ -46,6 +46,8 @@ class Adaptation(Shape):
     attempt: int
     losses: int
     worker: str | None
+    silent_since: datetime | None
+    unserved: bool
     reason: str | None
     request: adaptations.AdaptRequest
     device: str
