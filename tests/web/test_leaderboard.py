@@ -23,6 +23,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.results.boards import name_boards, order_boards
 from auditor.web.app import create_app
+from auditor.web.leaderboard import DEFAULT_COLUMNS
 from tests.factories.audits import audited
 from tests.factories.browser import CHROMIUM
 from tests.factories.large_zoo import fill_zoo
@@ -161,6 +162,8 @@ def test_columns_are_picked_and_stay(large: TestClient) -> None:
     assert "<time datetime=" in page
     assert "published %</a>" not in page
     assert large.get("/?columns=nonsense").status_code == 422
+    default = "".join(f"&columns={name}" for name in DEFAULT_COLUMNS)
+    assert "columns=" not in links(large.get(f"/?page=1{default}").text)["Next"]
 
 
 def test_published_is_beside_measured_where_something_was_published(large: TestClient) -> None:
@@ -197,6 +200,21 @@ def test_an_error_stands_at_its_field(large: TestClient, query: str, name: str, 
     assert answer.status_code == 422
     assert f'id="{name}-error">{error}' in answer.text
     assert 'value="m00"' in answer.text
+
+
+@pytest.mark.parametrize("query", ["eps=much", "since=yesterday", "setting=quick%2C+mnist"])
+def test_no_download_ignores_what_it_cannot_read(large: TestClient, query: str) -> None:
+    for suffix in ("csv", "json"):
+        answer = large.get(f"/leaderboard.{suffix}?{query}")
+        assert answer.status_code == 422
+        assert query.partition("=")[0] in answer.text
+
+
+def test_a_board_that_does_not_exist_is_named(large: TestClient) -> None:
+    answer = large.get("/", params={"setting": "quick, mnist"})
+    assert answer.status_code == 422
+    assert 'id="setting-error">there is no result under &#39;quick, mnist&#39;' in answer.text
+    assert len(rows(answer.text)) == 50
 
 
 def test_unknown_parameters_and_orders_are_refused(large: TestClient) -> None:

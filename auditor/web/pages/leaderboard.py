@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from auditor.db.boards import BoardKey, BoardRow, FailedRow, count_boards, list_failed, load_board
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, count_audits, list_results
+from auditor.errors import UsageError
 from auditor.records.results import ResultRow
 from auditor.results.association import association_of_one_setting
 from auditor.results.boards import (
@@ -144,7 +145,7 @@ class LeaderboardPage:
     query: LeaderboardQuery
     form: FormState
     board: Board | None
-    settings: tuple[Option, ...]
+    settings: tuple[tuple[str, str], ...]
     facets: Mapping[str, tuple[Option, ...]]
     active: tuple[tuple[str, str], ...]
     columns: tuple[ColumnChoice, ...]
@@ -165,13 +166,15 @@ class LeaderboardPage:
 
     def link(self, column: Column) -> str:
         """Link to the order by this column: descending first, ascending if it is descending now."""
-        return self.query.link(sort=column.sort or "" if self.query.sort == f"-{column.sort}" else f"-{column.sort}")
+        descending = f"-{column.sort}"
+        return self.query.link(sort=str(column.sort) if self.query.sort == descending else descending)
 
 
 @dataclass(frozen=True)
 class _Selection:
-    """The chosen board, its rows that match, and the counts of all boards."""
+    """The chosen board, its rows that match, and the counts of all boards; ``query``: with the chosen board."""
 
+    query: LeaderboardQuery
     key: BoardKey | None
     name: str
     view: BoardView
@@ -182,10 +185,12 @@ class _Selection:
 @router.get("/", response_class=HTMLResponse)
 def show_leaderboard(request: Request, engine: Database, _: PageAccess, query: Asked) -> HTMLResponse:
     selected = _select(engine, query)
-    view = selected.view
+    query, view = selected.query, selected.view
     page = last_page(query.page, len(view.rows), ROWS)
     shown = _load(engine, view.rows[(page - 1) * ROWS : page * ROWS])
     columns = choose_columns(query.columns, claims=view.has_claims)
+    if columns == choose_columns((), claims=view.has_claims):
+        query = replace(query, columns=())  # so that another board has its own default
     failed = _load_failed(engine, query)
     complete = len(shown) == view.size
     context = LeaderboardPage(
@@ -193,7 +198,7 @@ def show_leaderboard(request: Request, engine: Database, _: PageAccess, query: A
         form=FormState(query.fields | {"setting": selected.name}, query.errors),
         board=build_board(selected.name, shown, view.ranks, columns) if selected.key else None,
         settings=tuple(
-            Option(name, name, selected.counts.get(key, 0)) for name, key in selected.named.items()
+            (name, f"{name} ({selected.counts.get(key, 0):,})") for name, key in selected.named.items()
         ),
         facets=_facets(selected, query),
         active=tuple(_active(query)),
@@ -229,8 +234,15 @@ def _download(text: str, kind: str, suffix: str) -> Response:
 
 
 def _ranked_rows(engine: Engine, query: LeaderboardQuery) -> list[dict[str, Any]]:
-    """All rows that match, in the page's order, each with its rank in its board; flagged rows have none."""
-    view = _select(engine, query).view
+    """All rows that match, in the page's order, each with its rank in its board; flagged rows have none.
+
+    Raises:
+        UsageError: a field cannot be read, so that the rows would not be those that were asked for.
+    """
+    selected = _select(engine, query)
+    if errors := selected.query.errors:
+        raise UsageError("; ".join(f"{name}: {text}" for name, text in errors.items()))
+    view = selected.view
     ranks = {number: int(rank) if rank.isdigit() else None for number, rank in view.ranks.items()}
     return [{"rank": ranks[row.id], **serialize(row)} for row in _load(engine, view.rows)]
 
@@ -240,15 +252,19 @@ def _select(engine: Engine, query: LeaderboardQuery) -> _Selection:
     conditions = {name: value for name, value in query.rows.given.items() if name != "flagged"}
     counts = count_boards(engine, Filter(**conditions))
     everything = counts if not conditions else count_boards(engine, Filter())
-    order = order_boards({key: counts.get(key, 0) for key in everything})
-    named = {name: key for name, key in name_boards(order).items() if not query.boards.failures(key)}
+    known = name_boards(order_boards({key: counts.get(key, 0) for key in everything}))
+    named = {name: key for name, key in known.items() if not query.boards.failures(key)}
     asked = query.fields["setting"]
     name = asked if asked in named else next(iter(named), "")
+    if asked and asked not in known:
+        query = replace(query, errors=query.errors | {"setting": f"there is no result under {asked!r}"})
+    if len(named) > 1:  # else the address needs no board
+        query = replace(query, fields=query.fields | {"setting": name})
     key = named.get(name)
     rows = load_board(engine, key, query.sort) if key else []
     if query.sort == BY_RANK:
         rows.sort(key=lambda row: bool(row.flags))
-    return _Selection(key, name, view_board(rows, query.rows), counts, named)
+    return _Selection(query, key, name, view_board(rows, query.rows), counts, named)
 
 
 def _load(engine: Engine, rows: Sequence[BoardRow]) -> list[ResultRow]:
