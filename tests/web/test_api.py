@@ -96,7 +96,7 @@ def test_a_result_and_its_matrices() -> None:
     picture = server.get("/api/v1/results/1/matrices/weights/picture")
     assert picture.headers["content-type"] == "image/png"
     Path("c.png").write_bytes(picture.content)
-    assert np.asarray(Image.open("c.png")).shape == (10, 10, 3)
+    assert np.asarray(Image.open("c.png")).shape == (500, 500, 3)
     assert server.get("/api/v1/results/1/matrices/nothing").status_code == 422
 
 
