@@ -28,7 +28,11 @@ def describe_setting(setting: Setting) -> str:
 
 def rank_of(row: ResultRow, best_first: Sequence[float]) -> str:
     """The rank by robust accuracy; equal accuracies share a rank. Empty if nothing was attacked."""
-    accuracy = row.robust_accuracy
+    return rank_among(row.robust_accuracy, best_first)
+
+
+def rank_among(accuracy: float | None, best_first: Sequence[float]) -> str:
+    """The rank of a robust accuracy among those of unflagged rows; equal accuracies share a rank; empty for None."""
     return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 

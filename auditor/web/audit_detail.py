@@ -83,8 +83,9 @@ def repeat_command(row: ResultRow, *, targeted: bool = False) -> str:
     """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored."""
     words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
+    samples = row.n or row.samples  # of a smaller data set, all images were used
     if row.samples and row.protocol != "screen":
-        words += ["--samples", str(row.samples)]
+        words += ["--samples", str(samples)]
     eps = format_eps(row.eps) if parse_eps(format_eps(row.eps)) == row.eps else repr(row.eps)
     words += ["--norm", row.norm, "--eps", eps, "--seed", str(row.seed)]
     if row.linearization != "remove":
