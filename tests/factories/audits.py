@@ -36,6 +36,7 @@ def audited(
     protocol = changes.pop("protocol", "quick")
     store = Store(open_database(settings().database_url))
     request = REQUEST | {"protocol": protocol, "samples": len(numbers), "sketch": sketch}
+    request |= {name: changes[name] for name in ("seed", "linearization") if name in changes}
     _, (job,) = store.create_scan("demo", request, [dataclasses.replace(entry(name), **asked)])
     found = record(
         name, protocol=protocol, n=len(numbers), robust_accuracy=robust / len(numbers), verdicts=verdicts,

@@ -61,7 +61,8 @@ def test_a_real_scan_is_one_file_that_points_nowhere() -> None:
     words = " ".join(page.words)
     for row in json.loads(run("results", "list", "--format", "json").stdout):
         assert row["weights_sha256"] in words
-        assert f"{row['model']}: gap {row['gap']:.2f}".replace("-0.", "−0.") in text
+        value = f"{row['gap']:.2f}" if abs(row["gap"]) >= 0.1 else f"{row['gap']:.2g}"
+        assert f"{row['model']}\ngap {value.replace('-', '−')}\n" in text
         assert f"{100 * row['robust_low']:.1f}–{100 * row['robust_high']:.1f}" in words
     assert "Spearman's ρ of gap and robust accuracy, all unflagged models" in words
     assert "zero_gradients" in words

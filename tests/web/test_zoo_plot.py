@@ -231,6 +231,7 @@ def ready(page: Page) -> None:
     expect(page.locator("figure.zoo[data-ready]")).to_be_visible()
 
 
+@pytest.mark.long
 def test_tooltip_box_legend_and_search() -> None:
     for k in range(12):
         training = {"method": "at" if k % 2 else "standard"}
@@ -292,6 +293,7 @@ def test_tooltip_box_legend_and_search() -> None:
         assert problems == []
 
 
+@pytest.mark.long
 def test_the_plot_fits_a_phone_and_needs_no_script() -> None:
     for k in range(12):
         audited(f"a-rather-long-name-of-a-model-{k}", 5 + 8 * k, robust_low=0.05, robust_high=0.95)

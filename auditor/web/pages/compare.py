@@ -93,7 +93,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ComparisonPage:
-    """``names``: as they were typed, at least two; without a ``comparison``, ``error`` says why.
+    """``names``: as they were typed, and empty ones to fill in; without a ``comparison``, ``error`` says why.
 
     ``previous``, ``next``: links to more pictures.
     """
@@ -131,7 +131,7 @@ def show_comparison(
         return "?" + urlencode([*kept, ("page", str(number))]) + "#only"
 
     context = ComparisonPage(
-        names=tuple([*names, *[""] * max(2 - len(names), 1)][: max(MOST, len(names))]),
+        names=tuple([*names, *[""] * max(3 - len(names), 1)][: max(MOST, len(names))]),
         models=tuple(list_audited_names(engine)),
         comparison=comparison,
         error=problem,

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from pydantic import BeforeValidator, Field
 
 from auditor.db.plot_models import count_settings, list_plot_models
 from auditor.results.measures import PLOTTED
@@ -18,7 +19,11 @@ router = APIRouter()
 MOST = 2000
 Grouping = Literal["training", "architecture", "source"]
 Axis = Literal[tuple(PLOTTED)]  # type: ignore[valid-type]
-End = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
+End = Annotated[
+    Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)] | None,
+    BeforeValidator(lambda text: text or None),  # forms send empty fields
+    Query(),
+]
 
 
 @dataclass(frozen=True)
