@@ -45,7 +45,7 @@ class DataVersion:
             if self._own is None:
                 arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
                 own: dict[str, Any] = {**options, "timeout": 0, "isolation_level": None, "check_same_thread": False}
-                self._own = sqlite3.connect(*arguments, **own)
+                self._own = sqlite3.connect(arguments[0], **own)
                 self._opened += 1  # another connection counts from the start again
             return f"{self._opened}:{self._own.execute('PRAGMA data_version').fetchone()[0]}"
 
