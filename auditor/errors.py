@@ -92,6 +92,10 @@ class NotFoundError(UsageError):
     """A look-up by name or ID found nothing."""
 
 
+class TooFewImagesError(UsageError):
+    """A data set has fewer images than the request asks for."""
+
+
 class ConflictError(UsageError):
     """The request makes sense, but an object's present state rules it out: a name is taken, a job still runs."""
 

@@ -30,6 +30,7 @@ from auditor.errors import InputError
 from auditor.records import AttackScore
 from auditor.records.targeted import TargetedScore
 from auditor.statistics import wilson_interval
+from auditor.text.numbers import counted
 
 Progress = Callable[[str, int, int], None]
 """Called with the attack's name, the number of samples that it has finished, and the number of its samples."""
@@ -187,7 +188,9 @@ class Cascade:
         if len(chosen):
             broken = self._map_batches(targeted.NAME, chosen, attack.break_samples)
         if missed := int((broken.any(1) & self.survived[chosen]).sum()):
-            self.notes.append(f"targeted attacks broke {missed} samples that survived the cascade; they do not count")
+            self.notes.append(
+                f"targeted attacks broke {counted(missed, 'sample')} that survived the cascade; they do not count"
+            )
         inside = attack.inside[chosen]
         self.targeted = TargetedScore(
             targets=attack.targets.shape[1],

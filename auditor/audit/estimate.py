@@ -96,6 +96,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
         seconds=seconds + likely,
         seconds_at_most=RESERVE * seconds + most,
         screened_only=spared,
+        notes=() if images is None else images.notes,
         memory=int(
             _resident()
             + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # for the attacked copy

@@ -31,4 +31,5 @@ def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
         custom=entry.own_data,
         transform=entry.transform,
         channels=entry.input_size[0],
+        or_fewer=request.or_fewer,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from auditor.records.checkpoints import CheckpointRow
 from auditor.text.eps import format_eps
-from auditor.text.numbers import MINUS, interval, p_equation, points
+from auditor.text.numbers import MINUS, counted, interval, p_equation, points
 
 signed_points = partial(points, minus=MINUS)
 
@@ -21,14 +21,15 @@ def recipe_words(recipe: dict[str, Any]) -> str:
     """The recipe in one line: ``at Linf 8/255, 10 steps, logits β 0.1, 5 epochs``."""
     parts = [str(recipe["method"])]
     if recipe["method"] != "standard":
-        parts = [f"{recipe['method']} {recipe['norm']} {format_eps(recipe['eps'])}", f"{recipe['steps']} steps"]
+        parts = [
+            f"{recipe['method']} {recipe['norm']} {format_eps(recipe['eps'])}",
+            counted(recipe["steps"], "step"),
+        ]
     acts = recipe["regularizer"] != "none" and recipe["beta"]
     parts.append(f"{recipe['regularizer']} β {recipe['beta']:g}" if acts else "no regularizer")
     parts += [f"{name} {recipe[name]:g}" for name in ("ema", "awp", "noise", "label_smoothing") if recipe[name]]
     epochs = recipe["epochs"]
-    return ", ".join([*parts, f"{epochs} epoch{'' if epochs == 1 else 's'}"]).replace(
-        "label_smoothing", "label smoothing"
-    )
+    return ", ".join([*parts, counted(epochs, "epoch")]).replace("label_smoothing", "label smoothing")
 
 
 def threat(row: CheckpointRow) -> str:

@@ -23,7 +23,8 @@ class Commands(Group):
     """A group that imports a command's module when it is used, and prints an error as one line."""
 
     modules = {  # noqa: RUF012
-        "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "report": "report", "boost": "boost",
+        "init": "init", "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "report": "report",
+        "boost": "boost",
         "adapt": "adapt", "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
         "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "serve": "serve",
         "tokens": "tokens", "db": "db", "doctor": "doctor", "reproduce": "reproduce",
@@ -33,7 +34,7 @@ class Commands(Group):
         return list(self.modules)
 
     sections = {  # noqa: RUF012
-        "Audit": ("scan", "scans", "results", "report", "zoo"),
+        "Audit": ("init", "scan", "scans", "results", "report", "zoo"),
         "Make models more robust": ("boost", "adapt", "checkpoints", "trainings"),
         "Run a service": ("worker", "workers", "schedule", "beat", "serve", "tokens", "metrics"),
         "Set up and check": ("doctor", "db"),

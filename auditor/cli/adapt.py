@@ -149,11 +149,15 @@ def command(options: AdaptOptions) -> None:
     Exit codes: 0 the adaptation is done; 1 it failed or was cancelled; 2 wrong usage; 3 the database or the broker is
     not usable; 130 interrupted.
     """
+    from auditor.cli.model_filters import find_model
     from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
     from auditor.cli.run_training import run_where
     from auditor.machine.devices import check_device
+    from auditor.records.adaptations import RECIPES
     from auditor.trainings.adapt import AdaptJobRequest
 
+    if options.start not in RECIPES and ":" not in options.start:
+        options = replace(options, start=find_model(options.start, options.folder))
     sigterm_interrupts()
     set_up_logs()
     where = decide(options.place, options.device)

@@ -1,13 +1,15 @@
 """``auditor checkpoints``: list, export and plot the checkpoints of boosts."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli.group import Group
-from auditor.cli.options import FIGURE, FORMAT
+from auditor.cli.listing import Listing, list_options
+from auditor.cli.options import FIGURE
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -34,8 +36,8 @@ def command() -> None:
 
 
 @command.command("list")
-@FORMAT
-def list_rows(output_format: str) -> None:
+@list_options()
+def list_rows(listing: Listing) -> None:
     """List all checkpoints with their robust accuracy before and after.
 
     The verdict says whether the difference is significant.
@@ -44,26 +46,26 @@ def list_rows(output_format: str) -> None:
     Examples:
       auditor checkpoints list
       auditor checkpoints list --format json
+      auditor checkpoints list --sort -after.robust_accuracy --filter 'model=demo:*'
     """
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_table
     from auditor.db.checkpoints import list_checkpoints
 
+    def print_rows(chosen: "Sequence[CheckpointRow]") -> None:
+        columns = ("checkpoint", "parent", "robust % before → after", "verdict", "created", "recipe")
+        print_table(columns, [_cells(row) for row in chosen], optional=("recipe", "created", "parent"))
+
     rows = list_checkpoints(open_database())
-    if output_format == "json":
-        print_json(rows)
-    elif rows:
-        columns = ("checkpoint", "parent", "robust % before → after", "verdict", "recipe")
-        print_table(columns, [_cells(row) for row in rows])
-    else:
-        click.echo("no checkpoints; `auditor boost MODEL` makes one", err=True)
+    listing.print(rows, print_rows, nothing="no checkpoints; `auditor boost MODEL` makes one")
 
 
 def _cells(row: "CheckpointRow") -> tuple[str, ...]:
     from auditor.checkpoints.wording import recipe_words
+    from auditor.cli.output.tables import ago
 
-    before, after = _robust(row.before), _robust(row.after)
-    return row.checkpoint, row.model, f"{before} → {after}", row.verdict, recipe_words(row.recipe)
+    robust = f"{_robust(row.before)} → {_robust(row.after)}"
+    return row.checkpoint, row.model, robust, row.verdict, ago(row.created_at), recipe_words(row.recipe)
 
 
 def _robust(audit: "AuditSummary | None") -> str:

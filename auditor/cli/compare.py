@@ -44,10 +44,12 @@ def _print(found: dict[str, Any]) -> None:
     from auditor.records.matrices import GAP_FIELDS, MATRIX_NAMES
     from auditor.results.comparison import name_of
     from auditor.text.eps import format_eps
-    from auditor.text.numbers import interval, p_value, percent_number, points
+    from auditor.text.numbers import counted, interval, p_value, percent_number, points
 
     a, b = found["a"], found["b"]
-    setting = f"{found['protocol']}, {found['norm']} {format_eps(found['eps'])}, {found['n']} samples of both"
+    setting = (
+        f"{found['protocol']}, {found['norm']} {format_eps(found['eps'])}, {counted(found['n'], 'sample')} of both"
+    )
     print_pairs(setting, [("A", name_of(a)), ("B", name_of(b))])
     click.echo()
     print_table(
@@ -70,7 +72,8 @@ def _print(found: dict[str, Any]) -> None:
     for side, other in (("a", "b"), ("b", "a")) if "samples" in found else ():
         numbers = found["samples"][f"only_{side}"]
         click.echo(
-            f"\nonly {name_of(found[side])} withstands {len(numbers)} samples, {name_of(found[other])} does not:"
+            f"\nonly {name_of(found[side])} withstands {counted(len(numbers), 'sample')}, "
+            f"{name_of(found[other])} does not:"
         )
         click.echo(" ".join(map(str, numbers)) or "none")
     click.echo(f"\n{found['verdict']}")

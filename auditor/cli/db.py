@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.group import Group
 from auditor.cli.numbers import Count
+from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -133,7 +134,8 @@ def prune(keep: int, dry_run: bool) -> None:
     pruned = prune_audits(engine, keep, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     click.echo(
-        f"{verb} {pruned.matrices} matrices and {pruned.verdicts} per-sample verdicts of {pruned.audits} audits: "
+        f"{verb} {counted(pruned.matrices, 'matrix', 'matrices')} and {counted(pruned.verdicts, 'per-sample verdict')} "
+        f"of {counted(pruned.audits, 'audit')}: "
         f"{pruned.bytes:,} bytes"
     )
     if dry_run or not pruned.audits:

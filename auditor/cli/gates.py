@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.text.numbers import counted
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -84,7 +86,9 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
     for line in unmet:
         say(f"gate not met: {line}")
     if unmet:
-        raise GateError(f"gates not met: {len(unmet)}, by {len(rows)} models; all results are stored")
+        raise GateError(
+            f"{counted(len(unmet), 'gate')} not met, by {counted(len(rows), 'model')}; all results are stored"
+        )
 
 
 def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.numbers import Count
+from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
     from auditor.zoo import Source
 
 NAMES = ["demo", "robustbench", "timm", "local", "checkpoint"]
+LIMIT = click.option("--limit", type=Count(), metavar="N", help="Select only the first N models.")
 MODELS = click.option("--model", "models", multiple=True, metavar="NAME", help="Select only this model; repeatable.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFilters:
-    """Which models of a zoo to use: the values of the options of :func:`model_filters` and of ``MODELS``."""
+    """Which models of a zoo to use: the values of the options of :func:`model_filters`, ``MODELS`` and ``LIMIT``."""
 
     models: tuple[str, ...] = ()
     match: str | None = None
@@ -51,7 +53,6 @@ def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--dataset", help="Select only models for this data set, e.g. cifar10."),
             click.option("--threat-model", help="Select only models with this threat model, e.g. Linf."),
             click.option("--pretrained-only", is_flag=True, help="For timm: skip architectures with random weights."),
-            click.option("--limit", type=Count(), metavar="N", help="Select only the first N models."),
         )
     ):
         command = parameter(command)
@@ -76,24 +77,61 @@ def keep_auditable(zoo: "Source", entries: "list[ZooEntry]", named: tuple[str, .
     if not known:
         raise UsageError(f"no class hierarchy is known for {sets}, so that none of these models can be audited")
     if len(known) < len(entries):
-        say(f"skipped {len(entries) - len(known)} models because no class hierarchy is known for {sets}")
+        say(f"skipped {counted(len(entries) - len(known), 'model')} because no class hierarchy is known for {sets}")
     return known
 
 
 def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntry":
-    """The zoo entry of the model that a command names as ``source:id``.
+    """The zoo entry of the model that a command names: ``source:id``, or an id that only one source has.
 
     Raises:
-        UsageError: the source or the model does not exist.
+        UsageError: the source or the model does not exist, or several sources have the id.
     """
-    from auditor.errors import UsageError
     from auditor.zoo import SOURCES, check_installed, find_source
 
     source, separator, _ = model.partition(":")
     if not separator or source not in SOURCES:
-        raise UsageError(f"expected a model as SOURCE:NAME, with a source of {', '.join(SOURCES)}; got {model!r}")
+        model = find_model(model, folder)
+        source = model.partition(":")[0]
     check_installed(source)
     zoo = find_source(source, folder, trust_code=trust_code)
     entries = ModelFilters(models=(model,)).select_entries(zoo)
     (entry,) = keep_auditable(zoo, entries, (model,))
     return entry
+
+
+def find_model(name: str, folder: Path | None) -> str:
+    """The full name of the only model with this id in all sources on this machine.
+
+    A folder is the folder of a local zoo. timm is searched only if no other source has the id, because that takes
+    seconds.
+
+    Raises:
+        NotFoundError: no source has it.
+        UsageError: several sources have it.
+    """
+    import contextlib
+    import difflib
+
+    from auditor.errors import AuditorError, NotFoundError, UsageError
+    from auditor.zoo import SOURCES, check_installed, find_source
+
+    names: list[str] = []
+    found: list[str] = []
+    for source in sorted(SOURCES, key="timm".__eq__):
+        if found and source == "timm":
+            break
+        if (source == "local") != (folder is not None):
+            continue
+        with contextlib.suppress(AuditorError):  # a source that is not installed, or has no models
+            check_installed(source)
+            names += [entry.model for entry in find_source(source, folder).entries()]
+            found = [full for full in names if full.partition(":")[2] == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{name!r} is ambiguous: {', '.join(found)}; give the name with its source")
+    ids = {full.partition(":")[2]: full for full in names}
+    near = [ids[one] for one in difflib.get_close_matches(name, list(ids), 3, 0.6)]
+    hint = f"did you mean {', '.join(near)}?" if near else f"give it as SOURCE:NAME, with one of {', '.join(SOURCES)}"
+    raise NotFoundError(f"no model named {name!r}; {hint}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.scans import SCAN
+from auditor.text.numbers import counted
 
 
 @click.command("report")
@@ -45,4 +46,4 @@ def command(scan_id: int, output: Path, force: bool) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
     models = len(report.audits) + len(report.not_audited)
-    say(f"{output}: scan {scan_id}, {models} models, {len(text) / 1e6:.1f} MB")
+    say(f"{output}: scan {scan_id}, {counted(models, 'model')}, {len(text) / 1e6:.1f} MB")

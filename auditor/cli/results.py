@@ -8,9 +8,10 @@ import click
 
 from auditor.cli.compare import compare
 from auditor.cli.group import Group
-from auditor.cli.numbers import Count
+from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
 from auditor.records.results import MEASURES
+from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from auditor.db.results import Detail
@@ -89,18 +90,8 @@ command.add_command(compare)
 
 @command.command("list")
 @result_filters
-@click.option(
-    "--sort",
-    default="-robust_accuracy",
-    show_default=True,
-    help="Sort by this column; - in front sorts the largest first.",
-)
-@click.option("--limit", type=Count(), metavar="N", help="Print only the first N rows.")
-@click.option(
-    "--format", "output_format", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True,
-    help="Print a table for people, one JSON array, or CSV.",
-)  # fmt: skip
-def list_rows(sort: str, limit: int | None, output_format: str, **filters: Any) -> None:
+@list_options(sort="-robust_accuracy")
+def list_rows(listing: Listing, **filters: Any) -> None:
     """List the newest result of each model, data set, protocol and setting.
 
     The column `#` ranks the printed rows by robust accuracy, so that it depends on the filters and on --limit.
@@ -110,24 +101,22 @@ def list_rows(sort: str, limit: int | None, output_format: str, **filters: Any) 
       auditor results list
       auditor results list --protocol standard --unflagged --sort -gap
       auditor results list --match 'demo:at-*' --format json
+      auditor results list --filter 'gap>0.5' --columns model,gap,silhouette
     """
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import as_csv, print_json, print_results
+    from auditor.cli.output.tables import print_results
+    from auditor.db.filters import SORTABLE
     from auditor.db.results import Filter, count_audits, list_results
-    from auditor.results.serialize import serialize
 
-    engine = open_database()
-    rows = list_results(engine, Filter(**filters), sort=sort, limit=limit)
-    if output_format == "json":
-        print_json(rows)
-    elif output_format == "csv":
-        click.echo(as_csv([serialize(row) for row in rows]), nl=False)
-    elif rows:
-        print_results(rows)
-    else:
-        stored = count_audits(engine)
-        hint = f"none of the {stored} stored audits matches" if stored else "`auditor scan demo` makes some"
-        click.echo(f"no results: {hint}", err=True)
+    engine, sort = open_database(), listing.sort or "-robust_accuracy"
+    in_sql = sort.removeprefix("-") in SORTABLE and not listing.conditions
+    limit = listing.limit + 1 if in_sql and listing.limit else None  # one more shows whether there are more
+    rows = list_results(engine, Filter(**filters), sort=sort if in_sql else "-robust_accuracy", limit=limit)
+    hint = "`auditor scan demo` makes some"
+    if not rows and (stored := count_audits(engine)):
+        hint = f"none of the {stored} stored audits matches"
+    more = limit is not None and len(rows) == limit
+    listing.print(rows, print_results, nothing=f"no results: {hint}", more=more)
 
 
 @command.command()
@@ -187,10 +176,9 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
     import json
 
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize, serialize_detail
+    from auditor.results.serialize import as_csv, nan_to_none, pruned_kinds, serialize, serialize_detail
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort="started_at")
@@ -209,7 +197,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"wrote {len(rows)} results to {output}", err=True)
+    click.echo(f"wrote {counted(len(rows), 'result')} to {output}", err=True)
 
 
 @command.command()

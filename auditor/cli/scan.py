@@ -7,7 +7,7 @@ import click
 
 from auditor.cli import options as shared
 from auditor.cli.gates import GateOptions, gate_options
-from auditor.cli.model_filters import MODELS, ModelFilters, keep_auditable, model_filters
+from auditor.cli.model_filters import LIMIT, MODELS, ModelFilters, keep_auditable, model_filters
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.output.adversarials import SAVE
 from auditor.errors import ExitCode
@@ -33,6 +33,7 @@ class ScanOptions:
 
 @click.command("scan")
 @model_filters
+@LIMIT
 @MODELS
 @click.option(
     "--protocol",

@@ -1,11 +1,12 @@
-"""``auditor scans``: list, show, compare, cancel and retry scans."""
+"""``auditor scans``: list, show, follow, compare, cancel and retry scans."""
 
 import time
 
 import click
 
 from auditor.cli.group import Group
-from auditor.cli.numbers import Count, FiniteRange
+from auditor.cli.listing import Listing, list_options
+from auditor.cli.numbers import FiniteRange
 from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 from auditor.errors import ExitCode
 
@@ -14,33 +15,34 @@ SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 @click.group("scans", cls=Group)
 def command() -> None:
-    """List, show, compare, cancel and retry scans."""
+    """List, show, follow, compare, cancel and retry scans."""
 
 
 @command.command("list")
 @click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
-@click.option("--limit", type=Count(), default=20, show_default=True, metavar="N", help="List the newest N scans.")
-@FORMAT
-def list_(state: str | None, limit: int, output_format: str) -> None:
+@list_options(limit=20)
+def list_(state: str | None, listing: Listing) -> None:
     """List scans, the newest first, with the number of their audits in each state.
 
     \b
     Examples:
       auditor scans list
       auditor scans list --state running --format json
+      auditor scans list --filter 'failed>0' --sort -seconds
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.tables import print_fields, print_json
+    from auditor.cli.output.states import state_of
+    from auditor.cli.output.tables import print_fields
     from auditor.db.scans import STATES, list_scans
 
+    limit = listing.limit + 1 if listing.limit and listing.is_plain else None
     rows = list_scans(open_tidied(), state=state, limit=limit)
-    if output_format == "json":
-        print_json(rows)
-    elif not rows:
-        click.echo("no scans")
-    else:
-        names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
-        print_fields(names, rows)
+    names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
+    optional = ["queue", "reused", "seconds", "cancelled", "queued", "running", "protocol"]
+    more = limit is not None and len(rows) == limit
+    listing.print(
+        rows, lambda chosen: print_fields(names, chosen, optional, state=state_of), nothing="no scans", more=more
+    )
 
 
 @command.command()
@@ -57,9 +59,11 @@ def show(scan_id: int, output_format: str) -> None:
     from auditor.cli.db import open_tidied
     from auditor.cli.output.follow import count_by_state, part_of
     from auditor.cli.output.layout import print_line
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import load_scan
     from auditor.records import LOCAL_QUEUE
+    from auditor.text.signs import no_worker, start_worker
 
     scan = load_scan(open_tidied(), scan_id)
     if output_format == "json":
@@ -68,12 +72,14 @@ def show(scan_id: int, output_format: str) -> None:
     reused = f", {scan.reused} done before" if scan.reused else ""
     where = f"by {scan.worker}" if scan.queue == LOCAL_QUEUE else f"in the queue {scan.queue}"
     print_line(f"scan {scan_id} of {scan.source}, {where}: {scan.state}; {count_by_state(scan) or 'no audits'}{reused}")
+    if scan.unserved:
+        print_line(f"{no_worker(scan.queue)}; {start_worker(scan.queue)}", "yellow")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [
         [
             str(audit.audit),
             audit.model,
-            "done before" if audit.reused else audit.state,
+            "done before" if audit.reused else state_of(audit),
             str(audit.attempt),
             audit.worker or "",
             part_of(audit),
@@ -83,6 +89,29 @@ def show(scan_id: int, output_format: str) -> None:
     ]
     if cells:
         print_table(names, cells)
+
+
+@command.command()
+@SCAN
+@FORMAT
+def follow(scan_id: int, output_format: str) -> None:
+    """Follow a scan until its last audit has ended; Ctrl-C stops following, not the scan.
+
+    \b
+    Examples:
+      auditor scans follow 7
+
+    Exit codes: 0 all audits are done; 1 some models failed or were cancelled; 130 interrupted.
+    """
+    from auditor.cli.db import open_tidied
+    from auditor.cli.output import follow as live
+    from auditor.cli.output.scan import print_outcome
+
+    engine = open_tidied()
+    outcome = live.follow(engine, scan_id)
+    print_outcome(engine, outcome, output_format)
+    if outcome.failed or outcome.cancelled:
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 @command.command()

@@ -1,13 +1,16 @@
 """``auditor schedule``: schedules of scans, which ``auditor beat`` runs."""
 
 import contextlib
+import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli.group import Group
-from auditor.cli.options import FORMAT, QUEUE, parse_options
+from auditor.cli.listing import Listing, list_options
+from auditor.cli.options import QUEUE, parse_options
 
 if TYPE_CHECKING:
     from auditor.records.schedules import LastRun, ScheduleRow
@@ -52,7 +55,7 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     say(f"schedule {name}: {when}")
 
 
-def _check_scan(words: tuple[str, ...]) -> None:
+def _check_scan(words: Sequence[str]) -> None:
     """Parse the options of a scan, and look its models up.
 
     Paths are not checked, because they may be on the machine of `auditor beat` alone.
@@ -83,28 +86,50 @@ def _check_scan(words: tuple[str, ...]) -> None:
             options.filters.select_entries(find_source(options.source, options.audit.folder))
 
 
+def check_remote_scan(words: Sequence[str]) -> None:
+    """Check the options of a scan that is scheduled over HTTP: as ``add`` does, and without paths and code.
+
+    A token must not decide which files of the beat's machine are read or run.
+
+    Raises:
+        UsageError: `auditor schedule add` would refuse the options, or they name a path, or trust code.
+    """
+    from auditor.cli.scan import command as scan
+    from auditor.errors import UsageError
+
+    _check_scan(words)
+    given, _, _ = scan.make_parser(click.Context(scan)).parse_args(list(words))
+    local = [one for one in scan.params if isinstance(one.type, click.Path) or one.name == "trust_code"]
+    wrong = [str(one.get_error_hint(None)) for one in local if isinstance(given.get(str(one.name)), str | bool)]
+    if given["source"] == "local" or wrong:
+        what = wrong[0] if wrong else "a local zoo"
+        raise UsageError(
+            f"{what} names files or code of a machine, which cannot be scheduled over HTTP; "
+            "run `auditor schedule add` on that machine"
+        )
+
+
 @command.command("list")
-@FORMAT
-def list_(output_format: str) -> None:
+@list_options()
+def list_(listing: Listing) -> None:
     """List schedules: when each is due, and how its last run ended.
 
     \b
     Examples:
       auditor schedule list
       auditor schedule list --format json
+      auditor schedule list --filter enabled=true --sort next_due_at
     """
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_table
     from auditor.scheduling.due import load_schedules
 
-    rows = load_schedules(open_database())
-    if output_format == "json":
-        print_json([_flatten(row) for row in rows])
-    elif not rows:
-        click.echo("no schedules; `auditor schedule add` adds one")
-    else:
-        columns = ["schedule", "cron", "next due (UTC)", "last run", "command"]
-        print_table(columns, [_cells(row) for row in rows])
+    def print_rows(chosen: "Sequence[ScheduleRow]") -> None:
+        columns = ["schedule", "cron", "next due", "last run", "command"]
+        print_table(columns, [_cells(row) for row in chosen], optional=("cron",))
+
+    nothing = "no schedules; `auditor schedule add` adds one"
+    listing.print(load_schedules(open_database()), print_rows, nothing=nothing, values=_flatten)
 
 
 def _flatten(row: "ScheduleRow") -> dict[str, Any]:
@@ -125,17 +150,21 @@ def _flatten(row: "ScheduleRow") -> dict[str, Any]:
 
 
 def _cells(row: "ScheduleRow") -> list[str]:
-    due = _minute(row.next) if row.next else "never" if row.enabled else "off"
+    from auditor.cli.output.tables import ago
+
+    due = ago(row.next) if row.next else "never" if row.enabled else "off"
     if row.problem:
         due += f": {row.problem}"
-    return [row.name, row.cron, due, _describe_run(row.last), " ".join(row.command[1:])]
+    return [row.name, row.cron, due, _describe_run(row.last), shlex.join(row.command[1:])]
 
 
 def _describe_run(run: "LastRun | None") -> str:
+    from auditor.cli.output.tables import ago
+
     if run is None:
         return "none"
     scan = f", scan {run.scan} {run.scan_state}" if run.scan else ""
-    return f"{_minute(run.due_at)} {run.state}{scan}{f': {run.reason}' if run.reason else ''}"
+    return f"{ago(run.due_at)}: {run.state}{scan}{f': {run.reason}' if run.reason else ''}"
 
 
 def _minute(time: datetime) -> str:

@@ -3,8 +3,8 @@
 import click
 
 from auditor.cli.group import Group
+from auditor.cli.listing import Listing, list_options
 from auditor.cli.numbers import DAYS, FiniteRange
-from auditor.cli.options import FORMAT
 
 
 @click.group("tokens", cls=Group)
@@ -39,8 +39,8 @@ def add(name: str, scope: str, days: float | None) -> None:
 
 
 @command.command("list")
-@FORMAT
-def list_(output_format: str) -> None:
+@list_options()
+def list_(listing: Listing) -> None:
     """List tokens: name, scope, state, and when they were last used.
 
     \b
@@ -49,17 +49,12 @@ def list_(output_format: str) -> None:
       auditor tokens list --format json
     """
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import print_fields, print_json
+    from auditor.cli.output.tables import print_fields
     from auditor.db.tokens import list_tokens
 
+    names, optional = ["name", "scope", "state", "created_at", "expires_at", "used_at"], ["created_at", "expires_at"]
     rows = list_tokens(open_database())
-    if output_format == "json":
-        print_json(rows)
-    elif rows:
-        names = ["name", "scope", "state", "created_at", "expires_at", "used_at"]
-        print_fields(names, rows)
-    else:
-        click.echo("no tokens")
+    listing.print(rows, lambda chosen: print_fields(names, chosen, optional), nothing="no tokens")
 
 
 @command.command()

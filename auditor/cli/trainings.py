@@ -3,6 +3,7 @@
 import click
 
 from auditor.cli.group import Group
+from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FORMAT, QUEUE, ROW_ID, WAIT, PlaceOptions
 
 TRAINING = click.argument("training_id", metavar="ID", type=ROW_ID)
@@ -20,27 +21,29 @@ def command() -> None:
     type=click.Choice(["queued", "running", "done", "failed", "cancelled"]),
     help="List only jobs in this state.",
 )
-@FORMAT
-def list_(kind: str | None, state: str | None, output_format: str) -> None:
+@list_options()
+def list_(kind: str | None, state: str | None, listing: Listing) -> None:
     """List boosts and adaptations, the newest first.
 
     \b
     Examples:
       auditor trainings list
       auditor trainings list --state running --format json
+      auditor trainings list --kind adapt --filter 'model=demo:*' --sort -seconds
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.output.tables import print_fields, print_json
+    from auditor.cli.output.states import state_of
+    from auditor.cli.output.tables import print_fields
     from auditor.db.trainings import list_trainings
 
     rows = list_trainings(open_tidied(), kind=kind, state=state)  # type: ignore[arg-type]
-    if output_format == "json":
-        print_json(rows)
-    elif not rows:
-        click.echo("no boosts or adaptations")
-    else:
-        names = ["id", "kind", "model", "state", "queue", "attempt", "part", "reason", "queued_at"]
-        print_fields(names, rows)
+    names = ["id", "kind", "model", "state", "queue", "attempt", "part", "queued_at", "reason"]
+    optional = ["attempt", "queue", "part", "queued_at"]
+    listing.print(
+        rows,
+        lambda chosen: print_fields(names, chosen, optional, state=state_of),
+        nothing="no boosts or adaptations",
+    )
 
 
 @command.command()

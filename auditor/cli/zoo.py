@@ -1,14 +1,20 @@
 """``auditor zoo``: list models, start a local zoo, import published results."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from auditor.cli.group import Group
+from auditor.cli.listing import Listing, list_options
 from auditor.cli.model_filters import ModelFilters, model_filters
 from auditor.cli.options import FORMAT, parse_options
+from auditor.text.numbers import counted
 from auditor.text.printable import clean_line
+
+if TYPE_CHECKING:
+    from auditor.records import ZooEntry
 
 
 @click.group("zoo", cls=Group)
@@ -18,8 +24,8 @@ def command() -> None:
 
 @command.command("list")
 @model_filters
-@FORMAT
-def list_models(source: str, folder: Path | None, output_format: str, **filters: Any) -> None:
+@list_options()
+def list_models(source: str, folder: Path | None, listing: Listing, **filters: Any) -> None:
     """List the models of a zoo without constructing them.
 
     DIR is the folder of a local zoo, or of RobustBench's models.
@@ -30,22 +36,25 @@ def list_models(source: str, folder: Path | None, output_format: str, **filters:
       auditor zoo list robustbench --dataset cifar10 --threat-model Linf
       auditor zoo list timm --pretrained-only --match 'resnet18*'
       auditor zoo list local ./my-zoo --format json
+      auditor zoo list demo --filter 'training.method=trades' --sort model
     """
     from dataclasses import asdict
 
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_table
     from auditor.text.eps import format_eps
     from auditor.zoo import find_source
 
     entries = parse_options(ModelFilters, filters).select_entries(find_source(source, folder))
-    if output_format == "json":
-        print_json([asdict(entry) for entry in entries])
-    else:
+
+    def print_entries(chosen: Sequence["ZooEntry"]) -> None:
         rows = [
             (entry.model, entry.dataset, entry.threat_model, f"{entry.norm} {format_eps(entry.eps)}", entry.description)
-            for entry in entries
+            for entry in chosen
         ]
-        print_table(("model", "dataset", "threat model", "audited under", "description"), rows)
+        columns = ("model", "dataset", "threat model", "audited under", "description")
+        print_table(columns, rows, optional=("description", "threat model", "dataset"))
+
+    listing.print(entries, print_entries, nothing="no models", values=asdict)
 
 
 @command.command()
@@ -141,6 +150,6 @@ def _print_summary(rows: list[dict[str, Any]]) -> None:
     )
     unreliable = sum(bool(row.get("unreliable")) for row in rows)
     click.echo(
-        f"{sum(row['status'] != 'bad' for row in rows)} models imported, {unreliable} of them marked unreliable by the "
-        "publisher"
+        f"{counted(sum(row['status'] != 'bad' for row in rows), 'model')} imported, {unreliable} of them marked "
+        "unreliable by the publisher"
     )

@@ -11,7 +11,7 @@ from auditor.data.digests import set_digest
 from auditor.data.hierarchies import Hierarchy, load_hierarchy
 from auditor.data.known import CLASSES, find_known
 from auditor.data.samples import Samples
-from auditor.errors import DataError, NotFoundError, UsageError, first_line
+from auditor.errors import DataError, NotFoundError, TooFewImagesError, UsageError, first_line
 from auditor.records import CustomData, Transform, ZooEntry
 
 __all__ = [
@@ -68,13 +68,18 @@ def has_hierarchy(entry: ZooEntry) -> bool:
 
 
 def check_images(
-    name: str, samples: int | None, folder: Path | None = None, *, custom: CustomData | None = None
+    name: str,
+    samples: int | None,
+    folder: Path | None = None,
+    *,
+    custom: CustomData | None = None,
+    or_fewer: bool = False,
 ) -> None:
     """Find a data set's files before any model is loaded; no picture is decoded.
 
     Arguments and errors as :func:`load_images`, which may still find a picture that cannot be read.
     """
-    _find(name, samples, folder, custom)
+    _find(name, samples, folder, custom, or_fewer)
 
 
 def load_images(
@@ -85,6 +90,7 @@ def load_images(
     custom: CustomData | None = None,
     transform: Transform | None = None,
     channels: int | None = None,
+    or_fewer: bool = False,
 ) -> ImageSet:
     """Load the first ``samples`` test images of a data set in its order; all of them for None.
 
@@ -98,32 +104,37 @@ def load_images(
         custom: the description of a data set that auditor does not know; its path takes precedence over ``folder``.
         transform: how a picture becomes a model's input.
         channels: of the model's input, 1 or 3; None keeps the channels of the pictures.
+        or_fewer: use a data set with fewer images whole, with a note.
 
     Raises:
-        UsageError: the data set is unknown, or has fewer images than that.
+        TooFewImagesError: the data set has fewer images than that.
+        UsageError: the data set is unknown.
         DataError: its files are missing or damaged, its images differ in size, or they have colours that a model of
             one channel would lose.
     """
-    found = _find(name, samples, folder, custom)
+    found = _find(name, samples, folder, custom, or_fewer)
     pixels, notes = found.pixels(transform, channels)
     pixels = np.ascontiguousarray(pixels)
     indices = np.arange(len(found.labels)) if found.indices is None else found.indices
     digest = set_digest(pixels, found.labels, indices)
     images = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.float32(255), dtype=np.float32)
+    if samples is not None and len(images) < samples:
+        notes = (*notes, f"{name} has fewer than {samples} test images, so that all {len(images)} were used")
     return ImageSet(name, images, found.labels, indices, found.digests(), digest, notes)
 
 
-def _find(name: str, samples: int | None, folder: Path | None, custom: CustomData | None) -> Samples:
+def _find(name: str, samples: int | None, folder: Path | None, custom: CustomData | None, or_fewer: bool) -> Samples:
     if samples is not None and samples < 1:
         raise UsageError(f"expected at least 1 sample, got {samples}")
     try:
         found = find_known(name, samples, folder) if custom is None else find_custom(name, custom, folder)
     except OSError as error:
         raise DataError(f"cannot find the test images of {name}: {first_line(error)}") from error
-    if samples is not None and samples > len(found.labels):
-        raise UsageError(
-            f"{name} has {len(found.labels)} test images, {samples} were requested; add `--samples {len(found.labels)}`"
-        )
     if len(found.labels) == 0:
         raise DataError(f"{name} has no test images")
+    if samples is not None and samples > len(found.labels) and not or_fewer:
+        raise TooFewImagesError(
+            f"{name} has {len(found.labels)} test images, {samples} were requested; "
+            f"use `--samples {len(found.labels)}`, or leave the option out to use the whole set"
+        )
     return found.first(samples)

@@ -39,11 +39,11 @@ class Cursor:
 class Filter:
     """Conditions on results: every field that is not None narrows the list. ``history`` includes older results.
 
-    ``eps`` matches radii that differ by less than a thousandth. ``architecture`` and ``training`` match a part of any
-    value of the model's description of them, whatever the case. ``since`` and ``until`` limit when the audit started;
-    ``until`` itself is left out. ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, ``failed``
-    lists the models whose newest audit failed. ``after``: only rows behind this one in the requested order; so new rows
-    between two pages neither repeat nor hide a row.
+    ``ids`` lists audits by ID. ``eps`` matches radii that differ by less than a thousandth. ``architecture`` and
+    ``training`` match a part of any value of the model's description of them, whatever the case. ``since`` and
+    ``until`` limit when the audit started; ``until`` itself is left out. ``correlation``: ``exact`` or ``sketch``.
+    ``status``: without ``history``, ``failed`` lists the models whose newest audit failed. ``after``: only rows behind
+    this one in the requested order; so new rows between two pages neither repeat nor hide a row.
     """
 
     id: int | None = None
@@ -140,7 +140,7 @@ def conditions_of(session: Session, filter: Filter) -> Iterator[ColumnElement[bo
     ):
         if value is not None:
             yield column == value
-    if filter.ids is not None:
+    if filter.ids is not None:  # in the statement's text: databases limit the number of parameters
         yield audit.id.in_(bindparam("ids", list(filter.ids), expanding=True, literal_execute=True))
     if filter.correlation is not None:
         yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)

@@ -31,6 +31,8 @@ from auditor.records.targeted import TargetedScore
 
 __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
+ALL = 2**31 - 1
+"""A limit that no list reaches."""
 _OTHER_GAPS = {kind: name for kind, name in GAP_FIELDS.items() if kind != "weights"}
 _NAMES = [field.name for field in fields(ResultRow)]
 _OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
@@ -81,6 +83,16 @@ def list_results(
         with session.execute(query) as found:
             rows = (_row(parts) for parts in found)
             return list(islice((row for row in rows if bool(row.flags) == filter.flagged), limit))
+
+
+def list_ids(engine: Engine, filter: Filter, sort: str) -> list[int]:
+    """The ids of the matching audits in the order of :func:`list_results`, without loading them.
+
+    ``filter.flagged`` is not applied, because flags depend on published figures.
+    """
+    check_filter(filter, sort)
+    with Session(engine) as session:
+        return list(session.scalars(select_ids(session, filter, sort, ALL)))
 
 
 def count_audits(engine: Engine) -> int:

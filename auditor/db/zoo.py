@@ -28,6 +28,15 @@ def list_models(
         return [_row(one, audits.get(one.id, 0)) for one in found]
 
 
+def list_audited_names(engine: Engine, limit: int = 2000) -> list[str]:
+    """The names of the models that have a result."""
+    model, audit = tables.Model, tables.Audit
+    audited = select(audit.model_id).where(audit.latest_done)
+    with Session(engine) as session:
+        name = as_python_sorts(session, model.name.expression)
+        return list(session.scalars(select(model.name).where(model.id.in_(audited)).order_by(name).limit(limit)))
+
+
 def load_model(engine: Engine, name: str) -> Row:
     """Load the model of this full name. Raises NotFoundError if no scan has met it."""
     model, audit = tables.Model, tables.Audit

@@ -17,6 +17,7 @@ from auditor.config import Settings
 from auditor.data import CLASSES, check_images
 from auditor.data.fashion_mnist import DEBIAN_FOLDER
 from auditor.errors import AuditorError, first_line
+from auditor.text.numbers import counted
 
 GIB = 2**30
 LITTLE_DISK = 5 * GIB
@@ -175,7 +176,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     folder = settings.robustbench_models
     files = len(list(folder.glob("*/*/*.pt*"))) if folder.is_dir() else 0
     if files:
-        yield Finding("models: robustbench", "ok", f"{files} files in {folder.resolve()}")
+        yield Finding("models: robustbench", "ok", f"{counted(files, 'file')} in {folder.resolve()}")
     else:
         where = f"none in {folder.resolve()}, they are downloaded when needed; see AUDITOR_ROBUSTBENCH_MODELS"
         yield Finding("models: robustbench", "absent", where)

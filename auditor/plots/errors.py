@@ -13,6 +13,7 @@ from auditor.clustering.display import as_similarity, scores_line, shares_by_row
 from auditor.plots.model import NAMED, draw_scale, draw_tree, make_columns, name_classes
 from auditor.records import Clustering, Matrix
 from auditor.records.matrices import ERROR_NAMES
+from auditor.text.numbers import counted
 
 COLORS = "YlGnBu"
 
@@ -37,7 +38,13 @@ def draw_errors(
     words = undefined if math.isnan(scores.gap) else scores_line(scores)
     distance = 1 - as_similarity(matrix)
     for column, values, kind, line, label in (
-        (left, shares, "confusion", f"true class in rows, {int(confusion.sum())} images", "share of the true class"),
+        (
+            left,
+            shares,
+            "confusion",
+            f"true class in rows, {counted(int(confusion.sum()), 'image')}",
+            "share of the true class",
+        ),
         (right, matrix, "attack_success", words, "share of the correctly classified images of the class in the row"),
     ):
         tree_axes, axes = column.subplots(2, 1, height_ratios=(1, 5))

@@ -115,11 +115,13 @@ class AuditRequest:
 class Measurement:
     """An audit and its images: the first ``samples`` from ``data``, all of them for None.
 
+    ``or_fewer``: use a smaller data set whole instead of refusing it, because nobody asked for this number of samples.
     ``adversarials`` is a folder for adversarial images; None stores none.
     """
 
     audit: AuditRequest
     samples: int | None
+    or_fewer: bool = False
     data: Path | None = None
     adversarials: Path | None = None
 
@@ -129,12 +131,14 @@ class Estimate:
     """The cost of an audit: ``seconds``, ``seconds_at_most`` with a reserve, and ``memory`` in bytes.
 
     ``screened_only`` says why a triage attacks no image of the model; it is empty if the model is attacked.
+    ``notes`` are what a reader of the results should know about the images.
     """
 
     seconds: float
     memory: int
     seconds_at_most: float = float("nan")
     screened_only: str = ""
+    notes: tuple[str, ...] = ()
 
 
 LOCAL_QUEUE = "here"

@@ -31,6 +31,7 @@ from auditor.reproduce.sources import (
     target_tests,
     target_training,
 )
+from auditor.text.numbers import counted
 
 PAD = 4
 AUTHORS_EPOCHS, AUTHORS_BATCH, AUTHORS_BETA = 20, 128, 2.0
@@ -147,8 +148,9 @@ def run(bench: Bench) -> ExperimentResult:
                 f"{group.name}, source {', '.join(group.sources)}, target {', '.join(group.targets)}"
                 for group in assignment.superclasses
             ),
-            f"Authors: fresh head, all layers, beta {AUTHORS_BETA:g}, {AUTHORS_EPOCHS} epochs, {settings.shots} target "
-            "images of each class, augmented test images. Otherwise than there, batch norm keeps its statistics, the "
+            f"Authors: fresh head, all layers, beta {AUTHORS_BETA:g}, {counted(AUTHORS_EPOCHS, 'epoch')}, "
+            f"{settings.shots} target images of each class, augmented test images. Otherwise than there, batch norm "
+            "keeps its statistics, the "
             f"learning rate is {Tuning().lr:g} instead of 0.1, the last step is measured instead of the epoch that is "
             "best on test images, and neither the source nor the target training images are augmented, so that shifted "
             "and mirrored test images are new to the networks.",

@@ -14,6 +14,7 @@ from auditor.reproduce.data import Labelled
 from auditor.reproduce.records import Cell, Claim, Column, ExperimentResult, Table
 from auditor.reproduce.rules import compare_verdicts, decide, over_images, over_units
 from auditor.reproduce.training import train
+from auditor.text.numbers import counted
 
 SELECTION = Protocol("selection", None, (PGD_20,), "PGD-20")
 METHODS = ("at", "trades")
@@ -62,7 +63,8 @@ def run(bench: Bench) -> ExperimentResult:
         claims=(*_gains(bench, found), _selection_claim(found)),
         tables=(_accuracies(found), _selections(found)),
         notes=(
-            f"{bench.family}, {bench.settings.epochs} epochs. Beta {PAPER_BETA:g} is the weight of the paper's text. "
+            f"{bench.family}, {counted(bench.settings.epochs, 'epoch')}. "
+            f"Beta {PAPER_BETA:g} is the weight of the paper's text. "
             "The authors' script sums over the classes, with weight 0.1, which is about 1 on the same scale. "
             f"Beta {PAPER_BETA:g} was added after this project's first run on Fashion-MNIST.",
             "An epoch is selected by its accuracy under PGD-20, on validation images, or as the authors did on the "

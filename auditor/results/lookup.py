@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results
-from auditor.errors import NotFoundError
+from auditor.errors import NotFoundError, UsageError
 from auditor.records.results import ResultRow
 
 
@@ -16,12 +16,17 @@ def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | 
 
     Raises:
         NotFoundError: no result matches; the message suggests similar names.
+        UsageError: models of several sources have this id.
     """
     filter = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
     found = list_results(engine, filter)
     if not found:
         names = {row.model for row in list_results(engine, Filter(status="done", protocol=protocol))}
         raise NotFoundError(_no_result(model, protocol, audit_id, sorted(names - {model})))
+
+    models = sorted({row.model for row in found})
+    if len(models) > 1:
+        raise UsageError(f"{model!r} is ambiguous: {', '.join(models)}; give the name with its source")
 
     def rank(row: ResultRow) -> tuple[int, bool, int | float, int]:
         probes = math.inf if row.sketch is None else row.sketch

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from auditor.data import CLASSES, check_images
 from auditor.db.store import Store
-from auditor.errors import AuditorError, UsageError, one_line
+from auditor.errors import AuditorError, TooFewImagesError, UsageError, one_line
 from auditor.jobs.audit import Estimator
 from auditor.jobs.run import Reporter
 from auditor.records import Estimate, JobContext, Measurement, ZooEntry
@@ -19,6 +19,7 @@ def check_scan(store: Store, entries: Sequence[ZooEntry], request: Measurement, 
 
     Raises:
         UsageError: another folder has a model of the same name.
+        TooFewImagesError: no data set has as many images as requested.
         DataError: images are not available on this machine.
     """
     _check_places(store, entries)
@@ -82,7 +83,8 @@ def _plan_model(
         return Planned(entry.model, "fails", one_line(str(error)))
     if estimate is None:
         return Planned(entry.model, "done before")
-    return Planned(entry.model, "to do", estimate.screened_only, estimate)
+    reason = "; ".join(filter(None, (estimate.screened_only, *estimate.notes)))
+    return Planned(entry.model, "to do", reason, estimate)
 
 
 def _check_places(store: Store, entries: Sequence[ZooEntry]) -> None:
@@ -106,9 +108,17 @@ def _elsewhere(known: str, place: str) -> bool:
 
 
 def _check_images(entries: Sequence[ZooEntry], request: Measurement) -> None:
-    """Raise DataError for the first data set that lacks images."""
-    if request.samples != 0:
-        for name, own in dict.fromkeys((entry.dataset, entry.own_data) for entry in entries):
-            if own is None and name not in CLASSES:
-                continue  # the audit of a model without a data set fails later
-            check_images(name, request.samples, request.data, custom=own)
+    """Raise DataError for the first data set that lacks images, TooFewImagesError if every data set has too few."""
+    if request.samples == 0:
+        return
+    too_few: list[TooFewImagesError] = []
+    sets = dict.fromkeys((entry.dataset, entry.own_data) for entry in entries)
+    for name, own in sets:
+        if own is None and name not in CLASSES:
+            continue  # the audit of a model without a data set fails later
+        try:
+            check_images(name, request.samples, request.data, custom=own, or_fewer=request.or_fewer)
+        except TooFewImagesError as error:
+            too_few.append(error)
+    if len(too_few) == len(sets):  # otherwise only the audits of models with such a data set fail
+        raise too_few[0]

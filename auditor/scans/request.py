@@ -44,7 +44,7 @@ class ScanRequest:
         adversarials: Path | None = None,
         **others: Any,
     ) -> "ScanRequest":
-        """A request; ``samples`` is by default the protocol's number.
+        """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
             UsageError: ``samples``, a triage or targeted attacks are given for a protocol that uses no images.
@@ -56,8 +56,13 @@ class ScanRequest:
             raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
-        number = protocol.samples if samples is None else samples
-        measurement = Measurement(audit=audit, samples=number, data=data, adversarials=adversarials)
+        measurement = Measurement(
+            audit=audit,
+            samples=protocol.samples if samples is None else samples,
+            or_fewer=samples is None,
+            data=data,
+            adversarials=adversarials,
+        )
         return cls(measurement=measurement, **others)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,9 +82,9 @@ STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted")
+    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer")
 ]
-"""The names of a stored request. Requests of older versions have no ``reverify``, no ``triage`` and no ``targeted``."""
+"""The names that every stored request has; requests of older versions lack the others."""
 
 
 def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:

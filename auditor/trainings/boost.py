@@ -22,6 +22,7 @@ from auditor.results.pairing import pair
 from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.request import ScanRequest
 from auditor.statistics import mcnemar
+from auditor.text.numbers import counted
 from auditor.trainings.job import TrainingAttempt, TrainingExecutor
 from auditor.zoo import Source, find_source
 from auditor.zoo.checkpoint import read_description
@@ -80,7 +81,7 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         Training comes first, because errors in a request show in its first seconds.
         """
         source = self.executor.open_source(self.entry, self.request.scan)
-        self.reporter.stage(f"fine-tuning {self.entry.model}, {self.request.recipe.epochs} epochs")
+        self.reporter.stage(f"fine-tuning {self.entry.model}, {counted(self.request.recipe.epochs, 'epoch')}")
         outcome = self._train(source, handle)
         if not self.trainings.add_checkpoint(self.job_id, self.attempt, outcome):
             raise LeaseLostError

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ def create_app(
     hosts: AllowedHosts | None = None,
     trusted_proxies: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
+    check_scan: Callable[[Sequence[str]], None] | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -46,6 +47,8 @@ def create_app(
         hosts: the host names that the server answers to; None for any.
         trusted_proxies: addresses and networks whose headers X-Forwarded-For and X-Forwarded-Proto are used.
         allowed_origins: origins of other sites whose scripts may call the server, with a token but without the cookie.
+        check_scan: checks the words after ``auditor scan`` of a schedule, and raises UsageError; without it, the pages
+            cannot change the commands of schedules.
     """
 
     @functools.cache
@@ -76,7 +79,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.engine, app.state.open_reading, app.state.background = engine, open_reading, background
-    app.state.streams = Streams()
+    app.state.streams, app.state.check_scan = Streams(), check_scan
     install_error_handlers(app)
     app.include_router(api.router)
     app.include_router(pages.router)

@@ -1,6 +1,5 @@
 """an index for the newest audits, on SQLite as on PostgreSQL"""
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"

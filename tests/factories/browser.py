@@ -16,8 +16,10 @@ def launched() -> Iterator[Browser]:
     """Chromium without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextlib.contextmanager
@@ -26,6 +28,8 @@ def serving() -> Iterator[str]:
     command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
         assert process.stderr is not None
-        yield process.stderr.readline().strip().rstrip("/")
-        process.terminate()
+        try:
+            yield process.stderr.readline().strip().rstrip("/")
+        finally:
+            process.terminate()
         assert process.wait(30) in (0, -15)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from auditor.cli.output.layout import print_line, print_plain
-from auditor.cli.output.tables import as_csv, print_table
+from auditor.cli.output.layout import print_columns, print_line
+from auditor.cli.output.tables import print_table
 from auditor.logs import _Text
 from auditor.machine.metrics import _gauge
 from auditor.results.diff import Diff
+from auditor.results.serialize import as_csv
 from auditor.scheduling.webhook import describe_diff
 from auditor.text.printable import check_printable, clean_cell, clean_line, clean_lines
 from tests.factories.hostile import HOSTILE
@@ -81,19 +82,18 @@ def test_a_table_has_as_many_lines_as_rows(
     name: str, forced: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if forced:
-        monkeypatch.setenv("TTY_COMPATIBLE", "1")
-        monkeypatch.setenv("NO_COLOR", "1")
+        monkeypatch.setenv("FORCE_COLOR", "1")
     print_table(("model", "description"), [(HOSTILE[name], "[bold]x[/bold]"), ("fine", HOSTILE[name])])
     print_line(f"model: {HOSTILE[name]}", "red")
     lines = capsys.readouterr().out.removesuffix("\n").split("\n")
     assert len(lines) == 4
     assert "[bold]x[/bold]" in lines[1]
-    shown = "".join(lines).replace("\x1b[1m", "").replace("\x1b[31m", "").replace("\x1b[0m", "")  # Rich's own
+    shown = "".join(lines).replace("\x1b[1m", "").replace("\x1b[31m", "").replace("\x1b[0m", "")  # the styles
     assert clean_line(shown) == shown
 
 
 def test_columns_stay_aligned(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plain(("a", "b"), [("x\x1b[31m", "1"), ("longer name", "2")], right=("b",))
+    print_columns(("a", "b"), [("x\x1b[31m", "1"), ("longer name", "2")], right=("b",))
     assert [len(line) for line in capsys.readouterr().out.splitlines()] == [14, 14, 14]
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from auditor.text.numbers import counted
+
 if TYPE_CHECKING:
     from auditor.records.results import ResultRow
 
@@ -59,7 +61,7 @@ def say_saved(folder: Path | None, rows: "Sequence[ResultRow]", reused: Sequence
         return
     made = [row for row in rows if row.status == "done" and row.model not in reused]
     missing = [row for row in made if not adversarials_file(folder, row.model, row.identity or "").exists()]
-    say(f"adversarial images of {len(made) - len(missing)} models in {folder}")
+    say(f"adversarial images of {counted(len(made) - len(missing), 'model')} in {folder}")
     for model in reused:
         say(f"{model}: no adversarial images written, the audit was done before; --force repeats it")
     for row in missing:

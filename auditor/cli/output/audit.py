@@ -15,7 +15,7 @@ from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
 from auditor.results.serialize import pruned_kinds
 from auditor.results.targeted import targeted_words
 from auditor.text.eps import format_eps
-from auditor.text.numbers import DASH, number, percent, significant
+from auditor.text.numbers import DASH, counted, number, percent, significant
 
 
 def print_detail(detail: Detail) -> None:
@@ -23,7 +23,11 @@ def print_detail(detail: Detail) -> None:
     print_pairs(
         f"{row.model}: {detail.description}",
         [
-            ("protocol", f"{row.protocol}, {row.norm} {format_eps(row.eps)}, {row.n or 'no'} images"),
+            (
+                "protocol",
+                f"{row.protocol}, {row.norm} {format_eps(row.eps)}, "
+                f"{counted(row.n, 'image') if row.n else 'no images'}",
+            ),
             ("clean accuracy", percent(row.clean_accuracy)),
             (
                 "robust accuracy",

@@ -15,6 +15,7 @@ from auditor.records.templates import Templates
 from auditor.results.adversarials import SavedAdversarials, check_identity, open_saved
 from auditor.results.lookup import find_rows
 from auditor.text.eps import format_eps
+from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +104,7 @@ def _draw_adversarials(engine: Engine, model: str, protocol: str | None, audit_i
     chosen = saved.samples(sorted(saved.varied(COLUMNS), key=lambda position: int(saved.labels[position])))
     subtitle = (
         f"{detail.description}, {detail.row.protocol}, {saved.norm} {format_eps(saved.eps)}: {len(chosen)} of the "
-        f"{len(saved.indices)} samples that an attack broke, of {detail.row.n}"
+        f"{counted(len(saved.indices), 'sample')} that an attack broke, of {detail.row.n}"
     )
     return draw_adversarials(detail.row.model, subtitle, detail.classes, saved.norm, chosen)
 

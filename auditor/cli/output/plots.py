@@ -17,7 +17,7 @@ from auditor.results.association import NAMES, association
 from auditor.results.class_errors import severity_words, superclass_words
 from auditor.results.ranking import describe_setting, format_gap_error, setting_of
 from auditor.text.eps import format_eps
-from auditor.text.numbers import DASH, percent
+from auditor.text.numbers import DASH, counted, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def zoo_figure(engine: Engine, source: str | None, protocol: str, measure: Measu
     sizes = Counter(setting_of(row) for row in rows)
     setting = max(sizes, key=lambda key: (sizes[key], key[4]))
     for other in sizes.keys() - {setting}:
-        say(f"left out: {sizes[other]} results of {describe_setting(other)}")
+        say(f"left out: {counted(sizes[other], 'result')} of {describe_setting(other)}")
     points = [
         ZooPoint(
             name=row.model.partition(":")[2],

@@ -1,14 +1,13 @@
 """Result rows as tables for people: ranked by robust accuracy, flagged rows after the ranked ones."""
 
-import csv
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from auditor.cli.output.layout import print_line, print_plain, styled
+from auditor.cli.output.layout import print_columns, print_line, print_note, terminal_width
 from auditor.records.results import ResultRow
 from auditor.results.ranking import (
     GAP_NOTE,
@@ -22,7 +21,7 @@ from auditor.results.ranking import (
 )
 from auditor.results.serialize import nan_to_none, serialize
 from auditor.text.numbers import DASH, number, p_value, percent_number
-from auditor.text.printable import clean_cell
+from auditor.text.times import parse_time, relative_time
 
 
 def print_json(rows: Sequence[Any]) -> None:
@@ -31,76 +30,74 @@ def print_json(rows: Sequence[Any]) -> None:
     click.echo(json.dumps(nan_to_none(values), indent=1))
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON."""
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        return "; ".join(map(str, value))
-    return json.dumps(value) if isinstance(value, dict) else value
-
-
 def print_results(rows: Sequence[ResultRow]) -> None:
     """A leaderboard for each setting: models that count, then flagged ones; below, those without a result."""
     done = [row for row in rows if row.status == "done"]
+    omitted: list[str] = []
     for setting in dict.fromkeys(setting_of(row) for row in done):
         print_line(describe_setting(setting), "bold")
-        _print_group([row for row in done if setting_of(row) == setting])
+        omitted += _print_group([row for row in done if setting_of(row) == setting])
     for row in rows:
         if row.status != "done":
-            print_line(f"{row.model}: {row.status}: {row.reason or ''}", "red")
+            print_line(f"{row.model}: {row.status}: {row.reason or ''}", "red" if row.status == "failed" else "")
     for row in done:
         for part in row.not_measurable:
             print_line(f"{row.model}: not measurable: {part}", "yellow")
     for line in _footnotes(done):
-        print_line(line, "dim")
+        print_note(line)
+    print_omitted(omitted)
 
 
+def print_omitted(names: Iterable[str]) -> None:
+    """Say which columns did not fit the terminal, and how to see them."""
+    if left_out := list(dict.fromkeys(names)):
+        print_note(
+            f"Left out to fit {terminal_width()} columns: {', '.join(left_out)}. A wider terminal, `| less -S` or "
+            "--format json shows them, and --columns chooses."
+        )
+
+
+_NO_INTERVAL, _INTERVAL = "robust %", "robust % (95 % interval)"
+_NARROW = 70
+"""Terminals with fewer columns get the robust accuracy without its interval."""
 _COLUMNS = (
-    "#", "model", "clean %", "claimed clean %", "robust % (95 % interval)", "claimed robust %",
+    "#", "model", "clean %", "claimed clean %", _NO_INTERVAL, _INTERVAL, "claimed robust %",
     "screen", "gap", "p", "intra", "inter", "flags",
 )  # fmt: skip
 _CLAIMS = {"claimed clean %": "claimed_clean_accuracy", "claimed robust %": "claimed_robust_accuracy"}
 _RIGHT = tuple(name for name in _COLUMNS if name not in ("model", "flags"))
-_DROPPED_FIRST = ("inter", "intra", "p", "claimed clean %", "clean %", "claimed robust %")
+_OPTIONAL = ("inter", "intra", "p", "claimed clean %", "clean %", "claimed robust %", "screen", "gap")
 
 
-def _print_group(group: Sequence[ResultRow]) -> None:
+def _print_group(group: Sequence[ResultRow]) -> list[str]:
+    """Print the rows of one setting, and return the columns that did not fit."""
     unclaimed = {name for name, key in _CLAIMS.items() if all(getattr(row, key) is None for row in group)}
-    columns = [name for name in _COLUMNS if name not in unclaimed]
+    width = terminal_width()
+    narrow = width is not None and width < _NARROW
+    columns = [name for name in _COLUMNS if name not in unclaimed and name != (_INTERVAL if narrow else _NO_INTERVAL)]
     ranked = [row for row in group if not row.flags]
     flagged = [row for row in group if row.flags]
     better = sorted((row.robust_accuracy or 0 for row in ranked), reverse=True)
     lines = [*((row, rank_of(row, better)) for row in ranked), *((row, DASH) for row in flagged)]
-
-    def cells(columns: Sequence[str]) -> list[list[str]]:
-        return [_cells(row, rank, columns) for row, rank in lines]
-
-    if not styled():
-        print_plain(columns, cells(columns), right=_RIGHT)
-        return
-    from auditor.cli.output.terminal import print_fitting
-
-    print_fitting(columns, cells, [bool(row.flags) for row, _ in lines], _RIGHT, _DROPPED_FIRST)
+    return [_INTERVAL] * narrow + print_columns(
+        columns,
+        [_cells(row, rank, columns) for row, rank in lines],
+        right=_RIGHT,
+        optional=_OPTIONAL,
+        styles=["yellow" if row.flags else "" for row, _ in lines],
+    )
 
 
 def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
-    robust = DASH
+    interval = DASH
     if row.robust_interval is not None:
-        robust = "{} ({}–{})".format(*map(percent_number, row.robust_interval))
+        interval = "{} ({}–{})".format(*map(percent_number, row.robust_interval))
     cells = {
         "#": rank,
         "model": row.model,
         "clean %": percent_number(row.clean_accuracy),
-        "robust % (95 % interval)": robust,
+        _NO_INTERVAL: percent_number(row.robust_accuracy),
+        _INTERVAL: interval,
         "claimed clean %": percent_number(row.claimed_clean_accuracy),
         "claimed robust %": percent_number(row.claimed_robust_accuracy) + ("*" if has_doubtful_claim(row) else ""),
         "screen": number(row.screen_score),
@@ -121,6 +118,9 @@ def _footnotes(done: Sequence[ResultRow]) -> list[str]:
         )
     if any(has_doubtful_claim(row) for row in done):
         lines.append("* marked unreliable by its publisher.")
+    for dataset, samples, n in dict.fromkeys((row.dataset, row.samples or 0, row.n or 0) for row in done):
+        if 0 < n < samples:
+            lines.append(f"{dataset} has fewer than {samples} test images: all {n} were used.")
     screened = [row for row in done if row.protocol == "screen"]
     if screened:
         from auditor.results.calibration import calibration_lines, score_lines
@@ -145,17 +145,43 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
         print_line(f"  {name:<{width}}  {value}")
 
 
-def print_fields(names: Sequence[str], rows: Sequence[Any]) -> None:
-    """A plain table of these fields of records; None is empty."""
-    cells = [["" if (value := getattr(row, name)) is None else str(value) for name in names] for row in rows]
-    print_table(names, cells)
+def print_fields(
+    names: Sequence[str], rows: Sequence[Any], optional: Sequence[str] = (), **formats: Callable[[Any], str]
+) -> None:
+    """A table of these fields of records; None is empty, and times are relative.
+
+    ``optional`` ones may be left out on a narrow terminal; ``formats`` make a field's text from the row.
+    """
+    heads = [name.removesuffix("_at").replace("_", " ") for name in names]
+    cells = [
+        [formats[name](row) if name in formats else _field_text(name, getattr(row, name)) for name in names]
+        for row in rows
+    ]
+    print_table(heads, cells, optional=[heads[names.index(name)] for name in optional])
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table."""
-    if styled():
-        from auditor.cli.output.terminal import print_rich
+def _field_text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name.endswith("_at"):
+        return ago(value)
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
-        print_rich(columns, rows)
-    else:
-        print_plain(columns, rows)
+
+def ago(time: str | datetime | None) -> str:
+    """``3 minutes ago``; empty for None."""
+    if time is None:
+        return ""
+    return relative_time(parse_time(time) if isinstance(time, str) else time, datetime.now(UTC))
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    styles: Sequence[str] = (),
+) -> None:
+    """A table; the ``optional`` columns may be left out on a narrow terminal, the first ones first."""
+    print_omitted(print_columns(columns, rows, right=right, optional=optional, styles=styles))

@@ -15,7 +15,7 @@ from auditor.results.serialize import serialize_detail
 from auditor.text.times import as_utc
 from auditor.web.api.common import Cursor, Database, FiniteJSONResponse, Name, Number, make_router, response_options
 from auditor.web.errors import as_invalid_request
-from auditor.web.figures.heatmap import png
+from auditor.web.figures.heatmap import MOST_PIXELS, png
 from auditor.web.paging import decode_cursor, encode_cursor, split_page
 from auditor.web.shapes import results as shapes
 
@@ -116,10 +116,12 @@ def get_matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
 
 @router.get("/results/{number}/matrices/{kind}/picture", response_class=Response)
 def get_matrix_picture(engine: Database, number: Number, kind: Kind) -> Response:
-    """Return the matrix as a PNG in class order: one pixel per entry, and at most 500 pixels per side."""
-    return Response(
-        png(_clustering(load_result(engine, number), kind).full_matrix(), kind != "features"), media_type="image/png"
-    )
+    """Return the matrix as a PNG in class order, about 500 pixels per side; equal squares are the entries.
+
+    Of more than 500 classes, neighbours are averaged.
+    """
+    matrix = _clustering(load_result(engine, number), kind).full_matrix()
+    return Response(png(matrix, kind != "features", least=MOST_PIXELS), media_type="image/png")
 
 
 @router.get("/comparison", **response_options(shapes.Comparison))

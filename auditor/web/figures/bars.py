@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from auditor.records import AttackScore
 from auditor.records.results import ResultRow
 from auditor.statistics import wilson_interval
-from auditor.text.numbers import interval, percent, percent_number
+from auditor.text.numbers import counted, interval, percent, percent_number
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def attack_bars(row: ResultRow, attacks: Sequence[AttackScore]) -> tuple[Bar, ..
         return ()
     bars = [_bar("clean", row.clean_accuracy, n, f"correct on {round(row.clean_accuracy * n)} of {n} images")]
     for score in attacks:
-        details = f"run on {score.n} images, broke {score.broken}, {score.seconds:.1f} s"
+        details = f"run on {counted(score.n, 'image')}, broke {score.broken}, {score.seconds:.1f} s"
         bars.append(_bar(score.attack, score.robust_accuracy, n, details))
     return tuple(bars)
 
