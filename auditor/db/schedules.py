@@ -97,10 +97,18 @@ def list_runs(engine: Engine, schedule_id: int, *, limit: int) -> list[LastRun]:
     run, scan = tables.ScheduleRun, tables.Scan
     query = select(run, scan.state).outerjoin(scan, scan.id == run.scan_id).where(run.schedule_id == schedule_id)
     with Session(engine) as session:
-        return [
-            LastRun(due_at=one.due_at, state=one.state, reason=one.reason, scan=one.scan_id, scan_state=state)
-            for one, state in session.execute(query.order_by(run.due_at.desc()).limit(limit))
-        ]
+        found = session.execute(query.order_by(run.due_at.desc()).limit(limit))
+        return [_run_record(one, state) for one, state in found]
+
+
+def last_runs(engine: Engine) -> dict[int, LastRun]:
+    """The newest run of each schedule, by the schedule's id, in one query."""
+    run, scan = tables.ScheduleRun, tables.Scan
+    newest = select(run.schedule_id, func.max(run.due_at).label("due_at")).group_by(run.schedule_id).subquery()
+    query = select(run, scan.state).outerjoin(scan, scan.id == run.scan_id)
+    query = query.join(newest, (newest.c.schedule_id == run.schedule_id) & (newest.c.due_at == run.due_at))
+    with Session(engine) as session:
+        return {one.schedule_id: _run_record(one, state) for one, state in session.execute(query)}
 
 
 def claim_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:
@@ -226,3 +234,7 @@ def _record(one: tables.Schedule) -> Schedule:
     stored: Any = one.command  # a person may have changed it
     readable = isinstance(stored, list) and all(isinstance(word, str) for word in stored)
     return Schedule(one.id, one.name, one.cron, tuple(stored) if readable else None, one.enabled, one.changed_at)
+
+
+def _run_record(run: tables.ScheduleRun, scan_state: str | None) -> LastRun:
+    return LastRun(due_at=run.due_at, state=run.state, reason=run.reason, scan=run.scan_id, scan_state=scan_state)

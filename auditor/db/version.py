@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from typing import Any
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +21,7 @@ class DataVersion:
         self.is_quick = engine.dialect.name == "sqlite"
         """Whether reading takes microseconds, and waits for nobody."""
         self._own: sqlite3.Connection | None = None
+        self._opened = 0
         self._lock = threading.Lock()
 
     def read(self) -> str | None:
@@ -37,13 +39,15 @@ class DataVersion:
                 self._own = None
 
     def _read_sqlite(self) -> str | None:
-        path = self.engine.url.database
-        if path in (None, "", ":memory:"):
+        if self.engine.url.database in (None, "", ":memory:"):
             return None
         with self._lock:
             if self._own is None:
-                self._own = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-            return str(self._own.execute("PRAGMA data_version").fetchone()[0])
+                arguments, options = self.engine.dialect.create_connect_args(self.engine.url)
+                own: dict[str, Any] = {**options, "timeout": 0, "isolation_level": None, "check_same_thread": False}
+                self._own = sqlite3.connect(arguments[0], **own)
+                self._opened += 1  # another connection counts from the start again
+            return f"{self._opened}:{self._own.execute('PRAGMA data_version').fetchone()[0]}"
 
     def _read_postgresql(self) -> str | None:
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

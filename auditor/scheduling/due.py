@@ -26,6 +26,7 @@ from auditor.db.schedules import (
     end_run,
     find_schedule,
     last_run,
+    last_runs,
     reclaim_lost_runs,
 )
 from auditor.errors import ConflictError, UsageError, first_line, one_line
@@ -97,6 +98,7 @@ def next_dues(cron: str, after: datetime, number: int) -> list[datetime]:
 
 def load_schedules(engine: Engine) -> list[ScheduleRow]:
     """All schedules by name, each with its next due time and its last run."""
+    last = last_runs(engine)
     return [
         ScheduleRow(
             id=schedule.id,
@@ -106,7 +108,7 @@ def load_schedules(engine: Engine) -> list[ScheduleRow]:
             problem=find_problem(schedule),
             enabled=schedule.enabled,
             next=next_run(schedule, datetime.now(UTC)),
-            last=last_run(engine, schedule),
+            last=last.get(schedule.id),
         )
         for schedule in all_schedules(engine)
     ]

@@ -9,6 +9,7 @@ before, by whichever process. What else a page shows, such as ``3 minutes ago``,
 import asyncio
 import contextlib
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ KEPT_SECONDS = 2.0
 KEPT_BYTES = 64 * 2**20
 """Of all kept bodies together; those used last stay."""
 LARGEST_BYTES = 4 * 2**20
-NOT_KEPT = ("/static/", "/api/v1/health")
+NOT_KEPT = re.compile(r"/static/.*|/api/v1/health|.*/(events|weights)")
+"""Paths of what is never kept: those that have an ETag already, the state of the server, streams, large files."""
 RENDERED_AT_ONCE = 4
 """Python runs one thread at a time: with more, those that send kept responses wait for their turn."""
 TYPES = ("text/html", "application/json")
@@ -56,7 +58,7 @@ class ResponseCache:
         self.turns = asyncio.Semaphore(RENDERED_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or scope["path"].startswith(NOT_KEPT):
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or NOT_KEPT.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -95,7 +97,7 @@ class ResponseCache:
                 del self.renderings[key]
 
         async def send_unkept(message: Message) -> None:
-            await settle(None)  # a stream may take hours
+            await settle(None)  # what is long may take long to send
             await send(message)
 
         response = None

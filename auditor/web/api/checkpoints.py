@@ -17,7 +17,7 @@ from auditor.errors import NotFoundError
 from auditor.records.checkpoints import CheckpointRow
 from auditor.results.serialize import serialize
 from auditor.web.access import require_scope
-from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
+from auditor.web.api.common import Cursor, Database, FiniteJSONResponse, Number, make_router, response_options
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 from auditor.web.shapes import jobs as shapes
 from auditor.zoo.checkpoint import WEIGHTS
@@ -28,14 +28,14 @@ router = make_router("checkpoints")
 @router.get("/checkpoints", **response_options(shapes.Checkpoints))
 def get_checkpoints(
     engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> FiniteJSONResponse:
     """List checkpoints, the newest first, each with the audits before and after its boost.
 
     `next` is the cursor of the next page.
     """
     read = list_checkpoints(engine, limit=limit + 1, before=decode_number_cursor("checkpoint", cursor))
     rows, following = split_page(read, limit, lambda row: encode_number_cursor("checkpoint", row.id))
-    return {"checkpoints": [_to_public(row) for row in rows], "next": following}
+    return FiniteJSONResponse({"checkpoints": [_to_public(row) for row in rows], "next": following})
 
 
 @router.get("/checkpoints/{number}", **response_options(shapes.CheckpointDetail))
