@@ -28,6 +28,12 @@ def list_models(
         return [_row(one, audits.get(one.id, 0)) for one in found]
 
 
+def list_model_names(engine: Engine) -> list[str]:
+    """The full names of all models, sorted."""
+    with Session(engine) as session:
+        return sorted(session.scalars(select(tables.Model.name)))
+
+
 def load_model(engine: Engine, name: str) -> Row:
     """Load the model of this full name. Raises NotFoundError if no scan has met it."""
     model, audit = tables.Model, tables.Audit
