@@ -47,6 +47,7 @@ def models(page: Page) -> list[str]:
     return [name.removeprefix("demo:") for name in page.locator(".board tbody th a").all_inner_texts()]
 
 
+@pytest.mark.long
 def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp_path: Path) -> None:
     context = browser.new_context()
     page, broken = context.new_page(), []
@@ -124,6 +125,7 @@ def sign_in(page: Page, scope: str) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browser, tmp_path: Path) -> None:
     assert run("report", "1", "-o", tmp_path / "report.html").exit_code == 0
@@ -148,6 +150,7 @@ def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browse
         assert wider <= 0, address
 
 
+@pytest.mark.long
 def test_pictures_need_no_script(server: str, browser: Browser) -> None:
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(f"{server}/models/demo:standard")
@@ -172,6 +175,7 @@ def test_pictures_need_no_script(server: str, browser: Browser) -> None:
     assert sorted(page.locator(".tile strong").all_inner_texts()) == ["ankle boot", "sandal", "sneaker"]
 
 
+@pytest.mark.long
 def test_the_theme_that_was_chosen_is_remembered(server: str, browser: Browser) -> None:
     page = browser.new_context(color_scheme="light").new_page()
     page.goto(f"{server}/scans")
