@@ -1,5 +1,6 @@
 """Help texts, what a misspelt command gets, and what `auditor` alone says."""
 
+import inspect
 import os
 import re
 from collections.abc import Iterator
@@ -50,9 +51,10 @@ def commands(command: click.Command = main, path: str = "auditor", parent: click
     ("path", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_help_is_sentences_and_examples(path: str, command: click.Command) -> None:
-    first = command.help.split("\n\n")[0].replace("\n", " ")
+    text = inspect.cleandoc(command.help).replace("\b", "")
+    first = text.split("\n\n")[0].replace("\n", " ")
     assert re.match(r"[A-Z].*[.;]", first), first
-    examples = re.search(r"\nExamples?:\n((?:  +\S.*\n?)+)", command.help)
+    examples = re.search(r"\nExamples?:\n((?:  +\S.*\n?)+)", text)
     assert examples is not None, f"{path} has no examples"
     assert any(line.strip().startswith((path, f"watch {path}")) for line in examples[1].splitlines())
     for option in command.params:
