@@ -45,6 +45,20 @@ def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> fl
     return float(binomtest(only_first, discordant, alternative=alternative).pvalue) if discordant else 1.0
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several tests, adjusted by Holm's step-down method (1979), in the order that they were given.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[k]))
+        adjusted[k] = largest
+    return adjusted
+
+
 @dataclass(frozen=True)
 class Paired:
     """Counts of two yes-or-no verdicts on the same samples: yes in both, in one only, or in neither."""

@@ -2,6 +2,6 @@
 
 from auditor.checkpoints.card import model_card
 from auditor.checkpoints.hub import check_repo, push
-from auditor.checkpoints.layout import export_checkpoint
+from auditor.checkpoints.layout import export_checkpoint, read_card
 
-__all__ = ["check_repo", "export_checkpoint", "model_card", "push"]
+__all__ = ["check_repo", "export_checkpoint", "model_card", "push", "read_card"]

@@ -56,6 +56,16 @@ def export_checkpoint(row: CheckpointRow, out: Path) -> list[Path]:
     return [out / name for name in NAMES]
 
 
+def read_card(row: CheckpointRow) -> str:
+    """The model card that an export would write; the weights are not read.
+
+    Raises:
+        EnvironmentUnusableError: the checkpoint's description cannot be read, or timm is needed and not installed.
+    """
+    entry, original, _ = read_description(Path(row.folder))
+    return model_card(row, entry, original, origin_of(original))
+
+
 @contextlib.contextmanager
 def _named(row: CheckpointRow) -> Iterator[None]:
     try:

@@ -12,12 +12,12 @@ MOST = 200
 
 
 def complete_result(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Names of models with stored audits."""
+    """Names of models with results."""
     with contextlib.suppress(Exception):
         from auditor.cli.db import open_database
-        from auditor.db.zoo import list_model_names
+        from auditor.db.zoo import list_audited_names
 
-        return matching(list_model_names(open_database()), incomplete)
+        return matching(list_audited_names(open_database()), incomplete)
     return []
 
 

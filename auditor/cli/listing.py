@@ -107,7 +107,8 @@ class Listing:
             more: whether the list has more rows than these.
         """
         from auditor.cli.output.layout import print_columns, print_note
-        from auditor.cli.output.tables import as_csv, print_json
+        from auditor.cli.output.tables import print_json
+        from auditor.results.serialize import as_csv
 
         found, kept = self.arrange(rows, values), list[Row]()
         kept = found[: self.limit]

@@ -179,10 +179,9 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
     import json
 
     from auditor.cli.db import open_database
-    from auditor.cli.output.tables import as_csv
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import nan_to_none, pruned_kinds, serialize, serialize_detail
+    from auditor.results.serialize import as_csv, nan_to_none, pruned_kinds, serialize, serialize_detail
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort="started_at")

@@ -174,10 +174,11 @@ def send_and_follow(
     from auditor.cli.output.follow import follow
     from auditor.cli.output.progress import say
     from auditor.db.leases import Leases, Unsent
-    from auditor.db.workers import list_workers
+    from auditor.db.scans import load_scan
     from auditor.errors import EnvironmentUnusableError
     from auditor.jobs.queue import send
     from auditor.scans.local import ScanOutcome
+    from auditor.text.signs import no_worker, start_worker
 
     try:
         Leases(store.engine).mark_sent([job.audit_id for job in jobs])
@@ -188,8 +189,8 @@ def send_and_follow(
         say(f"scan {scan_id} is stored, and workers will run it; `auditor scans cancel {scan_id}` cancels it")
         click.get_current_context().exit(ExitCode.INTERRUPTED)
     say(f"scan {scan_id}: {counted(len(jobs), 'audit')} in the queue {where.queue}; see `auditor scans show {scan_id}`")
-    if not any(row.queue == where.queue for row in list_workers(store.engine)):
-        say(f"no worker serves the queue {where.queue} yet; start one with `auditor worker --queue {where.queue}`")
+    if load_scan(store.engine, scan_id).unserved:
+        say(f"{no_worker(where.queue)} yet; {start_worker(where.queue)}")
     if not where.wait:
         return ScanOutcome(scan_id, ended=False)
     return follow(store.engine, scan_id)

@@ -137,8 +137,9 @@ def _run_locally(trainings: "Trainings", job: "TrainingJob") -> None:
 
 def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
     """Send the ID of a stored job; if the broker fails, a worker's reaper sends it later."""
-    from auditor.db.workers import list_workers
+    from auditor.db.trainings import load_training
     from auditor.errors import EnvironmentUnusableError
+    from auditor.text.signs import no_worker, start_worker
     from auditor.trainings.run import send_training
 
     number = job.training_id
@@ -147,17 +148,18 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
     except EnvironmentUnusableError as error:
         say(f"{error}; the {job.kind} is stored, and a worker sends it once the broker answers")
     say(f"{job.kind} {number} is in the queue {queue}; `auditor trainings follow {number}` follows it")
-    if not any(row.queue == queue for row in list_workers(trainings.engine)):
-        say(f"no worker serves the queue {queue} yet; start one with `auditor worker --queue {queue}`")
+    if load_training(trainings.engine, number).unserved:
+        say(f"{no_worker(queue)} yet; {start_worker(queue)}")
 
 
 def follow(engine: "Engine", training_id: int) -> None:
     """Print the progress of a job until it has ended; Ctrl-C stops following, not the job."""
     from auditor.cli.output.follow import part_of
+    from auditor.cli.output.states import SilenceReports
     from auditor.db.retry import UNAVAILABLE
     from auditor.db.trainings import load_training
 
-    printed, part = 0, ""
+    printed, part, silences = 0, "", SilenceReports()
     try:
         while True:
             with contextlib.suppress(*UNAVAILABLE):
@@ -169,6 +171,7 @@ def follow(engine: "Engine", training_id: int) -> None:
                 if now != part and now:
                     say(now)
                 part = now
+                silences.report(row)
                 if row.state in ENDED:
                     return
             time.sleep(POLL_SECONDS)
@@ -179,6 +182,7 @@ def follow(engine: "Engine", training_id: int) -> None:
 
 def show_training(engine: "Engine", training_id: int, output_format: str) -> None:
     """Print the result of a job; exit with code 1 if it failed or was cancelled."""
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_json
     from auditor.db.trainings import load_training
 
@@ -199,6 +203,6 @@ def show_training(engine: "Engine", training_id: int, output_format: str) -> Non
     elif row.state in ("failed", "cancelled"):
         click.echo(f"{row.kind} {training_id} of {row.model}: {row.state}: {row.reason}", err=True)
     else:
-        click.echo(f"{row.kind} {training_id} of {row.model}: {row.state}")
+        click.echo(f"{row.kind} {training_id} of {row.model}: {state_of(row)}")
     if row.state in ("failed", "cancelled"):
         click.get_current_context().exit(ExitCode.FAILED)

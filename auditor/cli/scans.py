@@ -1,4 +1,4 @@
-"""``auditor scans``: list, show, compare, cancel and retry scans."""
+"""``auditor scans``: list, show, follow, compare, cancel and retry scans."""
 
 import time
 
@@ -15,7 +15,7 @@ SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 @click.group("scans", cls=Group)
 def command() -> None:
-    """List, show, compare, cancel and retry scans."""
+    """List, show, follow, compare, cancel and retry scans."""
 
 
 @command.command("list")
@@ -31,6 +31,7 @@ def list_(state: str | None, listing: Listing) -> None:
       auditor scans list --filter 'failed>0' --sort -seconds
     """
     from auditor.cli.db import open_tidied
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields
     from auditor.db.scans import STATES, list_scans
 
@@ -39,7 +40,9 @@ def list_(state: str | None, listing: Listing) -> None:
     names = ["scan", "source", "protocol", "queue", "state", *STATES, "reused", "started_at", "seconds"]
     optional = ["queue", "reused", "seconds", "cancelled", "queued", "running", "protocol"]
     more = limit is not None and len(rows) == limit
-    listing.print(rows, lambda chosen: print_fields(names, chosen, optional), nothing="no scans", more=more)
+    listing.print(
+        rows, lambda chosen: print_fields(names, chosen, optional, state=state_of), nothing="no scans", more=more
+    )
 
 
 @command.command()
@@ -56,9 +59,11 @@ def show(scan_id: int, output_format: str) -> None:
     from auditor.cli.db import open_tidied
     from auditor.cli.output.follow import count_by_state, part_of
     from auditor.cli.output.layout import print_line
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import load_scan
     from auditor.records import LOCAL_QUEUE
+    from auditor.text.signs import no_worker, start_worker
 
     scan = load_scan(open_tidied(), scan_id)
     if output_format == "json":
@@ -67,12 +72,14 @@ def show(scan_id: int, output_format: str) -> None:
     reused = f", {scan.reused} done before" if scan.reused else ""
     where = f"by {scan.worker}" if scan.queue == LOCAL_QUEUE else f"in the queue {scan.queue}"
     print_line(f"scan {scan_id} of {scan.source}, {where}: {scan.state}; {count_by_state(scan) or 'no audits'}{reused}")
+    if scan.unserved:
+        print_line(f"{no_worker(scan.queue)}; {start_worker(scan.queue)}", "yellow")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]
     cells = [
         [
             str(audit.audit),
             audit.model,
-            "done before" if audit.reused else audit.state,
+            "done before" if audit.reused else state_of(audit),
             str(audit.attempt),
             audit.worker or "",
             part_of(audit),
@@ -82,6 +89,29 @@ def show(scan_id: int, output_format: str) -> None:
     ]
     if cells:
         print_table(names, cells)
+
+
+@command.command()
+@SCAN
+@FORMAT
+def follow(scan_id: int, output_format: str) -> None:
+    """Follow a scan until its last audit has ended; Ctrl-C stops following, not the scan.
+
+    \b
+    Examples:
+      auditor scans follow 7
+
+    Exit codes: 0 all audits are done; 1 some models failed or were cancelled; 130 interrupted.
+    """
+    from auditor.cli.db import open_tidied
+    from auditor.cli.output import follow as live
+    from auditor.cli.output.scan import print_outcome
+
+    engine = open_tidied()
+    outcome = live.follow(engine, scan_id)
+    print_outcome(engine, outcome, output_format)
+    if outcome.failed or outcome.cancelled:
+        click.get_current_context().exit(ExitCode.FAILED)
 
 
 @command.command()

@@ -58,7 +58,7 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     say(f"schedule {name}: {when}")
 
 
-def _check_scan(words: tuple[str, ...]) -> None:
+def _check_scan(words: Sequence[str]) -> None:
     """Parse the options of a scan, and look its models up.
 
     Paths are not checked, because they may be on the machine of `auditor beat` alone.
@@ -87,6 +87,29 @@ def _check_scan(words: tuple[str, ...]) -> None:
     if options.source in ("demo", "timm", "robustbench"):
         with contextlib.suppress(EnvironmentUnusableError):  # the package may be on the other machine alone, too
             options.filters.select_entries(find_source(options.source, options.audit.folder))
+
+
+def check_remote_scan(words: Sequence[str]) -> None:
+    """Check the options of a scan that is scheduled over HTTP: as ``add`` does, and without paths and code.
+
+    A token must not decide which files of the beat's machine are read or run.
+
+    Raises:
+        UsageError: `auditor schedule add` would refuse the options, or they name a path, or trust code.
+    """
+    from auditor.cli.scan import command as scan
+    from auditor.errors import UsageError
+
+    _check_scan(words)
+    given, _, _ = scan.make_parser(click.Context(scan)).parse_args(list(words))
+    local = [one for one in scan.params if isinstance(one.type, click.Path) or one.name == "trust_code"]
+    wrong = [str(one.get_error_hint(None)) for one in local if isinstance(given.get(str(one.name)), str | bool)]
+    if given["source"] == "local" or wrong:
+        what = wrong[0] if wrong else "a local zoo"
+        raise UsageError(
+            f"{what} names files or code of a machine, which cannot be scheduled over HTTP; "
+            "run `auditor schedule add` on that machine"
+        )
 
 
 @command.command("list")

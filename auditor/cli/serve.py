@@ -67,6 +67,7 @@ def command(
     import ipaddress
 
     from auditor.cli.db import open_database
+    from auditor.cli.schedule import check_remote_scan
     from auditor.errors import UsageError
 
     if closed and opened:
@@ -85,6 +86,7 @@ def command(
         hosts=allowed,
         trusted_proxies=trusted,
         allowed_origins=hosts.check_origins(origins),
+        check_scan=check_remote_scan,
     )
     with server.listen(address, port) as (listening, url):
         click.echo(f"{url}/", err=True)

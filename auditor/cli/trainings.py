@@ -32,13 +32,18 @@ def list_(kind: str | None, state: str | None, listing: Listing) -> None:
       auditor trainings list --kind adapt --filter 'model=demo:*' --sort -seconds
     """
     from auditor.cli.db import open_tidied
+    from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields
     from auditor.db.trainings import list_trainings
 
     rows = list_trainings(open_tidied(), kind=kind, state=state)  # type: ignore[arg-type]
     names = ["id", "kind", "model", "state", "queue", "attempt", "part", "queued_at", "reason"]
     optional = ["attempt", "queue", "part", "queued_at"]
-    listing.print(rows, lambda chosen: print_fields(names, chosen, optional), nothing="no boosts or adaptations")
+    listing.print(
+        rows,
+        lambda chosen: print_fields(names, chosen, optional, state=state_of),
+        nothing="no boosts or adaptations",
+    )
 
 
 @command.command()

@@ -100,9 +100,10 @@ def command(gpus: str | None, **options: object) -> None:
     help="Check for a heartbeat from a worker of this host within this time; exit with code 1 if there is none.",
 )
 def listing(output_format: str, alive: float | None) -> None:
-    """List the processes that run audits, and their current audits.
+    """List the processes that run audits and trainings, and their current jobs.
 
-    Processes without a recent heartbeat are not listed.
+    A process whose last heartbeat is longer ago than expected is listed with the time since then, until its lease has
+    passed twice. Below the processes, queues are named that have jobs and no worker.
 
     \b
     Examples:
@@ -113,8 +114,10 @@ def listing(output_format: str, alive: float | None) -> None:
     """
     from auditor.cli.db import open_database, open_tidied
     from auditor.cli.output.follow import part_of
+    from auditor.cli.output.layout import print_line
     from auditor.cli.output.tables import print_json, print_table
-    from auditor.db.workers import list_workers
+    from auditor.db.workers import list_queues, list_workers
+    from auditor.text.signs import no_sign_of_life, no_worker, start_worker
 
     engine = open_tidied() if alive is None else open_database()  # a health check changes nothing
     rows = list_workers(engine)
@@ -122,7 +125,8 @@ def listing(output_format: str, alive: float | None) -> None:
         rows = _select_alive(rows, alive)
     if output_format == "json":
         print_json(rows)
-    elif not rows:
+        return
+    if not rows:
         click.echo("no process runs audits; `auditor worker` starts a worker")
     else:
         cells = [
@@ -133,11 +137,14 @@ def listing(output_format: str, alive: float | None) -> None:
                 row.model or "idle",
                 part_of(row),
                 "" if row.scan is None else str(row.scan),
-                f"{row.seconds_silent:.0f} s ago",
+                f"{row.seconds_silent:.0f} s ago" if row.silent_since is None else no_sign_of_life(row.silent_since),
             ]
             for row in rows
         ]
         print_table(["worker", "queue", "device", "model", "part", "scan", "last seen"], cells)
+    for queue in list_queues(engine):
+        if queue.unserved:
+            print_line(f"{no_worker(queue.queue)}, where {queue.queued} jobs wait; {start_worker(queue.queue)}")
 
 
 def _select_alive(rows: "list[WorkerRow]", seconds: float) -> "list[WorkerRow]":

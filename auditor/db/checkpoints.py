@@ -1,5 +1,7 @@
 """Lists and loads checkpoints, each with the audits before and after its training."""
 
+from collections.abc import Iterable, Sequence
+
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -14,13 +16,14 @@ COMPARED = ("n", "only_before", "only_after", "difference", "p_value")
 AUDITED = ("n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "gap", "flags")
 
 
-def list_checkpoints(engine: Engine) -> list[CheckpointRow]:
-    """All checkpoints, the newest first."""
+def list_checkpoints(engine: Engine, *, limit: int | None = None, before: int | None = None) -> list[CheckpointRow]:
+    """Checkpoints, the newest first. ``before``: only older ones than this."""
     checkpoint, job = tables.Checkpoint, tables.Training
-    query = select(checkpoint, job).join(job, job.id == checkpoint.id).order_by(checkpoint.id.desc())
+    query = select(checkpoint, job).join(job, job.id == checkpoint.id).order_by(checkpoint.id.desc()).limit(limit)
+    query = query if before is None else query.where(checkpoint.id < before)
     with Session(engine) as session:
         found = [(checkpoint_row, job_row) for checkpoint_row, job_row in session.execute(query)]
-    return [_row(engine, checkpoint_row, job_row) for checkpoint_row, job_row in found]
+    return _rows(engine, found)
 
 
 def load_checkpoint(engine: Engine, number: int) -> CheckpointRow:
@@ -33,10 +36,15 @@ def load_checkpoint(engine: Engine, number: int) -> CheckpointRow:
         checkpoint, job = session.get(tables.Checkpoint, number), session.get(tables.Training, number)
     if checkpoint is None or job is None:
         raise NotFoundError(f"there is no checkpoint {number}; see `auditor checkpoints list`")
-    return _row(engine, checkpoint, job)
+    return _rows(engine, [(checkpoint, job)])[0]
 
 
-def _row(engine: Engine, checkpoint: tables.Checkpoint, job: tables.Training) -> CheckpointRow:
+def _rows(engine: Engine, found: Sequence[tuple[tables.Checkpoint, tables.Training]]) -> list[CheckpointRow]:
+    audits = _summarize(engine, [number for one, _ in found for number in (one.before_audit_id, one.after_audit_id)])
+    return [_row(checkpoint, job, audits) for checkpoint, job in found]
+
+
+def _row(checkpoint: tables.Checkpoint, job: tables.Training, audits: dict[int, AuditSummary]) -> CheckpointRow:
     entry = job.entry or {}
     same = ("parent_sha256", "weights_sha256", "data_sha256", "stopped", "verdict", "versions")
     scan = job.request["scan"]
@@ -52,8 +60,8 @@ def _row(engine: Engine, checkpoint: tables.Checkpoint, job: tables.Training) ->
         **{name: scan[name] for name in ("protocol", "samples", "device")},
         history=job.history,
         best=checkpoint.best_epoch,
-        before=_summarize(engine, checkpoint.before_audit_id),
-        after=_summarize(engine, checkpoint.after_audit_id),
+        before=audits.get(checkpoint.before_audit_id or 0),
+        after=audits.get(checkpoint.after_audit_id or 0),
         comparison=_gain(checkpoint),
         seconds=job.seconds,
         created_at=iso(checkpoint.created_at),
@@ -68,9 +76,8 @@ def _gain(checkpoint: tables.Checkpoint) -> Gain | None:
     return Gain(**values | {"low": checkpoint.difference_low, "high": checkpoint.difference_high})
 
 
-def _summarize(engine: Engine, audit_id: int | None) -> AuditSummary | None:
-    """None if the audit was not made, or was deleted from the database."""
-    if audit_id is None:
-        return None
-    rows = list_results(engine, Filter(id=audit_id, history=True))
-    return AuditSummary(audit=audit_id, **{name: getattr(rows[0], name) for name in AUDITED}) if rows else None
+def _summarize(engine: Engine, numbers: Iterable[int | None]) -> dict[int, AuditSummary]:
+    """The results of these audits by ID, in one query; without those that were deleted from the database."""
+    ids = [number for number in numbers if number is not None]
+    rows = list_results(engine, Filter(ids=ids, history=True)) if ids else []
+    return {row.id: AuditSummary(audit=row.id, **{name: getattr(row, name) for name in AUDITED}) for row in rows}

@@ -1,9 +1,6 @@
 """Compares measured accuracies with published ones whenever rows are read, because figures may be imported later."""
 
-from typing import NamedTuple
-
-from auditor.db import models as tables
-from auditor.records import Published
+from typing import Any, NamedTuple
 
 MISMATCH_POINTS = 0.02
 MISMATCH_Z = 3.2905
@@ -18,8 +15,11 @@ class Claims(NamedTuple):
     unreliable: bool | None = None
 
 
-def claims_of(audit: tables.Audit, published: Published | None) -> Claims:
-    """The published clean accuracy of an audit's model, and the robust one if the threat model is the same."""
+def claims_of(audit: Any, published: Any) -> Claims:
+    """The published clean accuracy of an audit's model, and the robust one if the threat model is the same.
+
+    ``audit`` and ``published`` are records, or rows with these columns.
+    """
     if published is None:
         return Claims()
     same = published.norm == audit.norm and published.eps is not None and same_eps(published.eps, audit.eps)
@@ -32,7 +32,7 @@ def same_eps(published: float, eps: float) -> bool:
     return abs(published - eps) <= 1e-3 * eps or abs(published - round(eps, 3)) < 1e-9
 
 
-def mismatches(audit: tables.Audit, claims: Claims) -> list[str]:
+def mismatches(audit: Any, claims: Claims) -> list[str]:
     """Flags for measured accuracies that contradict the published ones.
 
     Under attacks that are weaker than the published ones, only a lower robust accuracy is a contradiction.

@@ -1,12 +1,14 @@
 """Filters and sorts results in SQL, so that a list of twenty results reads twenty rows."""
 
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import ColumnElement, Integer, Select, String, bindparam, cast, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
@@ -14,8 +16,8 @@ from auditor.db.base import as_python_sorts
 from auditor.errors import UsageError
 
 _OF_MODEL = {"model": tables.Model.name, "source": tables.Model.source}
-_OF_WEIGHTS = ("intra", "inter", "gap", "silhouette", "p_value", "effective_rank")
-_OF_SCREENING = ("screen_score", "margin", "local_gap", "data_margin")
+OF_WEIGHTS = ("intra", "inter", "gap", "silhouette", "p_value", "effective_rank")
+OF_SCREENING = ("screen_score", "margin", "local_gap", "data_margin")
 SORTABLE = (
     "model", "source", "dataset", "protocol", "eps", "clean_accuracy", "robust_accuracy", "n", "intra", "inter", "gap",
     "silhouette", "p_value", "effective_rank", "screen_score", "margin", "local_gap", "data_margin",
@@ -37,14 +39,15 @@ class Cursor:
 class Filter:
     """Conditions on results: every field that is not None narrows the list. ``history`` includes older results.
 
-    ``eps`` matches radii that differ by less than a thousandth. ``architecture`` and ``training`` match a part of any
-    value of the model's description of them, whatever the case. ``since`` and ``until`` limit when the audit started;
-    ``until`` itself is left out. ``correlation``: ``exact`` or ``sketch``. ``status``: without ``history``, ``failed``
-    lists the models whose newest audit failed. ``after``: only rows behind this one in the requested order; so new rows
-    between two pages neither repeat nor hide a row.
+    ``ids`` lists audits by ID. ``eps`` matches radii that differ by less than a thousandth. ``architecture`` and
+    ``training`` match a part of any value of the model's description of them, whatever the case. ``since`` and
+    ``until`` limit when the audit started; ``until`` itself is left out. ``correlation``: ``exact`` or ``sketch``.
+    ``status``: without ``history``, ``failed`` lists the models whose newest audit failed. ``after``: only rows behind
+    this one in the requested order; so new rows between two pages neither repeat nor hide a row.
     """
 
     id: int | None = None
+    ids: Sequence[int] | None = None
     scan: int | None = None
     model: str | None = None
     match: str | None = None
@@ -83,7 +86,7 @@ def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
     name = sort.removeprefix("-")
     if name in _OF_MODEL:
         return as_python_sorts(session, _OF_MODEL[name].expression)
-    home = weights if name in _OF_WEIGHTS else tables.Screening if name in _OF_SCREENING else tables.Audit
+    home = weights if name in OF_WEIGHTS else tables.Screening if name in OF_SCREENING else tables.Audit
     column = getattr(home, name)
     return as_python_sorts(session, column.expression)
 
@@ -105,23 +108,26 @@ def _is_after(session: Session, sort: str, weights: Any, cursor: Cursor) -> Colu
 def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
     """Select the ids of the matching audits with as few joins as possible; the caller applies ``flagged``."""
     audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
-    query = select(audit.id).where(*_conditions(session, filter))
+    query = select(audit.id).where(*conditions_of(session, filter))
     name = sort.removeprefix("-")
     ordered = limit is not None or filter.after is not None
     if filter.source is not None or (ordered and name in _OF_MODEL):
         query = query.join(model, model.id == audit.model_id)
-    if ordered and name in _OF_WEIGHTS:
+    if ordered and name in OF_WEIGHTS:
         query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
-    if ordered and name in _OF_SCREENING:
+    if ordered and name in OF_SCREENING:
         query = query.outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
     if filter.after is not None:
         query = query.where(_is_after(session, sort, weights, filter.after))
     if limit is None:
         return query
-    return query.order_by(*order_by(session, sort, weights)).limit(limit)
+    # In the statement's text: SQLite plans a statement before it sees the parameters.
+    known = bindparam("limit", limit, Integer, literal_execute=True)
+    return query.order_by(*order_by(session, sort, weights)).limit(known)
 
 
-def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
+def conditions_of(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
+    """The conditions on audits; those on a source need the audit's model in the query."""
     audit = tables.Audit
     for column, value in (
         (audit.id, filter.id),
@@ -134,6 +140,8 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
     ):
         if value is not None:
             yield column == value
+    if filter.ids is not None:  # in the statement's text: databases limit the number of parameters
+        yield audit.id.in_(bindparam("ids", list(filter.ids), expanding=True, literal_execute=True))
     if filter.correlation is not None:
         yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)
     if filter.eps is not None:
@@ -155,22 +163,34 @@ def _conditions(session: Session, filter: Filter) -> Iterator[ColumnElement[bool
 
 def _matching_models(session: Session, filter: Filter) -> list[int]:
     """The ids of the models that match a name, with or without its source, a pattern, and their descriptions."""
-    found = []
     model = tables.Model
-    for number, name, architecture, training in session.execute(
-        select(model.id, model.name, model.architecture, model.training)
+    descriptions = {"architecture": filter.architecture, "training": filter.training}
+    searched = {name: words for name, words in descriptions.items() if words is not None}
+    found = []
+    for number, full_name, *facts in session.execute(
+        select(model.id, model.name, *(json_text(getattr(model, name)) for name in searched))
     ):
-        names = (name, name.partition(":")[2])
+        names = (full_name, full_name.partition(":")[2])
         if (
             filter.model in (None, *names)
-            and (filter.match is None or any(fnmatchcase(each, filter.match) for each in names))
-            and _mentions(architecture, filter.architecture)
-            and _mentions(training, filter.training)
+            and (filter.match is None or any(fnmatchcase(name, filter.match) for name in names))
+            and all(mentions(parse_json(text), words) for text, words in zip(facts, searched.values(), strict=True))
         ):
             found.append(number)
     return found
 
 
-def _mentions(facts: dict[str, Any], words: str | None) -> bool:
-    """Whether any value of a model's description contains the words."""
-    return words is None or any(words.casefold() in str(value).casefold() for value in facts.values())
+def json_text(column: Any) -> Any:
+    """A JSON column as text, for :func:`parse_json`."""
+    return cast(column, String).label(column.key)
+
+
+@functools.lru_cache(5000)
+def parse_json(text: str) -> Any:
+    """Parse JSON that many rows share, such as descriptions of models; do not change the result."""
+    return json.loads(text)
+
+
+def mentions(facts: Mapping[str, Any], words: str) -> bool:
+    """Whether any value of a model's description contains the words, whatever the case."""
+    return any(words.casefold() in str(value).casefold() for value in facts.values())

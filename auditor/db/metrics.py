@@ -72,11 +72,11 @@ def count_all(engine: Engine) -> list[EndedCount]:
 
 def take_snapshot(engine: Engine) -> Snapshot:
     with Session(engine) as session:
-        audits, trainings = (_unfinished(session, table) for table in (tables.Audit, tables.Training))
+        audits, trainings = (count_unfinished(session, table) for table in (tables.Audit, tables.Training))
         return Snapshot(audits, trainings, _scans(session), _workers(session), _parts(session))
 
 
-def _unfinished(session: Session, job: type[tables.Audit] | type[tables.Training]) -> list[Unfinished]:
+def count_unfinished(session: Session, job: type[tables.Audit] | type[tables.Training]) -> list[Unfinished]:
     """A job that was retried or put back has waited from the time when its message was sent again."""
     since = case((job.attempt == 0, job.queued_at), else_=func.coalesce(job.sent_at, job.queued_at))
     oldest = func.min(since, type_=job.queued_at.type)

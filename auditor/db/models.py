@@ -195,6 +195,7 @@ class Audit(Leased, Base):
         Index("ix_audits_identity_state", "identity", "state"),
         Index("ix_audits_model_id_state_confirmed_at", "model_id", "state", "confirmed_at"),
         Index("ix_audits_started_at", text("started_at DESC NULLS LAST")).ddl_if(dialect="postgresql"),
+        Index("ix_audits_newest", "started_at", info={"only": "sqlite"}).ddl_if(dialect="sqlite"),
     )
 
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))

@@ -17,7 +17,7 @@ def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, s
     with Session(engine) as session, session.begin():
         before = {row.model: published_record(row) for row in session.scalars(select(tables.Published))}
         for figure in figures:
-            values = {name: getattr(figure, name) for name in _NAMES} | {"robust_accuracy": figure.robust_accuracy}
+            values = {name: getattr(figure, name) for name in PUBLISHED} | {"robust_accuracy": figure.robust_accuracy}
             upsert(session, tables.Published, "model", values)
             known = before.get(figure.model)
             outcome[figure.model] = "new" if known is None else "unchanged" if known == figure else "updated"
@@ -25,7 +25,8 @@ def store_published(engine: Engine, figures: Iterable[Published]) -> dict[str, s
 
 
 def published_record(row: tables.Published) -> Published:
-    return Published(**{name: getattr(row, name) for name in _NAMES})
+    return Published(**{name: getattr(row, name) for name in PUBLISHED})
 
 
-_NAMES = tuple(field.name for field in fields(Published))
+PUBLISHED = tuple(field.name for field in fields(Published))
+"""The columns of the table that are fields of the record."""

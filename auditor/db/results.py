@@ -1,11 +1,12 @@
 """Reads stored audits as records: one row for lists, everything about one audit for its page."""
 
+import functools
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
-from sqlalchemy.orm import Session, aliased, load_only, selectinload
+from sqlalchemy import Engine, Row, Select, func, select
+from sqlalchemy.orm import Session, aliased, joinedload, load_only, selectinload
 
 from auditor.db import models as tables
 from auditor.db.base import iso
@@ -20,7 +21,8 @@ from auditor.db.codec import (
     unpack_pictures,
 )
 from auditor.db.filters import Filter, check_filter, order_by, select_ids
-from auditor.db.published import published_record
+from auditor.db.published import PUBLISHED, published_record
+from auditor.errors import NotFoundError
 from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
@@ -29,11 +31,16 @@ from auditor.records.targeted import TargetedScore
 
 __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "load_verdicts"]
 
+ALL = 2**31 - 1
+"""A limit that no list reaches."""
 _OTHER_GAPS = {kind: name for kind, name in GAP_FIELDS.items() if kind != "weights"}
 _NAMES = [field.name for field in fields(ResultRow)]
 _OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
 _OF_CLUSTERING = [name for name in _NAMES if name in tables.Clustering.__table__.columns and name not in _OF_AUDIT]
 _OF_SCREENING = [name for name in _NAMES if name in tables.Screening.__table__.columns]
+_OF_MODEL = ("status", "model", "source", "training", "architecture")
+_COLUMNS = (*_OF_AUDIT, *_OF_CLUSTERING, *_OF_SCREENING, *_OTHER_GAPS.values(), *_OF_MODEL)
+"""The fields of a result row that a query reads; ``status`` is the state of the audit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +77,22 @@ def list_results(
     check_filter(filter, sort)
     with Session(engine) as session:
         if filter.flagged is None:
-            return [_row(*found) for found in session.execute(_query(session, filter, sort, limit))]
+            return [_row(found) for found in session.execute(_query(session, filter, sort, limit))]
         # Flags depend on published figures, which may be newer than the audit: computed row by row until the limit.
         query = _query(session, filter, sort, None).execution_options(yield_per=200)
         with session.execute(query) as found:
-            rows = (_row(*parts) for parts in found)
+            rows = (_row(parts) for parts in found)
             return list(islice((row for row in rows if bool(row.flags) == filter.flagged), limit))
+
+
+def list_ids(engine: Engine, filter: Filter, sort: str) -> list[int]:
+    """The ids of the matching audits in the order of :func:`list_results`, without loading them.
+
+    ``filter.flagged`` is not applied, because flags depend on published figures.
+    """
+    check_filter(filter, sort)
+    with Session(engine) as session:
+        return list(session.scalars(select_ids(session, filter, sort, ALL)))
 
 
 def count_audits(engine: Engine) -> int:
@@ -85,14 +102,18 @@ def count_audits(engine: Engine) -> int:
 
 
 def load_detail(engine: Engine, audit_id: int) -> Detail:
-    """Load everything about one audit, by the ``id`` of its row."""
-    audit, model = tables.Audit, tables.Model
+    """Load everything about one audit, by the ``id`` of its row.
+
+    Raises:
+        NotFoundError: the audit does not exist.
+    """
+    audit = tables.Audit
     query = (
-        select(audit, model, tables.Published)
-        .join(model, model.id == audit.model_id)
-        .outerjoin(tables.Published, tables.Published.model == model.name)
+        select(audit)
         .where(audit.id == audit_id)
         .options(
+            load_only(audit.classes, audit.superclasses, audit.targeted, audit.adversarials),
+            joinedload(audit.model).load_only(tables.Model.description, tables.Model.training),
             selectinload(audit.clusterings),
             selectinload(audit.attacks),
             selectinload(audit.verdicts),
@@ -100,21 +121,24 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
         )
     )
     with Session(engine) as session:
-        found, its_model, published = session.execute(query).one()
+        rows = session.execute(_query(session, Filter(id=audit_id, history=True), "model", None)).all()
+        if not rows:
+            raise NotFoundError(f"there is no result {audit_id}")
+        found = session.scalars(query).one()
+        published = session.get(tables.Published, rows[0].name)
         clusterings = {row.kind: _clustering(row) for row in found.clusterings}
-        gaps = {row.kind: row.gap for row in found.clusterings}
-        weights = next((row for row in found.clusterings if row.kind == "weights"), None)
+        gap = next((row.gap for row in found.clusterings if row.kind == "weights"), None)
         return Detail(
-            row=_row(found, its_model, published, weights, found.screening, *(gaps.get(kind) for kind in _OTHER_GAPS)),
-            description=its_model.description,
-            training=its_model.training,
+            row=_row(rows[0]),
+            description=found.model.description,
+            training=found.model.training,
             classes=tuple(found.classes),
             superclasses=tuple(found.superclasses),
             clusterings=clusterings,
             attacks=tuple(_attack(row) for row in found.attacks),
             verdicts=_verdicts(found.verdicts) if found.verdicts else None,
             targeted=None if found.targeted is None else TargetedScore(**found.targeted),
-            screening=_screening(found.screening, gaps.get("weights")) if found.screening else None,
+            screening=_screening(found.screening, gap) if found.screening else None,
             published=published_record(published) if published else None,
             adversarials=found.adversarials,
         )
@@ -128,55 +152,59 @@ def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:
 
 
 def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[*tuple[Any, ...]]:
-    """Audits with their model, its published figures, C's scores, the screening, and the gaps of other matrices."""
-    audit, model = tables.Audit, tables.Model
-    weights = aliased(tables.Clustering)
-    others = [aliased(tables.Clustering) for _ in _OTHER_GAPS]
+    """The columns of result rows in the order of ``_COLUMNS``, and then those of published figures.
+
+    Audits with their model, its published figures, C's scores, the screening, and the gaps of other matrices. Columns,
+    not objects of the ORM, which take several times as long. The ids come first, because PostgreSQL keeps the order of
+    more than eight joins.
+    """
+    audit, model, screening, published = tables.Audit, tables.Model, tables.Screening, tables.Published
+    columns, weights, others = _columns()
     ids = select_ids(session, filter, sort, limit).subquery()
     query: Select[*tuple[Any, ...]] = (
-        select(audit, model, tables.Published, weights, tables.Screening, *(other.gap for other in others))
-        .join(ids, ids.c.id == audit.id)
+        select(*columns)
+        .select_from(ids)
+        .join(audit, audit.id == ids.c.id)
         .join(model, model.id == audit.model_id)
-        .outerjoin(tables.Published, tables.Published.model == model.name)
-        .outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
-        .options(
-            load_only(audit.state, *(getattr(audit, name) for name in _OF_AUDIT)),
-            load_only(model.name, model.source, model.training, model.architecture),
-            load_only(*(getattr(weights, name) for name in _OF_CLUSTERING)),
-            load_only(*(getattr(tables.Screening, name) for name in _OF_SCREENING)),
-        )
+        .outerjoin(published, published.model == model.name)
+        .outerjoin(screening, screening.audit_id == audit.id)
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
     return query.order_by(*order_by(session, sort, weights))
 
 
-def _row(
-    audit: tables.Audit,
-    model: tables.Model,
-    published: tables.Published | None,
-    weights: tables.Clustering | None,
-    screening: tables.Screening | None,
-    *gaps: float | None,
-) -> ResultRow:
-    claims = claims_of(audit, None if published is None else published_record(published))
-    values: dict[str, Any] = {name: getattr(audit, name) for name in _OF_AUDIT}
-    values |= {name: getattr(weights, name) if weights else None for name in _OF_CLUSTERING}
-    values |= {name: getattr(screening, name) if screening else None for name in _OF_SCREENING}
-    values |= zip(_OTHER_GAPS.values(), gaps, strict=True)
+@functools.cache
+def _columns() -> tuple[list[Any], Any, list[Any]]:
+    """The columns of :func:`_query`, and the aliases of the clusterings of the weights and of other matrices."""
+    audit, model, screening, published = tables.Audit, tables.Model, tables.Screening, tables.Published
+    weights, others = aliased(tables.Clustering), [aliased(tables.Clustering) for _ in _OTHER_GAPS]
+    columns = [
+        *(getattr(audit, name) for name in _OF_AUDIT),
+        *(getattr(weights, name) for name in _OF_CLUSTERING),
+        *(getattr(screening, name) for name in _OF_SCREENING),
+        *(other.gap for other in others),
+        *(audit.state, model.name, model.source, model.training, model.architecture),
+        *(getattr(published, name).label(f"published_{name}") for name in PUBLISHED),
+    ]
+    return columns, weights, others
+
+
+def _row(found: Row[Any]) -> ResultRow:
+    """A row of :func:`_query` as a record."""
+    values: dict[str, Any] = dict(zip(_COLUMNS, found, strict=False))
+    figures = dict(zip(PUBLISHED, found[len(_COLUMNS) :], strict=True))
+    published = None if figures["model"] is None else Published(**figures)
+    claims = claims_of(found, published)
     values |= {
-        "flags": [*audit.flags, *mismatches(audit, claims)],
-        "started_at": iso(audit.started_at),
-        "finished_at": iso(audit.finished_at),
-        "status": audit.state,
+        "architecture": values["architecture"].get("name"),
+        "flags": [*values["flags"], *mismatches(found, claims)],
+        "started_at": iso(values["started_at"]),
+        "finished_at": iso(values["finished_at"]),
     }
     return ResultRow(
         **values,
-        model=model.name,
-        source=model.source,
-        training=model.training,
-        architecture=model.architecture.get("name"),
-        correlation="exact" if audit.sketch is None else "sketch",
+        correlation="exact" if values["sketch"] is None else "sketch",
         claimed_clean_accuracy=claims.clean_accuracy,
         claimed_robust_accuracy=claims.robust_accuracy,
         claimed_unreliable=claims.unreliable,

@@ -89,14 +89,18 @@ def all_schedules(engine: Engine) -> list[Schedule]:
 
 def last_run(engine: Engine, schedule: Schedule) -> LastRun | None:
     """The newest run of a schedule, with the state of its scan."""
+    return next(iter(list_runs(engine, schedule.id, limit=1)), None)
+
+
+def list_runs(engine: Engine, schedule_id: int, *, limit: int) -> list[LastRun]:
+    """The runs of a schedule, the newest first, with the states of their scans."""
     run, scan = tables.ScheduleRun, tables.Scan
-    query = select(run, scan.state).outerjoin(scan, scan.id == run.scan_id).where(run.schedule_id == schedule.id)
+    query = select(run, scan.state).outerjoin(scan, scan.id == run.scan_id).where(run.schedule_id == schedule_id)
     with Session(engine) as session:
-        found = session.execute(query.order_by(run.due_at.desc()).limit(1)).first()
-        if found is None:
-            return None
-        one, state = found
-        return LastRun(due_at=one.due_at, state=one.state, reason=one.reason, scan=one.scan_id, scan_state=state)
+        return [
+            LastRun(due_at=one.due_at, state=one.state, reason=one.reason, scan=one.scan_id, scan_state=state)
+            for one, state in session.execute(query.order_by(run.due_at.desc()).limit(limit))
+        ]
 
 
 def claim_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: str | None = None) -> Run | None:
@@ -121,6 +125,14 @@ def claim_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: 
         made = inserting(session, run).values(values).on_conflict_do_nothing(index_elements=["schedule_id", "due_at"])
         number = session.scalar(made.returning(run.id))
     return None if number is None or skipped else Run(number, schedule, due_at)
+
+
+def restart_run(engine: Engine, run_id: int) -> bool:
+    """Note that a claimed run starts only now; False if another process has given it a scan or ended it."""
+    run = tables.ScheduleRun
+    waiting = update(run).where(run.id == run_id, run.state == "started", run.scan_id.is_(None))
+    with Session(engine) as session, session.begin():
+        return session.scalar(waiting.values(started_at=now()).returning(run.id)) is not None
 
 
 def reclaim_lost_runs(engine: Engine, patience: timedelta) -> list[Run]:

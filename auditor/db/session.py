@@ -1,6 +1,7 @@
 """Opens the database. Alembic creates or upgrades its schema; a newer schema is refused."""
 
 import contextlib
+import json
 import sqlite3
 import time
 import warnings
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, Inspector, create_engine, event, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError
@@ -18,7 +20,7 @@ from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 from auditor.network import connections
 from auditor.text.redaction import redact_urls
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest revision under migrations/; a test compares the two."""
 
 IDLE_SECONDS = 1.0
@@ -65,7 +67,7 @@ def make_engine(url: str) -> Engine:
     """An engine without any check, for child processes of a program that has opened the database already."""
     parsed = connections.database_url(url)
     _make_folder(parsed)
-    engine = create_engine(parsed, **_options(parsed))
+    engine = create_engine(parsed, json_deserializer=_read_json, **_options(parsed))
     if parsed.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     else:
@@ -93,6 +95,14 @@ def _options(url: URL) -> dict[str, Any]:
     if url.database in (None, "", ":memory:"):
         return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}  # one connection for all threads
     return {}
+
+
+def _read_json(text: str) -> Any:
+    """JSON of a column, in a third of the time of the standard library, which is left with NaN and infinity."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
 
 
 def _try_idle(engine: Engine) -> None:
@@ -219,10 +229,13 @@ def schema_drift(engine: Engine) -> list[str]:
     from auditor.db import indices  # noqa: F401, and the tables
     from auditor.db.base import Base
 
+    def belongs(item: Any, _: str | None, kind: str, *__: Any) -> bool:
+        return kind != "index" or item.info.get("only") in (None, engine.dialect.name)  # Alembic ignores ddl_if
+
     with engine.connect() as connection, warnings.catch_warnings():
         # SQLite does not have the index that is made for PostgreSQL alone.
         warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression-based index")
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": belongs})
         differences = [_in_words(difference) for difference in compare_metadata(context, Base.metadata)]
         return differences + _view_drift(inspect(connection))
 

@@ -27,7 +27,7 @@ DAYS = 36_500
 SCOPES = ("read", "scan", "boost", "admin")
 _ALLOWS = {"read": {"read"}, "scan": {"read", "scan"}, "boost": {"read", "boost"}, "admin": set(SCOPES)}
 _FORM = re.compile(r"auditor_([1-9][0-9]{0,8})_([A-Za-z0-9_-]{43})")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def add_token(engine: Engine, name: str, scope: str, days: float | None = None) 
         ConflictError: the name is taken.
         UsageError: the name, the scope or the number of days is not valid.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"expected a name of up to 64 letters, digits, dots, dashes and underscores, got {name!r}")
     if scope not in SCOPES:
         raise UsageError(f"no scope {scope!r}; choose from {', '.join(SCOPES)}")

@@ -14,6 +14,7 @@ from auditor.db.completion import now
 from auditor.db.leases import Lease, Leases, Unsent
 from auditor.db.retry import with_retries
 from auditor.db.session import single
+from auditor.db.workers import job_silent_since, served_queues
 from auditor.errors import ConflictError, NotFoundError, UsageError, first_line
 from auditor.records import LOCAL_QUEUE, ZooEntry
 from auditor.records.boosts import NOT_AUDITED, BoostOutcome, Comparison, EpochScore
@@ -258,7 +259,9 @@ def list_trainings(
     query = query if state is None else query.where(job.state == state)
     query = query if before is None else query.where(job.id < before)
     with Session(engine) as session:
-        return [_row(one, at) for one, at in session.execute(query)]
+        rows = session.execute(query).all()
+        served = served_queues(session) if any(job.state == "queued" for job, _ in rows) else frozenset()
+        return [_row(job, worker, served) for job, worker in rows]
 
 
 def load_training(engine: Engine, training_id: int) -> TrainingRow:
@@ -273,10 +276,10 @@ def load_training(engine: Engine, training_id: int) -> TrainingRow:
         found = session.execute(query.where(job.id == training_id)).first()
         if found is None:
             raise NotFoundError(f"there is no boost or adaptation {training_id}: see `auditor trainings list`")
-        return _row(*found)
+        return _row(*found, served_queues(session))
 
 
-def _row(job: tables.Training, worker: tables.Worker | None) -> TrainingRow:
+def _row(job: tables.Training, worker: tables.Worker | None, served: frozenset[str]) -> TrainingRow:
     same = (
         "kind",
         "model",
@@ -294,6 +297,8 @@ def _row(job: tables.Training, worker: tables.Worker | None) -> TrainingRow:
         id=job.id,
         state="cancelling" if job.state == "running" and job.cancelling else job.state,  # type: ignore[arg-type]
         **{name: getattr(job, name) for name in same},
+        silent_since=job_silent_since(job, now()),
+        unserved=job.state == "queued" and job.queue not in {*served, LOCAL_QUEUE},
         queued_at=iso(job.queued_at),
         started_at=iso(job.started_at),
         finished_at=iso(job.finished_at),

@@ -28,10 +28,13 @@ def list_models(
         return [_row(one, audits.get(one.id, 0)) for one in found]
 
 
-def list_model_names(engine: Engine) -> list[str]:
-    """The full names of all models, sorted."""
+def list_audited_names(engine: Engine, limit: int = 2000) -> list[str]:
+    """The names of the models that have a result."""
+    model, audit = tables.Model, tables.Audit
+    audited = select(audit.model_id).where(audit.latest_done)
     with Session(engine) as session:
-        return sorted(session.scalars(select(tables.Model.name)))
+        name = as_python_sorts(session, model.name.expression)
+        return list(session.scalars(select(model.name).where(model.id.in_(audited)).order_by(name).limit(limit)))
 
 
 def load_model(engine: Engine, name: str) -> Row:

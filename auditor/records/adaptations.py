@@ -100,6 +100,34 @@ class AdaptRequest:
             )
         return RECIPES[self.start]
 
+    def to_command(self) -> list[str]:
+        """Return the arguments of ``auditor`` that start the same adaptation.
+
+        Settings that only Python can change are left out: a recipe's details, and the tuning's batch size.
+        """
+        groups, assignment, tuning = self.assignment.superclasses, self.assignment, self.tuning
+        options = {
+            "dataset": assignment.dataset,
+            "superclasses": " | ".join(assignment.names),
+            "source": " | ".join(", ".join(group.sources) for group in groups),
+            "target": " | ".join(", ".join(group.targets) for group in groups),
+            "shots": ",".join(map(str, self.shots)),
+            "seeds": ",".join(map(str, self.seeds)),
+            "layers": tuning.layers,
+            "head": tuning.head,
+            "beta": tuning.beta,
+            "lr": tuning.lr,
+            "tuning-steps": tuning.steps,
+            "source-images": 2**31 - 1 if self.source_images is None else self.source_images,
+            "epochs": self.recipe and self.recipe.epochs,
+            "held-out": self.held_out,
+            "norm": self.norm,
+            "eps": self.eps,
+            "protocol": self.protocol,
+        }
+        used = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        return ["adapt", self.start, *used]
+
     def check(self) -> None:
         """Raises UsageError or InputError for values that are invalid for any data."""
         if self.trains:

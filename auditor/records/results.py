@@ -5,6 +5,8 @@ from typing import Any, Literal, NamedTuple
 
 State = Literal["done", "failed", "cancelled", "queued", "running"]
 
+Setting = tuple[str, str, str, float, int, str, int | None]
+"""What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
 
 Measure = Literal["gap", "screen_score", "margin", "local_gap"]
 
@@ -24,6 +26,32 @@ class PlotPoint(NamedTuple):
     robust: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotModel:
+    """One model of a zoo plot: any two measures, and the 95 % interval of the robust accuracy if it is one of them.
+
+    Attributes:
+        id: the audit's.
+        x_interval, y_interval: the ends of the interval; None for measures without one.
+    """
+
+    id: int
+    model: str
+    source: str
+    architecture: str | None
+    training: dict[str, Any]
+    flags: list[str]
+    x: float
+    y: float
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+
+    @property
+    def regularized(self) -> bool:
+        """Whether the model was trained with the clustering regularizer."""
+        return bool(self.training.get("beta"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +132,25 @@ class ResultRow:
         if self.robust_accuracy is None or self.robust_low is None or self.robust_high is None:
             return None
         return self.robust_accuracy, self.robust_low, self.robust_high
+
+    def plot_model(self, x: str, y: str) -> PlotModel | None:
+        """The row as a point of a zoo plot; None where one of the two measures is undefined."""
+        values = getattr(self, x), getattr(self, y)
+        if self.status != "done" or None in values:
+            return None
+        interval = self.robust_interval[1:] if self.robust_interval else None
+        return PlotModel(
+            id=self.id,
+            model=self.model,
+            source=self.source,
+            architecture=self.architecture,
+            training=self.training,
+            flags=self.flags,
+            x=values[0],
+            y=values[1],
+            x_interval=interval if x == "robust_accuracy" else None,
+            y_interval=interval if y == "robust_accuracy" else None,
+        )
 
     def point(self, measure: Measure = "gap") -> PlotPoint | None:
         """None where the measure is undefined, or nothing was attacked."""

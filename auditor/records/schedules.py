@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class LastRun:
-    """The newest run of a schedule, with its scan and the state of that scan."""
+    """A run of a schedule, with its scan and the state of that scan."""
 
     due_at: datetime
     state: str
@@ -19,9 +19,11 @@ class LastRun:
 class ScheduleRow:
     """A schedule; ``command`` begins with ``auditor``.
 
-    ``problem``: why it can never run; ``next``: the next due time; None if it has a problem or is disabled.
+    ``id`` stays the same when the schedule is replaced. ``problem``: why it can never run; ``next``: the next due time;
+    None if it has a problem or is disabled.
     """
 
+    id: int
     name: str
     cron: str
     command: tuple[str, ...]

@@ -15,6 +15,8 @@ class TrainingRow:
     The fields are the keys of the JSON output. Times are ISO 8601, to the second.
 
     Attributes:
+        silent_since: the time of the last sign of life of its process, if that is longer ago than expected.
+        unserved: it is queued, and no worker with a recent heartbeat serves its queue.
         history: the epochs of a boost so far, as stored; see :class:`auditor.records.boosts.EpochScore`.
         request: the request as stored.
         result: the result of an adaptation as stored; see :class:`auditor.records.adaptations.AdaptResult`.
@@ -28,6 +30,8 @@ class TrainingRow:
     attempt: int
     losses: int
     worker: str | None
+    silent_since: str | None
+    unserved: bool
     reason: str | None
     history: list[dict[str, Any]]
     request: dict[str, Any]

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from auditor.records.results import Measure, ResultRow
+from auditor.records.results import MEASURES, Measure, PlotModel, ResultRow
+from auditor.results.measures import PLOTTED
 from auditor.results.ranking import setting_of
 from auditor.text.numbers import estimate
 
-NAMES: dict[Measure, str] = {
-    "gap": "gap", "screen_score": "screening score", "margin": "margin", "local_gap": "local gap",
-}  # fmt: skip
+NAMES: dict[Measure, str] = {measure: PLOTTED[measure].name for measure in MEASURES}
 
 
 def rankable_rows(rows: Sequence[ResultRow], *, measure: Measure = "gap", regularized: bool = True) -> list[ResultRow]:
@@ -26,22 +25,27 @@ def rankable_rows(rows: Sequence[ResultRow], *, measure: Measure = "gap", regula
 
 def association(rows: Sequence[ResultRow], measure: Measure = "gap") -> list[str]:
     """Spearman's rho of a measure and robust accuracy over the unflagged rows, with and without regularized models."""
+    models = (row.plot_model(measure, "robust_accuracy") for row in rankable_rows(rows, measure=measure))
+    return describe_association([one for one in models if one is not None], NAMES[measure])
+
+
+def describe_association(models: Sequence[PlotModel], x: str, y: str = "robust accuracy") -> list[str]:
+    """Spearman's rho of two measures, named ``x`` and ``y``, over the unflagged models, as :func:`association` does."""
     from auditor.clustering.association import spearman
 
-    unflagged = rankable_rows(rows, measure=measure)
-    plain = rankable_rows(rows, measure=measure, regularized=False)
+    unflagged = [one for one in models if not one.flags]
+    plain = [one for one in unflagged if not one.regularized]
     groups = {"all unflagged models": unflagged}
     if len(plain) < len(unflagged):
         groups["without those trained with the regularizer"] = plain
     statements = []
-    for words, models in groups.items():
-        if len(models) > 3:
-            points = [point for row in models if (point := row.point(measure)) is not None]
-            found = spearman([point.x for point in points], [point.robust for point in points])
+    for words, group in groups.items():
+        if len(group) > 3:
+            found = spearman([one.x for one in group], [one.y for one in group])
             value = estimate(found.rho, found.low, found.high, f", n = {found.n}")
             if math.isnan(found.rho):
                 value = f"not defined, because one of the two is the same for all models (n = {found.n})"
-            statements.append(f"Spearman's ρ of {NAMES[measure]} and robust accuracy, {words}: {value}")
+            statements.append(f"Spearman's ρ of {x} and {y}, {words}: {value}")
     return statements
 
 

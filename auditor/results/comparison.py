@@ -24,7 +24,20 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None, *, sa
         NotFoundError: there is no such result.
         UsageError: the two cannot be compared.
     """
-    a, b = _choose(engine, first, second, protocol)
+    found = compare_details(*_choose(engine, first, second, protocol))
+    if not samples:
+        del found["samples"]
+    return found
+
+
+def compare_details(a: Detail, b: Detail) -> dict[str, Any]:
+    """The comparison of two results, as :func:`compare` returns it.
+
+    Raises:
+        UsageError: the two cannot be compared.
+    """
+    if obstacle := find_obstacle(a.row, b.row):
+        raise UsageError(obstacle)
     paired = pair((a.row, a.verdicts), (b.row, b.verdicts))
     found: dict[str, Any] = {
         "a": _side(a),
@@ -33,15 +46,14 @@ def compare(engine: Engine, first: str, second: str, protocol: str | None, *, sa
         "n": paired.robust.n,
         "robust": _numbers(paired.robust),
         "clean": _numbers(paired.clean),
+        "samples": {"only_a": list(paired.only_first), "only_b": list(paired.only_second)},
     }
-    if samples:
-        found["samples"] = {"only_a": list(paired.only_first), "only_b": list(paired.only_second)}
-    return found | _verdict(found)
+    return found | find_verdict(found)
 
 
 def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tuple[Detail, Detail]:
     """Of the results that the two names match, choose the comparable pair with most images."""
-    rows_a, rows_b = (find_rows(engine, name, protocol, number) for name, number in map(_parse, (first, second)))
+    rows_a, rows_b = (find_rows(engine, name, protocol, number) for name, number in map(parse_name, (first, second)))
     pairs = [(a, b) for a in rows_a for b in rows_b]
     fitting = [(a, b) for a, b in pairs if find_obstacle(a, b) is None]
     if not fitting:
@@ -56,7 +68,7 @@ def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tu
     return load_detail(engine, a.id), load_detail(engine, b.id)
 
 
-def _parse(name: str) -> tuple[str, int | None]:
+def parse_name(name: str) -> tuple[str, int | None]:
     """Split ``NAME@ID`` into the name and the id of the audit."""
     model, _, number = name.rpartition("@")
     return (model, int(number)) if model and number.isdecimal() and len(number) < 10 else (name, None)
@@ -89,8 +101,16 @@ def _numbers(paired: Paired) -> dict[str, Any]:
     }
 
 
-def _verdict(found: dict[str, Any]) -> dict[str, Any]:
-    """``more_robust``: a result's model and id, or None; ``verdict``: a sentence."""
+def find_verdict(
+    found: dict[str, Any], adjusted: float | None = None, letters: tuple[str, str] = ("A", "B")
+) -> dict[str, Any]:
+    """``more_robust``: a result's model and id, or None; ``verdict``: a sentence.
+
+    Args:
+        found: the comparison so far.
+        adjusted: the p-value adjusted for several tests, which then decides.
+        letters: the names of the two sides in the sentence.
+    """
     a, b, robust = found["a"], found["b"], found["robust"]
     for side in (a, b):
         if side["flags"]:
@@ -99,8 +119,9 @@ def _verdict(found: dict[str, Any]) -> dict[str, Any]:
                 "more_robust": None,
                 "verdict": f"no verdict: {name_of(side)} is flagged ({flags}), its number cannot be trusted",
             }
-    p = robust["mcnemar_p"]
-    reach = f"95 % interval {interval(robust['low'], robust['high'], points)}, McNemar p {p_value(p, '< ')}"
+    p = robust["mcnemar_p"] if adjusted is None else adjusted
+    test = "McNemar p" if adjusted is None else "McNemar p, adjusted,"
+    reach = f"95 % interval {interval(robust['low'], robust['high'], points)}, {test} {p_value(p, '< ')}"
     if p >= SIGNIFICANT:
         difference = f"{points(robust['difference'])} points"
         return {"more_robust": None, "verdict": f"no significant difference in robustness: {difference}, {reach}"}
@@ -108,7 +129,8 @@ def _verdict(found: dict[str, Any]) -> dict[str, Any]:
     difference = f"{percent_number(abs(robust['difference']))} points"
     return {
         "more_robust": {"model": better["model"], "id": better["id"]},
-        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {difference} (A minus B: {reach})",
+        "verdict": f"{name_of(better)} is more robust than {name_of(worse)}: by {difference} "
+        f"({letters[0]} minus {letters[1]}: {reach})",
     }
 
 

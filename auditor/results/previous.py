@@ -1,4 +1,4 @@
-"""Finds the result that a model had before a scan, under the same setting."""
+"""Finds the result that a model had before a scan, under the same setting, and the scan of the same request before."""
 
 import math
 
@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.results import Filter, list_results, load_verdicts
-from auditor.errors import UsageError
+from auditor.errors import NotFoundError, UsageError
 from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 
@@ -57,3 +57,33 @@ def _same_pictures(engine: Engine, row: ResultRow, number: int) -> bool:
     except UsageError:
         return False
     return True
+
+
+_REQUEST = ("protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "data", "folder")
+_MOST_SCANS = 50
+
+
+def previous_scan(engine: Engine, scan_id: int) -> int | None:
+    """The last ended scan before this one that had the same request and shares a model with it; None without.
+
+    The same request: the same zoo, measured in the same way; limits and devices may differ. Only the last fifty scans
+    of the zoo that share a model are considered.
+
+    Raises:
+        NotFoundError: there is no such scan.
+    """
+    scan, link, audit = tables.Scan, tables.ScanAudit, tables.Audit
+    models = select(audit.model_id).join(link, link.audit_id == audit.id).where(link.scan_id == scan_id)
+    shares = select(link.scan_id).join(audit, audit.id == link.audit_id).where(audit.model_id.in_(models))
+    with Session(engine) as session:
+        this = session.get(scan, scan_id)
+        if this is None:
+            raise NotFoundError(f"there is no scan {scan_id}; see `auditor scans list`")
+        query = select(scan.id, scan.request).where(scan.id < scan_id, scan.source == this.source)
+        query = query.where(scan.state != "running", scan.id.in_(shares)).order_by(scan.id.desc()).limit(_MOST_SCANS)
+        same = (
+            row[0]
+            for row in session.execute(query)
+            if all(row[1].get(name) == this.request.get(name) for name in _REQUEST)
+        )
+        return next(same, None)

@@ -3,15 +3,13 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from auditor.records.results import ResultRow
+from auditor.records.results import ResultRow, Setting
 from auditor.text.eps import format_eps
 from auditor.text.numbers import plus_minus
 
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
 SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
 SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
-
-Setting = tuple[str, str, str, float, int, str, int | None]
 
 
 def setting_of(row: ResultRow) -> Setting:
@@ -30,7 +28,11 @@ def describe_setting(setting: Setting) -> str:
 
 def rank_of(row: ResultRow, best_first: Sequence[float]) -> str:
     """The rank by robust accuracy; equal accuracies share a rank. Empty if nothing was attacked."""
-    accuracy = row.robust_accuracy
+    return rank_among(row.robust_accuracy, best_first)
+
+
+def rank_among(accuracy: float | None, best_first: Sequence[float]) -> str:
+    """The rank of a robust accuracy among those of unflagged rows; equal accuracies share a rank; empty for None."""
     return "" if accuracy is None else str(1 + bisect_left(best_first, -accuracy, key=lambda other: -other))
 
 

@@ -1,11 +1,16 @@
 """Records as plain values, for JSON, CSV and event streams. The API returns records, which FastAPI serializes alike."""
 
+import csv
+import io
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from auditor.db.results import Detail
 from auditor.records import Clustering
+from auditor.text.printable import clean_cell
 
 if TYPE_CHECKING:
     from auditor.results.class_errors import ClassErrors
@@ -76,3 +81,20 @@ def nan_to_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: nan_to_none(item) for key, item in value.items()}
     return [nan_to_none(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON."""
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else value

@@ -5,18 +5,31 @@ monitoring service. Celery's beat would need a state file beside the database, a
 that may be busy with an audit for hours; a loop over a table needs neither.
 """
 
+import contextlib
+import itertools
 import logging
+import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 from sqlalchemy import Engine
 
-from auditor.db.schedules import Run, Schedule, all_schedules, claim_run, end_run, last_run, reclaim_lost_runs
-from auditor.errors import UsageError, first_line, one_line
-from auditor.records.schedules import ScheduleRow
+from auditor.db.schedules import (
+    Run,
+    Schedule,
+    all_schedules,
+    claim_run,
+    end_run,
+    find_schedule,
+    last_run,
+    reclaim_lost_runs,
+)
+from auditor.errors import ConflictError, UsageError, first_line, one_line
+from auditor.records.schedules import LastRun, ScheduleRow
 from auditor.text.printable import check_printable, check_storable, clean_line
 
 logger = logging.getLogger(__name__)
@@ -25,6 +38,8 @@ LATEST = timedelta(days=1)
 """A due time that is older than this is skipped: after a week off, a beat does not run all missed scans."""
 LOST_AFTER = timedelta(minutes=10)
 """A run that has no scan after this time starts again, because its process was probably killed."""
+POLL_SECONDS = 0.5
+"""Seconds between two looks at whether a running command is to be interrupted."""
 COMMANDS = ("scan",)
 
 
@@ -58,9 +73,9 @@ def check_command(words: Sequence[str]) -> None:
         except ValueError as error:
             raise UsageError(f"command of the schedule: {error}") from error
     if not words or words[0] not in COMMANDS:
-        got = repr(" ".join(words)) if words else "none"
+        got = repr(shlex.join(words)) if words else "none"
         raise UsageError(f"expected a command such as `-- scan demo --protocol quick`, got {got}")
-    wrong = {"--queue", "--here", "--wait", "--dry-run", "--run"} & set(words)
+    wrong = {"--queue", "--here", "--wait", "--dry-run", "--run"} & {word.partition("=")[0] for word in words}
     if wrong:
         raise UsageError(
             f"{', '.join(sorted(wrong))} cannot be scheduled: choose with the options of `auditor beat` where scans run"
@@ -72,10 +87,19 @@ def next_due(cron: str, after: datetime) -> datetime | None:
     return _first(cron, after, reverse=False)
 
 
+def next_dues(cron: str, after: datetime, number: int) -> list[datetime]:
+    """The first ``number`` due times after ``after``. Raises CronExpressionError."""
+    try:
+        return list(itertools.islice(CronSim(cron, after), number))
+    except (CronSimError, ValueError, OverflowError) as error:
+        raise CronExpressionError(first_line(error)) from error
+
+
 def load_schedules(engine: Engine) -> list[ScheduleRow]:
     """All schedules by name, each with its next due time and its last run."""
     return [
         ScheduleRow(
+            id=schedule.id,
             name=schedule.name,
             cron=schedule.cron,
             command=("auditor", *(schedule.command or ())),
@@ -114,7 +138,7 @@ def find_problem(schedule: Schedule) -> str | None:
 
 
 def _advice(schedule: Schedule) -> str:
-    return f"replace it with `auditor schedule add {schedule.name} --replace …`"
+    return f"replace it with `auditor schedule add {shlex.quote(schedule.name)} --replace …`"
 
 
 def next_run(schedule: Schedule, after: datetime) -> datetime | None:
@@ -140,15 +164,43 @@ def take_due(engine: Engine, at: datetime) -> Iterator[Run]:
     yield from reclaim_lost_runs(engine, LOST_AFTER)
 
 
-def run_schedule(engine: Engine, run: Run, here: bool) -> str | None:
-    """Run a schedule's command as a new program; the run gets at most one scan. Returns why it failed, else None."""
+def is_running(run: LastRun) -> bool:
+    """Whether a run has begun whose end is still to come: its scan runs, or its process has not made one yet."""
+    return run.scan_state == "running" or (run.state == "started" and run.scan is None)
+
+
+def claim_run_now(engine: Engine, name: str) -> Run:
+    """Claim a run of a schedule for this moment, even if the schedule is disabled.
+
+    Raises:
+        NotFoundError: the schedule does not exist.
+        ConflictError: its command cannot be read, or it is running.
+    """
+    schedule = find_schedule(engine, name)
+    if schedule.command is None:
+        raise ConflictError(f"schedule {name!r}: {find_problem(schedule)}")
+    last = last_run(engine, schedule)
+    if last is not None and is_running(last):
+        place = f"scan {last.scan}" if last.scan else f"the run of {last.due_at:%Y-%m-%d %H:%M} UTC"
+        raise ConflictError(f"schedule {name!r} is running ({place}); wait until it has ended")
+    run = claim_run(engine, schedule, datetime.now(UTC))
+    if run is None:
+        raise ConflictError(f"schedule {name!r} was changed by another process; try again")
+    return run
+
+
+def run_schedule(engine: Engine, run: Run, here: bool, halted: threading.Event | None = None) -> str | None:
+    """Run a schedule's command as a new program; the run gets at most one scan. Returns why it failed, else None.
+
+    ``halted``: once it is set, the program is interrupted.
+    """
     if run.schedule.command is None:
         return _fail(engine, run, str(find_problem(run.schedule)))
     words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
     name, due = run.schedule.name, run.due_at.isoformat()
-    logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(" ".join(words)))
+    logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(shlex.join(words)))
     try:
-        code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words])
+        code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words], halted or threading.Event())
     except (OSError, ValueError) as error:  # ValueError: a word with a NUL character, or with half of a pair
         code, last_line = -1, first_line(error)
     if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
@@ -162,13 +214,18 @@ def _fail(engine: Engine, run: Run, reason: str) -> str:
     return reason
 
 
-def _run(program: list[str]) -> tuple[int, str]:
-    """Run a program; returns its exit code and its last line on stderr. An interrupt ends it, too."""
+def _run(program: list[str], halted: threading.Event) -> tuple[int, str]:
+    """Run a program; returns its exit code and its last line on stderr. An interrupt, or ``halted``, ends it, too."""
     with subprocess.Popen(
         program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
         try:
-            _, stderr = process.communicate()
+            stderr = None
+            while stderr is None:
+                if halted.is_set():
+                    process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, stderr = process.communicate(timeout=POLL_SECONDS)
         except KeyboardInterrupt:
             process.terminate()
             process.wait()

@@ -58,6 +58,16 @@ def plus_minus(error: float | None) -> str:
     return "" if error is None else f"±{error:.{2 if error >= 0.005 else 3}f}"
 
 
+def size(count: int | None) -> str:
+    """A number of bytes as ``512 B``, ``34 kB``, ``1.2 MB``; a dash for None."""
+    if count is None:
+        return DASH
+    if count < 1000:
+        return f"{count} B"
+    unit, one = next((unit, one) for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= one)
+    return f"{count / one:.{1 if count < 10 * one else 0}f} {unit}"
+
+
 def p_value(value: float | None, less: str = "<") -> str:
     """``0.123``, or ``<0.001``; a dash for None and NaN."""
     return f"{less}0.001" if value is not None and value < 0.001 else number(value, 3)

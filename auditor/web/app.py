@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -13,12 +13,14 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
+from auditor.db.version import DataVersion
 from auditor.web import api, pages
 from auditor.web.api.events import Streams
 from auditor.web.errors import install_error_handlers
 from auditor.web.guard import RequestGuard
 from auditor.web.hosts import AllowedHosts
 from auditor.web.rate_limits import RequestLimits
+from auditor.web.response_cache import ResponseCache
 
 if TYPE_CHECKING:
     from auditor.web.background import BackgroundJobs
@@ -34,6 +36,7 @@ def create_app(
     hosts: AllowedHosts | None = None,
     trusted_proxies: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
+    check_scan: Callable[[Sequence[str]], None] | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -44,6 +47,8 @@ def create_app(
         hosts: the host names that the server answers to; None for any.
         trusted_proxies: addresses and networks whose headers X-Forwarded-For and X-Forwarded-Proto are used.
         allowed_origins: origins of other sites whose scripts may call the server, with a token but without the cookie.
+        check_scan: checks the words after ``auditor scan`` of a schedule, and raises UsageError; without it, the pages
+            cannot change the commands of schedules.
     """
 
     @functools.cache
@@ -52,9 +57,12 @@ def create_app(
 
         return BackgroundJobs(engine)
 
+    data_version = DataVersion(engine)
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        data_version.close()
         app.state.streams.thread.shutdown(wait=False, cancel_futures=True)
         if background.cache_info().currsize:
             await run_in_threadpool(background().close)
@@ -71,11 +79,12 @@ def create_app(
         redoc_url=None,
     )
     app.state.engine, app.state.open_reading, app.state.background = engine, open_reading, background
-    app.state.streams = Streams()
+    app.state.streams, app.state.check_scan = Streams(), check_scan
     install_error_handlers(app)
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=str(files("auditor.web") / "static")), name="static")
+    app.add_middleware(ResponseCache, version=data_version)
     app.add_middleware(RequestGuard, hosts=hosts)
     app.add_middleware(RequestLimits, per_minute=per_minute)
     if allowed_origins:

@@ -53,7 +53,7 @@ def build_audit_detail(
     order: Sequence[int] | None = None,
     templates: TemplateTiles | None = None,
 ) -> AuditDetail:
-    """Build the context of an audit; ``results`` of the same model and setting become its history.
+    """Build the context of an audit; ``results`` of the same model become its history.
 
     ``order``: of the classes in all matrices; None gives each matrix the order of its dendrogram.
     """
@@ -69,7 +69,7 @@ def build_audit_detail(
         setting=describe_setting(setting_of(row)),
         bars=attack_bars(row, detail.attacks),
         heatmaps=tuple(one for one in drawn if one is not None),
-        history=history([one for one in results if setting_of(one) == setting_of(row)]),
+        history=history(row, results),
         screening=tuple(_screening_pairs(detail)),
         provenance=tuple(_provenance(row)),
         command=repeat_command(row, targeted=detail.targeted is not None),

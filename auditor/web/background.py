@@ -1,4 +1,4 @@
-"""Scans and boosts that start over HTTP: sent to workers if there is a broker, else run by the server one at a time."""
+"""Jobs that start over HTTP: sent to workers if there is a broker, else run by the server one at a time."""
 
 import logging
 import threading
@@ -9,6 +9,8 @@ from sqlalchemy import Engine
 
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
+from auditor.db.scans import load_settings, retry_scan
+from auditor.db.schedules import Run, end_run, restart_run
 from auditor.db.store import Job, Store
 from auditor.db.trainings import TrainingJob, Trainings, load_training
 from auditor.errors import ConflictError, EnvironmentUnusableError, UsageError
@@ -17,16 +19,18 @@ from auditor.jobs.lease import process_name
 from auditor.jobs.tasks import measure_audit
 from auditor.machine.devices import check_device
 from auditor.records import LOCAL_QUEUE
+from auditor.scans.command import uses_folder
 from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.plan import check_scan
 from auditor.scans.request import ScanRequest
+from auditor.scheduling.due import claim_run_now, run_schedule
 from auditor.trainings.boost import BoostRequest
 from auditor.trainings.job import NullReporter
 from auditor.trainings.run import run_locally, send_training
 from auditor.web.build_requests import build_boost_request, build_scan_request
 from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
-from auditor.zoo import Source
+from auditor.zoo import Source, find_source
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,27 @@ class BackgroundJobs:
             self._send(f"scan {scan_id}", lambda: self._send_jobs(jobs, request, queue))
         return scan_id
 
+    def retry_scan(self, number: int) -> None:
+        """Run the failed and cancelled audits of a scan again, with its own request.
+
+        Raises ConflictError if there are none, and UsageError if the scan uses a folder of this machine.
+        """
+        stored = load_settings(self.store.engine, number)
+        if uses_folder(stored):
+            command = f"`auditor scans retry {number}`"
+            raise UsageError(f"scan {number} uses a local zoo, which cannot be retried over HTTP; run {command}")
+        request = ScanRequest.from_json(stored.request)
+        queue = _choose_queue(request.measurement.audit.device, request.seconds)
+        local = queue == LOCAL_QUEUE
+        zoo = find_source(stored.source)
+        jobs = retry_scan(self.store.engine, number, queue, process_name() if local else None)
+        if not jobs:
+            raise ConflictError(f"none of the audits of scan {number} failed or was cancelled")
+        if local:
+            self.thread.submit(self._run_scan, number, jobs, zoo, request)
+        else:
+            self._send(f"scan {number}", lambda: self._send_jobs(jobs, request, queue))
+
     def start_boost(self, body: BoostBody) -> int:
         """Store a boost, start or queue it, and return its ID."""
         entry, request = build_boost_request(body)
@@ -78,6 +103,14 @@ class BackgroundJobs:
             raise UsageError(f"boost {number} uses a local zoo, which cannot be resumed over HTTP; run {command}")
         queue = _choose_queue(request.scan.measurement.audit.device, request.seconds)
         self._start_training(self.trainings.resume(number, queue), queue)
+
+    def run_schedule(self, name: str) -> None:
+        """Run the command of a schedule now: by workers if there is a broker, else after the server's other jobs.
+
+        Raises:
+            NotFoundError, ConflictError: as :func:`claim_run_now`.
+        """
+        self.thread.submit(self._run_schedule, claim_run_now(self.store.engine, name))
 
     def close(self) -> None:
         """Cancel the jobs that this process runs or has queued."""
@@ -122,6 +155,16 @@ class BackgroundJobs:
             logger.warning("scan %d was cancelled because the server stopped", scan_id)
         except Exception:
             logger.exception("scan %d ended early", scan_id)
+
+    def _run_schedule(self, run: Run) -> None:
+        engine = self.store.engine
+        try:
+            if self.closing.is_set():
+                end_run(engine, run.id, "failed", "the server stopped before this run began")
+            elif restart_run(engine, run.id):  # else `auditor beat` has taken it over
+                run_schedule(engine, run, here=settings().broker_url is None, halted=self.closing)
+        except Exception:
+            logger.exception("schedule %s ended early", run.schedule.name)
 
     def _run_boost(self, job: TrainingJob) -> None:
         try:

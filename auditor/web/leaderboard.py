@@ -1,6 +1,6 @@
-"""Leaderboards, one per setting: ranked rows first, then flagged rows without a rank."""
+"""Leaderboards of pages and reports, one per setting, with the columns that a reader picks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import ResultRow
@@ -9,8 +9,46 @@ from auditor.web.figures.bars import Bar, interval_bar
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column beside rank and model. ``term``: its anchor on the help page; ``sort``: what it sorts by, if it does."""
+
+    name: str
+    title: str
+    sort: str | None = None
+    term: str | None = None
+    numeric: bool = True
+
+
+COLUMNS = tuple(
+    Column(*parts)
+    for parts in (
+        ("robust", "robust %", "robust_accuracy", "robust-accuracy"),
+        ("interval", "95 % interval", None, "interval", False),
+        ("published", "published %", None, "published"),
+        ("clean", "clean %", "clean_accuracy", "clean-accuracy"),
+        ("screen", "screen", "screen_score", "screening-score"),
+        ("gap", "gap", "gap", "gap"),
+        ("p", "p", "p_value", "p-value"),
+        ("rank", "effective rank", "effective_rank", "effective-rank"),
+        ("intra", "intra", "intra", "gap"),
+        ("inter", "inter", "inter", "gap"),
+        ("silhouette", "silhouette", "silhouette"),
+        ("margin", "margin", "margin"),
+        ("local_gap", "local gap", "local_gap"),
+        ("source", "source", "source", None, False),
+        ("architecture", "architecture", None, None, False),
+        ("training", "training", None, None, False),
+        ("seconds", "duration", "seconds"),
+        ("started", "audited", "started_at", None, False),
+        ("flags", "flags", None, "flag", False),
+    )
+)
+DEFAULT_COLUMNS = ("robust", "interval", "published", "clean", "screen", "gap", "p", "flags")
+
+
+@dataclass(frozen=True)
 class Place:
-    """A row and its interval. ``rank`` is ``–`` for a flagged row, and empty if no rank is known."""
+    """A row and its interval. ``rank`` is ``–`` for a flagged row, and empty if nothing was attacked."""
 
     row: ResultRow
     rank: str
@@ -21,11 +59,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Board:
-    """The rows of one setting; ``claims`` says whether any of them has a published accuracy."""
+    """Rows of one setting and their columns."""
 
     setting: str
     places: tuple[Place, ...]
-    claims: bool
+    columns: tuple[Column, ...]
 
     @property
     def flagged(self) -> bool:
@@ -33,31 +71,40 @@ class Board:
         return any(place.row.flags for place in self.places)
 
 
-def build_boards(rows: Sequence[ResultRow], *, keep_order: bool = False, ranked: bool = True) -> tuple[Board, ...]:
-    """Group finished rows by setting, and rank them among each other.
-
-    Args:
-        keep_order: keep the order of the rows instead of putting flagged rows last.
-        ranked: whether ``rows`` contains every better row of each row, so that ranks are right.
-    """
-    done = [row for row in rows if row.status == "done"]
-    return tuple(
-        _board(describe_setting(setting), [row for row in done if setting_of(row) == setting], keep_order, ranked)
-        for setting in dict.fromkeys(setting_of(row) for row in done)
-    )
+def choose_columns(names: Sequence[str], *, claims: bool) -> tuple[Column, ...]:
+    """Return the columns of these names in their usual order; no names: the default, published only with ``claims``."""
+    chosen = names or [name for name in DEFAULT_COLUMNS if claims or name != "published"]
+    return tuple(column for column in COLUMNS if column.name in chosen)
 
 
-def _board(setting: str, group: Sequence[ResultRow], keep_order: bool, ranked: bool) -> Board:
-    better = sorted((row.robust_accuracy or 0 for row in group if not row.flags), reverse=True)
-    ordered = group if keep_order else sorted(group, key=lambda row: bool(row.flags))
+def build_board(
+    setting: str, rows: Sequence[ResultRow], ranks: Mapping[int, str], columns: tuple[Column, ...]
+) -> Board:
+    """Build a board from its rows in their order."""
     places = tuple(
         Place(
             row=row,
-            rank="–" if row.flags else rank_of(row, better) if ranked else "",
+            rank=ranks[row.id],
             bar=interval_bar(row),
             error=format_gap_error(row),
             doubtful=has_doubtful_claim(row),
         )
-        for row in ordered
+        for row in rows
     )
-    return Board(setting, places, any(row.claimed_robust_accuracy is not None for row in group))
+    return Board(setting, places, columns)
+
+
+def build_boards(rows: Sequence[ResultRow]) -> tuple[Board, ...]:
+    """Group finished rows by setting, rank them among each other, and put flagged rows last."""
+    done = [row for row in rows if row.status == "done"]
+    settings = dict.fromkeys(setting_of(row) for row in done)
+    groups = {setting: [row for row in done if setting_of(row) == setting] for setting in settings}
+    return tuple(_board(describe_setting(setting), group) for setting, group in groups.items())
+
+
+def _board(setting: str, group: Sequence[ResultRow]) -> Board:
+    better = sorted((row.robust_accuracy or 0 for row in group if not row.flags), reverse=True)
+    ranks = {row.id: "–" if row.flags else rank_of(row, better) for row in group}
+    claims = any(row.claimed_robust_accuracy is not None for row in group)
+    ordered = sorted(group, key=lambda row: bool(row.flags))
+    return build_board(setting, ordered, ranks, choose_columns((), claims=claims))

@@ -43,8 +43,7 @@ class RequestLimits:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                if not static:
-                    headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
             await send(message)
 
         if not static and not self.limiter.hit(self.rate, client):

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from auditor.records import LOCAL_QUEUE
 from auditor.results.meanings import FLAGS, TERMS
-from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points
+from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
+from auditor.text.signs import no_sign_of_life
 from auditor.text.times import as_utc, format_duration, format_moment, relative_time
 from auditor.web.access import sign_in_address
 
@@ -30,8 +31,11 @@ def environment() -> Environment:
         number=functools.partial(number, minus=MINUS),
         p_value=p_value,
         points=points,
+        size=size,
         time=time_element,
+        moment=format_moment,
         duration=format_duration,
+        silence=no_sign_of_life,
     )
     shared.globals.update(LOCAL_QUEUE=LOCAL_QUEUE, FLAGS=FLAGS, TERMS=TERMS, sign_in_address=sign_in_address)
     return shared

@@ -16,7 +16,7 @@ from auditor.results.ranking import setting_of
 from auditor.web.audit_detail import AuditDetail, build_audit_detail
 from auditor.web.audit_pictures import build_templates
 from auditor.web.figures.heatmap import MOST_CELLS
-from auditor.web.figures.zoo import ZooPlot, zoo_plot
+from auditor.web.figures.zoo import ZooPlot, zoo_plot_of_rows
 from auditor.web.leaderboard import Board, build_boards
 from auditor.web.render import asset, render
 
@@ -62,7 +62,9 @@ def load_report(engine: Engine, scan_id: int) -> Report:
 
 def write_report(report: Report) -> str:
     """Render the report as HTML."""
-    return render("report.html", report=report, style=asset("style.css"), script=asset("figures.js"))
+    return render(
+        "report.html", report=report, style=asset("style.css") + asset("plots.css"), script=asset("figures.js")
+    )
 
 
 def _audit(engine: Engine, audit_id: int) -> AuditDetail:
@@ -74,4 +76,4 @@ def _audit(engine: Engine, audit_id: int) -> AuditDetail:
 
 def _plots(done: Sequence[ResultRow]) -> list[ZooPlot]:
     groups = {setting: [row for row in done if setting_of(row) == setting] for setting in map(setting_of, done)}
-    return [plot for group in groups.values() if len(group) > 1 and (plot := zoo_plot(group))]
+    return [plot for group in groups.values() if len(group) > 1 and (plot := zoo_plot_of_rows(group))]

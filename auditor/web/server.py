@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -142,4 +143,5 @@ def run(app: ASGIApp, listening: socket.socket, *, program_logs: bool = False) -
         timeout_graceful_shutdown=3,
         log_config=None if program_logs else LOGGING_CONFIG,
     )
+    sys.setswitchinterval(0.001)  # the thread that sends responses waits less for those that render pages
     uvicorn.Server(config).run([listening])

@@ -19,6 +19,7 @@ from tests.factories.large_zoo import AWKWARD, fill_zoo
 from tests.factories.latest import check
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("long_names", [False, True])
 def test_the_large_zoo_is_one_that_a_service_could_have_made(url: str, long_names: bool) -> None:
     engine = open_database(url)

@@ -50,12 +50,14 @@ ATTACKS = ("fgsm", "pgd-20", "apgd-ce", "square")
 class LargeZoo:
     """Numbers and names of rows that pages show; ``token`` is one with the scope admin.
 
-    ``done``, ``failed``, ``cancelled``, ``running``, ``queued``: audits. ``compared``: models with the same images.
+    ``done``, ``pictured`` (with templates), ``failed``, ``cancelled``, ``running``, ``queued``: audits. ``compared``:
+    models with the same images.
     """
 
     models: int
     audits: int
     done: int
+    pictured: int
     failed: int
     cancelled: int
     running: int
@@ -110,7 +112,7 @@ def fill_zoo(
                 connection.execute(text(f"SELECT setval('{table}_id_seq', (SELECT MAX(id) FROM {table}))"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
-    states = {state: zoo.found[state] for state in ("done", "failed", "cancelled", "running", "queued")}
+    states = {state: zoo.found[state] for state in ("done", "pictured", "failed", "cancelled", "running", "queued")}
     return LargeZoo(
         models=models, audits=zoo.audits, scan=zoo.scans - 1, running_scan=running_scan,
         compared=tuple(zoo.compared[:5]), jobs=jobs, **states,
@@ -226,6 +228,8 @@ def _insert_scan(zoo: _Zoo, entries: Sequence[ZooEntry], numbers: Sequence[int],
         _insert(zoo.connection, tables.Templates, [_templates(number, job) for number, job in done if job.pictured])
         zoo.compared += [job.entry.model for _, job in done if job.comparable]
         zoo.boosted += [number for number, job in done if job.entry.dataset == "fashion_mnist" and job.n]
+        pictured = [number for number, job in done if job.pictured and job.n]
+        zoo.found |= {"pictured": pictured[0]} if pictured else {}
         for number, job in zip(ids, jobs, strict=True):
             if job.state != "done" or job.comparable:
                 zoo.found.setdefault(job.state, number)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from auditor.cli.output.layout import print_columns, print_line
-from auditor.cli.output.tables import as_csv, print_table
+from auditor.cli.output.tables import print_table
 from auditor.logs import _Text
 from auditor.machine.metrics import _gauge
 from auditor.results.diff import Diff
+from auditor.results.serialize import as_csv
 from auditor.scheduling.webhook import describe_diff
 from auditor.text.printable import check_printable, clean_cell, clean_line, clean_lines
 from tests.factories.hostile import HOSTILE

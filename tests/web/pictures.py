@@ -14,12 +14,19 @@ from playwright.sync_api import sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 BOOST = ("boost", "demo:standard", "--epochs", "4", "--steps", "5", "--protocol", "quick")
+COMPARED = "model=demo:at-cluster-eps0.10&model=demo:at-eps0.10&model=demo:standard"
 PAGES = {
-    "web-leaderboard": ("light", "/", 900),
-    "web-audit": ("dark", "/models/demo:at-cluster-eps0.10", 900),
-    "web-pictures": ("light", "/models/demo:at-eps0.10", 1150),
-    "web-boost": ("light", "/boosts/1", 1150),
+    "web-leaderboard": ("light", "/", 1200, 900),
+    "web-phone": ("dark", "/", 390, 844),
+    "web-zoo": ("light", "/zoo", 1200, 900),
+    "web-compare": ("light", f"/compare?{COMPARED}", 1200, 1150),
+    "web-audit": ("dark", "/models/demo:at-cluster-eps0.10", 1200, 900),
+    "web-pictures": ("light", "/models/demo:at-eps0.10", 1200, 1150),
+    "web-scan": ("light", "/scans/1", 1200, 900),
+    "web-boost": ("light", "/boosts/1", 1200, 1150),
+    "web-checkpoint": ("dark", "/checkpoints/1", 1200, 900),
 }
+"""The colour scheme, the address, the width and the height of each picture."""
 SHOWN = {"web-pictures": "section.templates"}
 """What is at the top of a picture, if it is not the top of the page."""
 COLOURS = 256
@@ -42,17 +49,16 @@ def main(folder: Path) -> None:
         with subprocess.Popen(serve, env=environment, stderr=subprocess.PIPE, text=True) as server:
             assert server.stderr is not None
             address = server.stderr.readline().strip().rstrip("/")
-            for name, (scheme, path, height) in PAGES.items():
-                picture(address + path, scheme, height, folder / f"{name}.png", SHOWN.get(name))
+            for name, (scheme, path, width, height) in PAGES.items():
+                picture(address + path, scheme, (width, height), folder / f"{name}.png", SHOWN.get(name))
             server.terminate()
 
 
-def picture(address: str, scheme: str, height: int, file: Path, shown: str | None = None) -> None:
+def picture(address: str, scheme: str, size: tuple[int, int], file: Path, shown: str | None = None) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(
-            color_scheme=scheme, viewport={"width": 1200, "height": height}, reduced_motion="reduce"
-        )
+        view = {"width": size[0], "height": size[1]}
+        page = browser.new_page(color_scheme=scheme, viewport=view, reduced_motion="reduce")
         page.goto(address)
         if shown is not None:
             page.evaluate("selector => document.querySelector(selector).scrollIntoView()", shown)

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
+from auditor.cli.schedule import check_remote_scan
 from auditor.config import settings
 from auditor.data.fashion_mnist import load_split
 from auditor.db.session import open_database
@@ -36,7 +37,7 @@ HEAD, BODY = 0.6, 1.0
 
 def client(**options: object) -> TestClient:
     """Raises nothing: a crash is a 500, as clients see it. Use it as a context to have its scans ended."""
-    app = create_app(open_database(settings().database_url), **options)
+    app = create_app(open_database(settings().database_url), **{"check_scan": check_remote_scan} | options)
     return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
 
 

@@ -96,7 +96,7 @@ def test_a_result_and_its_matrices() -> None:
     picture = server.get("/api/v1/results/1/matrices/weights/picture")
     assert picture.headers["content-type"] == "image/png"
     Path("c.png").write_bytes(picture.content)
-    assert np.asarray(Image.open("c.png")).shape == (10, 10, 3)
+    assert np.asarray(Image.open("c.png")).shape == (500, 500, 3)
     assert server.get("/api/v1/results/1/matrices/nothing").status_code == 422
 
 
@@ -110,7 +110,7 @@ def test_a_comparison() -> None:
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("/api/v1/nothing", 404, "Not Found"),
+        ("/api/v1/nothing", 404, "there is nothing at the address /api/v1/nothing"),
         ("/api/v1/results/7", 404, "there is no result 7"),
         ("/api/v1/results/0", 422, "greater than or equal to 1"),
         ("/api/v1/results/99999999999", 422, "less than or equal"),
@@ -122,7 +122,7 @@ def test_a_comparison() -> None:
         ("/api/v1/boosts/3", 404, "there is no boost 3"),
         ("/api/v1/checkpoints/3", 404, "there is no checkpoint 3"),
         ("/api/v1/checkpoints/3/weights", 401, "token"),
-        ("/api/v1/checkpoints/..%2f..%2fetc%2fpasswd/weights", 404, "Not Found"),
+        ("/api/v1/checkpoints/..%2f..%2fetc%2fpasswd/weights", 404, "there is nothing at the address"),
         ("/api/v1/comparison?a=x&b=y", 422, "no result of 'x'"),
     ],
 )
@@ -243,7 +243,7 @@ def test_what_may_not_be_asked_for(asked: dict, words: str) -> None:
         ("results?next=abc", "next", "known: "),
         ("results?norms=L2", "norms", "did you mean norm?"),
         ("audits?sorted=gap", "sorted", "did you mean sort?"),
-        ("scans?offset=1", "offset", "known: state, limit, cursor"),
+        ("scans?offset=1", "offset", "known: state, source, limit, cursor"),
         ("scans/1?limit=1", "limit", "known: none"),
         ("comparison?a=x&b=y&c=z", "c", "known: a, b, protocol"),
         ("schedules?x", "x", "known: none"),

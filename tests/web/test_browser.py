@@ -58,12 +58,13 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
     page.goto(f"{server}/")
     assert set(models(page)) == set(MODELS)
     page.get_by_role("link", name="gap", exact=True).click()
+    expect(page.locator('th[aria-sort="descending"]')).to_have_text("gap ▾")
     gaps = [float(text.replace("−", "-")) for text in page.locator("tbody td:nth-last-child(3)").all_inner_texts()]
     assert gaps == sorted(gaps, reverse=True)
     assert "sort=-gap" in page.url
     page.get_by_label("Model").fill("at-")
     page.get_by_role("button", name="Filter").click()
-    assert models(page) == ["at-eps0.10"]
+    expect(page.locator(".board tbody th a")).to_have_text(["demo:at-eps0.10"])
     page.goto(page.url)  # what is shared is what the other one sees
     assert models(page) == ["at-eps0.10"]
 
@@ -89,7 +90,7 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
 
     sign_in(page, "scan")
     page.get_by_role("link", name="Scans", exact=True).click()
-    page.get_by_label("Models").fill("plain-standard")
+    page.get_by_label("Models", exact=True).fill("plain-standard")
     page.get_by_label("Images").fill("10")
     page.get_by_role("button", name="Scan").click()
     expect(page.get_by_role("heading", name="Scan 2 of demo")).to_be_visible()

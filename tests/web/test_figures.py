@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.stats import binomtest, rankdata
+from scipy.stats import binomtest
 
 from auditor.records import AttackScore, Clustering, ClusteringScores
 from auditor.records.results import ResultRow
+from auditor.results.history import setting_differences
 from auditor.web.figures.bars import attack_bars, interval_bar
 from auditor.web.figures.colors import UNDEFINED, diverging, sequential
 from auditor.web.figures.heatmap import heatmap, png, share_heatmap
 from auditor.web.figures.lines import curves, history
 from auditor.web.figures.scale import Scale, around
-from auditor.web.figures.zoo import counter_examples, zoo_plot
 from auditor.web.render import render
 from tests.factories.records import result_row
 
@@ -158,40 +158,51 @@ def test_bars_have_wilsons_interval() -> None:
     assert interval_bar(row(1, 0.1, None)) is None
 
 
-def test_counter_examples_are_far_apart_in_rank() -> None:
-    rng = np.random.default_rng(1)
-    rows = [row(k, gap, robust) for k, (gap, robust) in enumerate(rng.random((12, 2)).round(1))]
-    ranks = [rankdata([getattr(one, name) for one in rows]) for name in ("gap", "robust_accuracy")]
-    expected = {k for k in range(12) if abs(ranks[0][k] - ranks[1][k]) >= 6}
-    assert expected
-    assert counter_examples(rows) == expected
-    rows[min(expected)] = replace(rows[min(expected)], flags=["zero_gradients"])
-    assert min(expected) not in counter_examples(rows)
-
-
-def test_the_zoo_plot_leaves_out_what_has_no_place() -> None:
-    assert zoo_plot([row(1, None, 0.5), row(2, 0.1, None)]) is None
-    rows = [row(k, 0.1 * k, 0.1 * k, training={"method": "at", "beta": 0.3 * (k % 2)}) for k in range(1, 6)]
-    plot = zoo_plot([*rows, row(9, None, 0.5), row(8, 0.3, 0.9, flags=["zero_gradients"])])
-    assert [point.model for point in plot.points] == [f"demo:m{k}" for k in (1, 2, 3, 4, 5, 8)]
-    assert plot.kinds == ("adversarial", "adversarial + regularizer")
-    assert zoo_plot(rows, by="architecture").kinds == ("net",)
-    heights = [point.y for point in plot.points[:5]]
-    assert heights == sorted(heights, reverse=True)
-
-
-def test_more_kinds_than_colours_share_the_last() -> None:
-    plot = zoo_plot([row(k, 0.1, 0.1, architecture=f"net{k}") for k in range(9)], by="architecture")
-    assert plot.kinds[-1] == "other"
-    assert {point.kind for point in plot.points} == set(range(7))
-
-
-def test_history_is_drawn_from_two_nights_on() -> None:
+def test_history_joins_results_of_one_setting_only() -> None:
     nights = [row(k, 0.1 * k, 0.2 * k) for k in (3, 1, 2)]
-    robust, gap = history(nights)
+    robust, gap = history(nights[0], nights)
     assert [mark.label.rpartition(" ")[2] for mark in robust.lines[0].marks] == ["1", "2", "3"]
     assert [tick.label for tick in gap.x_ticks] == ["2026-01-01", "2026-01-03"]
-    assert history(nights[:1]) == ()
+    assert (len(robust.lines), robust.note) == (1, "")
+    assert history(nights[0], nights[:1]) == ()
+    others = [row(4, 0.2, 0.3, seed=1), row(5, 0.2, 0.3, n=50), row(6, 0.2, 0.3, norm="L2")]
+    robust, gap = history(nights[0], [*nights, *others])
+    for drawn in (robust, gap):
+        joined, apart = drawn.lines
+        assert joined.path.count("L") == 2
+        assert apart.path == ""
+        assert [mark.label.partition("; ")[2] for mark in apart.marks] == [
+            "another setting: seed 1, audit 4", "another setting: 50 images, audit 5",
+        ]  # fmt: skip
+        assert drawn.note == "2 of 5 results are of other settings, and not joined: seed 1, 50 images."
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, []),
+        ({"device": "cuda", "batch_size": 7, "weights_sha256": "w"}, []),
+        ({"seed": 3}, ["seed 3"]),
+        ({"n": 50, "images_sha256": "other"}, ["50 images"]),
+        ({"n": None}, ["no images"]),
+        ({"images_sha256": "other"}, ["other images"]),
+        ({"linearization": "fold"}, ["batch norm folded"]),
+        ({"sketch": 64}, ["C a sketch of 64 probes"]),
+        ({"versions": {"torch": "2.9", "scipy": "1"}}, ["numpy unknown", "scipy 1", "torch 2.9"]),
+    ],
+)
+def test_settings_differ_in_all_that_changes_numbers(changes: dict, words: list[str]) -> None:
+    first = row(1, 0.1, 0.2, versions={"torch": "2.8", "numpy": "2"}, images_sha256="i")
+    assert setting_differences(first, replace(first, **changes)) == words
+
+
+def test_small_matrices_are_large_pictures() -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(png(symmetric(10), True, least=500))))
+    assert pixels.shape == (500, 500, 3)
+    small = np.asarray(Image.open(io.BytesIO(png(symmetric(10), True))))
+    np.testing.assert_array_equal(pixels[::50, ::50], small)
+    np.testing.assert_array_equal(pixels[49::50, 49::50], small)
+    assert np.asarray(Image.open(io.BytesIO(png(symmetric(300), True, least=500)))).shape == (600, 600, 3)
 
 
 def test_curves_skip_what_an_epoch_lacks() -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import Engine, text
 
+from auditor.cli.schedule import check_remote_scan
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.db.tokens import add_token
@@ -36,7 +37,7 @@ def engine(url: str) -> Iterator[Engine]:  # noqa: F811
 
 @pytest.fixture
 def server(engine: Engine) -> Any:
-    return create_app(engine, per_minute=100_000)
+    return create_app(engine, per_minute=100_000, check_scan=check_remote_scan)
 
 
 @pytest.fixture
@@ -100,6 +101,9 @@ QUERIES = [
     *(("/", name) for name in ("match", "source", "dataset", "protocol", "flagged", "sort", "cursor")),
     *(("/zoo", name) for name in ("setting", "by")),
     *(("/api/v1/scans", name) for name in ("state", "limit")),
+    *((path, "cursor") for path in ("/boosts", "/checkpoints", "/adaptations", "/api/v1/checkpoints")),
+    *(("/api/v1/adaptations", name) for name in ("state", "cursor")),
+    *(("/schedules", name) for name in ("name", "cron", "command")),
     ("/api/v1/boosts", "limit"), ("/compare", "first"), ("/api/v1/compare", "first"),
 ]  # fmt: skip
 
@@ -138,6 +142,8 @@ def test_in_paths(odd: str, server: Any, admin: list[tuple[str, str]]) -> None:
         ("GET", "/api/v1/results/1/matrices/{}"), ("GET", "/api/v1/scans/{}"), ("GET", "/scans/{}"),
         ("DELETE", "/api/v1/schedules/{}"), ("GET", "/api/v1/checkpoints/{}"), ("GET", "/{}"), ("GET", "/static/{}"),
         ("PUT", "/api/v1/schedules/{}"), ("POST", "/api/v1/boosts/{}/cancel"),
+        ("POST", "/api/v1/adaptations/{}/cancel"), ("POST", "/api/v1/schedules/{}/run"), ("GET", "/adaptations/{}"),
+        ("GET", "/checkpoints/{}/card"), ("GET", "/schedules/{}"),
     ):  # fmt: skip
         asked = Asked(server, "/", method, headers=[*JSON, *admin], body=json.dumps(SCHEDULE).encode())
         asked.scope["path"] = path.format(odd)
@@ -152,6 +158,9 @@ def test_in_forms(odd: str, charset: str, server: Any, admin: list[tuple[str, st
     fields = {"source": "demo", "protocol": "screen", "match": "standard", "samples": "8"}
     pages = [("/scans", fields, name) for name in fields] + [("/sign-in", {"token": "x"}, "token")]
     pages += [("/boosts", {"model": "demo:standard", "epochs": "1", "method": "at"}, "model")]
+    schedule = {"name": "nightly", "cron": "0 2 * * *", "command": "scan demo"}
+    pages += [("/schedules", schedule, name) for name in schedule]
+    pages += [("/tokens", {"name": "ci", "scope": "read", "days": "1"}, name) for name in ("name", "scope", "days")]
     for path, values, name in pages:
         given = values | {name: odd}
         coded = "&".join(f"{key}={quote(value.encode('utf-8', 'surrogatepass'))}" for key, value in given.items())

@@ -57,3 +57,10 @@ def test_a_closed_server_tells_strangers_no_names() -> None:
     assert answer.status_code == 404
     assert "eps0.10" not in answer.text
     assert 'name="match"' not in answer.text
+
+
+def test_an_audit_links_its_numbers_and_flags() -> None:
+    number = audited("at-eps0.10", 50, flags=("zero_gradients",))
+    page = client().get(f"/audits/{number}").text
+    for anchor in ("gap", "p-value", "screening-score", "effective-rank", "robust-accuracy", "flag-zero_gradients"):
+        assert f'href="/help#{anchor}"' in page, anchor

@@ -1,10 +1,5 @@
 """Models and audits in the API; ranks on pages of longer lists."""
 
-import html
-import re
-
-import pytest
-
 from tests.factories.audits import audited
 from tests.web.serving import client
 
@@ -41,16 +36,3 @@ def test_audits_are_all_of_them_the_newest_first() -> None:
     assert [row["id"] for row in rows["results"]] == [3, 2]
     behind = client().get(f"/api/v1/audits?limit=2&cursor={rows['next']}").json()
     assert [row["id"] for row in behind["results"]] == [1]
-
-
-def test_a_part_of_a_longer_list_has_no_ranks_but_for_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auditor.web.pages.leaderboard.ROWS", 2)
-    for robust in (10, 20, 30):
-        audited(f"m{robust}", robust)
-    server, ranks = client(), re.compile(r'<tr[^>]*>\s*<td class="number">(\d?)</td>')
-    first = server.get("/").text
-    assert ranks.findall(first) == ["1", "2"]
-    behind = server.get("/" + html.unescape(re.search(r'href="(\?[^"]*cursor[^"]*)"', first)[1])).text
-    assert ranks.findall(behind) == [""]
-    assert ranks.findall(server.get("/?sort=-n").text) == ["", ""]
-    assert "No ranks" in behind

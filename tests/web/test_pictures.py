@@ -16,12 +16,19 @@ from scipy.cluster.hierarchy import dendrogram, leaves_list
 
 from auditor.clustering import average_linkage
 from auditor.pixels import diverging_pixels, signed_limit
+from auditor.web import response_cache
 from auditor.web.figures.samples import shrink
 from auditor.web.figures.templates import PER_PAGE, template_tiles
 from auditor.web.figures.tree import draw_tree, tree_width
 from tests.factories.audits import audited
 from tests.factories.pictures import audit_of, matrix, saved, templates
 from tests.web.serving import client
+
+
+@pytest.fixture(autouse=True)
+def _pages_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests change files, which pages may show for two seconds as they were."""
+    monkeypatch.setattr(response_cache, "KEPT_SECONDS", 0)
 
 
 def decoded(uri: str) -> np.ndarray:

@@ -42,9 +42,11 @@ def test_an_interrupted_scan_does_not_look_complete() -> None:
     assert store.finish(job.audit_id, store.claim(job.audit_id), record("one"))
     cancel_scan(engine, scan, "interrupted")
     page = client().get(f"/scans/{scan}").text
-    assert 'max="3" value="1"' in page
-    assert "1 of 3 ended, 2 cancelled" in page
-    assert f"auditor scans retry {scan}" in page
+    assert 'class="done" x="0.0" width="33.333"' in page
+    assert 'class="cancelled" x="33.333" width="66.667"' in page
+    assert "interrupted: 1 of 3 ended" in page
+    assert "The scan was interrupted: 2 of its 3 audits have no result." in page
+    assert "Retry the 2 failed and cancelled" in page
 
 
 def test_the_command_that_repeats_a_failed_audit_has_the_options_of_its_scan() -> None:

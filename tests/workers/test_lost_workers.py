@@ -84,6 +84,30 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(team: Team)
 
 
 @pytest.mark.long
+def test_a_frozen_worker_and_a_queue_without_one_are_named(team: Team) -> None:
+    team.zoo.gate("held")
+    team.zoo.add("a")
+    scan = team.scan("--protocol", "screen")
+
+    def said(*words: object) -> str:
+        return team.auditor(*(words or ("scans", "show", scan))).stdout
+
+    assert "no worker serves the queue cpu; start one with `auditor worker --queue cpu`" in said()
+    worker = team.worker().ready()
+    team.zoo.loading("held")
+    assert "no worker" not in said()
+    worker.signal(signal.SIGSTOP, all_of_it=True)  # its reaper, too, so that its lease is not expired
+    until(lambda: "running, no sign of life for " in said(), 30, "the audit is marked")
+    assert "no worker serves the queue cpu" in said()
+    assert "no sign of life for " in said("workers")
+    assert "no sign of life for " in said("scans", "list")
+    worker.signal(signal.SIGCONT, all_of_it=True)
+    until(lambda: "no sign of life" not in said() and "no worker" not in said(), 30, "the marks are gone")
+    team.zoo.open("held")
+    assert {row["state"] for row in team.ended(scan).values()} == {"done"}
+
+
+@pytest.mark.long
 def test_a_worker_told_to_end_puts_its_audit_back_at_no_cost(team: Team) -> None:
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen")

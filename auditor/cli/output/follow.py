@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.cli.output.progress import say
+from auditor.cli.output.states import SilenceReports, state_of
 from auditor.db.scans import STATES, load_scan
 from auditor.errors import ExitCode
 from auditor.logs import log_context, logs_json
@@ -19,6 +20,7 @@ from auditor.records.scans import ScanAudit, ScanDetail
 from auditor.records.trainings import TrainingRow
 from auditor.records.workers import WorkerRow
 from auditor.scans.local import ScanOutcome
+from auditor.text.signs import no_worker, start_worker
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -40,6 +42,7 @@ def follow(engine: "Engine", scan_id: int) -> ScanOutcome:
 
 def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:
     reported: set[int] = set()
+    silences = SilenceReports()
     watched = sys.stderr is not None and sys.stderr.isatty() and not logs_json()
     live = Live(console=Console(stderr=True), transient=True) if watched else None
     with live or contextlib.nullcontext():
@@ -49,6 +52,7 @@ def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:
                 live.update(view(scan))
             else:
                 _report_ended(scan, reported)
+                silences.report(scan)
             if scan.state != "running":
                 return outcome_of(scan)
             time.sleep(POLL_SECONDS)
@@ -70,8 +74,11 @@ def view(scan: ScanDetail) -> Group:
     lines = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for audit in scan.audits:
         if audit.state in ("running", "cancelling"):
-            lines.add_row(*map(str, (audit.model, part_of(audit), audit.worker or "", audit.state)))
-    return Group(Text(f"scan {scan.scan}: {count_by_state(scan)}", style="bold"), lines)
+            lines.add_row(audit.model, part_of(audit), audit.worker or "", state_of(audit))
+    heading = Text(f"scan {scan.scan}: {count_by_state(scan)}", style="bold")
+    if scan.unserved:
+        return Group(heading, Text(f"{no_worker(scan.queue)}; {start_worker(scan.queue)}"), lines)
+    return Group(heading, lines)
 
 
 def count_by_state(scan: ScanDetail) -> str:

@@ -1,9 +1,7 @@
 """Result rows as tables for people: ranked by robust accuracy, flagged rows after the ranked ones."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +21,6 @@ from auditor.results.ranking import (
 )
 from auditor.results.serialize import nan_to_none, serialize
 from auditor.text.numbers import DASH, number, p_value, percent_number
-from auditor.text.printable import clean_cell
 from auditor.text.times import parse_time, relative_time
 
 
@@ -31,23 +28,6 @@ def print_json(rows: Sequence[Any]) -> None:
     """Records or dicts as one JSON array on stdout and nothing else; NaN is null."""
     values = [row if isinstance(row, dict) else serialize(row) for row in rows]
     click.echo(json.dumps(nan_to_none(values), indent=1))
-
-
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON."""
-    out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        return "; ".join(map(str, value))
-    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def print_results(rows: Sequence[ResultRow]) -> None:
@@ -165,10 +145,18 @@ def print_pairs(title: str, pairs: Sequence[tuple[str, str]]) -> None:
         print_line(f"  {name:<{width}}  {value}")
 
 
-def print_fields(names: Sequence[str], rows: Sequence[Any], optional: Sequence[str] = ()) -> None:
-    """A table of these fields of records; None is empty, and times are relative. ``optional`` ones may be left out."""
+def print_fields(
+    names: Sequence[str], rows: Sequence[Any], optional: Sequence[str] = (), **formats: Callable[[Any], str]
+) -> None:
+    """A table of these fields of records; None is empty, and times are relative.
+
+    ``optional`` ones may be left out on a narrow terminal; ``formats`` make a field's text from the row.
+    """
     heads = [name.removesuffix("_at").replace("_", " ") for name in names]
-    cells = [[_field_text(name, getattr(row, name)) for name in names] for row in rows]
+    cells = [
+        [formats[name](row) if name in formats else _field_text(name, getattr(row, name)) for name in names]
+        for row in rows
+    ]
     print_table(heads, cells, optional=[heads[names.index(name)] for name in optional])
 
 

@@ -4,10 +4,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from auditor.web.access import check_read_access
-from auditor.web.api import boosts, checkpoints, health, models, results, scans, schedules
+from auditor.web.api import adaptations, boosts, checkpoints, health, models, results, scans, schedules, workers
 
 guarded = APIRouter(dependencies=[Depends(check_read_access)])
-for module in (models, results, scans, boosts, checkpoints, schedules):
+for module in (models, results, scans, boosts, adaptations, checkpoints, schedules, workers):
     guarded.include_router(module.router)
 
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from fastapi.responses import FileResponse
 
 from auditor.config import settings
@@ -17,7 +17,8 @@ from auditor.errors import NotFoundError
 from auditor.records.checkpoints import CheckpointRow
 from auditor.results.serialize import serialize
 from auditor.web.access import require_scope
-from auditor.web.api.common import Database, Number, make_router, response_options
+from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
+from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 from auditor.web.shapes import jobs as shapes
 from auditor.zoo.checkpoint import WEIGHTS
 
@@ -25,9 +26,16 @@ router = make_router("checkpoints")
 
 
 @router.get("/checkpoints", **response_options(shapes.Checkpoints))
-def get_checkpoints(engine: Database) -> dict[str, Any]:
-    """List all checkpoints, the newest first, each with the audits before and after its boost."""
-    return {"checkpoints": [_to_public(row) for row in list_checkpoints(engine)]}
+def get_checkpoints(
+    engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: Cursor = None
+) -> dict[str, Any]:
+    """List checkpoints, the newest first, each with the audits before and after its boost.
+
+    `next` is the cursor of the next page.
+    """
+    read = list_checkpoints(engine, limit=limit + 1, before=decode_number_cursor("checkpoint", cursor))
+    rows, following = split_page(read, limit, lambda row: encode_number_cursor("checkpoint", row.id))
+    return {"checkpoints": [_to_public(row) for row in rows], "next": following}
 
 
 @router.get("/checkpoints/{number}", **response_options(shapes.CheckpointDetail))

@@ -207,4 +207,4 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 def _without_duration(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != "seconds"}
+    return {key: value for key, value in row.items() if key not in ("seconds", "seconds_left")}

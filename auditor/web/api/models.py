@@ -6,7 +6,7 @@ from fastapi import Path, Query
 
 from auditor.db.results import Filter, list_results
 from auditor.db.zoo import list_models, load_model
-from auditor.web.api.common import Cursor, Database, Name, make_router, response_options
+from auditor.web.api.common import Cursor, Database, FiniteJSONResponse, Name, make_router, response_options
 from auditor.web.paging import decode_name_cursor, encode_name_cursor, split_page
 from auditor.web.shapes import results as shapes
 
@@ -20,11 +20,11 @@ def get_models(
     dataset: Name = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> FiniteJSONResponse:
     """List models by name, each with its number of audits. `next` is the cursor of the next page."""
     read = list_models(engine, source=source, dataset=dataset, after=decode_name_cursor(cursor), limit=limit + 1)
     rows, following = split_page(read, limit, lambda row: encode_name_cursor(row["model"]))
-    return {"models": rows, "next": following}
+    return FiniteJSONResponse({"models": rows, "next": following})
 
 
 @router.get("/models/{name:path}", **response_options(shapes.ModelDetail))

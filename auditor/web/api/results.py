@@ -13,9 +13,9 @@ from auditor.records import Clustering
 from auditor.results.comparison import compare
 from auditor.results.serialize import serialize_detail
 from auditor.text.times import as_utc
-from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
+from auditor.web.api.common import Cursor, Database, FiniteJSONResponse, Name, Number, make_router, response_options
 from auditor.web.errors import as_invalid_request
-from auditor.web.figures.heatmap import png
+from auditor.web.figures.heatmap import MOST_PIXELS, png
 from auditor.web.paging import decode_cursor, encode_cursor, split_page
 from auditor.web.shapes import results as shapes
 
@@ -74,12 +74,12 @@ def get_results(
     sort: Sort = "-robust_accuracy",  # type: ignore[valid-type]
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> FiniteJSONResponse:
     """List the newest result of each model, data set, protocol and setting. `next` is the cursor of the next page."""
     selected = Filter(**filters, after=decode_cursor(cursor, sort))
     read = list_results(engine, selected, sort=sort, limit=limit + 1)
     rows, following = split_page(read, limit, lambda row: encode_cursor(row, sort))
-    return {"results": rows, "next": following}
+    return FiniteJSONResponse({"results": rows, "next": following})
 
 
 @router.get("/audits", **response_options(shapes.Results))
@@ -89,15 +89,15 @@ def get_audits(
     sort: Sort = "-started_at",  # type: ignore[valid-type]
     limit: Limit = 100,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> FiniteJSONResponse:
     """List every audit, the newest first, like `/results` with `history`. `/results/ID` shows one in full."""
     return get_results(engine, filters | {"history": True}, sort, limit, cursor)
 
 
 @router.get("/results/{number}", **response_options(shapes.ResultDetail))
-def get_result(engine: Database, number: Number) -> dict[str, Any]:
+def get_result(engine: Database, number: Number) -> FiniteJSONResponse:
     """Return one result in full: attacks, scores, matrices and the verdict on each sample."""
-    return serialize_detail(load_result(engine, number))
+    return FiniteJSONResponse(serialize_detail(load_result(engine, number)))
 
 
 @router.get("/results/{number}/matrices/{kind}", **response_options(shapes.MatrixShown))
@@ -116,10 +116,12 @@ def get_matrix(engine: Database, number: Number, kind: Kind) -> dict[str, Any]:
 
 @router.get("/results/{number}/matrices/{kind}/picture", response_class=Response)
 def get_matrix_picture(engine: Database, number: Number, kind: Kind) -> Response:
-    """Return the matrix as a PNG in class order: one pixel per entry, and at most 500 pixels per side."""
-    return Response(
-        png(_clustering(load_result(engine, number), kind).full_matrix(), kind != "features"), media_type="image/png"
-    )
+    """Return the matrix as a PNG in class order, about 500 pixels per side; equal squares are the entries.
+
+    Of more than 500 classes, neighbours are averaged.
+    """
+    matrix = _clustering(load_result(engine, number), kind).full_matrix()
+    return Response(png(matrix, kind != "features", least=MOST_PIXELS), media_type="image/png")
 
 
 @router.get("/comparison", **response_options(shapes.Comparison))

@@ -1,4 +1,4 @@
-"""Routes of scans: list, show, start, follow as server-sent events, and cancel."""
+"""Routes of scans: list, show, start, follow as server-sent events, cancel and retry."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ from auditor.db.tokens import Bearer
 from auditor.records.scans import ScanDetail
 from auditor.results.serialize import serialize
 from auditor.web.access import require_scope
-from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
+from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
@@ -25,11 +25,12 @@ ScanToken = Annotated[Bearer, Depends(require_scope("scan"))]
 def get_scans(
     engine: Database,
     state: Literal["running", "done", "interrupted"] | None = None,
+    source: Name = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List scans, the newest first, each with its number of audits in each state. `next` is the next page's cursor."""
-    read = list_scans(engine, state=state, limit=limit + 1, before=decode_number_cursor("scan", cursor))
+    read = list_scans(engine, state=state, source=source, limit=limit + 1, before=decode_number_cursor("scan", cursor))
     rows, following = split_page(read, limit, lambda row: encode_number_cursor("scan", row.scan))
     return {"scans": rows, "next": following}
 
@@ -58,4 +59,11 @@ def start_scan(http: Request, answer: Response, engine: Database, body: ScanBody
 def cancel(engine: Database, number: Number, owner: ScanToken) -> ScanDetail:
     """Cancel the queued audits of a scan, and ask the running ones to stop."""
     cancel_scan(engine, number, f"cancelled over HTTP by the token {owner.name}")
+    return load_scan(engine, number)
+
+
+@router.post("/scans/{number}/retry", **response_options(shapes.ScanDetail, 202))
+def retry(http: Request, engine: Database, number: Number, _: ScanToken) -> ScanDetail:
+    """Run the failed and cancelled audits of a scan again. A scan of a local zoo can only be retried on its machine."""
+    http.app.state.background().retry_scan(number)
     return load_scan(engine, number)

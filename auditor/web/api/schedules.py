@@ -1,8 +1,8 @@
-"""Routes of schedules: list with next and last runs; admins create, change and remove them."""
+"""Routes of schedules: list with next and last runs; admins create, change, run and remove them."""
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Request
 
 from auditor.db.schedules import add_schedule, enable_schedule, remove_schedule
 from auditor.db.tokens import Bearer
@@ -14,7 +14,8 @@ from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import ScheduleBody
 
 router = make_router("schedules")
-Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+Name = Annotated[str, Path(pattern=NAME)]
 AdminToken = Annotated[Bearer, Depends(require_scope("admin"))]
 
 
@@ -35,6 +36,13 @@ def put_schedule(engine: Database, name: Name, body: ScheduleBody, _: AdminToken
     check_command(command)
     add_schedule(engine, name, body.cron, command, replace=True)
     enable_schedule(engine, name, body.enabled)
+    return next(row for row in load_schedules(engine) if row.name == name)
+
+
+@router.post("/schedules/{name}/run", **response_options(shapes.Schedule, 202))
+def run_schedule_now(http: Request, engine: Database, name: Name, _: AdminToken) -> ScheduleRow:
+    """Run the command of a schedule now, even if it is disabled. `last` becomes this run."""
+    http.app.state.background().run_schedule(name)
     return next(row for row in load_schedules(engine) if row.name == name)
 
 

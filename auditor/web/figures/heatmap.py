@@ -156,15 +156,19 @@ def picture(matrix: Matrix, similarity: bool) -> str:
     return data_uri(png(matrix, similarity))
 
 
-def png(matrix: Matrix, similarity: bool) -> bytes:
-    """Encode a matrix as PNG: one pixel per entry, at most 500 per side; undefined entries are grey."""
+def png(matrix: Matrix, similarity: bool, *, least: int = 1) -> bytes:
+    """Encode a matrix as PNG, at most 500 pixels per side; undefined entries are grey.
+
+    Entries are squares of so many pixels that the picture has ``least`` per side, or a little more.
+    """
     small = _means(matrix)
     low = -1.0 if similarity else 0.0
     table = np.array([interpolate(anchors_of(similarity), k / 255) for k in range(256)], np.uint8)
     share = np.nan_to_num((small - low) / (1 - low)).clip(0, 1)
     pixels = table[(share * 255).round().astype(np.uint8)]
     pixels[np.isnan(small)] = int(UNDEFINED[1:3], 16)
-    return png_bytes(pixels)
+    square = math.ceil(least / len(pixels))
+    return png_bytes(pixels.repeat(square, axis=0).repeat(square, axis=1))
 
 
 def _means(matrix: Matrix) -> NDArray[np.float64]:

@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import ResultRow
+from auditor.results.history import has_same_scale, setting_differences
 from auditor.text.numbers import number, percent
+from auditor.web.figures.colors import SERIES
 from auditor.web.figures.scale import Scale, Tick, around
 
 WIDTH, HEIGHT = 560, 190
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 30
+APART = SERIES - 1
+"""The colour of marks that no line joins: grey."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +28,30 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """One series: its name, the number of its colour, and its marks."""
+    """One series: its name, the number of its colour, its marks, and whether a line joins them."""
 
     name: str
     series: int
     marks: tuple[Mark, ...]
+    joined: bool = True
 
     @property
     def path(self) -> str:
-        """The path through all marks, for the attribute ``d``."""
+        """The path through all marks, for the attribute ``d``; empty if they are not joined."""
+        if not self.joined:
+            return ""
         return " ".join(f"{'L' if k else 'M'}{mark.x} {mark.y}" for k, mark in enumerate(self.marks))
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A plot of one or more series over the same axis."""
+    """A plot of one or more series over the same axis; ``note`` is a sentence below it, or empty."""
 
     title: str
     lines: tuple[Line, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    note: str = ""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -52,39 +60,68 @@ class Lines:
     bottom: int = HEIGHT - BOTTOM
 
 
-def history(rows: Sequence[ResultRow]) -> tuple[Lines, ...]:
-    """Plot robust accuracy and gap of a model's audits in one setting, oldest first; empty for fewer than two."""
-    done = [(row, row.finished_at) for row in rows if row.finished_at]
-    done.sort(key=lambda one: (one[1], one[0].id))
+def history(row: ResultRow, rows: Sequence[ResultRow]) -> tuple[Lines, ...]:
+    """Plot robust accuracy and gap of a model's results over time; empty for fewer than two.
+
+    A line joins the results of the setting of ``row``. Results of other settings are marks without a line, and a note
+    says how they differ; those whose accuracies are of another kind are left out.
+    """
+    done = [(one.finished_at, one) for one in rows if one.finished_at and has_same_scale(row, one)]
+    done.sort(key=lambda pair: (pair[0], pair[1].id))
     if len(done) < 2:
         return ()
-    drawings = []
     across = Scale(0, len(done) - 1, LEFT, WIDTH - RIGHT)
-    dates = [finished_at[:10] for _, finished_at in done]
-    ticks = tuple(Tick(across(k), dates[k]) for k in sorted({0, len(done) - 1}))
-    robust = [(row, finished_at, row.robust_interval) for row, finished_at in done if row.robust_interval is not None]
-    if len(robust) == len(done):
+    nights = [
+        _Night(across(k), f"{at}: ", one, setting_differences(row, one)) for k, (at, one) in enumerate(done)
+    ]  # fmt: skip
+    ticks = tuple(Tick(across(k), done[k][0][:10]) for k in (0, len(done) - 1))
+    drawings = []
+    robust = [one.robust_interval for _, one in done]
+    if None not in robust:
         up = Scale(0, 1, HEIGHT - BOTTOM, TOP)
-        marks = tuple(
-            Mark(
-                across(k),
-                up(value),
-                up(high),
-                up(low),
-                f"{finished_at}: robust {percent(value)}, audit {row.id}",
-            )
-            for k, (row, finished_at, (value, low, high)) in enumerate(robust)
-        )
-        drawings.append(Lines("robust accuracy, %", (Line("robust", 0, marks),), ticks, up.ticks(4, scale=100)))
-    gaps = [row.gap for row, _ in done if row.gap is not None]
+        values = [(value, low, high, f"robust {percent(value)}") for value, low, high in filter(None, robust)]
+        drawings.append(_draw_history("robust accuracy, %", 0, nights, values, up, up.ticks(4, scale=100), ticks))
+    gaps = [one.gap for _, one in done if one.gap is not None]
     if len(gaps) == len(done):
         up = Scale(*around(gaps, least=0.2), HEIGHT - BOTTOM, TOP)
-        marks = tuple(
-            Mark(across(k), up(gap), None, None, f"{finished_at}: gap {number(gap, 3)}, audit {row.id}")
-            for k, ((row, finished_at), gap) in enumerate(zip(done, gaps, strict=True))
-        )
-        drawings.append(Lines("gap", (Line("gap", 1, marks),), ticks, up.ticks(4)))
+        plain = [(gap, None, None, f"gap {number(gap, 3)}") for gap in gaps]
+        drawings.append(_draw_history("gap", 1, nights, plain, up, up.ticks(4), ticks))
     return tuple(drawings)
+
+
+@dataclass(frozen=True)
+class _Night:
+    """One result of a history: its place, its time as text, and how its setting differs."""
+
+    x: float
+    time: str
+    row: ResultRow
+    differences: Sequence[str]
+
+
+def _draw_history(
+    title: str,
+    series: int,
+    nights: Sequence[_Night],
+    values: Sequence[tuple[float, float | None, float | None, str]],
+    up: Scale,
+    y_ticks: tuple[Tick, ...],
+    x_ticks: tuple[Tick, ...],
+) -> Lines:
+    same, others = list[Mark](), list[Mark]()
+    for night, (value, low, high, text) in zip(nights, values, strict=True):
+        apart = f"; another setting: {', '.join(night.differences)}" if night.differences else ""
+        label = f"{night.time}{text}{apart}, audit {night.row.id}"
+        (others if night.differences else same).append(
+            Mark(night.x, up(value), None if high is None else up(high), None if low is None else up(low), label)
+        )
+    lines = [Line("the setting of this audit", series, tuple(same))]
+    note = ""
+    if others:
+        lines.append(Line("other settings, not joined", APART, tuple(others), joined=False))
+        kinds = dict.fromkeys(text for night in nights for text in night.differences)
+        note = f"{len(others)} of {len(nights)} results are of other settings, and not joined: {', '.join(kinds)}."
+    return Lines(title, tuple(lines), x_ticks, y_ticks, note)
 
 
 def curves(epochs: Sequence[Mapping[str, float | None]], series: Mapping[str, str], title: str) -> Lines | None:

@@ -1,128 +1,340 @@
-"""The zoo plot: a measure without data, such as the gap, against robust accuracy."""
+"""The zoo plot: one measure of each model against another, such as the gap against robust accuracy."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from auditor.clustering.association import rank_correlation, ranks
 from auditor.records.boosts import METHOD_NAMES
-from auditor.records.results import MEASURES, Measure, PlotPoint, ResultRow
-from auditor.results.association import NAMES, association, rankable_rows
-from auditor.text.numbers import interval, number, percent, percent_number
+from auditor.records.results import PlotModel, ResultRow
+from auditor.results.association import describe_association
+from auditor.results.measures import PLOTTED, Measure
+from auditor.text.numbers import MINUS, interval, number, percent, percent_number, significant
 from auditor.web.figures.colors import SERIES
+from auditor.web.figures.labels import Box, Label, place_labels
 from auditor.web.figures.scale import Scale, Tick, around
 
-WIDTH, HEIGHT = 760, 440
+WIDTH, NARROWEST, WIDEST = 1080, 320, 2400
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 48
+FEWEST = 4
+"""With fewer models, ranks say nothing about counter-examples."""
+MOST_EXAMPLES = 20
+_CANDIDATES = 40
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the plot to draw, in the values of the measures; None leaves a side open."""
+
+    x_from: float | None = None
+    x_to: float | None = None
+    y_from: float | None = None
+    y_to: float | None = None
+
+    def shows(self, x: float, y: float) -> bool:
+        """Whether a point is inside."""
+        sides = ((self.x_from, x), (x, self.x_to), (self.y_from, y), (y, self.y_to))
+        return all(low is None or high is None or low <= high for low, high in sides)
+
+
+@dataclass(frozen=True)
+class View:
+    """How the plot is drawn: which part, which groups are hidden, what is searched for, and its width in pixels."""
+
+    by: str = "training"
+    window: Window = field(default_factory=Window)
+    hidden: Collection[str] = ()
+    find: str = ""
+    width: int = WIDTH
 
 
 @dataclass(frozen=True)
 class Point:
-    """One model. ``aside`` is the vertical position of a counter-example's name; None for other models."""
+    """One model. ``path`` draws its marker and its interval; ``lines`` say what it is, one thing a line."""
 
     id: int
     model: str
     x: float
     y: float
-    top: float
-    bottom: float
+    path: str
     kind: int
     flagged: bool
-    aside: float | None
-    label: str
+    found: bool
+    x_text: str
+    y_text: str
+    group: str
+    flags: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CounterExample:
+    """A model far from the trend: its values, its ranks from the lowest, and on which side it is."""
+
+    id: int
+    model: str
+    x_text: str
+    y_text: str
+    x_rank: float
+    y_rank: float
+    side: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A series of the legend: its name, the number of its colour and marker, its size, and whether it is hidden."""
+
+    name: str
+    kind: int
+    count: int
+    hidden: bool
+
+    @property
+    def key(self) -> str:
+        """Its marker in a square of 16 pixels."""
+        return marker(self.kind, 8, 8)
 
 
 @dataclass(frozen=True)
 class ZooPlot:
-    """``kinds`` are the names of the series in the order of their numbers; ``statements`` report Spearman's ρ.
+    """``points`` are those inside the window and not hidden, of ``count`` models; the rest is about all models.
 
-    ``axis`` is the title of the x axis, ``name`` the measure in a sentence.
+    ``x_name``, ``y_name``: the measures in a sentence; ``x_range``, ``y_range``: the values at the ends of the axes.
+    ``examples``: up to 20 of ``far`` counter-examples, the farthest first; ``rule`` says what they are.
     """
 
     points: tuple[Point, ...]
-    kinds: tuple[str, ...]
+    count: int
+    groups: tuple[Group, ...]
     by: str
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    labels: tuple[Label, ...]
     statements: tuple[str, ...]
-    axis: str
-    name: str
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    right: int = WIDTH - RIGHT
-    top: int = TOP
-    bottom: int = HEIGHT - BOTTOM
+    examples: tuple[CounterExample, ...]
+    far: int
+    rule: str
+    x_title: str
+    y_title: str
+    x_name: str
+    y_name: str
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    searched: bool
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
 
-    @property
-    def aside(self) -> tuple[Point, ...]:
-        """The counter-examples."""
-        return tuple(point for point in self.points if point.aside is not None)
 
-
-def zoo_plot(rows: Sequence[ResultRow], by: str = "training", measure: Measure = "gap") -> ZooPlot | None:
-    """Plot the rows of one setting that have the measure and a robust accuracy; None if no row has both.
-
-    Args:
-        by: what the colours show, ``training`` or ``architecture``.
-        measure: what the x axis shows.
-    """
-    measured = [(row, point) for row in rows if (point := row.point(measure)) is not None]
-    drawn = [row for row, _ in measured]
-    if not drawn:
+def zoo_plot(
+    models: Sequence[PlotModel], x: str = "gap", y: str = "robust_accuracy", view: View | None = None
+) -> ZooPlot | None:
+    """Plot the models of one setting; None without models."""
+    if not models:
         return None
-    kinds = sorted({_kind(row, by) for row in drawn})
-    if len(kinds) > SERIES:  # the last colour is for all other kinds
-        kinds = [*kinds[: SERIES - 1], "other"]
-    across = Scale(
-        *around([point.x for _, point in measured], least=0.02 if measure == "margin" else 0.2), LEFT, WIDTH - RIGHT
-    )
-    up = Scale(-0.02, 1.02, HEIGHT - BOTTOM, TOP)
-    # alternate the height of names, so that neighbours do not overlap
-    lifts = {number: 12 + 14 * (k % 2) for k, number in enumerate(sorted(counter_examples(drawn, measure)))}
+    view = view or View()
+    width = min(max(view.width, NARROWEST), WIDEST)
+    height = min(max(width // 2, 360), 620)
+    x_measure, y_measure = PLOTTED[x], PLOTTED[y]
+    across = _scale([one.x for one in models], x_measure, view.window.x_from, view.window.x_to, LEFT, width - RIGHT)
+    up = _scale([one.y for one in models], y_measure, view.window.y_from, view.window.y_to, height - BOTTOM, TOP)
+    names, groups = _groups(models, view)
+    kinds = {name: k for k, name in enumerate(groups)}
     points = tuple(
-        Point(
-            id=row.id,
-            model=row.model,
-            x=across(point.x),
-            y=up(point.robust),
-            top=up(point.high),
-            bottom=up(point.low),
-            kind=kinds.index(_kind(row, by)) if _kind(row, by) in kinds else SERIES - 1,
-            flagged=bool(row.flags),
-            aside=up(point.robust) - lifts[row.id] if row.id in lifts else None,
-            label=_label(row, point, by, measure),
-        )
-        for row, point in measured
+        _point(one, group, kinds[group], (across, up), (x_measure, y_measure), view.find)
+        for one, group in zip(models, names, strict=True)
+        if group not in view.hidden and view.window.shows(one.x, one.y)
     )
-    statements = tuple(association(drawn, measure))
-    ticks = across.ticks(8), up.ticks(6, scale=100)
-    return ZooPlot(points, tuple(kinds), by, *ticks, statements, MEASURES[measure], NAMES[measure])
+    far = _find_far(models)
+    frame = Box(LEFT + 2, TOP, width - RIGHT, height - BOTTOM - 2)
+    named = list(_importance(points, [number for number, *_ in far]))[:_CANDIDATES]
+    return ZooPlot(
+        points=points,
+        count=len(models),
+        groups=tuple(Group(name, kinds[name], names.count(name), name in view.hidden) for name in groups),
+        by=view.by,
+        x_ticks=across.ticks(max(3, width // 130), scale=100 if x_measure.share else 1),
+        y_ticks=up.ticks(6, scale=100 if y_measure.share else 1),
+        labels=place_labels(named, [(point.x, point.y) for point in points], frame),
+        statements=tuple(describe_association(models, x_measure.name, y_measure.name)),
+        examples=tuple(_examples(models, far[:MOST_EXAMPLES], x_measure, y_measure)),
+        far=len(far),
+        rule=_rule(models, x_measure, y_measure),
+        x_title=x_measure.title,
+        y_title=y_measure.title,
+        x_name=x_measure.name,
+        y_name=y_measure.name,
+        x_range=(across.low, across.high),
+        y_range=(up.low, up.high),
+        searched=bool(view.find),
+        width=width,
+        height=height,
+        left=LEFT,
+        right=width - RIGHT,
+        top=TOP,
+        bottom=height - BOTTOM,
+    )
 
 
-def counter_examples(rows: Sequence[ResultRow], measure: Measure = "gap") -> set[int]:
-    """Return the IDs of unflagged rows whose ranks by measure and robust accuracy differ by half of the zoo or more."""
-    known = rankable_rows(rows, measure=measure)
-    if len(known) < 4:
-        return set()
-    points = [point for row in known if (point := row.point(measure)) is not None]
-    ranks = zip(_ranks([point.x for point in points]), _ranks([point.robust for point in points]), strict=True)
-    return {row.id for row, (x, robust) in zip(known, ranks, strict=True) if abs(x - robust) >= len(known) / 2}
+def zoo_plot_of_rows(rows: Sequence[ResultRow], x: str = "gap", y: str = "robust_accuracy") -> ZooPlot | None:
+    """Plot the rows that have both measures."""
+    return zoo_plot([one for row in rows if (one := row.plot_model(x, y)) is not None], x, y)
 
 
-def _ranks(values: list[float]) -> list[float]:
-    """The rank of each value from 1 on; equal values get their mean rank."""
-    return [sum(other < value for other in values) + (values.count(value) + 1) / 2 for value in values]
+def counter_examples(models: Sequence[PlotModel]) -> set[int]:
+    """The IDs of the unflagged models whose ranks by the two measures differ by half of the zoo or more.
+
+    If the measures are correlated negatively, the ranks of the first are counted from the largest value.
+    """
+    return {number for number, *_ in _find_far(models)}
 
 
-def _kind(row: ResultRow, by: str) -> str:
+def _find_far(models: Sequence[PlotModel]) -> list[tuple[int, float, float, float]]:
+    """The counter-examples: ID, ranks by x and by y, and the difference along the trend, the largest first."""
+    known = [one for one in models if not one.flags]
+    if len(known) < FEWEST:
+        return []
+    x_ranks, y_ranks = (ranks(np.array([getattr(one, axis) for one in known], np.float64)) for axis in ("x", "y"))
+    along = len(known) + 1 - x_ranks if _falls(known) else x_ranks
+    found = [
+        (one.id, float(x), float(y), float(y - expected))
+        for one, x, y, expected in zip(known, x_ranks, y_ranks, along, strict=True)
+        if abs(y - expected) >= len(known) / 2
+    ]
+    return sorted(found, key=lambda one: (-abs(one[3]), one[0]))
+
+
+def _falls(known: Sequence[PlotModel]) -> bool:
+    """Whether the second measure falls where the first one rises."""
+    x, y = (np.array([getattr(one, axis) for one in known], np.float64) for axis in ("x", "y"))
+    return len(set(x)) > 1 and len(set(y)) > 1 and rank_correlation(x, y) < 0
+
+
+def _rule(models: Sequence[PlotModel], x: Measure, y: Measure) -> str:
+    known = [one for one in models if not one.flags]
+    if len(known) < FEWEST:
+        return f"Counter-examples need at least {FEWEST} unflagged models."
+    half = math.ceil(len(known) / 2)
+    falls = f" Here {y.name} falls as {x.name} rises, so {x.name} is ranked from its largest value."
+    return (
+        f"A counter-example is an unflagged model whose ranks by {x.name} and by {y.name} differ by at least half of "
+        f"the {len(known)} unflagged models, which is {half} places.{falls if _falls(known) else ''}"
+    )
+
+
+def _examples(
+    models: Sequence[PlotModel], far: Sequence[tuple[int, float, float, float]], x: Measure, y: Measure
+) -> Iterator[CounterExample]:
+    by_id = {one.id: one for one in models}
+    falls = _falls([one for one in models if not one.flags])
+    for audit_id, x_rank, y_rank, difference in far:
+        one = by_id[audit_id]
+        high_y = difference > 0
+        side = f"{'high' if high_y == falls else 'low'} {x.name}, {'high' if high_y else 'low'} {y.name}"
+        yield CounterExample(one.id, one.model, _text(one.x, x), _text(one.y, y), x_rank, y_rank, side)
+
+
+def _importance(points: Sequence[Point], far: Sequence[int]) -> Iterator[tuple[str, float, float]]:
+    """Names and places of the points, those that should be named first: found ones, counter-examples, the ends."""
+    drawn = {point.id: point for point in points}
+    order = [point.id for point in points if point.found]
+    order += [audit_id for audit_id in far if audit_id in drawn]
+    unflagged = [point for point in points if not point.flagged]
+    for axis, largest in (("y", False), ("x", True), ("x", False), ("y", True)):  # y grows downwards
+        ordered = sorted(unflagged, key=lambda point: getattr(point, axis), reverse=largest)
+        order += [point.id for point in ordered[:2]]
+    for audit_id in dict.fromkeys(order):
+        point = drawn[audit_id]
+        yield point.model.partition(":")[2] or point.model, point.x, point.y
+
+
+def _scale(
+    values: Sequence[float], measure: Measure, low: float | None, high: float | None, start: float, end: float
+) -> Scale:
+    first, last = (-0.02, 1.02) if measure.share else around(values, least=measure.least)
+    first, last = first if low is None else low, last if high is None else high
+    return Scale(first, last if last > first else first + measure.least, start, end)
+
+
+def _groups(models: Sequence[PlotModel], view: View) -> tuple[list[str], list[str]]:
+    """The group of each model, and the groups in their order; beyond seven, the last one holds all small groups."""
+    names = [_group(one, view.by) for one in models]
+    sizes = Counter(sorted(names))
+    if len(sizes) <= SERIES:
+        return names, list(sizes)
+    kept = sorted(name for name, _ in sizes.most_common(SERIES - 1))
+    return [name if name in kept else "other" for name in names], [*kept, "other"]
+
+
+def _group(one: PlotModel, by: str) -> str:
+    if by == "source":
+        return one.source
     if by == "architecture":
-        return str(row.architecture or "not recorded")
-    method = row.training.get("method")
+        return str(one.architecture or "not recorded")
+    method = one.training.get("method")
     name = METHOD_NAMES.get(str(method), str(method) if method else "not recorded")
-    return f"{name} + regularizer" if row.training.get("beta") else name
+    return f"{name} + regularizer" if one.regularized else name
 
 
-def _label(row: ResultRow, point: PlotPoint, by: str, measure: Measure) -> str:
-    flags = f"; flagged: {', '.join(row.flags)}" if row.flags else ""
-    robust = f"robust {percent(point.robust)} ({interval(point.low, point.high, percent_number)})"
-    x = number(point.x, 3 if measure == "margin" else 2)
-    return f"{row.model}: {NAMES[measure]} {x}, {robust}, {_kind(row, by)}{flags}".replace("-0.", "−0.")
+def _point(
+    one: PlotModel, group: str, kind: int, scales: tuple[Scale, Scale], measures: tuple[Measure, Measure], find: str
+) -> Point:
+    (across, up), (x_measure, y_measure) = scales, measures
+    x, y = across(one.x), up(one.y)
+    x_text, y_text = _text(one.x, x_measure, one.x_interval), _text(one.y, y_measure, one.y_interval)
+    return Point(
+        id=one.id,
+        model=one.model,
+        x=x,
+        y=y,
+        path=_intervals(one, x, y, across, up) + marker(kind, x, y),
+        kind=kind,
+        flagged=bool(one.flags),
+        found=bool(find) and find.casefold() in one.model.casefold(),
+        x_text=x_text,
+        y_text=y_text,
+        group=group,
+        flags=tuple(one.flags),
+        lines=(
+            one.model,
+            f"{x_measure.name} {x_text}",
+            f"{y_measure.name} {y_text}",
+            group,
+            *([f"flagged: {', '.join(one.flags)}"] if one.flags else []),
+        ),
+    )
+
+
+def _intervals(one: PlotModel, x: float, y: float, across: Scale, up: Scale) -> str:
+    """The intervals as lines, cut at the ends of the axes."""
+    path = ""
+    if one.y_interval:
+        low, high = (up(min(max(end, up.low), up.high)) for end in one.y_interval)
+        path += f"M{x} {low}V{high}"
+    if one.x_interval:
+        low, high = (across(min(max(end, across.low), across.high)) for end in one.x_interval)
+        path += f"M{low} {y}H{high}"
+    return path
+
+
+def marker(kind: int, x: float, y: float) -> str:
+    """A closed path around a point: a circle, a square or a triangle, by the number of the series."""
+    if kind % 3 == 0:
+        return f"M{x - 5:.1f} {y:.1f}a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z"
+    if kind % 3 == 1:
+        return f"M{x - 4.5:.1f} {y - 4.5:.1f}h9v9h-9z"
+    return f"M{x:.1f} {y - 6:.1f}l5.6 10h-11.2z"
+
+
+def _text(value: float, measure: Measure, ends: tuple[float, float] | None = None) -> str:
+    """A value as people read it, with its interval if it has one."""
+    if measure.share:
+        return percent(value) + (f" ({interval(*ends, percent_number)})" if ends else "")
+    short = number(value, minus=MINUS) if abs(value) >= 0.1 else significant(value, 2).replace("-", MINUS)
+    return "0" if value == 0 else short

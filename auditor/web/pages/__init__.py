@@ -4,20 +4,39 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from auditor.web.pages import (
+    adaptations,
     api_reference,
     audits,
     boosts,
+    checkpoints,
     compare,
     help,
     leaderboard,
     scans,
     schedules,
     sign_in,
+    tokens,
+    workers,
     zoo,
 )
 
 router = APIRouter(include_in_schema=False)
-for module in (leaderboard, zoo, audits, compare, scans, boosts, schedules, api_reference, help, sign_in):
+for module in (
+    leaderboard,
+    zoo,
+    audits,
+    compare,
+    scans,
+    boosts,
+    adaptations,
+    checkpoints,
+    workers,
+    schedules,
+    tokens,
+    api_reference,
+    help,
+    sign_in,
+):
     for route in module.router.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")  # for monitoring

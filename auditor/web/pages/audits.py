@@ -9,11 +9,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results, load_detail
-from auditor.db.scans import is_targeted
+from auditor.db.scans import find_scan, is_targeted, load_scan
 from auditor.errors import NotFoundError
 from auditor.records.results import ResultRow
+from auditor.records.scans import ScanDetail
 from auditor.results.lookup import find_rows
 from auditor.text.eps import format_eps
+from auditor.text.signs import no_sign_of_life, no_worker, start_worker
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import load_result
 from auditor.web.audit_detail import AuditDetail, build_audit_detail, repeat_command
@@ -48,9 +50,14 @@ class AuditPage:
 
 @dataclass(frozen=True)
 class UnfinishedAuditPage:
-    """An audit without a result, the command that repeats it, and the results of its model."""
+    """An audit without a result, its scan, the command that repeats it, and the results of its model.
+
+    ``sign``: what was last seen of its process, or that no worker serves its queue; empty if all is as expected.
+    """
 
     row: ResultRow
+    scan: int | None
+    sign: str
     radius: str
     command: str
     others: tuple[ResultRow, ...]
@@ -101,8 +108,17 @@ def show_audit(
 
 def _unfinished(engine: Engine, row: ResultRow) -> UnfinishedAuditPage:
     others = list_results(engine, Filter(model=row.model, status="done", history=True), sort="-started_at", limit=20)
-    targeted = is_targeted(engine, row.id)
-    return UnfinishedAuditPage(row, format_eps(row.eps), repeat_command(row, targeted=targeted), tuple(others))
+    scan, targeted = find_scan(engine, row.id), is_targeted(engine, row.id)
+    sign = _sign_of_life(load_scan(engine, scan), row.id) if scan is not None else ""
+    command = repeat_command(row, targeted=targeted)
+    return UnfinishedAuditPage(row, scan, sign, format_eps(row.eps), command, tuple(others))
+
+
+def _sign_of_life(scan: ScanDetail, audit_id: int) -> str:
+    (audit,) = (one for one in scan.audits if one.audit == audit_id)
+    if audit.silent_since is not None:
+        return f"{no_sign_of_life(audit.silent_since)} of {audit.worker}"
+    return f"{no_worker(scan.queue)}; {start_worker(scan.queue)}" if audit.state == "queued" and scan.unserved else ""
 
 
 @router.get("/audits/{number}/templates", response_class=HTMLResponse)

@@ -1,5 +1,6 @@
 """Access to pages, and rendering."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -14,6 +15,21 @@ def check_page_access(request: Request) -> None:
     """Redirect to the sign-in page if the server is closed and the cookie holds no valid token."""
     if not request.app.state.open_reading and find_user(request) is None:
         raise HTTPException(303, "sign in", {"Location": sign_in_address(address_of(request))})
+
+
+@dataclass(frozen=True)
+class ConfirmPage:
+    """A question before an action that cannot be undone; a form that needs no script sends ``action``.
+
+    ``back``: the address without the action; ``scope``: what the action needs.
+    """
+
+    title: str
+    text: str
+    action: str
+    button: str
+    back: str
+    scope: str
 
 
 PageAccess = Annotated[None, Depends(check_page_access)]

@@ -117,10 +117,10 @@ def filled_address(page: str, fields: Mapping[str, str]) -> str:
     return f"{page}?{urlencode(kept)}" if kept else page
 
 
-def parse_form(shape: type[Body], fields: Mapping[str, str]) -> Body:
-    """Validate the fields of a form without the empty ones. Raises InvalidFormError."""
+def parse_form(shape: type[Body], fields: Mapping[str, str], **parsed: object) -> Body:
+    """Validate the fields of a form without the empty ones; ``parsed`` replace their texts. Raises InvalidFormError."""
     try:
-        return shape.model_validate({name: value for name, value in fields.items() if value.strip()})
+        return shape.model_validate({name: value for name, value in fields.items() if value.strip()} | parsed)
     except ValidationError as error:
         errors: dict[str, str] = {}
         for one in error.errors():

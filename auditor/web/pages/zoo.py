@@ -1,34 +1,66 @@
-"""The page of the zoo plot: a measure against robust accuracy in one setting."""
+"""The page of the zoo plot: any two measures of the models of one setting."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from auditor.db.results import Filter, list_results
-from auditor.records.results import Measure
-from auditor.results.association import NAMES
-from auditor.results.ranking import describe_setting, setting_of
+from auditor.db.plot_models import count_settings, list_plot_models
+from auditor.results.measures import PLOTTED
+from auditor.results.ranking import describe_setting
 from auditor.web.api.common import Database
-from auditor.web.figures.zoo import ZooPlot, zoo_plot
+from auditor.web.figures.zoo import NARROWEST, WIDEST, WIDTH, View, Window, ZooPlot, zoo_plot
 from auditor.web.pages.common import PageAccess, render_page
 
 router = APIRouter()
-ROWS = 2000
+MOST = 2000
+Grouping = Literal["training", "architecture", "source"]
+Axis = Literal[tuple(PLOTTED)]  # type: ignore[valid-type]
+End = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class ZooPage:
-    """``setting`` is the one of the plot; ``settings`` are all, those with most models first."""
+    """``setting`` is the one of the plot; ``settings`` are all, those with most models first.
+
+    ``query``: the parameters of this page, without empty ones and the width; ``newest``: how many models are drawn if
+    the setting has more, otherwise None.
+    """
 
     plot: ZooPlot | None
+    x: str
+    y: str
     by: str
-    measure: Measure
     settings: tuple[str, ...]
     setting: str
-    measures: tuple[tuple[str, str], ...] = tuple(NAMES.items())
+    find: str
+    window: Window
+    hidden: tuple[str, ...]
+    query: tuple[tuple[str, str], ...]
+    newest: int | None
+    measures: tuple[tuple[str, str], ...] = tuple((key, measure.name) for key, measure in PLOTTED.items())
+    groupings: tuple[str, ...] = ("training", "architecture", "source")
+
+    @property
+    def zoomed(self) -> bool:
+        """Whether only a part of the plot is drawn."""
+        return self.window != Window()
+
+    def link_toggling(self, group: str) -> str:
+        """Link to this page with a group hidden, or shown again."""
+        kept = [pair for pair in self.query if pair != ("hide", group)]
+        return _link(kept if len(kept) < len(self.query) else [*kept, ("hide", group)])
+
+    @property
+    def link_to_all(self) -> str:
+        """Link to this page with the whole plot."""
+        return _link([pair for pair in self.query if not pair[0].endswith(("_from", "_to"))])
+
+
+def _link(query: list[tuple[str, str]]) -> str:
+    return f"/zoo?{urlencode(query)}" if query else "/zoo"
 
 
 @router.get("/zoo", response_class=HTMLResponse)
@@ -37,13 +69,36 @@ def show_zoo(
     engine: Database,
     _: PageAccess,
     setting: Annotated[str, Query(max_length=300)] = "",
-    by: Literal["training", "architecture"] = "training",
-    x: Measure = "gap",
+    x: Axis = "gap",  # type: ignore[valid-type]
+    y: Axis = "robust_accuracy",  # type: ignore[valid-type]
+    by: Grouping = "training",
+    hide: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006
+    find: Annotated[str, Query(max_length=200)] = "",
+    x_from: End = None,
+    x_to: End = None,
+    y_from: End = None,
+    y_to: End = None,
+    width: Annotated[int, Query(ge=NARROWEST, le=WIDEST)] = WIDTH,
 ) -> HTMLResponse:
-    rows = list_results(engine, Filter(status="done"), sort="-started_at", limit=ROWS)
-    rows = [row for row in rows if row.point(x) is not None]
-    counts = Counter(describe_setting(setting_of(row)) for row in rows)
-    settings = tuple(name for name, _ in counts.most_common())
-    chosen = setting if setting in counts else next(iter(settings), "")
-    plot = zoo_plot([row for row in rows if describe_setting(setting_of(row)) == chosen], by, x)
-    return render_page(request, "zoo.html", ZooPage(plot, by, x, settings, chosen))
+    settings = {describe_setting(one): (one, count) for one, count in count_settings(engine, x, y).items()}
+    chosen = setting if setting in settings else next(iter(settings), "")
+    key, count = settings.get(chosen, (None, 0))
+    window = Window(x_from, x_to, y_from, y_to)
+    plot = None
+    if key is not None:
+        models = list_plot_models(engine, key, x, y, MOST)
+        plot = zoo_plot(models, x, y, View(by, window, frozenset(hide), find.strip(), width))
+    context = ZooPage(
+        plot=plot,
+        x=x,
+        y=y,
+        by=by,
+        settings=tuple(settings),
+        setting=chosen,
+        find=find,
+        window=window,
+        hidden=tuple(hide),
+        query=tuple(pair for pair in request.query_params.multi_items() if pair[1] and pair[0] != "width"),
+        newest=MOST if count > MOST else None,
+    )
+    return render_page(request, "zoo.html", context)

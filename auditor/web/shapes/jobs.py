@@ -3,15 +3,20 @@
 from datetime import datetime
 from typing import Literal
 
-from auditor.records import checkpoints, scans, schedules
+from auditor.records import checkpoints, scans, schedules, workers
 from auditor.records.boosts import Recipe
 from auditor.web.shapes import Next, Shape, Share, shape_of
 
 Time = datetime | None
 
 
-class Scan(shape_of(scans.ScanRow, started_at=datetime, finished_at=Time)):  # type: ignore[misc]
-    """A scan, with the number of its audits in each state."""
+class Scan(shape_of(scans.ScanRow, started_at=datetime, finished_at=Time, silent_since=Time)):  # type: ignore[misc]
+    """A scan, with the number of its audits in each state.
+
+    `silent_since`: the last sign of life of a process that runs one of its audits, if it is longer ago than expected.
+    `unserved`: audits are queued, and no worker with a recent heartbeat serves their queue. `seconds_left` is an
+    estimate from its done audits.
+    """
 
 
 class Scans(Shape):
@@ -19,8 +24,11 @@ class Scans(Shape):
     next: Next
 
 
-class ScanAudit(shape_of(scans.ScanAudit, started_at=Time, finished_at=Time)):  # type: ignore[misc]
-    """One audit of a scan. While it runs, `part` names the present part, with `part_done` of `part_total` steps."""
+class ScanAudit(shape_of(scans.ScanAudit, started_at=Time, finished_at=Time, silent_since=Time)):  # type: ignore[misc]
+    """One audit of a scan. While it runs, `part` names the present part, with `part_done` of `part_total` steps.
+
+    `silent_since` is the last sign of life of its process, if it is longer ago than expected.
+    """
 
 
 class ScanDetail(Scan):
@@ -48,6 +56,8 @@ class Boost(Shape):
     attempt: int
     losses: int
     worker: str | None
+    silent_since: datetime | None
+    unserved: bool
     reason: str | None
     recipe: Recipe
     protocol: str
@@ -118,6 +128,7 @@ class Checkpoint(Shape):
 
 class Checkpoints(Shape):
     checkpoints: list[Checkpoint]
+    next: Next
 
 
 class CheckpointDetail(Checkpoint):
@@ -139,6 +150,28 @@ class Schedule(shape_of(schedules.ScheduleRow, last=LastRun | None)):  # type: i
 
 class Schedules(Shape):
     schedules: list[Schedule]
+
+
+_OF_WORKER = {"started_at": datetime, "seen_at": datetime, "silent_since": Time, "job_started_at": Time}
+
+
+class Worker(shape_of(workers.WorkerRow, audit_started_at=Time, **_OF_WORKER)):  # type: ignore[misc]
+    """A process that runs audits and trainings, with its current job.
+
+    `silent_since` is the time of its last heartbeat, if it is longer ago than expected.
+    """
+
+
+class Queue(shape_of(workers.QueueRow)):  # type: ignore[misc]
+    """A queue: its queued and running jobs, the longest wait in seconds, and the workers with a recent heartbeat.
+
+    `unserved`: jobs wait, and there is no such worker.
+    """
+
+
+class Workers(Shape):
+    workers: list[Worker]
+    queues: list[Queue]
 
 
 class Health(Shape):

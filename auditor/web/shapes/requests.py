@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from auditor.db.tokens import DAYS, NAME
 from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, RecipeOptions
 from auditor.text.printable import check_storable
 
@@ -87,3 +88,20 @@ class ScheduleBody(BaseModel):
     cron: Annotated[Word, Field(max_length=100, examples=["0 2 * * *"])]
     scan: ScanBody
     enabled: bool = True
+
+
+class TokenBody(BaseModel):
+    """The options of `auditor tokens add`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    scope: Literal["read", "scan", "boost", "admin"]
+    days: Annotated[float, Field(gt=0, le=DAYS, allow_inf_nan=False)] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError("expected up to 64 letters, digits, dots, dashes and underscores, first a letter or digit")
+        return name

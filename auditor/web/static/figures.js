@@ -17,11 +17,6 @@ for (const figure of document.querySelectorAll("figure.heatmap, figure.plot")) {
     const title = part && part.querySelector("title");
     if (title) showText(figure, title.textContent);
   });
-  figure.addEventListener("focusin", (event) => {
-    const part = event.target.closest(".point");
-    const title = part && part.querySelector("title");
-    if (title) showText(figure, title.textContent);
-  });
 }
 
 for (const grid of document.querySelectorAll("svg[data-grid]")) {

@@ -1,5 +1,6 @@
 """Read a zoo.toml into entries, or report all of its mistakes at once."""
 
+import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,7 +47,9 @@ def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
     try:
         content = read_file(folder / FILE)
     except FileNotFoundError:
-        raise UsageError(f"there is no {FILE} in {folder}: `auditor zoo init {folder}` writes an example") from None
+        raise UsageError(
+            f"there is no {FILE} in {folder}: `auditor zoo init {shlex.quote(str(folder))}` writes an example"
+        ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {folder / FILE}: {first_line(error)}") from error
     try:

@@ -1,0 +1,97 @@
+"""Reads the models of a zoo plot: two measures of each, without the rest of their rows, because zoos are large."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
+from sqlalchemy.orm import aliased
+
+from auditor.db import models as tables
+from auditor.db.claims import Claims, mismatches, same_eps
+from auditor.records.matrices import GAP_FIELDS
+from auditor.records.results import PlotModel, Setting
+
+_KINDS = {name: kind for kind, name in GAP_FIELDS.items()}
+_CLAIMS = {"claimed_clean_accuracy": "clean_accuracy", "claimed_robust_accuracy": "robust_accuracy"}
+_NO_CLAIMS = Claims()
+_SETTING = (
+    tables.Audit.protocol, tables.Audit.dataset, tables.Audit.norm, tables.Audit.eps, func.coalesce(tables.Audit.n, 0),
+    tables.Audit.linearization, tables.Audit.sketch,
+)  # fmt: skip
+
+
+def count_settings(engine: Engine, x: str, y: str) -> dict[Setting, int]:
+    """The number of models that have both measures, by setting, the largest first."""
+    count = func.count()
+    query: Any = select(*_SETTING, count).select_from(tables.Audit)
+    query, _ = _select_measured(_join_published(query) if {x, y} & _CLAIMS.keys() else query, x, y)
+    query = query.group_by(*_SETTING).order_by(count.desc(), *_SETTING)
+    with engine.connect() as connection:
+        return {row[:-1]: row[-1] for row in map(tuple, connection.execute(query))}
+
+
+def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: int) -> list[PlotModel]:
+    """The models of a setting that have both measures: ``limit`` at most, those that were audited last."""
+    audit, model, published = tables.Audit, tables.Model, tables.Published
+    query: Select[Any] = select(
+        audit.id, audit.protocol, audit.norm, audit.eps, audit.n, audit.flags, audit.clean_accuracy,
+        audit.robust_accuracy, audit.robust_low, audit.robust_high, model.name, model.source, model.training,
+        model.architecture["name"].as_string().label("architecture"),
+        published.clean_accuracy.label("claimed_clean"), published.norm.label("claimed_norm"),
+        published.eps.label("claimed_eps"), published.robust_accuracy.label("claimed_robust"),
+    )  # fmt: skip
+    query, values = _select_measured(_join_published(query), x, y)
+    query = query.add_columns(*(value.label(name) for name, value in zip(("x", "y"), values, strict=True))).where(
+        *(column.is_not_distinct_from(value) for column, value in zip(_SETTING, setting, strict=True))
+    )
+    query = query.order_by(audit.started_at.desc().nulls_last(), audit.id.desc()).limit(limit)
+    with engine.connect() as connection:
+        found = (_plot_model(row, x, y) for row in connection.execute(query))
+        return [one for one in found if one is not None]
+
+
+def _join_published(query: Select[Any]) -> Select[Any]:
+    model, published = tables.Model, tables.Published
+    query = query.join(model, model.id == tables.Audit.model_id)
+    return query.outerjoin(published, published.model == model.name)
+
+
+def _select_measured(query: Select[Any], x: str, y: str) -> tuple[Select[Any], list[ColumnElement[Any]]]:
+    """Keep the newest done audits that have both measures; also returns the columns of the two."""
+    audit, columns = tables.Audit, list[ColumnElement[Any]]()
+    for measure in (x, y):
+        if measure in _CLAIMS:
+            columns.append(getattr(tables.Published, _CLAIMS[measure]).expression)
+        elif measure in _KINDS or measure in tables.Clustering.__table__.columns:
+            scores, kind = aliased(tables.Clustering), _KINDS.get(measure, "weights")
+            query = query.join(scores, and_(scores.audit_id == audit.id, scores.kind == kind))
+            columns.append(getattr(scores, "gap" if measure in _KINDS else measure).expression)
+        elif measure in tables.Screening.__table__.columns:
+            screening = aliased(tables.Screening)
+            query = query.join(screening, screening.audit_id == audit.id)
+            columns.append(getattr(screening, measure).expression)
+        else:
+            columns.append(getattr(audit, measure).expression)
+    query = query.where(audit.latest_done, *(column.is_not(None) for column in columns))
+    if "claimed_robust_accuracy" in (x, y):
+        query = query.where(tables.Published.norm == audit.norm)
+    return query, columns
+
+
+def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
+    same = row.claimed_norm == row.norm and row.claimed_eps is not None and same_eps(row.claimed_eps, row.eps)
+    claims = Claims(row.claimed_clean, row.claimed_robust if same else None)
+    if not same and "claimed_robust_accuracy" in (x, y):
+        return None
+    interval = None if row.robust_low is None or row.robust_high is None else (row.robust_low, row.robust_high)
+    return PlotModel(
+        id=row.id,
+        model=row.name,
+        source=row.source,
+        architecture=row.architecture,
+        training=row.training,
+        flags=[*row.flags, *mismatches(row, claims)] if claims != _NO_CLAIMS else row.flags,
+        x=row.x,
+        y=row.y,
+        x_interval=interval if x == "robust_accuracy" else None,
+        y_interval=interval if y == "robust_accuracy" else None,
+    )

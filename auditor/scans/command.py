@@ -1,0 +1,69 @@
+"""The command that starts the same scan again, from its stored request."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from auditor.jobs.limits import GIB, HOURS
+from auditor.records.scans import ScanSettings
+from auditor.text.eps import format_eps, parse_eps
+
+MOST_MODELS = 100
+"""Scans of more models are repeated without naming them."""
+
+
+def uses_folder(settings: ScanSettings) -> bool:
+    """Whether the zoo is a folder of some machine, or brings its own code: HTTP can neither request nor retry it."""
+    request = settings.request
+    return bool(settings.source == "local" or request.get("folder") or request.get("trust_code"))
+
+
+def scan_command(settings: ScanSettings, models: Sequence[str], *, paths: bool = True) -> list[str]:
+    """The words of the command.
+
+    Args:
+        settings: of the stored scan.
+        models: the models of the scan; more than ``MOST_MODELS`` are not named.
+        paths: whether paths of the machine that runs the scan are shown; else ``DIR`` and ``PATH`` stand for them.
+    """
+    request = settings.request
+    words = ["auditor", "scan", settings.source]
+    if folder := request.get("folder"):
+        words.append(str(folder) if paths else "DIR")
+    if len(models) <= MOST_MODELS:
+        for model in models:
+            words += ["--model", model.partition(":")[2]]
+    words += ["--protocol", str(request.get("protocol"))]
+    if request.get("samples") and request.get("protocol") != "screen":
+        words += ["--samples", str(request["samples"])]
+    norms = {(subject.norm, subject.eps) for subject in settings.subjects}
+    if len(norms) == 1:
+        norm, eps = norms.pop()
+        text = format_eps(eps)
+        words += ["--norm", norm, "--eps", text if parse_eps(text) == eps else repr(eps)]
+    return [*words, *_options(request, paths)]
+
+
+def _options(request: dict[str, Any], paths: bool) -> list[str]:
+    """The options that are not at their defaults."""
+    words = []
+    if request.get("linearization", "remove") != "remove":
+        words += ["--linearization", str(request["linearization"])]
+    for name in ("sketch", "triage", "targeted"):
+        if request.get(name) is not None:
+            words += [f"--{name}", str(request[name])]
+    if request.get("seed"):
+        words += ["--seed", str(request["seed"])]
+    for name, option in (("data", "--data"), ("adversarials", "--save-adversarials")):
+        if request.get(name):
+            words += [option, str(request[name]) if paths else "PATH"]
+    if request.get("device", "cpu") != "cpu":
+        words += ["--device", str(request["device"])]
+    seconds = request.get("seconds")
+    if seconds is not None and seconds != 3600 * HOURS.get(str(request.get("protocol")), 0):
+        words += ["--time-limit", f"{seconds / 60:g}"]
+    if request.get("memory"):
+        words += ["--memory-limit", f"{request['memory'] / GIB:g}"]
+    for name in ("trust_code", "force"):
+        if request.get(name):
+            words.append(f"--{name.replace('_', '-')}")
+    return words

@@ -1,0 +1,103 @@
+"""The 2 x 2 table of two models on the same samples, and its tests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.results.group_comparison import PairComparison
+from auditor.text.numbers import MINUS, interval, p_value, percent, percent_number, points
+
+
+@dataclass(frozen=True)
+class PairCell:
+    """A cell: its column and row, the number of samples, and their share from 0 to 1."""
+
+    column: int
+    row: int
+    count: int
+    share: float
+
+    @property
+    def percent(self) -> str:
+        """The share as text."""
+        return percent(self.share)
+
+
+@dataclass(frozen=True)
+class PairShare:
+    """One line of the tests: correct under every attack, or correct without attack. All values are text."""
+
+    name: str
+    a: str
+    b: str
+    counts: tuple[int, int, int, int]
+    difference: str
+    p: str
+    adjusted: str
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Two models: which samples both, only the first, only the second and neither withstands.
+
+    ``adjusted``: whether there are several pairs, so that p-values are adjusted; ``verdict`` is a sentence.
+    """
+
+    a: str
+    b: str
+    n: int
+    cells: tuple[PairCell, ...]
+    shares: tuple[PairShare, ...]
+    verdict: str
+    adjusted: bool
+
+    @property
+    def label(self) -> str:
+        """The table as a sentence."""
+        both, only_a, only_b, neither = (cell.count for cell in self.cells)
+        return (
+            f"Of {self.n} samples, both withstand {both}, only {self.a} {only_a}, only {self.b} {only_b}, "
+            f"and neither {neither}"
+        )
+
+
+def pair_table(pair: PairComparison, letters: Sequence[str], pairs: int) -> PairTable:
+    """Draw a pair that could be compared; ``pairs`` is the number of all pairs."""
+    assert pair.found is not None
+    found, a, b = pair.found, letters[pair.first], letters[pair.second]
+    counts = _counts(found["robust"])
+    places = ((0, 0), (1, 0), (0, 1), (1, 1))  # the columns are the second model's, the rows the first one's
+    return PairTable(
+        a=a,
+        b=b,
+        n=found["n"],
+        cells=tuple(
+            PairCell(column, row, count, count / found["n"])
+            for (column, row), count in zip(places, counts, strict=True)
+        ),
+        shares=tuple(
+            _share(name, found[key], pair.adjusted[key])
+            for name, key in (("under every attack", "robust"), ("without attack", "clean"))
+        ),
+        verdict=found["verdict"],
+        adjusted=pairs > 1,
+    )
+
+
+def _counts(part: dict[str, Any]) -> tuple[int, int, int, int]:
+    return part["both"], part["only_a"], part["only_b"], part["neither"]
+
+
+def _share(name: str, part: dict[str, Any], adjusted: float) -> PairShare:
+    def signed(value: float) -> str:
+        return points(value, MINUS)
+
+    return PairShare(
+        name=name,
+        a=percent_number(part["a"]),
+        b=percent_number(part["b"]),
+        counts=_counts(part),
+        difference=f"{signed(part['difference'])} ({interval(part['low'], part['high'], signed)})",
+        p=p_value(part["mcnemar_p"]),
+        adjusted=p_value(adjusted),
+    )

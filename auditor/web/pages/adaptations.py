@@ -1,0 +1,126 @@
+"""The pages of adaptations: the list, and one adaptation with its classes and its accuracy by number of images."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from auditor.db.tokens import Bearer
+from auditor.db.trainings import list_trainings
+from auditor.errors import UsageError
+from auditor.records.adaptations import AdaptRequest, AdaptResult, AdaptScore, request_from, result_from
+from auditor.records.trainings import TrainingRow
+from auditor.text.eps import format_eps
+from auditor.web.api.adaptations import cancel_adaptation, load_adaptation
+from auditor.web.api.common import Cursor, Database, Number
+from auditor.web.api.events import ACTIVE_STATES
+from auditor.web.cleanup import end_dead_jobs
+from auditor.web.figures.lines import Lines
+from auditor.web.figures.shots import shots_plot
+from auditor.web.pages.common import PageAccess, render_page
+from auditor.web.pages.forms import require_sign_in
+from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
+
+router = APIRouter(dependencies=[Depends(end_dead_jobs)])
+ROWS = 50
+
+
+@dataclass(frozen=True)
+class AdaptationEntry:
+    """An adaptation in a list; ``best``: the score with the highest robust accuracy, None until there is one.
+
+    ``request`` is None if another version of auditor has stored it, and ``problem`` says so.
+    """
+
+    row: TrainingRow
+    request: AdaptRequest | None
+    best: AdaptScore | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class AdaptationsPage:
+    """A page of adaptations, the newest first; ``next``: the cursor of the next page."""
+
+    adaptations: tuple[AdaptationEntry, ...]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class AdaptationPage:
+    """One adaptation; ``active``: whether it is queued or running; ``command`` starts the same one.
+
+    ``setting`` are names and values; ``plot`` is None if there is only one number of images.
+    """
+
+    entry: AdaptationEntry
+    active: bool
+    result: AdaptResult | None
+    plot: Lines | None
+    setting: tuple[tuple[str, str], ...]
+    command: str | None
+
+
+@router.get("/adaptations", response_class=HTMLResponse)
+def show_adaptations(request: Request, engine: Database, _: PageAccess, cursor: Cursor = None) -> HTMLResponse:
+    before = decode_number_cursor("adaptation", cursor)
+    read = list_trainings(engine, kind="adapt", limit=ROWS + 1, before=before)
+    rows, following = split_page(read, ROWS, lambda row: encode_number_cursor("adaptation", row.id))
+    context = AdaptationsPage(tuple(_read(row)[0] for row in rows), following)
+    return render_page(request, "adaptations.html", context)
+
+
+@router.get("/adaptations/{number}", response_class=HTMLResponse)
+def show_adaptation(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
+    entry, result = _read(load_adaptation(engine, number))
+    wanted = entry.request
+    context = AdaptationPage(
+        entry=entry,
+        active=entry.row.state in ACTIVE_STATES,
+        result=result,
+        plot=shots_plot(result) if result else None,
+        setting=tuple(_setting(wanted, entry.row)) if wanted else (),
+        command=shlex.join(["auditor", *wanted.to_command()]) if wanted else None,
+    )
+    return render_page(request, "adaptation.html", context)
+
+
+@router.post("/adaptations/{number}/cancel")
+def cancel(
+    engine: Database,
+    number: Number,
+    owner: Annotated[Bearer, Depends(require_sign_in("boost", "/adaptations/{number}"))],
+) -> RedirectResponse:
+    cancel_adaptation(engine, number, owner)
+    return RedirectResponse(f"/adaptations/{number}", 303)
+
+
+def _read(row: TrainingRow) -> tuple[AdaptationEntry, AdaptResult | None]:
+    """Read what is stored; a value of another version of auditor becomes a problem, not an error."""
+    try:
+        request = request_from(row.request["adapt"])
+        result = result_from(row.result) if row.result else None
+    except (UsageError, KeyError) as error:
+        return AdaptationEntry(row, None, None, f"another version of auditor stored this adaptation: {error}"), None
+    best = max(result.scores, key=lambda score: score.adapted.robust, default=None) if result else None
+    return AdaptationEntry(row, request, best), result
+
+
+def _setting(request: AdaptRequest, row: TrainingRow) -> list[tuple[str, str]]:
+    tuning, recipe = request.tuning, request.recipe
+    start = "the mean of the source classes' templates" if tuning.head == "sources" else "random weights"
+    epochs = f", {recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'}" if recipe else ""
+    source = f"trained by the recipe {request.start}{epochs}" if request.trains else request.start
+    return [
+        ("source model", source),
+        ("tuning", f"{'the head' if tuning.layers == 'head' else 'all layers'}, {tuning.steps} steps, "
+                   f"learning rate {tuning.lr:g}, β {tuning.beta:g}"),
+        ("head", f"starts from {start}"),
+        ("attacks", f"{request.norm} {format_eps(request.eps)}, protocol {request.protocol}"),
+        ("images a class", ", ".join(map(str, request.shots))),
+        ("seeds", ", ".join(map(str, request.seeds))),
+        ("test images", f"at most {request.held_out:,}"),
+        ("device", str(row.request.get("device", "–"))),
+    ]  # fmt: skip
