@@ -127,14 +127,20 @@ def _from_database(error: Exception) -> bool:
     return errors is not None and isinstance(error, errors.SQLAlchemyError)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="auditor")
 @click.option("--debug", is_flag=True, help="Print the traceback of every error, including errors of models.")
-def main(debug: bool) -> None:
+@click.pass_context
+def main(ctx: click.Context, debug: bool) -> None:
     """Audit zoos of image classifiers for adversarial robustness.
 
-    Start with `auditor scan demo`: it needs no data and no service, and takes less than a minute. `auditor doctor` says
-    what this machine can do, and `auditor zoo init my-zoo` starts a zoo of your own models.
+    Start with `auditor scan demo`: it needs no data and no service, and takes less than a minute. `auditor init` sets
+    up an audit of your own model, and `auditor doctor` says what this machine can do. Without a command, `auditor` says
+    what to do next.
 
     \b
     Examples:
@@ -148,3 +154,7 @@ def main(debug: bool) -> None:
     """
     if debug:
         os.environ["AUDITOR_DEBUG"] = "1"  # for child processes, too
+    if ctx.invoked_subcommand is None:
+        from auditor.cli.output.first_steps import print_first_steps
+
+        print_first_steps()

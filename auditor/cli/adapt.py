@@ -74,17 +74,27 @@ class AdaptOptions:
     "--preset", metavar="NAME", help="Use the classes of a preset: fashion-mnist (the default), fashion-mnist/TOP+SHOE "
     "or cifar100.",
 )  # fmt: skip
-@click.option("--dataset", help="Data set of the classes, if no preset names them. By default: fashion_mnist.")
-@click.option("--superclasses", metavar="A | B", help="Names of the superclasses, with | between them.")
+@click.option("--dataset", help="Use the classes of this data set, if no preset names them. By default: fashion_mnist.")
+@click.option("--superclasses", metavar="A | B", help="Name the superclasses, with | between them.")
 @click.option(
-    "--source", metavar="CLASSES", help="Classes to learn: 'a, b | c', one group per superclass, with | between groups."
+    "--source",
+    metavar="CLASSES",
+    help="Learn these classes: 'a, b | c', one group per superclass, with | between groups.",
 )
-@click.option("--target", metavar="CLASSES", help="Classes to adapt to, in the same form.")
+@click.option("--target", metavar="CLASSES", help="Adapt to these classes, in the same form.")
 @click.option(
-    "--shots", type=Numbers(), default="1,5,20,100", show_default=True, help="Numbers of target images per class."
+    "--shots",
+    type=Numbers(),
+    default="1,5,20,100",
+    show_default=True,
+    help="Use these numbers of target images per class.",
 )
 @click.option(
-    "--seeds", type=Numbers(), default="0", show_default=True, help="Seeds; each one trains its own source model."
+    "--seeds",
+    type=Numbers(),
+    default="0",
+    show_default=True,
+    help="Use these seeds. Each one trains its own source model.",
 )
 @click.option(
     "--layers", type=click.Choice(["head", "all"]), default="head", show_default=True,
@@ -95,29 +105,41 @@ class AdaptOptions:
     help="Start the head from the mean of the source classes' templates, or at random.",
 )  # fmt: skip
 @click.option(
-    "--beta", type=Finite(), default=0.1, show_default=True, help="Weight of the loss term MSE(logits, class centre)."
+    "--beta",
+    type=Finite(),
+    default=0.1,
+    show_default=True,
+    help="Give the loss term MSE(logits, class centre) this weight.",
 )
-@click.option("--lr", type=Finite(), default=0.01, show_default=True, help="Learning rate of the tuning.")
-@click.option("--tuning-steps", type=Count(), default=100, show_default=True, help="SGD steps of the tuning.")
+@click.option("--lr", type=Finite(), default=0.01, show_default=True, help="Tune with this learning rate.")
+@click.option(
+    "--tuning-steps", type=Count(), default=100, show_default=True, help="Tune with this number of SGD steps."
+)
 @click.option(
     "--source-images", type=Count(), default=20_000, show_default=True, metavar="N",
     help="Train the source model on at most N images.",
 )  # fmt: skip
 @click.option(
-    "--epochs", type=click.IntRange(1, 100_000), help="Epochs of the source model. By default: the recipe's number."
+    "--epochs",
+    type=click.IntRange(1, 100_000),
+    help="Train the source model for this number of epochs. By default: the recipe's number.",
 )
 @click.option(
     "--held-out", type=Count(), default=1000, show_default=True, metavar="N", help="Measure on at most N test images."
 )
-@click.option("--norm", type=shared.NORM, default="Linf", show_default=True, help="Norm of training and attacks.")
+@click.option("--norm", type=shared.NORM, default="Linf", show_default=True, help="Train and attack in this norm.")
 @click.option(
-    "--eps", type=shared.Eps(), default="0.1", show_default=True, help="Radius of training and attacks: 0.1 or 8/255."
+    "--eps",
+    type=shared.Eps(),
+    default="0.1",
+    show_default=True,
+    help="Train and attack within this radius: 0.1 or 8/255.",
 )
 @click.option(
     "--protocol", type=click.Choice(["adapt", "quick", "standard", "full"]), default="adapt", show_default=True,
     help="Select the attacks. adapt: PGD-20, then APGD-CE with 100 iterations; the others: as in `auditor scan`.",
 )  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), help="Path of the data set.")
+@click.option("--data", type=click.Path(path_type=Path), help="Read the data set from this path.")
 @shared.ZOO_FOLDER
 @shared.DEVICE
 @shared.TRUST_CODE

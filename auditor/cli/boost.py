@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli import options as shared
+from auditor.cli.complete import complete_entry
 from auditor.cli.numbers import MINUTES, Finite, FiniteRange
 from auditor.records.boosts import BOOST_PROTOCOL, RecipeOptions
 
@@ -42,7 +43,7 @@ class BoostOptions:
 
 
 @click.command("boost")
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=complete_entry)
 @click.option(
     "--method",
     type=click.Choice(["at", "trades"]),
@@ -63,14 +64,14 @@ class BoostOptions:
     type=Finite(),
     default=RecipeOptions.beta,
     show_default=True,
-    help="Weight of the regularizer; 0 for none.",
+    help="Give the regularizer this weight; 0 for none.",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(1, 100_000),
     default=RecipeOptions.epochs,
     show_default=True,
-    help="Number of epochs.",
+    help="Train for this number of epochs.",
 )
 @click.option(
     "--eps",
@@ -83,33 +84,33 @@ class BoostOptions:
     type=click.IntRange(1, 1000),
     default=RecipeOptions.steps,
     show_default=True,
-    help="PGD steps of the training attack.",
+    help="Attack with this number of PGD steps in training.",
 )
-@click.option("--step-size", type=shared.Eps(), help="Size of a PGD step. By default: 2.5 eps / steps.")
+@click.option("--step-size", type=shared.Eps(), help="Use PGD steps of this size. By default: 2.5 eps / steps.")
 @click.option(
     "--lr",
     type=Finite(),
     default=RecipeOptions.lr,
     show_default=True,
-    help="Peak learning rate of SGD's one-cycle schedule.",
+    help="Set the peak learning rate of SGD's one-cycle schedule.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(2, 65_536),
     default=RecipeOptions.batch_size,
     show_default=True,
-    help="Training images per step.",
+    help="Use this number of training images per step.",
 )
 @click.option(
     "--weight-decay",
     type=FiniteRange(0, 1),
     default=RecipeOptions.weight_decay,
     show_default=True,
-    help="Weight decay of SGD.",
+    help="Set the weight decay of SGD.",
 )
 @click.option(
     "--ema", type=FiniteRange(0, 1, max_open=True), default=RecipeOptions.ema, show_default=True,
-    help="Decay of the moving average of the weights; the checkpoint holds the average. 0 for none.",
+    help="Set the decay of the moving average of the weights, which the checkpoint holds. 0 for none.",
 )  # fmt: skip
 @click.option(
     "--amp/--no-amp",
@@ -121,10 +122,14 @@ class BoostOptions:
     "--data",
     "training",
     type=click.Path(path_type=Path),
-    help="Path of the training images: torchvision's layout, one folder per class, idx files or an .npz file.",
+    help="Read the training images from this path: torchvision's layout, one folder per class, idx "
+    "files or an .npz file.",
 )
 @click.option(
-    "--test-data", "data", type=click.Path(path_type=Path), help="Path of the test images for the two audits."
+    "--test-data",
+    "data",
+    type=click.Path(path_type=Path),
+    help="Read the test images of the two audits from this path.",
 )
 @shared.ZOO_FOLDER
 @click.option(
@@ -132,7 +137,7 @@ class BoostOptions:
     type=shared.PROTOCOL,
     default=BOOST_PROTOCOL,
     show_default=True,
-    help="Protocol of the two audits: quick, standard or full.",
+    help="Select the protocol of the two audits: quick, standard or full.",
 )
 @shared.SAMPLES
 @shared.DEVICE

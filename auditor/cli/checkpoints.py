@@ -80,7 +80,11 @@ def _robust(audit: "AuditSummary | None") -> str:
 @command.command()
 @click.argument("number", metavar="ID", type=Number())
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write; new or empty."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Write to this folder, which has to be new or empty.",
 )
 @click.option(
     "--push-to-hub",

@@ -4,12 +4,13 @@ from typing import Any
 
 import click
 
+from auditor.cli.complete import complete_result
 from auditor.cli.options import FORMAT, PROTOCOL
 
 
 @click.command("compare")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", shell_complete=complete_result)
+@click.argument("second", metavar="B", shell_complete=complete_result)
 @click.option(
     "--protocol", type=PROTOCOL, help="Compare results of this protocol. By default: the protocol with the most images."
 )

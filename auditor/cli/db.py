@@ -42,6 +42,10 @@ def upgrade() -> None:
     """Upgrade the schema to the current revision.
 
     Every command that opens an older database does this, too.
+
+    \b
+    Examples:
+      auditor db upgrade
     """
     from auditor.db.session import current_revision, shown
 
@@ -93,6 +97,10 @@ def downgrade(revision: str, yes: bool) -> None:
 @command.command()
 def check() -> None:
     """Check the schema against what this version of auditor expects.
+
+    \b
+    Examples:
+      auditor db check
 
     Exit codes: 0 the schema is as expected; 3 it differs, and each difference is one line.
     """

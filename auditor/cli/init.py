@@ -50,12 +50,14 @@ class InitOptions:
 @click.command("init")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--weights", metavar="FILE", help="The file of weights inside DIR: safetensors, torch.save or TorchScript."
+    "--weights",
+    metavar="FILE",
+    help="Read the weights from this file inside DIR: safetensors, torch.save or TorchScript.",
 )
 @click.option(
     "--architecture", metavar="NAME",
-    help="The network: a name of timm or torchvision such as resnet18, or FILE.py:CLASS inside DIR. timm:NAME and "
-    "torchvision:NAME select one of the two.",
+    help="Build this network: a name of timm or torchvision such as resnet18, or FILE.py:CLASS inside DIR. "
+    "timm:NAME and torchvision:NAME select one of the two.",
 )  # fmt: skip
 @click.option(
     "--argument", "arguments", multiple=True, metavar="NAME=VALUE",
@@ -63,27 +65,27 @@ class InitOptions:
 )  # fmt: skip
 @click.option(
     "--data", metavar="PATH|NAME",
-    help="The test images: an image folder, an .npz file, idx files, or the name of a data set that auditor knows, "
-    "such as cifar10.",
+    help="Use these test images: an image folder, an .npz file, idx files, or the name of a data set that "
+    "auditor knows, such as cifar10.",
 )  # fmt: skip
 @click.option(
     "--classes", metavar="NAMES",
-    help="The names of the classes in the order of the logits, separated by commas, or a file with one name per line, "
+    help="Name the classes in the order of the logits, separated by commas, or by a file with one name per line, "
     "or the name of a known data set. By default: the names of the class folders, or numbers.",
 )  # fmt: skip
 @click.option(
     "--superclasses", metavar="GROUPS",
-    help="Groups of similar classes for the clustering scores: 'dogs=beagle,pug; cats=siamese,persian'.",
+    help="Group similar classes for the clustering scores: 'dogs=beagle,pug; cats=siamese,persian'.",
 )  # fmt: skip
-@click.option("--input-size", metavar="CxHxW", help="The size of the network's input, such as 3x224x224.")
+@click.option("--input-size", metavar="CxHxW", help="Give the network images of this size, such as 3x224x224.")
 @click.option(
     "--normalize", metavar="HOW",
-    help="How the network's input is normalized: none, imagenet, cifar10, cifar100, mnist, fashion_mnist, timm, or "
+    help="Normalize the network's input like this: none, imagenet, cifar10, cifar100, mnist, fashion_mnist, timm, or "
     "MEANS/STDS such as 0.5,0.5,0.5/0.2,0.2,0.2.",
 )  # fmt: skip
-@click.option("--name", help="The name of the model. By default: that of the file of weights.")
-@click.option("--norm", type=click.Choice(["Linf", "L2"]), help="The norm of the attacks. By default: Linf.")
-@click.option("--eps", help="The radius of the attacks in pixels from 0 to 1. By default: 8/255 for Linf, 0.5 for L2.")
+@click.option("--name", help="Name the model. By default, it is named after the file of weights.")
+@click.option("--norm", type=click.Choice(["Linf", "L2"]), help="Attack in this norm. By default: Linf.")
+@click.option("--eps", help="Attack within this radius, in pixels from 0 to 1. By default: 8/255 for Linf, 0.5 for L2.")
 @TRUST_CODE
 @click.option("--force", is_flag=True, help="Overwrite an existing zoo.toml.")
 @click.option(

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 @click.command("metrics")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True, help="Port to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this IP address; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True, help="Listen on this port.")
 @click.option("--once", is_flag=True, help="Print the metrics and exit, e.g. for node_exporter's textfile collector.")
 @click.option(
     "--gpus-only", is_flag=True, help="Serve only the metrics of this machine's GPUs. Use it on all machines with "

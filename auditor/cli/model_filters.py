@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.complete import complete_entry
 from auditor.cli.numbers import Count
 from auditor.text.numbers import counted
 
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 
 NAMES = ["demo", "robustbench", "timm", "local", "checkpoint"]
 LIMIT = click.option("--limit", type=Count(), metavar="N", help="Select only the first N models.")
-MODELS = click.option("--model", "models", multiple=True, metavar="NAME", help="Select only this model; repeatable.")
+MODELS = click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_entry,
+    help="Select only this model; repeatable.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

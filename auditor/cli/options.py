@@ -90,18 +90,22 @@ FORMAT = click.option(
 )  # fmt: skip
 FIGURE = click.option(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), required=True,
-    help="File to write: .png, .svg or .pdf.",
+    help="Write this file: .png, .svg or .pdf.",
 )  # fmt: skip
 SAMPLES = click.option("--samples", type=Count(), metavar="N", help="Use the first N test images, under any protocol.")
 SEED = click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed for every random draw."
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Use this seed for every random draw.",
 )
-DEVICE = click.option("--device", default="cpu", show_default=True, help="Device to run on: cpu, cuda or cuda:N.")
+DEVICE = click.option("--device", default="cpu", show_default=True, help="Run on this device: cpu, cuda or cuda:N.")
 TRUST_CODE = click.option(
     "--trust-code", is_flag=True, help="Run the Python code that defines the architectures of a local zoo."
 )
 ZOO_FOLDER = click.option(
-    "--zoo", "folder", type=click.Path(path_type=Path), help="Folder of the local zoo that holds the model."
+    "--zoo", "folder", type=click.Path(path_type=Path), help="Look for the model in the local zoo in this folder."
 )
 QUEUE = click.option(
     "--queue/--here", "queued", default=None,

@@ -12,7 +12,7 @@ from auditor.text.numbers import counted
 @SCAN
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), required=True,
-    help="File to write, e.g. report.html.",
+    help="Write this file, e.g. report.html.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(scan_id: int, output: Path, force: bool) -> None:

@@ -47,41 +47,49 @@ def command() -> None:
 @click.option("--only", multiple=True, metavar="EXPERIMENT", help="Run this experiment only; repeatable.")
 @click.option(
     "--dataset", default="fashion_mnist", show_default=True, metavar="NAME",
-    help="Data set: fashion_mnist, cifar10 (with cifar100 for domain adaptation), cifar100, svhn, stl10 or "
+    help="Use this data set: fashion_mnist, cifar10 (with cifar100 for domain adaptation), cifar100, svhn, stl10 or "
     "tiny_imagenet.",
 )  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data set, in its usual layout.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Read the data set from this folder, in its usual layout."
+)
 @click.option(
     "--work", type=click.Path(path_type=Path), default="reproduction", show_default=True,
-    help="Folder for trainings and measurements. They are used again, so that an interrupted run resumes.",
+    help="Keep trainings and measurements in this folder. They are used again, so that an interrupted run resumes.",
 )  # fmt: skip
 @click.option("--seeds", type=Count(), default=2, show_default=True, metavar="N", help="Use the seeds 0 to N - 1.")
 @click.option(
     "--family", "families", multiple=True, metavar="NAME",
-    help="Network family: resnet, vgg, alexnet, densenet or inception; repeatable. By default: all of them. "
-    "Experiments that need one use the first.",
+    help="Run only this family of networks: resnet, vgg, alexnet, densenet or inception; repeatable. By default: all "
+    "of them. Experiments that need one use the first.",
 )  # fmt: skip
 @click.option(
     "--images", type=Count(), default=6000, show_default=True, metavar="N", help="Train on the first N training images."
 )
-@click.option("--epochs", type=Count(), default=3, show_default=True, help="Epochs of each training.")
-@click.option("--steps", type=Count(), default=3, show_default=True, help="PGD steps in training.")
+@click.option(
+    "--epochs", type=Count(), default=3, show_default=True, help="Train each network for this number of epochs."
+)
+@click.option(
+    "--steps", type=Count(), default=3, show_default=True, help="Attack with this number of PGD steps in training."
+)
 @click.option(
     "--test-images", type=Count(), default=500, show_default=True, metavar="N", help="Measure on N test images."
 )
 @click.option(
     "--width", type=FiniteRange(0, min_open=True, most=64), default=1.0, show_default=True,
-    help="Factor of the networks' channels.",
+    help="Multiply the networks' channels by this factor.",
 )  # fmt: skip
 @click.option(
     "--beta", type=FiniteRange(0, min_open=True, most=1000), default=1.0, show_default=True,
-    help="Weight of the clustering regularizer.",
+    help="Give the clustering regularizer this weight.",
 )  # fmt: skip
 @click.option(
     "--shots", type=Count(), default=100, show_default=True, metavar="N",
     help="Tune on N images of each target class in the authors' set-up of domain adaptation.",
 )  # fmt: skip
-@click.option("--queries", type=Count(), default=200, show_default=True, help="Queries of the attack Square.")
+@click.option(
+    "--queries", type=Count(), default=200, show_default=True, help="Give the attack Square this number of queries."
+)
 @click.option(
     "--write", type=click.Path(dir_okay=False, path_type=Path), help="Write a page in Markdown, with figures beside it."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.compare import compare
+from auditor.cli.complete import complete_result
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
@@ -25,7 +26,9 @@ def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             click.option("--source", help="Select only models of this source, e.g. demo."),
-            click.option("--model", help="Select only this model, e.g. demo:standard."),
+            click.option(
+                "--model", shell_complete=complete_result, help="Select only this model, e.g. demo:standard."
+            ),
             click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'demo:at-*'."),
             click.option("--dataset", help="Select only models for this data set."),
             click.option("--protocol", type=PROTOCOL, help="Select only results of this protocol."),
@@ -120,7 +123,7 @@ def list_rows(listing: Listing, **filters: Any) -> None:
 
 
 @command.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_result)
 @click.option(
     "--protocol",
     type=PROTOCOL,
@@ -159,7 +162,7 @@ def show(model: str, protocol: str | None, audit_id: int | None, errors: bool, o
 @command.command()
 @result_filters
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File to write. By default: stdout."
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file. By default: stdout."
 )
 @click.option(
     "--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True,
@@ -201,7 +204,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 
 
 @command.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_result)
 @click.option("--zoo", is_flag=True, help="Plot all models: a measure without data against robust accuracy.")
 @click.option(
     "--x",

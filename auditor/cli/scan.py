@@ -51,7 +51,8 @@ class ScanOptions:
     type=click.Choice(["remove", "fold"]),
     default="remove",
     show_default=True,
-    help="Batch norm in the linearized network: remove leaves it out, as in the paper; fold keeps its affine map.",
+    help="Choose what the linearized network does with batch norm: remove leaves it out, as in the paper; fold "
+    "keeps its affine map.",
 )
 @click.option(
     "--sketch",
@@ -78,7 +79,8 @@ class ScanOptions:
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
-    help="Path of the data set's images: torchvision's layout, one folder per class, idx files or an .npz file.",
+    help="Read the data set's images from this path: torchvision's layout, one folder per class, idx "
+    "files or an .npz file.",
 )
 @shared.DEVICE
 @shared.TRUST_CODE

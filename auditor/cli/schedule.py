@@ -26,7 +26,10 @@ def command() -> None:
 @command.command(context_settings={"ignore_unknown_options": True})
 @NAME
 @click.option(
-    "--cron", required=True, metavar="TIMES", help="Minute, hour, day, month and weekday in UTC, e.g. '0 2 * * *'."
+    "--cron",
+    required=True,
+    metavar="TIMES",
+    help="Run at these times: minute, hour, day, month and weekday in UTC, e.g. '0 2 * * *'.",
 )
 @click.option("--replace", is_flag=True, help="Replace the schedule if the name exists.")
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
@@ -174,7 +177,12 @@ def _minute(time: datetime) -> str:
 @command.command()
 @NAME
 def remove(name: str) -> None:
-    """Remove a schedule; its scans are kept."""
+    """Remove a schedule; its scans are kept.
+
+    \b
+    Examples:
+      auditor schedule remove nightly
+    """
     from auditor.cli.db import open_database
     from auditor.db.schedules import remove_schedule
 
@@ -184,7 +192,12 @@ def remove(name: str) -> None:
 @command.command()
 @NAME
 def enable(name: str) -> None:
-    """Enable a schedule; due times that passed while it was disabled are skipped."""
+    """Enable a schedule; due times that passed while it was disabled are skipped.
+
+    \b
+    Examples:
+      auditor schedule enable nightly
+    """
     from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 
@@ -194,7 +207,12 @@ def enable(name: str) -> None:
 @command.command()
 @NAME
 def disable(name: str) -> None:
-    """Disable a schedule without removing it."""
+    """Disable a schedule without removing it.
+
+    \b
+    Examples:
+      auditor schedule disable nightly
+    """
     from auditor.cli.db import open_database
     from auditor.db.schedules import enable_schedule
 

@@ -6,13 +6,13 @@ from auditor.cli.numbers import Count
 
 
 @click.command("serve")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this IP address.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
     default=8000,
     show_default=True,
-    help="The port to listen on; 0 chooses a free port.",
+    help="Listen on this port; 0 chooses a free one.",
 )
 @click.option("--closed", is_flag=True, help="Require a token for reading, too; `auditor tokens add` creates tokens.")
 @click.option(
@@ -20,7 +20,7 @@ from auditor.cli.numbers import Count
 )
 @click.option(
     "--rate", type=Count(), default=600, show_default=True, metavar="N",
-    help="The largest number of requests per minute from one address.",
+    help="Answer at most this number of requests per minute from one address.",
 )  # fmt: skip
 @click.option(
     "--allowed-host", "names", multiple=True, metavar="NAME",

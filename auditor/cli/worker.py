@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
     default="INFO",
     show_default=True,
-    help="Level of the log on stderr; AUDITOR_LOG_FORMAT=json makes the log JSON.",
+    help="Log on stderr from this level on. AUDITOR_LOG_FORMAT=json makes the log JSON.",
 )
 def command(gpus: str | None, **options: object) -> None:
     """Run queued audits and training jobs until interrupted.

@@ -1,5 +1,6 @@
 """``auditor init``: the layouts that people have, wrong answers, and interrupts."""
 
+import contextlib
 import json
 import os
 import pty
@@ -239,6 +240,10 @@ def test_ctrl_c_at_a_real_terminal(folder: Path) -> None:
     while b"Weights [net.pt]: " not in shown and select.select([terminal], [], [], 60)[0]:
         shown += os.read(terminal, 4096)
     os.write(terminal, b"\x03")
+    with contextlib.suppress(OSError):  # the other end is closed
+        while select.select([terminal], [], [], 60)[0] and (part := os.read(terminal, 4096)):
+            shown += part
+    assert b"interrupted" in shown
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     assert not (folder / "zoo.toml").exists()
 

@@ -109,7 +109,7 @@ def test_data_sets_and_models_are_found_where_the_settings_say(monkeypatch: pyte
     folder.mkdir(parents=True)
     (folder / "A.pt").touch()
     monkeypatch.setenv("AUDITOR_ROBUSTBENCH_MODELS", str(tmp_path / "zoo"))
-    assert found("models: robustbench").text.startswith("1 files in")
+    assert found("models: robustbench").text.startswith("1 file in")
 
 
 def test_little_disk_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
