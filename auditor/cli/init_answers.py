@@ -1,6 +1,5 @@
 """The answers that ``auditor init`` needs: from options, else from questions, else from defaults."""
 
-import json
 import re
 import warnings
 from collections.abc import Callable
@@ -11,12 +10,31 @@ from typing import Any, TypeVar
 import click
 
 from auditor.cli.init import InitOptions, ask
-from auditor.data.inspection import FoundData, inspect_data, write_npz
+from auditor.cli.init_parsing import (
+    MOST_LISTED,
+    NORMALIZATIONS,
+    UNNAMED,
+    Size,
+    choice,
+    has_torchvision,
+    listed,
+    name_of,
+    parse_architecture,
+    parse_arguments,
+    parse_classes,
+    parse_data,
+    parse_groups,
+    parse_name,
+    parse_norm,
+    parse_normalization,
+    parse_radius,
+    parse_size,
+    parse_weights,
+)
+from auditor.data.inspection import FoundData, write_npz
 from auditor.data.known import CLASSES
 from auditor.errors import AuditorError, ModelLoadError, UsageError, first_line
 from auditor.files import write_atomically
-from auditor.text.eps import parse_eps
-from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 from auditor.zoo.local import FILE
 from auditor.zoo.local.datasets import SIZES, known_dataset
 from auditor.zoo.local.draft import (
@@ -26,27 +44,12 @@ from auditor.zoo.local.draft import (
     Channels,
     Draft,
     OwnData,
-    check_network,
     find_networks,
     find_weights,
     is_torchscript,
 )
 
 Value = TypeVar("Value")
-Size = tuple[int, int, int]
-
-MOST_LISTED = 9
-NORMALIZATIONS: dict[str, tuple[Channels, Channels]] = {
-    "none": ((), ()),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "mnist": ((0.1307,), (0.3081,)),
-    "fashion_mnist": ((0.2860,), (0.3530,)),
-}
-UNNAMED = ("test", "val", "validation", "data", "images", "raw", "dataset")
-"""Names of files and folders that say nothing about the data set in them."""
-MODEL_NAME = re.compile(r"[A-Za-z0-9._\-+=@/]+")
 
 
 @dataclass
@@ -136,7 +139,7 @@ def make_draft(answers: Answers) -> Draft:
     """
     weights = _find_weights(answers)
     answers.data = answers.find(
-        "data", "Test images", lambda text: _parse_data(text, answers.folder),
+        "data", "Test images", lambda text: parse_data(text, answers.folder),
         help="Test images of the classes that the model was trained on: the path of a folder with one folder of "
         "pictures per class,\nof an .npz file of images and labels, or of idx files; or one of the data sets "
         f"{', '.join(CLASSES)}.",
@@ -145,13 +148,13 @@ def make_draft(answers: Answers) -> Draft:
     architecture = _find_architecture(answers, weights, dataset)
     size = _find_size(answers, architecture)
     mean, std = _find_normalization(answers, architecture, size or answers.picture_size)
-    norm = answers.find("norm", "Norm", _parse_norm, default="Linf", help="The norm of the attacks: Linf or L2.")
+    norm = answers.find("norm", "Norm", parse_norm, default="Linf", help="The norm of the attacks: Linf or L2.")
     eps = answers.find(
-        "eps", "Radius", _parse_radius, default="8/255" if norm == "Linf" else "0.5",
+        "eps", "Radius", parse_radius, default="8/255" if norm == "Linf" else "0.5",
         help="How far an attack may change an image, in pixels from 0 to 1, such as 8/255 or 0.1.",
     )  # fmt: skip
     name = answers.find(
-        "name", "Name", _parse_name, default=_name_of(weights), help="The name of the model in lists of results."
+        "name", "Name", parse_name, default=name_of(weights), help="The name of the model in lists of results."
     )
     return Draft(
         name=name, weights=weights, architecture=architecture, dataset=dataset, input_size=size, mean=mean, std=std,
@@ -164,7 +167,7 @@ def _find_weights(answers: Answers) -> str:
     folder, names = answers.folder, find_weights(answers.folder)
 
     def parse(text: str) -> str:
-        weights = _parse_weights(folder, _choice(text, names))
+        weights = parse_weights(folder, choice(text, names))
         path = folder / weights
         if not is_torchscript(path):
             from auditor.zoo.weights import read_content
@@ -181,7 +184,7 @@ def _find_weights(answers: Answers) -> str:
 
     return answers.find(
         "weights", "Weights", parse, default=names[0] if len(names) == 1 else None,
-        help=_listed("The file of your model's weights, inside this folder.", names),
+        help=listed("The file of your model's weights, inside this folder.", names),
     )  # fmt: skip
 
 
@@ -206,68 +209,31 @@ def _find_architecture(answers: Answers, weights: str, dataset: str | OwnData) -
     classes = len(CLASSES[dataset] if isinstance(dataset, str) else dataset.classes)
     size = answers.picture_size
     if answers.options.input_size is not None:
-        size = answers.find("input_size", "", _parse_size, help="")
-    arguments = _parse_arguments(answers.options.arguments)
+        size = answers.find("input_size", "", parse_size, help="")
+    arguments = parse_arguments(answers.options.arguments)
 
     def parse(text: str) -> Architecture:
-        chosen = _parse_architecture(answers.folder, _choice(text, networks))
+        chosen = parse_architecture(answers.folder, choice(text, networks))
         if chosen.kind == "python":
             return replace(chosen, arguments=arguments)
         candidates = [chosen]
-        if chosen.kind == "timm" and ":" not in text and _has_torchvision(chosen.name):
+        if chosen.kind == "timm" and ":" not in text and has_torchvision(chosen.name):
             candidates.append(Architecture("torchvision", chosen.name))
         filled = [_with_arguments(one, arguments, classes) for one in candidates]
         return _fit(answers.content, weights, filled, classes, 3 if size is None else size[0])
 
     found = answers.find(
         "architecture", "Network", parse, default=networks[0] if len(networks) == 1 else None,
-        help=_listed("The network: a name of timm or torchvision, such as resnet18, or FILE.py:CLASS in this folder.",
+        help=listed("The network: a name of timm or torchvision, such as resnet18, or FILE.py:CLASS in this folder.",
                      networks),
     )  # fmt: skip
     if found.kind == "python" and answers.is_asking and not arguments:
         arguments = ask(
-            "Arguments", lambda text: _parse_arguments(tuple(text.split())), default="",
+            "Arguments", lambda text: parse_arguments(tuple(text.split())), default="",
             help=f"Arguments that {found.name} is called with, such as: width=64 depth=3. Enter for none.",
         )  # fmt: skip
         return replace(found, arguments=arguments)
     return found
-
-
-def _listed(text: str, names: list[str]) -> str:
-    lines = [f"  {number} {name}" for number, name in enumerate(names[:MOST_LISTED], 1)]
-    return "\n".join([text, *(["Found here; answer with a number, or with another one:"] if lines else []), *lines])
-
-
-def _choice(text: str, names: list[str]) -> str:
-    """The name for the number of a listed one, or for the unique end of one, such as the class in a file."""
-    ending = [name for name in names if name.endswith(f":{text}")]
-    if len(ending) == 1:
-        return ending[0]
-    return names[int(text) - 1] if text.isdecimal() and 0 < int(text) <= min(len(names), MOST_LISTED) else text
-
-
-def _parse_weights(folder: Path, text: str) -> str:
-    path = folder / Path(text).expanduser()
-    if not path.is_file() and Path(text).is_file():
-        path = Path(text)
-    if not path.is_file():
-        raise ValueError(f"there is no file {text!r} in {folder}")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{path} is outside of {folder}: move it there, or name its folder as DIR")
-    kind = file_type(path)
-    if kind not in (*WEIGHT_TYPES, INDEX):
-        raise ValueError(f"{path.name} is {kind}")
-    return path.resolve().relative_to(folder.resolve()).as_posix()
-
-
-def _parse_data(text: str, folder: Path) -> str | FoundData:
-    name = text.replace("-", "_")
-    if name in CLASSES:
-        return name
-    if not text:
-        raise ValueError("expected a path, or the name of a data set")
-    path = Path(text).expanduser()
-    return inspect_data(path if path.exists() or not (folder / path).exists() else folder / path)
 
 
 def _find_dataset(answers: Answers) -> str | OwnData:
@@ -279,13 +245,13 @@ def _find_dataset(answers: Answers) -> str | OwnData:
     classes = data.classes
     if options.classes is not None or (answers.is_asking and data.layout != "image folder"):
         classes = answers.find(
-            "classes", "Classes", lambda text: _parse_classes(text, data),
+            "classes", "Classes", lambda text: parse_classes(text, data),
             default=",".join(classes) if len(classes) <= MOST_LISTED + 1 else "numbers",
             help=f"The names of the {len(data.classes)} classes in the order of the logits, separated by commas; or a "
             "file with one name per line.",
         )  # fmt: skip
     groups = answers.find(
-        "superclasses", "Superclasses", lambda text: _parse_groups(text, classes), default="",
+        "superclasses", "Superclasses", lambda text: parse_groups(text, classes), default="",
         help="Groups of similar classes, by which auditor measures how strongly the network's classes cluster, such as"
         f"\n  group={','.join(classes[:2])}; others={','.join(classes[2:4]) or '…'}\nEnter for none: there are no "
         "clustering scores then.",
@@ -300,110 +266,6 @@ def _find_dataset(answers: Answers) -> str | OwnData:
     return OwnData(name, place.as_posix(), classes, groups)
 
 
-def _parse_classes(text: str, data: FoundData) -> tuple[str, ...]:
-    if text == "numbers":
-        return data.classes
-    if text.replace("-", "_") in CLASSES:
-        names = CLASSES[text.replace("-", "_")]
-    elif Path(text).expanduser().is_file():
-        lines = Path(text).expanduser().read_text(encoding="utf-8").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
-    else:
-        names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if len(set(names)) != len(names):
-        raise ValueError("expected each class once")
-    if len(names) < max(2, len(data.classes)):
-        raise ValueError(f"expected {max(2, len(data.classes))} names or more, got {len(names)}")
-    if data.layout == "image folder" and set(data.classes) - set(names) and len(names) != len(data.classes):
-        raise ValueError(f"expected the names of the folders, {', '.join(data.classes[:5])}, …")
-    return names
-
-
-def _parse_groups(text: str, classes: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    groups: dict[str, tuple[str, ...]] = {}
-    for part in filter(None, (part.strip() for part in text.split(";"))):
-        group, sign, members = part.partition("=")
-        if not sign or not group.strip():
-            raise ValueError(f"expected GROUP=CLASS,CLASS; GROUP=CLASS, got {part!r:.60}")
-        groups[group.strip()] = tuple(name.strip() for name in members.split(",") if name.strip())
-    named = [name for members in groups.values() for name in members]
-    unknown = [name for name in named if name not in classes]
-    missing = [name for name in classes if name not in named] if groups else []
-    twice = sorted({name for name in named if named.count(name) > 1})
-    for problem, names in (("not a class", unknown), ("in no group", missing), ("in two groups", twice)):
-        if names:
-            raise ValueError(f"{problem}: {', '.join(names[:5])}")
-    return groups
-
-
-def _parse_architecture(folder: Path, text: str) -> Architecture:
-    kind, separator, name = text.partition(":")
-    if separator and kind == "timm":
-        return Architecture("timm", name)
-    if separator and kind == "torchvision":
-        _check_torchvision(name)
-        return Architecture("torchvision", name)
-    if ".py" in text:
-        if ":" not in text:
-            networks = [one for one in find_networks(folder) if one.startswith(f"{text}:")]
-            raise ValueError(f"expected FILE.py:CLASS, such as {networks[0] if networks else f'{text}:Net'}")
-        check_network(folder, text)
-        return Architecture("python", text)
-    if not text:
-        raise ValueError("expected a name such as resnet18, or FILE.py:CLASS")
-    return _named(text)
-
-
-def _named(name: str) -> Architecture:
-    """A network that timm or torchvision has; timm's if both have it."""
-    try:
-        from auditor.zoo.local import timm_models
-    except ImportError:
-        _check_torchvision(name)
-        return Architecture("torchvision", name)
-    try:
-        timm_models.check_name(name)
-    except ValueError as error:
-        if _has_torchvision(name):
-            return Architecture("torchvision", name)
-        raise ValueError(f"{error}; torchvision has none of this name either") from error
-    return Architecture("timm", name)
-
-
-def _has_torchvision(name: str) -> bool:
-    try:
-        _check_torchvision(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_torchvision(name: str) -> None:
-    import difflib
-
-    import torchvision
-
-    names = torchvision.models.list_models(torchvision.models)
-    if name not in names:
-        close = ", ".join(difflib.get_close_matches(name, names, 2)) or "resnet18"
-        raise ValueError(f"torchvision has no network {name!r}; it has {close}")
-
-
-def _parse_arguments(words: tuple[str, ...]) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign or not name.isidentifier():
-            raise UsageError(f"--argument: expected NAME=VALUE, such as width=64, got {word!r:.60}")
-        try:
-            arguments[name] = json.loads({"True": "true", "False": "false"}.get(value, value))
-        except ValueError:
-            arguments[name] = value
-        if arguments[name] is None or isinstance(arguments[name], dict):
-            raise UsageError(f"--argument {name}: expected a number, a text, true, false or a list, got {value!r:.60}")
-    return arguments
-
-
 def _find_size(answers: Answers, architecture: Architecture) -> Size | None:
     """The input size for zoo.toml; None where the data set, or timm, knows it."""
     known = answers.picture_size
@@ -413,16 +275,9 @@ def _find_size(answers: Answers, architecture: Architecture) -> Size | None:
         if architecture.kind == "timm":
             return None
     return answers.find(
-        "input_size", "Input size", _parse_size, default="3x224x224",
+        "input_size", "Input size", parse_size, default="3x224x224",
         help="The size of the network's input as CHANNELSxHEIGHTxWIDTH. Pictures are resized and cropped to it.",
     )  # fmt: skip
-
-
-def _parse_size(text: str) -> Size:
-    match = re.fullmatch(r"([13])\s*[x×,]\s*(\d{1,5})\s*[x×,]\s*(\d{1,5})", text.strip("[]() "))
-    if match is None:
-        raise ValueError(f"expected CHANNELSxHEIGHTxWIDTH, such as 3x224x224, got {text!r:.40}")
-    return int(match[1]), int(match[2]), int(match[3])
 
 
 def _with_arguments(architecture: Architecture, arguments: dict[str, Any], classes: int) -> Architecture:
@@ -477,7 +332,7 @@ def _find_normalization(
             if not is_timm:
                 raise ValueError("timm's values are known for networks of timm alone")
             return None, None
-        return _parse_normalization(text, channels)
+        return parse_normalization(text, channels)
 
     return answers.find(
         "normalize", "Normalization", parse, default="timm" if is_timm and channels == 3 else "none",
@@ -485,43 +340,3 @@ def _find_normalization(
         f"Answer with {', '.join([*names, *(['timm'] if is_timm else [])])}, or with MEANS/STDS such as "
         f"{'0.5/0.5' if channels == 1 else '0.5,0.5,0.5/0.2,0.2,0.2'}.",
     )  # fmt: skip
-
-
-def _parse_normalization(text: str, channels: int) -> tuple[Channels, Channels]:
-    if text.replace("-", "_") in NORMALIZATIONS:
-        mean, std = NORMALIZATIONS[text.replace("-", "_")]
-    else:
-        parts = text.split("/")
-        try:
-            mean, std = (tuple(float(number) for number in part.split(",")) for part in parts)
-        except ValueError:
-            known = ", ".join(NORMALIZATIONS)
-            raise ValueError(f"expected one of {known}, or MEANS/STDS, got {text!r:.60}") from None
-    if mean and not len(mean) == len(std) == channels:
-        raise ValueError(f"expected {channels} means and deviations, one per channel, got {len(mean)}")
-    if any(value <= 0 for value in std):
-        raise ValueError("expected positive deviations")
-    return mean, std
-
-
-def _parse_norm(text: str) -> str:
-    known = {"linf": "Linf", "l2": "L2"}
-    if text.lower() not in known:
-        raise ValueError(f"expected Linf or L2, got {text!r:.20}")
-    return known[text.lower()]
-
-
-def _parse_radius(text: str) -> str:
-    parse_eps(text)
-    return text
-
-
-def _parse_name(text: str) -> str:
-    if not MODEL_NAME.fullmatch(text):
-        raise ValueError(f"expected letters, digits and . _ - + = @ /, got {text!r:.60}")
-    return text
-
-
-def _name_of(weights: str) -> str:
-    stem = weights.removesuffix(".index.json").rpartition("/")[2]
-    return re.sub(r"[^A-Za-z0-9._\-+=@]+", "-", stem.rpartition(".")[0] or stem).strip("-") or "model"

@@ -64,6 +64,7 @@ def show(scan_id: int, output_format: str) -> None:
     from auditor.db.scans import load_scan
     from auditor.records import LOCAL_QUEUE
     from auditor.text.signs import no_worker, start_worker
+    from auditor.text.times import format_duration
 
     scan = load_scan(open_tidied(), scan_id)
     if output_format == "json":
@@ -71,7 +72,9 @@ def show(scan_id: int, output_format: str) -> None:
         return
     reused = f", {scan.reused} done before" if scan.reused else ""
     where = f"by {scan.worker}" if scan.queue == LOCAL_QUEUE else f"in the queue {scan.queue}"
-    print_line(f"scan {scan_id} of {scan.source}, {where}: {scan.state}; {count_by_state(scan) or 'no audits'}{reused}")
+    left = f"; about {format_duration(scan.seconds_left)} left" if scan.seconds_left is not None else ""
+    counts = count_by_state(scan) or "no audits"
+    print_line(f"scan {scan_id} of {scan.source}, {where}: {scan.state}; {counts}{reused}{left}")
     if scan.unserved:
         print_line(f"{no_worker(scan.queue)}; {start_worker(scan.queue)}", "yellow")
     names = ["audit", "model", "state", "attempt", "worker", "part", "reason"]

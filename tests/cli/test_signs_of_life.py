@@ -174,6 +174,13 @@ def test_the_live_view_marks_a_silent_audit(engine: Engine) -> None:
     assert UNSERVED in text
 
 
+def test_the_live_view_says_about_when_the_scan_ends(engine: Engine) -> None:
+    scan_id = scan_of(engine, "done", "done", "running", "queued", seconds=3600.0)
+    console = Console(width=120, file=io.StringIO())
+    console.print(follow.view(load_scan(engine, scan_id)))
+    assert re.search(r"scan 1: 1 queued, 1 running, 2 done, about (2 h|1 h 59 min) left", console.file.getvalue())
+
+
 @pytest.mark.parametrize(("ends", "code"), [(("done", "done"), 0), (("done", "failed"), 1)])
 def test_an_ended_scan_is_followed_to_its_results(engine: Engine, ends: tuple[str, ...], code: int) -> None:
     scan_of(engine, *ends)

@@ -21,6 +21,7 @@ from auditor.records.trainings import TrainingRow
 from auditor.records.workers import WorkerRow
 from auditor.scans.local import ScanOutcome
 from auditor.text.signs import no_worker, start_worker
+from auditor.text.times import format_duration
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -75,7 +76,8 @@ def view(scan: ScanDetail) -> Group:
     for audit in scan.audits:
         if audit.state in ("running", "cancelling"):
             lines.add_row(audit.model, part_of(audit), audit.worker or "", state_of(audit))
-    heading = Text(f"scan {scan.scan}: {count_by_state(scan)}", style="bold")
+    left = f", about {format_duration(scan.seconds_left)} left" if scan.seconds_left is not None else ""
+    heading = Text(f"scan {scan.scan}: {count_by_state(scan)}{left}", style="bold")
     if scan.unserved:
         return Group(heading, Text(f"{no_worker(scan.queue)}; {start_worker(scan.queue)}"), lines)
     return Group(heading, lines)
