@@ -14,7 +14,7 @@ from auditor.db.tokens import add_token, revoke_token
 from auditor.web import response_cache
 from auditor.web.access import COOKIE
 from auditor.web.app import create_app
-from auditor.web.pages import leaderboard
+from auditor.web.pages import common
 from tests.factories.databases import url  # noqa: F401
 from tests.factories.records import done_audit
 from tests.web.asgi import Asked
@@ -39,16 +39,16 @@ def app(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
 
 
 @pytest.fixture
-def renderings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """One item for each time that the leaderboard is rendered."""
-    found: list[object] = []
-    real = leaderboard.list_results
+def renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The templates of the pages that were rendered."""
+    found: list[str] = []
+    real = common.render
 
-    def count(*arguments: Any, **options: Any) -> Any:
-        found.append(arguments)
-        return real(*arguments, **options)
+    def count(template: str, **context: Any) -> str:
+        found.append(template)
+        return real(template, **context)
 
-    monkeypatch.setattr(leaderboard, "list_results", count)
+    monkeypatch.setattr(common, "render", count)
     return found
 
 
@@ -57,7 +57,7 @@ def signed_in(engine: Engine, name: str, scope: str = "read") -> list[tuple[str,
 
 
 @ON_SQLITE
-def test_a_page_is_rendered_once_until_something_is_written(app: FastAPI, url: str, renderings: list[object]) -> None:  # noqa: F811
+def test_a_page_is_rendered_once_until_something_is_written(app: FastAPI, url: str, renderings: list[str]) -> None:  # noqa: F811
     before = [Asked(app, "/").now().body for _ in range(3)]
     assert len(set(before)) == len(renderings) == 1
     other = open_database(url)  # as another process writes
@@ -145,7 +145,7 @@ def test_static_files_have_an_etag(app: FastAPI) -> None:
 
 
 @ON_SQLITE
-def test_many_readers_of_one_page_wait_for_one_rendering(app: FastAPI, renderings: list[object]) -> None:
+def test_many_readers_of_one_page_wait_for_one_rendering(app: FastAPI, renderings: list[str]) -> None:
     async def crowd() -> list[Asked]:
         readers = [Asked(app, "/").begin() for _ in range(50)]
         for reader in readers:
@@ -158,16 +158,14 @@ def test_many_readers_of_one_page_wait_for_one_rendering(app: FastAPI, rendering
     assert len({reader.body for reader in readers}) == len(renderings) == 1
 
 
-def test_words_about_time_do_not_grow_old(
-    app: FastAPI, monkeypatch: pytest.MonkeyPatch, renderings: list[object]
-) -> None:
+def test_words_about_time_do_not_grow_old(app: FastAPI, monkeypatch: pytest.MonkeyPatch, renderings: list[str]) -> None:
     monkeypatch.setattr(response_cache, "KEPT_SECONDS", 0)
     assert [Asked(app, "/").now().status for _ in range(2)] == [200, 200]
     assert len(renderings) == 2
 
 
 @ON_SQLITE
-def test_only_so_many_bytes_are_kept(app: FastAPI, monkeypatch: pytest.MonkeyPatch, renderings: list[object]) -> None:
+def test_only_so_many_bytes_are_kept(app: FastAPI, monkeypatch: pytest.MonkeyPatch, renderings: list[str]) -> None:
     monkeypatch.setattr(response_cache, "KEPT_BYTES", 3 * len(Asked(app, "/").now().body))
     for number in range(10):
         assert Asked(app, "/", query=f"match={number}".encode()).now().status == 200
