@@ -132,7 +132,7 @@ class BoostOptions:
     type=shared.PROTOCOL,
     default=BOOST_PROTOCOL,
     show_default=True,
-    help="Protocol of the two audits: quick, standard or full.",
+    help="Protocol of the two audits: quick, standard, strong or full.",
 )
 @shared.SAMPLES
 @shared.DEVICE

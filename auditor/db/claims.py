@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from auditor.db import models as tables
 from auditor.records import Published
+from auditor.records.protocols import AUTOATTACK_STRENGTH
 
 MISMATCH_POINTS = 0.02
 MISMATCH_Z = 3.2905
@@ -43,7 +44,7 @@ def mismatches(audit: tables.Audit, claims: Claims) -> list[str]:
     measured, claimed = audit.robust_accuracy, claims.robust_accuracy
     if measured is None or claimed is None or not contradicts(measured, claimed, audit.n):
         return flags
-    if audit.protocol in ("standard", "full") or measured < claimed:
+    if audit.protocol in AUTOATTACK_STRENGTH or measured < claimed:
         flags.append("robust_accuracy_mismatch")
     return flags
 

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, count_audits, list_results
 from auditor.errors import UsageError
+from auditor.records.protocols import ProtocolName
 from auditor.records.results import ResultRow
 from auditor.results.association import association_of_one_setting
 from auditor.text.eps import parse_eps
@@ -59,7 +60,7 @@ def show_leaderboard(
     match: Text = "",
     source: Text = "",
     dataset: Text = "",
-    protocol: Literal["", "screen", "quick", "standard", "full"] = "",
+    protocol: Literal["", ProtocolName] = "",
     norm: Literal["", "Linf", "L2"] = "",
     eps: Text = "",
     architecture: Text = "",
