@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs clean
+.PHONY: demo test check test-long test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
@@ -51,18 +51,22 @@ ON_POSTGRESQL := tests/db tests/results tests/scans $(patsubst %,tests/cli/test_
     'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
 
 # Two tests run at once, with one thread each, because many tests wait for processes.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test: lint lint-deploy
-	$(PYTEST)
-	$(PYTEST) --database postgresql $(ON_POSTGRESQL)
+	$(PYTEST) -m "not slow and not long"
+	$(PYTEST) -m "not slow" --database postgresql $(ON_POSTGRESQL)
+
+# The rest of the suite: real workers, boosts and browsers, each several seconds long.
+test-long: $(VENV)/.installed-test
+	$(PYTEST) -m "long and not slow"
 
 # For work in progress: lint, types, import rules and the tests that take no process, service or attack.
 QUICK := tests/checkpoints tests/clustering tests/plots tests/records tests/results tests/text tests/test_structure.py \
     tests/test_statistics.py tests/test_paired.py tests/test_config.py tests/jobs/test_lease.py tests/linear/test_weight.py
 
 check: lint
-	$(PYTEST) $(QUICK)
+	$(PYTEST) -m "not slow and not long" $(QUICK)
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/pytest -m slow

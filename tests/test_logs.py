@@ -148,6 +148,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.long
 def test_a_scan_says_all_in_json_where_asked() -> None:
     options = ("--protocol", "screen", "--model", "noise", "--model", "standard", "--here")
     result = run("scan", "demo", *options)

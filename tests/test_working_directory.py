@@ -45,6 +45,7 @@ def hostile(tmp_path: Path) -> Path:
     return make_hostile(tmp_path / "hostile")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", [("results", "list"), ("doctor",), ("metrics", "--once"), SCAN, ADAPT], ids=lambda words: words[0]
 )
@@ -166,6 +167,7 @@ def test_modules_of_a_zoo_are_its_own_where_names_differ_from_installed_ones(tmp
         assert f"min_val={number}" in repr(model)
 
 
+@pytest.mark.long
 def test_a_worker_and_its_children_import_nothing_from_there(hostile: Path) -> None:
     broker = "redis://127.0.0.1:6379/14"
     redis = pytest.importorskip("redis")

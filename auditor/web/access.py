@@ -1,7 +1,9 @@
 """Authentication: bearer tokens with scopes, from the Authorization header for programs or a cookie for browsers."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import quote, urlencode
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -10,6 +12,10 @@ from starlette.exceptions import HTTPException
 
 from auditor.db.tokens import Bearer, check_token
 
+SIGN_IN = "/sign-in"
+LONGEST_ADDRESS = 4000
+_ADDRESS = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+"""One slash, not two, then printable ASCII without a backslash: browsers read ``//x`` and ``/\\x`` as host names."""
 COOKIE = "auditor_token"
 _HEADER = HTTPBearer(auto_error=False, description="A token that `auditor tokens add NAME --scope SCOPE` has printed.")
 
@@ -30,6 +36,34 @@ def authenticate(
     if owner is None and header:
         raise _unauthorized("invalid token: it is unknown, revoked or expired")
     return owner
+
+
+def find_user(request: Request) -> Bearer | None:
+    """Return the owner of the cookie's token, looked up once per request; None if nobody is signed in."""
+    state = request.scope.setdefault("state", {})
+    if "user" not in state:
+        cookie = request.cookies.get(COOKIE)
+        state["user"] = check_token(request.app.state.engine, cookie) if cookie else None
+    user: Bearer | None = state["user"]
+    return user
+
+
+def local_address(text: str) -> str:
+    """Return an address if it is a path of this server that a browser can return to, else ``/``."""
+    is_local = len(text) <= LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
+    return text if is_local and not re.match(r"/sign-(in|out)\b", text) else "/"
+
+
+def address_of(request: Request) -> str:
+    """Return the path and query of a page, to come back to it; of a form, its path."""
+    query = request.scope["query_string"].decode("latin-1") if request.method in ("GET", "HEAD") else ""
+    path = quote(request.scope["path"].encode("utf-8", "replace"), safe="/:@!$&'()*+,;=~")
+    return local_address(path + (f"?{query}" if query else ""))
+
+
+def sign_in_address(address: str, scope: str | None = None) -> str:
+    """Return the address of the sign-in page that leads back to ``address``; ``scope`` is what is needed there."""
+    return f"{SIGN_IN}?{urlencode({'next': address} | ({'scope': scope} if scope else {}), safe='/')}"
 
 
 def require_scope(scope: str) -> Callable[..., Bearer]:

@@ -62,5 +62,5 @@ def _select_entries(zoo: Source, body: ScanBody) -> list[ZooEntry]:
     )
     known = [entry for entry in entries if body.models or has_hierarchy(entry)]
     if not known:
-        raise UsageError(f"no model of {body.source} that matches these filters can be audited; change the filters")
+        raise NotFoundError(f"no model of {body.source} that matches these filters can be audited; change the filters")
     return [under(entry, body.norm, body.eps) for entry in known]

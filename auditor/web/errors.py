@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +22,9 @@ from auditor.errors import (
     one_line,
 )
 from auditor.text.printable import clean_line
+from auditor.web.access import address_of, find_user
 from auditor.web.render import render
+from auditor.web.suggestions import Link, suggest_links
 
 STATUS_CODES: dict[type[AuditorError], int] = {
     NotFoundError: 404,
@@ -36,10 +39,15 @@ STATUS_CODES: dict[type[AuditorError], int] = {
 
 @dataclass(frozen=True)
 class ErrorPage:
-    """``title`` is the phrase of the status code; ``detail`` says what was wrong and what to do."""
+    """``title`` is the phrase of the status code; ``detail`` says what was wrong and what to do.
+
+    ``links``: pages that the reader may have meant; ``searches``: whether a search for a model helps.
+    """
 
     title: str
     detail: str
+    links: tuple[Link, ...] = ()
+    searches: bool = False
 
 
 def status_of(error: AuditorError) -> int:
@@ -64,7 +72,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _(request: Request, error: HTTPException) -> Response:
-        return error_response(request, error.status_code, str(error.detail), dict(error.headers or {}))
+        detail = str(error.detail)
+        if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+            detail = f"there is nothing at the address {request.scope['path'][:200]}"
+        return _respond(request, error.status_code, detail, dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     def _(request: Request, error: RequestValidationError) -> Response:
@@ -72,13 +83,13 @@ def install_error_handlers(app: FastAPI) -> None:
         given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if first["loc"] == ("body",) and given != "application/json":
             sent = f"got {given[:100]!r}" if given else "but there is none"
-            return error_response(request, 422, f"expected the header Content-Type: application/json, {sent}")
+            return _respond(request, 422, f"expected the header Content-Type: application/json, {sent}")
         place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return error_response(request, 422, f"{place}: {first['msg']}")
+        return _respond(request, 422, f"{place}: {first['msg']}")
 
     @app.exception_handler(AuditorError)
     def _(request: Request, error: AuditorError) -> Response:
-        return error_response(request, status_of(error), one_line(str(error)))
+        return _respond(request, status_of(error), one_line(str(error)))
 
     @app.exception_handler(SQLAlchemyError)
     def _(request: Request, _: SQLAlchemyError) -> Response:
@@ -90,9 +101,30 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def error_response(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Answer with problem+json under ``/api``, and with a page elsewhere."""
+    """Answer with problem+json under ``/api``, and with a page elsewhere, without asking the database."""
     title, detail = HTTPStatus(status).phrase, clean_line(detail)  # names of fields may hold any character
     if request.scope["path"].startswith("/api/"):
         body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
-    return HTMLResponse(render("error.html", page=ErrorPage(title, detail), path=""), status, headers)
+    return _page(ErrorPage(title, detail), status, headers)
+
+
+def _respond(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """Answer as :func:`error_response` does; a page names the user, and what is near a missing object."""
+    if request.scope["path"].startswith("/api/") or status in (301, 302, 303):
+        return error_response(request, status, detail, headers)
+    try:
+        user = find_user(request)
+        may_read = request.app.state.open_reading or user is not None
+        missing = status == 404 and may_read
+        links = suggest_links(request.app.state.engine, request.scope["path"], detail) if missing else ()
+    except SQLAlchemyError:
+        return error_response(request, status, detail, headers)
+    page = ErrorPage(HTTPStatus(status).phrase, clean_line(detail), links, searches=missing)
+    return _page(page, status, headers, user=user, here=address_of(request) if request.method == "GET" else "/")
+
+
+def _page(page: ErrorPage, status: int, headers: dict[str, str] | None, **shell: Any) -> Response:
+    return HTMLResponse(
+        render("error.html", page=page, path="", **({"user": None, "here": "/"} | shell)), status, headers
+    )

@@ -1,13 +1,18 @@
 """Rendering of templates; values are escaped, and a missing value is an error."""
 
 import functools
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from auditor.records import LOCAL_QUEUE
-from auditor.text.numbers import MINUS, number, p_value, percent_number, points
+from auditor.results.meanings import FLAGS, TERMS
+from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points
+from auditor.text.times import as_utc, format_duration, format_moment, relative_time
+from auditor.web.access import sign_in_address
 
 
 @functools.cache
@@ -21,15 +26,30 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     shared.filters.update(
-        percent=percent_number, number=functools.partial(number, minus=MINUS), p_value=p_value, points=points
+        percent=percent_number,
+        number=functools.partial(number, minus=MINUS),
+        p_value=p_value,
+        points=points,
+        time=time_element,
+        duration=format_duration,
     )
-    shared.globals["LOCAL_QUEUE"] = LOCAL_QUEUE
+    shared.globals.update(LOCAL_QUEUE=LOCAL_QUEUE, FLAGS=FLAGS, TERMS=TERMS, sign_in_address=sign_in_address)
     return shared
 
 
 def render(template: str, **context: Any) -> str:
     """Render a template with its context as HTML."""
     return environment().get_template(template).render(**context)
+
+
+def time_element(moment: datetime | str | None) -> str:
+    """A moment, or its ISO text, as a time element: ``3 minutes ago``, with the time in UTC as its title."""
+    if moment is None:
+        return DASH
+    exact = as_utc(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
+    words = relative_time(exact, datetime.now(UTC))
+    iso = exact.isoformat(timespec="seconds")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, format_moment(exact), words)
 
 
 def asset(name: str) -> str:

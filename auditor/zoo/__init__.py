@@ -80,7 +80,7 @@ def select(
     """Filter entries by full name or id, glob, data set, threat model, trained weights and number.
 
     Raises:
-        UsageError: a named model does not exist (the message suggests similar names), or no entry is left.
+        NotFoundError: a named model does not exist (the message suggests similar names), or no entry is left.
     """
     chosen = list(entries)
     if models:
@@ -94,7 +94,7 @@ def select(
         and (not pretrained_only or entry.training.get("pretrained", True))
     ][:limit]
     if not chosen:
-        raise UsageError(
+        raise NotFoundError(
             f"the filters match none of {len(entries)} models: see `auditor zoo list` and loosen the filters"
         )
     return chosen

@@ -130,6 +130,7 @@ def _check_demo_file(file: Path, robust: float) -> None:
     assert (str(saved["model"]), str(saved["norm"]), float(saved["eps"])) == ("demo:at-eps0.05", "Linf", 0.1)
 
 
+@pytest.mark.long
 def test_a_measurement_in_a_child_process_writes_its_file(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         record = pool.apply(_measured, (tmp_path / "new",))

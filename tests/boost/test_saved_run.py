@@ -90,6 +90,7 @@ for number in range(10**9):
 """
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_of_a_save(tmp_path: Path) -> None:
     run = SavedRun(tmp_path / "7.pt", "key")
     for pause in (0.0, 0.003, 0.007):

@@ -20,6 +20,7 @@ def auditor(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
+@pytest.mark.long
 def test_a_recipe_is_adapted_stored_and_shown() -> None:
     """The command's result is that of the function on the request that it stored."""
     result = auditor("adapt", "standard", *OWN, *QUICK, "--seeds", 3, "--here", "--format", "json")

@@ -45,6 +45,7 @@ def boosted(zoo: Path, *options: object) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.long
 def test_a_model_is_boosted_and_its_checkpoint_has_proof(zoo: Path, tmp_path: Path) -> None:
     row = boosted(zoo)
     assert (row["state"], row["checkpoint"], row["model"]) == ("done", "checkpoint:1", "local:plant")
@@ -234,6 +235,7 @@ def test_an_interrupted_or_killed_boost_resumes_to_the_same_weights(zoo: Path, t
     assert row["comparison"]["p_value"] == whole["comparison"]["p_value"]
 
 
+@pytest.mark.long
 def test_another_database_does_not_overwrite_a_checkpoint(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +247,7 @@ def test_another_database_does_not_overwrite_a_checkpoint(
     assert (tmp_path / "checkpoints/1/model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.long
 def test_audits_of_other_weights_are_no_proof(zoo: Path) -> None:
     """Two audits that are there, and the digests that they must be of."""
     row = boosted(zoo, "--epochs", 1)
@@ -256,6 +259,7 @@ def test_audits_of_other_weights_are_no_proof(zoo: Path) -> None:
         compare(trainings, (before, row["parent_sha256"]), (after, row["parent_sha256"]))
 
 
+@pytest.mark.long
 def test_a_boost_of_a_lost_process_can_be_resumed(zoo: Path) -> None:
     """Killed between its row and its claim; or its process is lost on another machine."""
     boosted(zoo, "--epochs", 1)
@@ -275,6 +279,7 @@ def test_a_boost_of_a_lost_process_can_be_resumed(zoo: Path) -> None:
     assert json.loads(auditor("trainings", "show", 1, "--format", "json").stdout)[0]["state"] == "cancelled"
 
 
+@pytest.mark.long
 def test_a_boost_that_has_ended_is_not_resumed_or_cancelled(zoo: Path) -> None:
     boosted(zoo, "--epochs", 1)
     assert "only failed or cancelled jobs can be resumed" in auditor("trainings", "resume", 1).output

@@ -40,6 +40,7 @@ def scan(zoo: Path, *before: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_error_of_a_model_has_its_file_and_line(fault: str, tmp_path: Path) -> None:
     line, words = FAULTS[fault]

@@ -20,6 +20,7 @@ def plan(*arguments: object) -> dict[str, dict]:
     return {row["model"]: row for row in json.loads(result.stdout)}
 
 
+@pytest.mark.long
 def test_only_audits_to_do_are_estimated() -> None:
     first = plan("demo", *CHOSEN)
     assert {row["plan"] for row in first.values()} == {"to do"}

@@ -26,6 +26,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cifar_sets.both(tmp_path / "data", monkeypatch)
 
 
+@pytest.mark.long
 def test_all_experiments_resume_and_make_a_page(cifar: Path, tmp_path: Path) -> None:
     """An interrupted run and its continuation give the numbers of one run, and train and measure nothing twice."""
     words = ("--dataset", "cifar10", "--data", cifar, "--work", tmp_path / "work", *SMALL)

@@ -46,6 +46,7 @@ def _scanned(scanned_rows: dict[str, list[dict]]) -> None:
             scanned_rows[table.name] = [dict(row) for row in connection.execute(table.select()).mappings()]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_scanned")
 def test_list_filters_and_shapes() -> None:
     whole = json.loads(run("results", "list", "--format", "json").stdout)
@@ -162,6 +163,7 @@ def test_plots_that_cannot_be(arguments: tuple, message: str) -> None:
     assert message in result.stderr
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_scanned")
 def test_the_association_is_that_of_the_unflagged_rows_with_and_without_regularized_models() -> None:
     shown = run("scan", "demo", "--samples", "40", "--match", "*").stdout

@@ -188,6 +188,7 @@ def test_nohup_is_respected() -> None:
     assert process.returncode == 0, errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "closed session"]
 )
@@ -292,6 +293,7 @@ def test_a_reader_that_leaves_does_not_end_the_scan() -> None:
     assert [row["status"] for row in found] == ["done"] * 4
 
 
+@pytest.mark.long
 def test_a_terminal_that_knows_ascii_only() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "auditor", "scan", "demo", "--samples", "20", "--match", "*standard*"]

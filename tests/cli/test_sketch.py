@@ -20,6 +20,7 @@ def listed(*arguments: str) -> list[dict]:
     return json.loads(run("results", "list", *arguments, "--format", "json").stdout)
 
 
+@pytest.mark.long
 def test_a_sketch_is_stored_as_one_beside_the_exact_result() -> None:
     exact = {row["model"]: row for row in rows(*SCREEN)}
     sketched = {row["model"]: row for row in rows(*SCREEN, "--sketch", "256")}
@@ -49,6 +50,7 @@ def test_a_sketch_is_stored_as_one_beside_the_exact_result() -> None:
     assert all(math.isnan(part.scores.gap_error) for part in parts.values())
 
 
+@pytest.mark.long
 def test_show_says_exact_or_sketch_and_prefers_the_exact_one() -> None:
     (sketched,) = rows("--protocol", "screen", "--model", "standard", "--sketch", "64")
     text = run("results", "show", "standard").stdout

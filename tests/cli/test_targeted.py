@@ -9,6 +9,7 @@ from tests.factories.command import run
 from tests.web.serving import client
 
 
+@pytest.mark.long
 def test_success_rates_are_stored_beside_the_same_verdicts() -> None:
     scan = ("scan", "demo", "--model", "at-eps0.05", "--samples", "20")
     assert run(*scan).exit_code == 0

@@ -9,6 +9,7 @@ from tests.factories.command import rows, run
 CHOSEN = ("--model", "at-eps0.10", "--model", "standard", "--samples", "20", "--here")
 
 
+@pytest.mark.long
 def test_models_below_the_threshold_are_screened_and_the_others_attacked() -> None:
     scores = {row["model"]: row["screen_score"] for row in rows(*CHOSEN[:4], "--protocol", "screen", "--here")}
     low, high = sorted(scores.values())

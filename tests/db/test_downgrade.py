@@ -62,6 +62,7 @@ def stored_verdicts(url: str) -> list[tuple[object, ...]]:
         engine.dispose()
 
 
+@pytest.mark.long
 def test_to_the_first_revision_and_back_keeps_verdicts_and_says_what_is_lost(url: str) -> None:
     scan = ("scan", "demo", "--protocol", "quick", "--samples", "20", "--limit", "2", "--here")
     assert auditor(*scan).exit_code == 0

@@ -149,6 +149,7 @@ FILTERS = st.builds(
 SORTS = st.builds(str.__add__, st.sampled_from(("", "-")), st.sampled_from(SORTABLE))
 
 
+@pytest.mark.long
 @settings(max_examples=150)
 @given(filter=FILTERS, sort=SORTS, limit=st.sampled_from((None, None, 1, 5, 1000)))
 def test_the_same_rows_as_plainly(filled: Engine, filter: Filter, sort: str, limit: int | None) -> None:
@@ -181,6 +182,7 @@ def test_a_model_that_is_well_again_is_not_among_those_that_fail(url: str) -> No
     engine.dispose()
 
 
+@pytest.mark.long
 @pytest.mark.sqlite("its query plan")
 def test_sqlite_uses_the_index_over_the_latest(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/a.db")

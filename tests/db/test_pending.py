@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -146,6 +147,7 @@ class Life(RuleBasedStateMachine):
             assert stored[scan_id] == (state, pending, pending == 0)
 
 
+@pytest.mark.long
 def test_what_a_scan_has_pending(shared: Engine) -> None:
     machine = type("Life", (Life,), {"engine": shared})
     few = settings(max_examples=20, stateful_step_count=25, suppress_health_check=list(HealthCheck))

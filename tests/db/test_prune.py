@@ -37,6 +37,7 @@ def whole(engine: Engine) -> set[int]:
         return kept
 
 
+@pytest.mark.long
 @settings(max_examples=15)
 @given(
     st.lists(st.tuples(SERIES, st.sampled_from(("done", "done", "failed", "reuse"))), max_size=15), st.integers(1, 3)

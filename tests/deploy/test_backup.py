@@ -73,6 +73,7 @@ def test_postgresql(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, mo
         cluster.stop()
 
 
+@pytest.mark.long
 @pytest.mark.sqlite
 def test_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = [line for block in commands("Backup and restore") for line in block.splitlines() if "sqlite3" in line]

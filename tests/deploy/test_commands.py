@@ -158,6 +158,7 @@ def test_from_an_empty_database_to_results_and_the_end_of_a_worker(containers: C
         assert (containers.secrets / name).read_text().split()[-1] not in said
 
 
+@pytest.mark.long
 def test_an_error_about_a_server_that_is_away_does_not_show_the_password(containers: Containers) -> None:
     containers.database.stop()
     try:

@@ -91,6 +91,7 @@ def test_an_interrupted_caller_leaves_no_child_behind() -> None:
     assert len(alive) < len(pids)
 
 
+@pytest.mark.long
 def test_a_child_does_not_outlive_a_caller_that_is_killed() -> None:
     code = (
         "from tests.factories.children import hang, run\n"
@@ -134,6 +135,7 @@ def test_what_a_task_forked_ends_with_it_daemons_too(tmp_path: Path) -> None:
     assert _gone(forked)
 
 
+@pytest.mark.long
 def test_what_a_task_forked_does_not_outlive_a_caller_that_is_killed(tmp_path: Path) -> None:
     code = (
         "from tests.factories.children import leave_daemons_and_hang, run\n"

@@ -74,6 +74,7 @@ def traces(model: nn.Module) -> list[object]:
     return [[module.training for module in model.modules()], hooks, gradients]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_affine_in_float64_and_the_model_is_as_it_was(name: str) -> None:

@@ -37,6 +37,7 @@ def ended(server: TestClient, number: int) -> dict:
         time.sleep(0.2)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_few_images")
 def test_a_boost_is_asked_for_followed_and_its_weights_downloaded(tmp_path: Path) -> None:
     header = token("boost")

@@ -47,6 +47,7 @@ def models(page: Page) -> list[str]:
     return [name.removeprefix("demo:") for name in page.locator(".board tbody th a").all_inner_texts()]
 
 
+@pytest.mark.long
 def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp_path: Path) -> None:
     context = browser.new_context()
     page, broken = context.new_page(), []
@@ -104,7 +105,6 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
     shown = page.request.get(f"{server}/api/v1/checkpoints/1").json()
     assert shown["file_sha256"] == hashlib.sha256(downloaded).hexdigest()
 
-    page.get_by_role("link", name="Sign in").click()
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, "boost")
     page.get_by_role("link", name="Boosts").click()
@@ -120,18 +120,19 @@ def test_from_the_leaderboard_to_a_checkpoint(server: str, browser: Browser, tmp
 
 
 def sign_in(page: Page, scope: str) -> None:
-    page.get_by_role("link", name="Sign in").click()
+    page.get_by_role("link", name="Sign in", exact=True).and_(page.locator(".user")).click()
     page.get_by_label("Token").fill(token(scope)["Authorization"].removeprefix("Bearer "))
     page.get_by_role("button", name="Sign in").click()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browser, tmp_path: Path) -> None:
     assert run("report", "1", "-o", tmp_path / "report.html").exit_code == 0
     page = browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 900}).new_page()
     paths = ("", "zoo", "audits/1", "audits/1?order=C", "audits/1/templates?match=tops",
              "compare?a=at-eps0.10&b=standard", "scans", "scans/1", "boosts", "boosts/1",
-             "schedules", "sign-in", "nowhere")  # fmt: skip
+             "schedules", "sign-in?scope=scan", "help", "nowhere")  # fmt: skip
     addresses = [*(f"{server}/{path}" for path in paths), (tmp_path / "report.html").as_uri()]
     for number, address in enumerate(addresses):
         page.goto(address)
@@ -149,6 +150,7 @@ def test_everybody_can_read_every_page(scheme: str, server: str, browser: Browse
         assert wider <= 0, address
 
 
+@pytest.mark.long
 def test_pictures_need_no_script(server: str, browser: Browser) -> None:
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(f"{server}/models/demo:standard")
@@ -173,6 +175,7 @@ def test_pictures_need_no_script(server: str, browser: Browser) -> None:
     assert sorted(page.locator(".tile strong").all_inner_texts()) == ["ankle boot", "sandal", "sneaker"]
 
 
+@pytest.mark.long
 def test_the_theme_that_was_chosen_is_remembered(server: str, browser: Browser) -> None:
     page = browser.new_context(color_scheme="light").new_page()
     page.goto(f"{server}/scans")

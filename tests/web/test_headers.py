@@ -108,7 +108,7 @@ def test_the_description_of_a_closed_server_wants_a_token() -> None:
     assert Asked(opened, "/api/v1/openapi.json").now().status == 200
     assert Asked(closed, "/api/v1/openapi.json").now().status == 401
     page = Asked(closed, "/docs").now()
-    assert (page.status, page.headers["location"]) == (303, "/sign-in")
+    assert (page.status, page.headers["location"]) == (303, "/sign-in?next=/docs")
     for path in ("/redoc", "/openapi.json", "/docs/oauth2-redirect"):
         assert Asked(closed, path).now().status == 404, path
     for scope in ("read", "scan", "boost"):

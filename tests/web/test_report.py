@@ -47,6 +47,7 @@ def report(*arguments: object) -> str:
     return Path("report.html").read_text()
 
 
+@pytest.mark.long
 def test_a_real_scan_is_one_file_that_points_nowhere() -> None:
     names = ("at-eps0.10", "standard", "saturated", "trades-eps0.10", "noise")
     chosen = [part for name in names for part in ("--model", name)]

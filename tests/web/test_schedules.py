@@ -36,6 +36,7 @@ def test_a_schedule_is_made_changed_and_removed() -> None:
     assert server.get("/api/v1/schedules").json()["schedules"] == []
 
 
+@pytest.mark.long
 def test_what_is_scheduled_over_http_runs() -> None:
     server = client()
     scan = {"source": "demo", "models": ["standard"], "samples": 10}

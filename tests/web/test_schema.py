@@ -31,6 +31,7 @@ def ask(operation: Any, headers: dict[str, str], data: st.DataObject) -> None:
     data.draw(operation.as_strategy()).call_and_validate(headers=headers, checks=CHECKED)
 
 
+@pytest.mark.long
 def test_no_request_is_a_crash() -> None:
     """Who writes has no token here: what a scan that begins does is tested elsewhere."""
     audited("strong", 80)
@@ -41,6 +42,7 @@ def test_no_request_is_a_crash() -> None:
         ask(operation, reader if operation.method.upper() == "GET" else {})
 
 
+@pytest.mark.long
 def test_answers_have_the_shapes_that_the_schema_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real scans, one that waits, a boost, a schedule that has run: no field is missing, and none is untold."""
     monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(tmp_path / "checkpoints"))

@@ -86,6 +86,7 @@ def browse(port: int, *options: str) -> Iterator[Page]:
         browser.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "not named as trusted"])
 def test_behind_a_tls_proxy_people_sign_in_with_a_secure_cookie(trusted: bool, tmp_path: Path) -> None:
     named = ("--trusted-proxy", "127.0.0.1") if trusted else ()

@@ -84,7 +84,7 @@ def test_signing_in_keeps_the_token_where_scripts_do_not_reach() -> None:
     secret = header["Authorization"].removeprefix("Bearer ")
     closed = client(open_reading=False)
     closed.headers["Origin"] = "http://testserver"
-    assert closed.get("/").headers["location"] == "/sign-in"
+    assert closed.get("/").headers["location"] == "/sign-in?next=/"
     assert closed.post("/sign-in", data={"token": "auditor_1_no"}).status_code == 401
     answer = closed.post("/sign-in", data={"token": secret})
     assert answer.status_code == 303

@@ -12,6 +12,7 @@ from auditor.db.session import make_engine
 from tests.workers.team import Team, until
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("function", "option", "reason"),
     [
@@ -62,6 +63,7 @@ def test_code_that_the_worker_does_not_trust_is_not_run(team: Team) -> None:
     assert not (team.zoo.folder / "held.loading").exists()
 
 
+@pytest.mark.long
 def test_cancelled_is_said_within_ten_seconds_when_the_process_is_gone(team: Team) -> None:
     team.zoo.gate("held")
     team.zoo.add("a", "b")
@@ -78,6 +80,7 @@ def test_cancelled_is_said_within_ten_seconds_when_the_process_is_gone(team: Tea
     assert {(row["state"], row["reason"]) for row in found.values()} == {("cancelled", "cancelled")}
 
 
+@pytest.mark.long
 def test_cancelled_is_not_said_while_the_process_lives(team: Team) -> None:
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen")

@@ -12,6 +12,7 @@ from tests.factories.webhook import Hook, hook  # noqa: F401
 from tests.workers.team import Team, until
 
 
+@pytest.mark.long
 def test_a_scheduled_scan_is_run_by_workers_and_its_failures_are_told(
     team: Team,
     hook: Hook,  # noqa: F811

@@ -134,6 +134,7 @@ def test_a_broker_emptied_again_and_again_changes_no_boost(team: Team, zoo: Path
     assert rows[0]["weights_sha256"] == rows[1]["weights_sha256"]
 
 
+@pytest.mark.long
 def test_cancelled_while_it_is_queued_and_while_it_runs(team: Team, zoo: Path, tmp_path: Path) -> None:
     queued = asked(team, zoo)
     assert "is cancelled" in team.auditor("trainings", "cancel", queued).output
@@ -154,6 +155,7 @@ def test_cancelled_while_it_is_queued_and_while_it_runs(team: Team, zoo: Path, t
     assert "epoch 3/3" in result.output
 
 
+@pytest.mark.long
 def test_a_worker_that_does_not_trust_code_fails_it_with_the_reason(team: Team, zoo: Path) -> None:
     number = asked(team, zoo)
     team.worker(trusting=False)
@@ -162,6 +164,7 @@ def test_a_worker_that_does_not_trust_code_fails_it_with_the_reason(team: Team, 
     assert "does not trust" in row["reason"]
 
 
+@pytest.mark.long
 def test_an_adaptation_by_a_worker(team: Team) -> None:
     words = ["--source-images", 640, "--epochs", 1, "--held-out", 20, "--protocol", "quick", "--shots", "0,1"]
     team.worker()

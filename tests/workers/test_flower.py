@@ -54,6 +54,7 @@ def flower(tmp_path: Path, broker: Redis) -> Iterator[Flower]:
     made.end()
 
 
+@pytest.mark.long
 def test_flower_lists_the_workers_that_let_it_and_steers_none(team: Team, flower: Flower) -> None:
     seen, unseen = team.worker("--events"), team.worker()
     seen.ready(), unseen.ready()

@@ -195,6 +195,7 @@ worker.main(sys.argv[1])
 """
 
 
+@pytest.mark.long
 def test_a_worker_of_rabbitmq_lives_through_junk(rabbit: tuple[str, str], tmp_path: Path) -> None:
     url, name = rabbit
     open_database(settings().database_url).dispose()

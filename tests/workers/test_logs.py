@@ -20,6 +20,7 @@ def locked(own_broker: Redis) -> Redis:
     return own_broker
 
 
+@pytest.mark.long
 def test_every_line_is_json_with_ids_and_without_passwords(
     tmp_path: Path, locked: Redis, migrated: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def test_redis_emptied_with_fifty_audits_queued(team: Team) -> None:
     assert "messages sent again" in worker.said()
 
 
+@pytest.mark.long
 def test_the_same_messages_delivered_twice_at_once(team: Team) -> None:
     names = [f"m{number}" for number in range(6)]
     team.zoo.add(*names)
@@ -133,6 +134,7 @@ def test_a_full_disk_is_waited_for_and_then_tried_again(
             assert found["attempt"] == 1
 
 
+@pytest.mark.long
 def test_rabbitmq_carries_the_same_messages(
     tmp_path: Path, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.workers.team import Team, until
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_the_middle_of_an_audit_costs_nothing(team: Team) -> None:
     team.zoo.gate("held")
     team.zoo.add("a", "b")
@@ -31,6 +32,7 @@ def test_a_worker_killed_in_the_middle_of_an_audit_costs_nothing(team: Team) -> 
     assert found["held"]["worker"].split(":")[-1] in {str(pid) for pid in second.pool()}
 
 
+@pytest.mark.long
 def test_all_workers_killed_and_one_started_later(team: Team) -> None:
     team.zoo.gate("x")
     team.zoo.gate("y")
@@ -49,6 +51,7 @@ def test_all_workers_killed_and_one_started_later(team: Team) -> None:
     assert found["x"]["losses"] == found["y"]["losses"] == 1
 
 
+@pytest.mark.long
 def test_what_kills_its_process_each_time_is_given_up_after_three(team: Team) -> None:
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen")
@@ -62,6 +65,7 @@ def test_what_kills_its_process_each_time_is_given_up_after_three(team: Team) ->
     assert "given up: 3 processes that ran it were lost" in found["reason"]
 
 
+@pytest.mark.long
 def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(team: Team) -> None:
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen")
@@ -79,6 +83,7 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(team: Team)
     assert (team.rows("SELECT * FROM audits"), team.rows("SELECT * FROM clusterings")) == before
 
 
+@pytest.mark.long
 def test_a_worker_told_to_end_puts_its_audit_back_at_no_cost(team: Team) -> None:
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen")
@@ -95,6 +100,7 @@ def test_a_worker_told_to_end_puts_its_audit_back_at_no_cost(team: Team) -> None
     assert (found["state"], found["attempt"], found["losses"]) == ("done", 2, 0)
 
 
+@pytest.mark.long
 def test_a_worker_told_to_end_lets_a_short_audit_finish(team: Team) -> None:
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen")
@@ -134,6 +140,7 @@ def test_a_clock_that_jumps_costs_no_audit_its_process(team: Team, clock: str) -
     assert (found["state"], found["attempt"]) == ("done", 1)
 
 
+@pytest.mark.long
 def test_attacks_go_on_where_a_killed_worker_had_come_with_the_same_result(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:

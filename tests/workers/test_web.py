@@ -13,6 +13,7 @@ SCAN = {"source": "demo", "models": ["standard"], "samples": 10}
 BOOST = {"model": "demo:standard", "epochs": 1, "steps": 2, "protocol": "quick", "samples": 10}
 
 
+@pytest.mark.long
 def test_workers_do_what_was_asked_over_http(
     team: Team, tmp_path: Path, fashion_mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def _right(model: nn.Module, folder: Path) -> int:
         return int((model(images).argmax(1) == torch.from_numpy(samples["labels"])).sum())
 
 
+@pytest.mark.long
 def test_the_weights_fit_and_17_of_20_pictures_are_recognized(folder: Path) -> None:
     model = timm_models.create("tf_efficientnet_lite0", {})
     assert fill(model, read_checkpoint(folder / "efficientnet-lite0.safetensors"), "efficientnet-lite0") == ()

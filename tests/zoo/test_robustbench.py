@@ -346,6 +346,7 @@ def scan(*arguments: str) -> tuple[int, list[dict]]:
     return result.exit_code, json.loads(result.stdout)
 
 
+@pytest.mark.long
 def test_a_scan_stores_the_model_that_is_there_and_says_why_the_other_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -218,6 +218,7 @@ def test_features_are_no_logits(entries: list[ZooEntry]) -> None:
         TimmZoo().load(entry(entries, "convnextv2_nano.fcmae"))
 
 
+@pytest.mark.long
 def test_from_the_command_to_the_stored_row_and_what_fails_does_not_end_the_scan(tmp_path: Path) -> None:
     fill_hub(tmp_path / "hub", SMALL)
     command = [

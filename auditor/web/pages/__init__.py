@@ -3,10 +3,21 @@
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from auditor.web.pages import api_reference, audits, boosts, compare, leaderboard, scans, schedules, sign_in, zoo
+from auditor.web.pages import (
+    api_reference,
+    audits,
+    boosts,
+    compare,
+    help,
+    leaderboard,
+    scans,
+    schedules,
+    sign_in,
+    zoo,
+)
 
 router = APIRouter(include_in_schema=False)
-for module in (leaderboard, zoo, audits, compare, scans, boosts, schedules, api_reference, sign_in):
+for module in (leaderboard, zoo, audits, compare, scans, boosts, schedules, api_reference, help, sign_in):
     for route in module.router.routes:
         if isinstance(route, APIRoute) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")  # for monitoring

@@ -3,21 +3,25 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy import Engine
 
 from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
+from auditor.db.tokens import Bearer
 from auditor.db.trainings import list_trainings
-from auditor.errors import NotFoundError
+from auditor.errors import AuditorError, NotFoundError
 from auditor.records.checkpoints import CheckpointRow
 from auditor.records.trainings import TrainingRow
-from auditor.web.api.boosts import BoostToken, cancel_boost, load_boost
+from auditor.web.api.boosts import cancel_boost, load_boost
 from auditor.web.api.common import Database, Number
 from auditor.web.api.events import ACTIVE_STATES
 from auditor.web.cleanup import end_dead_jobs
+from auditor.web.errors import status_of
 from auditor.web.figures.lines import Lines, curves
-from auditor.web.pages.common import PageAccess, parse_form, render_page
+from auditor.web.pages.common import PageAccess, render_page
+from auditor.web.pages.forms import Fields, FormState, parse_form, require_sign_in
 from auditor.web.shapes.requests import BoostBody
 
 router = APIRouter(dependencies=[Depends(end_dead_jobs)])
@@ -25,9 +29,10 @@ router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 
 @dataclass(frozen=True)
 class BoostsPage:
-    """The newest hundred boosts, the newest first, each with its recipe as text."""
+    """The newest hundred boosts, the newest first, each with its recipe as text, and the form that starts one."""
 
     boosts: tuple[tuple[TrainingRow, str], ...]
+    form: FormState
 
 
 @dataclass(frozen=True)
@@ -44,29 +49,30 @@ class BoostPage:
 
 @router.get("/boosts", response_class=HTMLResponse)
 def show_boosts(request: Request, engine: Database, _: PageAccess) -> HTMLResponse:
-    newest = list_trainings(engine, kind="boost", limit=100)
-    rows = tuple((row, recipe_words(row.request["recipe"])) for row in newest)
-    return render_page(request, "boosts.html", BoostsPage(rows))
+    return _render_boosts(request, engine, FormState.from_query(request))
 
 
 @router.post("/boosts")
 def start(
     request: Request,
-    _: BoostToken,
-    model: Annotated[str, Form(max_length=200)],
-    method: Annotated[str, Form(max_length=20)] = "",
-    regularizer: Annotated[str, Form(max_length=20)] = "",
-    epochs: Annotated[str, Form(max_length=9)] = "",
-    protocol: Annotated[str, Form(max_length=20)] = "",
-    samples: Annotated[str, Form(max_length=9)] = "",
-) -> RedirectResponse:
-    fields = {"model": model, "method": method, "regularizer": regularizer, "epochs": epochs}
-    body = parse_form(BoostBody, {**fields, "protocol": protocol, "samples": samples})
-    return RedirectResponse(f"/boosts/{request.app.state.background().start_boost(body)}", 303)
+    engine: Database,
+    _: Annotated[Bearer, Depends(require_sign_in("boost", "/boosts"))],
+    fields: Fields,
+) -> Response:
+    try:
+        number = request.app.state.background().start_boost(parse_form(BoostBody, fields))
+    except AuditorError as error:
+        form = FormState.from_error(fields, error, names="model")
+        return _render_boosts(request, engine, form, status_of(error))
+    return RedirectResponse(f"/boosts/{number}", 303)
 
 
 @router.post("/boosts/{number}/cancel")
-def cancel(engine: Database, number: Number, owner: BoostToken) -> RedirectResponse:
+def cancel(
+    engine: Database,
+    number: Number,
+    owner: Annotated[Bearer, Depends(require_sign_in("boost", "/boosts/{number}"))],
+) -> RedirectResponse:
     cancel_boost(engine, number, owner)
     return RedirectResponse(f"/boosts/{number}", 303)
 
@@ -93,3 +99,9 @@ def show_boost(request: Request, engine: Database, _: PageAccess, number: Number
         verdict=verdict_words(checkpoint) if checkpoint else None,
     )
     return render_page(request, "boost.html", context)
+
+
+def _render_boosts(request: Request, engine: Engine, form: FormState, status: int = 200) -> HTMLResponse:
+    newest = list_trainings(engine, kind="boost", limit=100)
+    rows = tuple((row, recipe_words(row.request["recipe"])) for row in newest)
+    return render_page(request, "boosts.html", BoostsPage(rows, form), status)
