@@ -2,14 +2,14 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.attacks [--images 500] [--sides strong standard search pyautoattack]
 
-Three robust demo models of one architecture and one of another, on Fashion-MNIST test images from number 500 on: `strong`
-was tuned on earlier ones. The images are attacked in parts of 100, each side in turn, with the same seed. Each part is
-stored in `benchmarks/attacks.json` when it ends, and is not run again; a run that is stopped continues there. `--print`
-runs nothing.
+Three robust demo models of one architecture and one of another, on Fashion-MNIST test images from number 500 on;
+`strong` was tuned on earlier ones. The images are attacked in parts of 100, each side in turn, with the same seed. Each
+part is stored in `benchmarks/attacks.json` when it ends, and is not run again; a run that is stopped continues there.
+`--print` runs nothing.
 
 A pass is one image through the network, forward or backward, counted around the model. Seconds are of the CPU. Counted
 and timed is all of `evaluate_robustness`, with its flags. The long search shows how far the others are above the truth:
-ascents of 100 iterations from 20 random and diverse starts with each loss, on the samples that lack less than a fifth of
+ascents of 100 iterations from 20 random and diverse starts with each loss, on samples that lack less than a fifth of
 eps, and towards each of their targets that does.
 """
 
@@ -90,9 +90,7 @@ def of_protocol(protocol: str | Protocol) -> Side:
     return evaluate
 
 
-def pyautoattack(
-    model: nn.Module, images: Tensor, labels: Tensor, numbers: Sequence[int]
-) -> tuple[Tensor, dict[str, int]]:
+def pyautoattack(model: nn.Module, images: Tensor, labels: Tensor, _: Sequence[int]) -> tuple[Tensor, dict[str, int]]:
     suite = AutoAttack(model, norm="Linf", eps=EPS, seed=0, version="standard", device="cpu")
     with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng():
         adversarials, _ = suite.run_standard_evaluation(images.clone(), labels.clone(), batch_size=PART)
@@ -162,8 +160,9 @@ def lines(store: Path = STORE) -> Iterator[str]:
                 f"{seconds[0] / seconds[1]:.3f} of the time of {side}{reach}"
             )
             yield (
-                f"  robust: strong {mine.count('1')}, {side} {other.count('1')}; {fewer} broken by strong alone, {only} by "
-                f"{side} alone; passes {passes[0]:,} and {passes[1]:,}, {seconds[0]:.0f} s and {seconds[1]:.0f} s"
+                f"  robust: strong {mine.count('1')}, {side} {other.count('1')}; {fewer} broken by strong alone, "
+                f"{only} by {side} alone; passes {passes[0]:,} and {passes[1]:,}, "
+                f"{seconds[0]:.0f} s and {seconds[1]:.0f} s"
             )
 
 

@@ -93,7 +93,7 @@ def _by_sample(
         return images.index_copy(0, correct, found)
 
     def perturb_each(images: Tensor, labels: Tensor) -> Tensor:
-        return torch.cat([perturb(*one) for one in zip(images.split(1), labels.split(1), strict=True)])
+        return torch.cat([perturb(*one) for one in zip(torch.split(images, 1), torch.split(labels, 1), strict=True)])
 
     return perturb_linf if isinstance(square, LinfSquare) else perturb_each
 

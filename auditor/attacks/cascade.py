@@ -308,7 +308,9 @@ class Cascade:
         rest = int((attacked & ~near & ~part).sum())
         names = " and ".join(attack.name for attack in partial if not attack.parameters.get("rest_of"))
         if any(attack.parameters.get("rest_of") for attack in partial):
-            self.notes.append(f"{names} broke {seen} of a random {drawn} samples far from the boundary: they ran on all")
+            self.notes.append(
+                f"{names} broke {seen} of a random {drawn} samples far from the boundary: they ran on all"
+            )
             return
         self.left_out = LeftOut(int((attacked & near).sum()), drawn, seen, rest, most_broken(drawn, seen, rest))
         if rest:

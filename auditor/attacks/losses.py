@@ -44,5 +44,3 @@ def in_direction(weights: Tensor) -> Loss:
 
 def _pick(logits: Tensor, classes: Tensor) -> Tensor:
     return logits[F.one_hot(classes, logits.shape[1]).bool()]
-
-

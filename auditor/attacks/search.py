@@ -1,8 +1,8 @@
 """The search of protocol ``strong``: short ascents, and restarts of those that nearly broke their sample.
 
-What decides is the **lack** of a sample: the share of eps that it lacks to the boundary, to first order, at the best point
-of an ascent. It is the margin there, over eps times the dual norm of the margin's gradient. It has no unit, and depends on
-nothing but the sample and the seed. A sample that lacks half of eps is hopeless, one that lacks a hundredth is worth
+What decides is the **lack** of a sample: the share of eps that it lacks to the boundary, to first order, at the best
+point of an ascent. It is the margin there, over eps times the dual norm of the margin's gradient. It has no unit, and
+depends on nothing but the sample and the seed. A sample that lacks half of eps is hopeless, one that lacks a hundredth is worth
 fifty restarts. The lack is also measured towards each target class, because the class that is nearest at first is not
 always the one that breaks the sample.
 
@@ -39,8 +39,10 @@ class Rows:
 
     def split(self, size: int) -> "list[Rows]":
         if self.targets is None:
-            return [Rows(part) for part in self.samples.split(size)]
-        return [Rows(*parts) for parts in zip(self.samples.split(size), self.targets.split(size), strict=True)]
+            return [Rows(part) for part in torch.split(self.samples, size)]
+        return [
+            Rows(*parts) for parts in zip(torch.split(self.samples, size), torch.split(self.targets, size), strict=True)
+        ]
 
 
 class Search:
@@ -57,8 +59,8 @@ class Search:
     Attributes:
         found: ``(N, C, H, W)``: a misclassified point of each broken sample, else the clean image.
         broken: ``(N,)`` bool.
-        lack: ``(N,)`` float64, the smallest of any ascent. It is 0 where a gradient is 0, because then nothing says that
-            the boundary is far, and infinite until it is measured.
+        lack: ``(N,)`` float64, the smallest of any ascent. It is 0 where a gradient is 0, because then nothing says
+            that the boundary is far, and infinite until it is measured.
     """
 
     def __init__(
@@ -83,8 +85,8 @@ class Search:
         """First one ascent on every sample; then one towards each target; then rounds on what still lacks little.
 
         Args:
-            settings: ``iterations`` of an ascent; ``targets``, the largest number of targets; ``explore``, the lack up to
-                which a sample's targets are tried; and ``rounds``, pairs of a lack and the number of rounds on the
+            settings: ``iterations`` of an ascent; ``targets``, the largest number of targets; ``explore``, the lack up
+                to which a sample's targets are tried, with ``explore_iterations`` each; and ``rounds``, pairs of a lack and the number of rounds on the
                 samples, and on the pairs of sample and target, that lack less.
         """
         self.iterations = settings["iterations"]
@@ -168,7 +170,7 @@ class Search:
 
 
 def measure_lack(network: nn.Module, points: Tensor, away: Loss, norm: Norm, eps: float) -> Tensor:
-    """``(N,)`` float64: the share of eps from each point to where ``away`` is 0, to first order; 0 without a gradient."""
+    """``(N,)`` float64: the share of eps from each point to where ``away`` is 0, to first order; 0 if flat."""
     gradient, logits = input_gradient(network, points, away)
     slope = eps * norm.dual(gradient).double()
     lack = -away(logits).double() / slope

@@ -2,10 +2,10 @@
 
 An attack's parameters may name
 
-- ``nearer_than``: it runs on samples with a smaller lack, which an earlier search measured (:mod:`auditor.attacks.search`);
+- ``nearer_than``: it runs on samples with a smaller lack, which a search has measured (:mod:`auditor.attacks.search`);
 - ``share``: it also runs on the others with this probability, drawn by each sample's number;
-- ``rest_of``: it runs on the survivors that the attack with that name left out, and only if that attack broke a sample of
-  its random part: then the lack does not say which samples can be broken.
+- ``rest_of``: it runs on the survivors that the attack with the same settings left out, and only if an attack broke a
+  sample of the random part: then the lack does not say which samples can be broken.
 """
 
 import math
@@ -81,7 +81,7 @@ def summarize(left_out: LeftOut, name: str, robust: int, n: int) -> str:
     """The note of a result: where the attack ran, and what it might still break."""
     near, drawn, rest, at_most = left_out.near, left_out.drawn, left_out.rest, left_out.at_most
     return (
-        f"{name} ran on {near} samples near the boundary and on a random {drawn} of the other {drawn + rest}, of which it "
-        f"broke {left_out.broken}; with 95 % confidence it would break at most {at_most} of the {rest} left out: robust "
-        f"accuracy {(robust - at_most) / n:.1%} or more under {name} in full"
+        f"{name} ran on {near} samples near the boundary and on a random {drawn} of the other {drawn + rest}, of which "
+        f"it broke {left_out.broken}; with 95 % confidence it would break at most {at_most} of the {rest} left out: "
+        f"robust accuracy {(robust - at_most) / n:.1%} or more under {name} in full"
     )

@@ -77,6 +77,8 @@ class SampleSquare(LinfSquare):
     numbers: Tensor
 
     def _draw_stripes(self, count: int, channels: int, width: int) -> Tensor:
-        draws = [draw.choice([-1.0, 1.0], (channels, 1, width)) for draw in generators(self.numbers, self.seed, "square")]
+        draws = [
+            draw.choice([-1.0, 1.0], (channels, 1, width)) for draw in generators(self.numbers, self.seed, "square")
+        ]
         torch.manual_seed(self.seed)
         return torch.from_numpy(np.stack(draws)).to(self.device, torch.float32)
