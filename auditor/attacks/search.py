@@ -2,8 +2,8 @@
 
 What decides is the **lack** of a sample: the share of eps that it lacks to the boundary, to first order, at the best
 point of an ascent. It is the margin there, over eps times the dual norm of the margin's gradient. It has no unit, and
-depends on nothing but the sample and the seed. A sample that lacks half of eps is hopeless, one that lacks a hundredth is worth
-fifty restarts. The lack is also measured towards each target class, because the class that is nearest at first is not
+depends on nothing but the sample and the seed. A sample that lacks half of eps is hopeless, one that lacks a hundredth
+is worth thirty restarts. The lack is also measured towards each target class, because the class that is nearest at first is not
 always the one that breaks the sample.
 
 The ideas are those of MALT (targets by margin over gradient norm), PMA (the margin of probabilities) and A3 (diverse
@@ -86,8 +86,8 @@ class Search:
 
         Args:
             settings: ``iterations`` of an ascent; ``targets``, the largest number of targets; ``explore``, the lack up
-                to which a sample's targets are tried, with ``explore_iterations`` each; and ``rounds``, pairs of a lack and the number of rounds on the
-                samples, and on the pairs of sample and target, that lack less.
+                to which a sample's targets are tried, with ``explore_iterations`` each; and ``rounds``, pairs of a lack
+                and the number of rounds on the samples, and on the pairs of sample and target, that lack less.
         """
         self.iterations = settings["iterations"]
         self._attack(Rows(self._nearer_than(torch.inf)), margin, "first", diverse=False)

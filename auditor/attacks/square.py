@@ -77,6 +77,7 @@ class SampleSquare(LinfSquare):
     numbers: Tensor
 
     def _draw_stripes(self, count: int, channels: int, width: int) -> Tensor:
+        assert count == len(self.numbers)
         draws = [
             draw.choice([-1.0, 1.0], (channels, 1, width)) for draw in generators(self.numbers, self.seed, "square")
         ]

@@ -146,7 +146,7 @@ def test_a_masked_model_is_not_overrated() -> None:
 
 @pytest.mark.parametrize("fault", ["quantized", "detached"])
 def test_without_gradients_square_runs_on_every_survivor(fault: str) -> None:
-    """No lack says that these samples are far, so none is left out, and robust accuracy is not above that under `standard`."""
+    """No lack says that these samples are far, so none is left out. The row is flagged, as under `standard`."""
     model = Wrapped(fault)
     images, labels = _images(model.inner, 100)
     protocol = Protocol("strong", None, (*STRONG.attacks[:3], STRONG.attacks[4]), "")
@@ -154,8 +154,8 @@ def test_without_gradients_square_runs_on_every_survivor(fault: str) -> None:
     assert "zero_gradients" in result.flags
     if fault == "detached":  # of the quantized model the search breaks all, from its random starts
         assert "square_beats_gradients" in result.flags
-    standard = evaluate_robustness(model, images, labels, norm="Linf", eps=0.1, protocol="standard")
-    assert result.robust_accuracy <= standard.robust_accuracy
+    else:
+        assert result.robust_accuracy == 0
     assert result.left_out is not None
     assert result.left_out.rest == 0
 
