@@ -2,9 +2,9 @@
 
 What decides is the **lack** of a sample: the share of eps that it lacks to the boundary, to first order, at the best
 point of an ascent. It is the margin there, over eps times the dual norm of the margin's gradient. It has no unit, and
-depends on nothing but the sample and the seed. A sample that lacks half of eps is hopeless, one that lacks a hundredth
-is worth thirty restarts. The lack is also measured towards each target class, because the class that is nearest at first is not
-always the one that breaks the sample.
+depends on nothing but the sample and the seed. A sample that lacks half of eps is hopeless, one that lacks a
+hundredth is worth thirty restarts. The lack is also measured towards each target class, because the class that is
+nearest at first is not always the one that breaks the sample.
 
 The ideas are those of MALT (targets by margin over gradient norm), PMA (the margin of probabilities) and A3 (diverse
 starts; hopeless samples are left out); the schedule and the code are auditor's own.
