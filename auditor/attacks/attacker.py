@@ -10,6 +10,7 @@ from auditor.attacks.first_step import FirstStep
 from auditor.attacks.gradient import cross_entropy, margin, pgd
 from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
+from auditor.attacks.search import Search
 from auditor.attacks.squashing import Unsquashed, rescale_outputs
 
 
@@ -27,6 +28,8 @@ class Attacker:
         target: what is attacked: the model, or its logits before an operation squashes them.
         differentiable: whether the target passes gradients to its input.
         copy: the target, or a faster copy of it.
+        lack: ``(N,)`` float64, what each sample lacks to the boundary, as the search has measured it; see
+            :mod:`auditor.attacks.search`.
     """
 
     target: nn.Module
@@ -38,6 +41,7 @@ class Attacker:
     ) -> None:
         self.model, self.images, self.labels, self.numbers = model, images, labels, numbers
         self.norm, self.eps, self.seed = norm, eps, seed
+        self.lack = torch.full((len(images),), torch.inf, dtype=torch.float64, device=images.device)
 
     def aim(self, target: nn.Module, logits: Tensor, *, reproducible: bool) -> None:
         """Attack this from here on.
@@ -70,17 +74,30 @@ class Attacker:
 
     def choose_network(self, attack: Attack, count: int) -> nn.Module:
         """What the attack runs on for so many samples."""
-        return self.copy.choose_network(count * attack.parameters.get("steps", 1000))
+        settings = attack.parameters
+        steps = settings["iterations"] if attack.engine == "search" else settings.get("steps", 1000)
+        return self.copy.choose_network(count * steps)
 
     def also_attacks_outputs(self, attack: Attack) -> bool:
         """Whether the attack runs a second time, on the outputs: they differ from the logits in more than a factor."""
-        return isinstance(self.target, Unsquashed) and self.target.is_nonlinear and attack.name != "square"
+        return isinstance(self.target, Unsquashed) and self.target.is_nonlinear and attack.kind != "square"
 
     def craft(self, network: nn.Module, attack: Attack, samples: Tensor) -> Tensor:
         """Adversarial candidates ``(M, C, H, W)`` for these samples; a candidate may fail to break its sample."""
         images, labels, settings = self.images[samples], self.labels[samples], attack.parameters
         if attack.engine == "autoattack":
-            return run_autoattack(network, attack, images, labels, norm=self.norm, eps=self.eps, seed=self.seed)
+            return run_autoattack(
+                network,
+                attack,
+                images,
+                labels,
+                norm=self.norm,
+                eps=self.eps,
+                seed=self.seed,
+                numbers=self.numbers[samples.cpu()],
+            )
+        if attack.engine == "search":
+            return self._search(network, attack, samples)
         if (known := self.first_step.fgsm(attack, samples, self.eps)) is not None:
             return known
         start = None
@@ -99,3 +116,18 @@ class Attacker:
             labels=labels,
             together=not self.copy.reproducible,
         )
+
+    def _search(self, network: nn.Module, attack: Attack, samples: Tensor) -> Tensor:
+        search = Search(
+            network,
+            self.images[samples],
+            self.labels[samples],
+            self.numbers[samples.cpu()],
+            norm=self.norm,
+            eps=self.eps,
+            seed=self.seed,
+            together=not self.copy.reproducible,
+        )
+        search.run(attack.parameters)
+        self.lack[samples] = torch.minimum(self.lack[samples], search.lack)
+        return search.found

@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import torch
 from pyautoattack import AutoAttack
+from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.fab import LinfFab
 from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
-from auditor.attacks.square import LinfSquare
+from auditor.attacks.square import LinfSquare, SampleSquare
 
 
 def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str | None]:
@@ -40,11 +41,20 @@ def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str |
 
 
 def run_autoattack(
-    model: nn.Module, attack: Attack, images: Tensor, labels: Tensor, *, norm: Norm, eps: float, seed: int
+    model: nn.Module,
+    attack: Attack,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm,
+    eps: float,
+    seed: int,
+    numbers: Tensor | None = None,
 ) -> Tensor:
     """Adversarial candidates ``(N, C, H, W)``; a candidate may fail to break its sample.
 
-    Draws noise by batch, from ``seed``, and works in float32. The caller forks torch's generators.
+    Draws noise by batch, from ``seed``, and works in float32. The caller forks torch's generators. An attack whose
+    parameter ``draws`` is ``sample`` draws by ``numbers``, ``(N,)``, instead.
     """
 
     def logits(x: Tensor) -> Tensor:
@@ -59,10 +69,33 @@ def run_autoattack(
     for part in (suite.apgd, suite.apgd_targeted):
         part.logger = _SILENT
     perturb = _attack_of(suite, attack)
+    if attack.parameters.get("draws") == "sample":
+        assert numbers is not None
+        perturb = _by_sample(suite.square, perturb, numbers)
     with torch.no_grad(), raise_as_input_errors(f"the attack {attack.name} on the model"):
         adversarials: Tensor = perturb(images.float().clone(), labels.clone())
     finite = torch.isfinite(adversarials).flatten(1).all(1).view(-1, 1, 1, 1)  # a zero gradient may give NaN
     return torch.where(finite, adversarials.detach(), images).to(images.dtype)
+
+
+def _by_sample(
+    square: SquareAttack, perturb: Callable[[Tensor, Tensor], Tensor], numbers: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Square with draws by sample: in Linf by its numbers, else on one sample at a time."""
+
+    def perturb_linf(images: Tensor, labels: Tensor) -> Tensor:
+        square.init_hyperparam(images)
+        correct = (square.predict(images).argmax(1) == labels).nonzero().flatten()
+        if not len(correct):
+            return images
+        square.__class__, square.numbers = SampleSquare, numbers[correct.cpu()]
+        _, found = square.attack_single_run(images[correct], labels[correct])
+        return images.index_copy(0, correct, found)
+
+    def perturb_each(images: Tensor, labels: Tensor) -> Tensor:
+        return torch.cat([perturb(*one) for one in zip(torch.split(images, 1), torch.split(labels, 1), strict=True)])
+
+    return perturb_linf if isinstance(square, LinfSquare) else perturb_each
 
 
 _FASTER = {"Linf": (LinfFab, LinfSquare)}
@@ -79,9 +112,9 @@ def _attack_of(suite: AutoAttack, attack: Attack) -> Callable[[Tensor, Tensor], 
         "apgd-t": suite.apgd_targeted,
         "fab-t": suite.fab,
         "square": suite.square,
-    }[attack.name]
+    }[attack.kind]
     part.n_restarts = settings["restarts"]
-    if attack.name == "square":
+    if attack.kind == "square":
         part.n_queries = settings["queries"]
     elif part.n_iter != settings["iterations"]:
         raise ValueError(f"pyautoattack runs {part.n_iter} iterations, the protocol {settings['iterations']}")
@@ -90,7 +123,7 @@ def _attack_of(suite: AutoAttack, attack: Attack) -> Callable[[Tensor, Tensor], 
         part.eot_iter = settings.get("eot", 1)
     if "targets" in settings:
         part.n_target_classes = settings["targets"]
-    if attack.name == "fab-t":
+    if attack.kind == "fab-t":
         part.targeted = True
     perturb: Callable[[Tensor, Tensor], Tensor] = part.perturb
     return perturb

@@ -18,13 +18,16 @@ from auditor.attacks.progress import (
     State,
     generator_states,
     pack_bits,
+    pack_floats,
     pack_numbers,
     set_generators,
     unpack_bits,
+    unpack_floats,
     unpack_numbers,
 )
 from auditor.attacks.protocols import PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
+from auditor.attacks.selection import LeftOut, draw_part, is_near, most_broken, summarize
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
@@ -58,6 +61,7 @@ class Cascade:
         self.notes: list[str] = []
         self.saver = Saver(None if keep else saved, self.model)
         self.targeted: TargetedScore | None = None
+        self.left_out: LeftOut | None = None
         self.step = 0
         self.partial: Tensor | None = None
         self.earlier = self.attack_earlier = 0.0
@@ -126,6 +130,8 @@ class Cascade:
         self.broken_at = unpack_numbers(state.broken_at).to(self.broken_at)
         self.flags, self.notes, self.batch_size, self.step = state.flags, state.notes, state.batch_size, state.step
         self.model.count.taken, self.model.count.nonfinite = state.gradients
+        if state.lack is not None:
+            self.attacker.lack = unpack_floats(state.lack).to(self.attacker.lack)
         if COPY_REJECTED in self.notes:
             self.attacker.copy.use_model()
         self.partial = None if state.partial is None else unpack_numbers(state.partial).to(self.predicted)
@@ -137,18 +143,24 @@ class Cascade:
             attacks = for_randomized(attacks)
             self.notes += [] if RAND in self.notes else [RAND]
         for attack in attacks[self.step :]:
+            if attack.parameters.get("rest_of") and not self._misjudged(attack):
+                self.step += 1
+                continue
             adapted, note = adapt_to_classes(attack, self.logits.shape[1])
             self.notes += [note] if note and self.partial is None else []
-            needs_gradients = adapted and adapted.engine == "autoattack" and adapted.name != "square"
+            needs_gradients = adapted and adapted.engine != "gradient" and adapted.kind != "square"
             if adapted and needs_gradients and not self.attacker.differentiable:
                 self.notes.append(f"{adapted.name} left out: the model passes no gradient to its input")
+                self.attacker.lack.zero_()  # nothing says that a boundary is far
             elif adapted:
                 self._run_attack(adapted)
             self.step += 1
             self._save()
         self._compare_steps(attacks)
         if "square" in self.broken_by:
-            self._add(flags.square_finding(int(self.broken_by["square"].sum()), len(self.images)))
+            by_square = sum(int(broken.sum()) for name, broken in self.broken_by.items() if name.startswith("square"))
+            self._add(flags.square_finding(by_square, len(self.images)))
+        self._bound_left_out(attacks)
         self._check_vanishing()
         self._add(flags.nonfinite_finding(self.model.count.nonfinite, self.model.count.taken))
 
@@ -222,6 +234,7 @@ class Cascade:
             adversarials=self._join_adversarials(),
             earlier=self.earlier,
             targeted=self.targeted,
+            left_out=self.left_out,
         )
 
     def _save(self) -> None:
@@ -241,6 +254,7 @@ class Cascade:
                 partial=None if self.partial is None else pack_numbers(self.partial),
                 generators=generator_states(self.images.device),
                 gradients=(self.model.count.taken, self.model.count.nonfinite),
+                lack=pack_floats(self.attacker.lack) if self.attacker.lack.isfinite().any() else None,
                 attack_seconds=0.0 if self.partial is None else self.attack_earlier + now - self.attack_started,
                 seconds=self.earlier + now - self.started,
             )
@@ -248,7 +262,7 @@ class Cascade:
 
     def _run_attack(self, attack: Attack) -> None:
         """Run one attack on the survivors; a sample that it breaks inside the budget survives no longer."""
-        self.attack_started, chosen = time.perf_counter(), self.survived.nonzero().flatten()
+        self.attack_started, chosen = time.perf_counter(), self._select(attack).nonzero().flatten()
         broken = torch.zeros_like(self.survived)
         if len(chosen):
             classes = self._map_resumable(attack.name, chosen, lambda samples: self._break(attack, samples, self.parts))
@@ -269,6 +283,41 @@ class Cascade:
             )
         )
         self.attack_earlier = 0.0
+
+    def _select(self, attack: Attack) -> Tensor:
+        """``(N,)`` bool: the survivors that the attack runs on. A batch of it changes no other sample's selection."""
+        settings, attacker = attack.parameters, self.attacker
+        near = is_near(settings, attacker.lack)
+        chosen = near | draw_part(settings, attacker.numbers, attacker.seed).to(near)
+        return self.survived & (~chosen if settings.get("rest_of") else chosen)
+
+    def _misjudged(self, attack: Attack) -> bool:
+        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken."""
+        far = ~is_near(attack.parameters, self.attacker.lack)
+        part = draw_part(attack.parameters, self.attacker.numbers, self.attacker.seed).to(far)
+        broken = [broken for name, broken in self.broken_by.items() if name in ("fab-t", "square")]
+        return any(bool((far & part & one).any()) for one in broken)
+
+    def _bound_left_out(self, attacks: tuple[Attack, ...]) -> None:
+        """Note what the attacks on a random part of the samples say about those that they left out."""
+        partial = [attack for attack in attacks if attack.parameters.get("share") and attack.name in self.broken_by]
+        if not partial:
+            return
+        settings, attacker = partial[0].parameters, self.attacker
+        broken = torch.stack([self.broken_by[attack.name] for attack in partial]).any(0)
+        attacked, near = self.survived | broken, is_near(settings, attacker.lack)
+        part = draw_part(settings, attacker.numbers, attacker.seed).to(near)
+        drawn, seen = int((attacked & ~near & part).sum()), int((broken & ~near & part).sum())
+        rest = int((attacked & ~near & ~part).sum())
+        names = " and ".join(attack.name for attack in partial if not attack.parameters.get("rest_of"))
+        if any(attack.parameters.get("rest_of") for attack in partial):
+            self.notes.append(
+                f"{names} broke {seen} of a random {drawn} samples far from the boundary: they ran on all"
+            )
+            return
+        self.left_out = LeftOut(int((attacked & near).sum()), drawn, seen, rest, most_broken(drawn, seen, rest))
+        if rest:
+            self.notes.append(summarize(self.left_out, names, int(self.survived.sum()), len(self.images)))
 
     def _break(self, attack: Attack, samples: Tensor, parts: list[tuple[str, Part]] | None = None) -> Tensor:
         """Attack samples on the logits and, if these are squashed, on the outputs; as :meth:`_break_on`."""

@@ -54,8 +54,8 @@ def evaluate_robustness(
         labels: ``(N,)`` integers from 0 to K - 1.
         norm: ``Linf`` or ``L2``.
         eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
-        protocol: a name (``quick``, ``standard``, ``full``) or a :class:`Protocol`.
-        batch_size: samples per batch. FGSM, PGD and CW do not depend on it; AutoAttack draws by batch.
+        protocol: a name (``quick``, ``standard``, ``strong``, ``full``) or a :class:`Protocol`.
+        batch_size: samples per batch. Only AutoAttack under ``standard`` and ``full`` depends on it: it draws by batch.
         seed: the seed for every random draw.
         indices: N numbers that identify the samples; noise is drawn by them. 0 to N - 1 by default.
         progress: called after each batch of each attack.

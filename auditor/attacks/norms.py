@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -74,9 +75,7 @@ class Norm(ABC):
             eps: the radius of the ball.
             seed, name: the seed and the attack's name, which choose the random stream.
         """
-        stream = int.from_bytes(name.encode()[-8:], "big")
-        generators = (np.random.default_rng([seed, stream, number]) for number in numbers.tolist())
-        draws = [self.draw(generator, tuple(images.shape[1:]), eps) for generator in generators]
+        draws = [self.draw(generator, tuple(images.shape[1:]), eps) for generator in generators(numbers, seed, name)]
         return torch.from_numpy(np.stack(draws)).to(images)
 
 
@@ -134,6 +133,12 @@ class L2Norm(Norm):
     def cube_start(self, images: Tensor, eps: float) -> Tensor:
         ratio: float = images[0].numel() ** 0.5  # of the ball's radius to half the cube's side
         return LINF.cube_start(images, eps) / ratio
+
+
+def generators(numbers: Tensor, seed: int, name: str) -> Iterator[np.random.Generator]:
+    """One generator per sample, by its number ``(N,)``, the seed, and the last 8 bytes of the stream's name."""
+    stream = int.from_bytes(name.encode()[-8:], "big")
+    return (np.random.default_rng([seed, stream, number]) for number in numbers.tolist())
 
 
 def _per_sample(sizes: Tensor, images: Tensor) -> Tensor:

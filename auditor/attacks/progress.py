@@ -49,6 +49,7 @@ class State:
         generators: states of torch's generators, the CPU's first; randomized models draw from them.
         attack_seconds, seconds: the time spent on the running attack, and on the whole run.
         gradients: the number of gradients taken at images, and how many of these were not finite.
+        lack: what each sample lacks to the boundary, if a search has measured it.
     """
 
     correct: str
@@ -66,6 +67,7 @@ class State:
     attack_seconds: float
     seconds: float
     gradients: tuple[int, int] = (0, 0)
+    lack: str | None = None
 
     def to_bytes(self) -> bytes:
         return zlib.compress(json.dumps({"format": FORMAT, **asdict(self)}).encode())
@@ -84,6 +86,8 @@ class State:
             if len(sizes | {len(unpack_numbers(numbers)) for numbers in (state.predicted, state.broken_at)}) > 1:
                 raise ValueError("values of other samples")
             unpack_numbers("0:" if state.partial is None else state.partial)
+            if state.lack is not None and len(unpack_floats(state.lack)) not in sizes:
+                raise ValueError("values of other samples")
             for generator in state.generators:
                 unpack_bytes(generator)
         except (zlib.error, ValueError, TypeError, KeyError, AttributeError):
@@ -168,6 +172,20 @@ def unpack_numbers(text: str) -> Tensor:
     if len(numbers) != int(number):
         raise ValueError(f"{len(numbers)} of {number} numbers")
     return torch.from_numpy(numbers.astype(np.int64))
+
+
+def pack_floats(numbers: Tensor) -> str:
+    """``(N,)`` float64 as text, in base64."""
+    return base64.b64encode(numbers.cpu().numpy().astype("<f8").tobytes()).decode()
+
+
+def unpack_floats(text: str) -> Tensor:
+    """``(N,)`` float64, on the CPU.
+
+    Raises:
+        ValueError: the text has another format.
+    """
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text, validate=True), "<f8").astype(np.float64))
 
 
 def pack_bytes(content: Tensor) -> str:

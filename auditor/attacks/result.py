@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from auditor.attacks.adversarials import Adversarials
+from auditor.attacks.selection import LeftOut
 from auditor.records import AttackScore
 from auditor.records.targeted import TargetedScore
 
@@ -27,6 +28,7 @@ class RobustnessResult:
         batch_size: the batch size at the end; it was halved each time memory ran out.
         adversarials: the images that broke samples, if ``keep`` was set.
         targeted: success rates of the targeted attack, if superclasses were given.
+        left_out: the samples that FAB and Square left out, and how many of these they would break at most.
         earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.
     """
 
@@ -46,3 +48,4 @@ class RobustnessResult:
     adversarials: Adversarials | None = None
     earlier: float = 0.0
     targeted: TargetedScore | None = None
+    left_out: LeftOut | None = None

@@ -6,11 +6,13 @@ pixels, and a broken sample is removed from the batch once instead of being filt
 
 import math
 
+import numpy as np
 import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor
 
 from auditor.attacks.gradient import margin
+from auditor.attacks.norms import generators
 
 
 class LinfSquare(SquareAttack):  # type: ignore[misc]
@@ -22,7 +24,7 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
             found: tuple[Tensor, Tensor] = super().attack_single_run(x, y)
             return found
         channels, height, width = x.shape[1:]
-        stripes = self.random_choice([len(x), channels, 1, width])
+        stripes = self._draw_stripes(len(x), channels, width)
         best = (x + self.eps * stripes).clamp(0, 1)
         margins, queries = self._margins(best, y), torch.ones(len(x), device=x.device)
         active = (margins > 0).nonzero().flatten()
@@ -50,6 +52,11 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
         best[active], queries[active] = now, self.n_queries + 1.0
         return queries, best
 
+    def _draw_stripes(self, count: int, channels: int, width: int) -> Tensor:
+        """``(N, C, 1, W)`` of -1 and 1: the first query."""
+        stripes: Tensor = self.random_choice([count, channels, 1, width])
+        return stripes
+
     def _side(self, query: int, height: int, width: int) -> int:
         """The side of the square at this query, in pixels: the schedule is the parent's."""
         side = max(round(math.sqrt(self.p_selection(query) * height * width)), 1)
@@ -58,3 +65,21 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
     def _margins(self, images: Tensor, y: Tensor) -> Tensor:
         """``z_y - max_{j != y} z_j``, ``(N,)``."""
         return -margin(y)(self.predict(images))
+
+
+class SampleSquare(LinfSquare):
+    """Draws the first query by each sample's number and all later ones alike, so that the batch makes no difference.
+
+    Attributes:
+        numbers: ``(N,)``, of the samples of the next run, which are all classified correctly.
+    """
+
+    numbers: Tensor
+
+    def _draw_stripes(self, count: int, channels: int, width: int) -> Tensor:
+        assert count == len(self.numbers)
+        draws = [
+            draw.choice([-1.0, 1.0], (channels, 1, width)) for draw in generators(self.numbers, self.seed, "square")
+        ]
+        torch.manual_seed(self.seed)
+        return torch.from_numpy(np.stack(draws)).to(self.device, torch.float32)

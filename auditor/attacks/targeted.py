@@ -5,13 +5,17 @@ what else lies within the budget. The model itself decides: a sample counts if i
 budget.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor.attacks.attacker import Attacker
 from auditor.attacks.gradient import Loss, margin, pgd
 from auditor.attacks.protocols import Attack
+
+if TYPE_CHECKING:
+    from auditor.attacks.attacker import Attacker
 
 MOST_TARGETS = 9
 """So many wrong classes of a sample are targets, those with the highest logits; of 10 classes, all wrong ones."""
@@ -46,7 +50,7 @@ class TargetedAttack:
         families: ``(K,)`` int64, the superclass of each class.
     """
 
-    def __init__(self, attacker: Attacker, logits: Tensor, families: Tensor) -> None:
+    def __init__(self, attacker: "Attacker", logits: Tensor, families: Tensor) -> None:
         self.attacker, self.targets = attacker, choose_targets(logits, attacker.labels)
         self.inside = families[self.targets] == families[attacker.labels][:, None]
 

@@ -205,9 +205,10 @@ def attack_seconds(
 
     towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
     bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))
-    short = tuple(attack for attack in attacks if attack.engine == "gradient")
+    short = tuple(attack for attack in attacks if attack.engine != "autoattack")
+    cheap = passes(tuple(attack for attack in short if attack.engine == "gradient"))
     tried = min(
-        n, max(PROBE, min(MAX_TRIED, int(MAX_TRIAL_SECONDS / ((sum(passes(short)) + towards) * max(both.image, 1e-9)))))
+        n, max(PROBE, min(MAX_TRIED, int(MAX_TRIAL_SECONDS / ((sum(cheap) + towards) * max(both.image, 1e-9)))))
     )
     some = torch.linspace(0, n - 1, tried).long()
     counted, started = Counted(model, 3 * MAX_TRIAL_SECONDS), time.perf_counter()
@@ -229,8 +230,11 @@ def attack_seconds(
         return bound, bound
     once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # the time outside the passes
     work = once + seconds(counted.work.times(batches, n / tried))
-    strong = passes(tuple(attack for attack in attacks if attack.engine != "gradient"), around=False)
-    image, survivors = strong[0] * both.image + strong[1] * forward.image, int(result.survived.sum())
+    image, survivors = 0.0, int(result.survived.sum())
+    for attack in attacks:
+        if attack.engine == "autoattack" and not attack.parameters.get("rest_of"):
+            gradients, forwards = passes((attack,), around=False)
+            image += attack.parameters.get("share", 1.0) * (gradients * both.image + forwards * forward.image)
     likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
     return work + likely * image, max(work, min(once + bound, RESERVE * work + most * image))
 

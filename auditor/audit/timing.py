@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from auditor.attacks.protocols import Attack
+from auditor.attacks.search import DIVERSE_STEPS
 
 PROBE = 4
 """The number of images in the first batch that is timed."""
@@ -84,7 +86,10 @@ def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, in
     gradients, forwards = (1, 7) if around else (0, 0)  # for flags and clean accuracy
     for attack in attacks:
         settings = attack.parameters
-        if attack.engine == "gradient":
+        if attack.engine == "search":
+            gradients += _search_passes(settings)
+            forwards += 1  # to rank the targets
+        elif attack.engine == "gradient":
             gradients += settings["steps"] * (2 if attack.name == "pgd-20" else 1)  # again on what FGSM broke
         elif "queries" in settings:
             forwards += settings["queries"] * settings["restarts"]
@@ -96,6 +101,14 @@ def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, in
             )  # is the point beyond the boundary?
         forwards += 2  # by the model and by the attacked copy
     return gradients, forwards
+
+
+def _search_passes(settings: dict[str, Any]) -> int:
+    """Gradients of a search on a sample that it does not break, and that lacks as little to each target as can be."""
+    ascent = settings["iterations"] + 1  # one more measures the lack
+    rounds, targets = sum(number for _, number in settings["rounds"]), settings["targets"]
+    explored = targets * (settings["explore_iterations"] + 2)
+    return int(ascent + explored + rounds * (1 + targets) * (ascent + DIVERSE_STEPS))
 
 
 def forward_pass(model: nn.Module, batch: Tensor) -> None:

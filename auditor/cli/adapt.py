@@ -8,6 +8,7 @@ import click
 
 from auditor.cli import options as shared
 from auditor.cli.numbers import LARGEST_COUNT, MINUTES, Count, Finite, FiniteRange
+from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
@@ -136,7 +137,7 @@ class AdaptOptions:
     help="Train and attack within this radius: 0.1 or 8/255.",
 )
 @click.option(
-    "--protocol", type=click.Choice(["adapt", "quick", "standard", "full"]), default="adapt", show_default=True,
+    "--protocol", type=click.Choice(["adapt", *ATTACKING_PROTOCOL_NAMES]), default="adapt", show_default=True,
     help="Select the attacks. adapt: PGD-20, then APGD-CE with 100 iterations; the others: as in `auditor scan`.",
 )  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Read the data set from this path.")

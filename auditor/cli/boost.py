@@ -137,7 +137,7 @@ class BoostOptions:
     type=shared.PROTOCOL,
     default=BOOST_PROTOCOL,
     show_default=True,
-    help="Select the protocol of the two audits: quick, standard or full.",
+    help="Select the protocol of the two audits: quick, standard, strong or full.",
 )
 @shared.SAMPLES
 @shared.DEVICE
@@ -199,7 +199,7 @@ def make_request(entry: "ZooEntry", options: BoostOptions, queue: str) -> "Boost
     if options.audit.protocol == "screen":
         raise UsageError(
             "--protocol screen runs no attack, so that it cannot tell whether a boost helped; "
-            "use quick, standard or full"
+            "use quick, standard, strong or full"
         )
     if queue == LOCAL_QUEUE:
         shared.check_exists("--data", options.training)

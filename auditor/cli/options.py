@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from auditor.cli.numbers import Count
+from auditor.records.protocols import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
     from auditor.scans.request import ScanRequest
@@ -82,7 +83,7 @@ class Jobs(click.ParamType[int | None]):
 
 ROW_ID = click.IntRange(1, 2**31 - 1)
 NORM = click.Choice(["Linf", "L2"])
-PROTOCOL = click.Choice(["screen", "quick", "standard", "full"])
+PROTOCOL = click.Choice(PROTOCOL_NAMES)
 
 FORMAT = click.option(
     "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True,

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from auditor.records.protocols import AUTOATTACK_STRENGTH
+
 MISMATCH_POINTS = 0.02
 MISMATCH_Z = 3.2905
 """Normal quantile of a 99.9 % interval."""
@@ -43,7 +45,7 @@ def mismatches(audit: Any, claims: Claims) -> list[str]:
     measured, claimed = audit.robust_accuracy, claims.robust_accuracy
     if measured is None or claimed is None or not contradicts(measured, claimed, audit.n):
         return flags
-    if audit.protocol in ("standard", "full") or measured < claimed:
+    if audit.protocol in AUTOATTACK_STRENGTH or measured < claimed:
         flags.append("robust_accuracy_mismatch")
     return flags
 

@@ -8,7 +8,7 @@ import psutil
 from auditor.errors import UsageError
 
 GIB = 2**30
-HOURS = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "full": 14 * 24.0}
+HOURS: dict[str, float] = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "strong": 48.0, "full": 14 * 24.0}
 """Default time limit per model and protocol; a model that takes longer probably hangs."""
 
 

@@ -173,8 +173,9 @@ TERMS: dict[str, Term] = {
     ),
     "protocol": Term(
         "protocol",
-        "A named list of attacks: screen (none), quick, standard or full.",
-        "quick runs FGSM and PGD-20; standard adds CW-20 and AutoAttack; full is standard on the whole test set.",
+        "A named list of attacks: screen (none), quick, standard, strong or full.",
+        "quick runs FGSM and PGD-20; standard adds CW-20 and AutoAttack; strong is an adaptive search at "
+        "least as strong as AutoAttack in the cases measured; full is standard on the whole test set.",
     ),
     "norm": Term(
         "norm",

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor.records import LOCAL_QUEUE
+from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES, PROTOCOL_NAMES
 from auditor.results.meanings import FLAGS, TERMS
 from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
 from auditor.text.signs import no_sign_of_life
@@ -37,6 +38,7 @@ def environment() -> Environment:
         duration=format_duration,
         silence=no_sign_of_life,
     )
+    shared.globals.update(PROTOCOL_NAMES=PROTOCOL_NAMES, ATTACKING_PROTOCOL_NAMES=ATTACKING_PROTOCOL_NAMES)
     shared.globals.update(LOCAL_QUEUE=LOCAL_QUEUE, FLAGS=FLAGS, TERMS=TERMS, sign_in_address=sign_in_address)
     return shared
 

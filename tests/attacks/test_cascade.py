@@ -280,7 +280,7 @@ def test_models_that_give_nan_are_refused() -> None:
 
 
 def test_unknown_protocol() -> None:
-    with pytest.raises(InputError, match="quick, standard, full"):
+    with pytest.raises(InputError, match="quick, standard, strong, full"):
         evaluate_robustness(Linear(5), torch.rand(3, 1, 6, 6), torch.zeros(3).long(), **(GOOD | {"protocol": "best"}))
 
 

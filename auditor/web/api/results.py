@@ -10,6 +10,7 @@ from auditor.db.filters import SORTABLE
 from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.errors import NotFoundError, UsageError
 from auditor.records import Clustering
+from auditor.records.protocols import ProtocolName
 from auditor.results.comparison import compare
 from auditor.results.serialize import serialize_detail
 from auditor.text.times import as_utc
@@ -30,7 +31,7 @@ def read_filters(
     match: Name = None,
     source: Name = None,
     dataset: Name = None,
-    protocol: Literal["screen", "quick", "standard", "full"] | None = None,
+    protocol: ProtocolName | None = None,
     norm: Literal["Linf", "L2"] | None = None,
     eps: Annotated[
         float | None, Query(gt=0, le=1000, description="Radii that differ by less than a thousandth are equal.")
@@ -129,7 +130,7 @@ def get_comparison(
     engine: Database,
     a: Annotated[str, Query(max_length=200)],
     b: Annotated[str, Query(max_length=200)],
-    protocol: Literal["screen", "quick", "standard", "full"] | None = None,
+    protocol: ProtocolName | None = None,
 ) -> dict[str, Any]:
     """Run the paired test of `auditor results compare`. `a` and `b` are model names; `NAME@ID` selects one result."""
     with as_invalid_request(NotFoundError):

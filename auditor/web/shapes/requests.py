@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from auditor.db.tokens import DAYS, NAME
 from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, RecipeOptions
+from auditor.records.protocols import AttackingProtocolName, ProtocolName
 from auditor.text.printable import check_storable
 
 Word = Annotated[str, Field(max_length=200), AfterValidator(check_storable)]
@@ -28,7 +29,7 @@ class ScanBody(BaseModel):
     threat_model: Word | None = None
     pretrained_only: bool = False
     limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    protocol: Literal["screen", "quick", "standard", "full"] = "quick"
+    protocol: ProtocolName = "quick"
     samples: Samples | None = None
     norm: Norm | None = None
     eps: Radius | None = None
@@ -72,7 +73,7 @@ class BoostBody(BaseModel):
     ema: Annotated[float, Field(ge=0, lt=1)] = RecipeOptions.ema
     amp: bool = RecipeOptions.amp
     seed: Seed = 0
-    protocol: Literal["quick", "standard", "full"] = BOOST_PROTOCOL
+    protocol: AttackingProtocolName = BOOST_PROTOCOL
     samples: Samples | None = None
     device: Device = "cpu"
     time_limit: Annotated[

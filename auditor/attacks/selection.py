@@ -1,0 +1,87 @@
+"""Which survivors an attack of protocol ``strong`` runs on, and what a random part of the rest says about the rest.
+
+An attack's parameters may name
+
+- ``nearer_than``: it runs on samples with a smaller lack, which a search has measured (:mod:`auditor.attacks.search`);
+- ``share``: it also runs on the others with this probability, drawn by each sample's number;
+- ``rest_of``: it runs on the survivors that the attack with the same settings left out, and only if an attack broke a
+  sample of the random part: then the lack does not say which samples can be broken.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from auditor.attacks.norms import generators
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What an attack on a random part of the samples says about those that it left out.
+
+    Attributes:
+        near: the samples attacked because their lack is small.
+        drawn, broken: the samples of the random part, and how many of these were broken.
+        rest: the samples left out.
+        at_most: how many of the rest it would break at most, with 95 % confidence.
+    """
+
+    near: int
+    drawn: int
+    broken: int
+    rest: int
+    at_most: int
+
+
+def is_near(settings: dict[str, Any], lack: Tensor) -> Tensor:
+    """``(N,)`` bool: whether each sample is near enough for the attack; all are if it names no limit."""
+    return lack < settings["nearer_than"] if "nearer_than" in settings else torch.ones_like(lack, dtype=torch.bool)
+
+
+def draw_part(settings: dict[str, Any], numbers: Tensor, seed: int) -> Tensor:
+    """``(N,)`` bool: whether each sample, by its number ``(N,)``, is of the attack's random part."""
+    share = settings.get("share", 0.0)
+    draws = [generator.random() < share for generator in generators(numbers, seed, "part")] if share else []
+    return torch.tensor(draws or [False] * len(numbers), dtype=torch.bool)
+
+
+def most_broken(drawn: int, broken: int, rest: int) -> int:
+    """The largest number of breakable samples among ``rest`` that the random part does not contradict.
+
+    The part is drawn without replacement from ``drawn + rest`` samples, so the number of breakable samples in it is
+    hypergeometric. The bound is the largest number for which as few as ``broken`` of ``drawn`` has a probability of 5 %
+    or more.
+
+    Example:
+        >>> most_broken(drawn=50, broken=0, rest=350), most_broken(drawn=0, broken=0, rest=350)
+        (21, 350)
+    """
+    population = drawn + rest
+
+    def is_plausible(further: int) -> bool:
+        breakable = broken + further
+        ways = sum(
+            math.comb(breakable, seen) * math.comb(population - breakable, drawn - seen) for seen in range(broken + 1)
+        )
+        return ways >= (1 - CONFIDENCE) * math.comb(population, drawn)
+
+    low, high = 0, rest
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if is_plausible(middle) else (low, middle - 1)
+    return low
+
+
+def summarize(left_out: LeftOut, name: str, robust: int, n: int) -> str:
+    """The note of a result: where the attack ran, and what it might still break."""
+    near, drawn, rest, at_most = left_out.near, left_out.drawn, left_out.rest, left_out.at_most
+    return (
+        f"{name} ran on {near} samples near the boundary and on a random {drawn} of the other {drawn + rest}, of which "
+        f"it broke {left_out.broken}; with 95 % confidence it would break at most {at_most} of the {rest} left out: "
+        f"robust accuracy {(robust - at_most) / n:.1%} or more under {name} in full"
+    )
