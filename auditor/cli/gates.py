@@ -42,7 +42,12 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "images: its robust accuracy is lower with a one-sided paired McNemar p below 0.05, it has a new flag, or its "
         "audit failed.",
     )  # fmt: skip
-    return under(regression(command))
+    sequential = click.option(
+        "--sequential", is_flag=True,
+        help="With --fail-under: attack images in a random order, and stop each audit once its gate is decided, with an "
+        "error of at most 5 %. Such a result is flagged stopped_early, and is not ranked.",
+    )  # fmt: skip
+    return under(sequential(regression(command)))
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,12 @@ class GateOptions:
 
     fail_under: Decimal | None
     fail_on_regression: bool
+    sequential: bool = False
+
+    @property
+    def stop_at(self) -> float | None:
+        """The share at which an audit may stop early; None to attack all images."""
+        return float(self.fail_under) if self.sequential and self.fail_under is not None else None
 
     @property
     def any(self) -> bool:
@@ -60,6 +71,8 @@ class GateOptions:
         """Raises UsageError if an accuracy is required under a protocol that measures none."""
         from auditor.errors import UsageError
 
+        if self.sequential and (self.fail_under is None or self.fail_on_regression):
+            raise UsageError("--sequential needs --fail-under, and goes with no other gate: a regression needs all images")
         if self.fail_under is not None and protocol == "screen":
             raise UsageError("--fail-under has no meaning under 'screen', which runs no attack; use another protocol")
 
@@ -75,6 +88,10 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
 
     unmet: list[str] = []
     for row in rows:
+        if gates.sequential:
+            for note in row.notes:
+                if note.startswith("decided after "):
+                    say(f"{row.model}: {note}")
         if gates.any and row.status not in ("done", "failed"):
             unmet.append(f"{row.model}: expected a result, but its audit is {row.status}")
         if gates.fail_under is not None and row.status == "done":
@@ -88,14 +105,15 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
 
 
 def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
+    from auditor.sequential import STOPPED_EARLY
     from auditor.text.numbers import percent
 
     expected = f"{row.model}: expected a robust accuracy of at least {percent(under)}, got"
-    accuracy = row.robust_accuracy
+    accuracy, flags = row.robust_accuracy, [flag for flag in row.flags if flag != STOPPED_EARLY]
     if accuracy is None:
         yield f"{expected} none: {'; '.join(row.not_measurable) or 'it was not measured'}"
-    elif row.flags:
-        yield f"{expected} {percent(accuracy)}, flagged {', '.join(row.flags)}: it cannot be trusted"
+    elif flags:
+        yield f"{expected} {percent(accuracy)}, flagged {', '.join(flags)}: it cannot be trusted"
     elif round(accuracy * (row.n or 0)) < under * (row.n or 0):  # counts, because 9 of 500 are 1.8 %
         yield f"{expected} {percent(accuracy)}"
 

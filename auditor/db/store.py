@@ -29,6 +29,7 @@ from auditor.records import LOCAL_QUEUE, AuditRecord, Verdicts, ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
+from auditor.sequential import STOPPED_EARLY
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,8 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
     lists = ("classes", "superclasses", "flags", "notes", "not_measurable")
     numbers = ("clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "affinity_error")
     screened = {"samples": 0} if record.protocol == "screen" else {}  # a triage left it at that
+    if STOPPED_EARLY in record.flags:  # a series of its own: it replaces no complete result
+        screened = {"samples": record.n}
     return (
         {name: getattr(record, name) for name in same}
         | screened

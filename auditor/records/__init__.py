@@ -99,6 +99,7 @@ class AuditRequest:
     ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
     attacks all. It decides what is measured, and is not part of an audit's identity.
     ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
+    ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
     """
 
     protocol: str
@@ -109,6 +110,7 @@ class AuditRequest:
     batch_size: int = 256
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
+    stop_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,8 @@ class ScanRequest:
             raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
+        if audit.targeted is not None and audit.stop_at is not None:
+            raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
         number = protocol.samples if samples is None else samples
         measurement = Measurement(audit=audit, samples=number, data=data, adversarials=adversarials)
         return cls(measurement=measurement, **others)
@@ -77,9 +79,9 @@ STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted")
+    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "stop_at")
 ]
-"""The names of a stored request. Requests of older versions have no ``reverify``, no ``triage`` and no ``targeted``."""
+"""The names of a stored request. Requests of older versions have no ``reverify``, no ``triage``, ``targeted`` and ``stop_at``."""
 
 
 def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
