@@ -21,9 +21,6 @@ BETS = ((0.05, 0.15), (0.1, 0.6), (0.2, 0.15), (0.4, 0.1))
 """Distances from the threshold, and the shares of the capital that bet on them: most of it on ten points."""
 PARAMETERS = {"bets": BETS, "error": ERROR, "chunk": CHUNK}
 
-STOPPED_EARLY = "stopped_early"
-"""The flag of a result on fewer images than its protocol's, because its gate was decided early."""
-
 Decision = Literal["above", "below"]
 
 

@@ -160,7 +160,7 @@ class Cascade:
         survived, self.reached = torch.zeros_like(self.correct), torch.zeros_like(self.correct)
         scores: list[AttackScore] = []
         broken_by: dict[str, Tensor] = {}
-        for chunk in order.split(CHUNK):
+        for chunk in torch.split(order, CHUNK):
             self.reached[chunk] = True
             self.survived = torch.zeros_like(self.correct)
             self.survived[chunk] = self.correct[chunk]

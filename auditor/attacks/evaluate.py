@@ -98,7 +98,9 @@ def evaluate_robustness(
         with trackable(network), frozen(network), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
             attacker = Attacker(Classifier(network, dtype), images, labels, numbers, ball, eps, seed)
-            cascade = Cascade(attacker, batch_size, progress or _ignore_progress, keep, None if stop_at is not None else saved)
+            cascade = Cascade(
+                attacker, batch_size, progress or _ignore_progress, keep, None if stop_at is not None else saved
+            )
             cascade.notes += clipped
             cascade.inspect_model()
             cascade.resume()

@@ -25,8 +25,8 @@ class RobustnessResult:
         flags: reasons not to rank the result.
         notes: other remarks for the reader.
         batch_size: the batch size at the end; it was halved each time memory ran out.
-        positions: ``(N,)`` int64, on the CPU: the places of the N samples among those given; all, unless a threshold was
-            decided early. Then ``low`` and ``high`` hold at any time, see :mod:`auditor.sequential`.
+        positions: ``(N,)`` int64, on the CPU: the places of the N samples among those given; all, unless a threshold
+            was decided early. Then ``low`` and ``high`` hold at any time, see :mod:`auditor.sequential`.
         adversarials: the images that broke samples, if ``keep`` was set.
         targeted: success rates of the targeted attack, if superclasses were given.
         earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.

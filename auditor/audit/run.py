@@ -19,14 +19,14 @@ from auditor.audit.templates import score_templates
 from auditor.audit.triage import is_attacked, screen_only
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
-from auditor.records import AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
+from auditor.records import STOPPED_EARLY, AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
 from auditor.records.versions import versions
 from auditor.screening import screen
 from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes
 from auditor.screening.statistics import median
-from auditor.sequential import STOPPED_EARLY, describe_stop
+from auditor.sequential import describe_stop
 from auditor.torch_state import default_modes, trackable
 from auditor.zoo import LoadedModel
 
@@ -260,7 +260,9 @@ def _attack(
     if request.stop_at is not None and len(kept) < len(images.labels):
         found.flags.append(STOPPED_EARLY)
         found.notes.append(describe_stop(result.robust_accuracy, len(kept), len(images.labels), request.stop_at))
-    _compare_margins(model, pictures[result.positions.to(request.device)], result.correct.cpu(), result.survived.cpu(), entry, found)
+    _compare_margins(
+        model, pictures[result.positions.to(request.device)], result.correct.cpu(), result.survived.cpu(), entry, found
+    )
     found.earlier = result.earlier
     found.values |= {
         "n": len(kept),

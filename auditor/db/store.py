@@ -25,11 +25,10 @@ from auditor.db.retry import with_retries
 from auditor.db.schedules import attach_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
-from auditor.records import LOCAL_QUEUE, AuditRecord, Verdicts, ZooEntry
+from auditor.records import LOCAL_QUEUE, STOPPED_EARLY, AuditRecord, Verdicts, ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
-from auditor.sequential import STOPPED_EARLY
 
 
 @dataclass(frozen=True)

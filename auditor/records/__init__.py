@@ -21,6 +21,9 @@ else:
 METHOD_VERSION = 3
 """Part of every audit's identity; increased whenever the same model could get other numbers."""
 
+STOPPED_EARLY = "stopped_early"
+"""The flag of a result on fewer images than its protocol's, because its gate was decided early."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:

@@ -81,7 +81,7 @@ STORED = [
     for field in fields(kind)
     if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "stop_at")
 ]
-"""The names of a stored request. Requests of older versions have no ``reverify``, no ``triage``, ``targeted`` and ``stop_at``."""
+"""The names of a stored request. Older ones have no ``reverify``, ``triage``, ``targeted`` and ``stop_at``."""
 
 
 def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
