@@ -39,9 +39,8 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     regression = click.option(
         "--fail-on-regression", is_flag=True,
         help="Exit with code 4 if a model is worse than in its last result under the same setting and on the same "
-        "images: its robust accuracy is lower by a one-sided paired McNemar test (false-discovery rate of 5 % over the models), it "
-        "has a new flag, or its "
-        "audit failed.",
+        "images: its robust accuracy is lower by a one-sided paired McNemar test (false-discovery rate of 5 % "
+        "over the models), it has a new flag, or its audit failed.",
     )  # fmt: skip
     sequential = click.option(
         "--sequential", is_flag=True,
