@@ -59,6 +59,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def benjamini_hochberg(p_values: Sequence[float], rate: float) -> float:
+    """The largest p-value to reject so that the false-discovery rate is at most ``rate``; 0 if none is rejected.
+
+    Benjamini and Hochberg (1995). It holds for independent and for positively dependent tests (Benjamini and
+    Yekutieli, 2001), such as those of several models on the same images.
+
+    Example:
+        >>> benjamini_hochberg([0.01, 0.04, 0.03, 0.5], 0.05), benjamini_hochberg([0.04, 0.5], 0.05)
+        (0.01, 0.0)
+    """
+    ordered, m = sorted(p_values), len(p_values)
+    return max((p for i, p in enumerate(ordered, 1) if p <= rate * i / m), default=0.0)
+
+
 @dataclass(frozen=True)
 class Paired:
     """Counts of two yes-or-no verdicts on the same samples: yes in both, in one only, or in neither."""

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +75,21 @@ def test_auc_of_a_perfect_order_has_an_interval_and_of_one_kind_there_is_none() 
     assert math.isnan(auc([1, 2], [True, True]).value)
     assert auc([2, 1], [False, True]).low == 0
     assert auc([1, 1], [False, True]).value == 0.5
+
+
+def test_the_false_discovery_rate_over_many_models() -> None:
+    """Of 40 models 4 are worse: of those rejected, at most 5 % are not; with none worse, 5 % of the nights reject."""
+    from scipy.stats import norm
+
+    from auditor.statistics import benjamini_hochberg
+
+    rng = np.random.default_rng(0)
+    for worse in (0, 4):
+        false = []
+        for _ in range(2000):
+            shared = rng.normal() * 0.5  # images that all models share
+            z = shared + rng.normal(size=40) * math.sqrt(0.75) - 3.5 * (np.arange(40) < worse)
+            p = norm.cdf(z)
+            rejected = p <= benjamini_hochberg(p.tolist(), 0.05)
+            false.append(rejected[worse:].sum() / max(1, rejected.sum()))
+        assert np.mean(false) <= 0.055

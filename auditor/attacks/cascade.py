@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
 from auditor.records.targeted import TargetedScore
+from auditor.sequential import CHUNK, anytime_interval, decide
 from auditor.statistics import wilson_interval
 from auditor.text.numbers import counted
 
@@ -84,6 +86,7 @@ class Cascade:
         self._add(sanity.check_data(self.images, self.logits, self.labels))
         self.correct = self.logits.argmax(1) == self.labels
         self.survived = self.correct.clone()
+        self.reached = torch.ones_like(self.correct)
         self.predicted = self.logits.argmax(1)
         self.broken_at = torch.full_like(self.predicted, UNBROKEN)
         first = self._all()[: self.batch_size]
@@ -138,7 +141,7 @@ class Cascade:
         self.scores, self.earlier, self.attack_earlier = list(state.scores), state.seconds, state.attack_seconds
 
     def run(self, attacks: tuple[Attack, ...]) -> None:
-        """Run the attacks that an earlier attempt has not finished, and then the checks for gradient masking."""
+        """Run the attacks that an earlier attempt has not finished."""
         if "randomized" in self.flags:
             attacks = for_randomized(attacks)
             self.notes += [] if RAND in self.notes else [RAND]
@@ -156,10 +159,46 @@ class Cascade:
                 self._run_attack(adapted)
             self.step += 1
             self._save()
+
+    def run_until(self, attacks: tuple[Attack, ...], threshold: float) -> None:
+        """Run all attacks on one chunk of samples after the other, in a random order of the seed, until it is decided
+        whether the robust accuracy is above or below ``threshold``, or no sample is left.
+
+        It neither saves nor resumes its state.
+        """
+        generator = torch.Generator().manual_seed(self.attacker.seed)
+        order = torch.randperm(len(self.images), generator=generator).to(self.images.device)
+        survived, self.reached = torch.zeros_like(self.correct), torch.zeros_like(self.correct)
+        scores: list[AttackScore] = []
+        broken_by: dict[str, Tensor] = {}
+        for chunk in torch.split(order, CHUNK):
+            self.reached[chunk] = True
+            self.survived = torch.zeros_like(self.correct)
+            self.survived[chunk] = self.correct[chunk]
+            self.scores, self.broken_by, self.step = [], {}, 0
+            self.run(attacks)
+            survived |= self.survived
+            scores = [_add_scores(*pair) for pair in zip(scores, self.scores, strict=True)] if scores else self.scores
+            broken_by = {name: broken_by.get(name, False) | broken for name, broken in self.broken_by.items()}
+            if decide(int(survived.sum()), self.attacked, threshold):
+                break
+        self.survived, self.broken_by, self.notes = survived, broken_by, list(dict.fromkeys(self.notes))
+        standing, self.scores = int((self.correct & self.reached).sum()), []
+        for score in scores:
+            standing -= score.broken
+            self.scores.append(replace(score, robust_accuracy=standing / self.attacked))
+
+    @property
+    def attacked(self) -> int:
+        """The number of samples that the attacks have reached."""
+        return int(self.reached.sum())
+
+    def check_masking(self, attacks: tuple[Attack, ...]) -> None:
+        """The checks for gradient masking, after :meth:`run` or :meth:`run_until`."""
         self._compare_steps(attacks)
         if "square" in self.broken_by:
             by_square = sum(int(broken.sum()) for name, broken in self.broken_by.items() if name.startswith("square"))
-            self._add(flags.square_finding(by_square, len(self.images)))
+            self._add(flags.square_finding(by_square, self.attacked))
         self._bound_left_out(attacks)
         self._check_vanishing()
         self._add(flags.nonfinite_finding(self.model.count.nonfinite, self.model.count.taken))
@@ -173,7 +212,7 @@ class Cascade:
         chosen = fgsm.nonzero().flatten()
         broken = self._map_resumable("pgd-20, for flags", chosen, lambda samples: self._break(pgd_20, samples)) >= 0
         only_fgsm, only_pgd = int((~broken).sum()), int(self.broken_by["pgd-20"].sum())
-        self._add(flags.steps_finding(only_fgsm, only_pgd, len(self.images)))
+        self._add(flags.steps_finding(only_fgsm, only_pgd, self.attacked))
 
     def _check_vanishing(self) -> None:
         """PGD-20 on rescaled logits, outside the cascade, if float32 rounds many losses to exactly 0."""
@@ -184,7 +223,7 @@ class Cascade:
         if float((loss == 0).float().mean()) > flags.ZERO_GRADIENT_SHARE:
             self.attacker.aim_at_rescaled_outputs(self.logits)
             broken = self._map_batches("pgd-20, for flags", chosen, lambda samples: self._break(PGD_20, samples)) >= 0
-            self._add(flags.vanishing_finding(int(broken.sum()), len(self.images)))
+            self._add(flags.vanishing_finding(int(broken.sum()), self.attacked))
 
     def run_targeted(self, families: Tensor) -> None:
         """Attack the correctly classified samples towards classes of their own superclass, and of others.
@@ -215,19 +254,21 @@ class Cascade:
 
     def result(self) -> RobustnessResult:
         """The scores, flags and notes of all attacks that ran."""
-        n, survivors = len(self.images), int(self.survived.sum())
-        low, high = wilson_interval(survivors, n)
+        n, survivors, kept = self.attacked, int(self.survived.sum()), self.reached
+        early = n < len(self.images)
+        low, high = anytime_interval(survivors, n) if early else wilson_interval(survivors, n)
         return RobustnessResult(
-            clean_accuracy=int(self.correct.sum()) / n,
+            clean_accuracy=int((self.correct & kept).sum()) / n,
             robust_accuracy=survivors / n,
             low=low,
             high=high,
             attacks=self.scores,
-            correct=self.correct.cpu(),
-            survived=self.survived.cpu(),
-            predicted=self.predicted.cpu(),
-            broken_at=self.broken_at.cpu(),
-            logits=self.logits.cpu(),
+            correct=self.correct[kept].cpu(),
+            survived=self.survived[kept].cpu(),
+            predicted=self.predicted[kept].cpu(),
+            broken_at=self.broken_at[kept].cpu(),
+            logits=self.logits[kept].cpu(),
+            positions=kept.nonzero().flatten().cpu(),
             flags=self.flags,
             notes=self.notes,
             batch_size=self.batch_size,
@@ -401,3 +442,10 @@ class Cascade:
                 self.partial = torch.cat(results)
                 self._save()
         return torch.cat(results)
+
+
+def _add_scores(first: AttackScore, second: AttackScore) -> AttackScore:
+    """The score of one attack on the samples of both scores."""
+    return replace(
+        first, n=first.n + second.n, broken=first.broken + second.broken, seconds=first.seconds + second.seconds
+    )

@@ -40,6 +40,7 @@ def evaluate_robustness(
     keep: bool = False,
     saved: SavedProgress | None = None,
     superclasses: Sequence[str] | None = None,
+    stop_at: float | None = None,
 ) -> RobustnessResult:
     """Robust accuracy: the share of samples that the model classifies correctly and that no attack breaks.
 
@@ -66,6 +67,9 @@ def evaluate_robustness(
             the randomness of the model, if it comes from torch's global generators.
         superclasses: K names, one a class. With them a targeted attack runs after the others, towards classes of each
             sample's own superclass and of others, and the result has its success rates.
+
+        stop_at: attack chunks of 32 samples in a random order until it is decided whether the robust accuracy is above
+            or below this share; each answer is wrong with a probability of at most 5 %. It neither saves nor resumes.
 
     Returns:
         Scores, per-sample verdicts, flags and notes, see :class:`RobustnessResult`.
@@ -94,11 +98,17 @@ def evaluate_robustness(
         with trackable(network), frozen(network), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
             attacker = Attacker(Classifier(network, dtype), images, labels, numbers, ball, eps, seed)
-            cascade = Cascade(attacker, batch_size, progress or _ignore_progress, keep, saved)
+            cascade = Cascade(
+                attacker, batch_size, progress or _ignore_progress, keep, None if stop_at is not None else saved
+            )
             cascade.notes += clipped
             cascade.inspect_model()
             cascade.resume()
-            cascade.run(protocol.attacks)
+            if stop_at is None:
+                cascade.run(protocol.attacks)
+            else:
+                cascade.run_until(protocol.attacks, stop_at)
+            cascade.check_masking(protocol.attacks)
             if superclasses is not None:
                 cascade.run_targeted(number_superclasses(superclasses, cascade.logits))
             return cascade.result()

@@ -26,6 +26,8 @@ class RobustnessResult:
         flags: reasons not to rank the result.
         notes: other remarks for the reader.
         batch_size: the batch size at the end; it was halved each time memory ran out.
+        positions: ``(N,)`` int64, on the CPU: the places of the N samples among those given; all, unless a threshold
+            was decided early. Then ``low`` and ``high`` hold at any time, see :mod:`auditor.sequential`.
         adversarials: the images that broke samples, if ``keep`` was set.
         targeted: success rates of the targeted attack, if superclasses were given.
         left_out: the samples that FAB and Square left out, and how many of these they would break at most.
@@ -45,6 +47,7 @@ class RobustnessResult:
     flags: list[str]
     notes: list[str]
     batch_size: int
+    positions: Tensor
     adversarials: Adversarials | None = None
     earlier: float = 0.0
     targeted: TargetedScore | None = None

@@ -9,6 +9,7 @@ from auditor.attacks import find_protocol
 from auditor.attacks.targeted import PARAMETERS
 from auditor.data import ImageSet, hierarchy_of
 from auditor.records import METHOD_VERSION, AuditRequest, ZooEntry
+from auditor.sequential import PARAMETERS as SEQUENTIAL
 
 
 def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images: ImageSet | None) -> str:
@@ -34,6 +35,8 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
     }
     if request.targeted is not None:  # not a key of its own, so that other audits keep their identity
         parts["targeted"] = [request.targeted, PARAMETERS]
+    if request.stop_at is not None:
+        parts["sequential"] = [request.stop_at, SEQUENTIAL]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -19,13 +19,14 @@ from auditor.audit.templates import score_templates
 from auditor.audit.triage import is_attacked, screen_only
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
-from auditor.records import AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
+from auditor.records import STOPPED_EARLY, AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
 from auditor.records.versions import versions
 from auditor.screening import screen
 from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes
 from auditor.screening.statistics import median
+from auditor.sequential import describe_stop
 from auditor.torch_state import default_modes, trackable
 from auditor.zoo import LoadedModel
 
@@ -247,16 +248,24 @@ def _attack(
         keep=keep,
         saved=attempts,
         superclasses=None if request.targeted is None else hierarchy.superclasses,
+        stop_at=request.stop_at,
     )
-    distance = clustering.feature_distance(result.logits.numpy(), images.labels, len(hierarchy.classes))
+    kept = result.positions.numpy()
+    labels = images.labels[kept]
+    distance = clustering.feature_distance(result.logits.numpy(), labels, len(hierarchy.classes))
     scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
     found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
     found.flags += result.flags
     found.notes += result.notes
-    _compare_margins(model, pictures, result.correct.cpu(), result.survived.cpu(), entry, found)
+    if request.stop_at is not None and len(kept) < len(images.labels):
+        found.flags.append(STOPPED_EARLY)
+        found.notes.append(describe_stop(result.robust_accuracy, len(kept), len(images.labels), request.stop_at))
+    _compare_margins(
+        model, pictures[result.positions.to(request.device)], result.correct.cpu(), result.survived.cpu(), entry, found
+    )
     found.earlier = result.earlier
     found.values |= {
-        "n": len(images.labels),
+        "n": len(kept),
         "clean_accuracy": result.clean_accuracy,
         "robust_accuracy": result.robust_accuracy,
         "robust_low": result.low,
@@ -264,11 +273,11 @@ def _attack(
         "attacks": tuple(result.attacks),
         "batch_size": result.batch_size,
         "verdicts": Verdicts(
-            indices=images.indices,
+            indices=images.indices[kept],
             correct=result.correct.numpy().astype(np.bool_),
             survived=result.survived.numpy().astype(np.bool_),
-            pictures=images.pictures,
-            labels=images.labels,
+            pictures=None if images.pictures is None else images.pictures[kept],
+            labels=labels,
             predicted=result.predicted.numpy(),
             broken_at=result.broken_at.numpy(),
         ),

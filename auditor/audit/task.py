@@ -1,5 +1,7 @@
 """From a zoo entry to an audit record, in any process: load the images and the model, then audit."""
 
+from dataclasses import replace
+
 from auditor.audit.identity import identity
 from auditor.audit.run import audit
 from auditor.data import ImageSet, load_images
@@ -15,6 +17,11 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     """
     images = images_of(entry, request)
     loaded = source.load(entry)
+    complete = replace(request.audit, stop_at=None)
+    if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images)):
+        return None  # a complete result also answers a gate that may stop early
+    if request.audit.stop_at is None:
+        return audit(entry, loaded, request.audit, images, context, request.adversarials)
     if not context.needs_measuring(identity(entry, loaded.weights_sha256, request.audit, images)):
         return None
     return audit(entry, loaded, request.audit, images, context, request.adversarials)

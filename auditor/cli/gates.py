@@ -41,10 +41,15 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     regression = click.option(
         "--fail-on-regression", is_flag=True,
         help="Exit with code 4 if a model is worse than in its last result under the same setting and on the same "
-        "images: its robust accuracy is lower with a one-sided paired McNemar p below 0.05, it has a new flag, or its "
-        "audit failed.",
+        "images: its robust accuracy is lower by a one-sided paired McNemar test (false-discovery rate of 5 % "
+        "over the models), it has a new flag, or its audit failed.",
     )  # fmt: skip
-    return under(regression(command))
+    sequential = click.option(
+        "--sequential", is_flag=True,
+        help="With --fail-under: attack images in a random order, and stop each audit once its gate is decided, with "
+        "an error of at most 5 %. Such a result is flagged stopped_early, and is not ranked.",
+    )  # fmt: skip
+    return under(sequential(regression(command)))
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,12 @@ class GateOptions:
 
     fail_under: Decimal | None
     fail_on_regression: bool
+    sequential: bool = False
+
+    @property
+    def stop_at(self) -> float | None:
+        """The share at which an audit may stop early; None to attack all images."""
+        return float(self.fail_under) if self.sequential and self.fail_under is not None else None
 
     @property
     def any(self) -> bool:
@@ -62,6 +73,8 @@ class GateOptions:
         """Raises UsageError if an accuracy is required under a protocol that measures none."""
         from auditor.errors import UsageError
 
+        if self.sequential and (self.fail_under is None or self.fail_on_regression):
+            raise UsageError("--sequential needs --fail-under, and no --fail-on-regression, which needs all images")
         if self.fail_under is not None and protocol == "screen":
             raise UsageError("--fail-under has no meaning under 'screen', which runs no attack; use another protocol")
 
@@ -76,13 +89,19 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
     from auditor.errors import GateError
 
     unmet: list[str] = []
+    earlier = _find_earlier(engine, rows, scan_id) if gates.fail_on_regression else {}
+    level = _regression_level(engine, rows, earlier)
     for row in rows:
+        if gates.sequential:
+            for note in row.notes:
+                if note.startswith("decided after "):
+                    say(f"{row.model}: {note}")
         if gates.any and row.status not in ("done", "failed"):
             unmet.append(f"{row.model}: expected a result, but its audit is {row.status}")
         if gates.fail_under is not None and row.status == "done":
             unmet += _too_low(row, gates.fail_under)
         if gates.fail_on_regression:
-            unmet += _worse(engine, row, scan_id)
+            unmet += _worse(engine, row, earlier.get(row.id), level)
     for line in unmet:
         say(f"gate not met: {line}")
     if unmet:
@@ -90,29 +109,43 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
 
 
 def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
+    from auditor.records import STOPPED_EARLY
     from auditor.text.numbers import percent
 
     expected = f"{row.model}: expected a robust accuracy of at least {percent(under)}, got"
-    accuracy = row.robust_accuracy
+    accuracy, flags = row.robust_accuracy, [flag for flag in row.flags if flag != STOPPED_EARLY]
     if accuracy is None:
         yield f"{expected} none: {'; '.join(row.not_measurable) or 'it was not measured'}"
-    elif row.flags:
-        yield f"{expected} {percent(accuracy)}, flagged {', '.join(row.flags)}: it cannot be trusted"
+    elif flags:
+        yield f"{expected} {percent(accuracy)}, flagged {', '.join(flags)}: it cannot be trusted"
     elif round(accuracy * (row.n or 0)) < under * (row.n or 0):  # counts, because 9 of 500 are 1.8 %
         yield f"{expected} {percent(accuracy)}"
 
 
-def _worse(engine: "Engine", row: "ResultRow", scan_id: int) -> Iterator[str]:
-    from auditor.cli.output.progress import say
+def _find_earlier(engine: "Engine", rows: "Sequence[ResultRow]", scan_id: int) -> "dict[int, ResultRow]":
+    """The earlier results of rows that have ended, by the rows' ids."""
     from auditor.results.previous import previous_result
+
+    ended = [row for row in rows if row.status in ("done", "failed")]
+    found = {row.id: previous_result(engine, row, scan_id) for row in ended}
+    return {number: before for number, before in found.items() if before is not None}
+
+
+def _regression_level(engine: "Engine", rows: "Sequence[ResultRow]", earlier: "dict[int, ResultRow]") -> float:
+    from auditor.results.regressions import regression_level
+
+    return regression_level(engine, [(earlier[row.id], row) for row in rows if row.id in earlier])
+
+
+def _worse(engine: "Engine", row: "ResultRow", before: "ResultRow | None", level: float) -> Iterator[str]:
+    from auditor.cli.output.progress import say
     from auditor.results.regressions import find_regressions
 
     if row.status not in ("done", "failed"):
         return
-    before = previous_result(engine, row, scan_id)
     if before is None:
         say(f"{row.model}: no earlier result under this setting and on these images; nothing to compare with")
         return
     named = f"{row.model}: expected no worse than result {before.id} of {before.started_at}, got"
-    for loss in find_regressions(engine, before, row):
+    for loss in find_regressions(engine, before, row, level):
         yield f"{named} {loss}"

@@ -149,7 +149,7 @@ class AuditOptions:
     memory_limit: float | None = None
     force: bool = False
 
-    def make_request(self, queue: str, adversarials: Path | None = None) -> "ScanRequest":
+    def make_request(self, queue: str, adversarials: Path | None = None, stop_at: float | None = None) -> "ScanRequest":
         """The options as a request; the device is checked only if the scan runs in this process."""
         from auditor.config import settings
         from auditor.jobs.limits import GIB, Limits
@@ -166,6 +166,7 @@ class AuditOptions:
             batch_size=settings().batch_size,
             triage=self.triage,
             targeted=self.targeted,
+            stop_at=stop_at,
         )
         return ScanRequest.make(
             audit,

@@ -134,6 +134,7 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --model at-eps0.10 --protocol standard --samples 64
       auditor scan demo --match 'at-*' --eps 8/255 --format json
       auditor scan demo --fail-under 45% --fail-on-regression
+      auditor scan demo --fail-under 45% --sequential
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan demo --targeted superclass
@@ -168,7 +169,7 @@ def command(options: ScanOptions) -> None:
     from auditor.db.store import Store
     from auditor.results.reverify import longest_unverified
 
-    request = audit.make_request(where.queue, adversarials)
+    request = audit.make_request(where.queue, adversarials, gates.stop_at)
     engine = open_database()
     store = Store(engine)
     if options.dry_run:

@@ -21,6 +21,9 @@ else:
 METHOD_VERSION = 3
 """Part of every audit's identity; increased whenever the same model could get other numbers."""
 
+STOPPED_EARLY = "stopped_early"
+"""The flag of a result on fewer images than its protocol's, because its gate was decided early."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
@@ -99,6 +102,7 @@ class AuditRequest:
     ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
     attacks all. It decides what is measured, and is not part of an audit's identity.
     ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
+    ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
     """
 
     protocol: str
@@ -109,6 +113,7 @@ class AuditRequest:
     batch_size: int = 256
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
+    stop_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from auditor.db import models as tables
 from auditor.db.results import Filter, list_results
 from auditor.errors import NotFoundError, UsageError
 from auditor.records.results import ResultRow
-from auditor.results.regressions import comparable, find_regressions
+from auditor.results.regressions import comparable, find_regressions, regression_level
 
 
 @dataclass
@@ -62,6 +62,8 @@ def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: floa
     diff = Diff(before, after)
     diff.gone = [name for name in old if name not in new]
     again = _reverified(engine, after)
+    pairs = [(old[name], row) for name, row in new.items() if name in old and _is_tested(old[name], row)]
+    level = regression_level(engine, pairs)
     for name, row in new.items():
         earlier = old.get(name)
         if before is not None and earlier is None:
@@ -75,11 +77,18 @@ def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: floa
         if NOT_REPRODUCED in row.flags and (earlier is None or earlier.id != row.id):
             diff.not_reproduced.append(name)
         if earlier is not None and row.status in ("done", "failed"):
-            _compare(engine, diff, name, earlier, row, gap_drop)
+            _compare(engine, diff, name, earlier, row, level, gap_drop)
     return diff
 
 
-def _compare(engine: Engine, diff: Diff, name: str, earlier: ResultRow, row: ResultRow, gap_drop: float | None) -> None:
+def _is_tested(earlier: ResultRow, row: ResultRow) -> bool:
+    done = earlier.status == row.status == "done"
+    return done and row.id != earlier.id and comparable(earlier, row)
+
+
+def _compare(
+    engine: Engine, diff: Diff, name: str, earlier: ResultRow, row: ResultRow, level: float, gap_drop: float | None
+) -> None:
     if earlier.status != "done":
         diff.changed[name] = f"was {earlier.status}, is {row.status}"
         return
@@ -90,7 +99,7 @@ def _compare(engine: Engine, diff: Diff, name: str, earlier: ResultRow, row: Res
         weights = row.weights_sha256 != earlier.weights_sha256
         diff.changed[name] = "other weights" if weights else "the same weights, other images or settings"
     try:
-        worse = list(find_regressions(engine, earlier, row, gap_drop=gap_drop)) if row.id != earlier.id else []
+        worse = list(find_regressions(engine, earlier, row, level, gap_drop=gap_drop)) if row.id != earlier.id else []
     except UsageError as error:
         diff.not_compared[name] = str(error)
         return

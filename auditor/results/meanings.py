@@ -104,6 +104,10 @@ FLAGS: dict[str, FlagMeaning] = {
         "The effective rank of C is below 1.5: all templates point in nearly one direction.",
         "Ignore the clustering scores of this model; the robust accuracy is not affected.",
     ),
+    "stopped_early": FlagMeaning(
+        "The audit stopped once its gate was decided (--fail-under with --sequential), so it attacked fewer images.",
+        "Read it as an answer to the gate. Audit the model without --sequential for a number to compare.",
+    ),
     "not_reproduced": FlagMeaning(
         "The audit was repeated under the same identity, and its result differs.",
         "Compare devices and versions of the two audits. Do not trust either number until they agree.",

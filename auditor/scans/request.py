@@ -47,7 +47,8 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
-            UsageError: ``samples``, a triage or targeted attacks are given for a protocol that uses no images.
+            UsageError: ``samples``, a triage or targeted attacks are given for a protocol that uses no images, or
+                ``stop_at`` for one that needs all images at once.
         """
         protocol = find_protocol(audit.protocol)
         if audit.triage is not None and protocol.samples == 0:
@@ -56,6 +57,10 @@ class ScanRequest:
             raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
+        if audit.targeted is not None and audit.stop_at is not None:
+            raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
+        if audit.stop_at is not None and protocol.name == "strong":
+            raise UsageError("--sequential needs quick, standard or full: strong spreads its budget over all images")
         measurement = Measurement(
             audit=audit,
             samples=protocol.samples if samples is None else samples,
@@ -82,7 +87,7 @@ STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer")
+    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at")
 ]
 """The names that every stored request has; requests of older versions lack the others."""
 

@@ -146,3 +146,39 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
             check_gates(engine, GateOptions(None, True), 3, [row])
     else:
         check_gates(engine, GateOptions(None, True), 3, [row])
+
+
+def test_a_sequential_gate_stops_early_and_is_neither_ranked_nor_reused_as_a_complete_result() -> None:
+    models = ("--model", "standard", "--model", "at-eps0.10", "--samples", "200")
+    result = run("scan", "demo", *models, "--fail-under", "30%", "--sequential", "--format", "json")
+    assert result.exit_code == 4, result.stderr
+    early = {row["model"]: row for row in json.loads(result.stdout)}
+    for name, side in (("demo:standard", "below"), ("demo:at-eps0.10", "above")):
+        row = early[name]
+        assert row["n"] == row["samples"] < 200
+        assert "stopped_early" in row["flags"]
+        assert row["robust_low"] < row["robust_accuracy"] + 1e-12 < row["robust_high"] + 1e-9
+        assert f"{name}: decided after {row['n']} of 200 images: the robust accuracy is {side} 30.0 %" in result.stderr
+    assert "gate not met: demo:standard: expected a robust accuracy of at least 30.0 %, got 0.0 %" in result.stderr
+    complete = run("scan", "demo", *models, "--format", "json")
+    for row in json.loads(complete.stdout):
+        assert (row["n"], "stopped_early" in row["flags"]) == (200, False)
+        assert row["identity"] != early[row["model"]]["identity"]
+    again = run("scan", "demo", *models, "--fail-under", "30%", "--sequential", "--format", "json")
+    assert {row["n"] for row in json.loads(again.stdout)} == {200}  # a complete result answers the gate, too
+    assert again.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--sequential",),
+        ("--sequential", "--fail-under", "1%", "--fail-on-regression"),
+        ("--sequential", "--fail-under", "1%", "--targeted", "superclass"),
+        ("--sequential", "--fail-under", "1%", "--protocol", "strong"),
+    ],
+)
+def test_sequential_needs_a_gate_that_it_can_decide(options: tuple[str, ...]) -> None:
+    result = run("scan", "demo", *options)
+    assert result.exit_code == 2
+    assert "--sequential" in result.stderr

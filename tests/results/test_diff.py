@@ -152,3 +152,13 @@ def test_each_model_gets_its_turn(store: Store) -> None:
         scan(store, {name: made(name, 150) for name in names}, reverify=tuple(turn))
     assert turns == [["a", "b"], ["c", "d"], ["e", "a"]]
     assert longest_unverified(engine, [entry("z")], request, 2) == []
+
+
+def test_chance_among_many_models_is_no_regression(store: Store) -> None:
+    """One model of twenty loses 5 samples and gains none: p is 0.031, as chance explains among twenty."""
+    names = [f"m{i}" for i in range(20)]
+    before = scan(store, {name: made(name, 100) for name in names})
+    after = scan(store, {name: made(name, 95 if name == "m0" else 100, seed=1) for name in names})
+    assert diff_scans(store.engine, before, after, gap_drop=None).regressions == {}
+    worse = scan(store, {name: made(name, 80 if name == "m0" else 100, seed=2) for name in names})
+    assert list(diff_scans(store.engine, before, worse, gap_drop=None).regressions) == ["demo:m0"]
