@@ -270,7 +270,7 @@ def test_settings_are_ranked_apart_and_the_figure_takes_the_largest(tmp_path: Pa
     rows("--model", "noise", "--samples", "20", "--eps", "8/255")
     drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
     assert drawn.exit_code == 0
-    assert "left out: 1 results of quick, fashion_mnist, Linf 8/255, n = 20" in drawn.stderr
+    assert "left out: 1 result of quick, fashion_mnist, Linf 8/255, n = 20" in drawn.stderr
 
 
 @pytest.mark.parametrize("columns", [40, 80, 100])
