@@ -28,7 +28,7 @@ from auditor.attacks.progress import (
 )
 from auditor.attacks.protocols import PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
-from auditor.attacks.selection import LeftOut, draw_part, is_near, most_broken, summarize
+from auditor.attacks.selection import LEAST_DRAWN, LeftOut, draw_part, is_near, most_broken, summarize
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
@@ -333,11 +333,17 @@ class Cascade:
         return self.survived & (~chosen if settings.get("rest_of") else chosen)
 
     def _misjudged(self, attack: Attack) -> bool:
-        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken."""
+        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken.
+
+        Also if the part is too small to say anything about the samples that were left out.
+        """
         far = ~is_near(attack.parameters, self.attacker.lack)
         part = draw_part(attack.parameters, self.attacker.numbers, self.attacker.seed).to(far)
-        broken = [broken for name, broken in self.broken_by.items() if name in ("fab-t", "square")]
-        return any(bool((far & part & one).any()) for one in broken)
+        broken = torch.zeros_like(self.survived)
+        for name in ("fab-t", "square"):
+            broken |= self.broken_by.get(name, torch.zeros_like(broken))
+        attacked = (self.survived | broken) & far
+        return bool((broken & far & part).any()) or int((attacked & part).sum()) < LEAST_DRAWN
 
     def _bound_left_out(self, attacks: tuple[Attack, ...]) -> None:
         """Note what the attacks on a random part of the samples say about those that they left out."""
@@ -352,9 +358,9 @@ class Cascade:
         rest = int((attacked & ~near & ~part).sum())
         names = " and ".join(attack.name for attack in partial if not attack.parameters.get("rest_of"))
         if any(attack.parameters.get("rest_of") for attack in partial):
-            self.notes.append(
-                f"{names} broke {seen} of a random {drawn} samples far from the boundary: they ran on all"
-            )
+            few = f"a random {drawn} samples far from the boundary are too few to speak for the others"
+            why = few if drawn < LEAST_DRAWN else f"they broke {seen} of a random {drawn} far from the boundary"
+            self.notes.append(f"{names} ran on all samples: {why}")
             return
         self.left_out = LeftOut(int((attacked & near).sum()), drawn, seen, rest, most_broken(drawn, seen, rest))
         if rest:

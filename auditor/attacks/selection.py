@@ -5,7 +5,8 @@ An attack's parameters may name
 - ``nearer_than``: it runs on samples with a smaller lack, which a search has measured (:mod:`auditor.attacks.search`);
 - ``share``: it also runs on the others with this probability, drawn by each sample's number;
 - ``rest_of``: it runs on the survivors that the attack with the same settings left out, and only if an attack broke a
-  sample of the random part: then the lack does not say which samples can be broken.
+  sample of the random part, because then the lack does not say which samples can be broken, or if the random part has
+  fewer than ``LEAST_DRAWN`` samples.
 """
 
 import math
@@ -17,7 +18,10 @@ from torch import Tensor
 
 from auditor.attacks.norms import generators
 
-CONFIDENCE = 0.95
+ONE_IN = 20
+"""The bound is wrong at most once in so many times: 95 % confidence."""
+LEAST_DRAWN = 8
+"""A random part that is smaller says too little about the rest."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def most_broken(drawn: int, broken: int, rest: int) -> int:
         ways = sum(
             math.comb(breakable, seen) * math.comb(population - breakable, drawn - seen) for seen in range(broken + 1)
         )
-        return ways >= (1 - CONFIDENCE) * math.comb(population, drawn)
+        return ONE_IN * ways >= math.comb(population, drawn)  # in integers: they have thousands of digits
 
     low, high = 0, rest
     while low < high:

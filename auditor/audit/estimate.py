@@ -16,6 +16,7 @@ from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.protocols import for_randomized
+from auditor.attacks.selection import LEAST_DRAWN
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
 from auditor.audit.identity import identity
 from auditor.audit.task import images_of
@@ -232,9 +233,12 @@ def attack_seconds(
     work = once + seconds(counted.work.times(batches, n / tried))
     image, survivors = 0.0, int(result.survived.sum())
     for attack in attacks:
-        if attack.engine == "autoattack" and not attack.parameters.get("rest_of"):
+        share = attack.parameters.get("share", 1.0)
+        if attack.parameters.get("rest_of"):  # runs if the random part is too small to speak for the rest
+            share = 1 - share if n * share * survivors / tried < LEAST_DRAWN else 0.0
+        if attack.engine == "autoattack":
             gradients, forwards = passes((attack,), around=False)
-            image += attack.parameters.get("share", 1.0) * (gradients * both.image + forwards * forward.image)
+            image += share * (gradients * both.image + forwards * forward.image)
     likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
     return work + likely * image, max(work, min(once + bound, RESERVE * work + most * image))
 

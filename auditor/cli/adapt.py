@@ -175,12 +175,17 @@ def command(options: AdaptOptions) -> None:
     from auditor.cli.model_filters import find_model
     from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
     from auditor.cli.run_training import run_where
+    from auditor.errors import NotFoundError
     from auditor.machine.devices import check_device
     from auditor.records.adaptations import RECIPES
     from auditor.trainings.adapt import AdaptJobRequest
 
     if options.start not in RECIPES and ":" not in options.start:
-        options = replace(options, start=find_model(options.start, options.folder))
+        try:
+            options = replace(options, start=find_model(options.start, options.folder))
+        except NotFoundError as error:
+            recipes = ", ".join(RECIPES)
+            raise NotFoundError(f"no recipe named {options.start!r}; expected one of: {recipes}; {error}") from error
     sigterm_interrupts()
     set_up_logs()
     where = decide(options.place, options.device)

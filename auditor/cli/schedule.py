@@ -82,6 +82,8 @@ def _check_scan(words: Sequence[str]) -> None:
         raise UsageError(f"command of the schedule: {error.format_message()}") from error
     options = parse_options(ScanOptions, parameters)
     options.gates.check_protocol(options.audit.protocol)
+    if options.gates.sequential:
+        raise UsageError("--sequential cannot be scheduled: nights are compared on the same images; leave it out")
     check_attacks(options.save_adversarials, options.audit.protocol)
     options.audit.make_request("cpu")  # the device is that of the machine that runs the scan
     if options.source in ("demo", "timm", "robustbench"):

@@ -23,7 +23,7 @@ from auditor.db.codec import (
 from auditor.db.filters import Filter, check_filter, order_by, select_ids
 from auditor.db.published import PUBLISHED, published_record
 from auditor.errors import NotFoundError
-from auditor.records import AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.records.screening import Screening
@@ -196,6 +196,8 @@ def _row(found: Row[Any]) -> ResultRow:
     figures = dict(zip(PUBLISHED, found[len(_COLUMNS) :], strict=True))
     published = None if figures["model"] is None else Published(**figures)
     claims = claims_of(found, published)
+    if values["samples"] == STOPPED_SAMPLES:
+        values["samples"] = values["n"]
     values |= {
         "architecture": values["architecture"].get("name"),
         "flags": [*values["flags"], *mismatches(found, claims)],

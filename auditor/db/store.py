@@ -25,7 +25,7 @@ from auditor.db.retry import with_retries
 from auditor.db.schedules import attach_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
-from auditor.records import LOCAL_QUEUE, STOPPED_EARLY, AuditRecord, Verdicts, ZooEntry
+from auditor.records import LOCAL_QUEUE, STOPPED_EARLY, STOPPED_SAMPLES, AuditRecord, Verdicts, ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
@@ -228,7 +228,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
     numbers = ("clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "affinity_error")
     screened = {"samples": 0} if record.protocol == "screen" else {}  # a triage left it at that
     if STOPPED_EARLY in record.flags:  # a series of its own: it replaces no complete result
-        screened = {"samples": record.n}
+        screened = {"samples": STOPPED_SAMPLES}
     return (
         {name: getattr(record, name) for name in same}
         | screened

@@ -21,6 +21,8 @@ else:
 METHOD_VERSION = 3
 """Part of every audit's identity; increased whenever the same model could get other numbers."""
 
+STOPPED_SAMPLES = -1
+"""In place of the number of samples of such a result: it is of a series of its own and replaces no complete one."""
 STOPPED_EARLY = "stopped_early"
 """The flag of a result on fewer images than its protocol's, because its gate was decided early."""
 

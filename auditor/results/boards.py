@@ -9,10 +9,11 @@ from typing import Any
 
 from auditor.db.boards import BoardKey, BoardRow
 from auditor.db.filters import EPS_TOLERANCE, mentions
+from auditor.records import STOPPED_EARLY
 from auditor.results.ranking import describe_setting, rank_among
 from auditor.text.eps import format_eps
 
-PROTOCOLS = ("full", "standard", "quick", "screen")
+PROTOCOLS = ("full", "strong", "standard", "quick", "screen")
 """The strongest first."""
 UNFLAGGED, FLAGGED = "false", "true"
 
@@ -104,7 +105,14 @@ class BoardView:
 
 
 def view_board(rows: Sequence[BoardRow], filter: RowFilter) -> BoardView:
-    """Rank all rows of a board, and select those that match a filter."""
+    """Rank all rows of a board, and select those that match a filter.
+
+    Of several rows of a model, which some had from a smaller data set or an early stop, the newest complete one counts.
+    """
+    newest: dict[str, BoardRow] = {}
+    for row in sorted(rows, key=lambda row: (STOPPED_EARLY not in row.flags, row.id)):
+        newest[row.model] = row
+    rows = [row for row in rows if newest[row.model] is row]
     better = sorted((row.robust_accuracy or 0 for row in rows if not row.flags), reverse=True)
     conditions = bool(filter.given)
     matching = []

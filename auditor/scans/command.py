@@ -12,9 +12,10 @@ MOST_MODELS = 100
 
 
 def uses_folder(settings: ScanSettings) -> bool:
-    """Whether the zoo is a folder of some machine, or brings its own code: HTTP can neither request nor retry it."""
+    """Whether it uses files of some machine, or a zoo's own code: HTTP can neither request nor retry such a scan."""
     request = settings.request
-    return bool(settings.source == "local" or request.get("folder") or request.get("trust_code"))
+    paths = any(request.get(name) for name in ("folder", "data", "adversarials"))
+    return bool(settings.source == "local" or paths or request.get("trust_code"))
 
 
 def scan_command(settings: ScanSettings, models: Sequence[str], *, paths: bool = True) -> list[str]:
@@ -33,7 +34,7 @@ def scan_command(settings: ScanSettings, models: Sequence[str], *, paths: bool =
         for model in models:
             words += ["--model", model.partition(":")[2]]
     words += ["--protocol", str(request.get("protocol"))]
-    if request.get("samples") and request.get("protocol") != "screen":
+    if request.get("samples") and request.get("protocol") != "screen" and not request.get("or_fewer"):
         words += ["--samples", str(request["samples"])]
     norms = {(subject.norm, subject.eps) for subject in settings.subjects}
     if len(norms) == 1:
@@ -51,6 +52,8 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
     for name in ("sketch", "triage", "targeted"):
         if request.get(name) is not None:
             words += [f"--{name}", str(request[name])]
+    if request.get("stop_at") is not None:
+        words += ["--fail-under", f"{request['stop_at']:g}", "--sequential"]
     if request.get("seed"):
         words += ["--seed", str(request["seed"])]
     for name, option in (("data", "--data"), ("adversarials", "--save-adversarials")):

@@ -59,6 +59,8 @@ class ScanRequest:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         if audit.targeted is not None and audit.stop_at is not None:
             raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
+        if audit.stop_at is not None and others.get("reverify"):
+            raise UsageError("--sequential attacks fewer images than --reverify needs: use one of the two")
         if audit.stop_at is not None and protocol.name == "strong":
             raise UsageError("--sequential needs quick, standard or full: strong spreads its budget over all images")
         measurement = Measurement(

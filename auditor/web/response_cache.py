@@ -22,7 +22,9 @@ from auditor.db.version import DataVersion
 
 KEPT_SECONDS = 2.0
 KEPT_BYTES = 64 * 2**20
-"""Of all kept bodies together; those used last stay."""
+"""Of all kept responses together; those used last stay."""
+ENTRY_BYTES = 2048
+"""What a kept response takes beside its body."""
 LARGEST_BYTES = 4 * 2**20
 NOT_KEPT = re.compile(r"/static/.*|/api/v1/health|.*/(events|weights)")
 """Paths of what is never kept: those that have an ETag already, the state of the server, streams, large files."""
@@ -30,7 +32,7 @@ RENDERED_AT_ONCE = 4
 """Python runs one thread at a time: with more, those that send kept responses wait for their turn."""
 TYPES = ("text/html", "application/json")
 HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization, Accept"}
-_Key = tuple[object, ...]
+_Key = tuple[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class _Response:
     body: bytes
     etag: str
     made_at: float
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + ENTRY_BYTES
 
 
 class ResponseCache:
@@ -119,12 +125,19 @@ class ResponseCache:
     def _keep(self, key: _Key, response: _Response) -> None:
         if key[0] != self.version:
             return
-        old = self.kept.pop(key, None)
-        self.size += len(response.body) - (len(old.body) if old else 0)
+        self._drop(key)
         self.kept[key] = response
-        while self.size > KEPT_BYTES:
-            _, oldest = self.kept.popitem(last=False)
-            self.size -= len(oldest.body)
+        self.size += response.size
+        expired = time.monotonic() - KEPT_SECONDS
+        while self.kept:  # the first one is that which was used least recently
+            oldest = next(iter(self.kept))
+            if self.size <= KEPT_BYTES and self.kept[oldest].made_at >= expired:
+                break
+            self._drop(oldest)
+
+    def _drop(self, key: _Key) -> None:
+        response = self.kept.pop(key, None)
+        self.size -= response.size if response else 0
 
 
 class _VersionReader:
@@ -185,7 +198,8 @@ def _may_keep(start: Message) -> bool:
 def _key_of(version: str, scope: Scope, headers: Headers) -> _Key:
     names = ("host", "cookie", "authorization", "accept")
     given = tuple(tuple(headers.getlist(name)) for name in names)
-    return (version, scope["method"], scope["scheme"], scope["path"], scope["query_string"], *given)
+    asked = (scope["method"], scope["scheme"], scope["path"], scope["query_string"], *given)
+    return version, hashlib.sha256(repr(asked).encode()).digest()  # cookies and queries may be long
 
 
 async def _answer(response: _Response, if_none_match: str | None, send: Send) -> None:

@@ -94,7 +94,7 @@ def test_names_are_taken_as_the_data_set_spells_them() -> None:
     ("change", "given", "said"),
     [
         ({"shots": (1, 49)}, None, "at least 49 training images of the target a2, got 48"),
-        ({"protocol": "strong"}, None, "no protocol named 'strong'; expected one of: adapt, quick, standard, full"),
+        ({"protocol": "best"}, None, "no protocol named 'best'; expected one of: adapt, quick, standard, strong, full"),
         ({"protocol": "screen"}, None, "no protocol named 'screen'; expected one of: adapt"),
         ({"start": "demo:nothing", "recipe": None}, None, "no model named 'demo:nothing'"),
         ({"start": "local:one"}, _given(network(5)), ".1, 5., expected .1, 8.: one for each class of tiny"),

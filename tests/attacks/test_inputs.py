@@ -185,7 +185,7 @@ X, Y = _images(3)
         ({"batch_size": 0}, "batch size"),
         ({"batch_size": 2.5}, "integers"),
         ({"seed": None}, "integers"),
-        ({"protocol": "best"}, "quick, standard, full"),
+        ({"protocol": "best"}, "quick, standard, strong, full"),
         ({"protocol": None}, "protocol"),
         ({"protocol": ["quick"]}, "protocol"),
         ({"indices": [1, 2]}, "3 indices"),

@@ -175,7 +175,7 @@ def test_a_break_in_the_random_part_makes_square_run_on_all(monkeypatch: pytest.
     assert scores["square"].broken > 0
     assert scores["square"].n + scores["square-rest"].n == 60
     assert "square_beats_gradients" in result.flags
-    assert any("they ran on all" in note for note in result.notes)
+    assert any("ran on all samples: they broke" in note for note in result.notes)
 
 
 @pytest.mark.parametrize(("drawn", "rest"), [(0, 10), (1, 9), (20, 80), (44, 350), (81, 570), (30, 0)])
@@ -238,3 +238,18 @@ def test_the_passes_of_a_search_are_those_that_the_estimate_counts() -> None:
     assert torch.equal(none.survived, result.survived)
     most = passes((attack,), around=False)[0]
     assert most - 4 // 2 * 5 * 2 <= (model.gradients - before) / 8 <= most  # half of the rounds have no diverse start
+
+
+def test_the_bound_of_a_large_data_set_is_a_number() -> None:
+    """Binomial coefficients of thousands are larger than any float."""
+    assert most_broken(drawn=800, broken=0, rest=9200) == 35
+
+
+def test_a_random_part_that_is_too_small_makes_the_attacks_run_on_all() -> None:
+    """Nothing near the boundary, and seed 2 draws none of the first 16: FAB and Square must run on all of them."""
+    model = Linear(5)
+    images, labels = _images(model, 16)
+    result = evaluate_robustness(model, images, labels, norm="Linf", eps=1e-6, protocol="strong", seed=2)
+    attacked = {score.attack: score.n for score in result.attacks}
+    assert attacked["fab-t-rest"] == attacked["square-rest"] == int(result.survived.sum())
+    assert any("too few to speak for the others" in note for note in result.notes)

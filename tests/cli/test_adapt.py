@@ -48,7 +48,7 @@ def test_a_zoo_model_is_marked_as_trained_on_the_targets() -> None:
 CASES = [
     (["robut"], "no recipe named 'robut'; expected one of: standard, robust"),
     (["demo:none"], "demo:none"),
-    (["nowhere:x"], "expected a model as SOURCE:NAME"),
+    (["nowhere:x"], "no model named 'nowhere:x'; give it as SOURCE:NAME"),
     (["robust", "--preset", "fashion"], "no assignment named 'fashion'; did you mean"),
     (["robust", "--source", "coat | sandal"], "missing: --superclasses, --target"),
     (["robust", "--dataset", "cifar10"], "--dataset needs --superclasses"),

@@ -136,7 +136,7 @@ def test_invalid_options_print_one_line_and_store_no_job(
     assert auditor("trainings", "list").output.strip() == "no boosts or adaptations"
 
 
-@pytest.mark.parametrize("model", ["plant", "garden:plant", "local:rose"])
+@pytest.mark.parametrize("model", ["plants", "garden:plant", "local:rose"])
 def test_an_unknown_model(zoo: Path, model: str) -> None:
     words = garden.boost(zoo)
     words[1] = model

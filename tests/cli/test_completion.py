@@ -33,7 +33,7 @@ CASES = [
     (["auditor", "results", "sh"], ["show"]),
     (["auditor", "scan", "de"], ["demo"]),
     (["auditor", "scan", "demo", "--model", "trades-eps0.1"], ["trades-eps0.10"]),
-    (["auditor", "scan", "demo", "--protocol", "st"], ["standard"]),
+    (["auditor", "scan", "demo", "--protocol", "st"], ["standard", "strong"]),
     (["auditor", "results", "show", "m"], ["m1", "m2"]),
 ]
 

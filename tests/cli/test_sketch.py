@@ -71,7 +71,7 @@ def test_figures_of_sketches_and_of_exact_results_are_not_mixed(tmp_path: Path) 
     audited("a0", 60, sketch=64)
     drawn = run("results", "plot", "--zoo", "-o", tmp_path / "zoo.png")
     assert drawn.exit_code == 0, drawn.stderr
-    assert "left out: 1 results of quick, fashion_mnist, Linf 0.1, n = 100, C a sketch of 64 probes" in drawn.stderr
+    assert "left out: 1 result of quick, fashion_mnist, Linf 0.1, n = 100, C a sketch of 64 probes" in drawn.stderr
 
 
 def test_two_models_are_compared_by_results_of_the_same_kind() -> None:

@@ -68,6 +68,7 @@ def show_schedules(request: Request, engine: Database, _: PageAccess) -> HTMLRes
 @router.post("/schedules")
 def add(request: Request, engine: Database, fields: Fields, _: AddingAdmin) -> Response:
     try:
+        fields = {**fields, "name": fields.get("name", "").strip()}
         cron, words = _parse(request, fields)
         add_schedule(engine, fields["name"], cron, words)
     except ConflictError:
