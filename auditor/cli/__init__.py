@@ -138,7 +138,7 @@ def _from_database(error: Exception) -> bool:
 def main(ctx: click.Context, debug: bool) -> None:
     """Audit zoos of image classifiers for adversarial robustness.
 
-    Start with `auditor scan demo`: it needs no data and no service, and takes less than a minute. `auditor init` sets
+    Start with `auditor scan demo`: it needs no data and no service, and takes about a minute. `auditor init` sets
     up an audit of your own model, and `auditor doctor` says what this machine can do. Without a command, `auditor` says
     what to do next.
 

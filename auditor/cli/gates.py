@@ -105,7 +105,9 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
     for line in unmet:
         say(f"gate not met: {line}")
     if unmet:
-        raise GateError(f"gates not met: {len(unmet)}, by {counted(len(rows), 'model')}; all results are stored")
+        raise GateError(
+            f"{counted(len(unmet), 'gate')} not met, of {counted(len(rows), 'model')}; all results are stored"
+        )
 
 
 def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:

@@ -15,7 +15,7 @@ SCAN = click.argument("scan_id", metavar="ID", type=ROW_ID)
 
 @click.group("scans", cls=Group)
 def command() -> None:
-    """List, show, follow, compare, cancel and retry scans."""
+    """List, show, follow and cancel scans, retry what failed, and show the difference of two."""
 
 
 @command.command("list")

@@ -72,10 +72,10 @@ def _check_scan(words: Sequence[str]) -> None:
     from auditor.errors import EnvironmentUnusableError, UsageError
     from auditor.zoo import find_source
 
+    if "--help" in words:  # click would print it
+        raise UsageError("--help cannot be scheduled")
     try:
         parameters = scan.make_context("scan", list(words)).params
-    except click.exceptions.Exit as error:  # --help
-        raise UsageError("--help cannot be scheduled") from error
     except click.UsageError as error:
         if isinstance(error, click.BadParameter) and isinstance(error.param and error.param.type, click.Path):
             return

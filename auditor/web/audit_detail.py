@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.db.results import Detail
+from auditor.records import STOPPED_EARLY
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
@@ -135,7 +136,10 @@ def _screening_pairs(detail: Detail) -> list[tuple[str, str]]:
 
 def _remarks(detail: Detail) -> list[str]:
     row = detail.row
-    words = [f"Flagged: {', '.join(row.flags)}. The number cannot be trusted."] if row.flags else []
+    doubts = [flag for flag in row.flags if flag != STOPPED_EARLY]
+    words = [f"Flagged: {', '.join(doubts)}. The number cannot be trusted."] if doubts else []
+    if STOPPED_EARLY in row.flags:
+        words.append("The audit stopped early, once its gate was decided: it attacked a part of the images.")
     words += [f"Note: {note}." for note in row.notes]
     words += [f"Not measurable: {part}." for part in row.not_measurable]
     if gone := pruned_kinds(detail):

@@ -48,7 +48,7 @@ def test_fail_under(models: list[str], gate: str, code: int, message: str | None
     assert len(lines) == (code == 4)
     if message:
         assert message in lines[0]
-        assert result.stderr.splitlines()[-1].startswith("error: gates not met: 1,")
+        assert result.stderr.splitlines()[-1].startswith("error: 1 gate not met, of")
     assert "saturated" not in models or "zero_gradients, possible_masking: it cannot be trusted" in lines[0]
     assert len(json.loads(run("results", "list", "--format", "json").stdout)) == len(models)
 
@@ -142,7 +142,7 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
     (row,) = list_results(engine, Filter())
     assert row.id == now
     if unmet:
-        with pytest.raises(GateError, match="gates not met: 1,"):
+        with pytest.raises(GateError, match="1 gate not met, of"):
             check_gates(engine, GateOptions(None, True), 3, [row])
     else:
         check_gates(engine, GateOptions(None, True), 3, [row])

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from auditor.web.pages.forms import LONGEST_VALUE
+from auditor.web.pages.forms import LONGEST_FIELD, LONGEST_VALUE
 from tests.web.serving import client, token
 
 SCAN = {"source": "demo", "protocol": "standard", "match": "at-*é&", "samples": "20", "triage": ""}
@@ -86,13 +86,21 @@ def test_all_errors_of_a_form_are_named_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("value", "status"),
-    [("x" * (LONGEST_VALUE + 1), 422), ("a\0b", 422), ("x" * LONGEST_VALUE, 303)],
-    ids=["too long", "NUL", "long"],
+    [("x" * (LONGEST_FIELD + 1), 422), ("x" * (LONGEST_VALUE + 1), 303), ("a\0b", 422), ("x" * LONGEST_VALUE, 303)],
+    ids=["too long", "longer than an address", "NUL", "long"],
 )
 def test_what_no_field_holds_is_refused(value: str, status: int) -> None:
     answer = signed_in(None).post("/scans", data={"match": value, **dict.fromkeys("abc", "y" * LONGEST_VALUE)})
     assert answer.status_code == status
     assert len(answer.headers.get("location", "")) < 16_000
+
+
+def test_a_value_that_is_too_long_for_its_field_stays_in_the_form() -> None:
+    names = ",".join(f"model-{number:03d}-with-a-name" for number in range(250))
+    answer = signed_in("scan").post("/scans", data=SCAN | {"models": names, "match": "m" * 3000})
+    assert answer.status_code == 422
+    assert "model-249-with-a-name" in answer.text
+    assert 'aria-invalid="true"' in answer.text
 
 
 def test_files_and_odd_bodies_are_no_crash() -> None:

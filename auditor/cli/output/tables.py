@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from auditor.cli.output.layout import print_columns, print_line, print_note, terminal_width
+from auditor.records import STOPPED_EARLY
 from auditor.records.results import ResultRow
 from auditor.results.ranking import (
     GAP_NOTE,
@@ -112,7 +113,9 @@ def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
 
 def _footnotes(done: Sequence[ResultRow]) -> list[str]:
     lines = []
-    if any(row.flags for row in done):
+    if any(STOPPED_EARLY in row.flags for row in done):
+        lines.append("– stopped_early: the gate was decided on a part of the images, so the row is unranked.")
+    if any(set(row.flags) - {STOPPED_EARLY} for row in done):
         lines.append(
             "– flagged: the number cannot be trusted, so the row is unranked (see `auditor results show MODEL`)."
         )

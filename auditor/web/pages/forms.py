@@ -16,6 +16,8 @@ from auditor.text.printable import check_storable
 from auditor.web.access import LONGEST_ADDRESS, authenticate, sign_in_address
 
 MOST_FIELDS, LONGEST_VALUE = 50, 2000
+LONGEST_FIELD = 50_000
+"""Of a form that was sent; the shapes say at each field how long it may be. An address fills shorter values only."""
 SECRETS = ("token", "password", "secret")
 """Fields that never travel in an address."""
 Body = TypeVar("Body", bound=BaseModel)
@@ -73,8 +75,8 @@ async def read_fields(request: Request) -> dict[str, str]:
     fields: dict[str, str] = {}
     for name, value in form.multi_items():
         text = value if isinstance(value, str) else ""
-        if len(text) > LONGEST_VALUE:
-            raise UsageError(f"{name[:50]}: expected at most {LONGEST_VALUE} characters, got {len(text)}")
+        if len(text) > LONGEST_FIELD:
+            raise UsageError(f"{name[:50]}: expected at most {LONGEST_FIELD} characters, got {len(text)}")
         try:
             check_storable(name)
             fields[name] = f"{fields[name]},{check_storable(text)}" if name in fields else check_storable(text)
