@@ -169,6 +169,17 @@ def test_a_sequential_gate_stops_early_and_is_neither_ranked_nor_reused_as_a_com
     assert again.exit_code == 4
 
 
+def test_a_stopped_audit_hides_no_complete_one_on_as_many_images() -> None:
+    gate = ("--fail-under", "30%", "--sequential", "--format", "json")
+    (complete,) = json.loads(run("scan", "demo", "--model", "standard", "--samples", "32", "--format", "json").stdout)
+    (early,) = json.loads(run("scan", "demo", "--model", "standard", "--samples", "200", *gate).stdout)
+    assert (complete["n"], early["n"]) == (32, 32)
+    listed = {row["id"] for row in json.loads(run("results", "list", "--format", "json").stdout)}
+    assert listed == {complete["id"], early["id"]}
+    (shown,) = json.loads(run("results", "show", "demo:standard", "--format", "json").stdout)
+    assert shown["id"] == complete["id"]
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -165,6 +165,18 @@ def test_words_about_time_do_not_grow_old(app: FastAPI, monkeypatch: pytest.Monk
 
 
 @ON_SQLITE
+def test_long_cookies_take_no_memory(app: FastAPI) -> None:
+    cache = app.build_middleware_stack()
+    while not isinstance(cache, response_cache.ResponseCache):
+        cache = cache.app  # type: ignore[attr-defined]
+    app.middleware_stack = cache
+    for number in range(5):
+        Asked(app, "/", headers=[("cookie", f"x={number}" + "x" * 10_000)]).now()
+    assert len(cache.kept) == 5
+    assert all(len(repr(key)) < 300 for key in cache.kept)
+
+
+@ON_SQLITE
 def test_only_so_many_bytes_are_kept(app: FastAPI, monkeypatch: pytest.MonkeyPatch, renderings: list[str]) -> None:
     monkeypatch.setattr(response_cache, "KEPT_BYTES", 3 * len(Asked(app, "/").now().body))
     for number in range(10):
