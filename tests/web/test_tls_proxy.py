@@ -94,7 +94,7 @@ def test_behind_a_tls_proxy_people_sign_in_with_a_secure_cookie(trusted: bool, t
         proxy = TlsProxy(tmp_path, port)
         with browse(proxy.port) as page:
             page.goto(f"https://{NAME}/")
-            assert page.url == f"https://{NAME}/sign-in"
+            assert page.url == f"https://{NAME}/sign-in?next=/"
             page.get_by_label("Token").fill(token("scan")["Authorization"].removeprefix("Bearer "))
             page.get_by_role("button", name="Sign in").click()
             expect(page.get_by_role("heading", name="Leaderboard")).to_be_visible()
