@@ -32,7 +32,7 @@ def text_of(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</(td|th|dt|dd|p)>", " ", page))).split())
 
 
-def test_a_checkpoint_proves_itself() -> None:
+def test_a_checkpoint_proves_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     boosted(audited("standard", 10, flags=("zero_gradients",)), audited("better", 80))
     page = client().get("/checkpoints/1")
     assert page.status_code == 200
@@ -55,6 +55,11 @@ def test_a_checkpoint_proves_itself() -> None:
     card = client().get("/checkpoints/1/card")
     assert "SHA-256 of these weights" in card.text
     assert client().get("/checkpoints/9").status_code == client().get("/checkpoints/9/card").status_code == 404
+    monkeypatch.setenv("AUDITOR_CHECKPOINTS", "/nowhere/secret")
+    settings.cache_clear()
+    gone = client().get("/checkpoints/1/card")
+    assert (gone.status_code, "secret" in gone.text) == (404, False)
+    assert "the files of checkpoint 1 are not on this machine" in gone.text
 
 
 def test_checkpoints_without_audits_or_files_are_shown_as_what_they_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -85,6 +86,8 @@ def show_checkpoint(request: Request, engine: Database, _: PageAccess, number: N
 @router.get("/checkpoints/{number}/card", response_class=HTMLResponse)
 def show_card(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
     row = load_checkpoint(engine, number)
+    if not Path(row.folder).is_dir():
+        raise NotFoundError(f"the files of checkpoint {number} are not on this machine")
     return render_page(request, "checkpoint_card.html", CardPage(row, read_card(row)))
 
 
