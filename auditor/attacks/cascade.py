@@ -29,11 +29,11 @@ from auditor.attacks.progress import (
 from auditor.attacks.protocols import PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
 from auditor.attacks.selection import LEAST_DRAWN, LeftOut, draw_part, is_near, most_broken, summarize
+from auditor.attacks.sequential import CHUNK, anytime_interval, decide
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
 from auditor.records.targeted import TargetedScore
-from auditor.sequential import CHUNK, anytime_interval, decide
 from auditor.statistics import wilson_interval
 from auditor.text.numbers import counted
 

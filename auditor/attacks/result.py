@@ -27,7 +27,7 @@ class RobustnessResult:
         notes: other remarks for the reader.
         batch_size: the batch size at the end; it was halved each time memory ran out.
         positions: ``(N,)`` int64, on the CPU: the places of the N samples among those given; all, unless a threshold
-            was decided early. Then ``low`` and ``high`` hold at any time, see :mod:`auditor.sequential`.
+            was decided early. Then ``low`` and ``high`` hold at any time, see :mod:`auditor.attacks.sequential`.
         adversarials: the images that broke samples, if ``keep`` was set.
         targeted: success rates of the targeted attack, if superclasses were given.
         left_out: the samples that FAB and Square left out, and how many of these they would break at most.

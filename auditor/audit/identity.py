@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from auditor.attacks import find_protocol
+from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
 from auditor.data import ImageSet, hierarchy_of
 from auditor.records import METHOD_VERSION, AuditRequest, ZooEntry
-from auditor.sequential import PARAMETERS as SEQUENTIAL
 
 
 def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images: ImageSet | None) -> str:

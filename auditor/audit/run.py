@@ -12,6 +12,7 @@ import torch
 from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.attacks.gradient import frozen
+from auditor.attacks.sequential import describe_stop
 from auditor.audit.identity import identity
 from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
@@ -26,7 +27,6 @@ from auditor.records.versions import versions
 from auditor.screening import screen
 from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes
 from auditor.screening.statistics import median
-from auditor.sequential import describe_stop
 from auditor.torch_state import default_modes, trackable
 from auditor.zoo import LoadedModel
 

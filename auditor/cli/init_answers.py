@@ -237,7 +237,7 @@ def _find_architecture(answers: Answers, weights: str, dataset: str | OwnData) -
 
 
 def _find_dataset(answers: Answers) -> str | OwnData:
-    """A known data set by name, or the table of a data set of one's own."""
+    """Return the name of a data set that auditor knows, or the description of another one."""
     data, options = answers.data, answers.options
     if isinstance(data, str):
         known_dataset(data)

@@ -23,9 +23,9 @@ def launched() -> Iterator[Browser]:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
+def serving(*options: str) -> Iterator[str]:
     """The address of `auditor serve` over the test's own database, without the last slash."""
-    command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000"]
+    command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
         assert process.stderr is not None
         try:

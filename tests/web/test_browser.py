@@ -3,16 +3,14 @@
 import hashlib
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.factories.browser import CHROMIUM
+from tests.factories.browser import launched, serving
 from tests.factories.command import run
 from tests.web.serving import boosted, few_images, token
 
@@ -27,20 +25,14 @@ def server(tmp_path: Path, fashion_mnist: Path, monkeypatch: pytest.MonkeyPatch)
     assert run("scan", "demo", "--samples", "20", "--save-adversarials", tmp_path / "kept", *chosen).exit_code == 0
     (tmp_path / "weights").write_bytes(boosted(2, 1))
     assert run("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", "scan", "demo").exit_code == 0
-    command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
-        assert process.stderr is not None
-        yield process.stderr.readline().strip().rstrip("/")
-        process.terminate()
-        assert process.wait(30) in (0, -15)
+    with serving() as address:
+        yield address
 
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
+    with launched() as browser:
+        yield browser
 
 
 def models(page: Page) -> list[str]:

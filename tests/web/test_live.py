@@ -1,13 +1,10 @@
 """Pages of running jobs in a real browser: a change in the database appears without a reload, and nothing is lost."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import Engine
 
 from auditor.config import settings
@@ -17,7 +14,7 @@ from auditor.db.store import Store
 from auditor.db.tokens import revoke_token
 from auditor.db.trainings import Trainings
 from auditor.records.boosts import EpochScore
-from tests.factories.browser import CHROMIUM
+from tests.factories.browser import launched, serving
 from tests.factories.records import record
 from tests.factories.scans import age, boost_of, scan_of, send_heartbeat
 from tests.web.serving import token
@@ -35,21 +32,14 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture
 def server(engine: Engine, request: pytest.FixtureRequest) -> Iterator[str]:  # noqa: ARG001
     """The address of `auditor serve` on the test's database; its parameter are more options."""
-    options = getattr(request, "param", [])
-    command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
-        assert process.stderr is not None
-        yield process.stderr.readline().strip().rstrip("/")
-        process.terminate()
-        assert process.wait(30) in (0, -15)
+    with serving(*getattr(request, "param", [])) as address:
+        yield address
 
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
+    with launched() as browser:
+        yield browser
 
 
 def watched(browser: Browser, server: str, **options: object) -> tuple[Page, list[str]]:

@@ -1,18 +1,15 @@
 """Schedules in a real browser: by keyboard alone, with and without scripts, on a desk and on a phone."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from auditor.config import settings
 from auditor.db.session import open_database
 from tests.factories.adaptations import adapted
-from tests.factories.browser import CHROMIUM
+from tests.factories.browser import launched, serving
 from tests.web.serving import token
 
 
@@ -20,20 +17,14 @@ from tests.web.serving import token
 def server() -> Iterator[str]:
     """The address of `auditor serve` on the test's own database."""
     open_database(settings().database_url)
-    command = [sys.executable, "-m", "auditor", "serve", "--port", "0", "--rate", "100000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
-        assert process.stderr is not None
-        yield process.stderr.readline().strip().rstrip("/")
-        process.terminate()
-        assert process.wait(30) in (0, -15)
+    with serving() as address:
+        yield address
 
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
+    with launched() as browser:
+        yield browser
 
 
 def tab_to(page: Page, name: str, role: str) -> None:

@@ -59,7 +59,7 @@ class Draft:
 
     Attributes:
         weights: the path of the file inside the folder.
-        dataset: a known data set's name, or images of one's own.
+        dataset: the name of a data set that auditor knows, or the description of other images.
         input_size: None for that of the data set, or timm's.
         mean, std: empty where the network normalizes by itself; None for timm's own values.
     """

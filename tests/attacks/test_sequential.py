@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from auditor.sequential import BETS, CHUNK, ERROR, anytime_interval, decide, log_capital
+from auditor.attacks.sequential import BETS, CHUNK, ERROR, anytime_interval, decide, log_capital
 
 STREAMS, LENGTH = 10_000, 1000
 
