@@ -2,9 +2,10 @@
 
 ``0.5 * x * (1 + tanh(...))``, ``max(x, 0.1 * x)`` and ``log(1 + exp(x))`` are compositions of operations that have
 their own rules, and these rules need not compose: 1 + tanh opens to 2. Therefore every tensor that is such a function
-of another tensor, its *base*, stores the real function's values at the bases 50, 100, 200, -50, -100, -200 and 0. When
-an operation joins two parts of one function, the result becomes the base times the function's slope far out, on the
-steeper side. When a bounded function, such as a gate, multiplies another tensor, it becomes its limit on the right.
+of another tensor, its *base*, stores the real function's values at the bases 50, 100, 200, -50, -100, -200 and 0, and
+far out at ±1e6 and ±2e6, where functions such as ``x + sqrt(x**2 + 4)`` have reached their slope. When an operation
+joins two parts of one function, the result becomes the base times the function's slope far out, on the steeper side.
+When a bounded function, such as a gate, multiplies another tensor, it becomes its limit on the right.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from auditor.linear.history import is_dependent, past_of, sees_input
 
-PROBES = (50.0, 100.0, 200.0, -50.0, -100.0, -200.0, 0.0)
+PROBES = (50.0, 100.0, 200.0, -50.0, -100.0, -200.0, 0.0, 1e6, 2e6, -1e6, -2e6)
 LARGEST = 2**20
 """Constants with more elements than this are not evaluated."""
 
@@ -33,7 +34,7 @@ GATES = (
 )
 CURVED = (
     "exp expm1 abs __abs__ absolute sign sgn erfc ndtr logaddexp xlogy atan arctan heaviside sinh cosh asinh log1p "
-    "exp2 logical_and logical_or logical_not __and__ __or__ __invert__ bitwise_not"
+    "exp2 hypot logical_and logical_or logical_not __and__ __or__ __invert__ bitwise_not"
 )
 COPIES = "clone contiguous float double half bfloat16 to type type_as"
 
@@ -42,7 +43,7 @@ class Curve(NamedTuple):
     """A function of ``base``, with torch's count ``version`` of in-place changes when it was read.
 
     Attributes:
-        real: the function's values at the probes, ``(7, …)``, by the network's own operations; broadcasts as the base.
+        real: the function's values at the probes, ``(11, …)``, by the network's own operations; broadcasts as the base.
         linear: its values by the rules; None if the rules give no affine function.
     """
 
@@ -191,15 +192,39 @@ def _is_constant(samples: Tensor | None) -> bool:
 
 def steepest(samples: Tensor) -> Tensor | None:
     """The slope far out on the steeper side; None if the function has none, if it is 0, or if the function is even."""
-    right = (samples[1] - samples[0]) / 50, (samples[2] - samples[1]) / 100
-    left = (samples[3] - samples[4]) / 50, (samples[4] - samples[5]) / 100
-    for near, far in (right, left):
-        if not bool(torch.isfinite(near).all()) or not torch.allclose(near, far, rtol=1e-6, atol=1e-9):
-            return None
-    slope = torch.where(left[1].abs() > right[1].abs() * (1 + 1e-9), left[1], right[1])
+    sides = _slopes(samples[0:3], samples[7:9]), _slopes(-samples[3:6], -samples[9:11])
+    if all(side.straight for side in sides):
+        right, left = (side.near for side in sides)
+    elif all(side.straight or side.bends_slowly for side in sides):
+        right, left = (side.far for side in sides)
+    else:
+        return None
+    slope = torch.where(left.abs() > right.abs() * (1 + 1e-9), left, right)
     slope = torch.where(slope.abs() < 1e-9, torch.zeros_like(slope), slope)
-    even = ((left[1] + right[1]).abs() < 1e-9 * right[1].abs()).any()
+    even = ((left + right).abs() < 1e-9 * right.abs()).any()
     return None if bool(even) or not bool(slope.any()) else slope
+
+
+class Slopes(NamedTuple):
+    """A function's slopes on one side of 0, at 200 and at a million.
+
+    ``straight``: it is a line from 50 on; ``bends_slowly``: it comes near the base times the second slope.
+    """
+
+    near: Tensor
+    far: Tensor
+    straight: bool
+    bends_slowly: bool
+
+
+def _slopes(values: Tensor, far_values: Tensor) -> Slopes:
+    """From the values at 50, 100 and 200, and at 1e6 and 2e6."""
+    first, near = (values[1] - values[0]) / 50, (values[2] - values[1]) / 100
+    far = (far_values[1] - far_values[0]) / 1e6
+    straight = bool(torch.isfinite(first).all()) and torch.allclose(first, near, rtol=1e-6, atol=1e-9)
+    finite = bool(torch.isfinite(first).all() and torch.isfinite(far_values).all())
+    alike = finite and all(torch.allclose(slope, far, rtol=1e-3, atol=1e-3) for slope in (first, near))
+    return Slopes(near, far, straight, alike and torch.allclose(far_values[1], far * 2e6, rtol=1e-9, atol=1e-3))
 
 
 def limit(curve: Curve | None) -> Tensor | None:
