@@ -30,7 +30,7 @@ def _images(model: nn.Module, n: int = 60) -> Images:
     return images, labels
 
 
-@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.long)])
 @pytest.mark.parametrize("classes", [2, 3, 5, 10])
 def test_robust_accuracy_of_a_linear_classifier_is_its_closed_form(norm: str, classes: int) -> None:
     model = Linear(classes)
@@ -89,7 +89,7 @@ def test_the_cascade_runs_each_attack_on_what_stands() -> None:
     assert not (result.survived & ~result.correct).any()
 
 
-@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.long)])
 def test_verdicts_do_not_depend_on_the_batch_size(norm: str) -> None:
     torch.manual_seed(0)
     model = SmallResNet().double()

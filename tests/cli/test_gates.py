@@ -39,7 +39,7 @@ def swap(folder: Path, name: str, weights: str) -> None:
         (["saturated"], "1%", 4, "demo:saturated: expected a robust accuracy of at least 1.0 %, got "),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("shape", ["table", "json"])
+@pytest.mark.parametrize("shape", ["table", pytest.param("json", marks=pytest.mark.long)])
 def test_fail_under(models: list[str], gate: str, code: int, message: str | None, shape: str) -> None:
     chosen = [part for name in models for part in ("--model", name)]
     result = run("scan", "demo", *FEW, *chosen, "--fail-under", gate, "--format", shape)
@@ -85,6 +85,7 @@ def test_a_gate_that_the_protocol_cannot_measure_is_refused_before_anything_runs
     assert json.loads(run("results", "list", "--format", "json").stdout) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("before", "after", "code", "message"),
     [

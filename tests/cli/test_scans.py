@@ -353,6 +353,7 @@ def numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     )
 
 
+@pytest.mark.long
 def test_models_side_by_side_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDITOR_THREADS", "1")
     asked = ("scan", "demo", "--here", "--limit", 4, "--samples", 16, "--force")
@@ -398,6 +399,7 @@ def zoo(tmp_path: Path) -> Zoo:
     return Zoo(tmp_path / "zoo")
 
 
+@pytest.mark.long
 def test_a_scan_here_is_cancelled_from_another_process(zoo: Zoo) -> None:
     zoo.add("a")
     zoo.gate("held")
@@ -423,6 +425,7 @@ def test_a_scan_here_is_cancelled_from_another_process(zoo: Zoo) -> None:
     assert in_json("workers") == []
 
 
+@pytest.mark.long
 def test_a_scan_here_that_was_killed_is_interrupted_and_can_be_finished(zoo: Zoo) -> None:
     zoo.add("a")
     zoo.gate("x")

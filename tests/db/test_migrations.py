@@ -88,10 +88,14 @@ def stored(engine: Engine, like: dict[str, list[dict]] | None = None) -> dict[st
     return found
 
 
-PAIRS = [
-    pytest.param(low, high, marks=() if (low, high) in [*pairwise(REVISIONS), ("0001", HEAD)] else pytest.mark.slow)
-    for low, high in combinations(REVISIONS, 2)
-]
+def _mark(low: str, high: str) -> tuple[pytest.MarkDecorator, ...]:
+    """All the way and the newest step always run, the other steps with the long tests."""
+    if (low, high) in [("0001", HEAD), tuple(REVISIONS[-2:])]:
+        return ()
+    return (pytest.mark.long if (low, high) in pairwise(REVISIONS) else pytest.mark.slow,)
+
+
+PAIRS = [pytest.param(low, high, marks=_mark(low, high)) for low, high in combinations(REVISIONS, 2)]
 
 
 @pytest.mark.parametrize(("low", "high"), PAIRS)

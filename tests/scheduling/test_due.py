@@ -290,6 +290,7 @@ def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
     assert (last.state, last.scan_state, last.reason) == ("done", "done", None)
 
 
+@pytest.mark.long
 def test_a_command_that_fails_is_told_with_its_last_words(engine: Engine) -> None:
     add_schedule(engine, "nightly", "* * * * *", ("scan", "demo", "--model", "no-such"))
     one = schedules.claim_run(engine, find_schedule(engine, "nightly"), MADE)
@@ -300,6 +301,7 @@ def test_a_command_that_fails_is_told_with_its_last_words(engine: Engine) -> Non
     assert [(name, scan) for _, name, scan, _ in runs_to_report(engine)] == [("nightly", None)]
 
 
+@pytest.mark.long
 def test_on_the_command_line(engine: Engine) -> None:
     added = run("schedule", "add", "demo", "--cron", "*/5 * * * *", "--", *COMMAND)
     assert added.exit_code == 0, added.output

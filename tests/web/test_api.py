@@ -198,6 +198,7 @@ def test_a_scan_is_asked_for_followed_and_done() -> None:
         assert (row["model"], row["n"], row["status"]) == ("demo:standard", 10, "done")
 
 
+@pytest.mark.long
 def test_a_scan_is_cancelled_and_a_server_that_ends_ends_its_own() -> None:
     header = token("scan")
     with client() as server:
