@@ -96,6 +96,7 @@ class Listing:
         print_rows: Callable[[Sequence[Row]], None],
         *,
         nothing: str,
+        keys: Sequence[str],
         values: Callable[[Row], Values] | None = None,
         more: bool = False,
     ) -> None:
@@ -104,6 +105,7 @@ class Listing:
         Args:
             print_rows: prints the table.
             nothing: the sentence for an empty list.
+            keys: of the JSON objects: the header of an empty CSV table.
             more: whether the list has more rows than these.
         """
         from auditor.cli.output.layout import print_columns, print_note
@@ -121,7 +123,7 @@ class Listing:
             print_json(plain)
             return
         if self.output_format == "csv":
-            click.echo(as_csv(plain), nl=False)
+            click.echo(as_csv(plain, self.columns or keys), nl=False)
             return
         if not kept:
             click.echo(nothing if not rows else f"none of {len(rows)} rows matches the filters", err=True)

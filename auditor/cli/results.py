@@ -11,7 +11,7 @@ from auditor.cli.complete import complete_result
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
-from auditor.records.results import MEASURES
+from auditor.records.results import MEASURES, ResultRow
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def list_rows(listing: Listing, **filters: Any) -> None:
     from auditor.cli.output.tables import print_results
     from auditor.db.filters import SORTABLE
     from auditor.db.results import Filter, count_audits, list_results
+    from auditor.results.serialize import keys_of
 
     engine, sort = open_database(), listing.sort or "-robust_accuracy"
     in_sql = sort.removeprefix("-") in SORTABLE and not listing.conditions
@@ -119,7 +120,7 @@ def list_rows(listing: Listing, **filters: Any) -> None:
     if not rows and (stored := count_audits(engine)):
         hint = f"none of the {stored} stored audits matches"
     more = limit is not None and len(rows) == limit
-    listing.print(rows, print_results, nothing=f"no results: {hint}", more=more)
+    listing.print(rows, print_results, nothing=f"no results: {hint}", keys=keys_of(ResultRow), more=more)
 
 
 @command.command()
@@ -181,12 +182,12 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
     from auditor.cli.db import open_database
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import as_csv, nan_to_none, pruned_kinds, serialize, serialize_detail
+    from auditor.results.serialize import as_csv, keys_of, nan_to_none, pruned_kinds, serialize, serialize_detail
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort="started_at")
     if output_format == "csv":
-        text = as_csv([serialize(row) for row in rows])
+        text = as_csv([serialize(row) for row in rows], keys_of(ResultRow))
     else:
         details = [load_detail(engine, row.id) for row in rows]
         text = json.dumps([nan_to_none(serialize_detail(detail)) for detail in details], indent=1) + "\n"

@@ -34,6 +34,8 @@ def list_(state: str | None, listing: Listing) -> None:
     from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields
     from auditor.db.scans import STATES, list_scans
+    from auditor.records.scans import ScanRow
+    from auditor.results.serialize import keys_of
 
     limit = listing.limit + 1 if listing.limit and listing.is_plain else None
     rows = list_scans(open_tidied(), state=state, limit=limit)
@@ -41,7 +43,11 @@ def list_(state: str | None, listing: Listing) -> None:
     optional = ["queue", "reused", "seconds", "cancelled", "queued", "running", "protocol"]
     more = limit is not None and len(rows) == limit
     listing.print(
-        rows, lambda chosen: print_fields(names, chosen, optional, state=state_of), nothing="no scans", more=more
+        rows,
+        lambda chosen: print_fields(names, chosen, optional, state=state_of),
+        nothing="no scans",
+        keys=keys_of(ScanRow),
+        more=more,
     )
 
 

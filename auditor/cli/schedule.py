@@ -134,24 +134,21 @@ def list_(listing: Listing) -> None:
         print_table(columns, [_cells(row) for row in chosen], optional=("cron",))
 
     nothing = "no schedules; `auditor schedule add` adds one"
-    listing.print(load_schedules(open_database()), print_rows, nothing=nothing, values=_flatten)
+    listing.print(load_schedules(open_database()), print_rows, nothing=nothing, keys=_KEYS, values=_flatten)
+
+
+_KEYS = (
+    "schedule", "enabled", "cron", "command", "problem", "next_due_at", "last_due_at", "last_state", "last_scan",
+    "last_scan_state", "last_reason",
+)  # fmt: skip
 
 
 def _flatten(row: "ScheduleRow") -> dict[str, Any]:
     last = row.last
-    return {
-        "schedule": row.name,
-        "enabled": row.enabled,
-        "cron": row.cron,
-        "command": list(row.command[1:]),
-        "problem": row.problem,
-        "next_due_at": _minute(row.next) if row.next else None,
-        "last_due_at": _minute(last.due_at) if last else None,
-        "last_state": last and last.state,
-        "last_scan": last and last.scan,
-        "last_scan_state": last and last.scan_state,
-        "last_reason": last and last.reason,
-    }
+    due = (_minute(row.next) if row.next else None, _minute(last.due_at) if last else None)
+    run = (last.state, last.scan, last.scan_state, last.reason) if last else (None,) * 4
+    values = (row.name, row.enabled, row.cron, list(row.command[1:]), row.problem, *due, *run)
+    return dict(zip(_KEYS, values, strict=True))
 
 
 def _cells(row: "ScheduleRow") -> list[str]:

@@ -51,10 +51,14 @@ def list_(listing: Listing) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_fields
     from auditor.db.tokens import list_tokens
+    from auditor.records.tokens import TokenRow
+    from auditor.results.serialize import keys_of
 
     names, optional = ["name", "scope", "state", "created_at", "expires_at", "used_at"], ["created_at", "expires_at"]
     rows = list_tokens(open_database())
-    listing.print(rows, lambda chosen: print_fields(names, chosen, optional), nothing="no tokens")
+    listing.print(
+        rows, lambda chosen: print_fields(names, chosen, optional), nothing="no tokens", keys=keys_of(TokenRow)
+    )
 
 
 @command.command()

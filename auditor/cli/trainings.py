@@ -35,6 +35,8 @@ def list_(kind: str | None, state: str | None, listing: Listing) -> None:
     from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields
     from auditor.db.trainings import list_trainings
+    from auditor.records.trainings import TrainingRow
+    from auditor.results.serialize import keys_of
 
     rows = list_trainings(open_tidied(), kind=kind, state=state)  # type: ignore[arg-type]
     names = ["id", "kind", "model", "state", "queue", "attempt", "part", "queued_at", "reason"]
@@ -43,6 +45,7 @@ def list_(kind: str | None, state: str | None, listing: Listing) -> None:
         rows,
         lambda chosen: print_fields(names, chosen, optional, state=state_of),
         nothing="no boosts or adaptations",
+        keys=keys_of(TrainingRow),
     )
 
 
