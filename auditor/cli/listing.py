@@ -3,7 +3,6 @@
 A list is sorted and filtered by the keys of its JSON output. A dot leads into an object: ``before.robust_accuracy``.
 """
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -13,8 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.numbers import Count
 from auditor.errors import UsageError
+from auditor.text.similar import did_you_mean
 
 Row = TypeVar("Row")
 Values = dict[str, Any]
@@ -171,7 +172,7 @@ def list_options(
                     help="Print only the first N rows.",
                 ),
                 click.option(
-                    "--format", "output_format", type=click.Choice(list(formats)), default="table", show_default=True,
+                    "--format", "output_format", type=Choice(list(formats)), default="table", show_default=True,
                     help="Print a table for people, one JSON array, or CSV.",
                 ),
             )
@@ -220,8 +221,7 @@ def check_key(key: str, rows: Sequence[Values]) -> None:
     if first in names and (not inside or inside in nested or not nested):
         return
     known = list(names) if first not in names else [f"{first}.{name}" for name in nested]
-    close = difflib.get_close_matches(key, known, 2)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}"
+    hint = did_you_mean(key, known, f"choose from {', '.join(known)}", 2)
     raise UsageError(f"no key {key!r}; {hint}")
 
 

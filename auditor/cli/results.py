@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.compare import compare
 from auditor.cli.complete import complete_result
 from auditor.cli.group import Group
@@ -49,15 +50,15 @@ def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--until", type=Time(), metavar="TIME", help="Select only audits that started before this time (UTC)."
             ),
             click.option(
-                "--linearization", type=click.Choice(["remove", "fold"]),
+                "--linearization", type=Choice(["remove", "fold"]),
                 help="Select only results with this treatment of batch norm.",
             ),
             click.option(
-                "--correlation", type=click.Choice(["exact", "sketch"]),
+                "--correlation", type=Choice(["exact", "sketch"]),
                 help="Select only results whose C is computed exactly, or estimated by a sketch.",
             ),
             click.option(
-                "--status", type=click.Choice(["done", "failed", "cancelled", "queued", "running"]),
+                "--status", type=Choice(["done", "failed", "cancelled", "queued", "running"]),
                 help="Select only audits in this state.",
             ),
             click.option("--flagged/--unflagged", default=None, help="Select only results with, or without, flags."),
@@ -166,7 +167,7 @@ def show(model: str, protocol: str | None, audit_id: int | None, errors: bool, o
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file. By default: stdout."
 )
 @click.option(
-    "--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True,
+    "--format", "output_format", type=Choice(["json", "csv"]), default="json", show_default=True,
     help="Write JSON, with matrices and attacks, or CSV, with the rows only.",
 )  # fmt: skip
 def export(output: Path | None, output_format: str, **filters: Any) -> None:
@@ -210,7 +211,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 @click.option(
     "--x",
     "measure",
-    type=click.Choice(list(MEASURES)),
+    type=Choice(list(MEASURES)),
     default="gap",
     show_default=True,
     help="With --zoo: the measure on the x axis.",

@@ -4,6 +4,7 @@ import time
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.numbers import FiniteRange
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
+@click.option("--state", type=Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
 @list_options(limit=20)
 def list_(state: str | None, listing: Listing) -> None:
     """List scans, the newest first, with the number of their audits in each state.

@@ -66,6 +66,7 @@ def _check_scan(words: Sequence[str]) -> None:
     Raises:
         UsageError: `auditor scan` would refuse the options or find no model.
     """
+    from auditor.cli.choice import describe_usage_error
     from auditor.cli.output.adversarials import check_attacks
     from auditor.cli.scan import ScanOptions
     from auditor.cli.scan import command as scan
@@ -79,7 +80,7 @@ def _check_scan(words: Sequence[str]) -> None:
     except click.UsageError as error:
         if isinstance(error, click.BadParameter) and isinstance(error.param and error.param.type, click.Path):
             return
-        raise UsageError(f"command of the schedule: {error.format_message()}") from error
+        raise UsageError(f"command of the schedule: {describe_usage_error(error)}") from error
     options = parse_options(ScanOptions, parameters)
     options.gates.check_protocol(options.audit.protocol)
     if options.gates.sequential:

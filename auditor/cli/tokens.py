@@ -2,6 +2,7 @@
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.numbers import DAYS, FiniteRange
@@ -15,7 +16,7 @@ def command() -> None:
 @command.command()
 @click.argument("name")
 @click.option(
-    "--scope", type=click.Choice(["read", "scan", "boost", "admin"]), required=True,
+    "--scope", type=Choice(["read", "scan", "boost", "admin"]), required=True,
     help="Grant access. read: results and checkpoints. scan, boost: also start scans or boosts. admin: everything.",
 )  # fmt: skip
 @click.option(

@@ -2,6 +2,7 @@
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FORMAT, QUEUE, ROW_ID, WAIT, PlaceOptions
@@ -15,10 +16,10 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--kind", type=click.Choice(["boost", "adapt"]), help="List only jobs of this kind.")
+@click.option("--kind", type=Choice(["boost", "adapt"]), help="List only jobs of this kind.")
 @click.option(
     "--state",
-    type=click.Choice(["queued", "running", "done", "failed", "cancelled"]),
+    type=Choice(["queued", "running", "done", "failed", "cancelled"]),
     help="List only jobs in this state.",
 )
 @list_options()

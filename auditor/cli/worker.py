@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.numbers import SECONDS, Count, FiniteRange
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("worker")
 @click.option(
-    "--queue", type=click.Choice(["cpu", "gpu"]), help="Serve this queue. By default: gpu if there is a GPU, else cpu."
+    "--queue", type=Choice(["cpu", "gpu"]), help="Serve this queue. By default: gpu if there is a GPU, else cpu."
 )
 @click.option(
     "--processes",
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--log-level",
-    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    type=Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
     default="INFO",
     show_default=True,
     help="Log on stderr from this level on. AUDITOR_LOG_FORMAT=json makes the log JSON.",
