@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli import options as shared
+from auditor.cli.choice import Choice
 from auditor.cli.numbers import LARGEST_COUNT, MINUTES, Count, Finite, FiniteRange
 from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES
 
@@ -98,11 +99,11 @@ class AdaptOptions:
     help="Use these seeds. Each one trains its own source model.",
 )
 @click.option(
-    "--layers", type=click.Choice(["head", "all"]), default="head", show_default=True,
+    "--layers", type=Choice(["head", "all"]), default="head", show_default=True,
     help="Tune only the head, or all layers.",
 )  # fmt: skip
 @click.option(
-    "--head", type=click.Choice(["sources", "fresh"]), default="sources", show_default=True,
+    "--head", type=Choice(["sources", "fresh"]), default="sources", show_default=True,
     help="Start the head from the mean of the source classes' templates, or at random.",
 )  # fmt: skip
 @click.option(
@@ -137,7 +138,7 @@ class AdaptOptions:
     help="Train and attack within this radius: 0.1 or 8/255.",
 )
 @click.option(
-    "--protocol", type=click.Choice(["adapt", *ATTACKING_PROTOCOL_NAMES]), default="adapt", show_default=True,
+    "--protocol", type=Choice(["adapt", *ATTACKING_PROTOCOL_NAMES]), default="adapt", show_default=True,
     help="Select the attacks. adapt: PGD-20, then APGD-CE with 100 iterations; the others: as in `auditor scan`.",
 )  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), help="Read the data set from this path.")

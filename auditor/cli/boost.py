@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli import options as shared
+from auditor.cli.choice import Choice
 from auditor.cli.complete import complete_entry
 from auditor.cli.numbers import MINUTES, Finite, FiniteRange
 from auditor.records.boosts import BOOST_PROTOCOL, RecipeOptions
@@ -46,14 +47,14 @@ class BoostOptions:
 @click.argument("model", metavar="MODEL", shell_complete=complete_entry)
 @click.option(
     "--method",
-    type=click.Choice(["at", "trades"]),
+    type=Choice(["at", "trades"]),
     default=RecipeOptions.method,
     show_default=True,
     help="Train by PGD adversarial training (at; Madry et al., 2018) or by TRADES (Zhang et al., 2019).",
 )
 @click.option(
     "--regularizer",
-    type=click.Choice(["logits", "linear", "none"]),
+    type=Choice(["logits", "linear", "none"]),
     default=RecipeOptions.regularizer,
     show_default=True,
     help="Pull sibling classes together by their logits, as in the paper, or by the templates of the linearized "

@@ -51,13 +51,16 @@ def list_rows(listing: Listing) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_table
     from auditor.db.checkpoints import list_checkpoints
+    from auditor.records.checkpoints import CheckpointRow
+    from auditor.results.serialize import keys_of
 
     def print_rows(chosen: "Sequence[CheckpointRow]") -> None:
         columns = ("checkpoint", "parent", "robust % before → after", "verdict", "created", "recipe")
         print_table(columns, [_cells(row) for row in chosen], optional=("recipe", "created", "parent"))
 
     rows = list_checkpoints(open_database())
-    listing.print(rows, print_rows, nothing="no checkpoints; `auditor boost MODEL` makes one")
+    nothing = "no checkpoints; `auditor boost MODEL` makes one"
+    listing.print(rows, print_rows, nothing=nothing, keys=keys_of(CheckpointRow))
 
 
 def _cells(row: "CheckpointRow") -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Groups of commands: a misspelt name gets a suggestion."""
 
-import difflib
-
 import click
+
+from auditor.text.similar import similar_names
 
 
 class Group(click.Group):
@@ -12,7 +12,7 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        similar = difflib.get_close_matches(name, self.list_commands(ctx), 1)
+        similar = similar_names(name, self.list_commands(ctx), 1)
         if self.get_command(ctx, name) is None and not ctx.resilient_parsing and similar:
             ctx.fail(f"No such command {name!r}. Did you mean {similar[0]!r}?")
         return super().resolve_command(ctx, args)

@@ -3,7 +3,6 @@
 A list is sorted and filtered by the keys of its JSON output. A dot leads into an object: ``before.robust_accuracy``.
 """
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -13,8 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.numbers import Count
 from auditor.errors import UsageError
+from auditor.text.similar import did_you_mean
 
 Row = TypeVar("Row")
 Values = dict[str, Any]
@@ -96,6 +97,7 @@ class Listing:
         print_rows: Callable[[Sequence[Row]], None],
         *,
         nothing: str,
+        keys: Sequence[str],
         values: Callable[[Row], Values] | None = None,
         more: bool = False,
     ) -> None:
@@ -104,6 +106,7 @@ class Listing:
         Args:
             print_rows: prints the table.
             nothing: the sentence for an empty list.
+            keys: of the JSON objects: the header of an empty CSV table.
             more: whether the list has more rows than these.
         """
         from auditor.cli.output.layout import print_columns, print_note
@@ -121,7 +124,7 @@ class Listing:
             print_json(plain)
             return
         if self.output_format == "csv":
-            click.echo(as_csv(plain), nl=False)
+            click.echo(as_csv(plain, self.columns or keys), nl=False)
             return
         if not kept:
             click.echo(nothing if not rows else f"none of {len(rows)} rows matches the filters", err=True)
@@ -169,7 +172,7 @@ def list_options(
                     help="Print only the first N rows.",
                 ),
                 click.option(
-                    "--format", "output_format", type=click.Choice(list(formats)), default="table", show_default=True,
+                    "--format", "output_format", type=Choice(list(formats)), default="table", show_default=True,
                     help="Print a table for people, one JSON array, or CSV.",
                 ),
             )
@@ -218,8 +221,7 @@ def check_key(key: str, rows: Sequence[Values]) -> None:
     if first in names and (not inside or inside in nested or not nested):
         return
     known = list(names) if first not in names else [f"{first}.{name}" for name in nested]
-    close = difflib.get_close_matches(key, known, 2)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}"
+    hint = did_you_mean(key, known, f"choose from {', '.join(known)}", 2)
     raise UsageError(f"no key {key!r}; {hint}")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.complete import complete_entry
 from auditor.cli.numbers import Count
 from auditor.text.numbers import counted
@@ -53,7 +54,7 @@ def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments SOURCE and DIR and the filters of models."""
     for parameter in reversed(
         (
-            click.argument("source", type=click.Choice(NAMES), metavar=f"[{'|'.join(NAMES)}]"),
+            click.argument("source", type=Choice(NAMES), metavar=f"[{'|'.join(NAMES)}]"),
             click.argument(
                 "folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
             ),
@@ -119,9 +120,9 @@ def find_model(name: str, folder: Path | None) -> str:
         UsageError: several sources have it.
     """
     import contextlib
-    import difflib
 
     from auditor.errors import AuditorError, NotFoundError, UsageError
+    from auditor.text.similar import similar_names
     from auditor.zoo import SOURCES, check_installed, find_source
 
     names: list[str] = []
@@ -140,6 +141,6 @@ def find_model(name: str, folder: Path | None) -> str:
     if found:
         raise UsageError(f"{name!r} is ambiguous: {', '.join(found)}; give the name with its source")
     ids = {full.partition(":")[2]: full for full in names}
-    near = [ids[one] for one in difflib.get_close_matches(name, list(ids), 3, 0.6)]
-    hint = f"did you mean {', '.join(near)}?" if near else f"give it as SOURCE:NAME, with one of {', '.join(SOURCES)}"
+    near = [ids[one] for one in similar_names(name, ids)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"give it as SOURCE:NAME, with one of {', '.join(SOURCES)}"
     raise NotFoundError(f"no model named {name!r}; {hint}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.numbers import Count
 from auditor.records.protocols import PROTOCOL_NAMES
 
@@ -82,11 +83,11 @@ class Jobs(click.ParamType[int | None]):
 
 
 ROW_ID = click.IntRange(1, 2**31 - 1)
-NORM = click.Choice(["Linf", "L2"])
-PROTOCOL = click.Choice(PROTOCOL_NAMES)
+NORM = Choice(["Linf", "L2"])
+PROTOCOL = Choice(PROTOCOL_NAMES)
 
 FORMAT = click.option(
-    "--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    "--format", "output_format", type=Choice(["table", "json"]), default="table", show_default=True,
     help="Print a table for people, or one JSON array on stdout.",
 )  # fmt: skip
 FIGURE = click.option(

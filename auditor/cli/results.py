@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.compare import compare
 from auditor.cli.complete import complete_result
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
-from auditor.records.results import MEASURES
+from auditor.records.results import MEASURES, ResultRow
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -49,15 +50,15 @@ def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--until", type=Time(), metavar="TIME", help="Select only audits that started before this time (UTC)."
             ),
             click.option(
-                "--linearization", type=click.Choice(["remove", "fold"]),
+                "--linearization", type=Choice(["remove", "fold"]),
                 help="Select only results with this treatment of batch norm.",
             ),
             click.option(
-                "--correlation", type=click.Choice(["exact", "sketch"]),
+                "--correlation", type=Choice(["exact", "sketch"]),
                 help="Select only results whose C is computed exactly, or estimated by a sketch.",
             ),
             click.option(
-                "--status", type=click.Choice(["done", "failed", "cancelled", "queued", "running"]),
+                "--status", type=Choice(["done", "failed", "cancelled", "queued", "running"]),
                 help="Select only audits in this state.",
             ),
             click.option("--flagged/--unflagged", default=None, help="Select only results with, or without, flags."),
@@ -110,6 +111,7 @@ def list_rows(listing: Listing, **filters: Any) -> None:
     from auditor.cli.output.tables import print_results
     from auditor.db.filters import SORTABLE
     from auditor.db.results import Filter, count_audits, list_results
+    from auditor.results.serialize import keys_of
 
     engine, sort = open_database(), listing.sort or "-robust_accuracy"
     in_sql = sort.removeprefix("-") in SORTABLE and not listing.conditions
@@ -119,7 +121,7 @@ def list_rows(listing: Listing, **filters: Any) -> None:
     if not rows and (stored := count_audits(engine)):
         hint = f"none of the {stored} stored audits matches"
     more = limit is not None and len(rows) == limit
-    listing.print(rows, print_results, nothing=f"no results: {hint}", more=more)
+    listing.print(rows, print_results, nothing=f"no results: {hint}", keys=keys_of(ResultRow), more=more)
 
 
 @command.command()
@@ -165,7 +167,7 @@ def show(model: str, protocol: str | None, audit_id: int | None, errors: bool, o
     "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file. By default: stdout."
 )
 @click.option(
-    "--format", "output_format", type=click.Choice(["json", "csv"]), default="json", show_default=True,
+    "--format", "output_format", type=Choice(["json", "csv"]), default="json", show_default=True,
     help="Write JSON, with matrices and attacks, or CSV, with the rows only.",
 )  # fmt: skip
 def export(output: Path | None, output_format: str, **filters: Any) -> None:
@@ -181,12 +183,12 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
     from auditor.cli.db import open_database
     from auditor.db.results import Filter, list_results, load_detail
     from auditor.errors import UsageError
-    from auditor.results.serialize import as_csv, nan_to_none, pruned_kinds, serialize, serialize_detail
+    from auditor.results.serialize import as_csv, keys_of, nan_to_none, pruned_kinds, serialize, serialize_detail
 
     engine = open_database()
     rows = list_results(engine, Filter(**filters), sort="started_at")
     if output_format == "csv":
-        text = as_csv([serialize(row) for row in rows])
+        text = as_csv([serialize(row) for row in rows], keys_of(ResultRow))
     else:
         details = [load_detail(engine, row.id) for row in rows]
         text = json.dumps([nan_to_none(serialize_detail(detail)) for detail in details], indent=1) + "\n"
@@ -209,7 +211,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 @click.option(
     "--x",
     "measure",
-    type=click.Choice(list(MEASURES)),
+    type=Choice(list(MEASURES)),
     default="gap",
     show_default=True,
     help="With --zoo: the measure on the x axis.",

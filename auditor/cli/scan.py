@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from auditor.cli import options as shared
+from auditor.cli.choice import Choice
 from auditor.cli.gates import GateOptions, gate_options
 from auditor.cli.model_filters import LIMIT, MODELS, ModelFilters, keep_auditable, model_filters
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
@@ -49,7 +50,7 @@ class ScanOptions:
 @click.option("--eps", type=shared.Eps(), help="Attack within this radius instead of the zoo entry's: 0.1 or 8/255.")
 @click.option(
     "--linearization",
-    type=click.Choice(["remove", "fold"]),
+    type=Choice(["remove", "fold"]),
     default="remove",
     show_default=True,
     help="Choose what the linearized network does with batch norm: remove leaves it out, as in the paper; fold "
@@ -72,7 +73,7 @@ class ScanOptions:
 )
 @click.option(
     "--targeted",
-    type=click.Choice(["superclass"]),
+    type=Choice(["superclass"]),
     help="Also attack each correctly classified image towards up to 9 wrong classes, and store how many become a class "
     "of their own superclass, and how many one of another.",
 )

@@ -4,6 +4,7 @@ import time
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.numbers import FiniteRange
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--state", type=click.Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
+@click.option("--state", type=Choice(["running", "done", "interrupted"]), help="List only scans in this state.")
 @list_options(limit=20)
 def list_(state: str | None, listing: Listing) -> None:
     """List scans, the newest first, with the number of their audits in each state.
@@ -34,6 +35,8 @@ def list_(state: str | None, listing: Listing) -> None:
     from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields
     from auditor.db.scans import STATES, list_scans
+    from auditor.records.scans import ScanRow
+    from auditor.results.serialize import keys_of
 
     limit = listing.limit + 1 if listing.limit and listing.is_plain else None
     rows = list_scans(open_tidied(), state=state, limit=limit)
@@ -41,7 +44,11 @@ def list_(state: str | None, listing: Listing) -> None:
     optional = ["queue", "reused", "seconds", "cancelled", "queued", "running", "protocol"]
     more = limit is not None and len(rows) == limit
     listing.print(
-        rows, lambda chosen: print_fields(names, chosen, optional, state=state_of), nothing="no scans", more=more
+        rows,
+        lambda chosen: print_fields(names, chosen, optional, state=state_of),
+        nothing="no scans",
+        keys=keys_of(ScanRow),
+        more=more,
     )
 
 

@@ -66,6 +66,7 @@ def _check_scan(words: Sequence[str]) -> None:
     Raises:
         UsageError: `auditor scan` would refuse the options or find no model.
     """
+    from auditor.cli.choice import describe_usage_error
     from auditor.cli.output.adversarials import check_attacks
     from auditor.cli.scan import ScanOptions
     from auditor.cli.scan import command as scan
@@ -79,7 +80,7 @@ def _check_scan(words: Sequence[str]) -> None:
     except click.UsageError as error:
         if isinstance(error, click.BadParameter) and isinstance(error.param and error.param.type, click.Path):
             return
-        raise UsageError(f"command of the schedule: {error.format_message()}") from error
+        raise UsageError(f"command of the schedule: {describe_usage_error(error)}") from error
     options = parse_options(ScanOptions, parameters)
     options.gates.check_protocol(options.audit.protocol)
     if options.gates.sequential:
@@ -134,24 +135,21 @@ def list_(listing: Listing) -> None:
         print_table(columns, [_cells(row) for row in chosen], optional=("cron",))
 
     nothing = "no schedules; `auditor schedule add` adds one"
-    listing.print(load_schedules(open_database()), print_rows, nothing=nothing, values=_flatten)
+    listing.print(load_schedules(open_database()), print_rows, nothing=nothing, keys=_KEYS, values=_flatten)
+
+
+_KEYS = (
+    "schedule", "enabled", "cron", "command", "problem", "next_due_at", "last_due_at", "last_state", "last_scan",
+    "last_scan_state", "last_reason",
+)  # fmt: skip
 
 
 def _flatten(row: "ScheduleRow") -> dict[str, Any]:
     last = row.last
-    return {
-        "schedule": row.name,
-        "enabled": row.enabled,
-        "cron": row.cron,
-        "command": list(row.command[1:]),
-        "problem": row.problem,
-        "next_due_at": _minute(row.next) if row.next else None,
-        "last_due_at": _minute(last.due_at) if last else None,
-        "last_state": last and last.state,
-        "last_scan": last and last.scan,
-        "last_scan_state": last and last.scan_state,
-        "last_reason": last and last.reason,
-    }
+    due = (_minute(row.next) if row.next else None, _minute(last.due_at) if last else None)
+    run = (last.state, last.scan, last.scan_state, last.reason) if last else (None,) * 4
+    values = (row.name, row.enabled, row.cron, list(row.command[1:]), row.problem, *due, *run)
+    return dict(zip(_KEYS, values, strict=True))
 
 
 def _cells(row: "ScheduleRow") -> list[str]:

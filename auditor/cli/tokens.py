@@ -2,6 +2,7 @@
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.numbers import DAYS, FiniteRange
@@ -15,7 +16,7 @@ def command() -> None:
 @command.command()
 @click.argument("name")
 @click.option(
-    "--scope", type=click.Choice(["read", "scan", "boost", "admin"]), required=True,
+    "--scope", type=Choice(["read", "scan", "boost", "admin"]), required=True,
     help="Grant access. read: results and checkpoints. scan, boost: also start scans or boosts. admin: everything.",
 )  # fmt: skip
 @click.option(
@@ -51,10 +52,14 @@ def list_(listing: Listing) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.tables import print_fields
     from auditor.db.tokens import list_tokens
+    from auditor.records.tokens import TokenRow
+    from auditor.results.serialize import keys_of
 
     names, optional = ["name", "scope", "state", "created_at", "expires_at", "used_at"], ["created_at", "expires_at"]
     rows = list_tokens(open_database())
-    listing.print(rows, lambda chosen: print_fields(names, chosen, optional), nothing="no tokens")
+    listing.print(
+        rows, lambda chosen: print_fields(names, chosen, optional), nothing="no tokens", keys=keys_of(TokenRow)
+    )
 
 
 @command.command()

@@ -2,6 +2,7 @@
 
 import click
 
+from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import FORMAT, QUEUE, ROW_ID, WAIT, PlaceOptions
@@ -15,10 +16,10 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--kind", type=click.Choice(["boost", "adapt"]), help="List only jobs of this kind.")
+@click.option("--kind", type=Choice(["boost", "adapt"]), help="List only jobs of this kind.")
 @click.option(
     "--state",
-    type=click.Choice(["queued", "running", "done", "failed", "cancelled"]),
+    type=Choice(["queued", "running", "done", "failed", "cancelled"]),
     help="List only jobs in this state.",
 )
 @list_options()
@@ -35,6 +36,8 @@ def list_(kind: str | None, state: str | None, listing: Listing) -> None:
     from auditor.cli.output.states import state_of
     from auditor.cli.output.tables import print_fields
     from auditor.db.trainings import list_trainings
+    from auditor.records.trainings import TrainingRow
+    from auditor.results.serialize import keys_of
 
     rows = list_trainings(open_tidied(), kind=kind, state=state)  # type: ignore[arg-type]
     names = ["id", "kind", "model", "state", "queue", "attempt", "part", "queued_at", "reason"]
@@ -43,6 +46,7 @@ def list_(kind: str | None, state: str | None, listing: Listing) -> None:
         rows,
         lambda chosen: print_fields(names, chosen, optional, state=state_of),
         nothing="no boosts or adaptations",
+        keys=keys_of(TrainingRow),
     )
 
 

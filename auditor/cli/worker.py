@@ -1,11 +1,13 @@
 """``auditor worker``: run a Celery worker. ``auditor workers``: list workers and their audits."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from auditor.cli.choice import Choice
+from auditor.cli.listing import Listing, list_options
 from auditor.cli.numbers import SECONDS, Count, FiniteRange
-from auditor.cli.options import FORMAT
 
 if TYPE_CHECKING:
     from auditor.records.workers import WorkerRow
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("worker")
 @click.option(
-    "--queue", type=click.Choice(["cpu", "gpu"]), help="Serve this queue. By default: gpu if there is a GPU, else cpu."
+    "--queue", type=Choice(["cpu", "gpu"]), help="Serve this queue. By default: gpu if there is a GPU, else cpu."
 )
 @click.option(
     "--processes",
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--log-level",
-    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    type=Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
     default="INFO",
     show_default=True,
     help="Log on stderr from this level on. AUDITOR_LOG_FORMAT=json makes the log JSON.",
@@ -92,14 +94,14 @@ def command(gpus: str | None, **options: object) -> None:
 
 
 @click.command("workers")
-@FORMAT
+@list_options()
 @click.option(
     "--alive",
     type=FiniteRange(0, min_open=True, most=SECONDS),
     metavar="SECONDS",
     help="Check for a heartbeat from a worker of this host within this time; exit with code 1 if there is none.",
 )
-def listing(output_format: str, alive: float | None) -> None:
+def listing(listing: Listing, alive: float | None) -> None:
     """List the processes that run audits and trainings, and their current jobs.
 
     A process whose last heartbeat is longer ago than expected is listed with the time since then, until its lease has
@@ -110,25 +112,24 @@ def listing(output_format: str, alive: float | None) -> None:
       auditor workers
       watch auditor workers
       auditor workers --format json
+      auditor workers --filter queue=gpu --sort -seconds_silent
       auditor workers --alive 60                   health check of a container: does its worker have a heartbeat?
     """
     from auditor.cli.db import open_database, open_tidied
     from auditor.cli.output.follow import part_of
     from auditor.cli.output.layout import print_line
-    from auditor.cli.output.tables import print_json, print_table
+    from auditor.cli.output.tables import print_table
     from auditor.db.workers import list_queues, list_workers
+    from auditor.records.workers import WorkerRow
+    from auditor.results.serialize import keys_of
     from auditor.text.signs import no_sign_of_life, no_worker, start_worker
 
     engine = open_tidied() if alive is None else open_database()  # a health check changes nothing
     rows = list_workers(engine)
     if alive is not None:
         rows = _select_alive(rows, alive)
-    if output_format == "json":
-        print_json(rows)
-        return
-    if not rows:
-        click.echo("no process runs audits; `auditor worker` starts a worker")
-    else:
+
+    def print_rows(chosen: "Sequence[WorkerRow]") -> None:
         cells = [
             [
                 row.worker,
@@ -139,9 +140,14 @@ def listing(output_format: str, alive: float | None) -> None:
                 "" if row.scan is None else str(row.scan),
                 f"{row.seconds_silent:.0f} s ago" if row.silent_since is None else no_sign_of_life(row.silent_since),
             ]
-            for row in rows
+            for row in chosen
         ]
         print_table(["worker", "queue", "device", "model", "part", "scan", "last seen"], cells)
+
+    nothing = "no process runs audits; `auditor worker` starts a worker"
+    listing.print(rows, print_rows, nothing=nothing, keys=keys_of(WorkerRow))
+    if listing.output_format != "table":
+        return
     for queue in list_queues(engine):
         if queue.unserved:
             print_line(f"{no_worker(queue.queue)}, where {queue.queued} jobs wait; {start_worker(queue.queue)}")

@@ -38,9 +38,10 @@ def list_models(source: str, folder: Path | None, listing: Listing, **filters: A
       auditor zoo list local ./my-zoo --format json
       auditor zoo list demo --filter 'training.method=trades' --sort model
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, fields
 
     from auditor.cli.output.tables import print_table
+    from auditor.records import ZooEntry
     from auditor.text.eps import format_eps
     from auditor.zoo import find_source
 
@@ -54,7 +55,9 @@ def list_models(source: str, folder: Path | None, listing: Listing, **filters: A
         columns = ("model", "dataset", "threat model", "audited under", "description")
         print_table(columns, rows, optional=("description", "threat model", "dataset"))
 
-    listing.print(entries, print_entries, nothing="no models", values=asdict)
+    listing.print(
+        entries, print_entries, nothing="no models", keys=[field.name for field in fields(ZooEntry)], values=asdict
+    )
 
 
 @command.command()

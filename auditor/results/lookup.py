@@ -1,8 +1,6 @@
 """Looks up results by the name of a model."""
 
-import difflib
 import math
-from collections.abc import Sequence
 
 from sqlalchemy import Engine
 
@@ -10,6 +8,7 @@ from auditor.db.results import Filter, list_results
 from auditor.errors import NotFoundError, UsageError
 from auditor.records import STOPPED_EARLY
 from auditor.records.results import ResultRow
+from auditor.text.similar import did_you_mean
 
 
 def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[ResultRow]:
@@ -22,8 +21,7 @@ def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | 
     filter = Filter(model=model, protocol=protocol, id=audit_id, status="done", history=audit_id is not None)
     found = list_results(engine, filter)
     if not found:
-        names = {row.model for row in list_results(engine, Filter(status="done", protocol=protocol))}
-        raise NotFoundError(_no_result(model, protocol, audit_id, sorted(names - {model})))
+        raise NotFoundError(_no_result(engine, model, protocol, audit_id))
 
     models = sorted({row.model for row in found})
     if len(models) > 1:
@@ -36,8 +34,15 @@ def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | 
     return sorted(found, key=rank, reverse=True)
 
 
-def _no_result(model: str, protocol: str | None, audit_id: int | None, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(model, names, 3, 0.4)
-    hint = f"did you mean {', '.join(near)}?" if near else "`auditor results list` shows all there are"
+def _no_result(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> str:
+    rows = list_results(engine, Filter(status="done"))
+    others = dict.fromkeys(row.protocol for row in rows if model in (row.model, row.model.partition(":")[2]))
+    names = sorted({row.model for row in rows if protocol in (None, row.protocol)})
+    if not rows:
+        hint = "no results are stored yet; `auditor scan demo` makes some"
+    elif protocol is not None and others:
+        hint = f"it has results under {', '.join(others)}"
+    else:
+        hint = did_you_mean(model, names, "`auditor results list` shows all there are", least=0.4)
     under = f" under {protocol}" if protocol else ""
     return f"no result of {model!r}{under}{f' with id {audit_id}' if audit_id else ''}; {hint}"

@@ -83,14 +83,21 @@ def nan_to_none(value: Any) -> Any:
     return [nan_to_none(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON."""
+def keys_of(record: type[Any]) -> list[str]:
+    """The keys of :func:`serialize` of a dataclass, for the header of a table without rows."""
+    return [field.name for field in fields(record)]
+
+
+def as_csv(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
+    """Comma-separated values with a header; lists are joined by semicolons, dicts are JSON.
+
+    ``keys``: the header of a table without rows; otherwise the first row has the keys.
+    """
     out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
+    writer = csv.DictWriter(out, list(rows[0] if rows else keys), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: clean_cell(_cell(value)) for key, value in row.items()})
     return out.getvalue()
 
 

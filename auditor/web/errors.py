@@ -22,10 +22,13 @@ from auditor.errors import (
     one_line,
 )
 from auditor.text.printable import clean_line
+from auditor.text.validation import describe_error
 from auditor.web.access import address_of, find_user
 from auditor.web.render import render
 from auditor.web.suggestions import Link, suggest_links
 
+UNREADABLE_BODY = "There was an error parsing the body"
+"""FastAPI's words for a body that it cannot decode."""
 STATUS_CODES: dict[type[AuditorError], int] = {
     NotFoundError: 404,
     ConflictError: 409,
@@ -75,6 +78,8 @@ def install_error_handlers(app: FastAPI) -> None:
         detail = str(error.detail)
         if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
             detail = f"there is nothing at the address {request.scope['path'][:200]}"
+        if error.status_code == 400 and detail == UNREADABLE_BODY:
+            detail = "body: expected JSON in UTF-8"
         return _respond(request, error.status_code, detail, dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
@@ -84,8 +89,9 @@ def install_error_handlers(app: FastAPI) -> None:
         if first["loc"] == ("body",) and given != "application/json":
             sent = f"got {given[:100]!r}" if given else "but there is none"
             return _respond(request, 422, f"expected the header Content-Type: application/json, {sent}")
-        place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return _respond(request, 422, f"{place}: {first['msg']}")
+        inside = () if first["type"] == "json_invalid" else first["loc"][1:]
+        place = ".".join(str(part) for part in inside) or str(first["loc"][0])
+        return _respond(request, 422, f"{place}: {describe_error(first)}")
 
     @app.exception_handler(AuditorError)
     def _(request: Request, error: AuditorError) -> Response:

@@ -1,6 +1,5 @@
 """Sources of models: one package or module for each, behind :class:`auditor.zoo.source.Source`."""
 
-import difflib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from auditor.config import settings
 from auditor.errors import EnvironmentUnusableError, NotFoundError, UsageError
 from auditor.records import ZooEntry
+from auditor.text.similar import did_you_mean
 from auditor.zoo.checkpoint import CheckpointZoo
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.local import LocalZoo
@@ -94,10 +94,25 @@ def select(
         and (not pretrained_only or entry.training.get("pretrained", True))
     ][:limit]
     if not chosen:
-        raise NotFoundError(
-            f"the filters match none of {len(entries)} models: see `auditor zoo list` and loosen the filters"
-        )
+        reason = _explain(entries, match, dataset, threat_model)
+        raise NotFoundError(f"the filters match none of {len(entries)} models: {reason}")
     return chosen
+
+
+def _explain(entries: Sequence[ZooEntry], match: str | None, dataset: str | None, threat_model: str | None) -> str:
+    """Name the first filter that no entry passes, with similar values that some do."""
+    for what, value, known in (
+        ("data set", dataset, dict.fromkeys(entry.dataset for entry in entries)),
+        ("threat model", threat_model, dict.fromkeys(entry.threat_model for entry in entries)),
+    ):
+        if value is not None and value not in known:
+            hint = did_you_mean(value, known, f"choose from {', '.join(known)}")
+            return f"none has the {what} {value!r}; {hint}"
+    names = [name for entry in entries for name in (_id(entry), entry.model)]
+    if match is not None and not any(fnmatchcase(name, match) for name in names):
+        hint = did_you_mean(match.strip("*?"), names, "see `auditor zoo list` for all")
+        return f"no name matches {match!r}; {hint}"
+    return "see `auditor zoo list` and loosen the filters"
 
 
 def _has_threat_model(entry: ZooEntry, threat_model: str) -> bool:
@@ -115,6 +130,6 @@ def _named(name: str, entries: Sequence[ZooEntry]) -> ZooEntry:
     for entry in entries:
         if name in (entry.model, _id(entry)):
             return entry
-    similar = difflib.get_close_matches(name.partition(":")[2] or name, [_id(entry) for entry in entries], 3, 0.4)
-    hint = f"did you mean {', '.join(similar)}?" if similar else "see `auditor zoo list` for all"
+    ids = map(_id, entries)
+    hint = did_you_mean(name.partition(":")[2] or name, ids, "see `auditor zoo list` for all", least=0.4)
     raise NotFoundError(f"no model named {name!r} in this zoo; {hint}")

@@ -85,7 +85,19 @@ LISTS = {
     ("trainings", "list"): ("model", "queued_at"),
     ("checkpoints", "list"): ("checkpoint", "created_at"),
     ("schedule", "list"): ("schedule", "cron"),
+    ("workers",): ("worker", "seconds_silent"),
 }
+
+
+@pytest.mark.parametrize("words", [*LISTS, ("results", "export")], ids=" ".join)
+def test_an_empty_csv_table_has_its_header(words: tuple[str, ...]) -> None:
+    nothing = ["--filter", "model=nothing"] if words[0] == "zoo" else []
+    key, other = LISTS.get(words, ("id", "flags"))
+    result = run(*words, *nothing, "--format", "csv")
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 1), result.stderr
+    assert {key, other} <= set(result.stdout.strip().split(","))
+    if words != ("results", "export"):
+        assert run(*words, *nothing, "--columns", f"{key},{other}", "--format", "csv").stdout == f"{key},{other}\n"
 
 
 @pytest.mark.usefixtures("_results")

@@ -249,8 +249,8 @@ def test_commands_that_cannot_be_scheduled(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("scan", "dem"), "'dem' is not one of 'demo'"),
-        (("scan", "demo", "--reverfy", "2"), "No such option '--reverfy'"),
+        (("scan", "dem"), "got 'dem'; did you mean demo?"),
+        (("scan", "demo", "--reverfy", "2"), "no such option '--reverfy'"),
         (("scan", "demo", "--samples", "many"), "--samples"),
         (("scan", "demo", "--match", "zzz*"), "match none of"),
         (("scan", "demo", "--model", "no-such"), "no model named 'no-such'"),

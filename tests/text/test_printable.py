@@ -68,12 +68,13 @@ def test_a_csv_file_has_its_rows_and_no_formula() -> None:
         {"model": "=cmd()", "gap": -0.25, "flags": ["-a", "b"], "about": {"x": 1}, "note": "one\nforged,1"},
         {"model": "fine", "gap": 0.5, "flags": [], "about": {}, "note": None},
     ]
-    table = list(csv.reader(io.StringIO(as_csv(rows))))
+    table = list(csv.reader(io.StringIO(as_csv(rows, ()))))
     assert table == [
         ["model", "gap", "flags", "about", "note"],
         ["'=cmd()", "-0.25", "'-a; b", '{"x": 1}', "one forged,1"],
         ["fine", "0.5", "", "{}", ""],
     ]
+    assert as_csv([], ["model", "gap"]) == "model,gap\n"
 
 
 @pytest.mark.parametrize("forced", [False, True], ids=["plain", "styled"])

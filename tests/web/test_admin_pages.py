@@ -103,7 +103,7 @@ def test_a_closed_server_shows_these_pages_to_readers_only(path: str) -> None:
         ({"cron": ""}, "cron", "expected five fields"),
         ({"command": ""}, "command", "got none"),
         ({"command": "boost demo:standard"}, "command", "expected a command such as"),
-        ({"command": "scan dem"}, "command", "'dem' is not one of"),
+        ({"command": "scan dem"}, "command", "did you mean demo?"),
         ({"command": "scan demo --reverfy 5"}, "command", "--reverfy"),
         ({"command": "scan demo --match 'at-*"}, "command", "matching quotes"),
         ({"command": "scan demo --match zzz*"}, "command", "match none of"),

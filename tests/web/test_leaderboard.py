@@ -210,6 +210,12 @@ def test_no_download_ignores_what_it_cannot_read(large: TestClient, query: str) 
         assert query.partition("=")[0] in answer.text
 
 
+def test_an_empty_download_has_its_header(large: TestClient) -> None:
+    everything, nothing = (large.get(f"/leaderboard.csv{query}").text for query in ("", "?match=nothing"))
+    assert nothing == everything[: everything.index("\n") + 1]
+    assert nothing.startswith("rank,id,")
+
+
 def test_a_board_that_does_not_exist_is_named(large: TestClient) -> None:
     answer = large.get("/", params={"setting": "quick, mnist"})
     assert answer.status_code == 422

@@ -152,6 +152,21 @@ def test_a_window_draws_a_part_with_its_own_axes() -> None:
     assert drawn(models, window=Window(0.4, 0.2)).points == ()
 
 
+@pytest.mark.parametrize(
+    "view",
+    [{"window": Window(x_to=0.5)}, {"hidden": ("net1",), "by": "architecture"}],
+    ids=["a box", "a hidden group"],
+)
+def test_counter_examples_are_listed_if_they_are_drawn(view: dict) -> None:
+    models = [replace(one, architecture=f"net{one.id % 2}") for one in random_zoo(60)]
+    everything, part = drawn(models), drawn(models, **view)
+    visible = {point.id for point in part.points}
+    assert part.examples == tuple(one for one in everything.examples if one.id in visible)
+    assert 0 < part.far == len(visible & counter_examples(models))
+    assert 0 < part.far_undrawn == everything.far - part.far
+    assert everything.far_undrawn == 0
+
+
 @pytest.mark.parametrize("kind", range(7))
 def test_markers_are_closed_paths_around_the_point(kind: int) -> None:
     path = marker(kind, 100, 50)
@@ -199,7 +214,13 @@ def test_the_page_has_the_plot_and_the_same_values_as_a_table() -> None:
     assert [f"demo:m{k}</a>" in table for k in range(5)] == [True] * 5
     assert "40.0 % (0.0 to 100.0)" in table
     assert "The plot as a table: 5 models" in page
-    assert "5 models" in server.get("/zoo?setting=nothing").text
+    unknown = server.get("/zoo?setting=nothing")
+    assert unknown.status_code == 422
+    problem = "No model has gap and robust accuracy under &#39;nothing&#39;. Choose another setting."
+    assert f'role="alert">{problem}</p>' in unknown.text
+    assert "<svg viewBox" not in unknown.text
+    setting = re.search(r"<option selected>([^<]+)</option>", page)[1]
+    assert server.get("/zoo", params={"setting": setting}).status_code == 200
     hidden = server.get("/zoo?hide=adversarial&by=training").text
     assert 'href="/zoo?by=training" aria-label="Show adversarial, 5 models"' in hidden
     assert "0 of 5 models are drawn." in hidden

@@ -1,6 +1,5 @@
 """Parameters and responses that all routes of the API share."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
 from auditor.errors import UsageError
+from auditor.text.similar import did_you_mean
 from auditor.web.shapes import Shape
 
 _PROBLEM = {
@@ -76,8 +76,7 @@ def check_query(request: Request) -> None:
     known = _query_names(request.scope["route"].dependant)
     for name in request.query_params:
         if name not in known:
-            similar = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {similar[0]}?" if similar else f"known: {', '.join(known) or 'none'}"
+            hint = did_you_mean(name, known, f"known: {', '.join(known) or 'none'}", 1)
             raise UsageError(f"unknown query parameter {name[:100]!r}; {hint}")
 
 

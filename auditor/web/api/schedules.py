@@ -11,11 +11,11 @@ from auditor.scheduling.due import check_command, check_cron, load_schedules
 from auditor.web.access import require_scope
 from auditor.web.api.common import Database, make_router, response_options
 from auditor.web.shapes import jobs as shapes
-from auditor.web.shapes.requests import ScheduleBody
+from auditor.web.shapes.requests import NAME_WORDS, Like, ScheduleBody
 
 router = make_router("schedules")
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-Name = Annotated[str, Path(pattern=NAME)]
+NAME = Like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", f"up to 100 {NAME_WORDS}")
+Name = Annotated[str, Path(), NAME]
 AdminToken = Annotated[Bearer, Depends(require_scope("admin"))]
 
 

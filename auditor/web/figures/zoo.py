@@ -100,10 +100,11 @@ class Group:
 
 @dataclass(frozen=True)
 class ZooPlot:
-    """``points`` are those inside the window and not hidden, of ``count`` models; the rest is about all models.
+    """``points`` are those inside the window and not hidden, of ``count`` models.
 
     ``x_name``, ``y_name``: the measures in a sentence; ``x_range``, ``y_range``: the values at the ends of the axes.
-    ``examples``: up to 20 of ``far`` counter-examples, the farthest first; ``rule`` says what they are.
+    ``examples``: up to 20 of the ``far`` counter-examples that are drawn, the farthest first; ``far_undrawn``: how many
+    are not drawn. ``rule`` says what they are. Ranks, ``statements`` and ``rule`` are about all models.
     """
 
     points: tuple[Point, ...]
@@ -116,6 +117,7 @@ class ZooPlot:
     statements: tuple[str, ...]
     examples: tuple[CounterExample, ...]
     far: int
+    far_undrawn: int
     rule: str
     x_title: str
     y_title: str
@@ -153,7 +155,9 @@ def zoo_plot(
     )
     far = _find_far(models)
     frame = Box(LEFT + 2, TOP, width - RIGHT, height - BOTTOM - 2)
-    named = list(_importance(points, [number for number, *_ in far]))[:_CANDIDATES]
+    drawn = {point.id for point in points}
+    listed = [one for one in far if one[0] in drawn]
+    named = list(_importance(points, [number for number, *_ in listed]))[:_CANDIDATES]
     return ZooPlot(
         points=points,
         count=len(models),
@@ -163,8 +167,9 @@ def zoo_plot(
         y_ticks=up.ticks(6, scale=100 if y_measure.share else 1),
         labels=place_labels(named, [(point.x, point.y) for point in points], frame),
         statements=tuple(describe_association(models, x_measure.name, y_measure.name)),
-        examples=tuple(_examples(models, far[:MOST_EXAMPLES], x_measure, y_measure)),
-        far=len(far),
+        examples=tuple(_examples(models, listed[:MOST_EXAMPLES], x_measure, y_measure)),
+        far=len(listed),
+        far_undrawn=len(far) - len(listed),
         rule=_rule(models, x_measure, y_measure),
         x_title=x_measure.title,
         y_title=y_measure.title,
@@ -244,7 +249,7 @@ def _importance(points: Sequence[Point], far: Sequence[int]) -> Iterator[tuple[s
     """Names and places of the points, those that should be named first: found ones, counter-examples, the ends."""
     drawn = {point.id: point for point in points}
     order = [point.id for point in points if point.found]
-    order += [audit_id for audit_id in far if audit_id in drawn]
+    order += far
     unflagged = [point for point in points if not point.flagged]
     for axis, largest in (("y", False), ("x", True), ("x", False), ("y", True)):  # y grows downwards
         ordered = sorted(unflagged, key=lambda point: getattr(point, axis), reverse=largest)

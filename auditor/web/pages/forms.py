@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import quote, urlencode
 
 from fastapi import Depends, Request
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, NotFoundError, UsageError, one_line
 from auditor.text.printable import check_storable
+from auditor.text.validation import describe_error
 from auditor.web.access import LONGEST_ADDRESS, authenticate, sign_in_address
 
 MOST_FIELDS, LONGEST_VALUE = 50, 2000
@@ -128,33 +129,6 @@ def parse_form(shape: type[Body], fields: Mapping[str, str], **parsed: object) -
         for one in error.errors():
             errors.setdefault(str(one["loc"][0]) if one["loc"] else "form", describe_error(one))
         raise InvalidFormError(errors) from error
-
-
-_EXPECTED = {
-    "missing": "a value",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_parsing": "a number",
-    "bool_parsing": "yes or no",
-    "literal_error": "{expected}",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "{ge:g} or more",
-    "less_than": "less than {lt:g}",
-    "less_than_equal": "{le:g} or less",
-    "string_too_long": "at most {max_length} characters",
-    "string_pattern_mismatch": "text of the form {pattern}",
-}
-
-
-def describe_error(error: Any) -> str:
-    """Say in a sentence what pydantic expected of a field, and what it got."""
-    if error["type"] == "extra_forbidden":
-        return "the form has no such field"
-    expected = _EXPECTED.get(error["type"])
-    if expected is None:
-        return str(error["msg"]).removeprefix("Value error, ")
-    words = "expected " + expected.format_map(error.get("ctx", {}))
-    return words if error["type"] == "missing" else f"{words}, got {str(error['input'])[:60]!r}"
 
 
 def choices(values: Sequence[str], empty: str | None = None) -> tuple[tuple[str, str], ...]:

@@ -28,7 +28,7 @@ from auditor.results.boards import (
     order_boards,
     view_board,
 )
-from auditor.results.serialize import as_csv, nan_to_none, serialize
+from auditor.results.serialize import as_csv, keys_of, nan_to_none, serialize
 from auditor.text.eps import parse_eps
 from auditor.text.times import parse_time
 from auditor.web.api.common import Database, check_query
@@ -219,7 +219,9 @@ def show_leaderboard(request: Request, engine: Database, _: PageAccess, query: A
 
 @router.get("/leaderboard.csv")
 def download_csv(engine: Database, _: PageAccess, query: Asked) -> Response:
-    return _download(as_csv(_ranked_rows(engine, query)), "text/csv; charset=utf-8", "csv")
+    return _download(
+        as_csv(_ranked_rows(engine, query), ["rank", *keys_of(ResultRow)]), "text/csv; charset=utf-8", "csv"
+    )
 
 
 @router.get("/leaderboard.json")

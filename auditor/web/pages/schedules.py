@@ -1,6 +1,5 @@
 """The pages of schedules: the list, and one schedule with its runs; admins add, change, run and remove them."""
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,8 +140,11 @@ def _parse(request: Request, fields: Mapping[str, str], stored: ScheduleRow | No
     """
     name, cron, command = (fields.get(key, "").strip() for key in ("name", "cron", "command"))
     errors = {}
-    if stored is None and not re.fullmatch(NAME, name):
-        errors["name"] = "expected up to 100 letters, digits, dots, dashes and underscores, first a letter or digit"
+    try:
+        if stored is None:
+            NAME.check(name)
+    except ValueError as error:
+        errors["name"] = str(error)
     try:
         check_cron(cron)
     except UsageError as error:

@@ -30,6 +30,7 @@ End = Annotated[
 class ZooPage:
     """``setting`` is the one of the plot; ``settings`` are all, those with most models first.
 
+    ``problem``: why there is no plot under the setting of the address.
     ``query``: the parameters of this page, without empty ones and the width; ``newest``: how many models are drawn if
     the setting has more, otherwise None.
     """
@@ -45,6 +46,7 @@ class ZooPage:
     hidden: tuple[str, ...]
     query: tuple[tuple[str, str], ...]
     newest: int | None
+    problem: str | None = None
     measures: tuple[tuple[str, str], ...] = tuple((key, measure.name) for key, measure in PLOTTED.items())
     groupings: tuple[str, ...] = ("training", "architecture", "source")
 
@@ -86,7 +88,10 @@ def show_zoo(
     width: Annotated[int, Query(ge=NARROWEST, le=WIDEST)] = WIDTH,
 ) -> HTMLResponse:
     settings = {describe_setting(one): (one, count) for one, count in count_settings(engine, x, y).items()}
-    chosen = setting if setting in settings else next(iter(settings), "")
+    problem = None
+    if setting and settings and setting not in settings:
+        problem = f"No model has {PLOTTED[x].name} and {PLOTTED[y].name} under {setting!r}. Choose another setting."
+    chosen = setting or next(iter(settings), "")
     key, count = settings.get(chosen, (None, 0))
     window = Window(x_from, x_to, y_from, y_to)
     plot = None
@@ -105,5 +110,6 @@ def show_zoo(
         hidden=tuple(hide),
         query=tuple(pair for pair in request.query_params.multi_items() if pair[1] and pair[0] != "width"),
         newest=MOST if count > MOST else None,
+        problem=problem,
     )
-    return render_page(request, "zoo.html", context)
+    return render_page(request, "zoo.html", context, 422 if problem else 200)

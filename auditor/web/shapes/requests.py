@@ -1,16 +1,44 @@
 """Bodies of HTTP requests: the options of the commands, without paths and without the code of local zoos."""
 
-from typing import Annotated, Literal
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from auditor.db.tokens import DAYS, NAME
 from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, RecipeOptions
 from auditor.records.protocols import AttackingProtocolName, ProtocolName
-from auditor.text.printable import check_storable
+from auditor.text.printable import check_storable, clean_line
 
+
+@dataclass(frozen=True)
+class Like:
+    """Metadata of a text field: the whole text must match a pattern; errors say ``words`` instead of the pattern."""
+
+    pattern: str
+    words: str
+
+    def check(self, text: str) -> str:
+        """Return the text. Raises ValueError if it does not match."""
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(f"expected {self.words}, got {clean_line(text[:60])!r}")
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema) | {"pattern": f"^{self.pattern}$"}
+
+
+NAME_WORDS = "letters, digits, dots, dashes and underscores, first a letter or digit"
 Word = Annotated[str, Field(max_length=200), AfterValidator(check_storable)]
-Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")]
+Device = Annotated[str, Like(r"cpu|cuda(:[0-9]{1,3})?", "cpu, cuda or cuda:N")]
+ModelName = Annotated[
+    Word, Like(r"(demo|timm|robustbench|checkpoint):.+", "demo:, timm:, robustbench: or checkpoint: with a name")
+]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Norm = Literal["Linf", "L2"]
@@ -58,7 +86,7 @@ class BoostBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Annotated[Word, Field(pattern=r"^(demo|timm|robustbench|checkpoint):.")]
+    model: ModelName
     method: Literal["at", "trades"] = RecipeOptions.method
     regularizer: Literal["logits", "linear", "none"] = RecipeOptions.regularizer
     beta: Annotated[float, Field(ge=0, le=1e6)] = RecipeOptions.beta
@@ -96,13 +124,6 @@ class TokenBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str
+    name: Annotated[str, Like(NAME.pattern, f"up to 64 {NAME_WORDS}")]
     scope: Literal["read", "scan", "boost", "admin"]
     days: Annotated[float, Field(gt=0, le=DAYS, allow_inf_nan=False)] | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not NAME.fullmatch(name):
-            raise ValueError("expected up to 64 letters, digits, dots, dashes and underscores, first a letter or digit")
-        return name

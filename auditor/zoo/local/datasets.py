@@ -1,6 +1,5 @@
 """The data sets that a zoo.toml names or describes."""
 
-import difflib
 import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from auditor.data import CLASSES, Hierarchy, load_hierarchy
 from auditor.records import CustomData
 from auditor.text.printable import check_printable, clean_line
+from auditor.text.similar import did_you_mean
 from auditor.zoo.local.text import check_path
 
 Size = tuple[int, int, int]
@@ -54,13 +54,7 @@ def known_dataset(name: str, others: Iterable[str] = ()) -> Dataset:
 
 def suggest(name: object, names: Sequence[str]) -> str:
     """``did you mean …?`` with similar names, or else all names."""
-    by_case = {str(other).lower(): str(other) for other in names}
-    found = (
-        difflib.get_close_matches(str(name).lower(), list(by_case), 2, 0.6) if len(str(name)) <= LONGEST_NAME else []
-    )
-    if found:
-        return f"did you mean {' or '.join(by_case[key] for key in found)}?"
-    return f"expected one of: {', '.join(names)}"
+    return did_you_mean(str(name), map(str, names), f"expected one of: {', '.join(names)}", 2)
 
 
 def check_name(name: str) -> str:

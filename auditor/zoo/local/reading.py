@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from auditor.errors import UsageError, first_line, one_line
 from auditor.records import ZooEntry
+from auditor.text.validation import describe_error
 from auditor.zoo.local.datasets import Dataset, DatasetTable, check_name, make_dataset, suggest
 from auditor.zoo.local.entries import EntryError, entry_of
 from auditor.zoo.local.file import check_depth, check_dots, read_file
@@ -181,10 +182,7 @@ def _message_of(kind: type[BaseModel], found: Any) -> str:
     if found["type"] == "missing":
         description = kind.model_fields[str(found["loc"][-1])].description
         return f"missing: {description}"
-    if found["type"] == "value_error":
-        return str(found["ctx"]["error"])
-    message = str(found["msg"]).replace("Input should be", "expected")
-    return f"{message[0].lower()}{message[1:]}, got {found['input']!r:.60}"
+    return describe_error(found)
 
 
 def _key_name(key: Key) -> str:
