@@ -11,8 +11,10 @@ import torch
 
 from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
+from auditor.attacks.evaluate import add_attacks
 from auditor.attacks.gradient import frozen
 from auditor.attacks.sequential import describe_stop
+from auditor.audit.extra_attacks import NO_ATTACKS, LoadedAttacks
 from auditor.audit.identity import identity
 from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
@@ -38,6 +40,7 @@ def audit(
     images: ImageSet | None,
     context: JobContext,
     adversarials: Path | None = None,
+    extra: LoadedAttacks = NO_ATTACKS,
 ) -> AuditRecord:
     """Linearize and score a model and, if there are images, attack it.
 
@@ -47,6 +50,7 @@ def audit(
         images: the images to attack; None if the protocol needs none.
         context: callbacks for progress, and for the state that an earlier attempt saved.
         adversarials: a folder for the images that broke samples. With it the attacks do not resume an earlier attempt.
+        extra: the attacks beyond the protocol's, which the request names.
 
     Raises:
         ModelLoadError: the model, its images and its data set's classes do not match.
@@ -62,14 +66,14 @@ def audit(
     context.progress("screen", 0, 1)
     _screen(model, entry, request, hierarchy, found)
     context.progress("screen", 1, 1)
-    broken, name = None, identity(entry, loaded.weights_sha256, request, images)
+    broken, name = None, identity(entry, loaded.weights_sha256, request, images, extra.identity)
     if images is not None and request.triage is not None and not is_attacked(request.triage, found.screening, name):
-        request, images = screen_only(request), None
+        request, images, extra = screen_only(request), None, NO_ATTACKS
         name = identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
-        found.notes += images.notes
+        found.notes += [*images.notes, *extra.notes]
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
-        broken = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
+        broken = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None, extra)
     if adversarials is not None and images is not None and broken is not None:
         broken = broken.beside(images.images, images.indices)
         saved, notes = keep_adversarials(
@@ -81,7 +85,8 @@ def audit(
         entry=entry,
         identity=name,
         protocol=request.protocol,
-        parameters={"attacks": [asdict(attack) for attack in find_protocol(request.protocol).attacks]},
+        parameters=_parameters(request, extra),
+        extra_attacks=None if request.extra_attacks is None else request.extra_attacks.label,
         linearization=request.linearization,
         sketch=request.sketch,
         hierarchy=hierarchy.name,
@@ -100,6 +105,13 @@ def audit(
         versions=versions(),
         **found.values,
     )
+
+
+def _parameters(request: AuditRequest, extra: LoadedAttacks) -> dict[str, Any]:
+    """The parameters of all attacks; with those of users, the digests of their code and of the other models."""
+    protocol = add_attacks(find_protocol(request.protocol), extra.own, extra.models)
+    parameters: dict[str, Any] = {"attacks": [asdict(attack) for attack in protocol.attacks]}
+    return parameters if extra.identity is None else {**parameters, "extra_attacks": extra.identity}
 
 
 def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images: ImageSet | None) -> None:
@@ -231,6 +243,7 @@ def _attack(
     found: _Findings,
     attempts: SavedAttempt,
     keep: bool,
+    extra: LoadedAttacks,
 ) -> Adversarials | None:
     """Measure accuracies, and F from the clean logits; return the images that broke samples."""
     pictures = torch.from_numpy(images.images).to(request.device)
@@ -249,6 +262,8 @@ def _attack(
         saved=attempts,
         superclasses=None if request.targeted is None else hierarchy.superclasses,
         stop_at=request.stop_at,
+        attacks=extra.own,
+        transfer_from=extra.models,
     )
     kept = result.positions.numpy()
     labels = images.labels[kept]

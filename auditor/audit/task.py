@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
 from auditor.audit.run import audit
 from auditor.data import ImageSet, load_images
@@ -17,14 +18,15 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     """
     images = images_of(entry, request)
     loaded = source.load(entry)
+    extra = load_attacks(entry, request.audit)
     complete = replace(request.audit, stop_at=None)
-    if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images)):
+    if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images, extra.identity)):
         return None  # a complete result also answers a gate that may stop early
-    if request.audit.stop_at is None:
-        return audit(entry, loaded, request.audit, images, context, request.adversarials)
-    if not context.needs_measuring(identity(entry, loaded.weights_sha256, request.audit, images)):
-        return None
-    return audit(entry, loaded, request.audit, images, context, request.adversarials)
+    if request.audit.stop_at is not None:
+        stopped = identity(entry, loaded.weights_sha256, request.audit, images, extra.identity)
+        if not context.needs_measuring(stopped):
+            return None
+    return audit(entry, loaded, request.audit, images, context, request.adversarials, extra)
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:

@@ -76,6 +76,9 @@ class ScanOptions:
     help="Also attack each correctly classified image towards up to 9 wrong classes, and store how many become a class "
     "of their own superclass, and how many one of another.",
 )
+@shared.ATTACK
+@shared.TRANSFER_FROM
+@shared.TRANSFER_ZOO
 @shared.SEED
 @click.option(
     "--data",
@@ -138,6 +141,8 @@ def command(options: ScanOptions) -> None:
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan demo --targeted superclass
+      auditor scan demo --model saturated --attack my_attacks.py:rescaled --trust-code
+      auditor scan demo --transfer-from demo:standard
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2

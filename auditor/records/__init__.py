@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
+from auditor.records.extra_attacks import ExtraAttacks
 from auditor.records.screening import Screening
 from auditor.records.targeted import TargetedScore
 from auditor.records.templates import Templates
@@ -105,6 +106,7 @@ class AuditRequest:
     attacks all. It decides what is measured, and is not part of an audit's identity.
     ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
     ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
+    ``extra_attacks``: run after those of the protocol; None runs none.
     """
 
     protocol: str
@@ -116,6 +118,7 @@ class AuditRequest:
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
     stop_at: float | None = None
+    extra_attacks: ExtraAttacks | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +306,7 @@ class AuditRecord:
 
     ``sketch``: the number of random images from which the matrices of the weights are estimated; None if exact.
     ``templates``: their pictures, of at most two kinds. ``adversarials``: the file of the images that broke samples.
+    ``extra_attacks``: the label of the attacks beyond the protocol's; None without any.
     """
 
     entry: ZooEntry
@@ -330,6 +334,7 @@ class AuditRecord:
     targeted: TargetedScore | None = None
     images_sha256: str | None = None
     adversarials: str | None = None
+    extra_attacks: str | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     not_measurable: tuple[str, ...] = ()

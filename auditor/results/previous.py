@@ -11,14 +11,14 @@ from auditor.errors import NotFoundError, UsageError
 from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 
-_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "samples")
+_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "samples", "extra_attacks")
 
 
 def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow | None:
     """The done result of ``row``'s model that was confirmed last before the scan began, other than ``row`` itself.
 
-    On the same data set, under the same protocol, norm, eps, linearization, sketch and number of samples and, where
-    ``row`` is done and has been attacked, on the same pictures.
+    On the same data set, under the same protocol, norm, eps, linearization, sketch, number of samples and extra attacks
+    and, where ``row`` is done and has been attacked, on the same pictures.
     """
     number = next((found for found in _earlier(engine, row, scan_id) if _same_pictures(engine, row, found)), None)
     if number is None:
@@ -59,7 +59,10 @@ def _same_pictures(engine: Engine, row: ResultRow, number: int) -> bool:
     return True
 
 
-_REQUEST = ("protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "data", "folder")
+_REQUEST = (
+    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "extra_attacks", "data",
+    "folder",
+)  # fmt: skip
 _MOST_SCANS = 50
 
 

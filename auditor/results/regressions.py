@@ -67,5 +67,5 @@ def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> flo
 
 def comparable(before: ResultRow, row: ResultRow) -> bool:
     """Whether two rows of a model were measured under the same conditions."""
-    names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed")
+    names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed", "extra_attacks")
     return all(getattr(before, name) == getattr(row, name) for name in names)
