@@ -29,7 +29,7 @@ from auditor.attacks.progress import (
 from auditor.attacks.protocols import EXTRA, PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
 from auditor.attacks.selection import LEAST_DRAWN, LeftOut, draw_part, is_near, most_broken, summarize
-from auditor.attacks.sequential import CHUNK, anytime_interval, decide
+from auditor.attacks.sequential import CHUNK, anytime_interval
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
@@ -160,11 +160,12 @@ class Cascade:
             self.step += 1
             self._save()
 
-    def run_until(self, attacks: tuple[Attack, ...], threshold: float) -> None:
-        """Run all attacks on one chunk of samples after the other, in a random order of the seed, until it is decided
-        whether the robust accuracy is above or below ``threshold``, or no sample is left.
+    def run_until(self, attacks: tuple[Attack, ...], is_decided: Callable[[Tensor, Tensor], bool]) -> None:
+        """Run all attacks on one chunk of samples after the other, in a random order of the seed, until it is decided,
+        or no sample is left.
 
-        It neither saves nor resumes its state.
+        ``is_decided`` is given which samples have survived so far, and which were reached, ``(N,)`` bool. The method
+        neither saves nor resumes its state.
         """
         generator = torch.Generator().manual_seed(self.attacker.seed)
         order = torch.randperm(len(self.images), generator=generator).to(self.images.device)
@@ -180,7 +181,7 @@ class Cascade:
             survived |= self.survived
             scores = [_add_scores(*pair) for pair in zip(scores, self.scores, strict=True)] if scores else self.scores
             broken_by = {name: broken_by.get(name, False) | broken for name, broken in self.broken_by.items()}
-            if decide(int(survived.sum()), self.attacked, threshold):
+            if is_decided(survived, self.reached):
                 break
         self.survived, self.broken_by, self.notes = survived, broken_by, list(dict.fromkeys(self.notes))
         standing, self.scores = int((self.correct & self.reached).sum()), []

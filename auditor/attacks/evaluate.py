@@ -25,6 +25,7 @@ from auditor.attacks.own import OwnAttack, own_attacks
 from auditor.attacks.progress import SavedProgress
 from auditor.attacks.protocols import Protocol
 from auditor.attacks.result import RobustnessResult
+from auditor.attacks.sequential import decide, decide_regression
 from auditor.attacks.transfer import check_other_model, transfer_attacks
 from auditor.errors import InputError
 from auditor.torch_state import default_modes, plain_tensor, trackable
@@ -46,6 +47,7 @@ def evaluate_robustness(
     saved: SavedProgress | None = None,
     superclasses: Sequence[str] | None = None,
     stop_at: float | None = None,
+    earlier: Tensor | None = None,
     attacks: Mapping[str, OwnAttack] | None = None,
     transfer_from: Mapping[str, nn.Module | Callable[[Tensor], Tensor]] | None = None,
 ) -> RobustnessResult:
@@ -76,6 +78,8 @@ def evaluate_robustness(
             sample's own superclass and of others, and the result has its success rates.
         stop_at: attack chunks of 32 samples in a random order until it is decided whether the robust accuracy is above
             or below this share; each answer is wrong with a probability of at most 5 %. It neither saves nor resumes.
+        earlier: ``(N,)`` bool, which samples survived an earlier evaluation: attack chunks as with ``stop_at``, until
+            it is decided whether fewer or more survive now; each answer is wrong with a probability of at most 5 %.
         attacks: own attacks by name, which run last, see :class:`auditor.attacks.own.OwnAttack`. ``saved`` must then
             distinguish other functions of the same names.
         transfer_from: models by name, on the images' device and with the same classes. Adversarials are made on them
@@ -99,6 +103,7 @@ def evaluate_robustness(
     """
     protocol = add_attacks(as_protocol(protocol), attacks or {}, transfer_from or {})
     ball, eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
+    is_decided = _stopping_rule(stop_at, earlier, len(images))
     network, dtype = as_model(model), torch.get_default_dtype()
     with default_modes():
         images, clipped = as_images(images)
@@ -115,23 +120,40 @@ def evaluate_robustness(
             torch.manual_seed(seed)
             sources = {name: Classifier(other, dtype) for name, other in others.items()}
             attacker = Attacker(Classifier(network, dtype), images, labels, numbers, ball, eps, seed, attacks, sources)
-            cascade = Cascade(
-                attacker, batch_size, progress or _ignore_progress, keep, None if stop_at is not None else saved
-            )
+            cascade = Cascade(attacker, batch_size, progress or _ignore_progress, keep, None if is_decided else saved)
             cascade.notes += clipped
             cascade.inspect_model()
             for name, source in sources.items():
                 check_device(source, images)
                 check_other_model(source, name, images, cascade.logits.shape[1])
             cascade.resume()
-            if stop_at is None:
+            if is_decided is None:
                 cascade.run(protocol.attacks)
             else:
-                cascade.run_until(protocol.attacks, stop_at)
+                cascade.run_until(protocol.attacks, is_decided)
             cascade.check_masking(protocol.attacks)
             if superclasses is not None:
                 cascade.run_targeted(number_superclasses(superclasses, cascade.logits))
             return cascade.result()
+
+
+def _stopping_rule(
+    stop_at: float | None, earlier: Tensor | None, count: int
+) -> Callable[[Tensor, Tensor], bool] | None:
+    """When the attacks may stop, from the samples that survived and were reached; None to attack all."""
+    if earlier is None:
+        if stop_at is None:
+            return None
+        return lambda survived, reached: decide(int(survived.sum()), int(reached.sum()), stop_at) is not None
+    if stop_at is not None or earlier.shape != (count,) or earlier.dtype != torch.bool:
+        raise InputError(f"expected earlier as {count} bool values, without stop_at, got {tuple(earlier.shape)}")
+
+    def is_decided(survived: Tensor, reached: Tensor) -> bool:
+        before = earlier.to(survived.device)
+        losses, gains = int((before & ~survived & reached).sum()), int((~before & survived & reached).sum())
+        return decide_regression(losses, gains) is not None
+
+    return is_decided
 
 
 def add_attacks(protocol: Protocol, own: Mapping[str, OwnAttack], others: Mapping[str, object]) -> Protocol:
@@ -140,12 +162,12 @@ def add_attacks(protocol: Protocol, own: Mapping[str, OwnAttack], others: Mappin
     Raises:
         InputError: two attacks have one name, or an own attack is no function.
     """
-    names = {attack.name for attack in protocol.attacks}
-    extra = (*transfer_attacks(others), *own_attacks(own))
-    twice = next((attack.name for attack in extra if attack.name in names), None)
+    others_first = (*protocol.attacks, *transfer_attacks(others))
+    names = {attack.name for attack in others_first}
+    twice = next((name for name in own if name in names), None)
     if twice is not None:
         raise InputError(f"expected attacks with different names, got two named {twice!r}: rename yours")
-    return replace(protocol, attacks=(*protocol.attacks, *extra))
+    return replace(protocol, attacks=(*others_first, *own_attacks(own)))
 
 
 def _ignore_progress(attack: str, done: int, total: int) -> None:

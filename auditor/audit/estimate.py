@@ -75,7 +75,13 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     with no_downloads():
         loaded, extra = source.load(entry), load_attacks(entry, request.audit)
     name = identity(entry, loaded.weights_sha256, request.audit, images, extra.identity)
-    complete = identity(entry, loaded.weights_sha256, replace(request.audit, stop_at=None), images, extra.identity)
+    complete = identity(
+        entry,
+        loaded.weights_sha256,
+        replace(request.audit, stop_at=None, stop_on_regression=False),
+        images,
+        extra.identity,
+    )
     if not all(map(context.needs_measuring, dict.fromkeys((complete, name)))):
         return None  # a complete result also answers a gate that may stop early
     context.progress("probe", 0, 1)
@@ -115,7 +121,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
 def _notes(request: AuditRequest) -> list[str]:
     """What the estimate cannot say."""
     notes = [] if request.extra_attacks is None else [f"without the time of {request.extra_attacks.label}"]
-    return notes if request.stop_at is None else [*notes, "as long as no gate is decided early"]
+    return [*notes, "as long as no gate is decided early"] if request.may_stop else notes
 
 
 class FirstClasses(nn.Module):

@@ -13,6 +13,7 @@ from auditor.cli.numbers import Count
 from auditor.records.protocols import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
+    from auditor.cli.gates import GateOptions
     from auditor.scans.request import ScanRequest
 
 Options = TypeVar("Options")
@@ -164,7 +165,9 @@ class AuditOptions:
     transfer_models: tuple[str, ...] = ()
     transfer_zoo: Path | None = None
 
-    def make_request(self, queue: str, adversarials: Path | None = None, stop_at: float | None = None) -> "ScanRequest":
+    def make_request(
+        self, queue: str, adversarials: Path | None = None, gates: "GateOptions | None" = None
+    ) -> "ScanRequest":
         """The options as a request; the device is checked only if the scan runs in this process."""
         from auditor.config import settings
         from auditor.jobs.limits import GIB, Limits
@@ -182,7 +185,8 @@ class AuditOptions:
             batch_size=settings().batch_size,
             triage=self.triage,
             targeted=self.targeted,
-            stop_at=stop_at,
+            stop_at=None if gates is None else gates.stop_at,
+            stop_on_regression=gates is not None and gates.stop_on_regression,
             extra_attacks=find_extra_attacks(
                 self.attack_files,
                 self.transfer_models,

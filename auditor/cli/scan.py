@@ -138,6 +138,7 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --match 'at-*' --eps 8/255 --format json
       auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan demo --fail-under 45% --sequential
+      auditor scan demo --fail-on-regression --sequential
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan demo --targeted superclass
@@ -174,7 +175,7 @@ def command(options: ScanOptions) -> None:
     from auditor.db.store import Store
     from auditor.results.reverify import longest_unverified
 
-    request = audit.make_request(where.queue, adversarials, gates.stop_at)
+    request = audit.make_request(where.queue, adversarials, gates)
     engine = open_database()
     store = Store(engine)
     if options.dry_run:

@@ -57,6 +57,8 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
             words += [f"--{name}", str(request[name])]
     if request.get("stop_at") is not None:
         words += ["--fail-under", f"{request['stop_at']:g}", "--sequential"]
+    if request.get("stop_on_regression"):
+        words += ["--fail-on-regression", "--sequential"]
     words += _extra_attacks(request, paths)
     if request.get("seed"):
         words += ["--seed", str(request["seed"])]

@@ -59,11 +59,13 @@ class ScanRequest:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         if audit.extra_attacks is not None and protocol.samples == 0:
             raise UsageError(f"--attack and --transfer-from have no meaning under {protocol.name!r}, without attacks")
-        if audit.targeted is not None and audit.stop_at is not None:
+        if audit.targeted is not None and audit.may_stop:
             raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
-        if audit.stop_at is not None and others.get("reverify"):
+        if audit.may_stop and others.get("reverify"):
             raise UsageError("--sequential attacks fewer images than --reverify needs: use one of the two")
-        if audit.stop_at is not None and protocol.name == "strong":
+        if audit.may_stop and protocol.samples == 0:
+            raise UsageError(f"an early answer has no meaning under {protocol.name!r}, which attacks no model")
+        if audit.may_stop and protocol.name == "strong":
             raise UsageError("--sequential needs quick, standard or full: strong spreads its budget over all images")
         measurement = Measurement(
             audit=audit,
@@ -92,7 +94,17 @@ STORED = [
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
     if field.name
-    not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at", "extra_attacks")
+    not in (
+        "audit",
+        "measurement",
+        "reverify",
+        "triage",
+        "targeted",
+        "or_fewer",
+        "stop_at",
+        "stop_on_regression",
+        "extra_attacks",
+    )
 ]
 """The names that every stored request has; requests of older versions lack the others."""
 
