@@ -41,9 +41,11 @@ def leaderboard(revision: str) -> str:
     """The statement that creates the view at a revision; what later ones added is left out.
 
     0002 brought published figures and data sets of audits, 0003 sketches, 0004 marks of the latest audits, 0008
-    screenings.
+    screenings, 0015 attacks beyond a protocol.
     """
-    claims, sketches, marks, screenings = (revision >= since for since in ("0002", "0003", "0004", "0008"))
+    claims, sketches, marks, screenings, extra = (
+        revision >= since for since in ("0002", "0003", "0004", "0008", "0015")
+    )
     newest = NEWEST.format(
         dataset=" AND b.dataset = a.dataset" if claims else "",
         sketch="AND COALESCE(b.sketch, -1) = COALESCE(a.sketch, -1) " if sketches else "",
@@ -51,9 +53,10 @@ def leaderboard(revision: str) -> str:
     ranked = "CAST(a.flags AS TEXT) = '[]'"
     if claims:
         ranked += " AND a.clean_accuracy_mismatch = 0 AND a.robust_accuracy_mismatch = 0"
+    series = (", a.sketch" if sketches else "") + (", a.extra_attacks" if extra else "")
     columns = f"""
        a.model, a.source, {"a.dataset" if claims else "a.model_dataset AS dataset"},
-       a.threat_model, a.norm, a.eps, a.protocol, a.linearization,{" a.sketch," if sketches else ""}
+       a.threat_model, a.norm, a.eps, a.protocol, a.linearization{series},
        a.hierarchy, a.n, a.clean_accuracy, a.robust_accuracy, a.robust_low, a.robust_high,
        {"a.claimed_clean_accuracy, a.claimed_robust_accuracy, a.claimed_unreliable," if claims else ""}
        c.intra, c.inter, c.gap,{" c.gap_error," if sketches else ""} c.silhouette, c.p_value, c.effective_rank,
@@ -62,6 +65,7 @@ def leaderboard(revision: str) -> str:
        CASE WHEN {ranked} THEN 1 ELSE 0 END AS ranked,
        a.weights_sha256, a.seconds, a.device, a.started_at, a.id AS audit_id"""
     names = [*OF_AUDIT, *(["dataset"] if claims else []), *(["sketch"] if sketches else [])]
+    names += ["extra_attacks"] if extra else []
     audit = ", ".join(f"a.{name}" for name in names)
     return f"""
 CREATE VIEW leaderboard AS

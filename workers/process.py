@@ -70,7 +70,7 @@ class Process:
         executor = AuditExecutor(store=self.store, measure=self.measure(request), heartbeat=self.heartbeat)
         executor.run(
             job,
-            lambda: self._open_source(job.entry, request),
+            lambda: self._open_audit_source(job.entry, request),
             request.measurement,
             force=request.force,
             reverify=job.entry.model in request.reverify,
@@ -106,6 +106,15 @@ class Process:
     def measure(self, request: ScanRequest) -> Measure:
         """Measures one model within the scan's limits and this process's share of the machine."""
         return self.make_child(measure_audit, request.seconds, request.memory)
+
+    def _open_audit_source(self, entry: ZooEntry, request: ScanRequest) -> Source:
+        extra = request.measurement.audit.extra_attacks
+        if extra is not None and extra.runs_code and not self.options.trust_code:
+            raise UsageError(
+                f"{entry.model}: the attacks ({extra.label}) run Python code that this worker does not trust; to trust "
+                "it, start the worker with `auditor worker --trust-code`"
+            )
+        return self._open_source(entry, request)
 
     def _open_source(self, entry: ZooEntry, request: ZooLocation) -> Source:
         if request.trust_code and not self.options.trust_code and "python" in entry.architecture:

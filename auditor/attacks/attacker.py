@@ -1,5 +1,7 @@
 """Makes adversarial candidates: on the model, on its logits before they are squashed, or on a faster copy of it."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -9,9 +11,11 @@ from auditor.attacks.classifier import Classifier
 from auditor.attacks.first_step import FirstStep
 from auditor.attacks.gradient import cross_entropy, margin, pgd
 from auditor.attacks.norms import Norm
-from auditor.attacks.protocols import Attack
+from auditor.attacks.own import OwnAttack, run_own
+from auditor.attacks.protocols import EXTRA, Attack
 from auditor.attacks.search import Search
 from auditor.attacks.squashing import Unsquashed, rescale_outputs
+from auditor.attacks.transfer import craft_on
 
 
 class Attacker:
@@ -23,6 +27,8 @@ class Attacker:
         numbers: ``(N,)`` on the CPU; random starts are drawn by these.
         norm, eps: the budget.
         seed: the seed for every random draw.
+        own: own attacks, by name.
+        others: models on which adversarials are made, by name; in eval mode, parameters without gradients.
 
     Attributes:
         target: what is attacked: the model, or its logits before an operation squashes them.
@@ -37,10 +43,20 @@ class Attacker:
     copy: AttackCopy
 
     def __init__(
-        self, model: Classifier, images: Tensor, labels: Tensor, numbers: Tensor, norm: Norm, eps: float, seed: int
+        self,
+        model: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        numbers: Tensor,
+        norm: Norm,
+        eps: float,
+        seed: int,
+        own: Mapping[str, OwnAttack] | None = None,
+        others: Mapping[str, Classifier] | None = None,
     ) -> None:
         self.model, self.images, self.labels, self.numbers = model, images, labels, numbers
         self.norm, self.eps, self.seed = norm, eps, seed
+        self.own, self.others = own or {}, others or {}
         self.lack = torch.full((len(images),), torch.inf, dtype=torch.float64, device=images.device)
 
     def aim(self, target: nn.Module, logits: Tensor, *, reproducible: bool) -> None:
@@ -74,13 +90,16 @@ class Attacker:
 
     def choose_network(self, attack: Attack, count: int) -> nn.Module:
         """What the attack runs on for so many samples."""
+        if attack.engine in EXTRA:
+            return self.model
         settings = attack.parameters
         steps = settings["iterations"] if attack.engine == "search" else settings.get("steps", 1000)
         return self.copy.choose_network(count * steps)
 
     def also_attacks_outputs(self, attack: Attack) -> bool:
         """Whether the attack runs a second time, on the outputs: they differ from the logits in more than a factor."""
-        return isinstance(self.target, Unsquashed) and self.target.is_nonlinear and attack.kind != "square"
+        nonlinear = isinstance(self.target, Unsquashed) and self.target.is_nonlinear
+        return nonlinear and attack.kind != "square" and attack.engine not in EXTRA
 
     def craft(self, network: nn.Module, attack: Attack, samples: Tensor) -> Tensor:
         """Adversarial candidates ``(M, C, H, W)`` for these samples; a candidate may fail to break its sample."""
@@ -98,6 +117,8 @@ class Attacker:
             )
         if attack.engine == "search":
             return self._search(network, attack, samples)
+        if attack.engine in EXTRA:
+            return self._craft_extra(attack, samples)
         if (known := self.first_step.fgsm(attack, samples, self.eps)) is not None:
             return known
         start = None
@@ -115,6 +136,23 @@ class Attacker:
             start=start,
             labels=labels,
             together=not self.copy.reproducible,
+        )
+
+    def _craft_extra(self, attack: Attack, samples: Tensor) -> Tensor:
+        images, labels, numbers = self.images[samples], self.labels[samples], self.numbers[samples.cpu()]
+        if attack.engine == "transfer":
+            other = self.others[attack.parameters["model"]]
+            return craft_on(other, attack, images, labels, numbers, norm=self.norm, eps=self.eps, seed=self.seed)
+        return run_own(
+            self.own[attack.name],
+            attack.name,
+            self.model,
+            images,
+            labels,
+            numbers=numbers,
+            norm=self.norm.name,
+            eps=self.eps,
+            seed=self.seed,
         )
 
     def _search(self, network: nn.Module, attack: Attack, samples: Tensor) -> Tensor:

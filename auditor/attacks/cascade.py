@@ -26,10 +26,10 @@ from auditor.attacks.progress import (
     unpack_floats,
     unpack_numbers,
 )
-from auditor.attacks.protocols import PGD_20, Attack, for_randomized
+from auditor.attacks.protocols import EXTRA, PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
 from auditor.attacks.selection import LEAST_DRAWN, LeftOut, draw_part, is_near, most_broken, summarize
-from auditor.attacks.sequential import CHUNK, anytime_interval, decide
+from auditor.attacks.sequential import CHUNK, anytime_interval
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
@@ -151,7 +151,7 @@ class Cascade:
                 continue
             adapted, note = adapt_to_classes(attack, self.logits.shape[1])
             self.notes += [note] if note and self.partial is None else []
-            needs_gradients = adapted and adapted.engine != "gradient" and adapted.kind != "square"
+            needs_gradients = adapted and adapted.engine not in ("gradient", *EXTRA) and adapted.kind != "square"
             if adapted and needs_gradients and not self.attacker.differentiable:
                 self.notes.append(f"{adapted.name} left out: the model passes no gradient to its input")
                 self.attacker.lack.zero_()  # nothing says that a boundary is far
@@ -160,11 +160,12 @@ class Cascade:
             self.step += 1
             self._save()
 
-    def run_until(self, attacks: tuple[Attack, ...], threshold: float) -> None:
-        """Run all attacks on one chunk of samples after the other, in a random order of the seed, until it is decided
-        whether the robust accuracy is above or below ``threshold``, or no sample is left.
+    def run_until(self, attacks: tuple[Attack, ...], is_decided: Callable[[Tensor, Tensor], bool]) -> None:
+        """Run all attacks on one chunk of samples after the other, in a random order of the seed, until it is decided,
+        or no sample is left.
 
-        It neither saves nor resumes its state.
+        ``is_decided`` is given which samples have survived so far, and which were reached, ``(N,)`` bool. The method
+        neither saves nor resumes its state.
         """
         generator = torch.Generator().manual_seed(self.attacker.seed)
         order = torch.randperm(len(self.images), generator=generator).to(self.images.device)
@@ -180,7 +181,7 @@ class Cascade:
             survived |= self.survived
             scores = [_add_scores(*pair) for pair in zip(scores, self.scores, strict=True)] if scores else self.scores
             broken_by = {name: broken_by.get(name, False) | broken for name, broken in self.broken_by.items()}
-            if decide(int(survived.sum()), self.attacked, threshold):
+            if is_decided(survived, self.reached):
                 break
         self.survived, self.broken_by, self.notes = survived, broken_by, list(dict.fromkeys(self.notes))
         standing, self.scores = int((self.correct & self.reached).sum()), []
@@ -197,7 +198,8 @@ class Cascade:
         """The checks for gradient masking, after :meth:`run` or :meth:`run_until`."""
         self._compare_steps(attacks)
         if "square" in self.broken_by:
-            by_square = sum(int(broken.sum()) for name, broken in self.broken_by.items() if name.startswith("square"))
+            squares = ("square", "square-rest")
+            by_square = sum(int(broken.sum()) for name, broken in self.broken_by.items() if name in squares)
             self._add(flags.square_finding(by_square, self.attacked))
         self._bound_left_out(attacks)
         self._check_vanishing()
@@ -352,7 +354,8 @@ class Cascade:
             return
         settings, attacker = partial[0].parameters, self.attacker
         broken = torch.stack([self.broken_by[attack.name] for attack in partial]).any(0)
-        attacked, near = self.survived | broken, is_near(settings, attacker.lack)
+        later = [self.broken_by[one.name] for one in attacks if one.engine in EXTRA and one.name in self.broken_by]
+        attacked, near = torch.stack([self.survived, broken, *later]).any(0), is_near(settings, attacker.lack)
         part = draw_part(settings, attacker.numbers, attacker.seed).to(near)
         drawn, seen = int((attacked & ~near & part).sum()), int((broken & ~near & part).sum())
         rest = int((attacked & ~near & ~part).sum())

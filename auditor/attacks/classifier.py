@@ -38,6 +38,7 @@ class Classifier(nn.Module):
     def __init__(self, model: nn.Module, default_dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.model, self.default_dtype = model, default_dtype
+        self.training = model.training
         self.dtype: torch.dtype | None = None
         self.count = GradientCount()
 

@@ -1,6 +1,8 @@
 """Robust accuracy of a model on given images: check the arguments, run the cascade, restore the model's state."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +21,13 @@ from auditor.attacks.inputs import (
     check_settings,
     number_superclasses,
 )
+from auditor.attacks.own import OwnAttack, own_attacks
 from auditor.attacks.progress import SavedProgress
 from auditor.attacks.protocols import Protocol
 from auditor.attacks.result import RobustnessResult
+from auditor.attacks.sequential import decide, decide_regression
+from auditor.attacks.transfer import check_other_model, transfer_attacks
+from auditor.errors import InputError
 from auditor.torch_state import default_modes, plain_tensor, trackable
 
 
@@ -41,6 +47,9 @@ def evaluate_robustness(
     saved: SavedProgress | None = None,
     superclasses: Sequence[str] | None = None,
     stop_at: float | None = None,
+    earlier: Tensor | None = None,
+    attacks: Mapping[str, OwnAttack] | None = None,
+    transfer_from: Mapping[str, nn.Module | Callable[[Tensor], Tensor]] | None = None,
 ) -> RobustnessResult:
     """Robust accuracy: the share of samples that the model classifies correctly and that no attack breaks.
 
@@ -67,16 +76,22 @@ def evaluate_robustness(
             the randomness of the model, if it comes from torch's global generators.
         superclasses: K names, one a class. With them a targeted attack runs after the others, towards classes of each
             sample's own superclass and of others, and the result has its success rates.
-
         stop_at: attack chunks of 32 samples in a random order until it is decided whether the robust accuracy is above
             or below this share; each answer is wrong with a probability of at most 5 %. It neither saves nor resumes.
+        earlier: ``(N,)`` bool, which samples survived an earlier evaluation: attack chunks as with ``stop_at``, until
+            it is decided whether fewer or more survive now; each answer is wrong with a probability of at most 5 %.
+        attacks: own attacks by name, which run last, see :class:`auditor.attacks.own.OwnAttack`. ``saved`` must then
+            distinguish other functions of the same names.
+        transfer_from: models by name, on the images' device and with the same classes. Adversarials are made on them
+            after the protocol's attacks.
 
     Returns:
         Scores, per-sample verdicts, flags and notes, see :class:`RobustnessResult`.
 
     Raises:
-        InputError: an argument is not as described; the model's output is not ``(N, K)`` and finite; or the model
-            raises an exception, whose type, file and line are part of the message.
+        InputError: an argument is not as described; the model's output is not ``(N, K)`` and finite; an own attack
+            returns something else than images, or changes the model; or the model or an own attack raises an exception,
+            whose type, file and line are part of the message.
 
     Example:
         >>> import torch
@@ -86,8 +101,9 @@ def evaluate_robustness(
         >>> [score.attack for score in result.attacks], tuple(result.survived.shape)
         (['fgsm', 'pgd-20'], (8,))
     """
-    protocol = as_protocol(protocol)
+    protocol = add_attacks(as_protocol(protocol), attacks or {}, transfer_from or {})
     ball, eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
+    is_decided = _stopping_rule(stop_at, earlier, len(images))
     network, dtype = as_model(model), torch.get_default_dtype()
     with default_modes():
         images, clipped = as_images(images)
@@ -95,23 +111,63 @@ def evaluate_robustness(
         labels, numbers = plain_tensor(as_labels(labels, images)), as_numbers(indices, images)
         check_device(network, images)
         devices = [images.device] if images.device.type == "cuda" else []
-        with trackable(network), frozen(network), torch.random.fork_rng(devices):
+        others = {name: as_model(other) for name, other in (transfer_from or {}).items()}
+        with contextlib.ExitStack() as contexts:
+            for one in (network, *others.values()):
+                contexts.enter_context(trackable(one))
+                contexts.enter_context(frozen(one))
+            contexts.enter_context(torch.random.fork_rng(devices))
             torch.manual_seed(seed)
-            attacker = Attacker(Classifier(network, dtype), images, labels, numbers, ball, eps, seed)
-            cascade = Cascade(
-                attacker, batch_size, progress or _ignore_progress, keep, None if stop_at is not None else saved
-            )
+            sources = {name: Classifier(other, dtype) for name, other in others.items()}
+            attacker = Attacker(Classifier(network, dtype), images, labels, numbers, ball, eps, seed, attacks, sources)
+            cascade = Cascade(attacker, batch_size, progress or _ignore_progress, keep, None if is_decided else saved)
             cascade.notes += clipped
             cascade.inspect_model()
+            for name, source in sources.items():
+                check_device(source, images)
+                check_other_model(source, name, images, cascade.logits.shape[1])
             cascade.resume()
-            if stop_at is None:
+            if is_decided is None:
                 cascade.run(protocol.attacks)
             else:
-                cascade.run_until(protocol.attacks, stop_at)
+                cascade.run_until(protocol.attacks, is_decided)
             cascade.check_masking(protocol.attacks)
             if superclasses is not None:
                 cascade.run_targeted(number_superclasses(superclasses, cascade.logits))
             return cascade.result()
+
+
+def _stopping_rule(
+    stop_at: float | None, earlier: Tensor | None, count: int
+) -> Callable[[Tensor, Tensor], bool] | None:
+    """When the attacks may stop, from the samples that survived and were reached; None to attack all."""
+    if earlier is None:
+        if stop_at is None:
+            return None
+        return lambda survived, reached: decide(int(survived.sum()), int(reached.sum()), stop_at) is not None
+    if stop_at is not None or earlier.shape != (count,) or earlier.dtype != torch.bool:
+        raise InputError(f"expected earlier as {count} bool values, without stop_at, got {tuple(earlier.shape)}")
+
+    def is_decided(survived: Tensor, reached: Tensor) -> bool:
+        before = earlier.to(survived.device)
+        losses, gains = int((before & ~survived & reached).sum()), int((~before & survived & reached).sum())
+        return decide_regression(losses, gains) is not None
+
+    return is_decided
+
+
+def add_attacks(protocol: Protocol, own: Mapping[str, OwnAttack], others: Mapping[str, object]) -> Protocol:
+    """The protocol with attacks beyond its own: transferred adversarials, then own attacks.
+
+    Raises:
+        InputError: two attacks have one name, or an own attack is no function.
+    """
+    others_first = (*protocol.attacks, *transfer_attacks(others))
+    names = {attack.name for attack in others_first}
+    twice = next((name for name in own if name in names), None)
+    if twice is not None:
+        raise InputError(f"expected attacks with different names, got two named {twice!r}: rename yours")
+    return replace(protocol, attacks=(*others_first, *own_attacks(own)))
 
 
 def _ignore_progress(attack: str, done: int, total: int) -> None:

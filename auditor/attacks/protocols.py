@@ -5,7 +5,9 @@ from typing import Any, Literal
 
 from auditor.errors import NotFoundError
 
-Engine = Literal["gradient", "search", "autoattack"]
+Engine = Literal["gradient", "search", "autoattack", "transfer", "own"]
+EXTRA: tuple[Engine, ...] = ("transfer", "own")
+"""Attacks beyond those of a protocol; they take their gradients, if any, from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ RANDOMIZED = (
 
 
 def for_randomized(attacks: tuple[Attack, ...]) -> tuple[Attack, ...]:
-    """The attacks on a randomized model: the protocol's gradient attacks, then AutoAttack's rand version."""
-    return (*(attack for attack in attacks if attack.engine == "gradient"), *RANDOMIZED)
+    """On a randomized model: the protocol's gradient attacks, AutoAttack's rand version, then those beyond both."""
+    gradient = (attack for attack in attacks if attack.engine == "gradient")
+    return (*gradient, *RANDOMIZED, *(attack for attack in attacks if attack.engine in EXTRA))
 
 
 PROTOCOLS: dict[str, Protocol] = {

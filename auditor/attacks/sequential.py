@@ -56,6 +56,24 @@ def decide(successes: int, n: int, threshold: float) -> Decision | None:
     return "below" if log_capital(n - successes, n, 1 - threshold) >= -np.log(ERROR) else None
 
 
+def decide_regression(losses: int, gains: int) -> Literal["worse", "better"] | None:
+    """Whether a model is certainly worse or better than before: each is wrong with a probability of at most 5 %.
+
+    Only the images on which the two differ count, as in McNemar's test. Without a change, each is a loss or a gain with
+    the same probability. The bet is on the share of losses. None if undecided.
+
+    Args:
+        losses: images that survived before and are broken now.
+        gains: images that were broken before and survive now.
+
+    Example:
+        >>> decide_regression(12, 0), decide_regression(12, 10), decide_regression(0, 12)
+        ('worse', None, 'better')
+    """
+    found = decide(losses, losses + gains, 0.5)
+    return None if found is None else "worse" if found == "above" else "better"
+
+
 def anytime_interval(successes: int, n: int, error: float = ERROR) -> tuple[float, float]:
     """The shares that no bet has refuted, from 0 to 1: they hold the truth at any time with probability 1 - ``error``.
 
@@ -83,4 +101,12 @@ def describe_stop(accuracy: float, n: int, total: int, threshold: float) -> str:
     return (
         f"decided after {n} of {total} images: the robust accuracy is {side} {percent(threshold)} "
         f"(95 % anytime-valid interval {percent(low)} to {percent(high)})"
+    )
+
+
+def describe_regression(losses: int, gains: int, n: int, total: int, earlier: int) -> str:
+    """What was decided beside an earlier result after how many images, in one line."""
+    return (
+        f"decided after {n} of {total} images: {decide_regression(losses, gains)} than result {earlier}, "
+        f"{losses} images are broken that survived then, and {gains} survive that were broken"
     )

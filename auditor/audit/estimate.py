@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from auditor.attacks.gradient import frozen
 from auditor.attacks.protocols import for_randomized
 from auditor.attacks.selection import LEAST_DRAWN
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
+from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
 from auditor.audit.task import images_of
 from auditor.audit.timing import (
@@ -71,10 +73,17 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     """
     images = images_of(entry, request)
     with no_downloads():
-        loaded = source.load(entry)
-    name = identity(entry, loaded.weights_sha256, request.audit, images)
-    if not context.needs_measuring(name):
-        return None
+        loaded, extra = source.load(entry), load_attacks(entry, request.audit)
+    name = identity(entry, loaded.weights_sha256, request.audit, images, extra.identity)
+    complete = identity(
+        entry,
+        loaded.weights_sha256,
+        replace(request.audit, stop_at=None, stop_on_regression=False),
+        images,
+        extra.identity,
+    )
+    if not all(map(context.needs_measuring, dict.fromkeys((complete, name)))):
+        return None  # a complete result also answers a gate that may stop early
     context.progress("probe", 0, 1)
     model = loaded.model.to(request.audit.device).requires_grad_(False)
     superclasses = hierarchy_of(entry).superclasses
@@ -97,7 +106,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
         seconds=seconds + likely,
         seconds_at_most=RESERVE * seconds + most,
         screened_only=spared,
-        notes=() if images is None else images.notes,
+        notes=() if images is None else (*images.notes, *_notes(request.audit)),
         memory=int(
             _resident()
             + (sum(tensor.nbytes for tensor in model.state_dict().values()) if n else 0)  # for the attacked copy
@@ -107,6 +116,12 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
             )
         ),
     )
+
+
+def _notes(request: AuditRequest) -> list[str]:
+    """What the estimate cannot say."""
+    notes = [] if request.extra_attacks is None else [f"without the time of {request.extra_attacks.label}"]
+    return [*notes, "as long as no gate is decided early"] if request.may_stop else notes
 
 
 class FirstClasses(nn.Module):

@@ -8,12 +8,24 @@ from typing import Any
 from auditor.attacks import find_protocol
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
+from auditor.audit.earlier import Earlier
 from auditor.data import ImageSet, hierarchy_of
 from auditor.records import METHOD_VERSION, AuditRequest, ZooEntry
 
 
-def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images: ImageSet | None) -> str:
-    """SHA-256 over everything that can change an audit's numbers."""
+def identity(
+    entry: ZooEntry,
+    weights_sha256: str,
+    request: AuditRequest,
+    images: ImageSet | None,
+    extra: Any = None,
+    earlier: Earlier | None = None,
+) -> str:
+    """SHA-256 over everything that can change an audit's numbers.
+
+    ``earlier``: the result beside which a regression is looked for.
+    ``extra``: the identity of the attacks beyond the protocol's, see :mod:`auditor.audit.extra_attacks`.
+    """
     protocol, hierarchy = find_protocol(request.protocol), hierarchy_of(entry)
     parts = {
         "method": METHOD_VERSION,
@@ -37,6 +49,10 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         parts["targeted"] = [request.targeted, PARAMETERS]
     if request.stop_at is not None:
         parts["sequential"] = [request.stop_at, SEQUENTIAL]
+    if request.stop_on_regression and earlier is not None:
+        parts["sequential"] = [earlier.digest, SEQUENTIAL]
+    if request.extra_attacks is not None:
+        parts["extra_attacks"] = extra
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

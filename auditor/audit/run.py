@@ -10,9 +10,12 @@ import numpy as np
 import torch
 
 from auditor import clustering
-from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
+from auditor.attacks import Adversarials, RobustnessResult, evaluate_robustness, find_protocol, keep_adversarials
+from auditor.attacks.evaluate import add_attacks
 from auditor.attacks.gradient import frozen
-from auditor.attacks.sequential import describe_stop
+from auditor.attacks.sequential import describe_regression, describe_stop
+from auditor.audit.earlier import Earlier
+from auditor.audit.extra_attacks import NO_ATTACKS, LoadedAttacks
 from auditor.audit.identity import identity
 from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
@@ -38,6 +41,8 @@ def audit(
     images: ImageSet | None,
     context: JobContext,
     adversarials: Path | None = None,
+    extra: LoadedAttacks = NO_ATTACKS,
+    earlier: Earlier | None = None,
 ) -> AuditRecord:
     """Linearize and score a model and, if there are images, attack it.
 
@@ -47,6 +52,8 @@ def audit(
         images: the images to attack; None if the protocol needs none.
         context: callbacks for progress, and for the state that an earlier attempt saved.
         adversarials: a folder for the images that broke samples. With it the attacks do not resume an earlier attempt.
+        extra: the attacks beyond the protocol's, which the request names.
+        earlier: the result beside which a regression is looked for; it must be of the same images.
 
     Raises:
         ModelLoadError: the model, its images and its data set's classes do not match.
@@ -62,14 +69,16 @@ def audit(
     context.progress("screen", 0, 1)
     _screen(model, entry, request, hierarchy, found)
     context.progress("screen", 1, 1)
-    broken, name = None, identity(entry, loaded.weights_sha256, request, images)
+    broken, name = None, identity(entry, loaded.weights_sha256, request, images, extra.identity, earlier)
     if images is not None and request.triage is not None and not is_attacked(request.triage, found.screening, name):
-        request, images = screen_only(request), None
+        request, images, extra = screen_only(request), None, NO_ATTACKS
         name = identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
-        found.notes += images.notes
+        found.notes += [*images.notes, *extra.notes]
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
-        broken = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
+        broken = _attack(
+            model, entry, request, images, hierarchy, found, attempts, adversarials is not None, extra, earlier
+        )
     if adversarials is not None and images is not None and broken is not None:
         broken = broken.beside(images.images, images.indices)
         saved, notes = keep_adversarials(
@@ -81,7 +90,8 @@ def audit(
         entry=entry,
         identity=name,
         protocol=request.protocol,
-        parameters={"attacks": [asdict(attack) for attack in find_protocol(request.protocol).attacks]},
+        parameters=_parameters(request, extra),
+        extra_attacks=None if request.extra_attacks is None else request.extra_attacks.label,
         linearization=request.linearization,
         sketch=request.sketch,
         hierarchy=hierarchy.name,
@@ -100,6 +110,23 @@ def audit(
         versions=versions(),
         **found.values,
     )
+
+
+def _describe_stop(result: RobustnessResult, total: int, stop_at: float | None, earlier: Earlier | None) -> str:
+    """Why the attacks stopped before all images were attacked."""
+    n = len(result.positions)
+    if earlier is None:
+        assert stop_at is not None
+        return describe_stop(result.robust_accuracy, n, total, stop_at)
+    before, now = earlier.survived[result.positions.numpy()], result.survived.numpy()
+    return describe_regression(int((before & ~now).sum()), int((now & ~before).sum()), n, total, earlier.audit_id)
+
+
+def _parameters(request: AuditRequest, extra: LoadedAttacks) -> dict[str, Any]:
+    """The parameters of all attacks; with those of users, the digests of their code and of the other models."""
+    protocol = add_attacks(find_protocol(request.protocol), extra.own, extra.models)
+    parameters: dict[str, Any] = {"attacks": [asdict(attack) for attack in protocol.attacks]}
+    return parameters if extra.identity is None else {**parameters, "extra_attacks": extra.identity}
 
 
 def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images: ImageSet | None) -> None:
@@ -231,6 +258,8 @@ def _attack(
     found: _Findings,
     attempts: SavedAttempt,
     keep: bool,
+    extra: LoadedAttacks,
+    earlier: Earlier | None,
 ) -> Adversarials | None:
     """Measure accuracies, and F from the clean logits; return the images that broke samples."""
     pictures = torch.from_numpy(images.images).to(request.device)
@@ -249,6 +278,9 @@ def _attack(
         saved=attempts,
         superclasses=None if request.targeted is None else hierarchy.superclasses,
         stop_at=request.stop_at,
+        earlier=None if earlier is None else torch.from_numpy(earlier.survived.copy()),
+        attacks=extra.own,
+        transfer_from=extra.models,
     )
     kept = result.positions.numpy()
     labels = images.labels[kept]
@@ -257,9 +289,9 @@ def _attack(
     found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
     found.flags += result.flags
     found.notes += result.notes
-    if request.stop_at is not None and len(kept) < len(images.labels):
+    if len(kept) < len(images.labels):
         found.flags.append(STOPPED_EARLY)
-        found.notes.append(describe_stop(result.robust_accuracy, len(kept), len(images.labels), request.stop_at))
+        found.notes.append(_describe_stop(result, len(images.labels), request.stop_at, earlier))
     _compare_margins(
         model, pictures[result.positions.to(request.device)], result.correct.cpu(), result.survived.cpu(), entry, found
     )

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from auditor.audit.earlier import pair_earlier
+from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
 from auditor.audit.run import audit
 from auditor.data import ImageSet, load_images
@@ -17,14 +19,17 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     """
     images = images_of(entry, request)
     loaded = source.load(entry)
-    complete = replace(request.audit, stop_at=None)
-    if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images)):
+    extra = load_attacks(entry, request.audit)
+    complete = replace(request.audit, stop_at=None, stop_on_regression=False)
+    if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images, extra.identity)):
         return None  # a complete result also answers a gate that may stop early
-    if request.audit.stop_at is None:
-        return audit(entry, loaded, request.audit, images, context, request.adversarials)
-    if not context.needs_measuring(identity(entry, loaded.weights_sha256, request.audit, images)):
-        return None
-    return audit(entry, loaded, request.audit, images, context, request.adversarials)
+    earlier = pair_earlier(context, images) if request.audit.stop_on_regression else None
+    asked = complete if earlier is None and request.audit.stop_on_regression else request.audit
+    if asked.may_stop:
+        stopped = identity(entry, loaded.weights_sha256, asked, images, extra.identity, earlier)
+        if not context.needs_measuring(stopped):
+            return None
+    return audit(entry, loaded, asked, images, context, request.adversarials, extra, earlier)
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:

@@ -46,8 +46,9 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )  # fmt: skip
     sequential = click.option(
         "--sequential", is_flag=True,
-        help="With --fail-under: attack images in a random order, and stop each audit once its gate is decided, with "
-        "an error of at most 5 %. Such a result is flagged stopped_early, and is not ranked.",
+        help="With --fail-under or --fail-on-regression: attack images in a random order, and stop each audit once its "
+        "gate is decided, with an error of at most 5 % per model. Such a "
+        "result is flagged stopped_early, and is not ranked.",
     )  # fmt: skip
     return under(sequential(regression(command)))
 
@@ -66,6 +67,11 @@ class GateOptions:
         return float(self.fail_under) if self.sequential and self.fail_under is not None else None
 
     @property
+    def stop_on_regression(self) -> bool:
+        """Whether an audit may stop early once it is worse or better than its last result."""
+        return self.sequential and self.fail_on_regression
+
+    @property
     def any(self) -> bool:
         return self.fail_on_regression or self.fail_under is not None
 
@@ -73,8 +79,12 @@ class GateOptions:
         """Raises UsageError if an accuracy is required under a protocol that measures none."""
         from auditor.errors import UsageError
 
-        if self.sequential and (self.fail_under is None or self.fail_on_regression):
-            raise UsageError("--sequential needs --fail-under, and no --fail-on-regression, which needs all images")
+        if self.sequential and (self.fail_under is None) != self.fail_on_regression:
+            raise UsageError(
+                "--sequential needs one gate that may be decided early: --fail-under or --fail-on-regression"
+            )
+        if self.stop_on_regression and protocol == "screen":
+            raise UsageError("--sequential has no meaning under 'screen', which runs no attack; use another protocol")
         if self.fail_under is not None and protocol == "screen":
             raise UsageError("--fail-under has no meaning under 'screen', which runs no attack; use another protocol")
 
@@ -90,7 +100,7 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
 
     unmet: list[str] = []
     earlier = _find_earlier(engine, rows, scan_id) if gates.fail_on_regression else {}
-    level = _regression_level(engine, rows, earlier)
+    level = 0.0 if gates.sequential else _regression_level(engine, rows, earlier)
     for row in rows:
         if gates.sequential:
             for note in row.notes:
@@ -101,7 +111,7 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
         if gates.fail_under is not None and row.status == "done":
             unmet += _too_low(row, gates.fail_under)
         if gates.fail_on_regression:
-            unmet += _worse(engine, row, earlier.get(row.id), level)
+            unmet += _worse(engine, row, earlier.get(row.id), level, gates.sequential)
     for line in unmet:
         say(f"gate not met: {line}")
     if unmet:
@@ -139,7 +149,9 @@ def _regression_level(engine: "Engine", rows: "Sequence[ResultRow]", earlier: "d
     return regression_level(engine, [(earlier[row.id], row) for row in rows if row.id in earlier])
 
 
-def _worse(engine: "Engine", row: "ResultRow", before: "ResultRow | None", level: float) -> Iterator[str]:
+def _worse(
+    engine: "Engine", row: "ResultRow", before: "ResultRow | None", level: float, sequential: bool
+) -> Iterator[str]:
     from auditor.cli.output.progress import say
     from auditor.results.regressions import find_regressions
 
@@ -149,5 +161,5 @@ def _worse(engine: "Engine", row: "ResultRow", before: "ResultRow | None", level
         say(f"{row.model}: no earlier result under this setting and on these images; nothing to compare with")
         return
     named = f"{row.model}: expected no worse than result {before.id} of {before.started_at}, got"
-    for loss in find_regressions(engine, before, row, level):
+    for loss in find_regressions(engine, before, row, level, sequential=sequential):
         yield f"{named} {loss}"

@@ -14,6 +14,7 @@ from auditor.cli.numbers import Count
 from auditor.records.protocols import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
+    from auditor.cli.gates import GateOptions
     from auditor.scans.request import ScanRequest
 
 Options = TypeVar("Options")
@@ -106,6 +107,18 @@ DEVICE = click.option("--device", default="cpu", show_default=True, help="Run on
 TRUST_CODE = click.option(
     "--trust-code", is_flag=True, help="Run the Python code that defines the architectures of a local zoo."
 )
+ATTACK = click.option(
+    "--attack", "attack_files", multiple=True, metavar="FILE.py:FUNCTION",
+    help="Run this function last, on the images that survive all other attacks. Needs --trust-code. May be repeated.",
+)  # fmt: skip
+TRANSFER_FROM = click.option(
+    "--transfer-from", "transfer_models", multiple=True, metavar="SOURCE:MODEL",
+    help="Also make adversarials on this model of any zoo, and try them on the audited models. May be repeated.",
+)  # fmt: skip
+TRANSFER_ZOO = click.option(
+    "--transfer-zoo", type=click.Path(path_type=Path), metavar="DIR",
+    help="With --transfer-from local:MODEL: look for the model in the local zoo in this folder. By default: DIR.",
+)  # fmt: skip
 ZOO_FOLDER = click.option(
     "--zoo", "folder", type=click.Path(path_type=Path), help="Look for the model in the local zoo in this folder."
 )
@@ -149,13 +162,19 @@ class AuditOptions:
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
+    attack_files: tuple[str, ...] = ()
+    transfer_models: tuple[str, ...] = ()
+    transfer_zoo: Path | None = None
 
-    def make_request(self, queue: str, adversarials: Path | None = None, stop_at: float | None = None) -> "ScanRequest":
+    def make_request(
+        self, queue: str, adversarials: Path | None = None, gates: "GateOptions | None" = None
+    ) -> "ScanRequest":
         """The options as a request; the device is checked only if the scan runs in this process."""
         from auditor.config import settings
         from auditor.jobs.limits import GIB, Limits
         from auditor.machine.devices import check_device
         from auditor.records import LOCAL_QUEUE, AuditRequest
+        from auditor.scans.extra_attacks import find_extra_attacks
         from auditor.scans.request import ScanRequest
 
         audit = AuditRequest(
@@ -167,7 +186,15 @@ class AuditOptions:
             batch_size=settings().batch_size,
             triage=self.triage,
             targeted=self.targeted,
-            stop_at=stop_at,
+            stop_at=None if gates is None else gates.stop_at,
+            stop_on_regression=gates is not None and gates.stop_on_regression,
+            extra_attacks=find_extra_attacks(
+                self.attack_files,
+                self.transfer_models,
+                folder=self.folder,
+                transfer_zoo=self.transfer_zoo,
+                trust_code=self.trust_code,
+            ),
         )
         return ScanRequest.make(
             audit,

@@ -77,6 +77,9 @@ class ScanOptions:
     help="Also attack each correctly classified image towards up to 9 wrong classes, and store how many become a class "
     "of their own superclass, and how many one of another.",
 )
+@shared.ATTACK
+@shared.TRANSFER_FROM
+@shared.TRANSFER_ZOO
 @shared.SEED
 @click.option(
     "--data",
@@ -136,9 +139,12 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --match 'at-*' --eps 8/255 --format json
       auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan demo --fail-under 45% --sequential
+      auditor scan demo --fail-on-regression --sequential
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan demo --targeted superclass
+      auditor scan demo --model saturated --attack my_attacks.py:rescaled --trust-code
+      auditor scan demo --transfer-from demo:standard
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2
@@ -170,7 +176,7 @@ def command(options: ScanOptions) -> None:
     from auditor.db.store import Store
     from auditor.results.reverify import longest_unverified
 
-    request = audit.make_request(where.queue, adversarials, gates.stop_at)
+    request = audit.make_request(where.queue, adversarials, gates)
     engine = open_database()
     store = Store(engine)
     if options.dry_run:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from auditor.records.schedules import LastRun, ScheduleRow
 
 NAME = click.argument("name", metavar="NAME")
+CODE = ("trust_code", "attack_files")
+"""Parameters of a scan that run code of a machine."""
 
 
 @click.group("schedule", cls=Group)
@@ -58,10 +60,11 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     say(f"schedule {name}: {when}")
 
 
-def _check_scan(words: Sequence[str]) -> None:
+def _check_scan(words: Sequence[str], *, remote: bool = False) -> None:
     """Parse the options of a scan, and look its models up.
 
-    Paths are not checked, because they may be on the machine of `auditor beat` alone.
+    Paths are not checked, because they may be on the machine of `auditor beat` alone. Files with attacks are: their
+    digest is computed. ``remote``: refuse paths and code before any file is looked at.
 
     Raises:
         UsageError: `auditor scan` would refuse the options or find no model.
@@ -79,8 +82,12 @@ def _check_scan(words: Sequence[str]) -> None:
         parameters = scan.make_context("scan", list(words)).params
     except click.UsageError as error:
         if isinstance(error, click.BadParameter) and isinstance(error.param and error.param.type, click.Path):
+            if remote:
+                _refuse_local(words)
             return
         raise UsageError(f"command of the schedule: {describe_usage_error(error)}") from error
+    if remote:
+        _refuse_local(words)
     options = parse_options(ScanOptions, parameters)
     options.gates.check_protocol(options.audit.protocol)
     if options.gates.sequential:
@@ -100,13 +107,17 @@ def check_remote_scan(words: Sequence[str]) -> None:
     Raises:
         UsageError: `auditor schedule add` would refuse the options, or they name a path, or trust code.
     """
+    _check_scan(words, remote=True)
+
+
+def _refuse_local(words: Sequence[str]) -> None:
+    """Raises UsageError if the options of a scan name a path or code of a machine."""
     from auditor.cli.scan import command as scan
     from auditor.errors import UsageError
 
-    _check_scan(words)
     given, _, _ = scan.make_parser(click.Context(scan)).parse_args(list(words))
-    local = [one for one in scan.params if isinstance(one.type, click.Path) or one.name == "trust_code"]
-    wrong = [str(one.get_error_hint(None)) for one in local if isinstance(given.get(str(one.name)), str | bool)]
+    local = [one for one in scan.params if isinstance(one.type, click.Path) or one.name in CODE]
+    wrong = [str(one.get_error_hint(None)) for one in local if isinstance(given.get(str(one.name)), str | bool | list)]
     if given["source"] == "local" or wrong:
         what = wrong[0] if wrong else "a local zoo"
         raise UsageError(

@@ -25,8 +25,9 @@ from auditor.db.filters import (
     select_ids,
 )
 
-BoardKey = tuple[str, str, str, float, int, str, int | None]
-"""Protocol, data set, norm, eps, number of images, linearization, sketch: ``auditor.results.ranking.Setting``."""
+BoardKey = tuple[str, str, str, float, int, str, int | None, str | None]
+"""Protocol, data set, norm, eps, number of images, linearization, sketch, extra attacks: as in
+:func:`auditor.results.ranking.setting_of`."""
 
 
 class BoardRow(NamedTuple):
@@ -114,7 +115,8 @@ def _row(found: Any, published: Any) -> BoardRow:
 def _columns() -> list[Any]:
     audit = tables.Audit
     count = func.coalesce(audit.n, literal_column("0"))  # a parameter would differ between SELECT and GROUP BY
-    return [audit.protocol, audit.dataset, audit.norm, audit.eps, count, audit.linearization, audit.sketch]
+    setting = [audit.protocol, audit.dataset, audit.norm, audit.eps, count, audit.linearization, audit.sketch]
+    return [*setting, audit.extra_attacks]
 
 
 def _same(key: BoardKey) -> list[ColumnElement[bool]]:

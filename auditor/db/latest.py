@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 
-SETTING = ("model_id", "dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples")
+SETTING = ("model_id", "dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "extra_attacks")
 """The columns that audits of one series share."""
 
 

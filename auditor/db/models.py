@@ -118,7 +118,8 @@ __all__ = [
 ]  # fmt: skip
 
 LEADERBOARD = (
-    "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "hierarchy",
+    "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "extra_attacks",
+    "hierarchy",
     "n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
     "claimed_clean_accuracy", "claimed_robust_accuracy", "claimed_unreliable",
     "intra", "inter", "gap", "gap_error", "silhouette", "p_value", "effective_rank", "affinity_error",
@@ -186,6 +187,7 @@ class Audit(Leased, Base):
     ``latest``: of the done and failed audits of a model under one setting the one confirmed last; ``latest_done``: of
     the done ones.
     ``sketch``: from how many random images C is estimated; NULL where it is exact.
+    ``extra_attacks``: what ran beyond the attacks of the protocol; NULL without any.
     ``targeted``: the counts of ``auditor.records.targeted``; NULL without targeted attacks.
     ``adversarials``: the path of the file of the images that broke samples, where the audit ran; NULL without one.
     """
@@ -211,6 +213,7 @@ class Audit(Leased, Base):
     samples: Mapped[int | None]
     linearization: Mapped[str]
     sketch: Mapped[int | None]
+    extra_attacks: Mapped[str | None]
     seed: Mapped[int]
     parameters: Mapped[dict[str, Any]]
     hierarchy: Mapped[str | None]

@@ -15,7 +15,7 @@ _CLAIMS = {"claimed_clean_accuracy": "clean_accuracy", "claimed_robust_accuracy"
 _NO_CLAIMS = Claims()
 _SETTING = (
     tables.Audit.protocol, tables.Audit.dataset, tables.Audit.norm, tables.Audit.eps, func.coalesce(tables.Audit.n, 0),
-    tables.Audit.linearization, tables.Audit.sketch,
+    tables.Audit.linearization, tables.Audit.sketch, tables.Audit.extra_attacks,
 )  # fmt: skip
 
 

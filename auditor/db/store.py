@@ -27,6 +27,7 @@ from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import LOCAL_QUEUE, STOPPED_EARLY, STOPPED_SAMPLES, AuditRecord, Verdicts, ZooEntry
 from auditor.records.entries import entry_from, entry_to
+from auditor.records.extra_attacks import attacks_label
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
 
@@ -195,6 +196,7 @@ def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any], queue
         samples=request["samples"],
         linearization=request["linearization"],
         sketch=request["sketch"],
+        extra_attacks=attacks_label(request.get("extra_attacks")),
         seed=request["seed"],
         device=request["device"],
         parameters={},
@@ -218,6 +220,7 @@ def _columns(record: AuditRecord) -> dict[str, Any]:
         "weights_sha256",
         "images_sha256",
         "adversarials",
+        "extra_attacks",
         "n",
         "seconds",
         "device",

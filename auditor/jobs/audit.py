@@ -12,7 +12,8 @@ from auditor.errors import first_line
 from auditor.jobs.lease import Heartbeat, LeaseHandle
 from auditor.jobs.run import Reporter, log_end, run_claimed
 from auditor.logs import log_context
-from auditor.records import AuditRecord, Estimate, JobContext, Measurement, ZooEntry
+from auditor.records import AuditRecord, Estimate, JobContext, Measurement, Verdicts, ZooEntry
+from auditor.results.previous import previous_verdicts
 from auditor.results.reverify import flag_difference
 from auditor.zoo import Source
 
@@ -101,7 +102,18 @@ class AuditAttempt:
             handle.check()
             self.executor.check_stopped()
 
-        return JobContext(progress=progress, needs_measuring=look_up, load=self.load, save=self.save, stopped=check)
+        return JobContext(
+            progress=progress,
+            needs_measuring=look_up,
+            earlier=self.find_earlier,
+            load=self.load,
+            save=self.save,
+            stopped=check,
+        )
+
+    def find_earlier(self) -> tuple[int, Verdicts] | None:
+        """The ID and the verdicts of the model's last complete result under this setting; None without one."""
+        return previous_verdicts(self.store.engine, self.job.audit_id, self.job.scan_id)
 
     def find_stored(self, identity: str) -> int | None:
         """The ID of the stored result of this identity; None if there is none, or it is not to be used."""

@@ -48,7 +48,7 @@ ResultT = TypeVar("ResultT")
 Task = Callable[[SourceT, EntryT, RequestT, JobContext], ResultT]
 """A function of a module, which a child process can import; :mod:`auditor.jobs.tasks` has those of auditor."""
 
-ANSWERED = ("needs_measuring", "renew_lease", "load")
+ANSWERED = ("needs_measuring", "earlier", "renew_lease", "load")
 """The methods of a job's context whose results a child waits for."""
 POLL_SECONDS = 0.25
 LONGEST_FOLDER = 70
@@ -270,7 +270,7 @@ def _reason(error: BaseException, folder: Path | None) -> str:
     """One line, with the file and line where the model's own code raised the error."""
     text = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
     cause, place = error.__cause__, place_of(error, folder)
-    if not place or place in text:
+    if not place or place in text or place.rpartition("/")[2] in text:
         return text
     kind = f"{type(cause).__name__} " if isinstance(error, AuditorError) and cause is not None else ""
     return f"{text} ({kind}at {place})"
@@ -286,6 +286,7 @@ def _job_context(pipe: Connection) -> JobContext:
     return JobContext(
         progress=_throttled(pipe),
         needs_measuring=lambda identity: request("needs_measuring", identity),
+        earlier=lambda: request("earlier"),
         renew_lease=lambda: request("renew_lease"),
         load=lambda key: request("load", key),
         save=lambda key, state: pipe.send(("save", (key, state))),

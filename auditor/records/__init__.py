@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
+from auditor.records.extra_attacks import ExtraAttacks
 from auditor.records.screening import Screening
 from auditor.records.targeted import TargetedScore
 from auditor.records.templates import Templates
@@ -105,6 +106,8 @@ class AuditRequest:
     attacks all. It decides what is measured, and is not part of an audit's identity.
     ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
     ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
+    ``stop_on_regression``: the attacks stop once it is decided whether fewer images survive than in the last result.
+    ``extra_attacks``: run after those of the protocol; None runs none.
     """
 
     protocol: str
@@ -116,6 +119,13 @@ class AuditRequest:
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
     stop_at: float | None = None
+    stop_on_regression: bool = False
+    extra_attacks: ExtraAttacks | None = None
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the attacks may stop before all images are attacked."""
+        return self.stop_at is not None or self.stop_on_regression
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +172,7 @@ class JobContext:
     Attributes:
         progress: report the part of the task that runs now, how much of it is done, and of how much.
         needs_measuring: whether an audit of this identity has to be measured; called once the model is loaded.
+        earlier: the ID and the verdicts of the model's last complete result under the same setting; None without one.
         renew_lease: renew the job's lease; False if the job belongs to another process now.
         load: what an earlier attempt saved under this key; None if there is nothing, or it has another key.
         save: store a state under a key for a later attempt, in place of the last one; an empty state says that the
@@ -171,6 +182,7 @@ class JobContext:
 
     progress: Progress = lambda *_: None
     needs_measuring: Callable[[str], bool] = lambda _: True
+    earlier: "Callable[[], tuple[int, Verdicts] | None]" = lambda: None
     renew_lease: Callable[[], bool] = lambda: True
     load: Callable[[str], bytes | None] = lambda _: None
     save: Callable[[str, bytes], None] = lambda *_: None
@@ -303,6 +315,7 @@ class AuditRecord:
 
     ``sketch``: the number of random images from which the matrices of the weights are estimated; None if exact.
     ``templates``: their pictures, of at most two kinds. ``adversarials``: the file of the images that broke samples.
+    ``extra_attacks``: the label of the attacks beyond the protocol's; None without any.
     """
 
     entry: ZooEntry
@@ -330,6 +343,7 @@ class AuditRecord:
     targeted: TargetedScore | None = None
     images_sha256: str | None = None
     adversarials: str | None = None
+    extra_attacks: str | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     not_measurable: tuple[str, ...] = ()

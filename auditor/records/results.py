@@ -5,8 +5,9 @@ from typing import Any, Literal, NamedTuple
 
 State = Literal["done", "failed", "cancelled", "queued", "running"]
 
-Setting = tuple[str, str, str, float, int, str, int | None]
-"""What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
+Setting = tuple[str, str, str, float, int, str, int | None, str | None]
+"""What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch, extra
+attacks."""
 
 Measure = Literal["gap", "screen_score", "margin", "local_gap"]
 
@@ -64,6 +65,7 @@ class ResultRow:
     Attributes:
         id: the audit's.
         correlation: whether C is exact or estimated from ``sketch`` random images.
+        extra_attacks: what ran beyond the protocol's attacks; None without any.
         gap_error: the standard error of a sketch's gap; None where C is exact.
         screen_score, margin, local_gap, data_margin: as in :class:`auditor.records.screening.Screening`.
         flags: the audit's own flags, and those of accuracies that contradict the published ones.
@@ -83,6 +85,7 @@ class ResultRow:
     protocol: str
     linearization: str
     sketch: int | None
+    extra_attacks: str | None
     hierarchy: str | None
     not_measurable: list[str]
     clean_accuracy: float | None

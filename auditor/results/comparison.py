@@ -59,10 +59,11 @@ def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tu
     if not fitting:
         raise UsageError(f"cannot compare {first} and {second}: {find_obstacle(*pairs[0])}")
 
-    def rank(pair: tuple[ResultRow, ResultRow]) -> tuple[int, bool, bool]:
+    def rank(pair: tuple[ResultRow, ResultRow]) -> tuple[bool, bool, int, bool, bool]:
         one, other = pair
         n = min(one.n or 0, other.n or 0)
-        return n, one.linearization == other.linearization, one.sketch == other.sketch
+        plain, same = one.extra_attacks is other.extra_attacks is None, one.extra_attacks == other.extra_attacks
+        return plain, same, n, one.linearization == other.linearization, one.sketch == other.sketch
 
     a, b = max(fitting, key=rank)
     return load_detail(engine, a.id), load_detail(engine, b.id)
@@ -75,7 +76,18 @@ def parse_name(name: str) -> tuple[str, int | None]:
 
 
 def _side(detail: Detail) -> dict[str, Any]:
-    names = ("model", "id", "n", "flags", "weights_sha256", "linearization", "correlation", "sketch", "gap_error")
+    names = (
+        "model",
+        "id",
+        "n",
+        "flags",
+        "weights_sha256",
+        "linearization",
+        "correlation",
+        "sketch",
+        "extra_attacks",
+        "gap_error",
+    )
     return _pick(detail.row, *names, *GAP_FIELDS.values())
 
 

@@ -23,6 +23,7 @@ LETTERS = "ABCDE"
 _SETTINGS = {
     "data set": "dataset", "protocol": "protocol", "norm": "norm", "ε": "eps", "number of images": "n",
     "digest of the images": "images_sha256", "seed": "seed", "batch norm": "linearization", "sketch of C": "sketch",
+    "beyond the protocol": "extra_attacks",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ def setting_differences(row: ResultRow, other: ResultRow) -> list[str]:
         "seed": f"seed {other.seed}",
         "linearization": "batch norm folded" if other.linearization == "fold" else "batch norm removed",
         "sketch": "C exact" if other.sketch is None else f"C a sketch of {other.sketch} probes",
+        "extra_attacks": f"with {other.extra_attacks}" if other.extra_attacks else "the protocol's attacks alone",
         "hierarchy": f"hierarchy {other.hierarchy or 'unknown'}",
     }
     found = [text for name, text in words.items() if getattr(row, name) != getattr(other, name)]

@@ -8,17 +8,18 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.results import Filter, list_results, load_verdicts
 from auditor.errors import NotFoundError, UsageError
+from auditor.records import STOPPED_EARLY, Verdicts
 from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 
-_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "samples")
+_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "samples", "extra_attacks")
 
 
 def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow | None:
     """The done result of ``row``'s model that was confirmed last before the scan began, other than ``row`` itself.
 
-    On the same data set, under the same protocol, norm, eps, linearization, sketch and number of samples and, where
-    ``row`` is done and has been attacked, on the same pictures.
+    On the same data set, under the same protocol, norm, eps, linearization, sketch, number of samples and extra attacks
+    and, where ``row`` is done and has been attacked, on the same pictures.
     """
     number = next((found for found in _earlier(engine, row, scan_id) if _same_pictures(engine, row, found)), None)
     if number is None:
@@ -29,17 +30,21 @@ def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow |
 def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
     """The ids of earlier audits of the same setting, newest first; with verdicts if ``row`` was attacked."""
     audit = tables.Audit
+    names = [name for name in _SETTING if name != "samples" or STOPPED_EARLY not in row.flags]
     query = (
         select(audit.id, audit.eps)
         .join(tables.Model, tables.Model.id == audit.model_id)
         .where(tables.Model.name == row.model, audit.state == "done", audit.id != row.id)
-        .where(*(getattr(audit, name).is_not_distinct_from(getattr(row, name)) for name in _SETTING))
+        .where(*(getattr(audit, name).is_not_distinct_from(getattr(row, name)) for name in names))
         .order_by(audit.confirmed_at.desc(), audit.id.desc())
     )
     if _is_attacked(row):
         query = query.join(tables.Verdicts, tables.Verdicts.audit_id == audit.id)
     with Session(engine) as session:
-        began = session.get_one(tables.Scan, scan_id).started_at
+        scan = session.get_one(tables.Scan, scan_id)
+        began = scan.started_at
+        if STOPPED_EARLY in row.flags:  # its own number is that of the images it reached
+            query = query.where(audit.samples.is_not_distinct_from(scan.request["samples"]))
         found = session.execute(query.where(audit.confirmed_at < began))
         return [number for number, eps in found if math.isclose(row.eps, eps)]
 
@@ -59,7 +64,17 @@ def _same_pictures(engine: Engine, row: ResultRow, number: int) -> bool:
     return True
 
 
-_REQUEST = ("protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "data", "folder")
+def previous_verdicts(engine: Engine, audit_id: int, scan_id: int) -> tuple[int, Verdicts] | None:
+    """The ID and the verdicts of the last complete result of a running audit's model under the same setting."""
+    (row,) = list_results(engine, Filter(id=audit_id, history=True))
+    found = ((number, load_verdicts(engine, number)) for number in _earlier(engine, row, scan_id))
+    return next(((number, verdicts) for number, verdicts in found if verdicts is not None), None)
+
+
+_REQUEST = (
+    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "extra_attacks", "data",
+    "folder",
+)  # fmt: skip
 _MOST_SCANS = 50
 
 

@@ -13,16 +13,20 @@ SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
 
 
 def setting_of(row: ResultRow) -> Setting:
-    """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch."""
+    """What two rows must share to be ranked together: everything of the setting but the seed."""
     conditions = row.protocol, row.dataset, row.norm, row.eps
-    return *conditions, row.n or 0, row.linearization, row.sketch
+    return *conditions, row.n or 0, row.linearization, row.sketch, row.extra_attacks
 
 
 def describe_setting(setting: Setting) -> str:
-    """A setting as text: ``quick, fashion_mnist, Linf 0.1, n = 256``; also a folded batch norm, and a sketch of C."""
-    protocol, dataset, norm, eps, n, linearization, sketch = setting
+    """A setting as text: ``quick, fashion_mnist, Linf 0.1, n = 256``.
+
+    Also extra attacks, a folded batch norm, and a sketch of C.
+    """
+    protocol, dataset, norm, eps, n, linearization, sketch, extra = setting
     attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
     folded = ", batch norm folded" if linearization == "fold" else ""
+    attacked += "" if extra is None else f", with {extra}"
     return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"
 
 

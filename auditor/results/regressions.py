@@ -5,12 +5,13 @@ from contextlib import suppress
 
 from sqlalchemy import Engine
 
+from auditor.attacks.sequential import decide_regression
 from auditor.db.results import load_verdicts
 from auditor.errors import UsageError
 from auditor.records import STOPPED_EARLY
 from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
-from auditor.statistics import benjamini_hochberg, mcnemar
+from auditor.statistics import Paired, benjamini_hochberg, mcnemar
 from auditor.text.numbers import number, percent, significant
 
 SIGNIFICANT = 0.05
@@ -19,12 +20,19 @@ GAP_DROP = 0.1
 
 
 def find_regressions(
-    engine: Engine, before: ResultRow, row: ResultRow, level: float = SIGNIFICANT, *, gap_drop: float | None = None
+    engine: Engine,
+    before: ResultRow,
+    row: ResultRow,
+    level: float = SIGNIFICANT,
+    *,
+    gap_drop: float | None = None,
+    sequential: bool = False,
 ) -> Iterator[str]:
     """Failures, new flags, a robust accuracy that is lower with a p-value of at most ``level``, and a gap lower by
     more than ``gap_drop``.
 
-    Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided.
+    Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided; ``sequential``:
+    by the bet of :func:`auditor.attacks.sequential.decide_regression`, which is valid for audits that may stop early.
 
     Raises:
         UsageError: the results share no sample.
@@ -35,7 +43,14 @@ def find_regressions(
     new = [flag for flag in row.flags if flag not in (*before.flags, STOPPED_EARLY)]
     if new:
         yield f"the new flag {', '.join(new)}"
-    if row.robust_accuracy is not None and before.robust_accuracy is not None:
+    if sequential and row.robust_accuracy is not None and before.robust_accuracy is not None:
+        robust = _pair(engine, before, row)
+        if decide_regression(robust.only_first, robust.only_second) == "worse":
+            yield (
+                f"a lower robust accuracy: of {robust.n} images, {robust.only_first} are broken that survived then, "
+                f"and {robust.only_second} survive that were broken"
+            )
+    elif row.robust_accuracy is not None and before.robust_accuracy is not None:
         p = regression_p_value(engine, before, row)
         if p <= level:
             accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
@@ -61,11 +76,15 @@ def regression_level(engine: Engine, pairs: Sequence[tuple[ResultRow, ResultRow]
 
 def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float:
     """One-sided exact McNemar p of the samples that survived before and do not now."""
-    robust = pair(*((row, load_verdicts(engine, row.id)) for row in (before, now))).robust
+    robust = _pair(engine, before, now)
     return mcnemar(robust.only_first, robust.only_second, one_sided=True)
+
+
+def _pair(engine: Engine, before: ResultRow, now: ResultRow) -> Paired:
+    return pair(*((row, load_verdicts(engine, row.id)) for row in (before, now))).robust
 
 
 def comparable(before: ResultRow, row: ResultRow) -> bool:
     """Whether two rows of a model were measured under the same conditions."""
-    names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed")
+    names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed", "extra_attacks")
     return all(getattr(before, name) == getattr(row, name) for name in names)

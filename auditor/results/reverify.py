@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.results import load_detail
 from auditor.records import AuditRecord, ZooEntry
+from auditor.records.extra_attacks import attacks_label
 from auditor.results.diff import NOT_REPRODUCED
 
 GAP_TOLERANCE = 1e-3
@@ -22,6 +23,7 @@ def longest_unverified(engine: Engine, entries: Sequence[ZooEntry], request: dic
     audit, model = tables.Audit, tables.Model
     names = ("protocol", "samples", "linearization", "sketch", "seed")
     same_request = [getattr(audit, name).is_not_distinct_from(request[name]) for name in names]
+    same_request.append(audit.extra_attacks.is_not_distinct_from(attacks_label(request.get("extra_attacks"))))
     mine = {(entry.model, entry.dataset, entry.norm, entry.eps) for entry in entries}
     query = select(model.name, audit.dataset, audit.norm, audit.eps).join(model, model.id == audit.model_id)
     link = tables.ScanAudit

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.jobs.limits import GIB, HOURS
+from auditor.records.extra_attacks import attacks_in
 from auditor.records.scans import ScanSettings
 from auditor.text.eps import format_eps, parse_eps
 
@@ -15,7 +16,9 @@ def uses_folder(settings: ScanSettings) -> bool:
     """Whether it uses files of some machine, or a zoo's own code: HTTP can neither request nor retry such a scan."""
     request = settings.request
     paths = any(request.get(name) for name in ("folder", "data", "adversarials"))
-    return bool(settings.source == "local" or paths or request.get("trust_code"))
+    extra = attacks_in(request.get("extra_attacks"))
+    others = extra is not None and (extra.runs_code or any(one.folder for one in extra.transfer))
+    return bool(settings.source == "local" or paths or request.get("trust_code") or others)
 
 
 def scan_command(settings: ScanSettings, models: Sequence[str], *, paths: bool = True) -> list[str]:
@@ -54,6 +57,9 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
             words += [f"--{name}", str(request[name])]
     if request.get("stop_at") is not None:
         words += ["--fail-under", f"{request['stop_at']:g}", "--sequential"]
+    if request.get("stop_on_regression"):
+        words += ["--fail-on-regression", "--sequential"]
+    words += _extra_attacks(request, paths)
     if request.get("seed"):
         words += ["--seed", str(request["seed"])]
     for name, option in (("data", "--data"), ("adversarials", "--save-adversarials")):
@@ -69,4 +75,19 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
     for name in ("trust_code", "force"):
         if request.get(name):
             words.append(f"--{name.replace('_', '-')}")
+    return words
+
+
+def _extra_attacks(request: dict[str, Any], paths: bool) -> list[str]:
+    """The options of the attacks beyond the protocol's."""
+    extra, words = attacks_in(request.get("extra_attacks")), list[str]()
+    if extra is None:
+        return words
+    for attack in extra.own:
+        words += ["--attack", f"{attack.path}:{attack.function}" if paths else f"PATH/{attack.name}"]
+    for other in extra.transfer:
+        words += ["--transfer-from", other.model]
+    folders = {other.folder for other in extra.transfer if other.folder and other.model.startswith("local:")}
+    for folder in folders - {request.get("folder")}:
+        words += ["--transfer-zoo", folder if paths else "DIR"]
     return words

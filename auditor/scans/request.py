@@ -47,7 +47,7 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
-            UsageError: ``samples``, a triage or targeted attacks are given for a protocol that uses no images, or
+            UsageError: ``samples``, a triage, targeted or extra attacks are given for a protocol without images, or
                 ``stop_at`` for one that needs all images at once.
         """
         protocol = find_protocol(audit.protocol)
@@ -57,11 +57,15 @@ class ScanRequest:
             raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
-        if audit.targeted is not None and audit.stop_at is not None:
+        if audit.extra_attacks is not None and protocol.samples == 0:
+            raise UsageError(f"--attack and --transfer-from have no meaning under {protocol.name!r}, without attacks")
+        if audit.targeted is not None and audit.may_stop:
             raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
-        if audit.stop_at is not None and others.get("reverify"):
+        if audit.may_stop and others.get("reverify"):
             raise UsageError("--sequential attacks fewer images than --reverify needs: use one of the two")
-        if audit.stop_at is not None and protocol.name == "strong":
+        if audit.may_stop and protocol.samples == 0:
+            raise UsageError(f"an early answer has no meaning under {protocol.name!r}, which attacks no model")
+        if audit.may_stop and protocol.name == "strong":
             raise UsageError("--sequential needs quick, standard or full: strong spreads its budget over all images")
         measurement = Measurement(
             audit=audit,
@@ -89,7 +93,18 @@ STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at")
+    if field.name
+    not in (
+        "audit",
+        "measurement",
+        "reverify",
+        "triage",
+        "targeted",
+        "or_fewer",
+        "stop_at",
+        "stop_on_regression",
+        "extra_attacks",
+    )
 ]
 """The names that every stored request has; requests of older versions lack the others."""
 

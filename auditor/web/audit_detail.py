@@ -95,8 +95,19 @@ def repeat_command(row: ResultRow, *, targeted: bool = False) -> str:
         words += ["--sketch", str(row.sketch)]
     if targeted:
         words += ["--targeted", "superclass"]
-    words += ["--device", row.device, "--force"]
+    words += [*_extra_attacks(row.extra_attacks), "--device", row.device, "--force"]
     return shlex.join(words)
+
+
+def _extra_attacks(label: str | None) -> list[str]:
+    """The options of the attacks beyond the protocol's; ``PATH`` stands for the folder of a file."""
+    words, own = list[str](), False
+    for name in label.split(", ") if label else ():
+        if name.startswith("transfer from "):
+            words += ["--transfer-from", name.removeprefix("transfer from ")]
+        else:
+            words, own = [*words, "--attack", f"PATH/{name.rpartition('@')[0]}"], True
+    return [*words, "--trust-code"] if own else words
 
 
 def _provenance(row: ResultRow) -> list[tuple[str, str]]:
@@ -109,6 +120,7 @@ def _provenance(row: ResultRow) -> list[tuple[str, str]]:
         ("images, SHA-256", row.images_sha256 or "–"),
         ("identity", row.identity or "–"),
         ("seed", str(row.seed)),
+        ("beyond the protocol", row.extra_attacks or "–"),
         ("linearization", f"batch norm: {row.linearization}, C {row.correlation}"),
         ("affinity error", DASH if row.affinity_error is None else f"{row.affinity_error:.1e}"),
         ("device", f"{row.device}, batches of {row.batch_size or '–'}"),

@@ -1,7 +1,6 @@
 """``--fail-under`` and ``--fail-on-regression``: results that pass, results that do not, and that all are stored."""
 
 import json
-import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,24 +8,11 @@ import pytest
 
 from auditor.config import settings
 from auditor.db.session import open_database
-from auditor.zoo.demo import WEIGHTS
 from tests.factories.audits import audited
-from tests.factories.command import run
+from tests.factories.command import run, swap
 from tests.factories.records import result_row
 
 FEW = ("--samples", "40")
-
-
-def swap(folder: Path, name: str, weights: str) -> None:
-    """Give a model of the copied zoo the weights of another one."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    rows = {row["name"]: row for row in manifest["models"]}
-    original = {row["name"]: row for row in json.loads((WEIGHTS / "manifest.json").read_text())["models"]}
-    kept = {key: rows[name][key] for key in ("name",)}
-    rows[name].clear()
-    rows[name].update(original[weights] | kept)
-    shutil.copy(WEIGHTS / f"{weights}.safetensors", folder / f"{name}.safetensors")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from auditor.db.models import LEADERBOARD
 from auditor.db.results import load_detail
 from auditor.db.session import HEAD, _prepare_sqlite, alembic_config, migrations_folder, schema_drift, upgrade
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0015")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MATRIX = zlib.compress(struct.pack("<9f", *range(9)))
 
@@ -191,7 +191,7 @@ def test_0004_marks_the_latest_and_counts_what_is_pending(url: str) -> None:
     assert ids("SELECT pending FROM scans ORDER BY id") == [2, 0, 0]
     with engine.connect() as connection:  # the view says the same, in the same columns
         again = connection.execute(text("SELECT * FROM leaderboard ORDER BY audit_id"))
-        later = ("screen_score", "margin", "local_gap", "data_margin")
+        later = ("screen_score", "margin", "local_gap", "data_margin", "extra_attacks")
         assert tuple(again.keys()) == tuple(name for name in LEADERBOARD if name not in later)
         assert again.all() == board
     engine.dispose()

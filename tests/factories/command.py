@@ -38,3 +38,15 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(WEIGHTS, folder)
     monkeypatch.setenv("AUDITOR_DEMO_WEIGHTS", str(folder))
     return folder
+
+
+def swap(folder: Path, name: str, weights: str) -> None:
+    """Give a model of the copied zoo the weights of another one."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    rows = {row["name"]: row for row in manifest["models"]}
+    original = {row["name"]: row for row in json.loads((WEIGHTS / "manifest.json").read_text())["models"]}
+    kept = {key: rows[name][key] for key in ("name",)}
+    rows[name].clear()
+    rows[name].update(original[weights] | kept)
+    shutil.copy(WEIGHTS / f"{weights}.safetensors", folder / f"{name}.safetensors")
+    (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -226,7 +226,8 @@ def test_scans_are_filtered_and_come_in_pages(engine: Engine) -> None:
 WHOLE = {
     "source": "demo", "models": "at-eps0.10, standard", "dataset": "fashion_mnist", "threat_model": "Linf",
     "pretrained_only": "true", "limit": "3", "protocol": "standard", "samples": "30", "norm": "L2", "eps": "8/255",
-    "linearization": "fold", "sketch": "64", "triage": "0.2", "targeted": "superclass", "seed": "5", "device": "cuda:1",
+    "linearization": "fold", "sketch": "64", "triage": "0.2", "targeted": "superclass", "stop_at": "0.45", "seed": "5",
+    "device": "cuda:1",
     "force": "true", "match": "",
 }  # fmt: skip
 

@@ -53,6 +53,7 @@ def test_what_is_scheduled_over_http_runs() -> None:
         ("nightly", {"cron": "0 2 * * *"}, "scan"),
         ("nightly", NIGHTLY | {"scan": {"source": "local"}}, "source"),
         ("nightly", NIGHTLY | {"scan": {"source": "demo", "match": "zzz*"}}, "match none of"),
+        ("nightly", NIGHTLY | {"scan": {"source": "demo", "stop_at": 0.4}}, "stop_at cannot be scheduled"),
         ("--help", NIGHTLY, "name"),
         ("a" * 101, NIGHTLY, "name"),
     ],

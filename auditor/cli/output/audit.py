@@ -28,6 +28,7 @@ def print_detail(detail: Detail) -> None:
                 f"{row.protocol}, {row.norm} {format_eps(row.eps)}, "
                 f"{counted(row.n, 'image') if row.n else 'no images'}",
             ),
+            *(("beyond the protocol", attacks) for attacks in [row.extra_attacks] if attacks),
             ("clean accuracy", percent(row.clean_accuracy)),
             (
                 "robust accuracy",

@@ -13,6 +13,7 @@ from auditor.db.results import Filter, list_ids, list_results
 from auditor.db.scans import list_scans, load_scan, load_settings
 from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, UsageError
+from auditor.records.extra_attacks import attacks_label
 from auditor.records.results import ResultRow
 from auditor.records.scans import ScanAudit, ScanDetail, ScanRow, ScanSettings
 from auditor.results.diff import Diff, diff_scans
@@ -269,8 +270,15 @@ def _describe(settings: ScanSettings, models: int) -> list[tuple[str, str]]:
     ]
     if request.get("linearization", "remove") != "remove":
         pairs.append(("batch norm", str(request["linearization"])))
-    named = {"sketch": "random images for C", "triage": "attacked from score", "targeted": "targeted attacks"}
+    named = {
+        "sketch": "random images for C",
+        "triage": "attacked from score",
+        "targeted": "targeted attacks",
+        "stop_at": "stops once decided at",
+    }
     pairs += [(words, str(request[name])) for name, words in named.items() if request.get(name) is not None]
+    if label := attacks_label(request.get("extra_attacks")):
+        pairs.append(("beyond the protocol", label))
     return [*pairs, ("device", str(request.get("device", "cpu")))]
 
 

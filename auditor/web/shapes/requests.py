@@ -65,6 +65,14 @@ class ScanBody(BaseModel):
     sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
     triage: Annotated[float, Field(ge=0, le=1)] | None = None
     targeted: Literal["superclass"] | None = None
+    stop_at: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Stop each audit once it is decided whether its robust accuracy is above or below this.",
+        ),
+    ] = None
     seed: Seed = 0
     device: Device = "cpu"
     force: bool = False
@@ -117,6 +125,13 @@ class ScheduleBody(BaseModel):
     cron: Annotated[Word, Field(max_length=100, examples=["0 2 * * *"])]
     scan: ScanBody
     enabled: bool = True
+
+    @field_validator("scan")
+    @classmethod
+    def _check_scan(cls, scan: ScanBody) -> ScanBody:
+        if scan.stop_at is not None:
+            raise ValueError("stop_at cannot be scheduled: nights are compared on the same images; leave it out")
+        return scan
 
 
 class TokenBody(BaseModel):

@@ -179,6 +179,7 @@ class Side(Shape):
     linearization: str
     correlation: str
     sketch: int | None
+    extra_attacks: str | None
     gap: float | None
     gap_error: float | None
     gap_centred: float | None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError
 from auditor.records import Transform, ZooEntry
-from auditor.zoo.local import sources
+from auditor.user_code.digest import code_digest
 from auditor.zoo.local.datasets import Dataset, Size
 from auditor.zoo.local.lines import Key
 from auditor.zoo.local.tables import Model, resolve_inside
@@ -146,7 +146,7 @@ def _architecture(model: Model, dataset: Dataset, size: Size, folder: Path) -> d
         kwargs = {"num_classes": dataset.classes, "in_chans": size[0]} | chosen.kwargs
         return {"timm": chosen.timm, "version": _timm_version(), "kwargs": kwargs}
     name = str(chosen.python)
-    digest = sources.code_digest(folder.resolve(), resolve_inside(folder, name.rpartition(":")[0]))
+    digest = code_digest(folder.resolve(), resolve_inside(folder, name.rpartition(":")[0]))
     return {"python": name, "kwargs": chosen.kwargs, "sha256": digest}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.zoo.local.sources import code_digest
+from auditor.user_code.digest import code_digest
 
 FILES = {
     "net.py": "import layers\nfrom pkg.blocks import Block\nimport torch\n",

@@ -1,4 +1,4 @@
-"""The digest of Python code in a local zoo's folder, computed without running the code."""
+"""The digest of Python code in a folder, computed without running the code."""
 
 import ast
 import hashlib
