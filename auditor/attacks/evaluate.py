@@ -22,6 +22,7 @@ from auditor.attacks.inputs import (
 from auditor.attacks.progress import SavedProgress
 from auditor.attacks.protocols import Protocol
 from auditor.attacks.result import RobustnessResult
+from auditor.errors import InputError
 from auditor.torch_state import default_modes, plain_tensor, trackable
 
 
@@ -41,6 +42,7 @@ def evaluate_robustness(
     saved: SavedProgress | None = None,
     superclasses: Sequence[str] | None = None,
     stop_at: float | None = None,
+    curve: bool = False,
 ) -> RobustnessResult:
     """Robust accuracy: the share of samples that the model classifies correctly and that no attack breaks.
 
@@ -53,7 +55,7 @@ def evaluate_robustness(
         images: ``(N, C, H, W)`` float32 or float64 in [0, 1], on the model's device; a tensor or a NumPy array.
             Rounding beyond [0, 1] is clipped, with a note.
         labels: ``(N,)`` integers from 0 to K - 1.
-        norm: ``Linf`` or ``L2``.
+        norm: ``Linf``, ``L2`` or ``L1``.
         eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
         protocol: a name (``quick``, ``standard``, ``strong``, ``full``) or a :class:`Protocol`.
         batch_size: samples per batch. Only AutoAttack under ``standard`` and ``full`` depends on it: it draws by batch.
@@ -67,7 +69,9 @@ def evaluate_robustness(
             the randomness of the model, if it comes from torch's global generators.
         superclasses: K names, one a class. With them a targeted attack runs after the others, towards classes of each
             sample's own superclass and of others, and the result has its success rates.
-
+        curve: search for the smallest perturbation of each sample, too, and return the sizes: see
+            :mod:`auditor.attacks.minimal`. It changes nothing else of the result, and cannot be combined with
+            ``stop_at``.
         stop_at: attack chunks of 32 samples in a random order until it is decided whether the robust accuracy is above
             or below this share; each answer is wrong with a probability of at most 5 %. It neither saves nor resumes.
 
@@ -87,6 +91,8 @@ def evaluate_robustness(
         (['fgsm', 'pgd-20'], (8,))
     """
     protocol = as_protocol(protocol)
+    if curve and stop_at is not None:
+        raise InputError("expected either curve or stop_at, got both: a curve needs all images")
     ball, eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
     network, dtype = as_model(model), torch.get_default_dtype()
     with default_modes():
@@ -102,12 +108,15 @@ def evaluate_robustness(
                 attacker, batch_size, progress or _ignore_progress, keep, None if stop_at is not None else saved
             )
             cascade.notes += clipped
+            if curve:
+                cascade.measure_sizes()
             cascade.inspect_model()
             cascade.resume()
             if stop_at is None:
                 cascade.run(protocol.attacks)
             else:
                 cascade.run_until(protocol.attacks, stop_at)
+            cascade.run_minimal()
             cascade.check_masking(protocol.attacks)
             if superclasses is not None:
                 cascade.run_targeted(number_superclasses(superclasses, cascade.logits))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from auditor.attacks import find_protocol
+from auditor.attacks.minimal import PARAMETERS as MINIMAL
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
 from auditor.data import ImageSet, hierarchy_of
@@ -37,6 +38,8 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         parts["targeted"] = [request.targeted, PARAMETERS]
     if request.stop_at is not None:
         parts["sequential"] = [request.stop_at, SEQUENTIAL]
+    if request.curve:
+        parts["curve"] = MINIMAL
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -249,6 +249,7 @@ def _attack(
         saved=attempts,
         superclasses=None if request.targeted is None else hierarchy.superclasses,
         stop_at=request.stop_at,
+        curve=request.curve,
     )
     kept = result.positions.numpy()
     labels = images.labels[kept]
@@ -282,6 +283,7 @@ def _attack(
             broken_at=result.broken_at.numpy(),
         ),
         "targeted": result.targeted,
+        "curve": result.curve,
         "images_sha256": images.digest,
     }
     return result.adversarials

@@ -83,6 +83,8 @@ class Jobs(click.ParamType[int | None]):
 
 ROW_ID = click.IntRange(1, 2**31 - 1)
 NORM = click.Choice(["Linf", "L2"])
+ATTACK_NORM = click.Choice(["Linf", "L2", "L1"])
+"""Of attacks; trainings take ``NORM``."""
 PROTOCOL = click.Choice(PROTOCOL_NAMES)
 
 FORMAT = click.option(
@@ -145,6 +147,7 @@ class AuditOptions:
     sketch: int | None = None
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
+    curve: bool = False
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -166,6 +169,7 @@ class AuditOptions:
             batch_size=settings().batch_size,
             triage=self.triage,
             targeted=self.targeted,
+            curve=self.curve,
             stop_at=stop_at,
         )
         return ScanRequest.make(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
+from auditor.records.curves import Curve
 from auditor.records.screening import Screening
 from auditor.records.targeted import TargetedScore
 from auditor.records.templates import Templates
@@ -104,6 +105,7 @@ class AuditRequest:
     ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
     attacks all. It decides what is measured, and is not part of an audit's identity.
     ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
+    ``curve``: also search for the smallest perturbation of each sample.
     ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
     """
 
@@ -116,6 +118,7 @@ class AuditRequest:
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
     stop_at: float | None = None
+    curve: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,6 +331,7 @@ class AuditRecord:
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
     targeted: TargetedScore | None = None
+    curve: Curve | None = None
     images_sha256: str | None = None
     adversarials: str | None = None
     flags: tuple[str, ...] = ()

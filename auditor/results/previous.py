@@ -59,7 +59,10 @@ def _same_pictures(engine: Engine, row: ResultRow, number: int) -> bool:
     return True
 
 
-_REQUEST = ("protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "data", "folder")
+_REQUEST = (
+    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "curve", "data",
+    "folder",
+)  # fmt: skip
 _MOST_SCANS = 50
 
 
@@ -84,6 +87,6 @@ def previous_scan(engine: Engine, scan_id: int) -> int | None:
         same = (
             row[0]
             for row in session.execute(query)
-            if all(row[1].get(name) == this.request.get(name) for name in _REQUEST)
+            if all((row[1].get(name) or None) == (this.request.get(name) or None) for name in _REQUEST)
         )
         return next(same, None)

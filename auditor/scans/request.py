@@ -47,18 +47,22 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
-            UsageError: ``samples``, a triage or targeted attacks are given for a protocol that uses no images, or
-                ``stop_at`` for one that needs all images at once.
+            UsageError: ``samples``, a triage, targeted attacks or a curve are given for a protocol that uses no images,
+                or ``stop_at`` for one that needs all images at once.
         """
         protocol = find_protocol(audit.protocol)
         if audit.triage is not None and protocol.samples == 0:
             raise UsageError(f"--triage has no meaning under {protocol.name!r}, which attacks no model")
         if audit.targeted is not None and protocol.samples == 0:
             raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
+        if audit.curve and protocol.samples == 0:
+            raise UsageError(f"--curve has no meaning under {protocol.name!r}, which attacks no model")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         if audit.targeted is not None and audit.stop_at is not None:
             raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
+        if audit.curve and audit.stop_at is not None:
+            raise UsageError("--sequential attacks fewer images than --curve needs: use one of the two")
         if audit.stop_at is not None and others.get("reverify"):
             raise UsageError("--sequential attacks fewer images than --reverify needs: use one of the two")
         if audit.stop_at is not None and protocol.name == "strong":
@@ -89,7 +93,7 @@ STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at")
+    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at", "curve")
 ]
 """The names that every stored request has; requests of older versions lack the others."""
 

@@ -27,6 +27,7 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
         sketch=body.sketch,
         triage=body.triage,
         targeted=body.targeted,
+        curve=body.curve,
         seed=body.seed,
         device=body.device,
         batch_size=settings().batch_size,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from auditor.cli.output.class_errors import error_pairs
+from auditor.cli.output.curves import curve_pairs
 from auditor.cli.output.published import claim_lines
 from auditor.cli.output.tables import print_pairs, print_table
 from auditor.db.results import Detail
@@ -35,6 +36,7 @@ def print_detail(detail: Detail) -> None:
             ),
             *error_pairs(errors),
             *(("targeted", targeted_words(score)) for score in [detail.targeted] if score is not None),
+            *curve_pairs(detail),
             *claim_lines(detail),
             (
                 "linearization",

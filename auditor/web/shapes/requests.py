@@ -14,6 +14,8 @@ Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Norm = Literal["Linf", "L2"]
+"""Of trainings."""
+AttackNorm = Literal["Linf", "L2", "L1"]
 Radius = Annotated[float, Field(gt=0, le=1000, description="The radius in units of the [0, 1] pixels.")]
 
 
@@ -31,12 +33,13 @@ class ScanBody(BaseModel):
     limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
     protocol: ProtocolName = "quick"
     samples: Samples | None = None
-    norm: Norm | None = None
+    norm: AttackNorm | None = None
     eps: Radius | None = None
     linearization: Literal["remove", "fold"] = "remove"
     sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
     triage: Annotated[float, Field(ge=0, le=1)] | None = None
     targeted: Literal["superclass"] | None = None
+    curve: bool = False
     seed: Seed = 0
     device: Device = "cpu"
     force: bool = False
