@@ -42,10 +42,10 @@ def compare(first: str, second: str, protocol: str | None, samples: bool, output
 
 
 def _print(found: dict[str, Any]) -> None:
-    from auditor.cli.output.curves import comparison_pairs
     from auditor.cli.output.tables import print_pairs, print_table
     from auditor.records.matrices import GAP_FIELDS, MATRIX_NAMES
     from auditor.results.comparison import name_of
+    from auditor.results.curves import comparison_pairs
     from auditor.text.eps import format_eps
     from auditor.text.numbers import counted, interval, p_value, percent_number, points
 

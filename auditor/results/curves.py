@@ -17,6 +17,7 @@ from auditor.records.curves import Curve
 from auditor.records.results import ResultRow
 from auditor.statistics import mcnemar, wilson_interval
 from auditor.text.eps import format_eps
+from auditor.text.numbers import interval, p_value, percent, points
 
 RADII = (0.25, 0.5, 1.0, 1.5, 2.0)
 """The radii at which summaries give R, in eps of the audit."""
@@ -183,6 +184,18 @@ def median_words(summary: CurveSummary) -> str:
     return f"{summary.median:.3g} (95 % interval {low} to {high})"
 
 
+def curve_pairs(curve: Curve, eps: float) -> list[tuple[str, str]]:
+    """Names and values of the summary, as people read them; ``eps`` is the audit's."""
+    summary = summarize_curve(curve, eps)
+    ends = interval(summary.area_low, summary.area_high, "{:.4g}".format)
+    values = ", ".join(f"{point.eps:.4g}: {percent(point.robust)}" for point in summary.points)
+    return [
+        ("median critical ε", f"{median_words(summary)}, {summary.norm}"),
+        ("area under R", f"{summary.area:.4g} (95 % interval {ends}) up to ε {format_eps(summary.largest)}"),
+        ("R at ε", f"{values}; band ±{100 * summary.reach:.1f} points"),
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurveComparison:
     """Two curves on the n samples that both have, up to the radius ``largest`` where the shorter one ends.
@@ -256,6 +269,18 @@ def compare_curves(first: tuple[Curve, NDArray[np.int64]], second: tuple[Curve, 
         gap=float(gaps[at]) if len(gaps) else 0.0,
         gap_at=float(radii[at]) if len(gaps) else 0.0,
     )
+
+
+def comparison_pairs(found: dict[str, Any], a: str = "A", b: str = "B") -> list[tuple[str, str]]:
+    """Names and values of a :class:`CurveComparison` as a dict, as people read them; ``a``, ``b`` name its sides."""
+    ends = interval(found["low"], found["high"], "{:+.4g}".format)
+    difference = f"{found['area_difference']:+.4g} (95 % interval {ends})"
+    return [
+        ("critical ε larger", f"in {a} on {found['larger_a']}, in {b} on {found['larger_b']}, ties {found['ties']}"),
+        ("sign test p", p_value(found["p"], "< ")),
+        (f"area, {a} - {b}", f"{difference} up to ε {format_eps(found['largest'])}"),
+        (f"largest difference of R, {a} - {b}", f"{points(found['gap'])} points at ε {found['gap_at']:.4g}"),
+    ]
 
 
 def _finite(value: float) -> float | None:

@@ -271,6 +271,7 @@ def _describe(settings: ScanSettings, models: int) -> list[tuple[str, str]]:
         pairs.append(("batch norm", str(request["linearization"])))
     named = {"sketch": "random images for C", "triage": "attacked from score", "targeted": "targeted attacks"}
     pairs += [(words, str(request[name])) for name, words in named.items() if request.get(name) is not None]
+    pairs += [("curves", "measured")] if request.get("curve") else []
     return [*pairs, ("device", str(request.get("device", "cpu")))]
 
 
