@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import Loss, input_gradient
-from auditor.attacks.norms import Norm
+from auditor.attacks.norms import Norm, Radius
 
 MOMENTUM = 0.75
 IMPROVING = 0.75
@@ -37,7 +37,7 @@ def ascend(
     loss_of: Callable[[Tensor], Loss],
     *,
     norm: Norm,
-    eps: float,
+    eps: Radius,
     iterations: int,
     start: Tensor,
     together: bool = False,
@@ -48,7 +48,7 @@ def ascend(
         model: in eval mode, parameters without gradients.
         images, labels: ``(N, C, H, W)`` in [0, 1], ``(N,)``.
         loss_of: maps positions ``(M,)`` to the loss of these samples' logits.
-        norm, eps: the ball.
+        norm, eps: the ball, or with ``eps (N, 1, 1, 1)`` a ball for each sample.
         iterations: the number of gradients, 1 or more.
         start: points ``(N, C, H, W)`` in the ball and the box.
         together: keep all samples in every pass, because the model's logits may depend on the batch.
@@ -59,7 +59,8 @@ def ascend(
     lowest = images.new_full((count,), -math.inf)
     best_loss, last_loss, checked_loss = lowest, -lowest, lowest
     grown = images.new_zeros(count)
-    step = images.new_full((count,), 2 * eps)
+    radius = torch.as_tensor(eps, dtype=images.dtype, device=images.device).expand(count, 1, 1, 1)
+    step = 2 * radius.flatten()
     just_halved = torch.ones(count, dtype=torch.bool, device=images.device)
     broken = torch.zeros_like(just_halved)
     checks = check_after(iterations)
@@ -93,10 +94,10 @@ def ascend(
             now = torch.where(back, best[moving], now)
             gradient = torch.where(back, best_gradient[moving], gradient)
         clean = images[moving]
-        ahead = norm.project(now + step[moving].view(-1, 1, 1, 1) * norm.normalize(gradient), clean, eps)
+        ahead = norm.project(now + step[moving].view(-1, 1, 1, 1) * norm.normalize(gradient), clean, radius[moving])
         if iteration > 0:
             mixed = now + MOMENTUM * (ahead - now) + (1 - MOMENTUM) * (now - before[moving])
-            ahead = norm.project(mixed, clean, eps)
+            ahead = norm.project(mixed, clean, radius[moving])
         before = before.index_copy(0, moving, now)
         points = points.index_copy(0, moving, ahead)
     return Ascent(best.detach(), broken)

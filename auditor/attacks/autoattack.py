@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from pyautoattack import AutoAttack
+from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
@@ -76,6 +77,32 @@ def run_autoattack(
         adversarials: Tensor = perturb(images.float().clone(), labels.clone())
     finite = torch.isfinite(adversarials).flatten(1).all(1).view(-1, 1, 1, 1)  # a zero gradient may give NaN
     return torch.where(finite, adversarials.detach(), images).to(images.dtype)
+
+
+def fab_towards(model: nn.Module, images: Tensor, labels: Tensor, *, norm: Norm, rank: int, iterations: int) -> Tensor:
+    """The nearest misclassified points ``(N, C, H, W)`` that FAB finds on its way to one wrong class; else the images.
+
+    FAB minimizes the size of a perturbation, in no ball. It draws nothing, so the batch makes no difference.
+
+    Args:
+        model: in eval mode, parameters without gradients.
+        images, labels: ``(N, C, H, W)`` in [0, 1], ``(N,)``.
+        norm: which sizes are minimized.
+        rank: of the target class among the wrong classes by their logits; 0 is the highest.
+        iterations: gradients per sample.
+    """
+
+    def logits(x: Tensor) -> Tensor:
+        output: Tensor = model(x.to(images.dtype, copy=True))
+        return output.float()
+
+    kind = _FASTER[norm.name][0] if norm.name in _FASTER else FABAttack_PT
+    fab = kind(logits, norm=norm.name, n_iter=iterations, device=images.device)
+    fab.target_class = 2 + rank  # 1 is the class that the model predicts
+    with torch.no_grad(), raise_as_input_errors("the attack fab-t on the model"):
+        found = fab.attack_single_run(images.float().clone(), labels.clone(), is_targeted=True)
+    finite = torch.isfinite(found).flatten(1).all(1).view(-1, 1, 1, 1)
+    return torch.where(finite, found.detach(), images).to(images.dtype)
 
 
 def _by_sample(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks import flags, sanity, targeted
+from auditor.attacks import flags, minimal, sanity, targeted
 from auditor.attacks.adversarials import Adversarials, Part, select_part
 from auditor.attacks.attack_copy import COPY_REJECTED
 from auditor.attacks.attacker import Attacker
@@ -33,6 +33,7 @@ from auditor.attacks.sequential import CHUNK, anytime_interval
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
 from auditor.records import AttackScore
+from auditor.records.curves import Curve
 from auditor.records.targeted import TargetedScore
 from auditor.statistics import wilson_interval
 from auditor.text.numbers import counted
@@ -64,10 +65,17 @@ class Cascade:
         self.saver = Saver(None if keep else saved, self.model)
         self.targeted: TargetedScore | None = None
         self.left_out: LeftOut | None = None
+        self.sizes: Tensor | None = None
+        self.nearest: Tensor | None = None
+        self.curve: Curve | None = None
         self.step = 0
         self.partial: Tensor | None = None
         self.earlier = self.attack_earlier = 0.0
         self.started = self.attack_started = time.perf_counter()
+
+    def measure_sizes(self) -> None:
+        """Measure the size of every adversarial image from here on, for :meth:`run_minimal`."""
+        self.sizes = torch.full((len(self.images),), torch.inf, dtype=torch.float64, device=self.images.device)
 
     def inspect_model(self) -> None:
         """Clean logits, and what they and their gradients show about the model itself.
@@ -135,6 +143,10 @@ class Cascade:
         self.model.count.taken, self.model.count.nonfinite = state.gradients
         if state.lack is not None:
             self.attacker.lack = unpack_floats(state.lack).to(self.attacker.lack)
+        if state.sizes is not None:
+            self.sizes = unpack_floats(state.sizes).to(self.attacker.lack)
+        if state.nearest is not None:
+            self.nearest = unpack_bits(state.nearest).to(self.survived)
         if COPY_REJECTED in self.notes:
             self.attacker.copy.use_model()
         self.partial = None if state.partial is None else unpack_numbers(state.partial).to(self.predicted)
@@ -227,6 +239,66 @@ class Cascade:
             broken = self._map_batches("pgd-20, for flags", chosen, lambda samples: self._break(PGD_20, samples)) >= 0
             self._add(flags.vanishing_finding(int(broken.sum()), self.attacked))
 
+    def run_minimal(self) -> None:
+        """Search for the smallest perturbation of each correctly classified sample, if sizes are measured.
+
+        It runs before the checks for masking, whose notes are not part of a saved state, and changes nothing of them.
+        """
+        if self.sizes is None:
+            return
+        if not self.attacker.copy.reproducible or {"randomized", "batch_dependent"} & set(self.flags):
+            self.notes.append("curve left out: the model passes no gradient, or its logits are not reproducible")
+            return
+        self.attack_started, chosen = time.perf_counter(), self.correct.nonzero().flatten()
+        if self.nearest is None:
+            nearest = torch.zeros_like(self.correct)
+            if len(chosen):
+                nearest[chosen] = self._map_resumable(minimal.NAME, chosen, self._find_nearest) > 0
+            self.nearest = nearest
+        largest = minimal.largest_radius(self.attacker.norm, self.attacker.eps)
+        sizes = self.sizes.where(self.sizes <= largest * (1 + 1e-5), torch.inf).where(self.correct, 0.0)
+        names = (*(score.attack for score in self.scores), minimal.NAME)
+        self.curve = Curve(
+            norm=self.attacker.norm.name,
+            largest=largest,
+            sizes=sizes.float().cpu().numpy(),
+            found_by=self.broken_at.where(~self.nearest, len(self.scores)).where(sizes.isfinite(), -1).cpu().numpy(),
+            attacks=names,
+            seconds=self.attack_earlier + time.perf_counter() - self.attack_started,
+        )
+        self.attack_earlier = 0.0
+        broken = torch.from_numpy(self.curve.broken_within(self.attacker.eps))
+        further = int((self.survived.cpu() & broken).sum())
+        if further:
+            self.notes.append(
+                f"the curve breaks {counted(further, 'sample')} within eps that the protocol did not; the robust "
+                "accuracy is the protocol's"
+            )
+        self._save()
+
+    def _find_nearest(self, samples: Tensor) -> Tensor:
+        """``(M,)`` int64: 1 where the search found a nearer adversarial image than the cascade; keeps its size."""
+        assert self.sizes is not None
+        attacker, taken, nonfinite = self.attacker, self.model.count.taken, self.model.count.nonfinite
+        images, labels, known = self.images[samples], self.labels[samples], self.sizes[samples]
+        search = minimal.MinimalSearch(
+            attacker.copy.choose_network(minimal.most_passes(len(samples))),
+            self.model,
+            images,
+            labels,
+            attacker.numbers[samples.cpu()],
+            norm=attacker.norm,
+            largest=minimal.largest_radius(attacker.norm, attacker.eps),
+            known=known,
+            seed=attacker.seed,
+        )
+        search.run(minimal.PARAMETERS)
+        sizes = minimal.check_sizes(self.model, images, labels, search.found, attacker.norm)
+        self.model.count.taken, self.model.count.nonfinite = taken, nonfinite  # flags are about the cascade
+        nearer = sizes < known
+        self.sizes[samples] = torch.minimum(sizes, known)
+        return nearer.long()
+
     def run_targeted(self, families: Tensor) -> None:
         """Attack the correctly classified samples towards classes of their own superclass, and of others.
 
@@ -278,6 +350,7 @@ class Cascade:
             earlier=self.earlier,
             targeted=self.targeted,
             left_out=self.left_out,
+            curve=self.curve,
         )
 
     def _save(self) -> None:
@@ -298,6 +371,8 @@ class Cascade:
                 generators=generator_states(self.images.device),
                 gradients=(self.model.count.taken, self.model.count.nonfinite),
                 lack=pack_floats(self.attacker.lack) if self.attacker.lack.isfinite().any() else None,
+                sizes=None if self.sizes is None else pack_floats(self.sizes),
+                nearest=None if self.nearest is None else pack_bits(self.nearest),
                 attack_seconds=0.0 if self.partial is None else self.attack_earlier + now - self.attack_started,
                 seconds=self.earlier + now - self.started,
             )
@@ -396,6 +471,9 @@ class Cascade:
         if (wrong & ~within).any():
             self.flags += [] if "out_of_budget" in self.flags else ["out_of_budget"]
             self.notes.append(f"{attack.name}: {int((wrong & ~within).sum())} out of budget, not counted")
+        if self.sizes is not None:
+            sizes = self.attacker.norm.size(adversarials.double() - images.double()).flatten()
+            self.sizes[samples] = torch.minimum(self.sizes[samples], sizes.where(wrong & within, torch.inf))
         if parts is not None:
             parts.append((attack.name, select_part(wrong & within, samples, adversarials, labels, predicted)))
         return predicted.where(wrong & within, UNBROKEN)

@@ -50,6 +50,7 @@ def evaluate_robustness(
     earlier: Tensor | None = None,
     attacks: Mapping[str, OwnAttack] | None = None,
     transfer_from: Mapping[str, nn.Module | Callable[[Tensor], Tensor]] | None = None,
+    curve: bool = False,
 ) -> RobustnessResult:
     """Robust accuracy: the share of samples that the model classifies correctly and that no attack breaks.
 
@@ -62,7 +63,7 @@ def evaluate_robustness(
         images: ``(N, C, H, W)`` float32 or float64 in [0, 1], on the model's device; a tensor or a NumPy array.
             Rounding beyond [0, 1] is clipped, with a note.
         labels: ``(N,)`` integers from 0 to K - 1.
-        norm: ``Linf`` or ``L2``.
+        norm: ``Linf``, ``L2`` or ``L1``.
         eps: the radius of the norm ball, in units of the [0, 1] pixels, above 0.
         protocol: a name (``quick``, ``standard``, ``strong``, ``full``) or a :class:`Protocol`.
         batch_size: samples per batch. Only AutoAttack under ``standard`` and ``full`` depends on it: it draws by batch.
@@ -76,6 +77,9 @@ def evaluate_robustness(
             the randomness of the model, if it comes from torch's global generators.
         superclasses: K names, one a class. With them a targeted attack runs after the others, towards classes of each
             sample's own superclass and of others, and the result has its success rates.
+        curve: search for the smallest perturbation of each sample, too, and return the sizes: see
+            :mod:`auditor.attacks.minimal`. It changes nothing else of the result, and cannot be combined with
+            ``stop_at``.
         stop_at: attack chunks of 32 samples in a random order until it is decided whether the robust accuracy is above
             or below this share; each answer is wrong with a probability of at most 5 %. It neither saves nor resumes.
         earlier: ``(N,)`` bool, which samples survived an earlier evaluation: attack chunks as with ``stop_at``, until
@@ -102,6 +106,8 @@ def evaluate_robustness(
         (['fgsm', 'pgd-20'], (8,))
     """
     protocol = add_attacks(as_protocol(protocol), attacks or {}, transfer_from or {})
+    if curve and (stop_at is not None or earlier is not None):
+        raise InputError("expected either curve or an early stop, got both: a curve needs all images")
     ball, eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
     is_decided = _stopping_rule(stop_at, earlier, len(images))
     network, dtype = as_model(model), torch.get_default_dtype()
@@ -122,6 +128,8 @@ def evaluate_robustness(
             attacker = Attacker(Classifier(network, dtype), images, labels, numbers, ball, eps, seed, attacks, sources)
             cascade = Cascade(attacker, batch_size, progress or _ignore_progress, keep, None if is_decided else saved)
             cascade.notes += clipped
+            if curve:
+                cascade.measure_sizes()
             cascade.inspect_model()
             for name, source in sources.items():
                 check_device(source, images)
@@ -131,6 +139,7 @@ def evaluate_robustness(
                 cascade.run(protocol.attacks)
             else:
                 cascade.run_until(protocol.attacks, is_decided)
+            cascade.run_minimal()
             cascade.check_masking(protocol.attacks)
             if superclasses is not None:
                 cascade.run_targeted(number_superclasses(superclasses, cascade.logits))

@@ -50,6 +50,8 @@ class State:
         attack_seconds, seconds: the time spent on the running attack, and on the whole run.
         gradients: the number of gradients taken at images, and how many of these were not finite.
         lack: what each sample lacks to the boundary, if a search has measured it.
+        sizes: of the nearest adversarial image found for each sample, if a curve is measured.
+        nearest: N bits, the samples for which the search for the smallest perturbation found it, once it has ended.
     """
 
     correct: str
@@ -68,6 +70,8 @@ class State:
     seconds: float
     gradients: tuple[int, int] = (0, 0)
     lack: str | None = None
+    sizes: str | None = None
+    nearest: str | None = None
 
     def to_bytes(self) -> bytes:
         return zlib.compress(json.dumps({"format": FORMAT, **asdict(self)}).encode())
@@ -86,7 +90,8 @@ class State:
             if len(sizes | {len(unpack_numbers(numbers)) for numbers in (state.predicted, state.broken_at)}) > 1:
                 raise ValueError("values of other samples")
             unpack_numbers("0:" if state.partial is None else state.partial)
-            if state.lack is not None and len(unpack_floats(state.lack)) not in sizes:
+            floats = {len(unpack_floats(text)) for text in (state.lack, state.sizes) if text is not None}
+            if floats - sizes or (state.nearest is not None and len(unpack_bits(state.nearest)) not in sizes):
                 raise ValueError("values of other samples")
             for generator in state.generators:
                 unpack_bytes(generator)

@@ -7,6 +7,7 @@ from torch import Tensor
 from auditor.attacks.adversarials import Adversarials
 from auditor.attacks.selection import LeftOut
 from auditor.records import AttackScore
+from auditor.records.curves import Curve
 from auditor.records.targeted import TargetedScore
 
 
@@ -30,6 +31,7 @@ class RobustnessResult:
             was decided early. Then ``low`` and ``high`` hold at any time, see :mod:`auditor.attacks.sequential`.
         adversarials: the images that broke samples, if ``keep`` was set.
         targeted: success rates of the targeted attack, if superclasses were given.
+        curve: the smallest perturbations found, if a curve was measured.
         left_out: the samples that FAB and Square left out, and how many of these they would break at most.
         earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.
     """
@@ -52,3 +54,4 @@ class RobustnessResult:
     earlier: float = 0.0
     targeted: TargetedScore | None = None
     left_out: LeftOut | None = None
+    curve: Curve | None = None

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from auditor.attacks import find_protocol
+from auditor.attacks.minimal import PARAMETERS as MINIMAL
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
 from auditor.audit.earlier import Earlier
@@ -53,6 +54,8 @@ def identity(
         parts["sequential"] = [earlier.digest, SEQUENTIAL]
     if request.extra_attacks is not None:
         parts["extra_attacks"] = extra
+    if request.curve:
+        parts["curve"] = MINIMAL
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

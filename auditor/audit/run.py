@@ -281,6 +281,7 @@ def _attack(
         earlier=None if earlier is None else torch.from_numpy(earlier.survived.copy()),
         attacks=extra.own,
         transfer_from=extra.models,
+        curve=request.curve,
     )
     kept = result.positions.numpy()
     labels = images.labels[kept]
@@ -314,6 +315,7 @@ def _attack(
             broken_at=result.broken_at.numpy(),
         ),
         "targeted": result.targeted,
+        "curve": result.curve,
         "images_sha256": images.digest,
     }
     return result.adversarials

@@ -11,7 +11,13 @@ from auditor.records.triage import is_drawn
 def screen_only(request: AuditRequest) -> AuditRequest:
     """The request of a model that a triage does not attack: an audit under ``screen``."""
     return replace(
-        request, protocol="screen", targeted=None, stop_at=None, stop_on_regression=False, extra_attacks=None
+        request,
+        protocol="screen",
+        targeted=None,
+        stop_at=None,
+        stop_on_regression=False,
+        curve=False,
+        extra_attacks=None,
     )
 
 

@@ -21,7 +21,8 @@ def compare(first: str, second: str, protocol: str | None, samples: bool, output
 
     A and B are models. NAME@ID selects one specific result, by the ID that --format json prints. Both results must have
     the same protocol, norm and eps, and the same images. Prints the 2 x 2 table of verdicts, the difference with
-    Newcombe's 95 % interval for paired proportions, and the exact McNemar p.
+    Newcombe's 95 % interval for paired proportions, and the exact McNemar p. If both have a curve, also which has the
+    larger critical radius image by image, the difference of the areas, and where the curves are farthest apart.
 
     \b
     Examples:
@@ -44,6 +45,7 @@ def _print(found: dict[str, Any]) -> None:
     from auditor.cli.output.tables import print_pairs, print_table
     from auditor.records.matrices import GAP_FIELDS, MATRIX_NAMES
     from auditor.results.comparison import name_of
+    from auditor.results.curves import comparison_pairs
     from auditor.text.eps import format_eps
     from auditor.text.numbers import counted, interval, p_value, percent_number, points
 
@@ -68,6 +70,9 @@ def _print(found: dict[str, Any]) -> None:
         ],
     )
     click.echo()
+    if found["curves"]:
+        print_pairs("curves", comparison_pairs(found["curves"]))
+        click.echo()
     rows = [(name, *(_gap(side, GAP_FIELDS[kind]) for side in (a, b))) for kind, name in MATRIX_NAMES.items()]
     print_table(("gap", "A", "B"), [row for row in rows if row[1:] != ("–", "–")])
     for side, other in (("a", "b"), ("b", "a")) if "samples" in found else ():

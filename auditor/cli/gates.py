@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.numbers import FiniteRange
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -32,11 +33,37 @@ class Share(click.ParamType[Decimal]):
         return share
 
 
+class ShareAtRadius(click.ParamType[tuple[Decimal, float]]):
+    """A share at a radius: ``45%@4/255``."""
+
+    name = "share at radius"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Decimal, float]:
+        from auditor.cli.options import Eps
+
+        if isinstance(value, tuple):
+            return value
+        share, separator, radius = str(value).partition("@")
+        if not separator:
+            self.fail(f"expected a share and a radius, such as 45%@4/255, got {value!r:.60}", param, ctx)
+        return Share().convert(share, param, ctx), Eps().convert(radius, param, ctx)
+
+
 def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the gates."""
     under = click.option(
         "--fail-under", metavar="ACC", type=Share(),
         help="Exit with code 4 unless every result has a robust accuracy of at least ACC (0.45 or 45%) and no flag.",
+    )  # fmt: skip
+    at = click.option(
+        "--fail-under-at", metavar="ACC@EPS", type=ShareAtRadius(), multiple=True,
+        help="With --curve: exit with code 4 unless every result has a robust accuracy of at least ACC at the radius "
+        "EPS (45%@4/255), and no flag. Can be repeated.",
+    )  # fmt: skip
+    area = click.option(
+        "--fail-under-area", metavar="A", type=FiniteRange(0),
+        help="With --curve: exit with code 4 unless every result has an area under its curve of at least A, in [0, 1] "
+        "pixels, and no flag. The area is the mean critical radius.",
     )  # fmt: skip
     regression = click.option(
         "--fail-on-regression", is_flag=True,
@@ -50,16 +77,26 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "gate is decided, with an error of at most 5 % per model. Such a "
         "result is flagged stopped_early, and is not ranked.",
     )  # fmt: skip
-    return under(sequential(regression(command)))
+    return under(at(area(sequential(regression(command)))))
 
 
 @dataclass(frozen=True)
 class GateOptions:
-    """Conditions on a scan's results; ``fail_under`` is the lowest robust accuracy that passes, from 0 to 1."""
+    """Conditions on a scan's results; ``fail_under`` is the lowest robust accuracy that passes, from 0 to 1.
+
+    ``fail_under_at``: such accuracies at radii of the curve; ``fail_under_area``: the smallest area under it.
+    """
 
     fail_under: Decimal | None
     fail_on_regression: bool
     sequential: bool = False
+    fail_under_at: tuple[tuple[Decimal, float], ...] = ()
+    fail_under_area: float | None = None
+
+    @property
+    def on_curve(self) -> bool:
+        """Whether a gate needs a curve."""
+        return bool(self.fail_under_at) or self.fail_under_area is not None
 
     @property
     def stop_at(self) -> float | None:
@@ -73,12 +110,14 @@ class GateOptions:
 
     @property
     def any(self) -> bool:
-        return self.fail_on_regression or self.fail_under is not None
+        return self.fail_on_regression or self.fail_under is not None or self.on_curve
 
-    def check_protocol(self, protocol: str) -> None:
-        """Raises UsageError if an accuracy is required under a protocol that measures none."""
+    def check_protocol(self, protocol: str, *, curve: bool = False) -> None:
+        """Raises UsageError if an accuracy is required under a protocol that measures none, or a curve without one."""
         from auditor.errors import UsageError
 
+        if self.on_curve and not curve:
+            raise UsageError("--fail-under-at and --fail-under-area need --curve")
         if self.sequential and (self.fail_under is None) != self.fail_on_regression:
             raise UsageError(
                 "--sequential needs one gate that may be decided early: --fail-under or --fail-on-regression"
@@ -110,6 +149,8 @@ def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Seque
             unmet.append(f"{row.model}: expected a result, but its audit is {row.status}")
         if gates.fail_under is not None and row.status == "done":
             unmet += _too_low(row, gates.fail_under)
+        if gates.on_curve and row.status == "done":
+            unmet += _too_low_on_curve(engine, row, gates)
         if gates.fail_on_regression:
             unmet += _worse(engine, row, earlier.get(row.id), level, gates.sequential)
     for line in unmet:
@@ -132,6 +173,35 @@ def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
         yield f"{expected} {percent(accuracy)}, flagged {', '.join(flags)}: it cannot be trusted"
     elif round(accuracy * (row.n or 0)) < under * (row.n or 0):  # counts, because 9 of 500 are 1.8 %
         yield f"{expected} {percent(accuracy)}"
+
+
+def _too_low_on_curve(engine: "Engine", row: "ResultRow", gates: GateOptions) -> Iterator[str]:
+    from auditor.db.curves import load_curve
+    from auditor.errors import UsageError
+    from auditor.results.curves import robust_at, summarize_curve
+    from auditor.text.eps import format_eps
+    from auditor.text.numbers import percent
+
+    curve = load_curve(engine, row.id)
+    if curve is None:
+        yield f"{row.model}: expected a curve, got none: {'; '.join(row.notes) or 'it was not measured'}"
+        return
+    if row.flags:
+        yield f"{row.model}: expected a curve without flags, got {', '.join(row.flags)}: it cannot be trusted"
+        return
+    n = len(curve.sizes)
+    for share, eps in gates.fail_under_at:
+        expected = f"{row.model}: expected a robust accuracy of at least {percent(share)} at {format_eps(eps)}, got"
+        try:
+            found = robust_at(curve, eps)
+        except UsageError as error:
+            yield f"{expected} none: {error}"
+            continue
+        if round(found.robust * n) < share * n:
+            yield f"{expected} {percent(found.robust)}"
+    area = summarize_curve(curve, row.eps).area
+    if gates.fail_under_area is not None and area < gates.fail_under_area:
+        yield f"{row.model}: expected an area under the curve of at least {gates.fail_under_area:g}, got {area:.4g}"
 
 
 def _find_earlier(engine: "Engine", rows: "Sequence[ResultRow]", scan_id: int) -> "dict[int, ResultRow]":

@@ -85,6 +85,8 @@ class Jobs(click.ParamType[int | None]):
 
 ROW_ID = click.IntRange(1, 2**31 - 1)
 NORM = Choice(["Linf", "L2"])
+ATTACK_NORM = Choice(["Linf", "L2", "L1"])
+"""Of attacks; trainings take ``NORM``."""
 PROTOCOL = Choice(PROTOCOL_NAMES)
 
 FORMAT = click.option(
@@ -159,6 +161,7 @@ class AuditOptions:
     sketch: int | None = None
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
+    curve: bool = False
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -186,6 +189,7 @@ class AuditOptions:
             batch_size=settings().batch_size,
             triage=self.triage,
             targeted=self.targeted,
+            curve=self.curve,
             stop_at=None if gates is None else gates.stop_at,
             stop_on_regression=gates is not None and gates.stop_on_regression,
             extra_attacks=find_extra_attacks(

@@ -11,7 +11,7 @@ from auditor.cli.compare import compare
 from auditor.cli.complete import complete_result
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
-from auditor.cli.options import FIGURE, FORMAT, NORM, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
+from auditor.cli.options import ATTACK_NORM, FIGURE, FORMAT, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
 from auditor.records.results import MEASURES, ResultRow
 from auditor.text.numbers import counted
 
@@ -33,7 +33,7 @@ def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'demo:at-*'."),
             click.option("--dataset", help="Select only models for this data set."),
             click.option("--protocol", type=PROTOCOL, help="Select only results of this protocol."),
-            click.option("--norm", type=NORM, help="Select only results under this norm."),
+            click.option("--norm", type=ATTACK_NORM, help="Select only results under this norm."),
             click.option("--eps", type=Eps(), help="Select only results with this radius: 0.1 or 8/255."),
             click.option(
                 "--architecture", metavar="TEXT",
@@ -82,6 +82,14 @@ def find_detail(model: str, protocol: str | None, audit_id: int | None) -> "Deta
 
     engine = open_database()
     return load_detail(engine, find_rows(engine, model, protocol, audit_id)[0].id)
+
+
+def find_named(name: str, protocol: str | None, audit_id: int | None) -> "Detail":
+    """As :func:`find_detail`, of a model or of ``NAME@ID``."""
+    from auditor.results.comparison import parse_name
+
+    model, number = parse_name(name)
+    return find_detail(model, protocol, number or audit_id)
 
 
 @click.group("results", cls=Group)
@@ -206,7 +214,7 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 
 
 @command.command()
-@click.argument("model", required=False, shell_complete=complete_result)
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=complete_result)
 @click.option("--zoo", is_flag=True, help="Plot all models: a measure without data against robust accuracy.")
 @click.option(
     "--x",
@@ -224,6 +232,11 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 )
 @AUDIT_ID
 @click.option("--errors", is_flag=True, help="Plot what the attacks turned each class into, instead of C and F.")
+@click.option(
+    "--curve",
+    is_flag=True,
+    help="Plot the robust accuracy at every radius, of one to five MODELs that were audited with --curve.",
+)
 @click.option("--templates", is_flag=True, help="Plot the class templates of a MODEL as pictures.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="With --templates: the folder of the local zoo, if it has moved."
@@ -237,13 +250,14 @@ def export(output: Path | None, output_format: str, **filters: Any) -> None:
 )
 @FIGURE
 def plot(
-    model: str | None,
+    models: tuple[str, ...],
     zoo: bool,
     measure: "Measure",
     source: str | None,
     protocol: str | None,
     audit_id: int | None,
     errors: bool,
+    curve: bool,
     templates: bool,
     folder: Path | None,
     trust_code: bool,
@@ -260,24 +274,34 @@ def plot(
     Examples:
       auditor results plot demo:at-eps0.10 -o heatmap.png
       auditor results plot demo:at-eps0.10 --errors -o errors.png
+      auditor results plot demo:at-eps0.10 demo:trades-eps0.10 --curve -o curves.png
       auditor results plot demo:at-eps0.10 --templates -o templates.png
       auditor results plot demo:at-eps0.10 --adversarials kept -o adversarials.png
       auditor results plot --zoo -o zoo.png
       auditor results plot --zoo --protocol standard -o zoo.pdf
       auditor results plot --zoo --x screen_score -o screen.png
     """
+    model = models[0] if models else None
+    if len(models) > (5 if curve else 1):
+        raise click.UsageError("expected one MODEL, or with --curve at most five")
     if zoo == bool(model):
         raise click.UsageError("expected either a MODEL or --zoo")
     if (source and not zoo) or (audit_id and zoo):
         raise click.UsageError("--source needs --zoo, and --id needs a MODEL")
-    if sum(map(bool, (zoo, errors, templates, adversarials))) > 1:
-        raise click.UsageError("expected one of --zoo, --errors, --templates and --adversarials")
+    if sum(map(bool, (zoo, errors, curve, templates, adversarials))) > 1:
+        raise click.UsageError("expected one of --zoo, --errors, --curve, --templates and --adversarials")
     if (folder or trust_code) and not templates:
         raise click.UsageError("--folder and --trust-code need --templates")
     from auditor.cli.db import open_database
     from auditor.cli.output.plots import errors_figure, model_figure, zoo_figure
     from auditor.plots import save
 
+    if curve:
+        from auditor.cli.output.curves import curves_figure
+
+        save(curves_figure([find_named(name, protocol, audit_id) for name in models]), output)
+        click.echo(str(output))
+        return
     if errors:
         save(errors_figure(find_detail(model or "", protocol, audit_id)), output)
         click.echo(str(output))

@@ -46,7 +46,7 @@ class ScanOptions:
     "full: AutoAttack on the complete test set.",
 )
 @shared.SAMPLES
-@click.option("--norm", type=shared.NORM, help="Attack in this norm instead of the zoo entry's norm.")
+@click.option("--norm", type=shared.ATTACK_NORM, help="Attack in this norm instead of the zoo entry's norm.")
 @click.option("--eps", type=shared.Eps(), help="Attack within this radius instead of the zoo entry's: 0.1 or 8/255.")
 @click.option(
     "--linearization",
@@ -76,6 +76,12 @@ class ScanOptions:
     type=Choice(["superclass"]),
     help="Also attack each correctly classified image towards up to 9 wrong classes, and store how many become a class "
     "of their own superclass, and how many one of another.",
+)
+@click.option(
+    "--curve",
+    is_flag=True,
+    help="Also search for the smallest perturbation that breaks each image, and store its size: the robust accuracy at "
+    "every radius up to four times eps, and the median critical radius.",
 )
 @shared.ATTACK
 @shared.TRANSFER_FROM
@@ -140,9 +146,11 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan demo --fail-under 45% --sequential
       auditor scan demo --fail-on-regression --sequential
+      auditor scan demo --curve --fail-under-at 60%@0.05 --fail-under-area 0.08
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan demo --targeted superclass
+      auditor scan demo --model at-eps0.10 --curve
       auditor scan demo --model saturated --attack my_attacks.py:rescaled --trust-code
       auditor scan demo --transfer-from demo:standard
       auditor scan local ./my-zoo --dry-run
@@ -163,7 +171,7 @@ def command(options: ScanOptions) -> None:
     sigterm_interrupts()
     set_up_logs()
     audit, gates = options.audit, options.gates
-    gates.check_protocol(audit.protocol)
+    gates.check_protocol(audit.protocol, curve=audit.curve)
     adversarials = prepare(options.save_adversarials, audit.protocol, dry_run=options.dry_run)
     where = decide(options.place, audit.device, minutes=audit.time_limit, gated=gates.any)
     check_installed(options.source)

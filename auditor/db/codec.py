@@ -87,6 +87,19 @@ def unpack_numbers(packed: bytes) -> "NDArray[np.int64]":
     return np.frombuffer(content, f"<u{head & ~_COMPRESSED}").astype(np.int64)
 
 
+def pack_sizes(sizes: "NDArray[np.float32]") -> bytes:
+    """Sizes ``(N,)``, which may be infinite, as zlib-compressed little-endian float32."""
+    import numpy as np
+
+    return zlib.compress(np.ascontiguousarray(sizes, "<f4").tobytes())
+
+
+def unpack_sizes(packed: bytes) -> "NDArray[np.float32]":
+    import numpy as np
+
+    return np.frombuffer(zlib.decompress(packed), "<f4").astype(np.float32)
+
+
 def place_numbers(numbers: "NDArray[np.int64]", chosen: "NDArray[np.bool_]", packed: bytes) -> "NDArray[np.int64]":
     """``numbers`` ``(N,)`` with the unpacked ones at the places that are chosen."""
     placed = numbers.copy()

@@ -6,6 +6,8 @@ from sqlalchemy import Engine, text
 
 LOSSES: tuple[tuple[str, str, str], ...] = (
     ("0015", "results with attacks of users, which become cancelled audits", "audits WHERE extra_attacks IS NOT NULL"),
+    ("0012", "curves, the smallest perturbations by sample; `auditor scan … --curve --force` makes them again",
+     "curves"),
     ("0010", "pictures of templates; `auditor scan … --force` makes them again", "templates"),
     ("0010", "paths of files of adversarial images; the files stay", "audits WHERE adversarials IS NOT NULL"),
     ("0009", "records of true and predicted classes; the verdicts stay, and `auditor scan … --force` makes them again",

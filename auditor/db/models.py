@@ -244,6 +244,7 @@ class Audit(Leased, Base):
     verdicts: Mapped["Verdicts | None"] = relationship(cascade="all, delete-orphan")
     screening: Mapped["Screening | None"] = relationship(cascade="all, delete-orphan")
     templates: Mapped[list["Templates"]] = relationship(cascade="all, delete-orphan")
+    curve: Mapped["Curve | None"] = relationship(cascade="all, delete-orphan")
 
 
 class Clustering(Base):
@@ -350,6 +351,26 @@ class Verdicts(Base):
     labels: Mapped[bytes | None]
     predicted: Mapped[bytes | None]
     broken_at: Mapped[bytes | None]
+
+
+class Curve(Base):
+    """The size of the nearest adversarial image found for each sample of an audit, in the order of its verdicts.
+
+    ``sizes``: little-endian float32, zlib: 0 where the clean image is misclassified, infinite where none was found in
+    the radius ``largest``; both are lengths in the norm ``norm``, in [0, 1] pixels. ``found_by``: 1 + the position in
+    ``attacks`` of the attack that found it, 0 for none, as ``auditor.db.codec.pack_numbers`` makes them.
+    """
+
+    __tablename__ = "curves"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True)
+    n: Mapped[int]
+    norm: Mapped[str]
+    largest: Mapped[float]
+    sizes: Mapped[bytes]
+    found_by: Mapped[bytes]
+    attacks: Mapped[list[Any]]
+    seconds: Mapped[float]
 
 
 class Published(Base):

@@ -20,10 +20,12 @@ from auditor.db.codec import (
     unpack_numbers,
     unpack_pictures,
 )
+from auditor.db.curves import curve_record
 from auditor.db.filters import Filter, check_filter, order_by, select_ids
 from auditor.db.published import PUBLISHED, published_record
 from auditor.errors import NotFoundError
 from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records.curves import Curve
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.records.screening import Screening
@@ -62,6 +64,7 @@ class Detail:
     screening: Screening | None
     published: Published | None
     adversarials: str | None = None
+    curve: Curve | None = None
 
 
 def list_results(
@@ -118,6 +121,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             selectinload(audit.attacks),
             selectinload(audit.verdicts),
             selectinload(audit.screening),
+            selectinload(audit.curve),
         )
     )
     with Session(engine) as session:
@@ -141,6 +145,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             screening=_screening(found.screening, gap) if found.screening else None,
             published=published_record(published) if published else None,
             adversarials=found.adversarials,
+            curve=curve_record(found.curve) if found.curve else None,
         )
 
 

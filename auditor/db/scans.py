@@ -123,13 +123,13 @@ def load_settings(engine: Engine, scan_id: int) -> ScanSettings:
         return ScanSettings(scan.source, scan.request, subjects)
 
 
-def is_targeted(engine: Engine, audit_id: int) -> bool:
-    """Whether the newest scan of an audit asked for targeted attacks."""
+def newest_request(engine: Engine, audit_id: int) -> dict[str, Any]:
+    """The request of the newest scan of an audit, as it is stored; empty without a scan."""
     link = tables.ScanAudit
     query = select(tables.Scan.request).join(link, link.scan_id == tables.Scan.id)
     with Session(engine) as session:
         request = session.scalar(query.where(link.audit_id == audit_id).order_by(tables.Scan.id.desc()).limit(1))
-    return bool(request and request.get("targeted"))
+    return dict(request or {})
 
 
 def cancel_scan(engine: Engine, scan_id: int, reason: str) -> None:

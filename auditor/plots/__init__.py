@@ -7,15 +7,18 @@ from matplotlib.figure import Figure
 from auditor.errors import UsageError
 from auditor.plots.adversarials import draw_adversarials
 from auditor.plots.boost import draw_boost
+from auditor.plots.curves import PlotCurve, draw_curves
 from auditor.plots.errors import draw_errors
 from auditor.plots.model import draw_model
 from auditor.plots.templates import draw_templates
 from auditor.plots.zoo import ZooPoint, draw_zoo
 
 __all__ = [
+    "PlotCurve",
     "ZooPoint",
     "draw_adversarials",
     "draw_boost",
+    "draw_curves",
     "draw_errors",
     "draw_model",
     "draw_templates",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
+from auditor.records.curves import Curve
 from auditor.records.extra_attacks import ExtraAttacks
 from auditor.records.screening import Screening
 from auditor.records.targeted import TargetedScore
@@ -105,6 +106,7 @@ class AuditRequest:
     ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
     attacks all. It decides what is measured, and is not part of an audit's identity.
     ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
+    ``curve``: also search for the smallest perturbation of each sample.
     ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
     ``stop_on_regression``: the attacks stop once it is decided whether fewer images survive than in the last result.
     ``extra_attacks``: run after those of the protocol; None runs none.
@@ -119,6 +121,7 @@ class AuditRequest:
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
     stop_at: float | None = None
+    curve: bool = False
     stop_on_regression: bool = False
     extra_attacks: ExtraAttacks | None = None
 
@@ -341,6 +344,7 @@ class AuditRecord:
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
     targeted: TargetedScore | None = None
+    curve: Curve | None = None
     images_sha256: str | None = None
     adversarials: str | None = None
     extra_attacks: str | None = None

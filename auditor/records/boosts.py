@@ -77,6 +77,8 @@ class Recipe:
             "batch_size": (2, 2**20), "momentum": (0, 0.9999), "weight_decay": (0, 1), "label_smoothing": (0, 0.999),
             "ema": (0, 0.999999), "awp": (0, 1), "linear_every": (1, 10**6), "seed": (0, 2**31 - 1),
         }  # fmt: skip
+        if self.norm not in ("Linf", "L2"):
+            raise InputError(f"expected the norm Linf or L2, got {self.norm!r}: trainings take no other")
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not low <= value <= high or not math.isfinite(value):

@@ -126,9 +126,10 @@ def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def distance(first: NDArray[Any], second: NDArray[Any], norm: str) -> float:
-    """The distance of two images in the norm ``Linf`` or ``L2``."""
+    """The distance of two images in the norm ``Linf``, ``L2`` or ``L1``."""
+    order = {"Linf": np.inf, "L2": 2, "L1": 1}[norm]
     difference = first.astype(np.float64) - second.astype(np.float64)
-    return float(np.abs(difference).max(initial=0.0) if norm == "Linf" else np.sqrt((difference**2).sum()))
+    return float(np.linalg.norm(difference.ravel(), order))
 
 
 def open_of_audit(detail: Detail) -> SavedAdversarials:

@@ -9,6 +9,7 @@ from auditor.db.results import Detail, load_detail
 from auditor.errors import UsageError
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
+from auditor.results.curves import compare_curves
 from auditor.results.lookup import find_rows
 from auditor.results.pairing import find_obstacle, pair
 from auditor.statistics import Paired, mcnemar
@@ -46,9 +47,17 @@ def compare_details(a: Detail, b: Detail) -> dict[str, Any]:
         "n": paired.robust.n,
         "robust": _numbers(paired.robust),
         "clean": _numbers(paired.clean),
+        "curves": _compare_curves(a, b),
         "samples": {"only_a": list(paired.only_first), "only_b": list(paired.only_second)},
     }
     return found | find_verdict(found)
+
+
+def _compare_curves(a: Detail, b: Detail) -> dict[str, Any] | None:
+    """The comparison of the curves on shared samples; None if one of the two has none."""
+    if a.curve is None or b.curve is None or a.verdicts is None or b.verdicts is None:
+        return None
+    return asdict(compare_curves((a.curve, a.verdicts.indices), (b.curve, b.verdicts.indices)))
 
 
 def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tuple[Detail, Detail]:

@@ -183,7 +183,8 @@ TERMS: dict[str, Term] = {
     ),
     "norm": Term(
         "norm",
-        "How the size of a change of an image is measured: Linf (the largest change of a pixel) or L2 (its length).",
+        "How the size of a change of an image is measured: Linf (the largest change of a pixel), L2 (its length) or L1 "
+        "(the sum of the changes of all pixels).",
     ),
     "epsilon": Term(
         "ε",

@@ -72,7 +72,8 @@ def previous_verdicts(engine: Engine, audit_id: int, scan_id: int) -> tuple[int,
 
 
 _REQUEST = (
-    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "extra_attacks", "data",
+    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "extra_attacks",
+    "curve", "data",
     "folder",
 )  # fmt: skip
 _MOST_SCANS = 50
@@ -99,6 +100,6 @@ def previous_scan(engine: Engine, scan_id: int) -> int | None:
         same = (
             row[0]
             for row in session.execute(query)
-            if all(row[1].get(name) == this.request.get(name) for name in _REQUEST)
+            if all((row[1].get(name) or None) == (this.request.get(name) or None) for name in _REQUEST)
         )
         return next(same, None)

@@ -6,10 +6,12 @@ from contextlib import suppress
 from sqlalchemy import Engine
 
 from auditor.attacks.sequential import decide_regression
+from auditor.db.curves import load_curve
 from auditor.db.results import load_verdicts
 from auditor.errors import UsageError
 from auditor.records import STOPPED_EARLY
 from auditor.records.results import ResultRow
+from auditor.results.curves import count_larger, paired_sizes
 from auditor.results.pairing import pair
 from auditor.statistics import Paired, benjamini_hochberg, mcnemar
 from auditor.text.numbers import number, percent, significant
@@ -28,8 +30,8 @@ def find_regressions(
     gap_drop: float | None = None,
     sequential: bool = False,
 ) -> Iterator[str]:
-    """Failures, new flags, a robust accuracy that is lower with a p-value of at most ``level``, and a gap lower by
-    more than ``gap_drop``.
+    """Failures, new flags, a robust accuracy that is lower with a p-value of at most ``level``, critical radii that
+    are smaller with such a p-value, and a gap lower by more than ``gap_drop``.
 
     Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided; ``sequential``:
     by the bet of :func:`auditor.attacks.sequential.decide_regression`, which is valid for audits that may stop early.
@@ -55,6 +57,10 @@ def find_regressions(
         if p <= level:
             accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
             yield f"a robust accuracy of {accuracies} (one-sided McNemar p {significant(p, 2)})"
+    p_curve = curve_p_value(engine, before, row)
+    if p_curve is not None and p_curve <= level:
+        test = f"one-sided sign test p {significant(p_curve, 2)}"
+        yield f"a smaller critical radius on more samples than a larger one ({test})"
     if gap_drop is None or row.gap is None or before.gap is None:
         return
     if before.gap - row.gap > gap_drop:
@@ -71,6 +77,8 @@ def regression_level(engine: Engine, pairs: Sequence[tuple[ResultRow, ResultRow]
         if before.robust_accuracy is not None and row.robust_accuracy is not None:
             with suppress(UsageError):  # results that cannot be compared are no test
                 p_values.append(regression_p_value(engine, before, row))
+                p_curve = curve_p_value(engine, before, row)
+                p_values += [] if p_curve is None else [p_curve]
     return benjamini_hochberg(p_values, SIGNIFICANT)
 
 
@@ -82,6 +90,16 @@ def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> flo
 
 def _pair(engine: Engine, before: ResultRow, now: ResultRow) -> Paired:
     return pair(*((row, load_verdicts(engine, row.id)) for row in (before, now))).robust
+
+
+def curve_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float | None:
+    """One-sided p of the sign test that critical radii became smaller; None unless both results have a curve."""
+    sides = [(load_curve(engine, row.id), load_verdicts(engine, row.id)) for row in (before, now)]
+    (curve, verdicts), (curve_now, verdicts_now) = sides
+    if curve is None or curve_now is None or verdicts is None or verdicts_now is None:
+        return None
+    sizes, sizes_now, _ = paired_sizes((curve, verdicts.indices), (curve_now, verdicts_now.indices))
+    return mcnemar(count_larger(sizes, sizes_now), count_larger(sizes_now, sizes), one_sided=True)
 
 
 def comparable(before: ResultRow, row: ResultRow) -> bool:

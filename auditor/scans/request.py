@@ -47,20 +47,24 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
-            UsageError: ``samples``, a triage, targeted or extra attacks are given for a protocol without images, or
-                ``stop_at`` for one that needs all images at once.
+            UsageError: ``samples``, a triage, a curve, targeted or extra attacks are given for a protocol without images,
+                or ``stop_at`` for one that needs all images at once.
         """
         protocol = find_protocol(audit.protocol)
         if audit.triage is not None and protocol.samples == 0:
             raise UsageError(f"--triage has no meaning under {protocol.name!r}, which attacks no model")
         if audit.targeted is not None and protocol.samples == 0:
             raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
+        if audit.curve and protocol.samples == 0:
+            raise UsageError(f"--curve has no meaning under {protocol.name!r}, which attacks no model")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         if audit.extra_attacks is not None and protocol.samples == 0:
             raise UsageError(f"--attack and --transfer-from have no meaning under {protocol.name!r}, without attacks")
         if audit.targeted is not None and audit.may_stop:
             raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
+        if audit.curve and audit.may_stop:
+            raise UsageError("--sequential attacks fewer images than --curve needs: use one of the two")
         if audit.may_stop and others.get("reverify"):
             raise UsageError("--sequential attacks fewer images than --reverify needs: use one of the two")
         if audit.may_stop and protocol.samples == 0:
@@ -89,22 +93,15 @@ class ScanRequest:
         return load_request(cls, nested, "scan", STORED)
 
 
+ADDED_LATER = {
+    "audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at", "curve", "stop_on_regression",
+    "extra_attacks",
+}  # fmt: skip
 STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name
-    not in (
-        "audit",
-        "measurement",
-        "reverify",
-        "triage",
-        "targeted",
-        "or_fewer",
-        "stop_at",
-        "stop_on_regression",
-        "extra_attacks",
-    )
+    if field.name not in ADDED_LATER
 ]
 """The names that every stored request has; requests of older versions lack the others."""
 

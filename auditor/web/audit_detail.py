@@ -8,6 +8,7 @@ from auditor.db.results import Detail
 from auditor.records import STOPPED_EARLY
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
+from auditor.results.curves import curve_pairs
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps, parse_eps
@@ -16,6 +17,7 @@ from auditor.web.audit_errors import AuditErrors, build_audit_errors
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
+from auditor.web.figures.robustness import CurvePlot, curve_plot
 from auditor.web.figures.templates import TemplateTiles
 
 HEATMAPS = ("weights", "deflated", "features")
@@ -25,7 +27,8 @@ HEATMAPS = ("weights", "deflated", "features")
 class AuditDetail:
     """One audit. ``remarks`` are sentences about its numbers; ``screening``, ``provenance``: names and values.
 
-    ``templates``: pictures of the templates; None leaves the section out.
+    ``templates``: pictures of the templates; None leaves the section out. ``curve``, ``curve_pairs``: the robust
+    accuracy at every radius, and names and values of its summary; None and empty without a curve.
     """
 
     row: ResultRow
@@ -40,6 +43,8 @@ class AuditDetail:
     remarks: tuple[str, ...]
     errors: AuditErrors | None
     templates: TemplateTiles | None = None
+    curve: CurvePlot | None = None
+    curve_pairs: tuple[tuple[str, str], ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -73,14 +78,16 @@ def build_audit_detail(
         history=history(row, results),
         screening=tuple(_screening_pairs(detail)),
         provenance=tuple(_provenance(row)),
-        command=repeat_command(row, targeted=detail.targeted is not None),
+        command=repeat_command(row, targeted=detail.targeted is not None, curve=detail.curve is not None),
         remarks=tuple(_remarks(detail)),
         errors=build_audit_errors(detail),
         templates=templates,
+        curve=curve_plot([(row.model, detail)]),
+        curve_pairs=tuple(curve_pairs(detail.curve, row.eps)) if detail.curve else (),
     )
 
 
-def repeat_command(row: ResultRow, *, targeted: bool = False) -> str:
+def repeat_command(row: ResultRow, *, targeted: bool = False, curve: bool = False) -> str:
     """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored."""
     words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
@@ -95,6 +102,7 @@ def repeat_command(row: ResultRow, *, targeted: bool = False) -> str:
         words += ["--sketch", str(row.sketch)]
     if targeted:
         words += ["--targeted", "superclass"]
+    words += ["--curve"] if curve else []
     words += [*_extra_attacks(row.extra_attacks), "--device", row.device, "--force"]
     return shlex.join(words)
 

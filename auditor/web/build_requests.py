@@ -28,6 +28,7 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
         triage=body.triage,
         targeted=body.targeted,
         stop_at=body.stop_at,
+        curve=body.curve,
         seed=body.seed,
         device=body.device,
         batch_size=settings().batch_size,

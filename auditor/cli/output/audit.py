@@ -11,6 +11,7 @@ from auditor.records.matrices import ERROR_NAMES, MATRIX_NAMES
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
 from auditor.results.class_errors import ClassErrors, find_class_errors
+from auditor.results.curves import curve_pairs
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
 from auditor.results.serialize import pruned_kinds
 from auditor.results.targeted import targeted_words
@@ -36,6 +37,7 @@ def print_detail(detail: Detail) -> None:
             ),
             *error_pairs(errors),
             *(("targeted", targeted_words(score)) for score in [detail.targeted] if score is not None),
+            *(curve_pairs(detail.curve, row.eps) if detail.curve else ()),
             *claim_lines(detail),
             (
                 "linearization",

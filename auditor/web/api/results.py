@@ -12,6 +12,7 @@ from auditor.errors import NotFoundError, UsageError
 from auditor.records import Clustering
 from auditor.records.protocols import ProtocolName
 from auditor.results.comparison import compare
+from auditor.results.curves import curve_values
 from auditor.results.serialize import serialize_detail
 from auditor.text.times import as_utc
 from auditor.web.api.common import Cursor, Database, FiniteJSONResponse, Name, Number, make_router, response_options
@@ -19,6 +20,7 @@ from auditor.web.errors import as_invalid_request
 from auditor.web.figures.heatmap import MOST_PIXELS, png
 from auditor.web.paging import decode_cursor, encode_cursor, split_page
 from auditor.web.shapes import results as shapes
+from auditor.web.shapes.requests import AttackNorm
 
 router = make_router("results")
 Kind = Literal["weights", "centred", "deflated", "features"]
@@ -32,7 +34,7 @@ def read_filters(
     source: Name = None,
     dataset: Name = None,
     protocol: ProtocolName | None = None,
-    norm: Literal["Linf", "L2"] | None = None,
+    norm: AttackNorm | None = None,
     eps: Annotated[
         float | None, Query(gt=0, le=1000, description="Radii that differ by less than a thousandth are equal.")
     ] = None,
@@ -123,6 +125,15 @@ def get_matrix_picture(engine: Database, number: Number, kind: Kind) -> Response
     """
     matrix = _clustering(load_result(engine, number), kind).full_matrix()
     return Response(png(matrix, kind != "features", least=MOST_PIXELS), media_type="image/png")
+
+
+@router.get("/audits/{number}/curve", **response_options(shapes.Curve))
+def get_curve(engine: Database, number: Number) -> FiniteJSONResponse:
+    """Return the robust accuracy at every radius, its band and summary, and the size for each sample."""
+    detail = load_result(engine, number)
+    if detail.curve is None:
+        raise NotFoundError(f"result {number} has no curve: scan with curve to measure one")
+    return FiniteJSONResponse(curve_values(detail.curve, detail.row.eps))
 
 
 @router.get("/comparison", **response_options(shapes.Comparison))

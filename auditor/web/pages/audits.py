@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results, load_detail
-from auditor.db.scans import find_scan, is_targeted, load_scan
+from auditor.db.scans import find_scan, load_scan, newest_request
 from auditor.errors import NotFoundError
 from auditor.records.results import ResultRow
 from auditor.records.scans import ScanDetail
@@ -108,9 +108,9 @@ def show_audit(
 
 def _unfinished(engine: Engine, row: ResultRow) -> UnfinishedAuditPage:
     others = list_results(engine, Filter(model=row.model, status="done", history=True), sort="-started_at", limit=20)
-    scan, targeted = find_scan(engine, row.id), is_targeted(engine, row.id)
+    scan, asked = find_scan(engine, row.id), newest_request(engine, row.id)
     sign = _sign_of_life(load_scan(engine, scan), row.id) if scan is not None else ""
-    command = repeat_command(row, targeted=targeted)
+    command = repeat_command(row, targeted=bool(asked.get("targeted")), curve=bool(asked.get("curve")))
     return UnfinishedAuditPage(row, scan, sign, format_eps(row.eps), command, tuple(others))
 
 

@@ -1,7 +1,7 @@
 """The page that compares two to five models: paired tests, attacks, matrices, and what only one withstands."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
@@ -13,12 +13,14 @@ from auditor.db.results import Detail
 from auditor.db.zoo import list_audited_names
 from auditor.errors import NotFoundError, UsageError
 from auditor.records.results import ResultRow
+from auditor.results.curves import comparison_pairs
 from auditor.results.group_comparison import LETTERS, MOST, GroupComparison, PairComparison, compare_group
 from auditor.web.api.common import Database
 from auditor.web.audit_pictures import build_exclusive
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap, leaf_order
 from auditor.web.figures.paired import PairTable, pair_table
+from auditor.web.figures.robustness import CurvePlot, curve_plot
 from auditor.web.figures.samples import SampleTile
 from auditor.web.pages.common import PageAccess, render_page
 
@@ -75,6 +77,7 @@ class Comparison:
     """All that is known of the compared models.
 
     ``differences``: the settings that differ, with the value of each model; ``shared``: the number of shared samples.
+    ``curves``, ``curve_tests``: the robust accuracy at every radius, and what tests say of every two curves.
     ``orders``: the orders of the classes to choose from, by key; ``order`` is the chosen one; empty if the models have
     different classes, and ``matrices`` has each matrix in its own order then.
     """
@@ -85,6 +88,8 @@ class Comparison:
     obstacles: tuple[str, ...]
     shared: int
     attacks: tuple[ComparedAttack, ...]
+    curves: CurvePlot | None
+    curve_tests: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     matrices: tuple[MatrixRow, ...]
     orders: dict[str, str]
     order: str
@@ -152,6 +157,8 @@ def _build(found: GroupComparison, order: str, page: int) -> Comparison:
         obstacles=tuple(_obstacle(pair) for pair in found.pairs if pair.obstacle),
         shared=found.shared,
         attacks=tuple(_attacks(found.details)),
+        curves=curve_plot([(one.letter, detail) for one, detail in zip(models, found.details, strict=True)]),
+        curve_tests=tuple(_curve_tests(found)),
         matrices=tuple(_matrices(found.details, chosen)),
         orders=orders,
         order=chosen,
@@ -161,6 +168,14 @@ def _build(found: GroupComparison, order: str, page: int) -> Comparison:
 
 def _obstacle(pair: PairComparison) -> str:
     return f"{LETTERS[pair.first]} and {LETTERS[pair.second]} cannot be compared image by image: {pair.obstacle}."
+
+
+def _curve_tests(found: GroupComparison) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Every pair of models with curves, by its letters, and names and values of its comparison."""
+    for pair in found.pairs:
+        if pair.found and pair.found["curves"]:
+            a, b = LETTERS[pair.first], LETTERS[pair.second]
+            yield f"{a}, {b}", tuple(comparison_pairs(pair.found["curves"], a, b))
 
 
 def _attacks(details: Sequence[Detail]) -> list[ComparedAttack]:

@@ -4,7 +4,15 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    field_validator,
+)
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from auditor.db.tokens import DAYS, NAME
@@ -42,6 +50,8 @@ ModelName = Annotated[
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Norm = Literal["Linf", "L2"]
+"""Of trainings."""
+AttackNorm = Literal["Linf", "L2", "L1"]
 Radius = Annotated[float, Field(gt=0, le=1000, description="The radius in units of the [0, 1] pixels.")]
 
 
@@ -59,12 +69,13 @@ class ScanBody(BaseModel):
     limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
     protocol: ProtocolName = "quick"
     samples: Samples | None = None
-    norm: Norm | None = None
+    norm: AttackNorm | None = None
     eps: Radius | None = None
     linearization: Literal["remove", "fold"] = "remove"
     sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
     triage: Annotated[float, Field(ge=0, le=1)] | None = None
     targeted: Literal["superclass"] | None = None
+    curve: bool = False
     stop_at: Annotated[
         float | None,
         Field(

@@ -119,6 +119,65 @@ class Targeted(Shape):
     across_high: Share | None
 
 
+class CurvePoint(Shape):
+    """The robust accuracy at one radius, with Wilson's 95 % interval."""
+
+    eps: float
+    robust: Share
+    low: Share
+    high: Share
+
+
+class Curve(Shape):
+    """The robust accuracy at every radius up to ``largest``, in [0, 1] pixels; docs/attacks.md.
+
+    ``median``: the smallest radius with a robust accuracy of 50 % or less, null if it is larger than ``largest``;
+    ``area``: under the curve, the mean critical radius. ``robust``, ``low``, ``high``: at ``radii``, with the ``band``
+    of half width ``reach``. ``sizes``: of the nearest adversarial image by sample, null if none was found;
+    ``found_by``: the attack that found it.
+    """
+
+    n: int
+    norm: str
+    largest: float
+    median: float | None
+    median_low: float | None
+    median_high: float | None
+    area: float
+    area_low: float
+    area_high: float
+    reach: float
+    points: list[CurvePoint]
+    band: str
+    radii: list[float]
+    robust: list[Share]
+    low: list[Share]
+    high: list[Share]
+    sizes: list[float | None]
+    found_by: list[str | None]
+    seconds: float
+
+
+class CurveComparison(Shape):
+    """Two curves on their shared samples: on how many each has the larger critical radius, and the sign test.
+
+    ``area_difference``: of a minus b, with its 95 % interval; ``gap``: the largest difference, at the radius
+    ``gap_at``.
+    """
+
+    n: int
+    largest: float
+    larger_a: int
+    larger_b: int
+    ties: int
+    p: Share
+    area_difference: float
+    low: float
+    high: float
+    gap: float
+    gap_at: float
+
+
 class ResultDetail(Result):
     """Everything that is stored about one audit."""
 
@@ -131,6 +190,7 @@ class ResultDetail(Result):
     published: Published | None
     verdicts: Verdicts | None
     targeted: Targeted | None
+    curve: Curve | None
     errors: ClassErrors | None
 
 
@@ -218,5 +278,6 @@ class Comparison(Shape):
     n: int
     robust: Paired
     clean: Paired
+    curves: CurveComparison | None
     more_robust: ModelAt | None
     verdict: str

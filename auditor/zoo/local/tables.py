@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -57,9 +57,12 @@ def resolve_inside(folder: Path, name: str) -> Path:
     return path
 
 
+NormName = Literal["Linf", "L2", "L1"]
+
+
 def _norm(value: Any) -> Any:
-    if value not in ("Linf", "L2"):
-        raise ValueError(f"expected Linf or L2, got {value!r}; {suggest(value, ['Linf', 'L2'])}")
+    if value not in (norms := get_args(NormName)):
+        raise ValueError(f"expected Linf, L2 or L1, got {value!r}; {suggest(value, norms)}")
     return value
 
 
@@ -162,7 +165,7 @@ class Model(BaseModel):
 
     name: str = Field(description="the NAME in local:NAME")
     weights: str = Field(description="the name of the weight file in the folder")
-    norm: Annotated[Literal["Linf", "L2"], BeforeValidator(_norm)] = Field(description="Linf or L2")
+    norm: Annotated[NormName, BeforeValidator(_norm)] = Field(description="Linf, L2 or L1")
     eps: Annotated[float, BeforeValidator(parse_eps)] = Field(description="the attack radius, such as '8/255'")
     dataset: Dataset | None = Field(description="the name of a data set, or a table with path, classes, superclasses")
     architecture: Architecture = Field(description='{timm = "resnet18"} or {python = "file.py:function"}')

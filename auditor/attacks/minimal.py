@@ -1,0 +1,225 @@
+"""The smallest perturbation that breaks each sample: short ascents in balls that shrink until they break it no more.
+
+A sample that is broken is attacked again in a smaller ball, one that withstands in a ball that is a little larger, so
+that its radius closes in on the decision boundary. The ascents take turns with losses and targets, and begin at the
+best point known, moved into the ball, or at a random one. An ascent ends at the first misclassified point, which is
+then drawn towards the clean image for as long as it stays misclassified.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks.ascent import ascend
+from auditor.attacks.autoattack import fab_towards
+from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
+from auditor.attacks.losses import dlr_towards, probability_margin, towards
+from auditor.attacks.norms import Norm
+from auditor.attacks.search import rank_targets
+
+NAME = "minimal"
+PARAMETERS: dict[str, Any] = {
+    "largest": 4.0,
+    "rounds": 20,
+    "iterations": 15,
+    "targets": 9,
+    "fab": [[9, 20], [2, 100]],
+    "first_cut": 0.2,
+    "least_cut": 0.005,
+    "growth": 1.5,
+    "line_steps": 5,
+}
+"""Settings of the search.
+
+- ``largest``: the largest radius, in eps; ``targets``: the largest number of target classes.
+- ``fab``: pairs of a number of targets and of iterations: all targets at first, then, for longer, the nearest ones.
+- ``rounds``: the largest number of ascents, of ``iterations`` gradients each.
+- ``first_cut``: the share by which the first smaller ball is smaller. It is halved each time that the sample
+  withstands, and below ``least_cut`` the sample is done.
+- ``growth``: of the radius while nothing is found; ``line_steps``: of the bisection towards the clean image.
+"""
+PUSHES = 6
+"""A point so near to the boundary that rounding decides is pushed outward so many times, by a thousandth at first."""
+
+
+def largest_radius(norm: Norm, eps: float) -> float:
+    """The largest radius of a curve for an audit at ``eps``."""
+    largest: float = min(PARAMETERS["largest"] * eps, norm.max_eps)
+    return largest
+
+
+def most_passes(samples: int) -> int:
+    """The largest number of gradients that a search on so many samples takes."""
+    most: int = samples * (PARAMETERS["rounds"] * PARAMETERS["iterations"] + PARAMETERS["targets"] + 1)
+    return most
+
+
+def check_sizes(model: nn.Module, images: Tensor, labels: Tensor, found: Tensor, norm: Norm) -> Tensor:
+    """``(N,)`` float64: the size of each change that the model misclassifies inside the box, measured again; else inf.
+
+    A search decides in batches of other sizes, in which the model rounds differently. So a point that is no longer
+    misclassified is pushed a little away from the clean image.
+    """
+    sizes = torch.full((len(images),), torch.inf, dtype=torch.float64, device=images.device)
+    changed = (found != images).flatten(1).any(1)
+    rest = changed.nonzero().flatten()
+    for push in range(PUSHES):
+        factor = 1.0 if push == 0 else 1 + 1e-3 * 2 ** (push - 1)
+        points = (images[rest] + factor * (found[rest] - images[rest])).clamp(0, 1) if push else found[rest]
+        with torch.no_grad():
+            wrong = model(points.clone()).argmax(1) != labels[rest]
+        wrong &= norm.within_budget(points, images[rest], torch.inf)
+        reached = norm.size(points.double() - images[rest].double()).flatten()
+        sizes[rest[wrong]] = reached[wrong]
+        rest = rest[~wrong]
+        if not len(rest):
+            break
+    return sizes
+
+
+class MinimalSearch:
+    """The search on one batch.
+
+    Args:
+        network: what the ascents run on; in eval mode, parameters without gradients.
+        model: what decides whether a point is misclassified.
+        images, labels: ``(N, C, H, W)`` in [0, 1], ``(N,)``, all classified correctly.
+        numbers: ``(N,)`` on the CPU; random starts are drawn by these.
+        norm: which sizes are measured.
+        largest: the largest radius to attack in.
+        known: ``(N,)`` float64, the sizes of adversarial images that are known already; infinite without one.
+        seed: the seed for every random draw.
+
+    Attributes:
+        found: ``(N, C, H, W)``: the nearest misclassified point that the search found, else the clean image.
+        sizes: ``(N,)`` float64: its distance, or what was known if that is smaller; infinite without either.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        numbers: Tensor,
+        *,
+        norm: Norm,
+        largest: float,
+        known: Tensor,
+        seed: int,
+    ) -> None:
+        self.network, self.model, self.images, self.labels, self.numbers = network, model, images, labels, numbers
+        self.norm, self.largest, self.seed = norm, largest, seed
+        self.found, self.sizes = images.clone(), known.clone()
+        self.improved = torch.zeros_like(known, dtype=torch.bool)
+
+    def run(self, settings: dict[str, Any]) -> None:
+        """Attack every sample until its radius has closed in on the boundary, ``rounds`` times at most."""
+        self.settings = settings
+        ranked = rank_targets(self.network, self.images, self.labels, self.norm, settings["targets"])
+        self._run_fab(ranked.shape[1])
+        reach = self._first_reach()
+        cut = torch.full_like(reach, settings["first_cut"])
+        for number in range(settings["rounds"]):
+            active = (cut >= settings["least_cut"]).nonzero().flatten()
+            if not len(active):
+                break
+            broken_before = self.sizes.isfinite()
+            radius = torch.where(broken_before, self.sizes * (1 - cut), reach).clamp_max(self.largest)
+            broken = torch.zeros_like(broken_before)
+            broken[active] = self._attack(active, radius[active], ranked[active], number)
+            withstood = torch.zeros_like(broken)
+            withstood[active] = ~broken[active]
+            cut = torch.where(withstood & broken_before, cut / 2, cut)
+            reach = torch.where(withstood, (reach * settings["growth"]).clamp_max(self.largest), reach)
+
+    def _run_fab(self, targets: int) -> None:
+        """FAB towards each target, and again, for longer, towards those by which it came nearest."""
+        reached = torch.full((len(self.images), targets), torch.inf, dtype=torch.float64, device=self.images.device)
+        for count, iterations in self.settings["fab"]:
+            chosen = torch.zeros_like(reached, dtype=torch.bool)
+            chosen.scatter_(1, reached.argsort(dim=1, stable=True)[:, :count], True)
+            for rank in range(targets):
+                rows = chosen[:, rank].nonzero().flatten()
+                if len(rows):
+                    points = fab_towards(
+                        self.network,
+                        self.images[rows],
+                        self.labels[rows],
+                        norm=self.norm,
+                        rank=rank,
+                        iterations=iterations,
+                    )
+                    reached[rows, rank] = self._keep_nearest(rows, points)
+
+    def _first_reach(self) -> Tensor:
+        """``(N,)`` float64: the distance to the boundary to first order, in a plausible range."""
+        away = margin(self.labels)
+        gradient, logits = input_gradient(self.network, self.images, away)
+        distance = -away(logits).double() / self.norm.dual(gradient).double()
+        return distance.nan_to_num(self.largest).clamp(self.largest / 32, self.largest)
+
+    def _loss(self, number: int, labels: Tensor, ranked: Tensor) -> Callable[[Tensor], Loss]:
+        """The loss of a round: untargeted and targeted ones take turns."""
+        turn, targeted = divmod(number, 2)
+        if not targeted:
+            make = (margin, probability_margin, cross_entropy)[turn % 3]
+            return lambda rows: make(labels[rows])
+        target, towards_target = ranked[:, turn % ranked.shape[1]], (towards, dlr_towards)[turn % 2]
+        return lambda rows: towards_target(target[rows], labels[rows])
+
+    def _attack(self, rows: Tensor, radius: Tensor, ranked: Tensor, number: int) -> Tensor:
+        """One ascent on these rows; ``(M,)`` bool, whether it found a nearer adversarial image."""
+        images, labels = self.images[rows], self.labels[rows]
+        ball = radius.to(images).view(-1, 1, 1, 1)
+        end = ascend(
+            self.network,
+            images,
+            labels,
+            self._loss(number, labels, ranked),
+            norm=self.norm,
+            eps=ball,
+            iterations=self.settings["iterations"],
+            start=self._start(rows, ball, number),
+        )
+        broken = end.broken.nonzero().flatten()
+        if len(broken):
+            self._keep_nearest(rows[broken], end.points[broken])
+        return end.broken
+
+    def _start(self, rows: Tensor, ball: Tensor, number: int) -> Tensor:
+        """Points in the balls: by turns the best known one, drawn into its ball, and a random one."""
+        images, found = self.images[rows], self.found[rows]
+        noise = self.norm.random_start(self.numbers[rows.cpu()], images, 1.0, seed=self.seed, name=f"minimal {number}")
+        warm = (self.improved[rows] & torch.tensor(number % 4 < 2)).view(-1, 1, 1, 1)
+        return self.norm.project(torch.where(warm, found, images + noise * ball), images, ball)
+
+    def _keep_nearest(self, rows: Tensor, points: Tensor) -> Tensor:
+        """Draw points towards their clean images while the model misclassifies them, and keep those that are nearer.
+
+        Returns their sizes ``(M,)``, infinite where the model never misclassifies them.
+        """
+        images, labels = self.images[rows], self.labels[rows]
+        low, high = points.new_zeros(len(rows), 1, 1, 1), points.new_ones(len(rows), 1, 1, 1)
+        best, found = points, self._is_wrong(points, labels)
+        for _ in range(self.settings["line_steps"]):
+            middle = (low + high) / 2
+            candidates = images + middle * (points - images)
+            wrong = self._is_wrong(candidates, labels)
+            shorter = wrong.view(-1, 1, 1, 1)
+            best = torch.where(shorter, candidates, best)
+            found = found | wrong
+            low, high = torch.where(shorter, low, middle), torch.where(shorter, middle, high)
+        sizes = self.norm.size(best.double() - images.double()).flatten()
+        nearer = (found & (sizes < self.sizes[rows])).nonzero().flatten()
+        self.found[rows[nearer]] = best[nearer]
+        self.sizes[rows[nearer]] = sizes[nearer]
+        self.improved[rows[nearer]] = True
+        return sizes.where(found, torch.inf)
+
+    def _is_wrong(self, points: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            wrong: Tensor = self.model(points.clone()).argmax(1) != labels
+        return wrong

@@ -1,0 +1,243 @@
+"""The smallest perturbation: which attack finds it, and whether its curve agrees with a protocol at five radii.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.curves candidates [--norms Linf L2 L1] [--images 32]
+    OMP_NUM_THREADS=1 python -m benchmarks.curves agreement [--norm Linf] [--images 200]
+    python -m benchmarks.curves print
+
+Demo models on Fashion-MNIST. Candidates run on the first test images, with which the search was tuned; agreement is
+measured on images from number 500 on. Each part is stored in `benchmarks/curves.json` when it ends, and is not run
+again. A pass is one image through the network, forward or backward, counted around the model; the passes of `standard`
+on the same images are those of `benchmarks/attacks.json`.
+
+The candidates are foolbox's FMN and DDN, adv-lib's PDPGD, pyautoattack's FAB, auditor's ascents in shrinking balls,
+and both of the last two, which is what `--curve` runs. adv-lib needs visdom, whose build fails with today's setuptools;
+`pip install --no-deps adv-lib` is enough here, because an empty module stands in for visdom.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auditor.attacks import evaluate_robustness
+from auditor.attacks.minimal import PARAMETERS, MinimalSearch, check_sizes
+from auditor.attacks.norms import NORMS
+from auditor.files import write_atomically
+from benchmarks.attacks import FIRST, PART, Counted, test_images
+from benchmarks.attacks import STORE as PROTOCOLS_STORE
+from benchmarks.attacks import read as read_store
+from benchmarks.autoattack import load
+
+STORE = Path(__file__).with_suffix(".json")
+EPS = {"Linf": 0.1, "L2": 1.5, "L1": 15.0}
+RADII = (0.25, 0.5, 1.0, 1.5, 2.0)
+"""In eps."""
+ROBUST = ("at-eps0.10", "trades-eps0.10", "plain-at-eps0.10")
+COMPARED = ("at-eps0.10", "standard")
+STEPS = 300
+
+Candidate = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
+"""Model, images, labels and the norm to adversarial candidates ``(N, C, H, W)``."""
+
+
+def of_search(**changes: Any) -> Candidate:
+    def run(model: nn.Module, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+        known = torch.full((len(images),), torch.inf, dtype=torch.float64)
+        search = MinimalSearch(
+            model, model, images, labels, torch.arange(len(images)),
+            norm=NORMS[norm], largest=PARAMETERS["largest"] * EPS[norm], known=known, seed=0,
+        )  # fmt: skip
+        search.run(PARAMETERS | changes)
+        return search.found
+
+    return run
+
+
+def of_foolbox(names: dict[str, str], **settings: Any) -> Candidate:
+    def run(model: nn.Module, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+        import foolbox
+
+        attack = getattr(foolbox.attacks, names[norm])(steps=STEPS, **settings)
+        found: Tensor = attack(foolbox.PyTorchModel(model.eval(), bounds=(0, 1)), images, labels, epsilons=None)[0]
+        return found
+
+    return run
+
+
+def pdpgd(model: nn.Module, images: Tensor, labels: Tensor, norm: str) -> Tensor:
+    sys.modules.setdefault("visdom", types.ModuleType("visdom")).Visdom = object  # type: ignore[attr-defined]
+    from adv_lib.attacks import pdpgd as attack
+
+    p = {"Linf": float("inf"), "L2": 2, "L1": 1}[norm]
+    found: Tensor = attack(model, images, labels, norm=p, num_steps=STEPS)
+    return found
+
+
+_FMN = {"Linf": "LInfFMNAttack", "L2": "L2FMNAttack", "L1": "L1FMNAttack"}
+CANDIDATES: dict[str, Candidate] = {
+    "FMN": of_foolbox(_FMN),
+    "FMN, steps of 10": of_foolbox(_FMN, max_stepsize=10.0),
+    "DDN": of_foolbox({"L2": "DDNAttack"}),
+    "PDPGD": pdpgd,
+    "FAB": of_search(fab=[[9, 50]], rounds=0),
+    "ascents": of_search(fab=[], rounds=40),
+    "both": of_search(),
+}
+
+
+def measure_candidate(name: str, model_name: str, norm: str, images: int) -> dict[str, Any]:
+    counted = Counted(load(model_name))
+    pixels, labels = test_images(0, images)
+    with torch.no_grad():
+        correct = counted.model(pixels).argmax(1) == labels
+    pixels, labels = pixels[correct], labels[correct]
+    found = CANDIDATES[name](counted, pixels, labels, norm).detach().clamp(0, 1)
+    sizes = check_sizes(counted.model, pixels, labels, found, NORMS[norm])
+    passes = counted.passes.forward + counted.passes.backward
+    return {"sizes": [round(size, 6) for size in sizes.tolist()], "passes": passes}
+
+
+def measure_curve(model_name: str, norm: str, first: int) -> dict[str, Any]:
+    pixels, labels = test_images(first, PART)
+    numbers = range(first, first + PART)
+    passes, sizes = [], []
+    for curve in (False, True):
+        counted = Counted(load(model_name))
+        found = evaluate_robustness(
+            counted, pixels, labels, norm=norm, eps=EPS[norm], protocol="quick", indices=numbers, curve=curve
+        )
+        passes.append(counted.passes.forward + counted.passes.backward)
+        sizes = [] if found.curve is None else [round(float(size), 7) for size in found.curve.sizes]
+    return {"sizes": sizes, "passes": passes[1] - passes[0], "quick": passes[0]}
+
+
+def measure_protocol(model_name: str, norm: str, first: int, radius: float, protocol: str) -> dict[str, Any]:
+    pixels, labels = test_images(first, PART)
+    counted = Counted(load(model_name))
+    found = evaluate_robustness(
+        counted, pixels, labels, norm=norm, eps=radius * EPS[norm], protocol=protocol,
+        indices=range(first, first + PART),
+    )  # fmt: skip
+    passes = counted.passes.forward + counted.passes.backward
+    return {"survived": "".join(str(int(bit)) for bit in found.survived), "passes": passes}
+
+
+def store(path: Sequence[str], measure: Callable[[], dict[str, Any]]) -> None:
+    """Measure and store under this path, unless it is stored."""
+    inner = read_store(STORE)
+    for name in path:
+        inner = inner.get(name, {})
+    if inner:
+        return
+    part = measure()
+    results = read_store(STORE)
+    inner = results
+    for name in path[:-1]:
+        inner = inner.setdefault(name, {})
+    inner[path[-1]] = part
+    with write_atomically(STORE) as out:
+        out.write(json.dumps(results, indent=1).encode())
+
+
+def measure_candidates(norms: Sequence[str], images: int) -> None:
+    for norm in norms:
+        for model in COMPARED:
+            for name in CANDIDATES:
+                if name == "DDN" and norm != "L2":
+                    continue
+                store(
+                    ("candidates", norm, model, name),
+                    lambda: measure_candidate(name, model, norm, images),  # noqa: B023
+                )
+
+
+def measure_agreement(norm: str, images: int, protocol: str) -> None:
+    for first in range(FIRST, FIRST + images, PART):
+        for model in ROBUST:
+            store((norm, model, "curve", str(first)), lambda: measure_curve(model, norm, first))  # noqa: B023
+            for radius in RADII:
+                store(
+                    (norm, model, f"{protocol} {radius:g}", str(first)),
+                    lambda: measure_protocol(model, norm, first, radius, protocol),  # noqa: B023
+                )
+
+
+def candidate_lines(results: dict[str, Any]) -> Iterator[str]:
+    for norm, models in results.get("candidates", {}).items():
+        most = PARAMETERS["largest"] * EPS[norm]
+        for model, found in models.items():
+            best = [min(sizes) for sizes in zip(*(part["sizes"] for part in found.values()), strict=True)]
+            for name, part in found.items():
+                sizes = part["sizes"]
+                near = sum(size <= 1.01 * least for size, least in zip(sizes, best, strict=True))
+                mean = statistics.mean(min(size, most) for size in sizes)
+                yield (
+                    f"{norm}, demo:{model}, {name}: mean size {mean:.4g}, "
+                    f"median {statistics.median(sizes):.4g}, within 1 % of the best on {near} of {len(sizes)}; "
+                    f"{part['passes'] / len(sizes):.0f} passes an image"
+                )
+
+
+def agreement_lines(results: dict[str, Any]) -> Iterator[str]:
+    standard = read_store(PROTOCOLS_STORE)
+    for norm in EPS:
+        for model, parts in results.get(norm, {}).items():
+            for name in parts:
+                if name == "curve":
+                    continue
+                common = sorted(set(parts[name]) & set(parts["curve"]))
+                radius = float(name.split()[1]) * EPS[norm]
+                limit = radius * (1 + 2e-5) + 2e-7
+                curve = [size > limit for first in common for size in parts["curve"][first]["sizes"]]
+                protocol = [bit == "1" for first in common for bit in parts[name][first]["survived"]]
+                if not common:
+                    continue
+                n = len(curve)
+                only = sum(mine and not other for mine, other in zip(curve, protocol, strict=True))
+                fewer = sum(other and not mine for mine, other in zip(curve, protocol, strict=True))
+                yield (
+                    f"{norm} {radius:g}, demo:{model}, {n} images: curve {100 * sum(curve) / n:.1f} %, "
+                    f"{name.split()[0]} {100 * sum(protocol) / n:.1f} %; {fewer} broken by the curve alone, "
+                    f"{only} by the protocol alone"
+                )
+            search = {first: part["passes"] for first, part in parts["curve"].items()}
+            quick = sum(part["quick"] for part in parts["curve"].values())
+            line = f"{norm}, demo:{model}: {sum(search.values()) / (PART * len(search)):.0f} passes an image; "
+            line += f"{sum(search.values()) / quick:.1f} times quick's"
+            strong = {first: part["passes"] for first, part in parts.get("strong 1", {}).items() if first in search}
+            if strong:
+                line += f", {sum(search[first] for first in strong) / sum(strong.values()):.2f} times strong's"
+            known = standard.get(model, {}).get("standard", {})
+            known = {first: part["forward"] + part["backward"] for first, part in known.items() if first in search}
+            if norm == "Linf" and known:
+                line += f", {sum(search[first] for first in known) / sum(known.values()):.2f} times standard's"
+            yield line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.curves", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["candidates", "agreement", "print"])
+    parser.add_argument("--norms", nargs="+", choices=EPS, default=list(EPS))
+    parser.add_argument("--norm", choices=EPS, default="Linf")
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--protocol", default="strong")
+    options = parser.parse_args()
+    if options.what == "candidates":
+        measure_candidates(options.norms, options.images or 32)
+    if options.what == "agreement":
+        measure_agreement(options.norm, options.images or 200, options.protocol)
+    for line in (*candidate_lines(read_store(STORE)), *agreement_lines(read_store(STORE))):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
