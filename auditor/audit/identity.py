@@ -37,6 +37,8 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         parts["targeted"] = [request.targeted, PARAMETERS]
     if request.stop_at is not None:
         parts["sequential"] = [request.stop_at, SEQUENTIAL]
+    if images is not None and images.corrupted is not None:  # no attack runs
+        parts["protocol"], parts["corruptions"] = [protocol.name], images.corrupted.identity
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 from auditor.audit.identity import identity
 from auditor.audit.run import audit
 from auditor.data import ImageSet, load_images
+from auditor.data.corruptions import load_corrupted_images
 from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
+from auditor.records.corruptions import is_corruptions
 from auditor.zoo import Source
 
 
@@ -31,6 +33,8 @@ def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
     """The images of an entry's data set; None if the protocol needs none."""
     if request.samples == 0:
         return None
+    if is_corruptions(entry.norm):
+        return load_corrupted_images(entry, request)
     return load_images(
         entry.dataset,
         request.samples,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from auditor.cli.numbers import Count
+from auditor.records.corruptions import NAMES as CORRUPTIONS
 from auditor.records.protocols import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Jobs(click.ParamType[int | None]):
 
 ROW_ID = click.IntRange(1, 2**31 - 1)
 NORM = click.Choice(["Linf", "L2"])
+RESULT_NORM = click.Choice(["Linf", "L2", *CORRUPTIONS])
+"""What a result has in place of a norm, too."""
 PROTOCOL = click.Choice(PROTOCOL_NAMES)
 
 FORMAT = click.option(

@@ -138,6 +138,7 @@ def command(options: ScanOptions) -> None:
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan demo --targeted superclass
+      auditor scan demo --threat-model corruptions
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2
@@ -150,7 +151,7 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.gates import check_gates
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
-    from auditor.scans.request import under
+    from auditor.scans.corruptions import check_options, entries_under
     from auditor.zoo import check_installed, find_source
 
     sigterm_interrupts()
@@ -162,7 +163,8 @@ def command(options: ScanOptions) -> None:
     check_installed(options.source)
     zoo = find_source(options.source, audit.folder, trust_code=audit.trust_code)
     entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
-    entries = [under(entry, options.norm, options.eps) for entry in entries]
+    threat_model = options.filters.threat_model
+    entries = entries_under(entries, options.norm, options.eps, threat_model, audit.data and audit.data.absolute())
     start_children(where, zoo, entries)  # they import torch while this process imports SQLAlchemy
 
     from auditor.cli.output.scan import print_outcome
@@ -170,6 +172,7 @@ def command(options: ScanOptions) -> None:
     from auditor.results.reverify import longest_unverified
 
     request = audit.make_request(where.queue, adversarials, gates.stop_at)
+    check_options(entries, request.measurement)
     engine = open_database()
     store = Store(engine)
     if options.dry_run:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 LOSSES: tuple[tuple[str, str, str], ...] = (
+    ("0013", "accuracies under one corruption at one severity; their mean stays, and `auditor scan … --force` measures "
+     "them again", "corruptions"),
     ("0010", "pictures of templates; `auditor scan … --force` makes them again", "templates"),
     ("0010", "paths of files of adversarial images; the files stay", "audits WHERE adversarials IS NOT NULL"),
     ("0009", "records of true and predicted classes; the verdicts stay, and `auditor scan … --force` makes them again",

@@ -8,6 +8,7 @@ from auditor.attacks import find_protocol
 from auditor.errors import UsageError
 from auditor.jobs.stored_requests import dump_request, load_request
 from auditor.records import AuditRequest, Measurement, ZooEntry
+from auditor.records.corruptions import is_corruptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +99,13 @@ def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
     """The entry under the requested threat model.
 
     Raises:
-        UsageError: the norm is another one than the entry's and has no radius, or an Linf radius is above 1.
+        UsageError: the norm is another one than the entry's and has no radius, the entry has no norm, or an Linf radius
+            is above 1.
     """
     if norm not in (None, entry.norm) and eps is None:
         raise UsageError(f"--norm {norm} needs --eps, because the radius of {entry.model} is for {entry.norm}")
+    if norm is None and eps is not None and is_corruptions(entry.norm):
+        raise UsageError(f"--eps needs --norm, because {entry.model} is listed for common corruptions and has no norm")
     changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
     if changed.norm == "Linf" and changed.eps > 1:
         raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")

@@ -2,7 +2,7 @@
 
 from auditor.db.results import Detail
 from auditor.records import Published
-from auditor.text.eps import format_eps
+from auditor.text.eps import format_threat
 from auditor.text.numbers import percent, percent_number
 
 FLAGS = {
@@ -22,7 +22,7 @@ def claim_lines(detail: Detail) -> list[tuple[str, str]]:
         lines.append(
             (
                 "claimed accuracy",
-                f"no claim about {row.norm} {format_eps(row.eps)}, under which it was audited",
+                f"no claim about {format_threat(row.norm, row.eps)}, under which it was audited",
             )
         )
     for flag, name in FLAGS.items():
@@ -37,7 +37,7 @@ def _figures(published: Published) -> list[str]:
     figures = []
     if published.clean_accuracy is not None:
         figures.append(f"clean {percent(published.clean_accuracy, 2)}")
-    under = f"under {published.norm} {format_eps(published.eps)}" if published.norm and published.eps else ""
+    under = f"under {format_threat(published.norm, published.eps)}" if published.norm and published.eps else ""
     doubt = "; marked unreliable by its publisher" if published.unreliable else ""
     for accuracy, attack in (
         (published.autoattack_accuracy, "AutoAttack"),

@@ -32,7 +32,7 @@ def read_filters(
     source: Name = None,
     dataset: Name = None,
     protocol: ProtocolName | None = None,
-    norm: Literal["Linf", "L2"] | None = None,
+    norm: Literal["Linf", "L2", "corruptions", "corruptions_generated", "corruptions_3d"] | None = None,
     eps: Annotated[
         float | None, Query(gt=0, le=1000, description="Radii that differ by less than a thousandth are equal.")
     ] = None,
