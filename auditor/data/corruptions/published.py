@@ -145,6 +145,10 @@ class PublishedImages:
                     digest.update(samples.digests().tobytes())
         return digest.hexdigest()
 
+    def first(self, number: int) -> "PublishedImages":
+        """The corruptions of the first ``number`` images."""
+        return replace(self, labels=self.labels[:number])
+
     def load(self, name: str) -> Iterator[NDArray[np.float32]]:
         """The images ``(N, C, H, W)`` in [0, 1] under a corruption, at severity 1 to 5 in turn."""
         for severity in SEVERITIES:
