@@ -29,6 +29,74 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return (0.0 if successes == 0 else centre - reach), (1.0 if successes == n else centre + reach)
 
 
+def mean_interval(shares: NDArray[np.floating]) -> tuple[float, float, float]:
+    """The mean of shares ``(N,)`` in [0, 1] and its 95 % interval, with the N samples as the units.
+
+    A Wilson interval with the effective number of samples N p (1 - p) / s², of the mean p and the variance s² of the
+    shares (Dean and Pagano, 2015). For shares of 0 and 1 it is the Wilson interval of N - 1 samples.
+
+    Example:
+        >>> [round(end, 3) for end in mean_interval(np.array([1.0, 0.8, 0.4, 1.0, 0.6, 0.9]))]
+        [0.783, 0.534, 0.919]
+    """
+    n = len(shares)
+    if n == 0:
+        return float("nan"), float("nan"), float("nan")
+    from scipy.special import ndtri
+
+    mean, variance = float(shares.mean()), float(shares.var(ddof=1)) if n > 1 else 0.0
+    inside = mean * (1 - mean)
+    z2, size = float(ndtri(0.975)) ** 2, n * inside / variance if variance > 0 else float(n)
+    centre = (mean + z2 / (2 * size)) / (1 + z2 / size)
+    reach = math.sqrt(z2 * (inside / size + z2 / (4 * size**2))) / (1 + z2 / size)
+    return mean, (0.0 if mean == 0 else centre - reach), (1.0 if mean == 1 else centre + reach)
+
+
+@dataclass(frozen=True)
+class PairedMeans:
+    """Two numbers in [0, 1] for each of the same samples, compared by their mean difference.
+
+    Attributes:
+        first, second: the two means; ``difference``: the first minus the second.
+        low, high: the 95 % interval of the difference, from Student's t.
+        p_value: two-sided, of the paired t-test; 1 if there is no difference on any sample.
+        p_lower: one-sided, with the alternative that the second is lower.
+    """
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_lower: float
+    n: int
+
+    @classmethod
+    def test(cls, first: NDArray[np.floating], second: NDArray[np.floating]) -> "PairedMeans":
+        """Compare the numbers ``(N,)`` of two sides on the same N samples.
+
+        Example:
+            >>> found = PairedMeans.test(np.array([1.0, 0.8, 0.6, 0.9]), np.array([0.9, 0.8, 0.5, 0.6]))
+            >>> round(found.difference, 3), round(found.p_value, 3)
+            (0.125, 0.14)
+        """
+        from scipy.stats import t
+
+        n, differences = len(first), first - second
+        difference = float(differences.mean())
+        ends = float(first.mean()), float(second.mean())
+        if n < 2 or not differences.any():
+            nothing = n >= 2
+            return cls(*ends, difference, 0.0 if nothing else -1.0, 0.0 if nothing else 1.0, 1.0, 1.0, n)
+        error = float(differences.std(ddof=1)) / math.sqrt(n)
+        if error == 0:  # the same difference on all samples
+            return cls(*ends, difference, difference, difference, 0.0, 0.0 if difference > 0 else 1.0, n)
+        statistic, reach = difference / error, float(t.ppf(0.975, n - 1)) * error
+        two_sided, lower = 2 * float(t.sf(abs(statistic), n - 1)), float(t.sf(statistic, n - 1))
+        return cls(*ends, difference, max(-1.0, difference - reach), min(1.0, difference + reach), two_sided, lower, n)
+
+
 def mcnemar(only_first: int, only_second: int, *, one_sided: bool = False) -> float:
     """Exact p-value of McNemar's test (1947) from the two counts of discordant pairs; 1 if there are none.
 

@@ -4,7 +4,7 @@ CLAIMS = """
            , p.clean_accuracy AS claimed_clean_accuracy,
            CASE WHEN p.norm = a.norm
                  AND (ABS(p.eps - a.eps) <= 0.001 * a.eps OR ABS(p.eps - ROUND(CAST(a.eps AS NUMERIC), 3)) < 1e-9)
-                THEN p.robust_accuracy END AS claimed_robust_accuracy,
+                THEN p.robust_accuracy{corruptions} END AS claimed_robust_accuracy,
            CASE WHEN p.unreliable THEN 1 WHEN p.model IS NOT NULL THEN 0 END AS claimed_unreliable"""
 """A claim of robustness holds for its own norm and radius, with 0.031 for 8/255. The same rules in Python compare
 published figures with results."""
@@ -16,7 +16,7 @@ MISMATCHES = """
            CASE WHEN ABS(robust_accuracy - claimed_robust_accuracy) > 0.02 - 1e-9
                  AND n * (robust_accuracy - claimed_robust_accuracy) * (robust_accuracy - claimed_robust_accuracy)
                      > 10.8276 * claimed_robust_accuracy * (1 - claimed_robust_accuracy)
-                 AND (protocol IN ('standard', 'full') OR robust_accuracy < claimed_robust_accuracy)
+                 AND (protocol IN ('standard', 'full') OR robust_accuracy < claimed_robust_accuracy{corruptions})
                 THEN 1 ELSE 0 END AS robust_accuracy_mismatch"""
 """10.8276 is the square of the normal quantile of 99.9 %."""
 NEWEST = """a.state = 'done' AND NOT EXISTS (
@@ -41,11 +41,15 @@ def leaderboard(revision: str) -> str:
     """The statement that creates the view at a revision; what later ones added is left out.
 
     0002 brought published figures and data sets of audits, 0003 sketches, 0004 marks of the latest audits, 0008
-    screenings, 0015 attacks beyond a protocol.
+    screenings, 0013 corruptions, 0015 attacks beyond a protocol.
     """
-    claims, sketches, marks, screenings, extra = (
-        revision >= since for since in ("0002", "0003", "0004", "0008", "0015")
+    claims, sketches, marks, screenings, corruptions, extra = (
+        revision >= since for since in ("0002", "0003", "0004", "0008", "0013", "0015")
     )
+    claimed = CLAIMS.format(
+        corruptions=" WHEN a.norm = 'corruptions' THEN p.corruptions_accuracy" if corruptions else ""
+    )
+    mismatches = MISMATCHES.format(corruptions=" OR norm = 'corruptions'" if corruptions else "")
     newest = NEWEST.format(
         dataset=" AND b.dataset = a.dataset" if claims else "",
         sketch="AND COALESCE(b.sketch, -1) = COALESCE(a.sketch, -1) " if sketches else "",
@@ -70,13 +74,13 @@ def leaderboard(revision: str) -> str:
     return f"""
 CREATE VIEW leaderboard AS
 WITH newest AS (
-    SELECT {audit}, m.name AS model, m.source{CLAIMS if claims else ", m.dataset AS model_dataset"}
+    SELECT {audit}, m.name AS model, m.source{claimed if claims else ", m.dataset AS model_dataset"}
     FROM audits a
     JOIN models m ON m.id = a.model_id
     {"LEFT JOIN published p ON p.model = m.name" if claims else ""}
     WHERE {"a.latest_done" if marks else newest}
 ), judged AS (
-    SELECT newest.*{"," + MISMATCHES if claims else ""}
+    SELECT newest.*{"," + mismatches if claims else ""}
     FROM newest
 )
 SELECT{columns}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, ttest_rel
 
-from auditor.statistics import Paired, mcnemar, wilson_interval
+from auditor.statistics import Paired, PairedMeans, mcnemar, mean_interval, wilson_interval
 
 counts = st.integers(0, 400)
 
@@ -59,3 +59,49 @@ def test_it_covers_the_truth_about_as_often_as_it_says(shares: tuple[float, ...]
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_one_sided_mcnemar_is_the_upper_tail(b: int, c: int) -> None:
     assert mcnemar(b, c, one_sided=True) == pytest.approx(binom.sf(b - 1, b + c, 0.5))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=40))
+def test_paired_means_are_scipys_paired_t_test(sides: list[tuple[float, float]]) -> None:
+    first, second = (np.array(side) for side in zip(*sides, strict=True))
+    found = PairedMeans.test(first, second)
+    assert found.difference == pytest.approx(first.mean() - second.mean(), abs=1e-12)
+    assert found.low <= found.difference + 1e-12
+    assert found.high >= found.difference - 1e-12
+    if np.ptp(first - second) < 1e-6:
+        return
+    expected = ttest_rel(first, second)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert found.p_lower == pytest.approx(ttest_rel(first, second, alternative="greater").pvalue)
+    ends = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((max(-1, ends.low), min(1, ends.high)))
+
+
+def test_equal_means_are_no_difference() -> None:
+    same = np.array([0.2, 0.4, 0.9])
+    found = PairedMeans.test(same, same)
+    assert (found.difference, found.low, found.high, found.p_value, found.p_lower) == (0, 0, 0, 1, 1)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
+def test_the_interval_of_a_mean_holds_the_mean_and_stays_in_range(shares: list[float]) -> None:
+    mean, low, high = mean_interval(np.array(shares))
+    assert mean == pytest.approx(np.mean(shares))
+    assert -1e-12 <= low <= mean + 1e-9
+    assert mean - 1e-9 <= high <= 1 + 1e-12
+
+
+def test_the_interval_of_a_mean_covers_it() -> None:
+    """Shares of 75 verdicts that depend on the image: about 95 of 100 intervals hold the true mean."""
+    draws = np.random.default_rng(0)
+    held = 0
+    for _ in range(2000):
+        chance = draws.beta(0.8, 0.8, 64)
+        _, low, high = mean_interval(draws.binomial(75, chance) / 75)
+        held += low <= 0.5 <= high
+    assert 0.935 <= held / 2000 <= 0.965
+
+
+def test_the_interval_of_zeros_and_ones_is_nearly_wilsons() -> None:
+    mean, low, high = mean_interval(np.array([1.0] * 70 + [0.0] * 30))
+    assert (mean, low, high) == pytest.approx((0.7, *wilson_interval(70, 100)), abs=2e-3)

@@ -37,11 +37,12 @@ from auditor.audit.timing import (
 from auditor.audit.triage import is_attacked, screen_only
 from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
-from auditor.data import ImageSet, hierarchy_of
+from auditor.data import CorruptedImages, ImageSet, hierarchy_of
 from auditor.errors import AuditorError
 from auditor.linear.sketch import template_sketch
 from auditor.linear.weight import template_gram
 from auditor.records import AuditRequest, Estimate, JobContext, Measurement, ZooEntry
+from auditor.records.corruptions import SEVERITIES, ball_of
 from auditor.records.screening import Screening
 from auditor.screening import screen
 from auditor.zoo import Source
@@ -53,6 +54,8 @@ MAX_TIMED_BYTES = 2**28
 MAX_TRIED = 32
 """Attacks are tried on at most this many images; on fewer if that would take more than ``MAX_TRIAL_SECONDS``."""
 MAX_TRIAL_SECONDS = 10.0
+TRIED_CORRUPTED = 2
+"""Corruptions are tried on so many images, because a large one takes seconds."""
 FEW, MORE = 10, 30
 """Templates are timed for these numbers of classes, or probes of a sketch; larger numbers are extrapolated."""
 CHECK = 7
@@ -100,7 +103,11 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     image_bytes = _saved_bytes(model, batch) / PROBE
     linear, collapsed = template_seconds(model, entry.input_size, request.audit, classes)
     seconds = screened + first + linear + (2 + collapsed + (n > 0)) * _scoring_seconds(superclasses)
-    likely, most = (0.0, 0.0) if images is None else attack_seconds(model, entry, request.audit, images, image_bytes)
+    likely, most = 0.0, 0.0
+    if images is not None and images.corrupted is not None:
+        likely = most = corruption_seconds(model, images, images.corrupted, request.audit)
+    elif images is not None:
+        likely, most = attack_seconds(model, entry, request.audit, images, image_bytes)
     templates = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
         seconds=seconds + likely,
@@ -175,10 +182,9 @@ def screening_seconds(
 ) -> tuple[Screening | None, float]:
     """The model's screening, by which a triage decides, and its seconds; None if the model cannot be screened."""
     started = time.perf_counter()
+    norm, eps = ball_of(entry)
     try:
-        found = screen(
-            model, entry.input_size, superclasses, norm=entry.norm, eps=entry.eps, seed=request.seed, gap=math.nan
-        )
+        found = screen(model, entry.input_size, superclasses, norm=norm, eps=eps, seed=request.seed, gap=math.nan)
     except Exception:  # the model's own code: the audit notes it
         found = None
     return found, time.perf_counter() - started
@@ -189,6 +195,22 @@ def _reason_to_spare(request: AuditRequest, screening: Screening | None, name: s
     if screening is None or request.triage is None or is_attacked(request.triage, screening, name):
         return ""
     return f"screening score {screening.score:.2f}, below {request.triage:g}: no attacks"
+
+
+def corruption_seconds(model: nn.Module, images: ImageSet, corrupted: CorruptedImages, request: AuditRequest) -> float:
+    """The seconds to make or read all corruptions and to classify them, from those of a few images."""
+    n = len(images.labels)
+    some = corrupted.first(min(n, TRIED_CORRUPTED))
+    for name in some.names:
+        next(iter(some.load(name)))  # the first call of a corruption includes one-time costs
+    started = time.perf_counter()
+    for name in some.names:
+        next(iter(some.load(name)))
+    loading = (time.perf_counter() - started) / min(n, TRIED_CORRUPTED)
+    batch = torch.from_numpy(images.images[: min(n, request.batch_size, MAX_TIMED)]).to(request.device)
+    with frozen(model):
+        forward = seconds_of(lambda: forward_pass(model, batch)) / len(batch)
+    return n * len(SEVERITIES) * (loading + len(some.names) * forward)
 
 
 def attack_seconds(

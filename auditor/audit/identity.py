@@ -56,6 +56,8 @@ def identity(
         parts["extra_attacks"] = extra
     if request.curve:
         parts["curve"] = MINIMAL
+    if images is not None and images.corrupted is not None:  # no attack runs
+        parts["protocol"], parts["corruptions"] = [protocol.name], images.corrupted.identity
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

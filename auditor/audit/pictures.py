@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from auditor.linear import template_gram
 from auditor.records import ZooEntry
+from auditor.records.corruptions import ball_of
 from auditor.records.templates import Templates, stored_size
 from auditor.screening import screen
 
@@ -54,6 +55,7 @@ def compute_pictures(
     size = stored_size(classes, entry.input_size[0], entry.input_size[1:])
     gram = template_gram(model, entry.input_size, batch_norm=batch_norm, pictures=size)
     local = LocalPictures(entry.input_size)
-    screen(model, entry.input_size, None, norm=entry.norm, eps=entry.eps, seed=seed, gap=0.0, collect=local.add)
+    norm, eps = ball_of(entry)
+    screen(model, entry.input_size, None, norm=norm, eps=eps, seed=seed, gap=0.0, collect=local.add)
     made = (linearized_pictures(gram.pictures, entry.input_size), local.mean())
     return tuple(part for part in made if part is not None)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from auditor import clustering
 from auditor.attacks import Adversarials, RobustnessResult, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.attacks.evaluate import add_attacks
 from auditor.attacks.gradient import frozen
 from auditor.attacks.sequential import describe_regression, describe_stop
+from auditor.audit.corruptions import measure_corruptions
 from auditor.audit.earlier import Earlier
 from auditor.audit.extra_attacks import NO_ATTACKS, LoadedAttacks
 from auditor.audit.identity import identity
@@ -21,9 +23,10 @@ from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
 from auditor.audit.triage import is_attacked, screen_only
-from auditor.data import Hierarchy, ImageSet, hierarchy_of
+from auditor.data import CorruptedImages, Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import STOPPED_EARLY, AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
+from auditor.records.corruptions import ball_of, is_corruptions
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
 from auditor.records.versions import versions
@@ -76,9 +79,12 @@ def audit(
     if images is not None:
         found.notes += [*images.notes, *extra.notes]
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
-        broken = _attack(
-            model, entry, request, images, hierarchy, found, attempts, adversarials is not None, extra, earlier
-        )
+        if images.corrupted is not None:
+            _corrupt(model, request, images, images.corrupted, hierarchy, found, attempts)
+        else:
+            broken = _attack(
+                model, entry, request, images, hierarchy, found, attempts, adversarials is not None, extra, earlier
+            )
     if adversarials is not None and images is not None and broken is not None:
         broken = broken.beside(images.images, images.indices)
         saved, notes = keep_adversarials(
@@ -90,7 +96,7 @@ def audit(
         entry=entry,
         identity=name,
         protocol=request.protocol,
-        parameters=_parameters(request, extra),
+        parameters=_parameters(request, images, extra),
         extra_attacks=None if request.extra_attacks is None else request.extra_attacks.label,
         linearization=request.linearization,
         sketch=request.sketch,
@@ -122,8 +128,13 @@ def _describe_stop(result: RobustnessResult, total: int, stop_at: float | None, 
     return describe_regression(int((before & ~now).sum()), int((now & ~before).sum()), n, total, earlier.audit_id)
 
 
-def _parameters(request: AuditRequest, extra: LoadedAttacks) -> dict[str, Any]:
-    """The parameters of all attacks; with those of users, the digests of their code and of the other models."""
+def _parameters(request: AuditRequest, images: ImageSet | None, extra: LoadedAttacks) -> dict[str, Any]:
+    """The attacks of an audit, or the pictures of its corruptions, with everything that decides about them.
+
+    Of attacks of users also the digests of their code and of the other models.
+    """
+    if images is not None and images.corrupted is not None:
+        return {"attacks": [], "corruptions": images.corrupted.identity}
     protocol = add_attacks(find_protocol(request.protocol), extra.own, extra.models)
     parameters: dict[str, Any] = {"attacks": [asdict(attack) for attack in protocol.attacks]}
     return parameters if extra.identity is None else {**parameters, "extra_attacks": extra.identity}
@@ -210,14 +221,14 @@ def _screen(
     model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
 ) -> None:
     """Screen the model; a finding is a note."""
-    local = LocalPictures(entry.input_size)
+    local, (norm, eps) = LocalPictures(entry.input_size), ball_of(entry)
     try:
         found.screening = screen(
             model,
             entry.input_size,
             hierarchy.superclasses,
-            norm=entry.norm,
-            eps=entry.eps,
+            norm=norm,
+            eps=eps,
             seed=request.seed,
             gap=found.gap,
             collect=local.add,
@@ -225,9 +236,59 @@ def _screen(
     except Exception as error:  # the model's own code, in a backward pass
         found.not_measurable.append(one_line(f"screen: {describe(error)}"))
         return
+    if is_corruptions(entry.norm):
+        found.screening = _without_ball(found.screening)
     found.notes += [f"screen: {finding} at probe images" for finding in found.screening.findings]
     mean = local.mean()
     found.templates += [] if mean is None else [mean]
+
+
+def _without_ball(screening: Screening) -> Screening:
+    """A screening without the values that depend on a norm ball."""
+    reasons = dict.fromkeys(("score", "margin"), "is defined for a norm ball, not for corruptions")
+    return replace(screening, score=math.nan, margin=math.nan, statistics={}, reasons=screening.reasons | reasons)
+
+
+def _corrupt(
+    model: torch.nn.Module,
+    request: AuditRequest,
+    images: ImageSet,
+    corrupted: CorruptedImages,
+    hierarchy: Hierarchy,
+    found: _Findings,
+    attempts: SavedAttempt,
+) -> None:
+    """Measure accuracies under corruptions, and F from the clean logits."""
+    result = measure_corruptions(model, images, corrupted, request, attempts)
+    _score_features(result.logits, images.labels, hierarchy, request, found)
+    found.flags += result.flags
+    found.notes += result.notes
+    found.values |= {
+        "n": len(images.labels),
+        "clean_accuracy": float(result.correct.mean()),
+        "robust_accuracy": result.accuracy,
+        "robust_low": result.low,
+        "robust_high": result.high,
+        "batch_size": result.batch_size,
+        "verdicts": Verdicts(
+            indices=images.indices,
+            correct=result.correct,
+            survived=result.survived,
+            pictures=images.pictures,
+            labels=images.labels,
+        ),
+        "corruptions": result.scores,
+        "images_sha256": images.digest,
+    }
+
+
+def _score_features(
+    logits: NDArray[Any], labels: NDArray[np.int64], hierarchy: Hierarchy, request: AuditRequest, found: _Findings
+) -> None:
+    """Score F, the distances of the classes in the clean logits."""
+    distance = clustering.feature_distance(logits, labels, len(hierarchy.classes))
+    scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
+    found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
 
 
 def _compare_margins(
@@ -285,9 +346,7 @@ def _attack(
     )
     kept = result.positions.numpy()
     labels = images.labels[kept]
-    distance = clustering.feature_distance(result.logits.numpy(), labels, len(hierarchy.classes))
-    scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
-    found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
+    _score_features(result.logits.numpy(), labels, hierarchy, request, found)
     found.flags += result.flags
     found.notes += result.notes
     if len(kept) < len(images.labels):

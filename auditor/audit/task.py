@@ -7,7 +7,9 @@ from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
 from auditor.audit.run import audit
 from auditor.data import ImageSet, load_images
+from auditor.data.corruptions import load_corrupted_images
 from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
+from auditor.records.corruptions import is_corruptions
 from auditor.zoo import Source
 
 
@@ -36,6 +38,8 @@ def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:
     """The images of an entry's data set; None if the protocol needs none."""
     if request.samples == 0:
         return None
+    if is_corruptions(entry.norm):
+        return load_corrupted_images(entry, request)
     return load_images(
         entry.dataset,
         request.samples,

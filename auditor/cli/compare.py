@@ -22,7 +22,8 @@ def compare(first: str, second: str, protocol: str | None, samples: bool, output
     A and B are models. NAME@ID selects one specific result, by the ID that --format json prints. Both results must have
     the same protocol, norm and eps, and the same images. Prints the 2 x 2 table of verdicts, the difference with
     Newcombe's 95 % interval for paired proportions, and the exact McNemar p. If both have a curve, also which has the
-    larger critical radius image by image, the difference of the areas, and where the curves are farthest apart.
+    larger critical radius image by image, the difference of the areas, and where the curves are farthest apart. Audits
+    under corruptions are compared by the share of corruptions under which each image is right, with a paired t-test.
 
     \b
     Examples:
@@ -46,27 +47,27 @@ def _print(found: dict[str, Any]) -> None:
     from auditor.records.matrices import GAP_FIELDS, MATRIX_NAMES
     from auditor.results.comparison import name_of
     from auditor.results.curves import comparison_pairs
-    from auditor.text.eps import format_eps
-    from auditor.text.numbers import counted, interval, p_value, percent_number, points
+    from auditor.text.eps import format_threat
+    from auditor.text.numbers import DASH, counted, interval, p_value, percent_number, points
 
     a, b = found["a"], found["b"]
     setting = (
-        f"{found['protocol']}, {found['norm']} {format_eps(found['eps'])}, {counted(found['n'], 'sample')} of both"
+        f"{found['protocol']}, {format_threat(found['norm'], found['eps'])}, {counted(found['n'], 'sample')} of both"
     )
     print_pairs(setting, [("A", name_of(a)), ("B", name_of(b))])
     click.echo()
     print_table(
-        ("share of samples", "A %", "B %", "both", "only A", "only B", "neither", "A - B, points (95 %)", "McNemar p"),
+        ("share of samples", "A %", "B %", "both", "only A", "only B", "neither", "A - B, points (95 %)", "p"),
         [
             (
                 words,
                 percent_number(part["a"]),
                 percent_number(part["b"]),
-                *(str(part[name]) for name in ("both", "only_a", "only_b", "neither")),
+                *(DASH if part[name] is None else str(part[name]) for name in ("both", "only_a", "only_b", "neither")),
                 f"{points(part['difference'])} ({interval(part['low'], part['high'], points)})",
-                p_value(part["mcnemar_p"], "< "),
+                p_value(part["p_value"], "< "),
             )
-            for words, part in (("survive every attack", found["robust"]), ("right when clean", found["clean"]))
+            for words, part in ((_robust(found["norm"]), found["robust"]), ("right when clean", found["clean"]))
         ],
     )
     click.echo()
@@ -83,6 +84,12 @@ def _print(found: dict[str, Any]) -> None:
         )
         click.echo(" ".join(map(str, numbers)) or "none")
     click.echo(f"\n{found['verdict']}")
+
+
+def _robust(norm: str) -> str:
+    from auditor.records.corruptions import is_corruptions
+
+    return "right under corruptions, mean" if is_corruptions(norm) else "survive every attack"
 
 
 def _gap(side: dict[str, Any], name: str) -> str:

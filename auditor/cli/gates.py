@@ -68,8 +68,8 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     regression = click.option(
         "--fail-on-regression", is_flag=True,
         help="Exit with code 4 if a model is worse than in its last result under the same setting and on the same "
-        "images: its robust accuracy is lower by a one-sided paired McNemar test (false-discovery rate of 5 % "
-        "over the models), it has a new flag, or its audit failed.",
+        "images: its robust accuracy is lower by a one-sided paired McNemar test (a t-test for corruptions; "
+        "false-discovery rate of 5 % over the models), it has a new flag, or its audit failed.",
     )  # fmt: skip
     sequential = click.option(
         "--sequential", is_flag=True,
@@ -171,7 +171,7 @@ def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
         yield f"{expected} none: {'; '.join(row.not_measurable) or 'it was not measured'}"
     elif flags:
         yield f"{expected} {percent(accuracy)}, flagged {', '.join(flags)}: it cannot be trusted"
-    elif round(accuracy * (row.n or 0)) < under * (row.n or 0):  # counts, because 9 of 500 are 1.8 %
+    elif round(accuracy * (count := _verdicts(row))) < under * count:  # counts, because 9 of 500 are 1.8 %
         yield f"{expected} {percent(accuracy)}"
 
 
@@ -202,6 +202,13 @@ def _too_low_on_curve(engine: "Engine", row: "ResultRow", gates: GateOptions) ->
     area = summarize_curve(curve, row.eps).area
     if gates.fail_under_area is not None and area < gates.fail_under_area:
         yield f"{row.model}: expected an area under the curve of at least {gates.fail_under_area:g}, got {area:.4g}"
+
+
+def _verdicts(row: "ResultRow") -> int:
+    """The number of verdicts of which a robust accuracy is a share: one an image, or one for each corruption of it."""
+    from auditor.records.corruptions import is_corruptions, variants
+
+    return (row.n or 0) * (len(variants(row.norm)) if is_corruptions(row.norm) else 1)
 
 
 def _find_earlier(engine: "Engine", rows: "Sequence[ResultRow]", scan_id: int) -> "dict[int, ResultRow]":

@@ -11,6 +11,7 @@ import click
 
 from auditor.cli.choice import Choice
 from auditor.cli.numbers import Count
+from auditor.records.corruptions import NAMES as CORRUPTIONS
 from auditor.records.protocols import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ ROW_ID = click.IntRange(1, 2**31 - 1)
 NORM = Choice(["Linf", "L2"])
 ATTACK_NORM = Choice(["Linf", "L2", "L1"])
 """Of attacks; trainings take ``NORM``."""
+RESULT_NORM = Choice(["Linf", "L2", "L1", *CORRUPTIONS])
+"""What a result has in place of a norm, too."""
 PROTOCOL = Choice(PROTOCOL_NAMES)
 
 FORMAT = click.option(

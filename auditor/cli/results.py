@@ -11,7 +11,7 @@ from auditor.cli.compare import compare
 from auditor.cli.complete import complete_result
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
-from auditor.cli.options import ATTACK_NORM, FIGURE, FORMAT, PROTOCOL, ROW_ID, TRUST_CODE, Eps, Time
+from auditor.cli.options import FIGURE, FORMAT, PROTOCOL, RESULT_NORM, ROW_ID, TRUST_CODE, Eps, Time
 from auditor.records.results import MEASURES, ResultRow
 from auditor.text.numbers import counted
 
@@ -33,7 +33,9 @@ def result_filters(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'demo:at-*'."),
             click.option("--dataset", help="Select only models for this data set."),
             click.option("--protocol", type=PROTOCOL, help="Select only results of this protocol."),
-            click.option("--norm", type=ATTACK_NORM, help="Select only results under this norm."),
+            click.option(
+                "--norm", type=RESULT_NORM, help="Select only results under this norm, or under these corruptions."
+            ),
             click.option("--eps", type=Eps(), help="Select only results with this radius: 0.1 or 8/255."),
             click.option(
                 "--architecture", metavar="TEXT",

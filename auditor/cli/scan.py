@@ -153,6 +153,7 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --model at-eps0.10 --curve
       auditor scan demo --model saturated --attack my_attacks.py:rescaled --trust-code
       auditor scan demo --transfer-from demo:standard
+      auditor scan demo --threat-model corruptions
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2
@@ -165,7 +166,7 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.gates import check_gates
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
-    from auditor.scans.request import under
+    from auditor.scans.corruptions import check_options, entries_under
     from auditor.zoo import check_installed, find_source
 
     sigterm_interrupts()
@@ -177,7 +178,8 @@ def command(options: ScanOptions) -> None:
     check_installed(options.source)
     zoo = find_source(options.source, audit.folder, trust_code=audit.trust_code)
     entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
-    entries = [under(entry, options.norm, options.eps) for entry in entries]
+    threat_model = options.filters.threat_model
+    entries = entries_under(entries, options.norm, options.eps, threat_model, audit.data and audit.data.absolute())
     start_children(where, zoo, entries)  # they import torch while this process imports SQLAlchemy
 
     from auditor.cli.output.scan import print_outcome
@@ -185,6 +187,7 @@ def command(options: ScanOptions) -> None:
     from auditor.results.reverify import longest_unverified
 
     request = audit.make_request(where.queue, adversarials, gates)
+    check_options(entries, request.measurement)
     engine = open_database()
     store = Store(engine)
     if options.dry_run:

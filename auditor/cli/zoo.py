@@ -42,14 +42,14 @@ def list_models(source: str, folder: Path | None, listing: Listing, **filters: A
 
     from auditor.cli.output.tables import print_table
     from auditor.records import ZooEntry
-    from auditor.text.eps import format_eps
+    from auditor.text.eps import format_threat
     from auditor.zoo import find_source
 
     entries = parse_options(ModelFilters, filters).select_entries(find_source(source, folder))
 
     def print_entries(chosen: Sequence["ZooEntry"]) -> None:
         rows = [
-            (entry.model, entry.dataset, entry.threat_model, f"{entry.norm} {format_eps(entry.eps)}", entry.description)
+            (entry.model, entry.dataset, entry.threat_model, format_threat(entry.norm, entry.eps), entry.description)
             for entry in chosen
         ]
         columns = ("model", "dataset", "threat model", "audited under", "description")

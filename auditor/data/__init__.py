@@ -1,7 +1,9 @@
 """Data sets: images ``(N, C, H, W)`` float32 in [0, 1], labels ``(N,)``, and class hierarchies as data files."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +18,41 @@ from auditor.records import CustomData, Transform, ZooEntry
 
 __all__ = [
     "CLASSES",
+    "CorruptedImages",
     "Hierarchy",
     "ImageSet",
     "check_images",
+    "find_samples",
     "has_hierarchy",
     "hierarchy_of",
     "load_hierarchy",
     "load_images",
 ]
+
+
+class CorruptedImages(Protocol):
+    """The corruptions of N test images.
+
+    Attributes:
+        names: the corruptions.
+        identity: plain values that name everything the pictures depend on.
+        notes: where they come from.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def identity(self) -> dict[str, Any]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def first(self, number: int) -> "CorruptedImages":
+        """The corruptions of the first ``number`` images."""
+
+    def load(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """The images ``(N, C, H, W)`` in [0, 1] under a corruption, at severity 1 to 5 in turn."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +65,7 @@ class ImageSet:
         pictures: ``(N,)`` uint64, digests of the pictures and their labels before any transform.
         digest: SHA-256 over pixels, labels and indices.
         notes: conversions that a reader of the results should know about.
+        corrupted: their corruptions, for audits of these; None in others.
     """
 
     name: str
@@ -45,6 +75,7 @@ class ImageSet:
     pictures: NDArray[np.uint64]
     digest: str
     notes: tuple[str, ...] = ()
+    corrupted: CorruptedImages | None = None
 
 
 def hierarchy_of(entry: ZooEntry) -> Hierarchy:
@@ -79,7 +110,7 @@ def check_images(
 
     Arguments and errors as :func:`load_images`, which may still find a picture that cannot be read.
     """
-    _find(name, samples, folder, custom, or_fewer)
+    find_samples(name, samples, folder, custom=custom, or_fewer=or_fewer)
 
 
 def load_images(
@@ -112,7 +143,7 @@ def load_images(
         DataError: its files are missing or damaged, its images differ in size, or they have colours that a model of
             one channel would lose.
     """
-    found = _find(name, samples, folder, custom, or_fewer)
+    found = find_samples(name, samples, folder, custom=custom, or_fewer=or_fewer)
     pixels, notes = found.pixels(transform, channels)
     pixels = np.ascontiguousarray(pixels)
     indices = np.arange(len(found.labels)) if found.indices is None else found.indices
@@ -123,7 +154,15 @@ def load_images(
     return ImageSet(name, images, found.labels, indices, found.digests(), digest, notes)
 
 
-def _find(name: str, samples: int | None, folder: Path | None, custom: CustomData | None, or_fewer: bool) -> Samples:
+def find_samples(
+    name: str,
+    samples: int | None,
+    folder: Path | None = None,
+    *,
+    custom: CustomData | None = None,
+    or_fewer: bool = False,
+) -> Samples:
+    """The first samples of a data set, before any transform. Arguments and errors as :func:`load_images`."""
     if samples is not None and samples < 1:
         raise UsageError(f"expected at least 1 sample, got {samples}")
     try:

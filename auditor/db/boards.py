@@ -83,7 +83,7 @@ def load_board(engine: Engine, key: BoardKey, sort: str) -> list[BoardRow]:
     with Session(engine) as session:
         published = tables.Published
         columns = (published.model, published.norm, published.eps, published.clean_accuracy, published.robust_accuracy,
-                   published.unreliable)  # fmt: skip
+                   published.corruptions_accuracy, published.unreliable)  # fmt: skip
         figures = {row.model: row for row in session.execute(select(*columns))}
         query = (
             select(

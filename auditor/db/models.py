@@ -113,8 +113,9 @@ class Token(Base):
 
 
 __all__ = [
-    "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Checkpoint", "Clustering", "Leased", "Model", "Published",
-    "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Templates", "Token", "Training", "Verdicts", "Worker",
+    "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Checkpoint", "Clustering", "Corruption", "Leased",
+    "Model", "Published", "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Templates", "Token",
+    "Training", "Verdicts", "Worker",
 ]  # fmt: skip
 
 LEADERBOARD = (
@@ -244,6 +245,9 @@ class Audit(Leased, Base):
     verdicts: Mapped["Verdicts | None"] = relationship(cascade="all, delete-orphan")
     screening: Mapped["Screening | None"] = relationship(cascade="all, delete-orphan")
     templates: Mapped[list["Templates"]] = relationship(cascade="all, delete-orphan")
+    corruptions: Mapped[list["Corruption"]] = relationship(
+        cascade="all, delete-orphan", order_by="(Corruption.position, Corruption.severity)"
+    )
     curve: Mapped["Curve | None"] = relationship(cascade="all, delete-orphan")
 
 
@@ -329,6 +333,25 @@ class AttackScore(Base):
     broken: Mapped[int]
     robust_accuracy: Mapped[float]
     seconds: Mapped[float]
+
+
+class Corruption(Base):
+    """One corruption at one severity of an audit under common corruptions; ``position``: of the corruption, from 0.
+
+    ``n_right``: how many of the audit's images are classified correctly; ``verdicts``: which ones, in the order of
+    ``verdicts.indices``, as packed bits, zlib; NULL where they were pruned.
+    """
+
+    __tablename__ = "corruptions"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True)
+    corruption: Mapped[str] = mapped_column(primary_key=True)
+    severity: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    n: Mapped[int]
+    n_right: Mapped[int]
+    accuracy: Mapped[float]
+    verdicts: Mapped[bytes | None]
 
 
 class Verdicts(Base):

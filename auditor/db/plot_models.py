@@ -7,6 +7,7 @@ from sqlalchemy.orm import aliased
 
 from auditor.db import models as tables
 from auditor.db.claims import Claims, mismatches, same_eps
+from auditor.records.corruptions import PUBLISHED
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import PlotModel, Setting
 
@@ -38,6 +39,7 @@ def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: in
         model.architecture["name"].as_string().label("architecture"),
         published.clean_accuracy.label("claimed_clean"), published.norm.label("claimed_norm"),
         published.eps.label("claimed_eps"), published.robust_accuracy.label("claimed_robust"),
+        published.corruptions_accuracy.label("claimed_corruptions"),
     )  # fmt: skip
     query, values = _select_measured(_join_published(query), x, y)
     query = query.add_columns(*(value.label(name) for name, value in zip(("x", "y"), values, strict=True))).where(
@@ -79,7 +81,8 @@ def _select_measured(query: Select[Any], x: str, y: str) -> tuple[Select[Any], l
 
 def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
     same = row.claimed_norm == row.norm and row.claimed_eps is not None and same_eps(row.claimed_eps, row.eps)
-    claims = Claims(row.claimed_clean, row.claimed_robust if same else None)
+    robust = row.claimed_corruptions if row.norm == PUBLISHED else row.claimed_robust if same else None
+    claims = Claims(row.claimed_clean, robust)
     if not same and "claimed_robust_accuracy" in (x, y):
         return None
     interval = None if row.robust_low is None or row.robust_high is None else (row.robust_low, row.robust_high)

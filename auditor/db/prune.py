@@ -87,7 +87,14 @@ def _measure(connection: Connection, old: Select[int]) -> PruneResult:
     pictures = tables.Templates
     drawn = select(pictures.audit_id, func.length(pictures.pixels) + func.length(pictures.scales))
     of_matrices, of_verdicts = connection.execute(matrices).all(), connection.execute(judged).all()
-    both = [*of_matrices, *of_verdicts, *connection.execute(drawn.where(pictures.audit_id.in_(old))).all()]
+    corrupted = tables.Corruption
+    bits = select(corrupted.audit_id, func.length(corrupted.verdicts)).where(*_with_bits(old))
+    both = [
+        *of_matrices,
+        *of_verdicts,
+        *connection.execute(bits).all(),
+        *connection.execute(drawn.where(pictures.audit_id.in_(old))).all(),
+    ]
     return PruneResult(
         audits=len({number for number, _ in both}),
         matrices=len(of_matrices),
@@ -98,6 +105,7 @@ def _measure(connection: Connection, old: Select[int]) -> PruneResult:
 
 def _remove(connection: Connection, old: Select[int]) -> None:
     connection.execute(update(tables.Clustering).where(*_with_matrix(old)).values(matrix=None))
+    connection.execute(update(tables.Corruption).where(*_with_bits(old)).values(verdicts=None))
     connection.execute(delete(tables.Verdicts).where(tables.Verdicts.audit_id.in_(old)))
     connection.execute(delete(tables.Templates).where(tables.Templates.audit_id.in_(old)))
 
@@ -105,3 +113,8 @@ def _remove(connection: Connection, old: Select[int]) -> None:
 def _with_matrix(old: Select[int]) -> Iterator[ColumnElement[bool]]:
     yield tables.Clustering.matrix.is_not(None)
     yield tables.Clustering.audit_id.in_(old)
+
+
+def _with_bits(old: Select[int]) -> Iterator[ColumnElement[bool]]:
+    yield tables.Corruption.verdicts.is_not(None)
+    yield tables.Corruption.audit_id.in_(old)

@@ -20,11 +20,13 @@ from auditor.db.codec import (
     unpack_numbers,
     unpack_pictures,
 )
+from auditor.db.corruptions import corruption_score
 from auditor.db.curves import curve_record
 from auditor.db.filters import Filter, check_filter, order_by, select_ids
 from auditor.db.published import PUBLISHED, published_record
 from auditor.errors import NotFoundError
 from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records.corruptions import CorruptionScore
 from auditor.records.curves import Curve
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
@@ -64,6 +66,7 @@ class Detail:
     screening: Screening | None
     published: Published | None
     adversarials: str | None = None
+    corruptions: tuple[CorruptionScore, ...] = ()
     curve: Curve | None = None
 
 
@@ -121,6 +124,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             selectinload(audit.attacks),
             selectinload(audit.verdicts),
             selectinload(audit.screening),
+            selectinload(audit.corruptions),
             selectinload(audit.curve),
         )
     )
@@ -145,6 +149,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             screening=_screening(found.screening, gap) if found.screening else None,
             published=published_record(published) if published else None,
             adversarials=found.adversarials,
+            corruptions=tuple(corruption_score(row) for row in found.corruptions),
             curve=curve_record(found.curve) if found.curve else None,
         )
 
@@ -253,8 +258,10 @@ def _verdicts(row: tables.Verdicts) -> Verdicts:
         survived=unpack_bits(row.survived, row.n),
         pictures=None if row.pictures is None else unpack_pictures(row.pictures),
     )
-    if row.labels is None or row.predicted is None or row.broken_at is None:
+    if row.labels is None:
         return verdicts
+    if row.predicted is None or row.broken_at is None:  # no attack ran
+        return replace(verdicts, labels=unpack_numbers(row.labels))
     labels, broken = unpack_numbers(row.labels), verdicts.correct & ~verdicts.survived
     return replace(
         verdicts,

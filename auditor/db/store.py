@@ -19,6 +19,7 @@ from auditor.db.codec import (
     pack_templates,
 )
 from auditor.db.completion import count_ended, end_audit, now
+from auditor.db.corruptions import corruption_rows
 from auditor.db.curves import curve_row
 from auditor.db.latest import confirm
 from auditor.db.leases import Leases, cancel_unfinished
@@ -265,6 +266,7 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
     rows += [_templates_row(audit_id, part) for part in record.templates]
     if record.verdicts is not None:
         rows.append(_verdicts_row(audit_id, record.verdicts))
+    rows += corruption_rows(audit_id, record.corruptions)
     if record.curve is not None:
         rows.append(curve_row(audit_id, record.curve))
     return rows

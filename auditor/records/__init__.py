@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
+from auditor.records.corruptions import CorruptionScore
 from auditor.records.curves import Curve
 from auditor.records.extra_attacks import ExtraAttacks
 from auditor.records.screening import Screening
@@ -75,7 +76,8 @@ class ZooEntry:
         own_data: the custom data set; None for a known one. The name is part of stored JSON.
         transform: how the pictures of its data set become its input; None leaves them unchanged.
         threat_model: its name, as in RobustBench: ``Linf``, ``L2``, ``corruptions``.
-        norm, eps: the norm ball of its audits; ``eps`` in units of the [0, 1] pixels.
+        norm, eps: the norm ball of its audits; ``eps`` in units of the [0, 1] pixels. For audits under common
+            corruptions a name of :data:`auditor.records.corruptions.NAMES`, and 0.
         file_sha256: the digest of the weight file, if it is known before loading.
         training: how the model was trained, for people and plots; has no effect on numbers.
         place: the absolute folder of a local zoo, which distinguishes its models from those of another local zoo.
@@ -344,6 +346,7 @@ class AuditRecord:
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
     targeted: TargetedScore | None = None
+    corruptions: tuple[CorruptionScore, ...] = ()
     curve: Curve | None = None
     images_sha256: str | None = None
     adversarials: str | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from auditor.errors import InputError, UsageError
+from auditor.records.corruptions import is_corruptions
 
 Regularizer = Literal["none", "logits", "linear"]
 GAIN, NO_GAIN, LOSS = "significant gain", "no significant gain", "significant loss"
@@ -125,6 +126,10 @@ class RecipeOptions:
         Raises:
             UsageError: a value is invalid.
         """
+        if is_corruptions(norm):
+            raise UsageError(
+                "the model is listed for common corruptions, and has no norm to train in: add --norm and --eps"
+            )
         values = asdict(self)
         size, rate = values.pop("step_size"), values.pop("lr")
         size = 2.5 * eps / self.steps if size is None else size

@@ -167,6 +167,6 @@ def count_facets(counts: Mapping[BoardKey, int], filter: BoardFilter) -> dict[st
     for key, count in counts.items():
         failed = filter.failures(key)
         for name, value in zip(facets, (*key[:3], format_eps(key[3])), strict=True):
-            if failed <= {name}:
+            if failed <= {name} and (name, key[3]) != ("eps", 0):  # corruptions have no radius to choose
                 facets[name][value] += count
     return facets

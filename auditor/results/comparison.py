@@ -7,8 +7,10 @@ from sqlalchemy import Engine
 
 from auditor.db.results import Detail, load_detail
 from auditor.errors import UsageError
+from auditor.records.corruptions import is_corruptions
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
+from auditor.results.corruptions import pair_corruptions, paired_numbers
 from auditor.results.curves import compare_curves
 from auditor.results.lookup import find_rows
 from auditor.results.pairing import find_obstacle, pair
@@ -40,15 +42,23 @@ def compare_details(a: Detail, b: Detail) -> dict[str, Any]:
     if obstacle := find_obstacle(a.row, b.row):
         raise UsageError(obstacle)
     paired = pair((a.row, a.verdicts), (b.row, b.verdicts))
+    corrupted = is_corruptions(a.row.norm)
+    robust = _numbers(paired.robust)
+    if corrupted:
+        scores = [(one.verdicts, one.corruptions) for one in (a, b)]
+        robust = paired_numbers(pair_corruptions(a.row, b.row, scores))
     found: dict[str, Any] = {
         "a": _side(a),
         "b": _side(b),
         **_pick(a.row, "dataset", "protocol", "norm", "eps"),
         "n": paired.robust.n,
-        "robust": _numbers(paired.robust),
+        "robust": robust,
         "clean": _numbers(paired.clean),
         "curves": _compare_curves(a, b),
-        "samples": {"only_a": list(paired.only_first), "only_b": list(paired.only_second)},
+        "samples": {
+            "only_a": [] if corrupted else list(paired.only_first),
+            "only_b": [] if corrupted else list(paired.only_second),
+        },
     }
     return found | find_verdict(found)
 
@@ -106,6 +116,7 @@ def _pick(row: ResultRow, *names: str) -> dict[str, Any]:
 
 def _numbers(paired: Paired) -> dict[str, Any]:
     low, high = paired.interval()
+    p = mcnemar(paired.only_first, paired.only_second)
     table = asdict(paired)
     return {
         "a": paired.first,
@@ -118,7 +129,9 @@ def _numbers(paired: Paired) -> dict[str, Any]:
         "low": low,
         "high": high,
         "interval": "Newcombe 1998, method 10, 95 %",
-        "mcnemar_p": mcnemar(paired.only_first, paired.only_second),
+        "mcnemar_p": p,
+        "p_value": p,
+        "test": "McNemar",
     }
 
 
@@ -140,8 +153,8 @@ def find_verdict(
                 "more_robust": None,
                 "verdict": f"no verdict: {name_of(side)} is flagged ({flags}), its number cannot be trusted",
             }
-    p = robust["mcnemar_p"] if adjusted is None else adjusted
-    test = "McNemar p" if adjusted is None else "McNemar p, adjusted,"
+    p = robust["p_value"] if adjusted is None else adjusted
+    test = f"{robust['test']} p{'' if adjusted is None else ', adjusted,'}"
     reach = f"95 % interval {interval(robust['low'], robust['high'], points)}, {test} {p_value(p, '< ')}"
     if p >= SIGNIFICANT:
         difference = f"{points(robust['difference'])} points"

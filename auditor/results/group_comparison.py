@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from auditor.db.results import Detail, load_detail
 from auditor.errors import UsageError
+from auditor.records.corruptions import is_corruptions
 from auditor.records.results import ResultRow
 from auditor.results.comparison import compare_details, find_verdict, parse_name
 from auditor.results.lookup import find_rows
@@ -68,6 +69,8 @@ def compare_group(engine: Engine, names: Sequence[str]) -> GroupComparison:
     pairs = _compare_pairs(details)
     comparable = all(pair.found for pair in pairs)
     shared, only = _find_only(details) if comparable else (0, None)
+    if is_corruptions(details[0].row.norm):
+        only = None  # an image is right under some of its corruptions
     return GroupComparison(details, tuple(_find_differences([one.row for one in details])), pairs, shared, only)
 
 
@@ -105,7 +108,7 @@ def _compare_pairs(details: Sequence[Detail]) -> tuple[PairComparison, ...]:
         except UsageError as error:
             outcomes.append(str(error))
     tested = [one for one in outcomes if isinstance(one, dict)]
-    adjusted = {share: holm([one[share]["mcnemar_p"] for one in tested]) for share in ("robust", "clean")}
+    adjusted = {share: holm([one[share]["p_value"] for one in tested]) for share in ("robust", "clean")}
     pairs, k = [], 0
     for (first, second), outcome in zip(places, outcomes, strict=True):
         if isinstance(outcome, str):
@@ -144,7 +147,7 @@ def _describe(field: str, value: Any) -> str:
     if field == "images_sha256":
         return str(value)[:12] if value else "not recorded"
     if field == "eps":
-        return format_eps(value)
+        return format_eps(value) if value else "none"
     if field == "linearization":
         return {"remove": "removed", "fold": "folded"}.get(value, str(value))
     if field == "sketch":

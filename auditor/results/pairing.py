@@ -54,6 +54,27 @@ def pair(first: ResultAndVerdicts, second: ResultAndVerdicts) -> PairedVerdicts:
     Raises:
         UsageError: the audits share no sample, saw different images, or one did not record its images.
     """
+    shared, of_a, of_b = find_shared(first, second)
+    (_, a), (_, b) = first, second
+    assert a is not None
+    assert b is not None
+    survived_a, survived_b = a.survived[of_a], b.survived[of_b]
+    return PairedVerdicts(
+        clean=Paired.count(a.correct[of_a], b.correct[of_b]),
+        robust=Paired.count(survived_a, survived_b),
+        only_first=tuple(shared[survived_a & ~survived_b].tolist()),
+        only_second=tuple(shared[survived_b & ~survived_a].tolist()),
+    )
+
+
+def find_shared(
+    first: ResultAndVerdicts, second: ResultAndVerdicts
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the samples that two audits share, and their places in the first and in the second.
+
+    Raises:
+        UsageError: as :func:`pair`.
+    """
     (a, pictures_a), (b, pictures_b) = _require_pictures(*first), _require_pictures(*second)
     shared, of_a, of_b = np.intersect1d(a.indices, b.indices, return_indices=True)
     if len(shared) == 0:
@@ -65,13 +86,7 @@ def pair(first: ResultAndVerdicts, second: ResultAndVerdicts) -> PairedVerdicts:
                 f"{other} of the {len(shared)} samples that share a number are not the same picture with the same "
                 "label; audit both on the same images"
             )
-    survived_a, survived_b = a.survived[of_a], b.survived[of_b]
-    return PairedVerdicts(
-        clean=Paired.count(a.correct[of_a], b.correct[of_b]),
-        robust=Paired.count(survived_a, survived_b),
-        only_first=tuple(shared[survived_a & ~survived_b].tolist()),
-        only_second=tuple(shared[survived_b & ~survived_a].tolist()),
-    )
+    return shared, of_a, of_b
 
 
 def _require_pictures(row: ResultRow, verdicts: Verdicts | None) -> tuple[Verdicts, NDArray[np.uint64]]:

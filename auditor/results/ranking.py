@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from auditor.records.results import ResultRow, Setting
-from auditor.text.eps import format_eps
+from auditor.text.eps import format_threat
 from auditor.text.numbers import plus_minus
 
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
@@ -24,7 +24,7 @@ def describe_setting(setting: Setting) -> str:
     Also extra attacks, a folded batch norm, and a sketch of C.
     """
     protocol, dataset, norm, eps, n, linearization, sketch, extra = setting
-    attacked = f", {norm} {format_eps(eps)}, n = {n}" if n else ""
+    attacked = f", {format_threat(norm, eps)}, n = {n}" if n else ""
     folded = ", batch norm folded" if linearization == "fold" else ""
     attacked += "" if extra is None else f", with {extra}"
     return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"

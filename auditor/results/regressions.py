@@ -6,11 +6,14 @@ from contextlib import suppress
 from sqlalchemy import Engine
 
 from auditor.attacks.sequential import decide_regression
+from auditor.db.corruptions import load_shares
 from auditor.db.curves import load_curve
 from auditor.db.results import load_verdicts
 from auditor.errors import UsageError
 from auditor.records import STOPPED_EARLY
+from auditor.records.corruptions import is_corruptions
 from auditor.records.results import ResultRow
+from auditor.results.corruptions import TEST, pair_shares
 from auditor.results.curves import count_larger, paired_sizes
 from auditor.results.pairing import pair
 from auditor.statistics import Paired, benjamini_hochberg, mcnemar
@@ -33,8 +36,9 @@ def find_regressions(
     """Failures, new flags, a robust accuracy that is lower with a p-value of at most ``level``, critical radii that
     are smaller with such a p-value, and a gap lower by more than ``gap_drop``.
 
-    Accuracies are compared on the samples that both results share, by McNemar's exact test, one-sided; ``sequential``:
-    by the bet of :func:`auditor.attacks.sequential.decide_regression`, which is valid for audits that may stop early.
+    Accuracies are compared on the samples that both results share, by McNemar's exact test, or for corruptions by a
+    paired t-test, one-sided; ``sequential``: by the bet of :func:`auditor.attacks.sequential.decide_regression`, which
+    is valid for audits that may stop early.
 
     Raises:
         UsageError: the results share no sample.
@@ -55,8 +59,9 @@ def find_regressions(
     elif row.robust_accuracy is not None and before.robust_accuracy is not None:
         p = regression_p_value(engine, before, row)
         if p <= level:
+            test = TEST if is_corruptions(row.norm) else "McNemar"
             accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
-            yield f"a robust accuracy of {accuracies} (one-sided McNemar p {significant(p, 2)})"
+            yield f"a robust accuracy of {accuracies} (one-sided {test} p {significant(p, 2)})"
     p_curve = curve_p_value(engine, before, row)
     if p_curve is not None and p_curve <= level:
         test = f"one-sided sign test p {significant(p_curve, 2)}"
@@ -83,7 +88,14 @@ def regression_level(engine: Engine, pairs: Sequence[tuple[ResultRow, ResultRow]
 
 
 def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float:
-    """One-sided exact McNemar p of the samples that survived before and do not now."""
+    """One-sided p of a lower robust accuracy on the same samples.
+
+    McNemar's exact p of the samples that survived before and do not now; for corruptions, under which an image is right
+    more or less often, that of the paired t-test.
+    """
+    if is_corruptions(now.norm):
+        first, second = ((row, load_verdicts(engine, row.id), load_shares(engine, row.id)) for row in (before, now))
+        return pair_shares(first, second).p_lower
     robust = _pair(engine, before, now)
     return mcnemar(robust.only_first, robust.only_second, one_sided=True)
 

@@ -52,6 +52,9 @@ def _difference(engine: Engine, earlier_id: int, record: AuditRecord) -> str | N
         other = int(np.logical_or(old.correct != new.correct, old.survived != new.survived).sum())
         if other:
             return f"other verdicts on {other} of {len(new.indices)} samples"
+        for score, earlier in zip(record.corruptions, before.corruptions, strict=False):
+            if not np.array_equal(score.verdicts, earlier.verdicts):  # type: ignore[arg-type]
+                return f"other verdicts under {score.corruption} at severity {score.severity}"
     elif record.n and (record.clean_accuracy, record.robust_accuracy) != (
         before.row.clean_accuracy,
         before.row.robust_accuracy,

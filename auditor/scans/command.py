@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.jobs.limits import GIB, HOURS
+from auditor.records.corruptions import is_corruptions, threat_model_of
 from auditor.records.extra_attacks import attacks_in
 from auditor.records.scans import ScanSettings
 from auditor.text.eps import format_eps, parse_eps
@@ -43,6 +44,8 @@ def scan_command(settings: ScanSettings, models: Sequence[str], *, paths: bool =
     if len(norms) == 1:
         norm, eps = norms.pop()
         text = format_eps(eps)
+        if is_corruptions(norm):
+            return [*words, "--threat-model", threat_model_of(norm), *_options(request, paths)]
         words += ["--norm", norm, "--eps", text if parse_eps(text) == eps else repr(eps)]
     return [*words, *_options(request, paths)]
 

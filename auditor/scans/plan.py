@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.data import CLASSES, check_images
+from auditor.data.corruptions import check_corrupted_images
 from auditor.db.store import Store
 from auditor.errors import AuditorError, TooFewImagesError, UsageError, one_line
 from auditor.jobs.audit import Estimator
 from auditor.jobs.run import Reporter
 from auditor.records import Estimate, JobContext, Measurement, ZooEntry
+from auditor.records.corruptions import is_corruptions
+from auditor.scans.corruptions import check_options
 from auditor.scans.request import ScanRequest
 from auditor.zoo import Source
 
@@ -18,11 +21,12 @@ def check_scan(store: Store, entries: Sequence[ZooEntry], request: Measurement, 
     """Check everything that can fail before a model is loaded; ``images``: the data sets, too.
 
     Raises:
-        UsageError: another folder has a model of the same name.
+        UsageError: another folder has a model of the same name, or an option has no meaning for a model.
         TooFewImagesError: no data set has as many images as requested.
         DataError: images are not available on this machine.
     """
     _check_places(store, entries)
+    check_options(entries, request)
     if images:
         _check_images(entries, request)
 
@@ -111,6 +115,10 @@ def _check_images(entries: Sequence[ZooEntry], request: Measurement) -> None:
     """Raise DataError for the first data set that lacks images, TooFewImagesError if every data set has too few."""
     if request.samples == 0:
         return
+    corrupted = {(entry.dataset, entry.own_data, entry.norm): entry for entry in entries if is_corruptions(entry.norm)}
+    for entry in corrupted.values():
+        check_corrupted_images(entry, request)
+    entries = [entry for entry in entries if not is_corruptions(entry.norm)]
     too_few: list[TooFewImagesError] = []
     sets = dict.fromkeys((entry.dataset, entry.own_data) for entry in entries)
     for name, own in sets:
@@ -120,5 +128,5 @@ def _check_images(entries: Sequence[ZooEntry], request: Measurement) -> None:
             check_images(name, request.samples, request.data, custom=own, or_fewer=request.or_fewer)
         except TooFewImagesError as error:
             too_few.append(error)
-    if len(too_few) == len(sets):  # otherwise only the audits of models with such a data set fail
+    if too_few and len(too_few) == len(sets):  # otherwise only the audits of models with such a data set fail
         raise too_few[0]

@@ -8,6 +8,7 @@ from auditor.attacks import find_protocol
 from auditor.errors import UsageError
 from auditor.jobs.stored_requests import dump_request, load_request
 from auditor.records import AuditRequest, Measurement, ZooEntry
+from auditor.records.corruptions import is_corruptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,8 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
-            UsageError: ``samples``, a triage, a curve, targeted or extra attacks are given for a protocol without images,
-                or ``stop_at`` for one that needs all images at once.
+            UsageError: ``samples``, a triage, a curve, targeted or extra attacks are given for a protocol without
+                images, or ``stop_at`` for one that needs all images at once.
         """
         protocol = find_protocol(audit.protocol)
         if audit.triage is not None and protocol.samples == 0:
@@ -110,10 +111,13 @@ def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
     """The entry under the requested threat model.
 
     Raises:
-        UsageError: the norm is another one than the entry's and has no radius, or an Linf radius is above 1.
+        UsageError: the norm is another one than the entry's and has no radius, the entry has no norm, or an Linf radius
+            is above 1.
     """
     if norm not in (None, entry.norm) and eps is None:
         raise UsageError(f"--norm {norm} needs --eps, because the radius of {entry.model} is for {entry.norm}")
+    if norm is None and eps is not None and is_corruptions(entry.norm):
+        raise UsageError(f"--eps needs --norm, because {entry.model} is listed for common corruptions and has no norm")
     changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
     if changed.norm == "Linf" and changed.eps > 1:
         raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")

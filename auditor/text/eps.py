@@ -3,6 +3,9 @@
 from fractions import Fraction
 from typing import Any
 
+CORRUPTIONS = {"corruptions_generated": "generated corruptions", "corruptions_3d": "3D corruptions"}
+"""Names of common corruptions for people, if they are not the stored ones."""
+
 
 def format_eps(eps: float) -> str:
     """``8/255`` where ``eps`` is such a fraction to six digits, else the shortest decimal."""
@@ -10,6 +13,16 @@ def format_eps(eps: float) -> str:
     if abs(parts - round(parts)) < 1e-6 and 0 < round(parts) < 64:
         return f"{round(parts)}/255"
     return f"{eps:g}"
+
+
+def format_threat(norm: str, eps: float) -> str:
+    """A threat model: ``Linf 8/255``; common corruptions, which have no radius, by name.
+
+    Example:
+        >>> format_threat("L2", 0.5), format_threat("corruptions", 0)
+        ('L2 0.5', 'corruptions, severities 1-5')
+    """
+    return f"{norm} {format_eps(eps)}" if eps > 0 else f"{CORRUPTIONS.get(norm, norm)}, severities 1-5"
 
 
 def parse_eps(text: Any) -> float:

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 from auditor.db.results import Detail
 from auditor.records import STOPPED_EARLY
+from auditor.records.corruptions import GENERATED, is_corruptions, threat_model_of
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
 from auditor.results.curves import curve_pairs
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
 from auditor.results.serialize import pruned_kinds
-from auditor.text.eps import format_eps, parse_eps
+from auditor.text.eps import format_eps, format_threat, parse_eps
 from auditor.text.numbers import DASH, number, percent
 from auditor.web.audit_errors import AuditErrors, build_audit_errors
-from auditor.web.figures.bars import Bar, attack_bars
+from auditor.web.figures.bars import Bar, attack_bars, corruption_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
 from auditor.web.figures.robustness import CurvePlot, curve_plot
@@ -47,6 +48,11 @@ class AuditDetail:
     curve_pairs: tuple[tuple[str, str], ...] = ()
 
     @property
+    def corrupted(self) -> bool:
+        """Whether the bars are of corruptions instead of attacks."""
+        return is_corruptions(self.row.norm)
+
+    @property
     def anchor(self) -> str:
         """The ID of its section in a report."""
         return f"audit-{self.row.id}"
@@ -73,7 +79,7 @@ def build_audit_detail(
         row=row,
         description=detail.description,
         setting=describe_setting(setting_of(row)),
-        bars=attack_bars(row, detail.attacks),
+        bars=attack_bars(row, detail.attacks) if not detail.corruptions else corruption_bars(row, detail.corruptions),
         heatmaps=tuple(one for one in drawn if one is not None),
         history=history(row, results),
         screening=tuple(_screening_pairs(detail)),
@@ -94,17 +100,20 @@ def repeat_command(row: ResultRow, *, targeted: bool = False, curve: bool = Fals
     samples = row.n or row.samples  # of a smaller data set, all images were used
     if row.samples and row.protocol != "screen":
         words += ["--samples", str(samples)]
+    if is_corruptions(row.norm):
+        words += ["--threat-model", threat_model_of(row.norm), *([] if row.norm == GENERATED else ["--data", "PATH"])]
+        return shlex.join([*words, "--seed", str(row.seed), *_further_options(row)])
     eps = format_eps(row.eps) if parse_eps(format_eps(row.eps)) == row.eps else repr(row.eps)
     words += ["--norm", row.norm, "--eps", eps, "--seed", str(row.seed)]
-    if row.linearization != "remove":
-        words += ["--linearization", row.linearization]
-    if row.sketch is not None:
-        words += ["--sketch", str(row.sketch)]
-    if targeted:
-        words += ["--targeted", "superclass"]
+    words += ["--targeted", "superclass"] if targeted else []
     words += ["--curve"] if curve else []
-    words += [*_extra_attacks(row.extra_attacks), "--device", row.device, "--force"]
-    return shlex.join(words)
+    return shlex.join([*words, *_further_options(row)])
+
+
+def _further_options(row: ResultRow) -> list[str]:
+    words = [] if row.linearization == "remove" else ["--linearization", row.linearization]
+    words += [] if row.sketch is None else ["--sketch", str(row.sketch)]
+    return [*words, *_extra_attacks(row.extra_attacks), "--device", row.device, "--force"]
 
 
 def _extra_attacks(label: str | None) -> list[str]:
@@ -123,7 +132,7 @@ def _provenance(row: ResultRow) -> list[tuple[str, str]]:
     seconds = DASH if row.seconds is None else f"{row.seconds:.1f} s"
     return [
         ("audit", str(row.id)),
-        ("threat model", f"{row.norm} {format_eps(row.eps)}, zoo entry's: {row.threat_model}"),
+        ("threat model", f"{format_threat(row.norm, row.eps)}, zoo entry's: {row.threat_model}"),
         ("weights, SHA-256", row.weights_sha256 or "–"),
         ("images, SHA-256", row.images_sha256 or "–"),
         ("identity", row.identity or "–"),
@@ -169,4 +178,4 @@ def _remarks(detail: Detail) -> list[str]:
         words.append(f"Claimed robust accuracy: {percent(row.claimed_robust_accuracy, 2)}{doubt}.")
     if row.protocol == "screen":
         words += [SCREEN_NOTE, *score_lines(row.norm), *calibration_lines(row.linearization)]
-    return [*words, GAP_NOTE] if detail.attacks else words
+    return [*words, GAP_NOTE] if row.n else words

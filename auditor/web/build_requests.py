@@ -5,7 +5,8 @@ from auditor.errors import NotFoundError, UsageError
 from auditor.jobs.limits import Limits
 from auditor.records import AuditRequest, ZooEntry
 from auditor.records.boosts import RecipeOptions
-from auditor.scans.request import ScanRequest, under
+from auditor.scans.corruptions import check_options, entries_under
+from auditor.scans.request import ScanRequest
 from auditor.trainings.boost import BoostRequest
 from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
@@ -36,7 +37,9 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
     seconds = Limits.of(body.protocol, None, None).seconds
     request = ScanRequest.make(audit, samples=body.samples, seconds=seconds, force=body.force)
     with as_invalid_request(NotFoundError):
-        return zoo, _select_entries(zoo, body), request
+        entries = _select_entries(zoo, body)
+    check_options(entries, request.measurement)
+    return zoo, entries, request
 
 
 def build_boost_request(body: BoostBody) -> tuple[ZooEntry, BoostRequest]:
@@ -65,4 +68,4 @@ def _select_entries(zoo: Source, body: ScanBody) -> list[ZooEntry]:
     known = [entry for entry in entries if body.models or has_hierarchy(entry)]
     if not known:
         raise NotFoundError(f"no model of {body.source} that matches these filters can be audited; change the filters")
-    return [under(entry, body.norm, body.eps) for entry in known]
+    return entries_under(known, body.norm, body.eps, body.threat_model, None)

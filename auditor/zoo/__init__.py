@@ -9,6 +9,7 @@ from pathlib import Path
 from auditor.config import settings
 from auditor.errors import EnvironmentUnusableError, NotFoundError, UsageError
 from auditor.records import ZooEntry
+from auditor.records.corruptions import THREAT_MODELS
 from auditor.text.similar import did_you_mean
 from auditor.zoo.checkpoint import CheckpointZoo
 from auditor.zoo.demo import DemoZoo
@@ -79,18 +80,24 @@ def select(
 ) -> list[ZooEntry]:
     """Filter entries by full name or id, glob, data set, threat model, trained weights and number.
 
+    Common corruptions are measured on any model. As a threat model they filter only if the zoo lists models for them
+    and none is named.
+
     Raises:
         NotFoundError: a named model does not exist (the message suggests similar names), or no entry is left.
     """
     chosen = list(entries)
     if models:
         chosen = list({entry.model: entry for entry in (_named(name, entries) for name in models)}.values())
+    measures = threat_model in THREAT_MODELS and (
+        bool(models) or not any(_has_threat_model(entry, threat_model) for entry in entries)
+    )
     chosen = [
         entry
         for entry in chosen
         if (match is None or fnmatchcase(_id(entry), match) or fnmatchcase(entry.model, match))
         and dataset in (None, entry.dataset)
-        and (threat_model is None or _has_threat_model(entry, threat_model))
+        and (threat_model is None or measures or _has_threat_model(entry, threat_model))
         and (not pretrained_only or entry.training.get("pretrained", True))
     ][:limit]
     if not chosen:
@@ -115,7 +122,7 @@ def _explain(entries: Sequence[ZooEntry], match: str | None, dataset: str | None
     return "see `auditor zoo list` and loosen the filters"
 
 
-def _has_threat_model(entry: ZooEntry, threat_model: str) -> bool:
+def _has_threat_model(entry: ZooEntry, threat_model: str | None) -> bool:
     """Whether an entry has this threat model; RobustBench lists ImageNet's corruption models for 3D, too."""
     if threat_model == "corruptions_3d" and entry.source == "robustbench":
         return (entry.dataset, entry.threat_model) == ("imagenet", "corruptions")

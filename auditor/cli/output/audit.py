@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from auditor.cli.output.class_errors import error_pairs
+from auditor.cli.output.corruptions import print_corruptions
 from auditor.cli.output.published import claim_lines
 from auditor.cli.output.tables import print_pairs, print_table
 from auditor.db.results import Detail
@@ -15,7 +16,7 @@ from auditor.results.curves import curve_pairs
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
 from auditor.results.serialize import pruned_kinds
 from auditor.results.targeted import targeted_words
-from auditor.text.eps import format_eps
+from auditor.text.eps import format_eps, format_threat
 from auditor.text.numbers import DASH, counted, number, percent, significant
 
 
@@ -26,7 +27,7 @@ def print_detail(detail: Detail) -> None:
         [
             (
                 "protocol",
-                f"{row.protocol}, {row.norm} {format_eps(row.eps)}, "
+                f"{row.protocol}, {format_threat(row.norm, row.eps)}, "
                 f"{counted(row.n, 'image') if row.n else 'no images'}",
             ),
             *(("beyond the protocol", attacks) for attacks in [row.extra_attacks] if attacks),
@@ -70,6 +71,9 @@ def print_detail(detail: Detail) -> None:
                 for score in detail.attacks
             ],
         )
+    if detail.corruptions:
+        print()
+        print_corruptions(detail.corruptions)
     if detail.clusterings:
         print()
         names = (
@@ -87,7 +91,7 @@ def print_detail(detail: Detail) -> None:
                 for part in _scored(errors)
             ],
         )
-        print(f"\n{GAP_NOTE if detail.attacks else SCREEN_NOTE}")
+        print(f"\n{SCREEN_NOTE if row.protocol == 'screen' else GAP_NOTE}")
         if row.protocol == "screen":
             print("\n".join([*score_lines(row.norm), *calibration_lines(row.linearization)]))
 
@@ -114,7 +118,7 @@ def _screening(detail: Detail) -> Iterator[tuple[str, str]]:
 def _gone(detail: Detail) -> Iterator[str]:
     if kinds := pruned_kinds(detail):
         yield f"the matrices of {', '.join(kinds)}"
-    if detail.attacks and detail.verdicts is None:
+    if detail.row.n and detail.verdicts is None:
         yield "the verdicts by sample"
 
 

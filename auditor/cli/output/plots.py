@@ -16,7 +16,7 @@ from auditor.records.results import MEASURES, Measure
 from auditor.results.association import NAMES, association
 from auditor.results.class_errors import severity_words, superclass_words
 from auditor.results.ranking import describe_setting, format_gap_error, setting_of
-from auditor.text.eps import format_eps
+from auditor.text.eps import format_threat
 from auditor.text.numbers import DASH, counted, percent
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _subtitle(detail: Detail) -> str:
     flags = f". Flagged: {', '.join(row.flags)}" if row.flags else ""
     return (
         f"{detail.description}: clean {percent(row.clean_accuracy)}, robust {percent(row.robust_accuracy)} "
-        f"({row.norm} {format_eps(row.eps)}, {row.protocol}, n = {row.n}){flags}{sketched}"
+        f"({format_threat(row.norm, row.eps)}, {row.protocol}, n = {row.n}){flags}{sketched}"
     )
 
 

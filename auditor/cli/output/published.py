@@ -2,7 +2,8 @@
 
 from auditor.db.results import Detail
 from auditor.records import Published
-from auditor.text.eps import format_eps
+from auditor.records.corruptions import GENERATED, PUBLISHED, PUBLISHED_3D
+from auditor.text.eps import format_threat
 from auditor.text.numbers import percent, percent_number
 
 FLAGS = {
@@ -11,18 +12,27 @@ FLAGS = {
 }
 
 
+_NORM_BALL = ", which says nothing of a norm ball"
+_OTHERS = {
+    PUBLISHED: "",
+    GENERATED: " in published files, from which generated ones differ in strength",
+    PUBLISHED_3D: " that are not the 3D ones",
+}
+"""What the published accuracy under corruptions says of the corruptions that were measured."""
+
+
 def claim_lines(detail: Detail) -> list[tuple[str, str]]:
     """Names and sentences: what was published of this model, and where the measurement contradicts it."""
     published, row = detail.published, detail.row
     if published is None:
         return []
     lines = [("published", ", ".join(part for part in (published.paper, published.venue, published.link) if part))]
-    lines += [("claimed accuracy", part) for part in _figures(published)]
+    lines += [("claimed accuracy", part) for part in _figures(published, row.norm)]
     if published.robust_accuracy is not None and row.claimed_robust_accuracy is None:
         lines.append(
             (
                 "claimed accuracy",
-                f"no claim about {row.norm} {format_eps(row.eps)}, under which it was audited",
+                f"no claim about {format_threat(row.norm, row.eps)}, under which it was audited",
             )
         )
     for flag, name in FLAGS.items():
@@ -32,12 +42,12 @@ def claim_lines(detail: Detail) -> list[tuple[str, str]]:
     return lines
 
 
-def _figures(published: Published) -> list[str]:
-    """One sentence a figure."""
+def _figures(published: Published, norm: str) -> list[str]:
+    """One sentence a figure; ``norm`` is that of the audit beside which they are shown."""
     figures = []
     if published.clean_accuracy is not None:
         figures.append(f"clean {percent(published.clean_accuracy, 2)}")
-    under = f"under {published.norm} {format_eps(published.eps)}" if published.norm and published.eps else ""
+    under = f"under {format_threat(published.norm, published.eps)}" if published.norm and published.eps else ""
     doubt = "; marked unreliable by its publisher" if published.unreliable else ""
     for accuracy, attack in (
         (published.autoattack_accuracy, "AutoAttack"),
@@ -48,7 +58,7 @@ def _figures(published: Published) -> list[str]:
             doubt = ""
     if published.corruptions_accuracy is not None:
         figures.append(
-            f"{percent(published.corruptions_accuracy, 2)} under common corruptions, which says nothing of a norm ball"
+            f"{percent(published.corruptions_accuracy, 2)} under common corruptions{_OTHERS.get(norm, _NORM_BALL)}"
         )
     return figures
 

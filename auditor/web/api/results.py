@@ -20,7 +20,6 @@ from auditor.web.errors import as_invalid_request
 from auditor.web.figures.heatmap import MOST_PIXELS, png
 from auditor.web.paging import decode_cursor, encode_cursor, split_page
 from auditor.web.shapes import results as shapes
-from auditor.web.shapes.requests import AttackNorm
 
 router = make_router("results")
 Kind = Literal["weights", "centred", "deflated", "features"]
@@ -34,7 +33,7 @@ def read_filters(
     source: Name = None,
     dataset: Name = None,
     protocol: ProtocolName | None = None,
-    norm: AttackNorm | None = None,
+    norm: Literal["Linf", "L2", "L1", "corruptions", "corruptions_generated", "corruptions_3d"] | None = None,
     eps: Annotated[
         float | None, Query(gt=0, le=1000, description="Radii that differ by less than a thousandth are equal.")
     ] = None,

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.records import AttackScore
+from auditor.records.corruptions import CorruptionScore
 from auditor.records.results import ResultRow
+from auditor.results.corruptions import by_corruption
 from auditor.statistics import wilson_interval
 from auditor.text.numbers import counted, interval, percent, percent_number
 
@@ -29,6 +31,21 @@ def attack_bars(row: ResultRow, attacks: Sequence[AttackScore]) -> tuple[Bar, ..
     for score in attacks:
         details = f"run on {counted(score.n, 'image')}, broke {score.broken}, {score.seconds:.1f} s"
         bars.append(_bar(score.attack, score.robust_accuracy, n, details))
+    return tuple(bars)
+
+
+def corruption_bars(row: ResultRow, scores: Sequence[CorruptionScore]) -> tuple[Bar, ...]:
+    """Draw the clean accuracy, and the mean accuracy over the severities of each corruption."""
+    if not row.n or row.clean_accuracy is None:
+        return ()
+    bars = [
+        _bar("clean", row.clean_accuracy, row.n, f"correct on {round(row.clean_accuracy * row.n)} of {row.n} images")
+    ]
+    for part in by_corruption(scores):
+        low, high = part.accuracy if part.low is None else part.low, part.accuracy if part.high is None else part.high
+        severities = ", ".join(percent_number(share) for share in part.severities)
+        label = f"{part.corruption}: {percent(part.accuracy)}; at severity 1 to 5 {severities} %"
+        bars.append(Bar(part.corruption, 100 * part.accuracy, 100 * low, 100 * high, label))
     return tuple(bars)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.results.group_comparison import PairComparison
-from auditor.text.numbers import MINUS, interval, p_value, percent, percent_number, points
+from auditor.text.numbers import DASH, MINUS, interval, p_value, percent, percent_number, points
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PairShare:
     name: str
     a: str
     b: str
-    counts: tuple[int, int, int, int]
+    counts: tuple[str, str, str, str]
     difference: str
     p: str
     adjusted: str
@@ -38,7 +38,7 @@ class PairShare:
 
 @dataclass(frozen=True)
 class PairTable:
-    """Two models: which samples both, only the first, only the second and neither withstands.
+    """Two models: which samples both, only the first, only the second and neither withstands; for corruptions no cells.
 
     ``adjusted``: whether there are several pairs, so that p-values are adjusted; ``verdict`` is a sentence.
     """
@@ -65,7 +65,7 @@ def pair_table(pair: PairComparison, letters: Sequence[str], pairs: int) -> Pair
     """Draw a pair that could be compared; ``pairs`` is the number of all pairs."""
     assert pair.found is not None
     found, a, b = pair.found, letters[pair.first], letters[pair.second]
-    counts = _counts(found["robust"])
+    counts, corrupted = _counts(found["robust"]), found["robust"]["both"] is None
     places = ((0, 0), (1, 0), (0, 1), (1, 1))  # the columns are the second model's, the rows the first one's
     return PairTable(
         a=a,
@@ -74,30 +74,39 @@ def pair_table(pair: PairComparison, letters: Sequence[str], pairs: int) -> Pair
         cells=tuple(
             PairCell(column, row, count, count / found["n"])
             for (column, row), count in zip(places, counts, strict=True)
+            if count is not None
         ),
         shares=tuple(
             _share(name, found[key], pair.adjusted[key])
-            for name, key in (("under every attack", "robust"), ("without attack", "clean"))
+            for name, key in (
+                ("under corruptions, mean" if corrupted else "under every attack", "robust"),
+                ("without attack", "clean"),
+            )
         ),
         verdict=found["verdict"],
         adjusted=pairs > 1,
     )
 
 
-def _counts(part: dict[str, Any]) -> tuple[int, int, int, int]:
+def _counts(part: dict[str, Any]) -> tuple[int | None, int | None, int | None, int | None]:
     return part["both"], part["only_a"], part["only_b"], part["neither"]
+
+
+def _text(count: int | None) -> str:
+    return DASH if count is None else str(count)
 
 
 def _share(name: str, part: dict[str, Any], adjusted: float) -> PairShare:
     def signed(value: float) -> str:
         return points(value, MINUS)
 
+    both, only_a, only_b, neither = _counts(part)
     return PairShare(
         name=name,
         a=percent_number(part["a"]),
         b=percent_number(part["b"]),
-        counts=_counts(part),
+        counts=(_text(both), _text(only_a), _text(only_b), _text(neither)),
         difference=f"{signed(part['difference'])} ({interval(part['low'], part['high'], signed)})",
-        p=p_value(part["mcnemar_p"]),
+        p=p_value(part["p_value"]),
         adjusted=p_value(adjusted),
     )

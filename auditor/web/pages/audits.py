@@ -14,7 +14,7 @@ from auditor.errors import NotFoundError
 from auditor.records.results import ResultRow
 from auditor.records.scans import ScanDetail
 from auditor.results.lookup import find_rows
-from auditor.text.eps import format_eps
+from auditor.text.eps import format_threat
 from auditor.text.signs import no_sign_of_life, no_worker, start_worker
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import load_result
@@ -58,7 +58,7 @@ class UnfinishedAuditPage:
     row: ResultRow
     scan: int | None
     sign: str
-    radius: str
+    threat_model: str
     command: str
     others: tuple[ResultRow, ...]
 
@@ -111,7 +111,7 @@ def _unfinished(engine: Engine, row: ResultRow) -> UnfinishedAuditPage:
     scan, asked = find_scan(engine, row.id), newest_request(engine, row.id)
     sign = _sign_of_life(load_scan(engine, scan), row.id) if scan is not None else ""
     command = repeat_command(row, targeted=bool(asked.get("targeted")), curve=bool(asked.get("curve")))
-    return UnfinishedAuditPage(row, scan, sign, format_eps(row.eps), command, tuple(others))
+    return UnfinishedAuditPage(row, scan, sign, format_threat(row.norm, row.eps), command, tuple(others))
 
 
 def _sign_of_life(scan: ScanDetail, audit_id: int) -> str:

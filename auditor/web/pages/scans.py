@@ -20,7 +20,7 @@ from auditor.results.diff import Diff, diff_scans
 from auditor.results.previous import previous_scan
 from auditor.results.regressions import GAP_DROP
 from auditor.scans.command import MOST_MODELS, scan_command, uses_folder
-from auditor.text.eps import format_eps, parse_eps
+from auditor.text.eps import format_threat, parse_eps
 from auditor.web.access import find_user
 from auditor.web.api import scans as api
 from auditor.web.api.common import Database, Number
@@ -258,7 +258,7 @@ def _how_to_retry(scan: ScanDetail, settings: ScanSettings) -> Literal["button",
 
 def _describe(settings: ScanSettings, models: int) -> list[tuple[str, str]]:
     request, images = settings.request, settings.request.get("samples")
-    balls = dict.fromkeys(f"{subject.norm} {format_eps(subject.eps)}" for subject in settings.subjects)
+    balls = dict.fromkeys(format_threat(subject.norm, subject.eps) for subject in settings.subjects)
     pairs = [
         ("zoo", settings.source),
         ("models", str(models)),

@@ -119,6 +119,23 @@ class Targeted(Shape):
     across_high: Share | None
 
 
+class Corruption(Shape):
+    """The accuracy under one corruption, the mean over severity 1 to 5, and at each severity, with 95 % intervals.
+
+    ``low`` and ``high`` are null where the verdicts were pruned. ``verdicts``: of each severity, one for each image.
+    """
+
+    corruption: str
+    accuracy: Share
+    low: Share | None
+    high: Share | None
+    severities: list[Share]
+    lows: list[Share]
+    highs: list[Share]
+    n: int
+    verdicts: list[list[bool]] | None
+
+
 class CurvePoint(Shape):
     """The robust accuracy at one radius, with Wilson's 95 % interval."""
 
@@ -190,6 +207,7 @@ class ResultDetail(Result):
     published: Published | None
     verdicts: Verdicts | None
     targeted: Targeted | None
+    corruptions: list[Corruption] | None
     curve: Curve | None
     errors: ClassErrors | None
 
@@ -248,19 +266,24 @@ class Side(Shape):
 
 
 class Paired(Shape):
-    """How many samples both, one or none of the two get right; the difference is a minus b, with its 95 % interval."""
+    """How many samples both, one or none of the two get right; the difference is a minus b, with its 95 % interval.
+
+    For the mean over corruptions there are no such counts, and ``test`` is a paired t-test instead of McNemar's.
+    """
 
     a: Share
     b: Share
-    both: int
-    only_a: int
-    only_b: int
-    neither: int
+    both: int | None
+    only_a: int | None
+    only_b: int | None
+    neither: int | None
     difference: float
     low: float
     high: float
     interval: str
-    mcnemar_p: Share
+    mcnemar_p: Share | None
+    p_value: Share
+    test: str
 
 
 class ModelAt(Shape):

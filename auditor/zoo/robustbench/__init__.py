@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, NotFoundError, first_line
 from auditor.files import largest_file
 from auditor.records import ZooEntry
-from auditor.text.eps import format_eps
+from auditor.records.corruptions import NO_RADIUS, PUBLISHED, is_corruptions
+from auditor.text.eps import format_threat
 from auditor.zoo.robustbench import catalogue
 from auditor.zoo.robustbench.catalogue import Row
 from auditor.zoo.source import LoadedModel
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LINF_EPS = {"cifar10": 8 / 255, "cifar100": 8 / 255, "imagenet": 4 / 255}
-"""RobustBench's Linf radius for each data set; its corruption models are audited under the same radius."""
+"""RobustBench's Linf radius for each data set."""
 
 L2 = 0.5
 
@@ -66,8 +67,8 @@ class RobustBenchZoo:
                 f"RobustBench cannot be imported: {first_line(error)}; pip install 'auditor[zoos]'"
             ) from error
         model, notes = adapter.load(row, self.folder, contents)
-        if row.threat_model == "corruptions":
-            notes.append(f"{_NO_EPS}; audited under {entry.norm} {format_eps(entry.eps)}")
+        if row.threat_model == PUBLISHED and not is_corruptions(entry.norm):
+            notes.append(f"{_NO_EPS}; audited under {format_threat(entry.norm, entry.eps)}")
         return LoadedModel(model, state_dict_digest(model.state_dict()), tuple(notes))
 
 
@@ -83,7 +84,7 @@ def _row(entry: ZooEntry) -> Row:
 
 
 def _entry(row: Row, version: str) -> ZooEntry:
-    eps = L2 if row.threat_model == "L2" else LINF_EPS[row.dataset]
+    norm, eps = _ball(row)
     height, width = (row.transform and row.transform.crop) or _resized(row) or (32, 32)
     return ZooEntry(
         model=f"robustbench:{row.id}",
@@ -93,18 +94,24 @@ def _entry(row: Row, version: str) -> ZooEntry:
         preprocessing={"inside": "robustbench"},
         dataset=row.dataset,
         threat_model=row.threat_model,
-        norm="L2" if row.threat_model == "L2" else "Linf",
+        norm=norm,
         eps=eps,
         input_size=(3, height, width),
         transform=row.transform,
     )
 
 
+def _ball(row: Row) -> tuple[str, float]:
+    """The norm and the radius of a leaderboard; models listed for corruptions have none."""
+    if row.threat_model == PUBLISHED:
+        return PUBLISHED, NO_RADIUS
+    return (row.threat_model, L2) if row.threat_model == "L2" else ("Linf", LINF_EPS[row.dataset])
+
+
 def _leaderboard(row: Row) -> str:
     if row.threat_model != "corruptions":
         return f"{row.threat_model} leaderboard"
-    boards = "corruptions and 3D corruptions leaderboards" if row.dataset == "imagenet" else "corruptions leaderboard"
-    return f"{boards}; no ε of its own, so audited at the data set's usual one"
+    return "corruptions and 3D corruptions leaderboards" if row.dataset == "imagenet" else "corruptions leaderboard"
 
 
 def _resized(row: Row) -> tuple[int, int] | None:
