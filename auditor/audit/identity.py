@@ -8,6 +8,7 @@ from typing import Any
 from auditor.attacks import find_protocol
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
+from auditor.certify.settings import certificate_parameters
 from auditor.data import ImageSet, hierarchy_of
 from auditor.records import METHOD_VERSION, AuditRequest, ZooEntry
 
@@ -37,6 +38,8 @@ def identity(entry: ZooEntry, weights_sha256: str, request: AuditRequest, images
         parts["targeted"] = [request.targeted, PARAMETERS]
     if request.stop_at is not None:
         parts["sequential"] = [request.stop_at, SEQUENTIAL]
+    if request.certify is not None:
+        parts["certify"] = [request.certify, certificate_parameters(request, entry.eps)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

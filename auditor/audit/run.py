@@ -13,14 +13,16 @@ from auditor import clustering
 from auditor.attacks import Adversarials, evaluate_robustness, find_protocol, keep_adversarials
 from auditor.attacks.gradient import frozen
 from auditor.attacks.sequential import describe_stop
+from auditor.audit.certificates import contradiction, measure_certificate, silence
 from auditor.audit.identity import identity
 from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
 from auditor.audit.triage import is_attacked, screen_only
 from auditor.data import Hierarchy, ImageSet, hierarchy_of
-from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
+from auditor.errors import AuditorError, LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import STOPPED_EARLY, AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
+from auditor.records.certificates import CONTRADICTED
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
 from auditor.records.versions import versions
@@ -70,6 +72,7 @@ def audit(
         found.notes += images.notes
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
         broken = _attack(model, entry, request, images, hierarchy, found, attempts, adversarials is not None)
+        _certify(model, entry, request, images, found, context)
     if adversarials is not None and images is not None and broken is not None:
         broken = broken.beside(images.images, images.indices)
         saved, notes = keep_adversarials(
@@ -220,6 +223,30 @@ def _compare_margins(
     flags, notes = masking_finding(margins, survived[places], entry.eps)
     found.flags += flags
     found.notes += [*notes, *probe_notes(found.screening)]
+
+
+def _certify(
+    model: torch.nn.Module,
+    entry: ZooEntry,
+    request: AuditRequest,
+    images: ImageSet,
+    found: _Findings,
+    context: JobContext,
+) -> None:
+    """Measure the requested lower bound; a certified sample that an attack broke is a flag."""
+    if request.certify is None:
+        return
+    try:
+        certificate = measure_certificate(model, entry, request, images, context.progress)
+    except AuditorError as error:
+        found.not_measurable.append(one_line(f"certify: {error}"))
+        return
+    found.values["certificate"] = certificate
+    if (note := contradiction(certificate, found.values["verdicts"].survived)) is not None:
+        found.flags.append(CONTRADICTED)
+        found.notes.append(note)
+    if (note := silence(certificate)) is not None:
+        found.notes.append(f"certify: {note}")
 
 
 def _attack(

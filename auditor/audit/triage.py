@@ -10,7 +10,7 @@ from auditor.records.triage import is_drawn
 
 def screen_only(request: AuditRequest) -> AuditRequest:
     """The request of a model that a triage does not attack: an audit under ``screen``."""
-    return replace(request, protocol="screen", targeted=None, stop_at=None)
+    return replace(request, protocol="screen", targeted=None, stop_at=None, certify=None, sigma=None)
 
 
 def is_attacked(threshold: float, screening: Screening | None, identity: str) -> bool:

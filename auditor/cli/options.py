@@ -145,6 +145,8 @@ class AuditOptions:
     sketch: int | None = None
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
+    certify: Literal["bounds", "smoothing"] | None = None
+    sigma: float | None = None
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -167,6 +169,8 @@ class AuditOptions:
             triage=self.triage,
             targeted=self.targeted,
             stop_at=stop_at,
+            certify=self.certify,
+            sigma=self.sigma,
         )
         return ScanRequest.make(
             audit,

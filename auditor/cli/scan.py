@@ -76,6 +76,18 @@ class ScanOptions:
     help="Also attack each correctly classified image towards up to 9 wrong classes, and store how many become a class "
     "of their own superclass, and how many one of another.",
 )
+@click.option(
+    "--certify",
+    type=click.Choice(["bounds", "smoothing"]),
+    help="Also prove robustness, beside attacking. bounds: intervals and lines through a small network; the share of "
+    "certified images is a lower bound of the robust accuracy. smoothing: randomized smoothing, in L2 only; it "
+    "certifies the smoothed model, which is another classifier.",
+)
+@click.option(
+    "--sigma",
+    type=FiniteRange(0, min_open=True),
+    help="Use noise of this standard deviation for --certify smoothing, in [0, 1] pixels. By default: half of ε.",
+)
 @shared.SEED
 @click.option(
     "--data",
@@ -138,6 +150,8 @@ def command(options: ScanOptions) -> None:
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
       auditor scan demo --targeted superclass
+      auditor scan demo --certify bounds --eps 0.02
+      auditor scan demo --model noise --norm L2 --eps 0.5 --certify smoothing --sigma 0.25
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2
@@ -150,7 +164,7 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.gates import check_gates
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
-    from auditor.scans.request import under
+    from auditor.scans.request import check_certify, under
     from auditor.zoo import check_installed, find_source
 
     sigterm_interrupts()
@@ -163,6 +177,7 @@ def command(options: ScanOptions) -> None:
     zoo = find_source(options.source, audit.folder, trust_code=audit.trust_code)
     entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
     entries = [under(entry, options.norm, options.eps) for entry in entries]
+    check_certify(audit.certify, entries)
     start_children(where, zoo, entries)  # they import torch while this process imports SQLAlchemy
 
     from auditor.cli.output.scan import print_outcome

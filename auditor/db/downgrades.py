@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 LOSSES: tuple[tuple[str, str, str], ...] = (
+    ("0014", "certificates; `auditor scan … --certify bounds --force` makes them again", "certificates"),
     ("0010", "pictures of templates; `auditor scan … --force` makes them again", "templates"),
     ("0010", "paths of files of adversarial images; the files stay", "audits WHERE adversarials IS NOT NULL"),
     ("0009", "records of true and predicted classes; the verdicts stay, and `auditor scan … --force` makes them again",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
+from auditor.records.certificates import Certificate, CertificateMethod
 from auditor.records.screening import Screening
 from auditor.records.targeted import TargetedScore
 from auditor.records.templates import Templates
@@ -105,6 +106,8 @@ class AuditRequest:
     attacks all. It decides what is measured, and is not part of an audit's identity.
     ``targeted``: ``superclass`` also attacks towards classes inside and outside of the own superclass; None does not.
     ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
+    ``certify``: also measure a lower bound, by ``bounds`` or ``smoothing``, whose noise has the standard deviation
+    ``sigma``; None for half of eps.
     """
 
     protocol: str
@@ -116,6 +119,8 @@ class AuditRequest:
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
     stop_at: float | None = None
+    certify: CertificateMethod | None = None
+    sigma: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,6 +333,7 @@ class AuditRecord:
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
     targeted: TargetedScore | None = None
+    certificate: Certificate | None = None
     images_sha256: str | None = None
     adversarials: str | None = None
     flags: tuple[str, ...] = ()

@@ -59,7 +59,10 @@ def _same_pictures(engine: Engine, row: ResultRow, number: int) -> bool:
     return True
 
 
-_REQUEST = ("protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "data", "folder")
+_REQUEST = (
+    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "certify", "sigma",
+    "data", "folder",
+)  # fmt: skip
 _MOST_SCANS = 50
 
 

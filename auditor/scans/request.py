@@ -1,5 +1,6 @@
 """The request of a scan, and the threat model of its entries."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,8 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
-            UsageError: ``samples``, a triage or targeted attacks are given for a protocol that uses no images, or
-                ``stop_at`` for one that needs all images at once.
+            UsageError: ``samples``, a triage, targeted attacks or certificates are given for a protocol that uses no
+                images, or ``stop_at`` for one that needs all images at once.
         """
         protocol = find_protocol(audit.protocol)
         if audit.triage is not None and protocol.samples == 0:
@@ -59,6 +60,12 @@ class ScanRequest:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         if audit.targeted is not None and audit.stop_at is not None:
             raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
+        if audit.certify is not None and protocol.samples == 0:
+            raise UsageError(f"--certify has no meaning under {protocol.name!r}, which uses no images")
+        if audit.certify is not None and audit.stop_at is not None:
+            raise UsageError("--sequential attacks fewer images than --certify needs: use one of the two")
+        if audit.sigma is not None and audit.certify != "smoothing":
+            raise UsageError("--sigma is the noise of --certify smoothing: add that option, or leave --sigma out")
         if audit.stop_at is not None and others.get("reverify"):
             raise UsageError("--sequential attacks fewer images than --reverify needs: use one of the two")
         if audit.stop_at is not None and protocol.name == "strong":
@@ -89,9 +96,19 @@ STORED = [
     field.name
     for kind in (AuditRequest, Measurement, ScanRequest)
     for field in fields(kind)
-    if field.name not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at")
+    if field.name
+    not in ("audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at", "certify", "sigma")
 ]
 """The names that every stored request has; requests of older versions lack the others."""
+
+
+def check_certify(certify: str | None, entries: Sequence[ZooEntry]) -> None:
+    """Raises UsageError if certificates are requested in a norm that the method does not know."""
+    norms = {None: None, "bounds": ("Linf", "L2", "L1"), "smoothing": ("L2",)}[certify]
+    wrong = None if norms is None else next((entry for entry in entries if entry.norm not in norms), None)
+    if wrong is not None:
+        hint = "--norm L2 --eps …" if certify == "smoothing" else "another --norm"
+        raise UsageError(f"--certify {certify} does not know the norm {wrong.norm} of {wrong.model}: add {hint}")
 
 
 def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:

@@ -5,7 +5,7 @@ from auditor.errors import NotFoundError, UsageError
 from auditor.jobs.limits import Limits
 from auditor.records import AuditRequest, ZooEntry
 from auditor.records.boosts import RecipeOptions
-from auditor.scans.request import ScanRequest, under
+from auditor.scans.request import ScanRequest, check_certify, under
 from auditor.trainings.boost import BoostRequest
 from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
@@ -27,6 +27,8 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
         sketch=body.sketch,
         triage=body.triage,
         targeted=body.targeted,
+        certify=body.certify,
+        sigma=body.sigma,
         seed=body.seed,
         device=body.device,
         batch_size=settings().batch_size,
@@ -34,7 +36,9 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
     seconds = Limits.of(body.protocol, None, None).seconds
     request = ScanRequest.make(audit, samples=body.samples, seconds=seconds, force=body.force)
     with as_invalid_request(NotFoundError):
-        return zoo, _select_entries(zoo, body), request
+        entries = _select_entries(zoo, body)
+    check_certify(body.certify, entries)
+    return zoo, entries, request
 
 
 def build_boost_request(body: BoostBody) -> tuple[ZooEntry, BoostRequest]:

@@ -37,6 +37,8 @@ class ScanBody(BaseModel):
     sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
     triage: Annotated[float, Field(ge=0, le=1)] | None = None
     targeted: Literal["superclass"] | None = None
+    certify: Literal["bounds", "smoothing"] | None = None
+    sigma: Annotated[float, Field(gt=0, le=1000)] | None = None
     seed: Seed = 0
     device: Device = "cpu"
     force: bool = False
