@@ -124,6 +124,10 @@ class LinearizationError(AuditorError):
     """A model has no implicit linear map: an operation stays non-linear, or the map is not finite."""
 
 
+class BoundsError(AuditorError):
+    """A model has no bounds: an operation without a rule, or a model that cannot be traced."""
+
+
 class MeasurementError(AuditorError):
     """A measurement in a child process failed, crashed, or exceeded a limit."""
 

@@ -10,6 +10,7 @@ from auditor.attacks.minimal import PARAMETERS as MINIMAL
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
 from auditor.audit.earlier import Earlier
+from auditor.certify.settings import certificate_parameters
 from auditor.data import ImageSet, hierarchy_of
 from auditor.records import METHOD_VERSION, AuditRequest, ZooEntry
 
@@ -58,6 +59,8 @@ def identity(
         parts["curve"] = MINIMAL
     if images is not None and images.corrupted is not None:  # no attack runs
         parts["protocol"], parts["corruptions"] = [protocol.name], images.corrupted.identity
+    if request.certify is not None:
+        parts["certify"] = [request.certify, certificate_parameters(request, entry.eps)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,6 +15,7 @@ from auditor.attacks import Adversarials, RobustnessResult, evaluate_robustness,
 from auditor.attacks.evaluate import add_attacks
 from auditor.attacks.gradient import frozen
 from auditor.attacks.sequential import describe_regression, describe_stop
+from auditor.audit.certificates import contradiction, measure_certificate, silence
 from auditor.audit.corruptions import measure_corruptions
 from auditor.audit.earlier import Earlier
 from auditor.audit.extra_attacks import NO_ATTACKS, LoadedAttacks
@@ -24,8 +25,9 @@ from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
 from auditor.audit.triage import is_attacked, screen_only
 from auditor.data import CorruptedImages, Hierarchy, ImageSet, hierarchy_of
-from auditor.errors import LinearizationError, ModelLoadError, describe, one_line
+from auditor.errors import AuditorError, LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import STOPPED_EARLY, AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
+from auditor.records.certificates import CONTRADICTED
 from auditor.records.corruptions import ball_of, is_corruptions
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
@@ -85,6 +87,7 @@ def audit(
             broken = _attack(
                 model, entry, request, images, hierarchy, found, attempts, adversarials is not None, extra, earlier
             )
+            _certify(model, entry, request, images, found, context)
     if adversarials is not None and images is not None and broken is not None:
         broken = broken.beside(images.images, images.indices)
         saved, notes = keep_adversarials(
@@ -308,6 +311,30 @@ def _compare_margins(
     flags, notes = masking_finding(margins, survived[places], entry.eps)
     found.flags += flags
     found.notes += [*notes, *probe_notes(found.screening)]
+
+
+def _certify(
+    model: torch.nn.Module,
+    entry: ZooEntry,
+    request: AuditRequest,
+    images: ImageSet,
+    found: _Findings,
+    context: JobContext,
+) -> None:
+    """Measure the requested lower bound; a certified sample that an attack broke is a flag."""
+    if request.certify is None:
+        return
+    try:
+        certificate = measure_certificate(model, entry, request, images, context.progress)
+    except AuditorError as error:
+        found.not_measurable.append(one_line(f"certify: {error}"))
+        return
+    found.values["certificate"] = certificate
+    if (note := contradiction(certificate, found.values["verdicts"].survived)) is not None:
+        found.flags.append(CONTRADICTED)
+        found.notes.append(note)
+    if (note := silence(certificate)) is not None:
+        found.notes.append(f"certify: {note}")
 
 
 def _attack(

@@ -18,6 +18,8 @@ def screen_only(request: AuditRequest) -> AuditRequest:
         stop_on_regression=False,
         curve=False,
         extra_attacks=None,
+        certify=None,
+        sigma=None,
     )
 
 

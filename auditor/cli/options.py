@@ -165,6 +165,8 @@ class AuditOptions:
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
     curve: bool = False
+    certify: Literal["bounds", "smoothing"] | None = None
+    sigma: float | None = None
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -193,6 +195,8 @@ class AuditOptions:
             triage=self.triage,
             targeted=self.targeted,
             curve=self.curve,
+            certify=self.certify,
+            sigma=self.sigma,
             stop_at=None if gates is None else gates.stop_at,
             stop_on_regression=gates is not None and gates.stop_on_regression,
             extra_attacks=find_extra_attacks(

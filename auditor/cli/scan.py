@@ -83,6 +83,18 @@ class ScanOptions:
     help="Also search for the smallest perturbation that breaks each image, and store its size: the robust accuracy at "
     "every radius up to four times eps, and the median critical radius.",
 )
+@click.option(
+    "--certify",
+    type=Choice(["bounds", "smoothing"]),
+    help="Also prove robustness, beside attacking. bounds: intervals and lines through a small network; the share of "
+    "certified images is a lower bound of the robust accuracy. smoothing: randomized smoothing, in L2 only; it "
+    "certifies the smoothed model, which is another classifier.",
+)
+@click.option(
+    "--sigma",
+    type=FiniteRange(0, min_open=True),
+    help="Use noise of this standard deviation for --certify smoothing, in [0, 1] pixels. By default: half of ε.",
+)
 @shared.ATTACK
 @shared.TRANSFER_FROM
 @shared.TRANSFER_ZOO
@@ -154,6 +166,8 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --model saturated --attack my_attacks.py:rescaled --trust-code
       auditor scan demo --transfer-from demo:standard
       auditor scan demo --threat-model corruptions
+      auditor scan demo --certify bounds --eps 0.02
+      auditor scan demo --model noise --norm L2 --eps 0.5 --certify smoothing --sigma 0.25
       auditor scan local ./my-zoo --dry-run
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2
@@ -167,6 +181,7 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
     from auditor.scans.corruptions import check_options, entries_under
+    from auditor.scans.request import check_certify
     from auditor.zoo import check_installed, find_source
 
     sigterm_interrupts()
@@ -180,6 +195,7 @@ def command(options: ScanOptions) -> None:
     entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
     threat_model = options.filters.threat_model
     entries = entries_under(entries, options.norm, options.eps, threat_model, audit.data and audit.data.absolute())
+    check_certify(audit.certify, entries)
     start_children(where, zoo, entries)  # they import torch while this process imports SQLAlchemy
 
     from auditor.cli.output.scan import print_outcome

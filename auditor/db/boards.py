@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from auditor.db import models as tables
 from auditor.db.claims import claims_of, mismatches
 from auditor.db.filters import (
+    OF_CERTIFICATE,
     OF_SCREENING,
     OF_WEIGHTS,
     Filter,
@@ -98,6 +99,8 @@ def load_board(engine: Engine, key: BoardKey, sort: str) -> list[BoardRow]:
         name = sort.removeprefix("-")
         if name in OF_SCREENING:
             query = query.outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
+        elif name in OF_CERTIFICATE:
+            query = query.outerjoin(tables.Certificate, tables.Certificate.audit_id == audit.id)
         elif name in OF_WEIGHTS:
             query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
         return [_row(found, figures.get(found.name)) for found in session.execute(query)]

@@ -18,10 +18,11 @@ from auditor.errors import UsageError
 _OF_MODEL = {"model": tables.Model.name, "source": tables.Model.source}
 OF_WEIGHTS = ("intra", "inter", "gap", "silhouette", "p_value", "effective_rank")
 OF_SCREENING = ("screen_score", "margin", "local_gap", "data_margin")
+OF_CERTIFICATE = ("certified_accuracy", "smoothed_certified_accuracy")
 SORTABLE = (
     "model", "source", "dataset", "protocol", "eps", "clean_accuracy", "robust_accuracy", "n", "intra", "inter", "gap",
     "silhouette", "p_value", "effective_rank", "screen_score", "margin", "local_gap", "data_margin",
-    "seconds", "started_at",
+    "certified_accuracy", "smoothed_certified_accuracy", "seconds", "started_at",
 )  # fmt: skip
 EPS_TOLERANCE = 1e-3
 STATES = ("done", "failed", "cancelled", "queued", "running")
@@ -86,7 +87,12 @@ def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
     name = sort.removeprefix("-")
     if name in _OF_MODEL:
         return as_python_sorts(session, _OF_MODEL[name].expression)
-    home = weights if name in OF_WEIGHTS else tables.Screening if name in OF_SCREENING else tables.Audit
+    homes = {
+        **dict.fromkeys(OF_WEIGHTS, weights),
+        **dict.fromkeys(OF_SCREENING, tables.Screening),
+        **dict.fromkeys(OF_CERTIFICATE, tables.Certificate),
+    }
+    home = homes.get(name, tables.Audit)
     column = getattr(home, name)
     return as_python_sorts(session, column.expression)
 
@@ -117,6 +123,8 @@ def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -
         query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
     if ordered and name in OF_SCREENING:
         query = query.outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
+    if ordered and name in OF_CERTIFICATE:
+        query = query.outerjoin(tables.Certificate, tables.Certificate.audit_id == audit.id)
     if filter.after is not None:
         query = query.where(_is_after(session, sort, weights, filter.after))
     if limit is None:

@@ -113,9 +113,9 @@ class Token(Base):
 
 
 __all__ = [
-    "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Checkpoint", "Clustering", "Corruption", "Leased",
-    "Model", "Published", "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Templates", "Token",
-    "Training", "Verdicts", "Worker",
+    "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Certificate", "Checkpoint", "Clustering", "Corruption",
+    "Curve", "Leased", "Model", "Published", "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Templates",
+    "Token", "Training", "Verdicts", "Worker",
 ]  # fmt: skip
 
 LEADERBOARD = (
@@ -245,6 +245,7 @@ class Audit(Leased, Base):
     verdicts: Mapped["Verdicts | None"] = relationship(cascade="all, delete-orphan")
     screening: Mapped["Screening | None"] = relationship(cascade="all, delete-orphan")
     templates: Mapped[list["Templates"]] = relationship(cascade="all, delete-orphan")
+    certificate: Mapped["Certificate | None"] = relationship(cascade="all, delete-orphan")
     corruptions: Mapped[list["Corruption"]] = relationship(
         cascade="all, delete-orphan", order_by="(Corruption.position, Corruption.severity)"
     )
@@ -374,6 +375,32 @@ class Verdicts(Base):
     labels: Mapped[bytes | None]
     predicted: Mapped[bytes | None]
     broken_at: Mapped[bytes | None]
+
+
+class Certificate(Base):
+    """What is proven of an audit's samples. ``method``: bounds or smoothing; ``parameters``: its own.
+
+    ``certified_accuracy``: the share of samples that bounds certify, a lower bound of the robust accuracy; NULL for
+    smoothing. ``smoothed_certified_accuracy``: the share that smoothing certifies for the smoothed model; NULL for
+    bounds. ``low``, ``high``: the 95 % interval of either. ``smoothed_clean_accuracy`` and ``abstained``: shares of the
+    smoothed model. ``certified``: packed bits of ``n`` samples, in the order of the verdicts; ``radii``: little-endian
+    float64 of each sample; zlib both.
+    """
+
+    __tablename__ = "certificates"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), primary_key=True)
+    method: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    n: Mapped[int]
+    certified: Mapped[bytes]
+    radii: Mapped[bytes | None]
+    certified_accuracy: Mapped[float | None]
+    smoothed_certified_accuracy: Mapped[float | None]
+    low: Mapped[float]
+    high: Mapped[float]
+    smoothed_clean_accuracy: Mapped[float | None]
+    abstained: Mapped[float | None]
 
 
 class Curve(Base):

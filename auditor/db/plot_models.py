@@ -7,6 +7,7 @@ from sqlalchemy.orm import aliased
 
 from auditor.db import models as tables
 from auditor.db.claims import Claims, mismatches, same_eps
+from auditor.db.filters import OF_CERTIFICATE
 from auditor.records.corruptions import PUBLISHED
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import PlotModel, Setting
@@ -71,6 +72,10 @@ def _select_measured(query: Select[Any], x: str, y: str) -> tuple[Select[Any], l
             screening = aliased(tables.Screening)
             query = query.join(screening, screening.audit_id == audit.id)
             columns.append(getattr(screening, measure).expression)
+        elif measure in OF_CERTIFICATE:
+            certificate = aliased(tables.Certificate)
+            query = query.join(certificate, certificate.audit_id == audit.id)
+            columns.append(getattr(certificate, measure).expression)
         else:
             columns.append(getattr(audit, measure).expression)
     query = query.where(audit.latest_done, *(column.is_not(None) for column in columns))

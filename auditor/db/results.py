@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased, joinedload, load_only, selectinload
 
 from auditor.db import models as tables
 from auditor.db.base import iso
+from auditor.db.certificates import certificate_record
 from auditor.db.claims import claims_of, mismatches
 from auditor.db.codec import (
     null_to_nan,
@@ -22,10 +23,11 @@ from auditor.db.codec import (
 )
 from auditor.db.corruptions import corruption_score
 from auditor.db.curves import curve_record
-from auditor.db.filters import Filter, check_filter, order_by, select_ids
+from auditor.db.filters import OF_CERTIFICATE, Filter, check_filter, order_by, select_ids
 from auditor.db.published import PUBLISHED, published_record
 from auditor.errors import NotFoundError
 from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records.certificates import Certificate
 from auditor.records.corruptions import CorruptionScore
 from auditor.records.curves import Curve
 from auditor.records.matrices import GAP_FIELDS
@@ -42,8 +44,9 @@ _NAMES = [field.name for field in fields(ResultRow)]
 _OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
 _OF_CLUSTERING = [name for name in _NAMES if name in tables.Clustering.__table__.columns and name not in _OF_AUDIT]
 _OF_SCREENING = [name for name in _NAMES if name in tables.Screening.__table__.columns]
+_OF_CERTIFICATE = [name for name in _NAMES if name in OF_CERTIFICATE]
 _OF_MODEL = ("status", "model", "source", "training", "architecture")
-_COLUMNS = (*_OF_AUDIT, *_OF_CLUSTERING, *_OF_SCREENING, *_OTHER_GAPS.values(), *_OF_MODEL)
+_COLUMNS = (*_OF_AUDIT, *_OF_CLUSTERING, *_OF_SCREENING, *_OF_CERTIFICATE, *_OTHER_GAPS.values(), *_OF_MODEL)
 """The fields of a result row that a query reads; ``status`` is the state of the audit."""
 
 
@@ -66,6 +69,7 @@ class Detail:
     screening: Screening | None
     published: Published | None
     adversarials: str | None = None
+    certificate: Certificate | None = None
     corruptions: tuple[CorruptionScore, ...] = ()
     curve: Curve | None = None
 
@@ -124,6 +128,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             selectinload(audit.attacks),
             selectinload(audit.verdicts),
             selectinload(audit.screening),
+            selectinload(audit.certificate),
             selectinload(audit.corruptions),
             selectinload(audit.curve),
         )
@@ -149,6 +154,7 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             screening=_screening(found.screening, gap) if found.screening else None,
             published=published_record(published) if published else None,
             adversarials=found.adversarials,
+            certificate=certificate_record(found.certificate) if found.certificate else None,
             corruptions=tuple(corruption_score(row) for row in found.corruptions),
             curve=curve_record(found.curve) if found.curve else None,
         )
@@ -178,6 +184,7 @@ def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
         .join(model, model.id == audit.model_id)
         .outerjoin(published, published.model == model.name)
         .outerjoin(screening, screening.audit_id == audit.id)
+        .outerjoin(tables.Certificate, tables.Certificate.audit_id == audit.id)
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
@@ -193,6 +200,7 @@ def _columns() -> tuple[list[Any], Any, list[Any]]:
         *(getattr(audit, name) for name in _OF_AUDIT),
         *(getattr(weights, name) for name in _OF_CLUSTERING),
         *(getattr(screening, name) for name in _OF_SCREENING),
+        *(getattr(tables.Certificate, name) for name in _OF_CERTIFICATE),
         *(other.gap for other in others),
         *(audit.state, model.name, model.source, model.training, model.architecture),
         *(getattr(published, name).label(f"published_{name}") for name in PUBLISHED),

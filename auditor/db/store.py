@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import Base, upsert
+from auditor.db.certificates import certificate_row
 from auditor.db.codec import (
     nan_to_null,
     pack_bits,
@@ -263,6 +264,8 @@ def _children(audit_id: int, record: AuditRecord) -> list[Base]:
         rows.append(tables.AttackScore(audit_id=audit_id, position=position, **asdict(score)))
     if record.screening is not None:
         rows.append(_screening_row(audit_id, record.screening))
+    if record.certificate is not None:
+        rows.append(certificate_row(audit_id, record.certificate))
     rows += [_templates_row(audit_id, part) for part in record.templates]
     if record.verdicts is not None:
         rows.append(_verdicts_row(audit_id, record.verdicts))

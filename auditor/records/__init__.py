@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
+from auditor.records.certificates import Certificate, CertificateMethod
 from auditor.records.corruptions import CorruptionScore
 from auditor.records.curves import Curve
 from auditor.records.extra_attacks import ExtraAttacks
@@ -112,6 +113,8 @@ class AuditRequest:
     ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
     ``stop_on_regression``: the attacks stop once it is decided whether fewer images survive than in the last result.
     ``extra_attacks``: run after those of the protocol; None runs none.
+    ``certify``: also measure a lower bound, by ``bounds`` or ``smoothing``, whose noise has the standard deviation
+    ``sigma``; None for half of eps.
     """
 
     protocol: str
@@ -124,6 +127,8 @@ class AuditRequest:
     targeted: Literal["superclass"] | None = None
     stop_at: float | None = None
     curve: bool = False
+    certify: CertificateMethod | None = None
+    sigma: float | None = None
     stop_on_regression: bool = False
     extra_attacks: ExtraAttacks | None = None
 
@@ -346,6 +351,7 @@ class AuditRecord:
     attacks: tuple[AttackScore, ...] = ()
     verdicts: Verdicts | None = None
     targeted: TargetedScore | None = None
+    certificate: Certificate | None = None
     corruptions: tuple[CorruptionScore, ...] = ()
     curve: Curve | None = None
     images_sha256: str | None = None

@@ -67,6 +67,10 @@ class ResultRow:
         correlation: whether C is exact or estimated from ``sketch`` random images.
         extra_attacks: what ran beyond the protocol's attacks; None without any.
         gap_error: the standard error of a sketch's gap; None where C is exact.
+        certified_accuracy: the share of samples that bounds certify, a lower bound of the robust accuracy; None if none
+            were computed.
+        smoothed_certified_accuracy: the share that randomized smoothing certifies for the smoothed model, which is no
+            bound of this model's robust accuracy.
         screen_score, margin, local_gap, data_margin: as in :class:`auditor.records.screening.Screening`.
         flags: the audit's own flags, and those of accuracies that contradict the published ones.
         started_at, finished_at: ISO 8601, to the second.
@@ -125,6 +129,8 @@ class ResultRow:
     margin: float | None
     local_gap: float | None
     data_margin: float | None
+    certified_accuracy: float | None
+    smoothed_certified_accuracy: float | None
     claimed_clean_accuracy: float | None
     claimed_robust_accuracy: float | None
     claimed_unreliable: bool | None

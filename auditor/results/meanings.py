@@ -104,6 +104,10 @@ FLAGS: dict[str, FlagMeaning] = {
         "The effective rank of C is below 1.5: all templates point in nearly one direction.",
         "Ignore the clustering scores of this model; the robust accuracy is not affected.",
     ),
+    "certificate_contradicted": FlagMeaning(
+        "A certified image was broken by an attack, which is impossible: the certificate or the attack is wrong.",
+        "Report it with the model's name, and trust neither number.",
+    ),
     "stopped_early": FlagMeaning(
         "The audit stopped once its gate was decided (--fail-under with --sequential), so it attacked fewer images.",
         "Read it as an answer to the gate. Audit the model without --sequential for a number to compare.",
@@ -120,6 +124,17 @@ TERMS: dict[str, Term] = {
         "robust accuracy",
         "The share of test images that are classified correctly under every attack of the protocol.",
         "It is an upper bound: a stronger attack may break more images.",
+    ),
+    "certified-accuracy": Term(
+        "certified accuracy",
+        "The share of test images that bounds prove to be classified correctly in all of the ball.",
+        "It is a lower bound of the robust accuracy. A bound of 0 says nothing about the model.",
+    ),
+    "smoothed-certified-accuracy": Term(
+        "smoothed certified accuracy",
+        "The share of test images that randomized smoothing certifies for the smoothed model.",
+        "The smoothed model answers with the class that is most frequent under noise. It is another classifier, so "
+        "this is no bound of the model's own robust accuracy.",
     ),
     "clean-accuracy": Term(
         "clean accuracy", "The share of test images that are classified correctly without an attack."

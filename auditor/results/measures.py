@@ -28,6 +28,10 @@ PLOTTED: dict[str, Measure] = {
     "screen_score": Measure("screening score", MEASURES["screen_score"]),
     "margin": Measure("margin", MEASURES["margin"], least=0.02),
     "local_gap": Measure("local gap", MEASURES["local_gap"]),
+    "certified_accuracy": Measure("certified accuracy", "certified accuracy (bounds), %", share=True),
+    "smoothed_certified_accuracy": Measure(
+        "certified accuracy of the smoothed model", "certified accuracy of the smoothed model, %", share=True
+    ),
     "clean_accuracy": Measure("clean accuracy", "clean accuracy, %", share=True),
     "robust_accuracy": Measure("robust accuracy", "robust accuracy, %, with 95 % interval", share=True),
     "claimed_clean_accuracy": Measure("claimed clean accuracy", "claimed clean accuracy, %", share=True),

@@ -73,8 +73,7 @@ def previous_verdicts(engine: Engine, audit_id: int, scan_id: int) -> tuple[int,
 
 _REQUEST = (
     "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "extra_attacks",
-    "curve", "data",
-    "folder",
+    "curve", "certify", "sigma", "data", "folder",
 )  # fmt: skip
 _MOST_SCANS = 50
 

@@ -29,6 +29,7 @@ def _plain(value: Any) -> Any:
 
 def serialize_detail(detail: Detail) -> dict[str, Any]:
     """Everything about one audit as plain values: matrices are nested lists, null if they were pruned."""
+    from auditor.results.certificates import certificate_values
     from auditor.results.class_errors import find_class_errors
     from auditor.results.corruptions import corruption_values
     from auditor.results.curves import curve_values
@@ -53,6 +54,7 @@ def serialize_detail(detail: Detail) -> dict[str, Any]:
             "broken_at": None if verdicts.broken_at is None else verdicts.broken_at.tolist(),
         },
         "targeted": None if detail.targeted is None else targeted_values(detail.targeted),
+        "certificate": None if detail.certificate is None else certificate_values(detail.certificate),
         "corruptions": corruption_values(detail.corruptions),
         "curve": None if detail.curve is None else curve_values(detail.curve, detail.row.eps),
         "errors": None if errors is None else _errors(errors),

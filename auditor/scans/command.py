@@ -55,7 +55,7 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
     words = []
     if request.get("linearization", "remove") != "remove":
         words += ["--linearization", str(request["linearization"])]
-    for name in ("sketch", "triage", "targeted"):
+    for name in ("sketch", "triage", "targeted", "certify", "sigma"):
         if request.get(name) is not None:
             words += [f"--{name}", str(request[name])]
     if request.get("stop_at") is not None:

@@ -54,7 +54,10 @@ def check_options(entries: Sequence[ZooEntry], request: Measurement) -> None:
     given = {
         "--protocol strong": audit.protocol == "strong",
         "--targeted": audit.targeted is not None,
-        "--sequential": audit.stop_at is not None,
+        "--curve": audit.curve,
+        "--certify": audit.certify is not None,
+        "--attack or --transfer-from": audit.extra_attacks is not None,
+        "--sequential": audit.may_stop,
         "--triage": audit.triage is not None,
         "--save-adversarials": request.adversarials is not None,
     }

@@ -1,5 +1,6 @@
 """The request of a scan, and the threat model of its entries."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,8 @@ class ScanRequest:
         """A request; ``samples`` is by default the protocol's number, or all images of a smaller data set.
 
         Raises:
-            UsageError: ``samples``, a triage, a curve, targeted or extra attacks are given for a protocol without
-                images, or ``stop_at`` for one that needs all images at once.
+            UsageError: ``samples``, a triage, a curve, certificates, targeted or extra attacks are given for a protocol
+                without images, or ``stop_at`` for one that needs all images at once.
         """
         protocol = find_protocol(audit.protocol)
         if audit.triage is not None and protocol.samples == 0:
@@ -66,6 +67,12 @@ class ScanRequest:
             raise UsageError("--sequential attacks fewer images than --targeted needs: use one of the two")
         if audit.curve and audit.may_stop:
             raise UsageError("--sequential attacks fewer images than --curve needs: use one of the two")
+        if audit.certify is not None and protocol.samples == 0:
+            raise UsageError(f"--certify has no meaning under {protocol.name!r}, which uses no images")
+        if audit.certify is not None and audit.may_stop:
+            raise UsageError("--sequential attacks fewer images than --certify needs: use one of the two")
+        if audit.sigma is not None and audit.certify != "smoothing":
+            raise UsageError("--sigma is the noise of --certify smoothing: add that option, or leave --sigma out")
         if audit.may_stop and others.get("reverify"):
             raise UsageError("--sequential attacks fewer images than --reverify needs: use one of the two")
         if audit.may_stop and protocol.samples == 0:
@@ -96,7 +103,7 @@ class ScanRequest:
 
 ADDED_LATER = {
     "audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at", "curve", "stop_on_regression",
-    "extra_attacks",
+    "extra_attacks", "certify", "sigma",
 }  # fmt: skip
 STORED = [
     field.name
@@ -105,6 +112,15 @@ STORED = [
     if field.name not in ADDED_LATER
 ]
 """The names that every stored request has; requests of older versions lack the others."""
+
+
+def check_certify(certify: str | None, entries: Sequence[ZooEntry]) -> None:
+    """Raises UsageError if certificates are requested in a norm that the method does not know."""
+    norms = {None: None, "bounds": ("Linf", "L2", "L1"), "smoothing": ("L2",)}[certify]
+    wrong = None if norms is None else next((entry for entry in entries if entry.norm not in norms), None)
+    if wrong is not None:
+        hint = "--norm L2 --eps …" if certify == "smoothing" else "another --norm"
+        raise UsageError(f"--certify {certify} does not know the norm {wrong.norm} of {wrong.model}: add {hint}")
 
 
 def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:

@@ -6,7 +6,7 @@ from auditor.jobs.limits import Limits
 from auditor.records import AuditRequest, ZooEntry
 from auditor.records.boosts import RecipeOptions
 from auditor.scans.corruptions import check_options, entries_under
-from auditor.scans.request import ScanRequest
+from auditor.scans.request import ScanRequest, check_certify
 from auditor.trainings.boost import BoostRequest
 from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
@@ -30,6 +30,8 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
         targeted=body.targeted,
         stop_at=body.stop_at,
         curve=body.curve,
+        certify=body.certify,
+        sigma=body.sigma,
         seed=body.seed,
         device=body.device,
         batch_size=settings().batch_size,
@@ -39,6 +41,7 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
     with as_invalid_request(NotFoundError):
         entries = _select_entries(zoo, body)
     check_options(entries, request.measurement)
+    check_certify(body.certify, entries)
     return zoo, entries, request
 
 

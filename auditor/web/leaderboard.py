@@ -26,6 +26,8 @@ COLUMNS = tuple(
         ("interval", "95 % interval", None, "interval", False),
         ("published", "published %", None, "published"),
         ("clean", "clean %", "clean_accuracy", "clean-accuracy"),
+        ("certified", "certified %", "certified_accuracy", "certified-accuracy"),
+        ("smoothed", "smoothed certified %", "smoothed_certified_accuracy", "smoothed-certified-accuracy"),
         ("screen", "screen", "screen_score", "screening-score"),
         ("gap", "gap", "gap", "gap"),
         ("p", "p", "p_value", "p-value"),

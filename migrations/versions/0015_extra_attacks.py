@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
@@ -24,7 +24,7 @@ def downgrade() -> None:
     op.execute("DROP VIEW leaderboard")
     # Without the column such a result would pass for one of its protocol: it is kept, but not done.
     op.execute(
-        "UPDATE audits SET state = 'cancelled', reason = 'with ' || extra_attacks || ', not known to 0013', "
+        "UPDATE audits SET state = 'cancelled', reason = 'with ' || extra_attacks || ', not known to 0014', "
         "latest = false, latest_done = false WHERE extra_attacks IS NOT NULL"
     )
     op.drop_column("audits", "extra_attacks")

@@ -11,6 +11,7 @@ from auditor.records import Clustering
 from auditor.records.matrices import ERROR_NAMES, MATRIX_NAMES
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
+from auditor.results.certificates import certificate_words, range_words
 from auditor.results.class_errors import ClassErrors, find_class_errors
 from auditor.results.curves import curve_pairs
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, format_gap_error
@@ -39,6 +40,8 @@ def print_detail(detail: Detail) -> None:
             *error_pairs(errors),
             *(("targeted", targeted_words(score)) for score in [detail.targeted] if score is not None),
             *(curve_pairs(detail.curve, row.eps) if detail.curve else ()),
+            *(("certified", certificate_words(found)) for found in [detail.certificate] if found is not None),
+            *(("range", words) for words in [range_words(row)] if words is not None),
             *claim_lines(detail),
             (
                 "linearization",

@@ -9,7 +9,9 @@ import click
 
 from auditor.cli.output.layout import print_columns, print_line, print_note, terminal_width
 from auditor.records import STOPPED_EARLY
+from auditor.records.certificates import NO_BOUND
 from auditor.records.results import ResultRow
+from auditor.results.certificates import NOT_THE_MODEL
 from auditor.results.ranking import (
     GAP_NOTE,
     SCREEN_NOTE,
@@ -62,17 +64,20 @@ _NO_INTERVAL, _INTERVAL = "robust %", "robust % (95 % interval)"
 _NARROW = 70
 """Terminals with fewer columns get the robust accuracy without its interval."""
 _COLUMNS = (
-    "#", "model", "clean %", "claimed clean %", _NO_INTERVAL, _INTERVAL, "claimed robust %",
-    "screen", "gap", "p", "intra", "inter", "flags",
+    "#", "model", "clean %", "claimed clean %", _NO_INTERVAL, _INTERVAL, "certified %", "smoothed certified %",
+    "claimed robust %", "screen", "gap", "p", "intra", "inter", "flags",
 )  # fmt: skip
 _CLAIMS = {"claimed clean %": "claimed_clean_accuracy", "claimed robust %": "claimed_robust_accuracy"}
+_CERTIFIED = {"certified %": "certified_accuracy", "smoothed certified %": "smoothed_certified_accuracy"}
 _RIGHT = tuple(name for name in _COLUMNS if name not in ("model", "flags"))
 _OPTIONAL = ("inter", "intra", "p", "claimed clean %", "clean %", "claimed robust %", "screen", "gap")
 
 
 def _print_group(group: Sequence[ResultRow]) -> list[str]:
     """Print the rows of one setting, and return the columns that did not fit."""
-    unclaimed = {name for name, key in _CLAIMS.items() if all(getattr(row, key) is None for row in group)}
+    unclaimed = {
+        name for name, key in (_CLAIMS | _CERTIFIED).items() if all(getattr(row, key) is None for row in group)
+    }
     width = terminal_width()
     narrow = width is not None and width < _NARROW
     columns = [name for name in _COLUMNS if name not in unclaimed and name != (_INTERVAL if narrow else _NO_INTERVAL)]
@@ -101,6 +106,8 @@ def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
         _INTERVAL: interval,
         "claimed clean %": percent_number(row.claimed_clean_accuracy),
         "claimed robust %": percent_number(row.claimed_robust_accuracy) + ("*" if has_doubtful_claim(row) else ""),
+        "certified %": percent_number(row.certified_accuracy),
+        "smoothed certified %": percent_number(row.smoothed_certified_accuracy),
         "screen": number(row.screen_score),
         "gap": number(row.gap) + format_gap_error(row),
         "p": p_value(row.p_value),
@@ -121,6 +128,10 @@ def _footnotes(done: Sequence[ResultRow]) -> list[str]:
         )
     if any(has_doubtful_claim(row) for row in done):
         lines.append("* marked unreliable by its publisher.")
+    if any(row.certified_accuracy == 0 for row in done):
+        lines.append(f"certified 0: {NO_BOUND}.")
+    if any(row.smoothed_certified_accuracy is not None for row in done):
+        lines.append(f"smoothed certified: {NOT_THE_MODEL}.")
     for dataset, samples, n in dict.fromkeys((row.dataset, row.samples or 0, row.n or 0) for row in done):
         if 0 < n < samples:
             lines.append(f"{dataset} has fewer than {samples} test images: all {n} were used.")

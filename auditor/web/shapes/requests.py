@@ -84,6 +84,8 @@ class ScanBody(BaseModel):
             description="Stop each audit once it is decided whether its robust accuracy is above or below this.",
         ),
     ] = None
+    certify: Literal["bounds", "smoothing"] | None = None
+    sigma: Annotated[float, Field(gt=0, le=1000)] | None = None
     seed: Seed = 0
     device: Device = "cpu"
     force: bool = False

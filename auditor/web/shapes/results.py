@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from auditor.records import AttackScore, Published
+from auditor.records.certificates import CertificateMethod
 from auditor.records.matrices import MatrixKind
 from auditor.records.results import ResultRow
 from auditor.web.shapes import Next, Shape, Share, shape_of
@@ -13,7 +14,7 @@ Matrix = list[list[float | None]]
 
 _SHARES = (
     "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "p_value", "screen_score",
-    "claimed_clean_accuracy", "claimed_robust_accuracy",
+    "claimed_clean_accuracy", "claimed_robust_accuracy", "certified_accuracy", "smoothed_certified_accuracy",
 )  # fmt: skip
 _NARROWER: dict[str, Any] = dict.fromkeys(_SHARES, Share | None)
 _NARROWER |= dict.fromkeys(("started_at", "finished_at"), datetime | None)
@@ -119,6 +120,23 @@ class Targeted(Shape):
     across_high: Share | None
 
 
+class Certificate(Shape):
+    """What is proven of the samples: for bounds of this model, for smoothing of the smoothed model, another classifier.
+
+    ``radii``: the certified L2 radius of each sample; null for bounds.
+    """
+
+    method: CertificateMethod
+    parameters: dict[str, Any]
+    certified: list[bool]
+    accuracy: Share
+    low: Share
+    high: Share
+    radii: list[float] | None
+    clean_accuracy: Share | None
+    abstained: Share | None
+
+
 class Corruption(Shape):
     """The accuracy under one corruption, the mean over severity 1 to 5, and at each severity, with 95 % intervals.
 
@@ -207,6 +225,7 @@ class ResultDetail(Result):
     published: Published | None
     verdicts: Verdicts | None
     targeted: Targeted | None
+    certificate: Certificate | None
     corruptions: list[Corruption] | None
     curve: Curve | None
     errors: ClassErrors | None
