@@ -38,7 +38,8 @@ def command() -> None:
 def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     """Add a schedule for COMMAND, which is an auditor command after two dashes.
 
-    Relative paths of COMMAND are stored as absolute paths. If a due time was missed by less than a day, the command runs once, late. If it was missed by more, it is skipped.
+    Relative paths of COMMAND are stored as absolute paths. If a due time was missed by less than a day, the command
+    runs once, late. If it was missed by more, it is skipped.
 
     \b
     Examples:
@@ -138,7 +139,7 @@ def _with_absolute_paths(words: Sequence[str]) -> list[str]:
             option = options[name]
             if equals and isinstance(option.type, click.Path):
                 word = f"{name}={Path(value).absolute()}"
-            expected = None if equals or option.is_flag else option
+            expected = None if equals or getattr(option, "is_flag", False) else option
         else:
             kind = expected if expected is not None else arguments.pop(0)
             word = str(Path(word).absolute()) if isinstance(kind.type, click.Path) else word

@@ -56,7 +56,8 @@ def screened(name: str, score: float | None, **changes: object) -> int:
     )
     nothing = dict.fromkeys(("clean_accuracy", "robust_accuracy", "robust_low", "robust_high"), math.nan)
     found = record(
-        name, protocol="screen", n=0, attacks=(), verdicts=None, screening=screening, identity=name, **nothing, **changes
+        name, protocol="screen", n=0, attacks=(), verdicts=None, screening=screening, identity=name, **nothing,
+        **changes,
     )  # fmt: skip
     assert store.finish(job.audit_id, store.claim(job.audit_id), found)
     return job.audit_id
