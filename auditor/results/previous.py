@@ -8,17 +8,19 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.results import Filter, list_results, load_verdicts
 from auditor.errors import NotFoundError, UsageError
+from auditor.records import STOPPED_SAMPLES
 from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 
-_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "samples")
+_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch")
 
 
 def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow | None:
     """The done result of ``row``'s model that was confirmed last before the scan began, other than ``row`` itself.
 
-    On the same data set, under the same protocol, norm, eps, linearization, sketch and number of samples and, where
-    ``row`` is done and has been attacked, on the same pictures.
+    On the same data set, under the same protocol, norm, eps, linearization, sketch and number of images and, where
+    ``row`` is done and has been attacked, on the same pictures. The number that counts is that of the images that were
+    used, not the requested one: a smaller data set is used whole.
     """
     number = next((found for found in _earlier(engine, row, scan_id) if _same_pictures(engine, row, found)), None)
     if number is None:
@@ -34,6 +36,8 @@ def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
         .join(tables.Model, tables.Model.id == audit.model_id)
         .where(tables.Model.name == row.model, audit.state == "done", audit.id != row.id)
         .where(*(getattr(audit, name).is_not_distinct_from(getattr(row, name)) for name in _SETTING))
+        .where(audit.samples.is_distinct_from(STOPPED_SAMPLES))
+        .where(audit.n == row.n if row.n else audit.samples.is_not_distinct_from(row.samples))
         .order_by(audit.confirmed_at.desc(), audit.id.desc())
     )
     if _is_attacked(row):

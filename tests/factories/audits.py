@@ -36,7 +36,8 @@ def audited(
     sketch = changes.get("sketch")
     protocol = changes.pop("protocol", "quick")
     store = Store(open_database(settings().database_url))
-    request = REQUEST | {"protocol": protocol, "samples": len(numbers), "sketch": sketch}
+    samples = changes.pop("samples", len(numbers))  # of a smaller data set, all images are used
+    request = REQUEST | {"protocol": protocol, "samples": samples, "sketch": sketch}
     request |= {name: changes[name] for name in ("seed", "linearization") if name in changes}
     _, (job,) = store.create_scan("demo", request, [dataclasses.replace(entry(name), **asked)])
     found = record(
