@@ -36,6 +36,11 @@ def hide_secrets_of(url: str) -> None:
         hide(secret)
 
 
+def forget() -> None:
+    """Forget all registered secrets, for programs that change their settings, such as tests."""
+    _secrets.clear()
+
+
 def known_secrets() -> frozenset[str]:
     """All registered secrets, to pass on to a child process."""
     return frozenset(_secrets)
