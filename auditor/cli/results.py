@@ -1,5 +1,6 @@
 """``auditor results``: list, show, compare, export and plot stored results."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from auditor.db.results import Detail
     from auditor.records.results import Measure
 
+BY_RANK = "-robust_accuracy"
 AUDIT_ID = click.option("--id", "audit_id", type=ROW_ID, help="Select one audit by its ID, which --format json prints.")
 
 
@@ -104,11 +106,12 @@ command.add_command(compare)
 
 @command.command("list")
 @result_filters
-@list_options(sort="-robust_accuracy")
+@list_options(sort=BY_RANK)
 def list_rows(listing: Listing, **filters: Any) -> None:
     """List the newest result of each model, data set, protocol and setting.
 
-    The column `#` ranks the printed rows by robust accuracy, so that it depends on the filters and on --limit.
+    The column `#` ranks the printed rows by robust accuracy, so that it depends on the filters and on --limit. Results
+    of the protocol screen have no ranks: they are sorted by their screening score.
 
     \b
     Examples:
@@ -121,17 +124,28 @@ def list_rows(listing: Listing, **filters: Any) -> None:
     from auditor.cli.output.tables import print_results
     from auditor.db.filters import SORTABLE
     from auditor.db.results import Filter, count_audits, list_results
+    from auditor.results.ranking import order_of
     from auditor.results.serialize import keys_of
 
-    engine, sort = open_database(), listing.sort or "-robust_accuracy"
-    in_sql = sort.removeprefix("-") in SORTABLE and not listing.conditions
-    limit = listing.limit + 1 if in_sql and listing.limit else None  # one more shows whether there are more
-    rows = list_results(engine, Filter(**filters), sort=sort if in_sql else "-robust_accuracy", limit=limit)
+    engine, sort = open_database(), listing.sort or BY_RANK
+    by_rank = sort == BY_RANK
+    if by_rank and filters["protocol"]:
+        sort = order_of(filters["protocol"])
+    in_sql = sort.removeprefix("-") in SORTABLE
+    cut = in_sql and not listing.conditions
+    limit = listing.limit + 1 if listing.limit and cut else None  # one more shows whether there are more
+    rows = list_results(engine, Filter(**filters), sort=sort if in_sql else BY_RANK, limit=limit)
     hint = "`auditor scan demo` makes some"
     if not rows and (stored := count_audits(engine)):
         hint = f"none of the {stored} stored audits matches"
     more = limit is not None and len(rows) == limit
-    listing.print(rows, print_results, nothing=f"no results: {hint}", keys=keys_of(ResultRow), more=more)
+    listing.print(
+        rows,
+        functools.partial(print_results, by_rank=by_rank),
+        nothing=f"no results: {hint}",
+        keys=keys_of(ResultRow),
+        more=more,
+    )
 
 
 @command.command()

@@ -1,9 +1,11 @@
 """``auditor schedule``: schedules of scans, which ``auditor beat`` runs."""
 
 import contextlib
+import copy
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,7 +40,8 @@ def command() -> None:
 def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     """Add a schedule for COMMAND, which is an auditor command after two dashes.
 
-    If a due time was missed by less than a day, the command runs once, late. If it was missed by more, it is skipped.
+    Relative paths of COMMAND are stored as absolute paths. If a due time was missed by less than a day, the command
+    runs once, late. If it was missed by more, it is skipped.
 
     \b
     Examples:
@@ -53,50 +56,99 @@ def add(name: str, cron: str, replace: bool, words: tuple[str, ...]) -> None:
     check_name(name)
     check_cron(cron)
     check_command(words)
-    _check_scan(words[1:])
+    words = (words[0], *_with_absolute_paths(words[1:]))
+    for path in _check_scan(words[1:]):
+        say(f"warning: {path} does not exist on this machine; it is looked up on the machine that runs the scan")
     add_schedule(open_database(), name, cron, words, replace=replace)
     due = next_due(cron, datetime.now(UTC))
     when = f"next due at {due:%Y-%m-%d %H:%M} UTC; `auditor beat` runs it" if due else "never due"
     say(f"schedule {name}: {when}")
 
 
-def _check_scan(words: Sequence[str], *, remote: bool = False) -> None:
-    """Parse the options of a scan, and look its models up.
+def _check_scan(words: Sequence[str]) -> list[str]:
+    """Parse the options of a scan, and look its models up. Return the paths that do not exist on this machine.
 
-    Paths are not checked, because they may be on the machine of `auditor beat` alone. Files with attacks are: their
-    digest is computed. ``remote``: refuse paths and code before any file is looked at.
+    Such paths are not an error, because they may be on the machine that runs the scan alone. Files with attacks are:
+    their digest is computed.
 
     Raises:
         UsageError: `auditor scan` would refuse the options or find no model.
     """
-    from auditor.cli.choice import describe_usage_error
     from auditor.cli.output.adversarials import check_attacks
     from auditor.cli.scan import ScanOptions
-    from auditor.cli.scan import command as scan
     from auditor.errors import EnvironmentUnusableError, UsageError
     from auditor.zoo import find_source
 
     if "--help" in words:  # click would print it
         raise UsageError("--help cannot be scheduled")
-    try:
-        parameters = scan.make_context("scan", list(words)).params
-    except click.UsageError as error:
-        if isinstance(error, click.BadParameter) and isinstance(error.param and error.param.type, click.Path):
-            if remote:
-                _refuse_local(words)
-            return
-        raise UsageError(f"command of the schedule: {describe_usage_error(error)}") from error
-    if remote:
-        _refuse_local(words)
+    command, parameters = _parse_scan(words)
+    must_exist = [
+        parameters[str(one.name)] for one in command.params if isinstance(one.type, AnyPath) and one.type.read
+    ]
+    missing = [str(path) for path in must_exist if path is not None and not path.exists()]
     options = parse_options(ScanOptions, parameters)
     options.gates.check_protocol(options.audit.protocol)
     if options.gates.sequential:
         raise UsageError("--sequential cannot be scheduled: nights are compared on the same images; leave it out")
     check_attacks(options.save_adversarials, options.audit.protocol)
     options.audit.make_request("cpu")  # the device is that of the machine that runs the scan
-    if options.source in ("demo", "timm", "robustbench"):
+    folder = options.audit.folder
+    if options.source != "checkpoint" and (folder is None or folder.exists()):
         with contextlib.suppress(EnvironmentUnusableError):  # the package may be on the other machine alone, too
-            options.filters.select_entries(find_source(options.source, options.audit.folder))
+            options.filters.select_entries(find_source(options.source, folder, trust_code=options.audit.trust_code))
+    return missing
+
+
+class AnyPath(click.Path):
+    """A path that need not exist on this machine; ``read``: whether the scan reads it."""
+
+    def __init__(self, like: click.Path) -> None:
+        super().__init__(path_type=Path)
+        self.read = like.exists
+
+
+def _parse_scan(words: Sequence[str]) -> tuple[click.Command, dict[str, Any]]:
+    """Parse the options of a scan without looking for its paths. Raises UsageError."""
+    from auditor.cli.choice import describe_usage_error
+    from auditor.cli.scan import command as scan
+    from auditor.errors import UsageError
+
+    command = copy.copy(scan)
+    command.params = [copy.copy(one) for one in scan.params]
+    for one in command.params:
+        if isinstance(one.type, click.Path):
+            one.type = AnyPath(one.type)
+    try:
+        return command, command.make_context("scan", list(words)).params
+    except click.UsageError as error:
+        raise UsageError(f"command of the schedule: {describe_usage_error(error)}") from error
+
+
+def _with_absolute_paths(words: Sequence[str]) -> list[str]:
+    """The words of a scan with absolute paths, because `auditor beat` runs in another folder."""
+    command, _ = _parse_scan(words)
+    options = {
+        name: one
+        for one in command.params
+        if isinstance(one, click.Option)
+        for name in (*one.opts, *one.secondary_opts)
+    }
+    arguments = [one for one in command.params if isinstance(one, click.Argument)]
+    made: list[str] = []
+    expected: click.Parameter | None = None
+    for word in words:
+        name, equals, value = word.partition("=")
+        if expected is None and name in options:
+            option = options[name]
+            if equals and isinstance(option.type, click.Path):
+                word = f"{name}={Path(value).absolute()}"
+            expected = None if equals or getattr(option, "is_flag", False) else option
+        else:
+            kind = expected if expected is not None else arguments.pop(0)
+            word = str(Path(word).absolute()) if isinstance(kind.type, click.Path) else word
+            expected = None
+        made.append(word)
+    return made
 
 
 def check_remote_scan(words: Sequence[str]) -> None:
@@ -107,23 +159,19 @@ def check_remote_scan(words: Sequence[str]) -> None:
     Raises:
         UsageError: `auditor schedule add` would refuse the options, or they name a path, or trust code.
     """
-    _check_scan(words, remote=True)
-
-
-def _refuse_local(words: Sequence[str]) -> None:
-    """Raises UsageError if the options of a scan name a path or code of a machine."""
-    from auditor.cli.scan import command as scan
     from auditor.errors import UsageError
 
-    given, _, _ = scan.make_parser(click.Context(scan)).parse_args(list(words))
-    local = [one for one in scan.params if isinstance(one.type, click.Path) or one.name in CODE]
-    wrong = [str(one.get_error_hint(None)) for one in local if isinstance(given.get(str(one.name)), str | bool | list)]
-    if given["source"] == "local" or wrong:
-        what = wrong[0] if wrong else "a local zoo"
-        raise UsageError(
-            f"{what} names files or code of a machine, which cannot be scheduled over HTTP; "
-            "run `auditor schedule add` on that machine"
-        )
+    if "--help" not in words:
+        command, given = _parse_scan(words)
+        local = [one for one in command.params if isinstance(one.type, click.Path) or one.name in CODE]
+        wrong = [str(one.get_error_hint(None)) for one in local if given[str(one.name)]]
+        if given["source"] == "local" or wrong:
+            what = wrong[0] if wrong else "a local zoo"
+            raise UsageError(
+                f"{what} names files or code of a machine, which cannot be scheduled over HTTP; "
+                "run `auditor schedule add` on that machine"
+            )
+    _check_scan(words)
 
 
 @command.command("list")

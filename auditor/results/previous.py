@@ -8,18 +8,19 @@ from sqlalchemy.orm import Session
 from auditor.db import models as tables
 from auditor.db.results import Filter, list_results, load_verdicts
 from auditor.errors import NotFoundError, UsageError
-from auditor.records import STOPPED_EARLY, Verdicts
+from auditor.records import STOPPED_EARLY, STOPPED_SAMPLES, Verdicts
 from auditor.records.results import ResultRow
 from auditor.results.pairing import pair
 
-_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "samples", "extra_attacks")
+_SETTING = ("dataset", "protocol", "norm", "linearization", "sketch", "extra_attacks")
 
 
 def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow | None:
     """The done result of ``row``'s model that was confirmed last before the scan began, other than ``row`` itself.
 
-    On the same data set, under the same protocol, norm, eps, linearization, sketch, number of samples and extra attacks
-    and, where ``row`` is done and has been attacked, on the same pictures.
+    On the same data set, under the same protocol, norm, eps, linearization, sketch, extra attacks and number of images
+    and, where ``row`` is done and has been attacked, on the same pictures. The number that counts is that of the images
+    that were used, not the requested one: a smaller data set is used whole.
     """
     number = next((found for found in _earlier(engine, row, scan_id) if _same_pictures(engine, row, found)), None)
     if number is None:
@@ -30,12 +31,12 @@ def previous_result(engine: Engine, row: ResultRow, scan_id: int) -> ResultRow |
 def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
     """The ids of earlier audits of the same setting, newest first; with verdicts if ``row`` was attacked."""
     audit = tables.Audit
-    names = [name for name in _SETTING if name != "samples" or STOPPED_EARLY not in row.flags]
     query = (
         select(audit.id, audit.eps)
         .join(tables.Model, tables.Model.id == audit.model_id)
         .where(tables.Model.name == row.model, audit.state == "done", audit.id != row.id)
-        .where(*(getattr(audit, name).is_not_distinct_from(getattr(row, name)) for name in names))
+        .where(*(getattr(audit, name).is_not_distinct_from(getattr(row, name)) for name in _SETTING))
+        .where(audit.samples.is_distinct_from(STOPPED_SAMPLES))
         .order_by(audit.confirmed_at.desc(), audit.id.desc())
     )
     if _is_attacked(row):
@@ -45,6 +46,8 @@ def _earlier(engine: Engine, row: ResultRow, scan_id: int) -> list[int]:
         began = scan.started_at
         if STOPPED_EARLY in row.flags:  # its own number is that of the images it reached
             query = query.where(audit.samples.is_not_distinct_from(scan.request["samples"]))
+        else:
+            query = query.where(audit.n == row.n if row.n else audit.samples.is_not_distinct_from(row.samples))
         found = session.execute(query.where(audit.confirmed_at < began))
         return [number for number, eps in found if math.isclose(row.eps, eps)]
 

@@ -10,6 +10,7 @@ from auditor.text.numbers import plus_minus
 GAP_NOTE = "The gap is evidence, not proof: robustness is what survives the attacks."
 SKETCH_NOTE = "± is the standard error of a gap that was estimated from random images (--sketch)."
 SCREEN_NOTE = "screen: not evidence of robustness. No model was attacked."
+UNRANKED_NOTE = "Results of the protocol screen have no ranks: they are sorted by their screening score."
 
 
 def setting_of(row: ResultRow) -> Setting:
@@ -28,6 +29,21 @@ def describe_setting(setting: Setting) -> str:
     folded = ", batch norm folded" if linearization == "fold" else ""
     attacked += "" if extra is None else f", with {extra}"
     return f"{protocol}, {dataset}{attacked}{folded}{'' if sketch is None else f', C a sketch of {sketch} probes'}"
+
+
+def order_of(protocol: str) -> str:
+    """The column by which the results of a protocol are best first; ``screen`` attacks nothing, so it has no ranks."""
+    return "-screen_score" if protocol == "screen" else "-robust_accuracy"
+
+
+def best_first(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Sort rows of one setting that have the order of robust accuracy: under ``screen`` by score; flagged ones last."""
+
+    def place(row: ResultRow) -> tuple[bool, bool, float]:
+        score = row.screen_score if row.protocol == "screen" else 0
+        return bool(row.flags), score is None, -(score or 0)
+
+    return sorted(rows, key=place)
 
 
 def rank_of(row: ResultRow, best_first: Sequence[float]) -> str:

@@ -115,6 +115,7 @@ def curve_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float | 
 
 
 def comparable(before: ResultRow, row: ResultRow) -> bool:
-    """Whether two rows of a model were measured under the same conditions."""
-    names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "samples", "seed", "extra_attacks")
-    return all(getattr(before, name) == getattr(row, name) for name in names)
+    """Whether two rows of a model were measured under the same conditions, on equally many images."""
+    names = ("dataset", "protocol", "norm", "eps", "linearization", "sketch", "seed", "extra_attacks")
+    same_number = before.n == row.n if before.n and row.n else before.samples == row.samples
+    return same_number and all(getattr(before, name) == getattr(row, name) for name in names)

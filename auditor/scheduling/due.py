@@ -8,11 +8,13 @@ that may be busy with an audit for hours; a loop over a table needs neither.
 import contextlib
 import itertools
 import logging
+import re
 import shlex
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
@@ -42,6 +44,11 @@ LOST_AFTER = timedelta(minutes=10)
 POLL_SECONDS = 0.5
 """Seconds between two looks at whether a running command is to be interrupted."""
 COMMANDS = ("scan",)
+PATH_OPTIONS = ("--data", "--save-adversarials")
+"""The options of a scan whose values are paths."""
+PATH_STARTS = ("/", "~", ".")
+FOLDER_PLACE = 3
+"""The place of a zoo's folder after ``auditor scan SOURCE``."""
 
 
 class CronExpressionError(UsageError):
@@ -81,6 +88,25 @@ def check_command(words: Sequence[str]) -> None:
         raise UsageError(
             f"{', '.join(sorted(wrong))} cannot be scheduled: choose with the options of `auditor beat` where scans run"
         )
+
+
+def hide_paths(row: ScheduleRow) -> ScheduleRow:
+    """A schedule as readers see it who may not know the paths of its machine: ``…`` stands for each of them."""
+    hidden = list(row.command)
+    for place, word in enumerate(row.command):
+        name, equals, value = word.partition("=")
+        before = row.command[place - 1] if place else ""
+        is_folder = place == FOLDER_PLACE and not word.startswith("-")
+        if equals and name.startswith("--") and (name in PATH_OPTIONS or value.startswith(PATH_STARTS)):
+            hidden[place] = f"{name}=…"
+        elif is_folder or before in PATH_OPTIONS or word.startswith(PATH_STARTS):
+            hidden[place] = "…"
+    return replace(row, command=tuple(hidden), last=row.last and hide_paths_of_run(row.last))
+
+
+def hide_paths_of_run(run: LastRun) -> LastRun:
+    """A run whose reason has ``…`` instead of absolute paths."""
+    return replace(run, reason=run.reason and re.sub(r"(?<![\w/:.])(/|~/)[^\s:;,'\"]+", "…", run.reason))
 
 
 def next_due(cron: str, after: datetime) -> datetime | None:

@@ -30,10 +30,10 @@ _EXPECTED = {
     "datetime_from_date_parsing": _TIME,
     "datetime_object_invalid": _TIME,
     "literal_error": "{expected}",
-    "greater_than": "more than {gt:g}",
-    "greater_than_equal": "{ge:g} or more",
-    "less_than": "less than {lt:g}",
-    "less_than_equal": "{le:g} or less",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
     "string_too_long": "at most {max_length} characters",
     "string_too_short": "at least {min_length} characters",
     "too_long": "at most {max_length} values",
@@ -52,7 +52,8 @@ def describe_error(error: Any) -> str:
         >>> describe_error({"type": "less_than_equal", "msg": "…", "ctx": {"le": 1.0}, "input": 1.5})
         'expected 1 or less, got 1.5'
     """
-    kind, context = error["type"], error.get("ctx", {})
+    kind = error["type"]
+    context = {name: _limit(value) for name, value in error.get("ctx", {}).items()}
     if kind == "value_error":
         return str(context["error"])
     if kind == "extra_forbidden":
@@ -64,6 +65,11 @@ def describe_error(error: Any) -> str:
         return f"{message[:1].lower()}{message[1:]}"
     expected = f"expected {_EXPECTED[kind].format_map(context)}"
     return expected if kind == "missing" else f"{expected}, got {_show(kind, error['input'])}"
+
+
+def _limit(value: Any) -> Any:
+    """``1`` for 1.0: a limit of a number is a float for pydantic, however it is written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _show(kind: str, value: Any) -> str:

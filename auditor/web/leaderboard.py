@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import ResultRow
-from auditor.results.ranking import describe_setting, format_gap_error, has_doubtful_claim, rank_of, setting_of
+from auditor.results.ranking import (
+    best_first,
+    describe_setting,
+    format_gap_error,
+    has_doubtful_claim,
+    rank_of,
+    setting_of,
+)
 from auditor.web.figures.bars import Bar, interval_bar
 
 
@@ -108,5 +115,4 @@ def _board(setting: str, group: Sequence[ResultRow]) -> Board:
     better = sorted((row.robust_accuracy or 0 for row in group if not row.flags), reverse=True)
     ranks = {row.id: "–" if row.flags else rank_of(row, better) for row in group}
     claims = any(row.claimed_robust_accuracy is not None for row in group)
-    ordered = sorted(group, key=lambda row: bool(row.flags))
-    return build_board(setting, ordered, ranks, choose_columns((), claims=claims))
+    return build_board(setting, best_first(group), ranks, choose_columns((), claims=claims))

@@ -30,6 +30,8 @@ NOT_KEPT = re.compile(r"/static/.*|/api/v1/health|.*/(events|weights)")
 """Paths of what is never kept: those that have an ETag already, the state of the server, streams, large files."""
 RENDERED_AT_ONCE = 4
 """Python runs one thread at a time: with more, those that send kept responses wait for their turn."""
+SLOW = re.compile(r"/scans/[^/]+/report")
+"""Paths of what takes seconds to render: one at a time, in a line of its own, so that pages have the other turns."""
 TYPES = ("text/html", "application/json")
 HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization, Accept"}
 _Key = tuple[str, bytes]
@@ -61,7 +63,7 @@ class ResponseCache:
         self.kept = OrderedDict[_Key, _Response]()
         self.size = 0
         self.renderings: dict[_Key, asyncio.Future[_Response | None]] = {}
-        self.turns = asyncio.Semaphore(RENDERED_AT_ONCE)
+        self.turns, self.slow_turn = asyncio.Semaphore(RENDERED_AT_ONCE), asyncio.Semaphore(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or NOT_KEPT.fullmatch(scope["path"]):
@@ -108,6 +110,8 @@ class ResponseCache:
 
         response = None
         try:
+            if SLOW.fullmatch(scope["path"]):
+                await turn.enter_async_context(self.slow_turn)
             await turn.enter_async_context(self.turns)
             response = await _render(self.app, scope, receive, send_unkept)
             if response is not None:

@@ -15,7 +15,7 @@ from auditor.db.base import Base
 from auditor.db.results import Filter, list_results
 from auditor.db.session import HEAD, open_database
 from auditor.results.association import association_of_one_setting
-from tests.factories.audits import audited
+from tests.factories.audits import audited, screened
 from tests.factories.command import run
 
 
@@ -213,3 +213,17 @@ def test_zoo_list() -> None:
 def test_db() -> None:
     assert f"revision {HEAD}" in run("db", "upgrade").stdout
     assert run("db", "check").stdout == "no drift\n"
+
+
+def test_results_without_attacks_are_sorted_by_score() -> None:
+    for name, score in (("low", 0.1), ("none", None), ("high", 0.9), ("middle", 0.5)):
+        screened(name, score)
+    lines = run("results", "list").stdout.splitlines()
+    names = [line.split()[0] for line in lines if line.startswith("demo:")]
+    assert names == ["demo:high", "demo:middle", "demo:low", "demo:none"]
+    assert not any(line.lstrip().startswith("#") for line in lines)
+    assert "sorted by their screening score" in " ".join(lines)
+    best = run("results", "list", "--protocol", "screen", "--limit", "2", "--format", "json").stdout
+    assert [row["model"] for row in json.loads(best)] == ["demo:high", "demo:middle"]
+    by_name = run("results", "list", "--sort", "model").stdout
+    assert by_name.index("demo:high") < by_name.index("demo:low") < by_name.index("demo:middle")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from auditor.config import settings
 from auditor.data.digests import picture_digests
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.records import Verdicts
+from auditor.records import Screening, Verdicts
 from tests.factories.command import run
 from tests.factories.records import REQUEST, entry, record
 
@@ -35,12 +36,29 @@ def audited(
     sketch = changes.get("sketch")
     protocol = changes.pop("protocol", "quick")
     store = Store(open_database(settings().database_url))
-    request = REQUEST | {"protocol": protocol, "samples": len(numbers), "sketch": sketch}
+    samples = changes.pop("samples", len(numbers))  # of a smaller data set, all images are used
+    request = REQUEST | {"protocol": protocol, "samples": samples, "sketch": sketch}
     request |= {name: changes[name] for name in ("seed", "linearization") if name in changes}
     _, (job,) = store.create_scan("demo", request, [dataclasses.replace(entry(name), **asked)])
     found = record(
         name, protocol=protocol, n=len(numbers), robust_accuracy=robust / len(numbers), verdicts=verdicts,
         images_sha256=digest and f"{digest}{len(numbers)}{data}", **changes,
+    )  # fmt: skip
+    assert store.finish(job.audit_id, store.claim(job.audit_id), found)
+    return job.audit_id
+
+
+def screened(name: str, score: float | None, **changes: object) -> int:
+    """Store an audit under the protocol ``screen``, which attacks nothing."""
+    store = Store(open_database(settings().database_url))
+    _, (job,) = store.create_scan("demo", REQUEST | {"protocol": "screen", "samples": None}, [entry(name)])
+    screening = Screening(
+        score=math.nan if score is None else score, margin=0.1, local_gap=0.1, gap=0.4, data_margin=0.1
+    )
+    nothing = dict.fromkeys(("clean_accuracy", "robust_accuracy", "robust_low", "robust_high"), math.nan)
+    found = record(
+        name, protocol="screen", n=0, attacks=(), verdicts=None, screening=screening, identity=name, **nothing,
+        **changes,
     )  # fmt: skip
     assert store.finish(job.audit_id, store.claim(job.audit_id), found)
     return job.audit_id

@@ -38,6 +38,8 @@ def previous(audit_id: int) -> int | None:
         ({"dataset": "cifar10"}, False),
         ({"protocol": "standard"}, False),
         ({"numbers": range(N - 1)}, False),
+        ({"numbers": range(N - 1), "samples": N}, False),
+        ({"samples": 10 * N}, True),
         ({"numbers": range(N, 2 * N), "digest": "others"}, False),
         ({"data": 1}, False),
         ({"digest": None}, False),

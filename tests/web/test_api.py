@@ -112,8 +112,8 @@ def test_a_comparison() -> None:
     [
         ("/api/v1/nothing", 404, "there is nothing at the address /api/v1/nothing"),
         ("/api/v1/results/7", 404, "there is no result 7"),
-        ("/api/v1/results/0", 422, "greater than or equal to 1"),
-        ("/api/v1/results/99999999999", 422, "less than or equal"),
+        ("/api/v1/results/0", 422, "number: expected 1 or more, got '0'"),
+        ("/api/v1/results/99999999999", 422, "number: expected 2147483647 or less, got '99999999999'"),
         ("/api/v1/results?sort=nothing", 422, "sort"),
         ("/api/v1/results?cursor=nonsense", 422, "cursor"),
         ("/api/v1/results?limit=501", 422, "limit"),

@@ -94,7 +94,7 @@ def test_what_differs_is_said_and_the_rest_is_shown() -> None:
     ("query", "words"),
     [
         ("model=a&model=nothing", "no result of &#39;nothing&#39;"),
-        ("model=a&model=demo:bb", "did you mean demo:b, demo:a?"),
+        ("model=a&model=demo:bb", "did you mean demo:b or demo:a?"),
         ("model=a&model=a", "are the same result"),
         ("model=a&model=b&model=a&model=b&model=a&model=b", "expected 2 to 5 models, got 6"),
         ("a=a&b=b@999", "no result of &#39;b&#39; with id 999"),

@@ -19,12 +19,13 @@ from sqlalchemy import Engine, insert
 
 from auditor.config import settings
 from auditor.db import models as tables
+from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.results.boards import name_boards, order_boards
 from auditor.web.app import create_app
-from auditor.web.leaderboard import DEFAULT_COLUMNS
-from tests.factories.audits import audited
+from auditor.web.leaderboard import DEFAULT_COLUMNS, build_boards
+from tests.factories.audits import audited, screened
 from tests.factories.browser import CHROMIUM
 from tests.factories.large_zoo import fill_zoo
 from tests.factories.records import REQUEST, entry
@@ -214,6 +215,22 @@ def test_an_empty_download_has_its_header(large: TestClient) -> None:
     everything, nothing = (large.get(f"/leaderboard.csv{query}").text for query in ("", "?match=nothing"))
     assert nothing == everything[: everything.index("\n") + 1]
     assert nothing.startswith("rank,id,")
+
+
+def test_a_board_without_attacks_is_sorted_by_score() -> None:
+    for name, score in (("low", 0.1), ("none", None), ("high", 0.9), ("middle", 0.5)):
+        screened(name, score)
+    screened("flagged", 0.95, flags=("zero_gradients",))
+    server, order = client(), ["high", "middle", "low", "none", "flagged"]
+    page = server.get("/").text
+    assert re.findall(r'href="/audits/\d+">demo:(\w+)<', page) == order
+    assert "have no ranks: they are sorted by their screening score" in page
+    assert [row["model"] for row in server.get("/leaderboard.json").json()] == [f"demo:{name}" for name in order]
+    assert {row["rank"] for row in server.get("/leaderboard.json").json()} == {None}
+    upwards = server.get("/?sort=screen_score").text
+    assert re.findall(r'href="/audits/\d+">demo:(\w+)<', upwards) == ["low", "middle", "high", "flagged", "none"]
+    boards = build_boards(list_results(open_database(settings().database_url), Filter()))
+    assert [place.row.model for place in boards[0].places] == [f"demo:{name}" for name in order]
 
 
 def test_a_board_that_does_not_exist_is_named(large: TestClient) -> None:

@@ -158,6 +158,78 @@ def test_many_readers_of_one_page_wait_for_one_rendering(app: FastAPI, rendering
     assert len({reader.body for reader in readers}) == len(renderings) == 1
 
 
+class Slow:
+    """An application whose reports end when they may; it counts those that are rendered at once."""
+
+    def __init__(self, body: bytes = b"report") -> None:
+        self.may_end, self.running, self.most, self.body = asyncio.Event(), 0, 0, body
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG002
+        is_report = scope["path"].endswith("/report")
+        self.running += is_report
+        self.most = max(self.most, self.running)
+        if is_report:
+            await self.may_end.wait()
+        self.running -= is_report
+        body = self.body if is_report else b"page"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Version:
+    is_quick = True
+
+    def read(self) -> str:
+        return "1"
+
+
+def test_slow_reports_leave_turns_to_pages() -> None:
+    async def ask() -> tuple[int, list[Asked]]:
+        slow = Slow()
+        cache = response_cache.ResponseCache(slow, Version())  # type: ignore[arg-type]
+        reports = [Asked(cache, f"/scans/{number}/report").begin() for number in range(10)]
+        await asyncio.sleep(0)
+        page = Asked(cache, "/").begin()
+        await asyncio.wait_for(page.task, 10)
+        assert page.body == b"page"
+        slow.may_end.set()
+        await asyncio.wait_for(asyncio.gather(*(report.task for report in reports)), 10)
+        return slow.most, reports
+
+    most, reports = asyncio.run(ask())
+    assert most == 1
+    assert {report.body for report in reports} == {b"report"}
+
+
+def test_clients_that_read_slowly_hold_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_cache, "LARGEST_BYTES", 3)
+
+    async def ask() -> None:
+        slow = Slow()
+        slow.may_end.set()
+        cache = response_cache.ResponseCache(slow, Version())  # type: ignore[arg-type]
+        stuck = asyncio.Event()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                await stuck.wait()
+
+        readers = []
+        for number in range(10):
+            scope = Asked(cache, f"/scans/{number}/report").scope
+            readers.append(asyncio.create_task(cache(scope, send, send)))
+        await asyncio.sleep(0)
+        page = Asked(cache, "/scans/99/report").begin()
+        while not page.status:  # the head comes although ten others do not read theirs
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(page.task, 10)
+        assert page.body == b"report"
+        stuck.set()
+        await asyncio.gather(*readers)
+
+    asyncio.run(asyncio.wait_for(ask(), 20))
+
+
 def test_words_about_time_do_not_grow_old(app: FastAPI, monkeypatch: pytest.MonkeyPatch, renderings: list[str]) -> None:
     monkeypatch.setattr(response_cache, "KEPT_SECONDS", 0)
     assert [Asked(app, "/").now().status for _ in range(2)] == [200, 200]

@@ -16,6 +16,8 @@ from auditor.results.ranking import (
     GAP_NOTE,
     SCREEN_NOTE,
     SKETCH_NOTE,
+    UNRANKED_NOTE,
+    best_first,
     describe_setting,
     format_gap_error,
     has_doubtful_claim,
@@ -33,20 +35,24 @@ def print_json(rows: Sequence[Any]) -> None:
     click.echo(json.dumps(nan_to_none(values), indent=1))
 
 
-def print_results(rows: Sequence[ResultRow]) -> None:
-    """A leaderboard for each setting: models that count, then flagged ones; below, those without a result."""
+def print_results(rows: Sequence[ResultRow], *, by_rank: bool = True) -> None:
+    """A leaderboard for each setting: models that count, then flagged ones; below, those without a result.
+
+    ``by_rank``: the rows have the order of robust accuracy; those that were only screened are sorted by their score.
+    """
     done = [row for row in rows if row.status == "done"]
     omitted: list[str] = []
     for setting in dict.fromkeys(setting_of(row) for row in done):
         print_line(describe_setting(setting), "bold")
-        omitted += _print_group([row for row in done if setting_of(row) == setting])
+        group = [row for row in done if setting_of(row) == setting]
+        omitted += _print_group(best_first(group) if by_rank else group)
     for row in rows:
         if row.status != "done":
             print_line(f"{row.model}: {row.status}: {row.reason or ''}", "red" if row.status == "failed" else "")
     for row in done:
         for part in row.not_measurable:
             print_line(f"{row.model}: not measurable: {part}", "yellow")
-    for line in _footnotes(done):
+    for line in _footnotes(done, by_rank=by_rank):
         print_note(line)
     print_omitted(omitted)
 
@@ -80,7 +86,8 @@ def _print_group(group: Sequence[ResultRow]) -> list[str]:
     }
     width = terminal_width()
     narrow = width is not None and width < _NARROW
-    columns = [name for name in _COLUMNS if name not in unclaimed and name != (_INTERVAL if narrow else _NO_INTERVAL)]
+    left_out = unclaimed | {_INTERVAL if narrow else _NO_INTERVAL} | ({"#"} if group[0].protocol == "screen" else set())
+    columns = [name for name in _COLUMNS if name not in left_out]
     ranked = [row for row in group if not row.flags]
     flagged = [row for row in group if row.flags]
     better = sorted((row.robust_accuracy or 0 for row in ranked), reverse=True)
@@ -118,7 +125,7 @@ def _cells(row: ResultRow, rank: str, columns: Sequence[str]) -> list[str]:
     return [cells[name] for name in columns]
 
 
-def _footnotes(done: Sequence[ResultRow]) -> list[str]:
+def _footnotes(done: Sequence[ResultRow], *, by_rank: bool) -> list[str]:
     lines = []
     if any(STOPPED_EARLY in row.flags for row in done):
         lines.append("– stopped_early: the gate was decided on a part of the images, so the row is unranked.")
@@ -139,7 +146,7 @@ def _footnotes(done: Sequence[ResultRow]) -> list[str]:
     if screened:
         from auditor.results.calibration import calibration_lines, score_lines
 
-        lines.append(SCREEN_NOTE)
+        lines += [SCREEN_NOTE, UNRANKED_NOTE] if by_rank else [SCREEN_NOTE]
         for norm in dict.fromkeys(row.norm for row in screened if row.screen_score is not None):
             lines += score_lines(norm)
         for linearization in dict.fromkeys(row.linearization for row in screened):

@@ -1,22 +1,18 @@
 """Routes of boosts: list, show, start, follow as server-sent events, cancel and resume."""
 
-import contextlib
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
-from sqlalchemy import Engine
 from sse_starlette import EventSourceResponse
 
 from auditor.db.tokens import Bearer
-from auditor.db.trainings import Trainings, list_trainings, load_training
-from auditor.errors import NotFoundError
 from auditor.records.trainings import TrainingRow
 from auditor.results.serialize import nan_to_none, serialize
 from auditor.web.access import require_scope
 from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
+from auditor.web.api.trainings import cancel_job, load_job, load_page
 from auditor.web.cleanup import end_dead_jobs
-from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import BoostBody
 
@@ -32,16 +28,14 @@ def get_boosts(
     engine: Database, limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: Cursor = None
 ) -> dict[str, Any]:
     """List boosts, the newest first. `next` is the cursor of the next page."""
-    before = decode_number_cursor("boost", cursor)
-    read = list_trainings(engine, kind="boost", limit=limit + 1, before=before)
-    rows, following = split_page(read, limit, lambda row: encode_number_cursor("boost", row.id))
+    rows, following = load_page(engine, "boost", limit, cursor)
     return {"boosts": [_to_public(row) for row in rows], "next": following}
 
 
 @router.get("/boosts/{number}", **response_options(shapes.Boost))
 def get_boost(engine: Database, number: Number) -> dict[str, Any]:
     """Return one boost, with the validation scores of each epoch."""
-    return _to_public(load_boost(engine, number))
+    return _to_public(load_job(engine, "boost", number))
 
 
 @router.get("/boosts/{number}/events", response_class=EventSourceResponse)
@@ -61,26 +55,16 @@ def start_boost(http: Request, answer: Response, engine: Database, body: BoostBo
 @router.post("/boosts/{number}/cancel", **response_options(shapes.Boost, 202))
 def cancel_boost(engine: Database, number: Number, owner: BoostToken) -> dict[str, Any]:
     """Cancel a queued boost, or ask a running one to stop. Its last saved epoch is kept."""
-    load_boost(engine, number)
-    Trainings(engine).cancel(number, f"cancelled over HTTP by the token {owner.name}")
+    cancel_job(engine, "boost", number, owner)
     return get_boost(engine, number)
 
 
 @router.post("/boosts/{number}/resume", **response_options(shapes.Boost, 202))
 def resume_boost(http: Request, engine: Database, number: Number, _: BoostToken) -> dict[str, Any]:
     """Resume a failed or cancelled boost from its last saved epoch."""
-    load_boost(engine, number)
+    load_job(engine, "boost", number)
     http.app.state.background().resume_boost(number)
     return get_boost(engine, number)
-
-
-def load_boost(engine: Engine, number: int) -> TrainingRow:
-    """Load a training job that is a boost. Raises NotFoundError for other jobs, too."""
-    with contextlib.suppress(NotFoundError):
-        row = load_training(engine, number)
-        if row.kind == "boost":
-            return row
-    raise NotFoundError(f"there is no boost {number}")
 
 
 def _to_public(row: TrainingRow) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from fastapi import Depends, Path, Request
 from auditor.db.schedules import add_schedule, enable_schedule, remove_schedule
 from auditor.db.tokens import Bearer
 from auditor.records.schedules import ScheduleRow
-from auditor.scheduling.due import check_command, check_cron, load_schedules
-from auditor.web.access import require_scope
+from auditor.scheduling.due import check_command, check_cron, hide_paths, load_schedules
+from auditor.web.access import authenticate, require_scope
 from auditor.web.api.common import Database, make_router, response_options
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import NAME_WORDS, Like, ScheduleBody
@@ -20,9 +20,14 @@ AdminToken = Annotated[Bearer, Depends(require_scope("admin"))]
 
 
 @router.get("/schedules", **response_options(shapes.Schedules))
-def get_schedules(engine: Database) -> dict[str, Any]:
-    """List all schedules by name. Times are in UTC."""
-    return {"schedules": load_schedules(engine)}
+def get_schedules(engine: Database, owner: Annotated[Bearer | None, Depends(authenticate)]) -> dict[str, Any]:
+    """List all schedules by name. Times are in UTC. Without a token of the scope admin, `…` stands for paths."""
+    return {"schedules": [show_to(owner, row) for row in load_schedules(engine)]}
+
+
+def show_to(owner: Bearer | None, row: ScheduleRow) -> ScheduleRow:
+    """The schedule, for all but admins without the paths of its machine."""
+    return row if owner is not None and owner.may("admin") else hide_paths(row)
 
 
 @router.put("/schedules/{name}", **response_options(shapes.Schedule))

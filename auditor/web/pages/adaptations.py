@@ -8,20 +8,18 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from auditor.db.tokens import Bearer
-from auditor.db.trainings import list_trainings
 from auditor.errors import UsageError
 from auditor.records.adaptations import AdaptRequest, AdaptResult, AdaptScore, request_from, result_from
 from auditor.records.trainings import TrainingRow
 from auditor.text.eps import format_eps
-from auditor.web.api.adaptations import cancel_adaptation, load_adaptation
 from auditor.web.api.common import Cursor, Database, Number
 from auditor.web.api.events import ACTIVE_STATES
+from auditor.web.api.trainings import cancel_job, load_job, load_page
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.figures.lines import Lines
 from auditor.web.figures.shots import shots_plot
 from auditor.web.pages.common import PageAccess, render_page
 from auditor.web.pages.forms import require_sign_in
-from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 
 router = APIRouter(dependencies=[Depends(end_dead_jobs)])
 ROWS = 50
@@ -65,16 +63,14 @@ class AdaptationPage:
 
 @router.get("/adaptations", response_class=HTMLResponse)
 def show_adaptations(request: Request, engine: Database, _: PageAccess, cursor: Cursor = None) -> HTMLResponse:
-    before = decode_number_cursor("adaptation", cursor)
-    read = list_trainings(engine, kind="adapt", limit=ROWS + 1, before=before)
-    rows, following = split_page(read, ROWS, lambda row: encode_number_cursor("adaptation", row.id))
+    rows, following = load_page(engine, "adapt", ROWS, cursor)
     context = AdaptationsPage(tuple(_read(row)[0] for row in rows), following)
     return render_page(request, "adaptations.html", context)
 
 
 @router.get("/adaptations/{number}", response_class=HTMLResponse)
 def show_adaptation(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
-    entry, result = _read(load_adaptation(engine, number))
+    entry, result = _read(load_job(engine, "adapt", number))
     wanted = entry.request
     context = AdaptationPage(
         entry=entry,
@@ -93,7 +89,7 @@ def cancel(
     number: Number,
     owner: Annotated[Bearer, Depends(require_sign_in("boost", "/adaptations/{number}"))],
 ) -> RedirectResponse:
-    cancel_adaptation(engine, number, owner)
+    cancel_job(engine, "adapt", number, owner)
     return RedirectResponse(f"/adaptations/{number}", 303)
 
 

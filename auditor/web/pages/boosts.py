@@ -11,19 +11,18 @@ from sqlalchemy import Engine
 from auditor.checkpoints.wording import recipe_words, verdict_words
 from auditor.db.checkpoints import load_checkpoint
 from auditor.db.tokens import Bearer
-from auditor.db.trainings import list_trainings
 from auditor.errors import AuditorError, NotFoundError, one_line
 from auditor.records.checkpoints import CheckpointRow
 from auditor.records.trainings import TrainingRow
-from auditor.web.api.boosts import cancel_boost, load_boost, resume_boost
+from auditor.web.api.boosts import resume_boost
 from auditor.web.api.common import Cursor, Database, Number
 from auditor.web.api.events import ACTIVE_STATES
+from auditor.web.api.trainings import cancel_job, load_job, load_page
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.errors import status_of
 from auditor.web.figures.lines import Lines, curves
 from auditor.web.pages.common import PageAccess, render_page
 from auditor.web.pages.forms import Fields, FormState, parse_form, require_sign_in
-from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 from auditor.web.shapes.requests import BoostBody
 
 router = APIRouter(dependencies=[Depends(end_dead_jobs)])
@@ -79,7 +78,7 @@ def start(
 
 @router.post("/boosts/{number}/cancel")
 def cancel(engine: Database, number: Number, owner: Owner) -> RedirectResponse:
-    cancel_boost(engine, number, owner)
+    cancel_job(engine, "boost", number, owner)
     return RedirectResponse(f"/boosts/{number}", 303)
 
 
@@ -113,9 +112,7 @@ def boost_curves(history: Sequence[dict[str, Any]]) -> tuple[Lines, ...]:
 def _render_boosts(
     request: Request, engine: Engine, form: FormState, status: int = 200, cursor: str | None = None
 ) -> HTMLResponse:
-    before = decode_number_cursor("boost", cursor)
-    read = list_trainings(engine, kind="boost", limit=ROWS + 1, before=before)
-    newest, following = split_page(read, ROWS, lambda row: encode_number_cursor("boost", row.id))
+    newest, following = load_page(engine, "boost", ROWS, cursor)
     rows = tuple((row, recipe_words(row.request["recipe"])) for row in newest)
     return render_page(request, "boosts.html", BoostsPage(rows, following, form), status)
 
@@ -123,7 +120,7 @@ def _render_boosts(
 def _render_boost(
     request: Request, engine: Engine, number: int, message: str | None = None, status: int = 200
 ) -> HTMLResponse:
-    row = load_boost(engine, number)
+    row = load_job(engine, "boost", number)
     try:
         checkpoint = load_checkpoint(engine, number)
     except NotFoundError:

@@ -28,6 +28,7 @@ from auditor.results.boards import (
     order_boards,
     view_board,
 )
+from auditor.results.ranking import UNRANKED_NOTE, order_of
 from auditor.results.serialize import as_csv, keys_of, nan_to_none, serialize
 from auditor.text.eps import parse_eps
 from auditor.text.times import parse_time
@@ -143,6 +144,7 @@ class LeaderboardPage:
     """
 
     query: LeaderboardQuery
+    sort: str
     form: FormState
     board: Board | None
     settings: tuple[tuple[str, str], ...]
@@ -167,14 +169,18 @@ class LeaderboardPage:
     def link(self, column: Column) -> str:
         """Link to the order by this column: descending first, ascending if it is descending now."""
         descending = f"-{column.sort}"
-        return self.query.link(sort=str(column.sort) if self.query.sort == descending else descending)
+        return self.query.link(sort=str(column.sort) if self.sort == descending else descending)
 
 
 @dataclass(frozen=True)
 class _Selection:
-    """The chosen board, its rows that match, and the counts of all boards; ``query``: with the chosen board."""
+    """The chosen board, its rows that match, and the counts of all boards; ``query``: with the chosen board.
+
+    ``sort``: the order of the rows, which is by screening score instead of rank if the board has no ranks.
+    """
 
     query: LeaderboardQuery
+    sort: str
     key: BoardKey | None
     name: str
     view: BoardView
@@ -192,9 +198,12 @@ def show_leaderboard(request: Request, engine: Database, _: PageAccess, query: A
     if columns == choose_columns((), claims=view.has_claims):
         query = replace(query, columns=())  # so that another board has its own default
     failed = _load_failed(engine, query)
-    complete = len(shown) == view.size
+    statements = tuple(association_of_one_setting(shown)) if len(shown) == view.size else ()
+    if selected.sort != query.sort:
+        statements = (UNRANKED_NOTE, *statements)
     context = LeaderboardPage(
         query=query,
+        sort=selected.sort,
         form=FormState(query.fields | {"setting": selected.name}, query.errors),
         board=build_board(selected.name, shown, view.ranks, columns) if selected.key else None,
         settings=tuple(
@@ -210,7 +219,7 @@ def show_leaderboard(request: Request, engine: Database, _: PageAccess, query: A
         pages=_page_links(query, page, len(view.rows)),
         failed=failed[:MOST_FAILED],
         more_failed=len(failed) > MOST_FAILED,
-        statements=tuple(association_of_one_setting(shown)) if complete else (),
+        statements=statements,
         elsewhere=sum(selected.counts.get(key, 0) for key in selected.named.values() if key != selected.key),
         stored=0 if shown else count_audits(engine),
     )  # fmt: skip
@@ -263,10 +272,11 @@ def _select(engine: Engine, query: LeaderboardQuery) -> _Selection:
     if len(named) > 1:  # else the address needs no board
         query = replace(query, fields=query.fields | {"setting": name})
     key = named.get(name)
-    rows = load_board(engine, key, query.sort) if key else []
+    sort = order_of(key[0]) if key and query.sort == BY_RANK else query.sort
+    rows = load_board(engine, key, sort) if key else []
     if query.sort == BY_RANK:
         rows.sort(key=lambda row: bool(row.flags))
-    return _Selection(query, key, name, view_board(rows, query.rows), counts, named)
+    return _Selection(query, sort, key, name, view_board(rows, query.rows), counts, named)
 
 
 def _load(engine: Engine, rows: Sequence[BoardRow]) -> list[ResultRow]:

@@ -14,9 +14,10 @@ from auditor.db.schedules import add_schedule, enable_schedule, list_runs, remov
 from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, ConflictError, EnvironmentUnusableError, NotFoundError, UsageError, one_line
 from auditor.records.schedules import LastRun, ScheduleRow
-from auditor.scheduling.due import check_command, check_cron, is_running, load_schedules, next_dues
+from auditor.scheduling.due import check_command, check_cron, hide_paths_of_run, is_running, load_schedules, next_dues
+from auditor.web.access import find_user
 from auditor.web.api.common import Database, Number
-from auditor.web.api.schedules import NAME
+from auditor.web.api.schedules import NAME, show_to
 from auditor.web.errors import status_of
 from auditor.web.pages.common import ConfirmPage, PageAccess, render_page
 from auditor.web.pages.forms import Fields, FormState, InvalidFormError, require_sign_in
@@ -191,7 +192,8 @@ def _entry(row: ScheduleRow) -> ScheduleEntry:
 
 
 def _render_list(request: Request, engine: Engine, form: FormState, status: int = 200) -> HTMLResponse:
-    context = SchedulesPage(tuple(_entry(row) for row in load_schedules(engine)), form)
+    user = find_user(request)
+    context = SchedulesPage(tuple(_entry(show_to(user, row)) for row in load_schedules(engine)), form)
     return render_page(request, "schedules.html", context, status)
 
 
@@ -204,8 +206,11 @@ def _render_one(
     *,
     status: int = 200,
 ) -> HTMLResponse:
+    user, runs = find_user(request), list_runs(engine, row.id, limit=RUNS)
+    if show_to(user, row) is not row:
+        row, runs = show_to(user, row), list(map(hide_paths_of_run, runs))
     entry = _entry(row)
     stored = {"cron": row.cron, "command": shlex.join(row.command[1:])}
     filled = FormState({**stored, **form.values}, form.errors, form.message)
-    context = SchedulePage(entry, tuple(list_runs(engine, row.id, limit=RUNS)), filled, message)
+    context = SchedulePage(entry, tuple(runs), filled, message)
     return render_page(request, "schedule.html", context, status)

@@ -1,10 +1,8 @@
 """The shapes of adaptations."""
 
-from datetime import datetime
-from typing import Literal
-
 from auditor.records import adaptations
 from auditor.web.shapes import Next, Shape, Share, shape_of
+from auditor.web.shapes.jobs import TrainingJob
 
 _SHARES = dict.fromkeys(("clean", "robust", "low", "high"), Share)
 
@@ -33,32 +31,15 @@ class AdaptationResult(Shape):
     notes: list[str]
 
 
-class Adaptation(Shape):
+class Adaptation(TrainingJob):
     """An adaptation. `model` is a recipe of the source model, or a model of a zoo; `result` is null until it is done.
 
     `request` holds what decides its numbers: classes, recipe, tuning, numbers of target images (`shots`) and seeds.
     """
 
-    id: int
-    model: str
-    state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
-    queue: str
-    attempt: int
-    losses: int
-    worker: str | None
-    silent_since: datetime | None
-    unserved: bool
-    reason: str | None
     request: adaptations.AdaptRequest
     device: str
     result: AdaptationResult | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
-    seconds: float | None
-    queued_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class Adaptations(Shape):

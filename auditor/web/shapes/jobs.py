@@ -46,8 +46,8 @@ class Epoch(Shape):
     seconds: float
 
 
-class Boost(Shape):
-    """A boost. `history` lists its epochs so far."""
+class TrainingJob(Shape):
+    """What boosts and adaptations share. While the job runs, `part` is its present part."""
 
     id: int
     model: str
@@ -59,11 +59,6 @@ class Boost(Shape):
     silent_since: datetime | None
     unserved: bool
     reason: str | None
-    recipe: Recipe
-    protocol: str
-    samples: int | None
-    device: str
-    history: list[Epoch]
     part: str | None
     part_done: int | None
     part_total: int | None
@@ -71,6 +66,16 @@ class Boost(Shape):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class Boost(TrainingJob):
+    """A boost. `history` lists its epochs so far."""
+
+    recipe: Recipe
+    protocol: str
+    samples: int | None
+    device: str
+    history: list[Epoch]
 
 
 class Boosts(Shape):

@@ -1,0 +1,104 @@
+"""Paths in the commands of schedules: made absolute, missing ones named, hidden from readers."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from auditor.cli.scan import command as scan
+from auditor.config import settings
+from auditor.db.schedules import add_schedule, claim_run, end_run, find_schedule
+from auditor.db.session import open_database
+from auditor.records.schedules import ScheduleRow
+from auditor.scheduling.due import PATH_OPTIONS, hide_paths, next_due
+from tests.factories.command import run
+from tests.web.serving import client, token
+
+
+def add(*words: str) -> tuple[int, str]:
+    result = run("schedule", "add", "nightly", "--replace", "--cron", "0 2 * * *", "--", "scan", *words)
+    return result.exit_code, result.stderr
+
+
+def stored() -> tuple[str, ...] | None:
+    return find_schedule(open_database(settings().database_url), "nightly").command
+
+
+def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar10").mkdir()
+    code, said = add("robustbench", "cifar10", "--data=cifar10", "--dataset", "cifar10", "--save-adversarials", "kept")
+    assert code == 0, said
+    assert "warning" not in said
+    assert stored() == (
+        "scan", "robustbench", f"{tmp_path}/cifar10", f"--data={tmp_path}/cifar10", "--dataset", "cifar10",
+        "--save-adversarials", f"{tmp_path}/kept",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [("demo", "--data", "gone"), ("local", "gone"), ("demo", "--data=/nowhere/gone")])
+def test_a_missing_path_is_named(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = add(*words)
+    assert code == 0
+    place = "/nowhere/gone" if "nowhere" in words[-1] else str(tmp_path / "gone")
+    assert f"warning: {place} does not exist on this machine; it is looked up on the machine" in said
+    assert place in " ".join(stored() or ())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("demo", "--data", "gone", "--samples", "many"), "--samples: expected a whole number, got 'many'"),
+        (("demo", "--data", "gone", "--model", "no-such"), "no model named 'no-such'"),
+        (("local", "."), "zoo.toml"),
+    ],
+)
+def test_a_path_does_not_hide_another_mistake(
+    words: tuple[str, ...], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = add(*words)
+    assert code == 2
+    assert reason in said
+
+
+def test_every_path_of_a_scan_is_hidden() -> None:
+    options = [one for one in scan.params if isinstance(one, click.Option) and isinstance(one.type, click.Path)]
+    assert {name for one in options for name in one.opts} == set(PATH_OPTIONS)
+    words = ("auditor", "scan", "local", "zoo", "--data", "x", "--save-adversarials=y", "--eps", "8/255", "--x=/a")
+    row = ScheduleRow(id=1, name="n", cron="0 2 * * *", command=words, enabled=True, problem=None, next=None, last=None)
+    assert hide_paths(row).command == (
+        "auditor", "scan", "local", "…", "--data", "…", "--save-adversarials=…", "--eps", "8/255", "--x=…",
+    )  # fmt: skip
+
+
+def test_only_admins_read_paths() -> None:
+    engine = open_database(settings().database_url)
+    add_schedule(engine, "nightly", "0 2 * * *", ["scan", "local", "/srv/secret", "--data", "/srv/hidden"])
+    schedule = find_schedule(engine, "nightly")
+    ran = claim_run(engine, schedule, next_due(schedule.cron, schedule.changed_at))
+    end_run(engine, ran.id, "failed", "no such folder: /srv/secret/zoo.toml")
+    pages = ("/schedules", f"/schedules/{schedule.id}", "/api/v1/schedules")
+    server = client()
+    for headers in ({}, token("read"), token("scan")):
+        for page in pages:
+            text = server.get(page, headers=headers).text
+            assert "nightly" in text
+            assert "/srv" not in text, page
+    assert "/srv/secret" in server.get("/api/v1/schedules", headers=token("admin")).text
+    server.headers["Origin"] = "http://testserver"
+    secret = token("admin", "other")["Authorization"].removeprefix("Bearer ")
+    assert server.post("/sign-in", data={"token": secret}).status_code == 303
+    assert all("/srv/secret" in server.get(page).text for page in pages[:2])
+
+
+@pytest.mark.parametrize("command", ["scan local /srv/zoo", "scan demo --data /etc/passwd", "scan demo --data nowhere"])
+def test_over_http_a_path_is_refused_before_it_is_looked_for(command: str) -> None:
+    server = client()
+    server.headers["Origin"] = "http://testserver"
+    secret = token("admin")["Authorization"].removeprefix("Bearer ")
+    assert server.post("/sign-in", data={"token": secret}).status_code == 303
+    answer = server.post("/schedules", data={"name": "n", "cron": "0 2 * * *", "command": command})
+    assert answer.status_code == 422
+    assert "cannot be scheduled over HTTP" in answer.text
