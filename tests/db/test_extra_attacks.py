@@ -13,6 +13,7 @@ from auditor.db.results import Filter, list_results
 from auditor.db.session import alembic_config, open_database, schema_drift, upgrade
 from auditor.db.store import Store
 from auditor.records.extra_attacks import AttackFile, ExtraAttacks, TransferModel, attacks_in
+from auditor.results.comparison import compare
 from auditor.results.lookup import find_rows
 from auditor.results.previous import previous_result, previous_verdicts
 from auditor.results.ranking import describe_setting, setting_of
@@ -71,6 +72,17 @@ def test_each_label_has_its_own_newest_result(url: str) -> None:
     with engine.connect() as connection:
         board = connection.execute(text("SELECT extra_attacks, robust_accuracy FROM leaderboard ORDER BY audit_id"))
         assert [tuple(row) for row in board] == [(None, 0.8), (TRANSFER.label, 0.5), (OWN.label, 0.2)]
+    engine.dispose()
+
+
+def test_results_of_different_attacks_get_no_verdict(url: str) -> None:
+    engine = open_database(url)
+    (plain, _), (own, _) = store(engine, None, 0.9), store(engine, OWN, 0.1)
+    found = compare(engine, f"demo:a@{plain}", f"demo:a@{own}", None)
+    assert found["more_robust"] is None
+    assert found["verdict"] == (
+        f"no verdict: attacked beyond the protocol: demo:a@{plain} by no attack and demo:a@{own} by {OWN.label}"
+    )
     engine.dispose()
 
 
