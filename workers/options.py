@@ -20,7 +20,7 @@ class Options:
         threads: torch's threads in each process.
         max_jobs: after this many jobs a process is replaced.
         grace: seconds that running audits get to finish when the worker ends.
-        trust_code: whether Python code of local zoos may run.
+        trust_code: whether Python code of local zoos, and own attacks, may run.
         log_level: the lowest level that is logged.
         events: whether to send events and answer queries through the broker, as Flower needs it.
     """

@@ -32,6 +32,7 @@ class Attacker:
 
     Attributes:
         target: what is attacked: the model, or its logits before an operation squashes them.
+        reproducible: whether the model gives an image the same logits every time and in any batch.
         differentiable: whether the target passes gradients to its input.
         copy: the target, or a faster copy of it.
         lack: ``(N,)`` float64, what each sample lacks to the boundary, as the search has measured it; see
@@ -39,6 +40,7 @@ class Attacker:
     """
 
     target: nn.Module
+    reproducible: bool
     differentiable: bool
     copy: AttackCopy
 
@@ -69,6 +71,7 @@ class Attacker:
         """
         if target is getattr(self, "target", None):
             return
+        self.reproducible = reproducible
         self.target, first = target, torch.arange(len(logits), device=logits.device)
         with torch.enable_grad():
             probe = self.images[:1].clone().requires_grad_()

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from auditor.attacks import flags, minimal, sanity, targeted
 from auditor.attacks.adversarials import Adversarials, Part, select_part
-from auditor.attacks.attack_copy import COPY_REJECTED
+from auditor.attacks.attack_copy import COPY_REJECTED, TOLERANCE
 from auditor.attacks.attacker import Attacker
 from auditor.attacks.autoattack import adapt_to_classes
+from auditor.attacks.flags import logit_shift
 from auditor.attacks.gradient import cross_entropy
 from auditor.attacks.progress import (
     SavedProgress,
@@ -462,6 +463,8 @@ class Cascade:
         images, labels = self.images[samples], self.labels[samples]
         adversarials = self.attacker.craft(network, attack, samples)
         logits = self._forward(adversarials)
+        if attack.engine == "own" and self.attacker.reproducible:
+            self._check_clean_logits(attack, samples)
         if self.attacker.copy.reject_if_different(adversarials, logits):
             self.notes.append(COPY_REJECTED)
             return self._break_on(self.attacker.choose_network(attack, len(samples)), attack, samples, parts)
@@ -477,6 +480,14 @@ class Cascade:
         if parts is not None:
             parts.append((attack.name, select_part(wrong & within, samples, adversarials, labels, predicted)))
         return predicted.where(wrong & within, UNBROKEN)
+
+    def _check_clean_logits(self, attack: Attack, samples: Tensor) -> None:
+        """Raise InputError if the model answers otherwise than before an own attack, whatever that has changed."""
+        shift = logit_shift(self._forward(self.images[samples]), self.logits[samples])
+        if (shift > TOLERANCE).any():
+            raise InputError(
+                f"{attack.name} changed what the model answers to clean images: work on a copy, copy.deepcopy(model)"
+            )
 
     def _join_adversarials(self) -> Adversarials | None:
         if self.parts is None:

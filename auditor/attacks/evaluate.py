@@ -109,12 +109,12 @@ def evaluate_robustness(
     if curve and (stop_at is not None or earlier is not None):
         raise InputError("expected either curve or an early stop, got both: a curve needs all images")
     ball, eps, batch_size, seed = check_settings(norm, eps, batch_size, seed)
-    is_decided = _stopping_rule(stop_at, earlier, len(images))
     network, dtype = as_model(model), torch.get_default_dtype()
     with default_modes():
         images, clipped = as_images(images)
         images = plain_tensor(images)
         labels, numbers = plain_tensor(as_labels(labels, images)), as_numbers(indices, images)
+        is_decided = _stopping_rule(stop_at, earlier, len(images))
         check_device(network, images)
         devices = [images.device] if images.device.type == "cuda" else []
         others = {name: as_model(other) for name, other in (transfer_from or {}).items()}

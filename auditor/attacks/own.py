@@ -130,7 +130,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed % 2**32)
         random.seed(seed)
         try:
             yield
@@ -141,7 +141,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def unchanged(model: nn.Module, name: str) -> Iterator[None]:
-    """Undo what the attack does to the model's modes, buffers and flags.
+    """Undo what the attack does to the model's modes, buffers, flags and attributes.
 
     Raises:
         InputError: it changed a parameter, a submodule or a hook. Parameters and buffers are as before, even so.
@@ -157,12 +157,16 @@ def unchanged(model: nn.Module, name: str) -> Iterator[None]:
         raise InputError(f"{name} changed {changed} of the model: work on a copy, copy.deepcopy(model)")
 
 
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+
+
 class _Parts:
     """Everything of a model that an attack could change: modules, hooks, modes, parameters and buffers."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.structure = model, _structure(model)
         self.modes = [(module, module.training) for module in model.modules()]
+        self.attributes = [(module, _attributes(module)) for module in model.modules()]
         stores: list[dict[str, Any]] = [
             store for module in model.modules() for store in (module._parameters, module._buffers)
         ]
@@ -176,6 +180,10 @@ class _Parts:
         changed = "" if _structure(self.model) == self.structure else "the modules, methods or hooks"
         for module, training in self.modes:
             module.training = training
+        for module, attributes in self.attributes:
+            for name in _attributes(module).keys() - attributes.keys():
+                del module.__dict__[name]
+            module.__dict__.update(attributes)
         for store, tensors in self.stores:
             if store.keys() != tensors.keys() or any(store[name] is not tensors[name] for name in tensors):
                 changed = changed or "the parameters or buffers"
@@ -220,6 +228,11 @@ def _structure(model: nn.Module) -> list[tuple[object, ...]]:
         )
         for name, module in model.named_modules(remove_duplicate=False)
     ]
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """A module's attributes that are not torch's own, such as the settings of a defence."""
+    return {name: value for name, value in vars(module).items() if name not in _TORCHS_OWN}
 
 
 def _hooks(module: nn.Module) -> tuple[Mapping[int, Any], ...]:

@@ -153,6 +153,9 @@ def find_verdict(
                 "more_robust": None,
                 "verdict": f"no verdict: {name_of(side)} is flagged ({flags}), its number cannot be trusted",
             }
+    if a["extra_attacks"] != b["extra_attacks"]:
+        attacks = " and ".join(f"{name_of(side)} by {side['extra_attacks'] or 'no attack'}" for side in (a, b))
+        return {"more_robust": None, "verdict": f"no verdict: attacked beyond the protocol: {attacks}"}
     p = robust["p_value"] if adjusted is None else adjusted
     test = f"{robust['test']} p{'' if adjusted is None else ', adjusted,'}"
     reach = f"95 % interval {interval(robust['low'], robust['high'], points)}, {test} {p_value(p, '< ')}"

@@ -215,7 +215,8 @@ TERMS: dict[str, Term] = {
     "setting": Term(
         "setting",
         "What two results must share to be ranked together.",
-        "It is the protocol, data set, norm, ε, number of images, treatment of batch norm and sketch.",
+        "It is the protocol, data set, norm, ε, number of images, treatment of batch norm, sketch, and attacks beyond "
+        "the protocol.",
     ),
 }
 """By their anchor on the help page."""

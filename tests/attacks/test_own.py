@@ -24,9 +24,10 @@ class WithState(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear, self.norm, self.dropout = Linear(4), nn.BatchNorm1d(4), nn.Dropout(0.5)
+        self.levels, self.factors = 1.0, [1.0]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.norm(self.linear(x)))
+        return self.dropout(self.norm(self.linear(x))) * self.levels * self.factors[0]
 
 
 @pytest.fixture
@@ -128,6 +129,8 @@ CHANGES: dict[str, Callable[[nn.Module], object]] = {
     "another default dtype": lambda _: torch.set_default_dtype(torch.float64),
     "gradients of weights": lambda model: model.requires_grad_()(torch.rand(2, 1, 6, 6)).sum().backward(),
     "seeds": lambda _: (torch.manual_seed(5), np.random.seed(5), random.seed(5)),
+    "a setting of the model": lambda model: setattr(model.model, "levels", 0.0),
+    "a new attribute": lambda model: setattr(model.model, "more", 0.0),
     "buffers": lambda model: [buffer.zero_() for buffer in model.buffers()],
 }  # fmt: skip
 
@@ -162,6 +165,7 @@ def _step(model: nn.Module) -> None:
 
 
 ERRORS: dict[str, tuple[Callable[[nn.Module], object], str]] = {
+    "a list": (lambda m: m.model.factors.__setitem__(0, -1.0), "what the model answers to clean images"),
     "a weight": (_step, "the weights 'linear.weight'"),
     "a weight's data": (lambda m: setattr(next(m.parameters()), "data", torch.zeros(2)), "the weights"),
     "another parameter": (lambda m: setattr(m.model.linear, "bias", nn.Parameter(torch.ones(4))), "the parameters"),
@@ -180,7 +184,7 @@ def test_a_changed_model_is_an_error(
         return images
 
     before = state(model)
-    with pytest.raises(InputError, match=f"thief changed {named}.* of the model: work on a copy"):
+    with pytest.raises(InputError, match=f"thief changed {named}.*: work on a copy"):
         evaluate(model, samples, attacks={"thief": thief})
     assert all(map(torch.equal, before, state(model)))
 

@@ -113,6 +113,9 @@ def test_a_closed_server_shows_these_pages_to_readers_only(path: str) -> None:
         ({"command": "scan demo --data /etc"}, "command", "over HTTP"),
         ({"command": "scan demo --save-adversarials /tmp/x"}, "command", "over HTTP"),
         ({"command": "scan demo --trust-code"}, "command", "over HTTP"),
+        ({"command": "scan demo --attack /etc/passwd.py:f"}, "command", "over HTTP"),
+        ({"command": "scan demo --attack /etc/passwd.py:f --data /none"}, "command", "over HTTP"),
+        ({"command": "scan demo --transfer-from local:a --transfer-zoo /srv"}, "command", "over HTTP"),
     ],
 )
 def test_a_typo_in_a_schedule_stands_at_its_field_and_the_rest_is_kept(

@@ -91,9 +91,9 @@ class ScanBody(BaseModel):
     force: bool = False
 
     def to_command(self) -> list[str]:
-        """Return the arguments of ``auditor`` that start the same scan."""
+        """Return the arguments of ``auditor`` that start the same scan, for schedules, which never stop early."""
         words = ["scan", self.source]
-        for name, value in self.model_dump(exclude={"source"}, exclude_defaults=True).items():
+        for name, value in self.model_dump(exclude={"source", "stop_at"}, exclude_defaults=True).items():
             option = "--model" if name == "models" else f"--{name.replace('_', '-')}"
             if value is True:
                 words.append(option)
