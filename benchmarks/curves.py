@@ -30,7 +30,8 @@ from auditor.attacks import evaluate_robustness
 from auditor.attacks.minimal import PARAMETERS, MinimalSearch, check_sizes
 from auditor.attacks.norms import NORMS
 from auditor.files import write_atomically
-from benchmarks.attacks import FIRST, PART, Counted, test_images
+from benchmarks.attacks import FIRST, Counted, test_images
+from benchmarks.attacks import PART as OTHER_PART
 from benchmarks.attacks import STORE as PROTOCOLS_STORE
 from benchmarks.attacks import read as read_store
 from benchmarks.autoattack import load
@@ -42,6 +43,8 @@ RADII = (0.25, 0.5, 1.0, 1.5, 2.0)
 ROBUST = ("at-eps0.10", "trades-eps0.10", "plain-at-eps0.10")
 COMPARED = ("at-eps0.10", "standard")
 STEPS = 300
+PART = 200
+"""In smaller parts `strong` runs FAB and Square on all samples, because a random part of them would be too small."""
 
 Candidate = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
 """Model, images, labels and the norm to adversarial candidates ``(N, C, H, W)``."""
@@ -214,10 +217,14 @@ def agreement_lines(results: dict[str, Any]) -> Iterator[str]:
             strong = {first: part["passes"] for first, part in parts.get("strong 1", {}).items() if first in search}
             if strong:
                 line += f", {sum(search[first] for first in strong) / sum(strong.values()):.2f} times strong's"
-            known = standard.get(model, {}).get("standard", {})
-            known = {first: part["forward"] + part["backward"] for first, part in known.items() if first in search}
+            known = [
+                (part["forward"] + part["backward"]) / OTHER_PART
+                for first, part in standard.get(model, {}).get("standard", {}).items()
+                if any(int(start) <= int(first) < int(start) + PART for start in search)
+            ]
             if norm == "Linf" and known:
-                line += f", {sum(search[first] for first in known) / sum(known.values()):.2f} times standard's"
+                mine = sum(search.values()) / (PART * len(search))
+                line += f", {mine / statistics.mean(known):.2f} times standard's"
             yield line
 
 

@@ -52,7 +52,10 @@ def largest_radius(norm: Norm, eps: float) -> float:
 
 def most_passes(samples: int) -> int:
     """The largest number of gradients that a search on so many samples takes."""
-    most: int = samples * (PARAMETERS["rounds"] * PARAMETERS["iterations"] + PARAMETERS["targets"] + 1)
+    fab = sum(count * iterations for count, iterations in PARAMETERS["fab"])
+    ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"]
+    ranking = PARAMETERS["targets"] + 1
+    most: int = samples * (fab + ascents + ranking)
     return most
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SPREAD = 0.05
-"""A step in L1 changes this share of the pixels. SLIDE takes 1 %; on the demo models 5 % broke more."""
+"""A step in L1 changes this share of the pixels. SLIDE takes 1 %."""
 Radius = float | Tensor
 """Of one ball for all samples, or ``(N, 1, 1, 1)``: of a ball for each."""
 

@@ -16,6 +16,7 @@ from auditor.attacks import Protocol, evaluate_robustness, find_protocol
 from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
+from auditor.attacks.minimal import most_passes
 from auditor.attacks.protocols import for_randomized
 from auditor.attacks.selection import LEAST_DRAWN
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
@@ -62,6 +63,8 @@ CHECK = 7
 """The number of images with a backward pass in the checks of the linearized network."""
 FEW_CLASSES = 100
 """Up to this many classes all relabellings may be enumerated, so the permutation test is timed as it is."""
+USUAL_SEARCH = 0.6
+"""The share of its largest number of passes that the search for the smallest perturbation takes on demo models."""
 RESERVE = 1.2
 """A factor for the upper bound, because other images break sooner or later than the tried ones."""
 
@@ -241,6 +244,11 @@ def attack_seconds(
         gradients = both.seconds(work.gradient_calls, work.gradients)
         return gradients + forward.seconds(work.forward_calls, work.forwards)
 
+    search, bound_of_search = 0.0, 0.0
+    if request.curve and not randomized:
+        # after each gradient of FAB, and in every bisection, there is a forward pass: about as many as gradients
+        bound_of_search = seconds(Work(0, n * most_passes(1), 0, n * most_passes(1)))
+        search = USUAL_SEARCH * bound_of_search
     towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
     bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))
     short = tuple(attack for attack in attacks if attack.engine != "autoattack")
@@ -265,7 +273,7 @@ def attack_seconds(
             superclasses=None if request.targeted is None else hierarchy_of(entry).superclasses,
         )
     except (TooLongError, AuditorError):
-        return bound, bound
+        return bound + search, bound + bound_of_search
     once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # the time outside the passes
     work = once + seconds(counted.work.times(batches, n / tried))
     image, survivors = 0.0, int(result.survived.sum())
@@ -277,7 +285,8 @@ def attack_seconds(
             gradients, forwards = passes((attack,), around=False)
             image += share * (gradients * both.image + forwards * forward.image)
     likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
-    return work + likely * image, max(work, min(once + bound, RESERVE * work + most * image))
+    most_seconds = max(work, min(once + bound, RESERVE * work + most * image))
+    return work + likely * image + search, most_seconds + bound_of_search
 
 
 def _scoring_seconds(superclasses: Sequence[str]) -> float:

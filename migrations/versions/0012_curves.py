@@ -15,11 +15,11 @@ def upgrade() -> None:
         sa.Column("audit_id", sa.Integer(), nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("norm", sa.String(), nullable=False),
-        sa.Column("largest", sa.Float(), nullable=False),
+        sa.Column("largest", sa.Double(), nullable=False),
         sa.Column("sizes", sa.LargeBinary(), nullable=False),
         sa.Column("found_by", sa.LargeBinary(), nullable=False),
         sa.Column("attacks", sa.JSON(), nullable=False),
-        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
             ["audit_id"], ["audits.id"], name=op.f("fk_curves_audit_id_audits"), ondelete="CASCADE"
         ),
