@@ -149,11 +149,11 @@ class PublishedImages:
         """The corruptions of the first ``number`` images."""
         return replace(self, labels=self.labels[:number])
 
-    def load(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """The images ``(N, C, H, W)`` in [0, 1] under a corruption, at severity 1 to 5 in turn."""
+    def load(self, name: str) -> Iterator[NDArray[np.uint8]]:
+        """The images ``(N, C, H, W)`` under a corruption, at severity 1 to 5 in turn."""
         for severity in SEVERITIES:
             pixels, _ = self._samples(name, severity).pixels(self.transform, self.channels)
-            yield np.divide(pixels, np.float32(255), dtype=np.float32)
+            yield pixels
 
     def _samples(self, name: str, severity: int) -> Arrays | Pictures:
         count = len(self.labels)
