@@ -79,7 +79,8 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any] | None) 
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = "pickled objects are not read" if "pickle" in str(error) else first_line(error)
+        pickled = "pickle" in str(error) or "Python objects" in str(error)
+        reason = "pickled objects are not read" if pickled else first_line(error)
         raise DataError(f"cannot read {path}: expected an array of {shape} bytes ({reason})") from error
     if not isinstance(array, np.ndarray) or array.shape != shape or (dtype is not None and array.dtype != dtype):
         got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
