@@ -2,7 +2,10 @@
 
 import io
 import logging
+import zipfile
+import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,12 +126,13 @@ class _Predictor:
     def choose_dtype(self, image: NDArray[np.float32]) -> None:
         self.classifier.choose_dtype(torch.from_numpy(image).to(self.device))
 
-    def logits(self, images: NDArray[np.float32]) -> Tensor:
-        """Logits ``(N, K)`` on the CPU."""
+    def logits(self, images: NDArray[Any]) -> Tensor:
+        """Logits ``(N, K)`` on the CPU, of bytes or of float32 in [0, 1]."""
         parts: list[Tensor] = []
         position = 0
         while position < len(images):
-            batch = torch.from_numpy(np.ascontiguousarray(images[position : position + self.batch_size]))
+            part = np.ascontiguousarray(images[position : position + self.batch_size])
+            batch = torch.from_numpy(part if part.dtype == np.float32 else np.divide(part, 255, dtype=np.float32))
             try:
                 with torch.no_grad():
                     parts.append(self.classifier(batch.to(self.device)).cpu())
@@ -156,7 +160,7 @@ def _load_progress(saved: SavedAttempt, n: int) -> dict[str, NDArray[np.bool_]]:
     try:
         with np.load(io.BytesIO(state), allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         logger.warning("saved progress cannot be read, and the audit starts again: %s", error)
         return {}
     fitting = all(rows.shape == (len(SEVERITIES), n) and rows.dtype == np.bool_ for rows in found.values())

@@ -60,7 +60,13 @@ def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'at-*'."),
             click.option("--dataset", help="Select only models for this data set, e.g. cifar10."),
-            click.option("--threat-model", help="Select only models with this threat model, e.g. Linf."),
+            click.option(
+                "--threat-model",
+                help="Select only models with this threat model, e.g. Linf. A scan with corruptions or corruptions_3d "
+                "measures common corruptions instead of attacks: on the models that the zoo lists for them, or on all "
+                "if it lists none. --data may hold CIFAR-10-C, CIFAR-100-C, ImageNet-C or ImageNet-3DCC as published; "
+                "without them corruptions are generated.",
+            ),
             click.option("--pretrained-only", is_flag=True, help="For timm: skip architectures with random weights."),
         )
     ):

@@ -51,8 +51,8 @@ class CorruptedImages(Protocol):
     def first(self, number: int) -> "CorruptedImages":
         """The corruptions of the first ``number`` images."""
 
-    def load(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """The images ``(N, C, H, W)`` in [0, 1] under a corruption, at severity 1 to 5 in turn."""
+    def load(self, name: str) -> Iterator[NDArray[np.uint8]]:
+        """The images ``(N, C, H, W)`` under a corruption, at severity 1 to 5 in turn."""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ TERMS: dict[str, Term] = {
     "robust-accuracy": Term(
         "robust accuracy",
         "The share of test images that are classified correctly under every attack of the protocol.",
-        "It is an upper bound: a stronger attack may break more images.",
+        "It is an upper bound: a stronger attack may break more images. Under common corruptions it is the mean "
+        "accuracy over all corruptions and severities.",
     ),
     "certified-accuracy": Term(
         "certified accuracy",
@@ -146,7 +147,7 @@ TERMS: dict[str, Term] = {
     ),
     "interval": Term(
         "95 % interval",
-        "Wilson's interval of the robust accuracy.",
+        "Wilson's interval of the robust accuracy; under common corruptions, with the images as units.",
         "It covers the choice of test images only, not the strength of the attacks.",
     ),
     "flag": Term(
@@ -200,6 +201,7 @@ TERMS: dict[str, Term] = {
         "norm",
         "How the size of a change of an image is measured: Linf (the largest change of a pixel), L2 (its length) or L1 "
         "(the sum of the changes of all pixels).",
+        "Common corruptions have no norm and no ε. They are published pictures, or generated ones.",
     ),
     "epsilon": Term(
         "ε",

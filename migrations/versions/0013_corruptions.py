@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("n_right", sa.Integer(), nullable=False),
-        sa.Column("accuracy", sa.Float(), nullable=False),
+        sa.Column("accuracy", sa.Double(), nullable=False),
         sa.Column("verdicts", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["audit_id"], ["audits.id"], name=op.f("fk_corruptions_audit_id_audits"), ondelete="CASCADE"

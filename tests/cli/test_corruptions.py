@@ -44,7 +44,7 @@ def bare_loop(model_id: str) -> dict[tuple[str, int], list[bool]]:
             for picture, label, index in zip(pixels[:N], labels[:N], indices[:N], strict=True):
                 drawn = generated._seed_of(0, int(index), name, severity)
                 np.random.seed(drawn)
-                rgb = np.stack([np.pad(picture[0], 2, mode="reflect")] * 3, axis=-1)
+                rgb = np.stack([np.pad(picture.reshape(28, 28), 2, mode="reflect")] * 3, axis=-1)
                 own = {"seed": drawn} if name in ("glass_blur", "impulse_noise") else {}
                 made = LIBRARY.corrupt(rgb, severity=severity, corruption_name=name, **own)[2:-2, 2:-2, 1]
                 with torch.no_grad():
@@ -110,7 +110,7 @@ def test_boards_and_series_are_separate_and_gates_use_the_mean() -> None:
     met = run(*SCAN, "--model", "standard", "--fail-under", str(round(accuracy - 0.001, 6)), "--fail-on-regression")
     assert met.exit_code == 0, met.output
     assert run(*SCAN, "--model", "standard", "--fail-under", str(round(accuracy + 0.001, 6))).exit_code == 4
-    (row,) = list_results(open_database(), Filter(norm="corruptions_generated"))
+    (row,) = list_results(open_database(settings().database_url), Filter(norm="corruptions_generated"))
     assert _verdicts(row) == 75 * N
 
 

@@ -46,7 +46,7 @@ def coloured(dataset: str = "cifar10", norm: str = PUBLISHED, size: int = 32, **
     return replace(entry(), dataset=dataset, norm=norm, eps=0.0, input_size=(3, size, size), **changes)
 
 
-def load(images: ImageSet, name: str) -> list[NDArray[np.float32]]:
+def load(images: ImageSet, name: str) -> list[NDArray[np.uint8]]:
     assert images.corrupted is not None
     return list(images.corrupted.load(name))
 
@@ -99,7 +99,7 @@ def test_generated_images_are_those_of_each_picture_from_the_store_as_well() -> 
         for k, clean in enumerate(images.images):
             picture = np.round(clean * 255).astype(np.uint8).transpose(1, 2, 0)
             made = corrupt_picture(picture, "snow", severity, seed=0, index=int(images.indices[k]))
-            assert np.array_equal(pixels[k], made.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+            assert np.array_equal(pixels[k], made.transpose(2, 0, 1))
     fewer = load(load_corrupted_images(grey(), request(2)), "snow")
     assert all(np.array_equal(small, whole[:2]) for small, whole in zip(fewer, first, strict=True))
 
@@ -166,7 +166,7 @@ def test_published_cifar(cifar_c: Path, inside: str) -> None:
     for number, name in ((0, COMMON[0]), (9, "fog")):
         for severity, pixels in zip(SEVERITIES, load(images, name), strict=True):
             raw = layouts.random_pixels(USED, 32, 32, 3, seed=10 * number + severity)
-            assert np.array_equal(pixels, raw.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
+            assert np.array_equal(pixels, raw.transpose(0, 3, 1, 2))
     digest = images.corrupted.identity["pictures"]
     array = np.lib.format.open_memmap(cifar_c / "CIFAR-10-C/fog.npy", mode="r+")
     array[TEST_SET] += 1
@@ -254,7 +254,7 @@ def test_published_imagenet(norm: str, folder: str, corruptions: tuple[str, ...]
     assert images.corrupted.names == corruptions
     for severity, pixels in zip(SEVERITIES, load(images, corruptions[3]), strict=True):
         raw = np.stack([layouts.random_pixels(224, 224, 3, seed=1000 * k + 30 + severity) for k in range(2)])
-        assert np.array_equal(pixels, raw.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
+        assert np.array_equal(pixels, raw.transpose(0, 3, 1, 2))
     (tmp_path / folder / corruptions[1] / "4" / names[1]).unlink()
     with pytest.raises(DataError, match=f"the picture {corruptions[1]}/4/.* is missing"):
         load_corrupted_images(one, request(2, tmp_path))

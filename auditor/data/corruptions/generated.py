@@ -31,6 +31,8 @@ LEAST = 32
 """The library's least height and width; smaller pictures are extended by reflection, and cut to their size again."""
 GREEN = 1
 """The channel that a grey picture keeps. A mix of the three would average their noise to two thirds of its strength."""
+FORM = 1
+"""Increased whenever :func:`corrupt_picture` could make another picture of the same one."""
 OWN_SEED = ("impulse_noise", "glass_blur")
 """The library's functions that draw from a generator of their own."""
 STRENGTH = "with the severities of ImageNet-C; at 32 x 32 pixels these are stronger than CIFAR-10-C's and CIFAR-100-C's"
@@ -119,6 +121,7 @@ class GeneratedImages:
             "generated": {name: version(name) for name in PACKAGES},
             "pictures": self.digest,
             "seed": self.seed,
+            "form": FORM,
         }
 
     @property
@@ -130,15 +133,15 @@ class GeneratedImages:
         pictures, indices = self.pictures[:number], self.indices[:number]
         return replace(self, pictures=pictures, indices=indices, digest=set_digest(pictures, indices))
 
-    def load(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """The images ``(N, C, H, W)`` in [0, 1] under a corruption, at severity 1 to 5 in turn."""
+    def load(self, name: str) -> Iterator[NDArray[np.uint8]]:
+        """The images ``(N, C, H, W)`` under a corruption, at severity 1 to 5 in turn."""
         key = hashlib.sha256(repr((sorted(self.identity.items()), name)).encode()).hexdigest()
         made = load_or_make(key, (len(SEVERITIES), *self.pictures.shape), lambda severity: self._make(name, severity))
         convert = None if self.transform is None else self.transform.channels
         for images in made:
             fitted, _ = fit_channels(images, self.channels, convert)
             pixels = fitted if self.transform is None else transform_arrays(fitted, self.transform)
-            yield np.divide(pixels, np.float32(255), dtype=np.float32)
+            yield pixels
 
     def _make(self, name: str, severity: int) -> NDArray[np.uint8]:
         made = [

@@ -79,7 +79,8 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any] | None) 
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = "pickled objects are not read" if "pickle" in str(error) else first_line(error)
+        pickled = "pickle" in str(error) or "Python objects" in str(error)
+        reason = "pickled objects are not read" if pickled else first_line(error)
         raise DataError(f"cannot read {path}: expected an array of {shape} bytes ({reason})") from error
     if not isinstance(array, np.ndarray) or array.shape != shape or (dtype is not None and array.dtype != dtype):
         got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
@@ -149,11 +150,11 @@ class PublishedImages:
         """The corruptions of the first ``number`` images."""
         return replace(self, labels=self.labels[:number])
 
-    def load(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """The images ``(N, C, H, W)`` in [0, 1] under a corruption, at severity 1 to 5 in turn."""
+    def load(self, name: str) -> Iterator[NDArray[np.uint8]]:
+        """The images ``(N, C, H, W)`` under a corruption, at severity 1 to 5 in turn."""
         for severity in SEVERITIES:
             pixels, _ = self._samples(name, severity).pixels(self.transform, self.channels)
-            yield np.divide(pixels, np.float32(255), dtype=np.float32)
+            yield pixels
 
     def _samples(self, name: str, severity: int) -> Arrays | Pictures:
         count = len(self.labels)

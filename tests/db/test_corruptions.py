@@ -1,0 +1,92 @@
+"""Accuracies under corruptions: stored and read, pruned, deleted with their audit; the published ones beside them."""
+
+import uuid
+
+import numpy as np
+import pandas
+import pytest
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.orm import Session
+
+from auditor.db import models as tables
+from auditor.db.corruptions import load_shares
+from auditor.db.prune import prune
+from auditor.db.published import store_published
+from auditor.db.results import Filter, list_results, load_detail
+from auditor.db.store import Store
+from auditor.errors import UsageError
+from auditor.records import Published
+from auditor.records.corruptions import GENERATED, PUBLISHED, variants
+from tests.factories.corruptions import corrupted_audit
+
+RIGHT = np.random.default_rng(0).random((75, 9)) < np.linspace(0.1, 0.9, 9)
+
+
+def rows(engine: Engine, audit_id: int) -> int:
+    with Session(engine) as session:
+        query = select(func.count()).select_from(tables.Corruption).where(tables.Corruption.audit_id == audit_id)
+        return session.scalar(query) or 0
+
+
+def test_what_is_stored_is_read(shared: Engine) -> None:
+    audit_id = corrupted_audit(Store(shared), RIGHT, name=uuid.uuid4().hex)
+    detail = load_detail(shared, audit_id)
+    assert [(one.corruption, one.severity) for one in detail.corruptions] == variants(GENERATED)
+    assert np.array_equal([one.verdicts for one in detail.corruptions], RIGHT)
+    assert [one.right for one in detail.corruptions] == RIGHT.sum(1).tolist()
+    assert np.allclose(load_shares(shared, audit_id), RIGHT.mean(0))
+    assert (detail.row.norm, detail.row.eps, detail.row.threat_model) == (GENERATED, 0, "corruptions")
+    assert detail.verdicts is not None
+    assert detail.verdicts.labels is not None
+    assert detail.verdicts.predicted is None
+
+
+def test_pruned_verdicts_leave_the_accuracies(shared: Engine) -> None:
+    name = uuid.uuid4().hex
+    old, new = (corrupted_audit(Store(shared), right, name=name) for right in (RIGHT, ~RIGHT))
+    pruned = prune(shared, 1)
+    assert pruned.audits >= 1
+    with pytest.raises(UsageError, match=f"result {old} has no verdicts by image and corruption"):
+        load_shares(shared, old)
+    assert [one.right for one in load_detail(shared, old).corruptions] == RIGHT.sum(1).tolist()
+    assert np.allclose(load_shares(shared, new), (~RIGHT).mean(0))
+    assert prune(shared, 1).audits == 0
+
+
+def test_they_go_with_their_audit(shared: Engine) -> None:
+    audit_id = corrupted_audit(Store(shared), RIGHT, name=uuid.uuid4().hex)
+    assert rows(shared, audit_id) == 75
+    with Session(shared) as session, session.begin():
+        session.execute(delete(tables.Audit).where(tables.Audit.id == audit_id))
+    assert rows(shared, audit_id) == 0
+
+
+@pytest.mark.parametrize(
+    ("norm", "published", "claimed", "flags"),
+    [
+        (PUBLISHED, 0.5, 0.5, []),
+        (PUBLISHED, 0.9, 0.9, ["robust_accuracy_mismatch"]),
+        (PUBLISHED, 0.1, 0.1, ["robust_accuracy_mismatch"]),
+        (PUBLISHED, None, None, []),
+        (GENERATED, 0.9, None, []),
+    ],
+)
+def test_the_published_accuracy_is_a_claim_about_published_files(
+    shared: Engine, norm: str, published: float | None, claimed: float | None, flags: list[str]
+) -> None:
+    name = uuid.uuid4().hex
+    right = np.random.default_rng(1).random((75, 200)) < 0.5
+    corrupted_audit(Store(shared), right, name=name, norm=norm)
+    figures = Published(
+        model=f"demo:{name}", norm="Linf", eps=0.1, autoattack_accuracy=0.3, corruptions_accuracy=published
+    )
+    store_published(shared, [figures])
+    (row,) = list_results(shared, Filter(model=f"demo:{name}"))
+    assert (row.claimed_robust_accuracy, row.flags) == (claimed, flags)
+    with shared.connect() as connection:
+        board = pandas.read_sql("SELECT * FROM leaderboard", connection)
+    (one,) = board[board["model"] == f"demo:{name}"].to_dict("records")
+    assert one["claimed_robust_accuracy"] == claimed or (
+        claimed is None and pandas.isna(one["claimed_robust_accuracy"])
+    )
+    assert one["robust_accuracy_mismatch"] == len(flags)
