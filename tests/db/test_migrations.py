@@ -14,7 +14,7 @@ from auditor.db.models import LEADERBOARD
 from auditor.db.results import load_detail
 from auditor.db.session import HEAD, _prepare_sqlite, alembic_config, migrations_folder, schema_drift, upgrade
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0014")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MATRIX = zlib.compress(struct.pack("<9f", *range(9)))
 

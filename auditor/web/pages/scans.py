@@ -270,6 +270,7 @@ def _describe(settings: ScanSettings, models: int) -> list[tuple[str, str]]:
     if request.get("linearization", "remove") != "remove":
         pairs.append(("batch norm", str(request["linearization"])))
     named = {"sketch": "random images for C", "triage": "attacked from score", "targeted": "targeted attacks"}
+    named |= {"certify": "certificates", "sigma": "noise of the smoothing"}
     pairs += [(words, str(request[name])) for name, words in named.items() if request.get(name) is not None]
     return [*pairs, ("device", str(request.get("device", "cpu")))]
 
