@@ -20,6 +20,7 @@ from auditor.attacks.minimal import most_passes
 from auditor.attacks.protocols import for_randomized
 from auditor.attacks.selection import LEAST_DRAWN
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
+from auditor.audit.certificates import measure_certificate
 from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
 from auditor.audit.task import images_of
@@ -65,6 +66,8 @@ FEW_CLASSES = 100
 """Up to this many classes all relabellings may be enumerated, so the permutation test is timed as it is."""
 USUAL_SEARCH = 0.6
 """The share of its largest number of passes that the search for the smallest perturbation takes on demo models."""
+CERTIFIED = 4
+"""Certificates are timed on this many images."""
 RESERVE = 1.2
 """A factor for the upper bound, because other images break sooner or later than the tried ones."""
 
@@ -111,6 +114,9 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
         likely = most = corruption_seconds(model, images, images.corrupted, request.audit)
     elif images is not None:
         likely, most = attack_seconds(model, entry, request.audit, images, image_bytes)
+    if images is not None and request.audit.certify is not None:
+        certifying = certificate_seconds(model, entry, request.audit, images)
+        likely, most = likely + certifying, most + RESERVE * certifying
     templates = min(classes * batch[0].numel() * 4, 2**30) if sketch is None else sketch * classes * 8
     return Estimate(
         seconds=seconds + likely,
@@ -287,6 +293,25 @@ def attack_seconds(
     likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
     most_seconds = max(work, min(once + bound, RESERVE * work + most * image))
     return work + likely * image + search, most_seconds + bound_of_search
+
+
+def certificate_seconds(model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet) -> float:
+    """The seconds of the requested certificate, from a few images; those of the failure if the model has none."""
+    some = np.linspace(0, len(images.labels) - 1, min(CERTIFIED, len(images.labels))).astype(int)
+    few = replace(
+        images,
+        images=images.images[some],
+        labels=images.labels[some],
+        indices=images.indices[some],
+        pictures=None if images.pictures is None else images.pictures[some],
+    )
+    marks = [time.perf_counter()]
+    try:
+        measure_certificate(model, entry, request, few, lambda *_: marks.append(time.perf_counter()))
+    except AuditorError:
+        return time.perf_counter() - marks[0]
+    once, each = marks[1] - marks[0], (marks[-1] - marks[1]) / max(len(marks) - 2, 1)  # the first includes the trace
+    return once + each * (len(images.labels) - 1)
 
 
 def _scoring_seconds(superclasses: Sequence[str]) -> float:

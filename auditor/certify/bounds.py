@@ -151,7 +151,7 @@ def linear_bound(bounds: Bounds, start: int, slopes: Tensor, *, stop_at_activati
             parts, constant = _through_lines(step, step.row, slope, bounds)
         else:
             parts, constant = _through_maximum(step, step.row, slope, bounds)
-        total = total + constant - slope.abs().flatten(1) @ bounds.error[number].flatten()
+        total = total + constant - _flat(slope.abs()) @ bounds.error[number].flatten()
         magnitude = magnitude + constant.abs() + _size(slope, bounds.low[number], bounds.high[number])
         for source, part in parts.items():
             pending[source] = pending[source] + part if source in pending else part
@@ -163,13 +163,18 @@ def linear_bound(bounds: Bounds, start: int, slopes: Tensor, *, stop_at_activati
     return torch.where(torch.isfinite(found) & (magnitude < LARGEST), found, -torch.inf)
 
 
+def _flat(slopes: Tensor) -> Tensor:
+    """``(S, …)`` as ``(S, D)``, also for single numbers."""
+    return slopes.flatten(1) if slopes.ndim > 1 else slopes.unsqueeze(1)
+
+
 def _lowest(slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    flat = slope.flatten(1)
+    flat = _flat(slope)
     return flat.clamp_min(0) @ low.flatten() + flat.clamp_max(0) @ high.flatten()
 
 
 def _size(slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return slope.abs().flatten(1) @ torch.maximum(low.abs(), high.abs()).flatten()
+    return _flat(slope.abs()) @ torch.maximum(low.abs(), high.abs()).flatten()
 
 
 def _through_affine(step: Step, row: Affine, slope: Tensor, bounds: Bounds) -> tuple[dict[int, Tensor], Tensor]:
@@ -182,7 +187,7 @@ def _through_affine(step: Step, row: Affine, slope: Tensor, bounds: Bounds) -> t
 
     constant, pull_back, *_ = torch.func.vjp(function, *zeros)
     parts = torch.func.vmap(pull_back)(slope)
-    return dict(zip(numbers, parts, strict=True)), slope.flatten(1) @ constant.flatten()
+    return dict(zip(numbers, parts, strict=True)), _flat(slope) @ constant.flatten()
 
 
 def _through_lines(step: Step, row: Elementwise, slope: Tensor, bounds: Bounds) -> tuple[dict[int, Tensor], Tensor]:
@@ -194,9 +199,7 @@ def _through_lines(step: Step, row: Elementwise, slope: Tensor, bounds: Bounds) 
     if row.ulps:
         rounding = rounding + 1e-12
     up, down = slope.clamp_min(0), slope.clamp_max(0)
-    constant = (
-        up.flatten(1) @ (offset_below - rounding).flatten() + down.flatten(1) @ (offset_above + rounding).flatten()
-    )
+    constant = _flat(up) @ (offset_below - rounding).flatten() + _flat(down) @ (offset_above + rounding).flatten()
     return {number: up * below + down * above}, constant
 
 
@@ -209,7 +212,7 @@ def _through_maximum(step: Step, row: MaxPool, slope: Tensor, bounds: Bounds) ->
     alone = _rivals(step, low, high, top)
     up, down = slope.clamp_min(0), slope.clamp_max(0)
     (part,) = torch.func.vmap(pull_back)(up + torch.where(alone, down, 0.0))
-    return {number: part}, torch.where(alone, 0.0, down).flatten(1) @ greatest.flatten()
+    return {number: part}, _flat(torch.where(alone, 0.0, down)) @ greatest.flatten()
 
 
 def _pooling(kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False) -> tuple[Any, ...]:

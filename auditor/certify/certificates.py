@@ -59,6 +59,7 @@ def certify_bounds(
         program = trace(model, images[:1])
         verdicts = torch.zeros(len(images), dtype=torch.int64)
         with torch.no_grad():
+            interval_bounds(program, Ball.around(images[:1], norm, eps))  # refuses arguments that have no bounds
             for place, (image, label) in enumerate(zip(torch.split(images, 1), labels.tolist(), strict=True)):
                 verdicts[place] = _certify(model, program, image, label, norm, eps, neurons)
                 if progress:

@@ -95,6 +95,14 @@ def _scaled(sign: int) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     return apply, magnitude
 
 
+def _subtract_from(a: Any, b: Any, alpha: float = 1) -> Tensor:
+    return torch.as_tensor(b) - alpha * torch.as_tensor(a)
+
+
+def _subtract_from_magnitude(a: Any, b: Any, alpha: float = 1) -> Tensor:
+    return torch.as_tensor(b).abs() + abs(alpha) * torch.as_tensor(a).abs()
+
+
 def _product_magnitude(a: Any, b: Any) -> Tensor:
     return torch.as_tensor(a).abs() * torch.as_tensor(b).abs()
 
@@ -140,6 +148,12 @@ def _window(_: Tensor, kernel: Any, *__: Any) -> int:
 
 def _pad(x: Tensor, pad: Any, value: float = 0.0) -> Tensor:
     return F.pad(x, pad, value=value)
+
+
+def _pad_constant(x: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+    if mode != "constant":
+        raise NotImplementedError(f"padding of the mode {mode}")
+    return F.pad(x, pad, value=value or 0.0)
 
 
 def _kernel(_: Tensor, weight: Tensor, *__: Any) -> int:
@@ -273,6 +287,8 @@ TABLE: dict[Any, Row] = {
     ATEN.add.Scalar: Affine(*_SUM, terms=lambda *_, **__: 2),
     ATEN.sub.Tensor: Affine(*_DIFFERENCE, terms=lambda *_, **__: 2),
     ATEN.sub.Scalar: Affine(*_DIFFERENCE, terms=lambda *_, **__: 2),
+    ATEN.rsub.Tensor: Affine(_subtract_from, _subtract_from_magnitude, lambda *_, **__: 2),
+    ATEN.rsub.Scalar: Affine(_subtract_from, _subtract_from_magnitude, lambda *_, **__: 2),
     ATEN.mul.Tensor: Affine(torch.mul, _product_magnitude, lambda *_: 2),
     ATEN.mul.Scalar: Affine(torch.mul, _product_magnitude, lambda *_: 2),
     ATEN.div.Tensor: Affine(torch.div, _quotient_magnitude, lambda *_: 2),
@@ -281,11 +297,15 @@ TABLE: dict[Any, Row] = {
     **{
         operation: _copied(operation)
         for operation in (
-            ATEN.view.default, ATEN.reshape.default, ATEN._unsafe_view.default, ATEN.flatten.using_ints,
+            ATEN.flatten.using_ints,
             ATEN.permute.default, ATEN.transpose.int, ATEN.t.default, ATEN.squeeze.default, ATEN.squeeze.dim,
             ATEN.squeeze.dims, ATEN.unsqueeze.default, ATEN.expand.default, ATEN.select.int, ATEN.slice.Tensor,
             ATEN.flip.default,
         )
+    },
+    **{
+        operation: _copied(lambda x, shape: x.reshape(shape))  # the values may have other strides than the model's
+        for operation in (ATEN.view.default, ATEN.reshape.default, ATEN._unsafe_view.default)
     },
     **{
         operation: _copied(lambda x, **_: x)
@@ -297,6 +317,7 @@ TABLE: dict[Any, Row] = {
         lambda *_: 0,
     ),
     ATEN.constant_pad_nd.default: Affine(_pad, lambda x, pad, value=0.0: _pad(x.abs(), pad, abs(value)), lambda *_: 0),
+    ATEN.pad.default: Affine(_pad_constant, lambda *args: _pad_constant(*args).abs(), lambda *_: 0),
     ATEN.relu.default: Elementwise(torch.relu, _relu, kinked=True),
     ATEN.leaky_relu.default: Elementwise(_leaky, lambda low, high, slope=0.01: _relu(low, high, slope), 2, kinked=True),
     ATEN.hardtanh.default: Elementwise(_hardtanh, _clipped(_hardtanh_limits)),

@@ -182,14 +182,14 @@ def _check(row: Row, name: str, args: Any, kwargs: Any) -> None:
     leaves = pytree.tree_leaves((args, kwargs))
     dependent = sum(isinstance(leaf, Ref) for leaf in leaves)
     if isinstance(row, Affine):
-        joins = ("add", "sub", "cat")
+        joins = ("add", "sub", "rsub", "cat")
         if dependent > 1 and name not in joins:
             raise BoundsError(f"no bounds for {name} of several values that depend on the image")
         if name in ("div", "linear", "addmm") and not isinstance(args[1 if name == "addmm" else 0], Ref):
             raise BoundsError(f"no bounds for {name} with a divisor or a weight that depends on the image")
         if name.startswith("conv") and not isinstance(args[0], Ref):
             raise BoundsError(f"no bounds for {name} with a weight that depends on the image")
-        if any(isinstance(value, str) and name != "conv2d" for value in leaves):
+        if any(isinstance(value, str) and name not in ("conv2d", "pad") for value in leaves):
             raise BoundsError(f"no bounds for {name} with the option {leaves}")
     elif dependent != 1 or not isinstance(args[0], Ref) or any(isinstance(leaf, Tensor) for leaf in leaves):
         raise BoundsError(f"no bounds for {name} with other tensors than its input")

@@ -9,15 +9,16 @@ Setting = tuple[str, str, str, float, int, str, int | None, str | None]
 """What two rows must share to be ranked together: protocol, data set, norm, eps, n, linearization, sketch, extra
 attacks."""
 
-Measure = Literal["gap", "screen_score", "margin", "local_gap"]
+Measure = Literal["gap", "screen_score", "margin", "local_gap", "certified_accuracy"]
 
 MEASURES: dict[Measure, str] = {
     "gap": "gap of the linearized network (intra − inter)",
     "screen_score": "screening score",
     "margin": "first-order margin at probe images, in [0, 1] pixels",
     "local_gap": "gap of the local linear maps",
+    "certified_accuracy": "certified accuracy (bounds)",
 }
-"""What a zoo plot can set against robust accuracy, and the title of its axis. All of them need no data."""
+"""What a zoo plot can set against robust accuracy, and the title of its axis. All but the last need no data."""
 
 
 class PlotPoint(NamedTuple):

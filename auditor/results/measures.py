@@ -28,7 +28,7 @@ PLOTTED: dict[str, Measure] = {
     "screen_score": Measure("screening score", MEASURES["screen_score"]),
     "margin": Measure("margin", MEASURES["margin"], least=0.02),
     "local_gap": Measure("local gap", MEASURES["local_gap"]),
-    "certified_accuracy": Measure("certified accuracy", "certified accuracy (bounds), %", share=True),
+    "certified_accuracy": Measure("certified accuracy", f"{MEASURES['certified_accuracy']}, %", share=True),
     "smoothed_certified_accuracy": Measure(
         "certified accuracy of the smoothed model", "certified accuracy of the smoothed model, %", share=True
     ),

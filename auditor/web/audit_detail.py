@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 from auditor.db.results import Detail
 from auditor.records import STOPPED_EARLY
+from auditor.records.certificates import Certificate
 from auditor.records.corruptions import GENERATED, is_corruptions, threat_model_of
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
+from auditor.results.certificates import certificate_words, range_words
 from auditor.results.curves import curve_pairs
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
 from auditor.results.serialize import pruned_kinds
 from auditor.text.eps import format_eps, format_threat, parse_eps
 from auditor.text.numbers import DASH, number, percent
 from auditor.web.audit_errors import AuditErrors, build_audit_errors
-from auditor.web.figures.bars import Bar, attack_bars, corruption_bars
+from auditor.web.figures.bars import Bar, attack_bars, corruption_bars, range_bar
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history
 from auditor.web.figures.robustness import CurvePlot, curve_plot
@@ -29,7 +31,8 @@ class AuditDetail:
     """One audit. ``remarks`` are sentences about its numbers; ``screening``, ``provenance``: names and values.
 
     ``templates``: pictures of the templates; None leaves the section out. ``curve``, ``curve_pairs``: the robust
-    accuracy at every radius, and names and values of its summary; None and empty without a curve.
+    accuracy at every radius, and names and values of its summary; None and empty without a curve. ``certificate``:
+    sentences about what is proven; ``range``: from the certified to the robust accuracy, None without both.
     """
 
     row: ResultRow
@@ -46,6 +49,8 @@ class AuditDetail:
     templates: TemplateTiles | None = None
     curve: CurvePlot | None = None
     curve_pairs: tuple[tuple[str, str], ...] = ()
+    certificate: tuple[str, ...] = ()
+    range: Bar | None = None
 
     @property
     def corrupted(self) -> bool:
@@ -84,16 +89,35 @@ def build_audit_detail(
         history=history(row, results),
         screening=tuple(_screening_pairs(detail)),
         provenance=tuple(_provenance(row)),
-        command=repeat_command(row, targeted=detail.targeted is not None, curve=detail.curve is not None),
+        command=repeat_command(
+            row,
+            targeted=detail.targeted is not None,
+            curve=detail.curve is not None,
+            certificate=detail.certificate,
+        ),
         remarks=tuple(_remarks(detail)),
         errors=build_audit_errors(detail),
         templates=templates,
         curve=curve_plot([(row.model, detail)]),
         curve_pairs=tuple(curve_pairs(detail.curve, row.eps)) if detail.curve else (),
+        certificate=tuple(_certificate_sentences(detail)),
+        range=range_bar(row),
     )
 
 
-def repeat_command(row: ResultRow, *, targeted: bool = False, curve: bool = False) -> str:
+def _certificate_sentences(detail: Detail) -> list[str]:
+    if detail.certificate is None:
+        return []
+    words = range_words(detail.row)
+    return [
+        f"Certified: {certificate_words(detail.certificate)}.",
+        *([] if words is None else [f"{words[0].upper()}{words[1:]}."]),
+    ]
+
+
+def repeat_command(
+    row: ResultRow, *, targeted: bool = False, curve: bool = False, certificate: Certificate | None = None
+) -> str:
     """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored."""
     words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
@@ -107,6 +131,10 @@ def repeat_command(row: ResultRow, *, targeted: bool = False, curve: bool = Fals
     words += ["--norm", row.norm, "--eps", eps, "--seed", str(row.seed)]
     words += ["--targeted", "superclass"] if targeted else []
     words += ["--curve"] if curve else []
+    if certificate is not None:
+        words += ["--certify", certificate.method]
+        if certificate.method == "smoothing":
+            words += ["--sigma", f"{certificate.parameters['sigma']:.15g}"]
     return shlex.join([*words, *_further_options(row)])
 
 

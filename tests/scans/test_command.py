@@ -46,6 +46,8 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Any:
         "--protocol standard --samples 64 --seed 7 --linearization fold --sketch 64",
         "--eps 8/255 --targeted superclass --triage 0.25",
         "--norm L2 --eps 0.123456789",
+        "--eps 0.02 --certify bounds",
+        "--norm L2 --eps 0.5 --certify smoothing --sigma 0.3",
         "--time-limit 90 --memory-limit 2.5 --force",
         "--data {data} --save-adversarials {kept}",
         "--match 'at-*' --limit 2",

@@ -58,6 +58,15 @@ def interval_bar(row: ResultRow) -> Bar | None:
     return Bar(row.model, 100 * value, 100 * low, 100 * high, label)
 
 
+def range_bar(row: ResultRow) -> Bar | None:
+    """Draw the range from the certified accuracy to the robust accuracy; None without both."""
+    certified, robust = row.certified_accuracy, row.robust_accuracy
+    if certified is None or robust is None:
+        return None
+    label = f"from {percent(certified)} certified to {percent(robust)} after the attacks"
+    return Bar(row.model, 100 * robust, 100 * min(certified, robust), 100 * robust, label)
+
+
 def _bar(name: str, share: float, n: int, details: str) -> Bar:
     low, high = wilson_interval(round(share * n), n)
     return Bar(name, 100 * share, 100 * low, 100 * high, f"{name}: {percent(share)}; {details}")

@@ -274,6 +274,8 @@ def _describe(settings: ScanSettings, models: int) -> list[tuple[str, str]]:
         "sketch": "random images for C",
         "triage": "attacked from score",
         "targeted": "targeted attacks",
+        "certify": "certificates",
+        "sigma": "noise of the smoothing",
         "stop_at": "stops once decided at",
     }
     pairs += [(words, str(request[name])) for name, words in named.items() if request.get(name) is not None]

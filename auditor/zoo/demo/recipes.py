@@ -75,10 +75,4 @@ DEMO_MODELS: tuple[DemoModel, ...] = (
         "plain_convnet",
         _pgd(0.10, 5, seed=14, epochs=8, **_PLAIN),
     ),
-    DemoModel(
-        "certified-eps0.10",
-        "no batch norm, two convolutions; training with interval bounds",
-        "certifiable_convnet",
-        IntervalRecipe(eps=0.10, seed=16),
-    ),
 )
