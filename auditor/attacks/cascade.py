@@ -28,7 +28,7 @@ from auditor.attacks.progress import (
 )
 from auditor.attacks.protocols import PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
-from auditor.attacks.selection import LEAST_DRAWN, LeftOut, draw_part, is_near, most_broken, summarize
+from auditor.attacks.selection import LeftOut, draw_part, is_near, most_broken, summarize
 from auditor.attacks.sequential import CHUNK, anytime_interval, decide
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
@@ -276,6 +276,7 @@ class Cascade:
             earlier=self.earlier,
             targeted=self.targeted,
             left_out=self.left_out,
+            lack=self.attacker.lack[kept].cpu(),
         )
 
     def _save(self) -> None:
@@ -328,39 +329,44 @@ class Cascade:
     def _select(self, attack: Attack) -> Tensor:
         """``(N,)`` bool: the survivors that the attack runs on. A batch of it changes no other sample's selection."""
         settings, attacker = attack.parameters, self.attacker
-        near = is_near(settings, attacker.lack)
-        chosen = near | draw_part(settings, attacker.numbers, attacker.seed).to(near)
+        chosen = is_near(settings, attacker.lack) | self._draw_part(attack)
         return self.survived & (~chosen if settings.get("rest_of") else chosen)
 
-    def _misjudged(self, attack: Attack) -> bool:
-        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken.
+    def _draw_part(self, attack: Attack) -> Tensor:
+        """``(N,)`` bool: the random part of the samples far from the boundary; the same for all attacks that share it.
 
-        Also if the part is too small to say anything about the samples that were left out.
+        What these attacks have broken already belongs to it.
         """
-        far = ~is_near(attack.parameters, self.attacker.lack)
-        part = draw_part(attack.parameters, self.attacker.numbers, self.attacker.seed).to(far)
+        settings, attacker = attack.parameters, self.attacker
+        far = (self.survived | self._broken_by_parts()) & ~is_near(settings, attacker.lack)
+        return draw_part(settings, attacker.numbers, attacker.seed, far, self.attacked)
+
+    def _broken_by_parts(self) -> Tensor:
+        """``(N,)`` bool: what the attacks that run on a part of the samples have broken."""
         broken = torch.zeros_like(self.survived)
-        for name in ("fab-t", "square"):
+        for name in ("fab-t", "square", "fab-t-rest", "square-rest"):
             broken |= self.broken_by.get(name, torch.zeros_like(broken))
-        attacked = (self.survived | broken) & far
-        return bool((broken & far & part).any()) or int((attacked & part).sum()) < LEAST_DRAWN
+        return broken
+
+    def _misjudged(self, attack: Attack) -> bool:
+        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken."""
+        return bool((self._broken_by_parts() & self._draw_part(attack)).any())
 
     def _bound_left_out(self, attacks: tuple[Attack, ...]) -> None:
         """Note what the attacks on a random part of the samples say about those that they left out."""
         partial = [attack for attack in attacks if attack.parameters.get("share") and attack.name in self.broken_by]
         if not partial:
             return
-        settings, attacker = partial[0].parameters, self.attacker
-        broken = torch.stack([self.broken_by[attack.name] for attack in partial]).any(0)
-        attacked, near = self.survived | broken, is_near(settings, attacker.lack)
-        part = draw_part(settings, attacker.numbers, attacker.seed).to(near)
-        drawn, seen = int((attacked & ~near & part).sum()), int((broken & ~near & part).sum())
+        broken = self._broken_by_parts()
+        attacked, near = self.survived | broken, is_near(partial[0].parameters, self.attacker.lack)
+        part = self._draw_part(partial[0])
+        drawn, seen = int(part.sum()), int((broken & part).sum())
         rest = int((attacked & ~near & ~part).sum())
         names = " and ".join(attack.name for attack in partial if not attack.parameters.get("rest_of"))
         if any(attack.parameters.get("rest_of") for attack in partial):
-            few = f"a random {drawn} samples far from the boundary are too few to speak for the others"
-            why = few if drawn < LEAST_DRAWN else f"they broke {seen} of a random {drawn} far from the boundary"
-            self.notes.append(f"{names} ran on all samples: {why}")
+            self.notes.append(
+                f"{names} ran on all samples: they broke {seen} of a random {drawn} far from the boundary"
+            )
             return
         self.left_out = LeftOut(int((attacked & near).sum()), drawn, seen, rest, most_broken(drawn, seen, rest))
         if rest:

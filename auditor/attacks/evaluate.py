@@ -22,6 +22,7 @@ from auditor.attacks.inputs import (
 from auditor.attacks.progress import SavedProgress
 from auditor.attacks.protocols import Protocol
 from auditor.attacks.result import RobustnessResult
+from auditor.attacks.selection import without_selection
 from auditor.torch_state import default_modes, plain_tensor, trackable
 
 
@@ -104,11 +105,13 @@ def evaluate_robustness(
             cascade.notes += clipped
             cascade.inspect_model()
             cascade.resume()
+            attacks = protocol.attacks
             if stop_at is None:
-                cascade.run(protocol.attacks)
+                cascade.run(attacks)
             else:
-                cascade.run_until(protocol.attacks, stop_at)
-            cascade.check_masking(protocol.attacks)
+                attacks = without_selection(attacks)  # a chunk is too small for a random part of it
+                cascade.run_until(attacks, stop_at)
+            cascade.check_masking(attacks)
             if superclasses is not None:
                 cascade.run_targeted(number_superclasses(superclasses, cascade.logits))
             return cascade.result()

@@ -31,6 +31,8 @@ class RobustnessResult:
         adversarials: the images that broke samples, if ``keep`` was set.
         targeted: success rates of the targeted attack, if superclasses were given.
         left_out: the samples that FAB and Square left out, and how many of these they would break at most.
+        lack: ``(N,)`` float64, on the CPU: what each sample lacks to the boundary, as the search measured it; infinite
+            if no search measured it. See :mod:`auditor.attacks.search`.
         earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.
     """
 
@@ -52,3 +54,4 @@ class RobustnessResult:
     earlier: float = 0.0
     targeted: TargetedScore | None = None
     left_out: LeftOut | None = None
+    lack: Tensor | None = None
