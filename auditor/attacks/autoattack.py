@@ -17,7 +17,7 @@ from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.fab import LinfFab
 from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
-from auditor.attacks.square import LinfSquare, SampleSquare
+from auditor.attacks.square import LinfSquare, SampleSquare, SampleSquareL2
 
 
 def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str | None]:
@@ -108,23 +108,26 @@ def fab_towards(model: nn.Module, images: Tensor, labels: Tensor, *, norm: Norm,
 def _by_sample(
     square: SquareAttack, perturb: Callable[[Tensor, Tensor], Tensor], numbers: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Square with draws by sample: in Linf by its numbers, else on one sample at a time."""
+    """Square with draws by sample: by their numbers, or in L1 on one sample at a time."""
+    if square.norm not in _BY_SAMPLE:
+        return lambda images, labels: torch.cat(
+            [perturb(*one) for one in zip(torch.split(images, 1), torch.split(labels, 1), strict=True)]
+        )
+    square.__class__ = _BY_SAMPLE[square.norm]  # keeps its settings
 
-    def perturb_linf(images: Tensor, labels: Tensor) -> Tensor:
+    def perturb_together(images: Tensor, labels: Tensor) -> Tensor:
         square.init_hyperparam(images)
         correct = (square.predict(images).argmax(1) == labels).nonzero().flatten()
         if not len(correct):
             return images
-        square.__class__, square.numbers = SampleSquare, numbers[correct.cpu()]
+        square.numbers = numbers[correct.cpu()]
         _, found = square.attack_single_run(images[correct], labels[correct])
         return images.index_copy(0, correct, found)
 
-    def perturb_each(images: Tensor, labels: Tensor) -> Tensor:
-        return torch.cat([perturb(*one) for one in zip(torch.split(images, 1), torch.split(labels, 1), strict=True)])
-
-    return perturb_linf if isinstance(square, LinfSquare) else perturb_each
+    return perturb_together
 
 
+_BY_SAMPLE = {"Linf": SampleSquare, "L2": SampleSquareL2}
 _FASTER = {"Linf": (LinfFab, LinfSquare)}
 """FAB and Square for norms in which a faster equivalent of pyautoattack's exists."""
 _SILENT = logging.Logger("pyautoattack", logging.CRITICAL)  # auditor.attacks.flags measures what it warns of

@@ -29,7 +29,7 @@ from auditor.attacks.progress import (
 )
 from auditor.attacks.protocols import EXTRA, PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
-from auditor.attacks.selection import LEAST_DRAWN, LeftOut, draw_part, is_near, most_broken, summarize
+from auditor.attacks.selection import LeftOut, draw_part, is_near, most_broken, summarize
 from auditor.attacks.sequential import CHUNK, anytime_interval
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
@@ -43,6 +43,8 @@ Progress = Callable[[str, int, int], None]
 """Called with the attack's name, the number of samples that it has finished, and the number of its samples."""
 UNBROKEN = -1
 """In place of a class, or of an attack: no attack broke the sample."""
+ON_PARTS = ("fab-t", "square", "fab-t-rest", "square-rest")
+"""The attacks that may run on a part of the samples."""
 RAND = "randomized: attacked with AutoAttack's rand version (EOT over 20 passes)"
 
 
@@ -352,6 +354,7 @@ class Cascade:
             targeted=self.targeted,
             left_out=self.left_out,
             curve=self.curve,
+            lack=self.attacker.lack[kept].cpu(),
         )
 
     def _save(self) -> None:
@@ -406,40 +409,51 @@ class Cascade:
     def _select(self, attack: Attack) -> Tensor:
         """``(N,)`` bool: the survivors that the attack runs on. A batch of it changes no other sample's selection."""
         settings, attacker = attack.parameters, self.attacker
-        near = is_near(settings, attacker.lack)
-        chosen = near | draw_part(settings, attacker.numbers, attacker.seed).to(near)
+        chosen = is_near(settings, attacker.lack) | self._draw_part(attack)
         return self.survived & (~chosen if settings.get("rest_of") else chosen)
 
-    def _misjudged(self, attack: Attack) -> bool:
-        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken.
+    def _draw_part(self, attack: Attack) -> Tensor:
+        """``(N,)`` bool: the random part of the samples far from the boundary; the same for all attacks that share it.
 
-        Also if the part is too small to say anything about the samples that were left out.
+        What these attacks have broken already belongs to it.
         """
-        far = ~is_near(attack.parameters, self.attacker.lack)
-        part = draw_part(attack.parameters, self.attacker.numbers, self.attacker.seed).to(far)
+        settings, attacker = attack.parameters, self.attacker
+        far = self._reached_by_parts() & ~is_near(settings, attacker.lack)
+        return draw_part(settings, attacker.numbers, attacker.seed, far, self.attacked)
+
+    def _broken_by_parts(self) -> Tensor:
+        """``(N,)`` bool: what the attacks that run on a part of the samples have broken."""
         broken = torch.zeros_like(self.survived)
-        for name in ("fab-t", "square"):
+        for name in ON_PARTS:
             broken |= self.broken_by.get(name, torch.zeros_like(broken))
-        attacked = (self.survived | broken) & far
-        return bool((broken & far & part).any()) or int((attacked & part).sum()) < LEAST_DRAWN
+        return broken
+
+    def _reached_by_parts(self) -> Tensor:
+        """``(N,)`` bool: what had survived when the first of these attacks began."""
+        reached, began = self.survived.clone(), False
+        for name, broken in self.broken_by.items():  # in the order of the cascade
+            began = began or name in ON_PARTS
+            reached |= broken & began
+        return reached
+
+    def _misjudged(self, attack: Attack) -> bool:
+        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken."""
+        return bool((self._broken_by_parts() & self._draw_part(attack)).any())
 
     def _bound_left_out(self, attacks: tuple[Attack, ...]) -> None:
         """Note what the attacks on a random part of the samples say about those that they left out."""
         partial = [attack for attack in attacks if attack.parameters.get("share") and attack.name in self.broken_by]
         if not partial:
             return
-        settings, attacker = partial[0].parameters, self.attacker
-        broken = torch.stack([self.broken_by[attack.name] for attack in partial]).any(0)
-        later = [self.broken_by[one.name] for one in attacks if one.engine in EXTRA and one.name in self.broken_by]
-        attacked, near = torch.stack([self.survived, broken, *later]).any(0), is_near(settings, attacker.lack)
-        part = draw_part(settings, attacker.numbers, attacker.seed).to(near)
-        drawn, seen = int((attacked & ~near & part).sum()), int((broken & ~near & part).sum())
+        attacked, broken = self._reached_by_parts(), self._broken_by_parts()
+        near, part = is_near(partial[0].parameters, self.attacker.lack), self._draw_part(partial[0])
+        drawn, seen = int(part.sum()), int((broken & part).sum())
         rest = int((attacked & ~near & ~part).sum())
         names = " and ".join(attack.name for attack in partial if not attack.parameters.get("rest_of"))
         if any(attack.parameters.get("rest_of") for attack in partial):
-            few = f"a random {drawn} samples far from the boundary are too few to speak for the others"
-            why = few if drawn < LEAST_DRAWN else f"they broke {seen} of a random {drawn} far from the boundary"
-            self.notes.append(f"{names} ran on all samples: {why}")
+            self.notes.append(
+                f"{names} ran on all samples: they broke {seen} of a random {drawn} far from the boundary"
+            )
             return
         self.left_out = LeftOut(int((attacked & near).sum()), drawn, seen, rest, most_broken(drawn, seen, rest))
         if rest:

@@ -25,6 +25,7 @@ from auditor.attacks.own import OwnAttack, own_attacks
 from auditor.attacks.progress import SavedProgress
 from auditor.attacks.protocols import Protocol
 from auditor.attacks.result import RobustnessResult
+from auditor.attacks.selection import without_selection
 from auditor.attacks.sequential import decide, decide_regression
 from auditor.attacks.transfer import check_other_model, transfer_attacks
 from auditor.errors import InputError
@@ -137,7 +138,8 @@ def evaluate_robustness(
             cascade.resume()
             if is_decided is None:
                 cascade.run(protocol.attacks)
-            else:
+            else:  # a chunk is too small for a random part of it
+                protocol = replace(protocol, attacks=without_selection(protocol.attacks))
                 cascade.run_until(protocol.attacks, is_decided)
             cascade.run_minimal()
             cascade.check_masking(protocol.attacks)

@@ -22,6 +22,8 @@ class Norm(ABC):
         name: what users call it.
         max_eps: the largest radius that means anything for pixels in [0, 1].
         steps_are_signs: whether :meth:`normalize` gives only -1, 0 and 1, so that an int8 holds a pixel's step.
+        overstated: how many times farther than attacks need a boundary seems to first order, compared with Linf; of L2
+            as measured on one demo model.
 
     Example:
         >>> import torch
@@ -36,6 +38,7 @@ class Norm(ABC):
     name: str
     max_eps: float
     steps_are_signs: bool
+    overstated: float
 
     @abstractmethod
     def size(self, delta: Tensor) -> Tensor:
@@ -89,6 +92,7 @@ class LinfNorm(Norm):
     """The largest absolute change of a pixel. Its dual is the L1 norm."""
 
     name, max_eps, steps_are_signs = "Linf", 1.0, True
+    overstated = 1.0
 
     def size(self, delta: Tensor) -> Tensor:
         return _per_sample(delta.flatten(1).abs().amax(1), delta)
@@ -114,6 +118,7 @@ class L2Norm(Norm):
     """The Euclidean length of the change. It is its own dual."""
 
     name, max_eps, steps_are_signs = "L2", math.inf, False
+    overstated = 10.0
 
     def size(self, delta: Tensor) -> Tensor:
         return _per_sample(delta.flatten(1).norm(dim=1), delta)

@@ -57,10 +57,11 @@ _SEARCH = Attack(
         "targets": 9,
         "explore": 0.5,
         "explore_iterations": 15,
+        "pairs": 3,
         "rounds": [[0.2, 1], [0.1, 2], [0.05, 4], [0.02, 8], [0.01, 16]],
     },
 )
-_PART: dict[str, Any] = {"nearer_than": 0.01, "share": 1 / 12}
+_PART: dict[str, Any] = {"nearer_than": 0.01, "share": 1 / 12, "left_out_at_most": 0.1}
 _FAB, _SQUARE = _AUTOATTACK[2], Attack("square", "autoattack", {"queries": 5000, "restarts": 1, "draws": "sample"})
 
 

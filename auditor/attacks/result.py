@@ -33,6 +33,8 @@ class RobustnessResult:
         targeted: success rates of the targeted attack, if superclasses were given.
         curve: the smallest perturbations found, if a curve was measured.
         left_out: the samples that FAB and Square left out, and how many of these they would break at most.
+        lack: ``(N,)`` float64, on the CPU: what each sample lacks to the boundary, as the search measured it; infinite
+            if no search measured it. See :mod:`auditor.attacks.search`.
         earlier: seconds that earlier attempts spent on attacks that this attempt did not repeat.
     """
 
@@ -55,3 +57,4 @@ class RobustnessResult:
     targeted: TargetedScore | None = None
     left_out: LeftOut | None = None
     curve: Curve | None = None
+    lack: Tensor | None = None

@@ -11,7 +11,8 @@ starts; hopeless samples are left out); the schedule and the code are auditor's 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ from auditor.attacks.targeted import choose_targets
 
 DIVERSE_STEPS = 2
 """Steps of size eps in a random direction of logits, before an ascent with a diverse start."""
+TOGETHER = 8
+"""So many rounds run in one pass, because passes of few images are slow; what they break leaves the later ones."""
 UNTARGETED: tuple[Callable[[Tensor], Loss], ...] = (cross_entropy, probability_margin, margin)
 TARGETED: tuple[Callable[[Tensor, Tensor], Loss], ...] = (dlr_towards, towards)
 """The losses take turns from round to round; every second round of each has a diverse start."""
@@ -32,17 +35,27 @@ TARGETED: tuple[Callable[[Tensor, Tensor], Loss], ...] = (dlr_towards, towards)
 
 @dataclass(frozen=True)
 class Rows:
-    """What one ascent attacks: ``(M,)`` positions of samples, and the target of each, or no targets."""
+    """Ascents with one loss and one kind of start: ``(M,)`` positions of samples, and the target of each or None."""
 
     samples: Tensor
-    targets: Tensor | None = None
+    targets: Tensor | None
+    make: Callable[..., Loss]
+    name: str
+    diverse: bool = False
 
-    def split(self, size: int) -> "list[Rows]":
-        if self.targets is None:
-            return [Rows(part) for part in torch.split(self.samples, size)]
-        return [
-            Rows(*parts) for parts in zip(torch.split(self.samples, size), torch.split(self.targets, size), strict=True)
-        ]
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def choose(self, chosen: Tensor | slice) -> "Rows":
+        targets = None if self.targets is None else self.targets[chosen]
+        return replace(self, samples=self.samples[chosen], targets=targets)
+
+    def loss(self, labels: Tensor) -> Loss:
+        return self.make(labels) if self.targets is None else self.make(self.targets, labels)
+
+    def away(self, labels: Tensor) -> Loss:
+        """The margin to the boundary that the lack is measured to."""
+        return margin(labels) if self.targets is None else towards(self.targets, labels)
 
 
 class Search:
@@ -87,92 +100,140 @@ class Search:
         Args:
             settings: ``iterations`` of an ascent; ``targets``, the largest number of targets; ``explore``, the lack up
                 to which a sample's targets are tried, with ``explore_iterations`` each; and ``rounds``, pairs of a lack
-                and the number of rounds on the samples, and on the pairs of sample and target, that lack less.
+                and the number of rounds on the samples, and on the pairs of sample and target, that lack less; with
+                ``pairs``, the largest number of targets of a sample in a round.
         """
-        self.iterations = settings["iterations"]
-        self._attack(Rows(self._nearer_than(torch.inf)), margin, "first", diverse=False)
+        iterations = settings["iterations"]
+        self._attack([Rows(self._nearer_than(torch.inf), None, margin, "first")], iterations)
         near = self._nearer_than(settings["explore"])
         if not len(near):
             return
         ranked = rank_targets(self.network, self.images[near], self.labels[near], self.norm, settings["targets"])
-        self.iterations = settings["explore_iterations"]
-        lacks = torch.full(ranked.shape, torch.inf, dtype=torch.float64, device=ranked.device)
-        for rank, targets in enumerate(ranked.unbind(1)):
-            rest = (~self.broken[near]).nonzero().flatten()
-            lacks[rest, rank] = self._attack(Rows(near[rest], targets[rest]), towards, f"t-{rank}", diverse=False)
-        self.iterations, number = settings["iterations"], 0
+        explored = [Rows(near, targets, towards, f"t-{rank}") for rank, targets in enumerate(ranked.unbind(1))]
+        lacks = torch.stack(self._attack(explored, settings["explore_iterations"]), 1)
+        number = 0
         for limit, rounds in settings["rounds"]:
-            for _ in range(rounds):
-                turn, diverse = number // 2, number % 2 == 1
-                self._attack(
-                    Rows(self._nearer_than(limit)), UNTARGETED[turn % len(UNTARGETED)], f"u-{number}", diverse=diverse
+            for first in range(number, number + rounds, TOGETHER):
+                turns = range(first, min(first + TOGETHER, number + rounds))
+                samples = self._nearer_than(limit)
+                rows, ranks = (is_nearest(lacks, limit, settings["pairs"]) & ~self.broken[near, None]).nonzero(
+                    as_tuple=True
                 )
-                rows, ranks = ((lacks < limit) & ~self.broken[near, None]).nonzero(as_tuple=True)
-                again = Rows(near[rows], ranked[rows, ranks])
-                found = self._attack(again, TARGETED[turn % len(TARGETED)], f"r-{number}", diverse=diverse)
-                lacks[rows, ranks] = torch.minimum(lacks[rows, ranks], found)
-                number += 1
+                pairs = near[rows], ranked[rows, ranks]
+                found = self._attack([part for turn in turns for part in _round(turn, samples, *pairs)], iterations)
+                lacks[rows, ranks] = torch.stack([lacks[rows, ranks], *found[1::2]]).amin(0)
+            number += rounds
 
     def _nearer_than(self, limit: float) -> Tensor:
         """Positions of the unbroken samples that lack less than this, or anything if the limit is infinite."""
         near = (self.lack < limit) | torch.tensor(limit == torch.inf, device=self.lack.device)
         return (near & ~self.broken).nonzero().flatten()
 
-    def _attack(self, rows: Rows, make: Callable[..., Loss], name: str, *, diverse: bool) -> Tensor:
-        """Attack rows in parts of at most N; ``(M,)`` float64, what each lacks."""
-        parts = rows.split(len(self.images)) if len(rows.samples) else []
-        return torch.cat([self.lack[:0], *(self._attack_part(part, make, name, diverse=diverse) for part in parts)])
+    def _attack(self, groups: list[Rows], iterations: int) -> list[Tensor]:
+        """Attack all groups in parts of at most N rows; of each group ``(M,)`` float64, what its rows lack.
 
-    def _attack_part(self, rows: Rows, make: Callable[..., Loss], name: str, *, diverse: bool) -> Tensor:
-        images, labels, targets = self.images[rows.samples], self.labels[rows.samples], rows.targets
+        Rows of a sample that an earlier part has broken are left out; they lack nothing.
+        """
+        lacks = [self.lack.new_zeros(len(rows)) for rows in groups]
+        waiting = [(index, 0) for index in range(len(groups))]
+        while waiting:
+            part, room = [], len(self.images)
+            while waiting and room:
+                index, done = waiting.pop(0)
+                chosen = torch.arange(done, min(done + room, len(groups[index])), device=self.lack.device)
+                if done + room < len(groups[index]):
+                    waiting.insert(0, (index, done + room))
+                chosen = chosen[~self.broken[groups[index].samples[chosen]]]
+                room -= len(chosen)
+                if len(chosen):
+                    part.append((index, chosen))
+            if part:
+                found = self._attack_part([groups[index].choose(chosen) for index, chosen in part], iterations)
+                for (index, chosen), lack in zip(part, found, strict=True):
+                    lacks[index][chosen] = lack
+        return lacks
 
-        def loss_of(chosen: Tensor) -> Loss:
-            return make(labels[chosen]) if targets is None else make(targets[chosen], labels[chosen])
-
+    def _attack_part(self, groups: list[Rows], iterations: int) -> list[Tensor]:
+        samples, sizes = torch.cat([rows.samples for rows in groups]), [len(rows) for rows in groups]
+        images, labels = self.images[samples], self.labels[samples]
         end = ascend(
             self.network,
             images,
             labels,
-            loss_of,
+            lambda chosen: self._loss(groups, chosen, Rows.loss),
             norm=self.norm,
             eps=self.eps,
-            iterations=self.iterations,
-            start=self._start(rows, name, diverse=diverse),
+            iterations=iterations,
+            start=torch.cat([self._start(rows) for rows in groups]),
             together=self.together,
         )
-        broken = end.broken.nonzero().flatten()
-        self.found[rows.samples[broken]] = end.points[broken]
-        self.broken[rows.samples[broken]] = True
+        for row in end.broken.nonzero().flatten().flip(0).tolist():  # of several rows of a sample the first counts
+            self.found[samples[row]] = end.points[row]
+        self.broken[samples[end.broken]] = True
         lack = self.lack.new_zeros(len(images))
         rest = (~end.broken).nonzero().flatten()
         if len(rest):
-            away = margin(labels[rest]) if targets is None else towards(targets[rest], labels[rest])
+            away = self._loss(groups, rest, Rows.away)
             lack[rest] = measure_lack(self.network, end.points[rest], away, self.norm, self.eps)
-        self.lack = self.lack.scatter_reduce(0, rows.samples, lack, "amin")
-        return lack
+        self.lack = self.lack.scatter_reduce(0, samples, lack, "amin")
+        return list(torch.split(lack, sizes))
 
-    def _start(self, rows: Rows, name: str, *, diverse: bool) -> Tensor:
+    def _loss(self, groups: list[Rows], chosen: Tensor, make: Callable[[Rows, Tensor], Loss]) -> Loss:
+        """The loss of the chosen rows, ascending positions in all groups together: each group has its own loss."""
+        ends = torch.tensor([len(rows) for rows in groups]).cumsum(0)
+        cuts = [0, *torch.searchsorted(chosen.cpu(), ends).tolist()]
+        losses, sizes = [], []
+        for rows, end, (low, high) in zip(groups, ends.tolist(), pairwise(cuts), strict=True):
+            if high > low:
+                part = rows.choose(chosen[low:high] - (end - len(rows)))
+                losses.append(make(part, self.labels[part.samples]))
+                sizes.append(high - low)
+
+        def loss(logits: Tensor) -> Tensor:
+            parts = zip(losses, torch.split(logits, sizes), strict=True)
+            return torch.cat([one(part) for one, part in parts])
+
+        return losses[0] if len(losses) == 1 else loss
+
+    def _start(self, rows: Rows) -> Tensor:
         """Random points; diverse ones then climb in a random direction of logits, which raises the target's."""
         images, numbers = self.images[rows.samples], self.numbers[rows.samples.cpu()]
-        noise = self.norm.random_start(numbers, images, self.eps, seed=self.seed, name=name)
+        noise = self.norm.random_start(numbers, images, self.eps, seed=self.seed, name=rows.name)
         points = self.norm.project(images + noise, images, self.eps)
-        for _ in range(DIVERSE_STEPS if diverse else 0):
-            gradient, _ = input_gradient(self.network, points, lambda logits: self._climb(rows, numbers, name, logits))
+        for _ in range(DIVERSE_STEPS if rows.diverse else 0):
+            gradient, _ = input_gradient(self.network, points, lambda logits: self._climb(rows, numbers, logits))
             points = self.norm.project(points + self.eps * self.norm.normalize(gradient), images, self.eps)
         return points.detach()
 
-    def _climb(self, rows: Rows, numbers: Tensor, name: str, logits: Tensor) -> Tensor:
-        draws = [one.uniform(-1, 1, logits.shape[1]) for one in generators(numbers, self.seed, f"{name} w")]
+    def _climb(self, rows: Rows, numbers: Tensor, logits: Tensor) -> Tensor:
+        draws = [one.uniform(-1, 1, logits.shape[1]) for one in generators(numbers, self.seed, f"{rows.name} w")]
         weights = torch.stack([torch.from_numpy(one) for one in draws]).to(logits)
         if rows.targets is not None:
             weights = weights.scatter(1, rows.targets[:, None], 1.0)
         return in_direction(weights)(logits)
 
 
+def is_nearest(lacks: Tensor, limit: float, count: int) -> Tensor:
+    """``(N, T)`` bool: the lacks below the limit, at most ``count`` of a sample: the smallest."""
+    return (lacks < limit) & (lacks.argsort(dim=1, stable=True).argsort(dim=1) < count)
+
+
+def _round(number: int, samples: Tensor, pairs: Tensor, targets: Tensor) -> tuple[Rows, Rows]:
+    """One round on samples, and on pairs of a sample and a target."""
+    turn, diverse = number // 2, number % 2 == 1
+    return (
+        Rows(samples, None, UNTARGETED[turn % len(UNTARGETED)], f"u-{number}", diverse),
+        Rows(pairs, targets, TARGETED[turn % len(TARGETED)], f"r-{number}", diverse),
+    )
+
+
 def measure_lack(network: nn.Module, points: Tensor, away: Loss, norm: Norm, eps: float) -> Tensor:
-    """``(N,)`` float64: the share of eps from each point to where ``away`` is 0, to first order; 0 if flat."""
+    """``(N,)`` float64: the share of eps from each point to where ``away`` is 0, to first order; 0 if flat.
+
+    Divided by the norm's ``overstated``, so that the same lack means the same effort in each norm.
+    """
     gradient, logits = input_gradient(network, points, away)
-    slope = eps * norm.dual(gradient).double()
+    slope = norm.overstated * eps * norm.dual(gradient).double()
     lack = -away(logits).double() / slope
     return torch.where((slope > 0) & lack.isfinite(), lack, 0.0).clamp_min(0)
 

@@ -3,25 +3,27 @@
 An attack's parameters may name
 
 - ``nearer_than``: it runs on samples with a smaller lack, which a search has measured (:mod:`auditor.attacks.search`);
-- ``share``: it also runs on the others with this probability, drawn by each sample's number;
+- ``share``: it also runs on a random part of the others, this share or more;
+- ``left_out_at_most``: the random part is so large that, if the attack breaks nothing in it, at most this share of all
+  samples could be broken among those that were left out, with 95 % confidence;
 - ``rest_of``: it runs on the survivors that the attack with the same settings left out, and only if an attack broke a
-  sample of the random part, because then the lack does not say which samples can be broken, or if the random part has
-  fewer than ``LEAST_DRAWN`` samples.
+  sample of the random part, because then the lack does not say which samples can be broken.
 """
 
+import bisect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from auditor.attacks.norms import generators
+from auditor.attacks.protocols import Attack
 
 ONE_IN = 20
 """The bound is wrong at most once in so many times: 95 % confidence."""
-LEAST_DRAWN = 8
-"""A random part that is smaller says too little about the rest."""
+_SELECTION = ("nearer_than", "share", "left_out_at_most")
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,44 @@ def is_near(settings: dict[str, Any], lack: Tensor) -> Tensor:
     return lack < settings["nearer_than"] if "nearer_than" in settings else torch.ones_like(lack, dtype=torch.bool)
 
 
-def draw_part(settings: dict[str, Any], numbers: Tensor, seed: int) -> Tensor:
-    """``(N,)`` bool: whether each sample, by its number ``(N,)``, is of the attack's random part."""
-    share = settings.get("share", 0.0)
-    draws = [generator.random() < share for generator in generators(numbers, seed, "part")] if share else []
-    return torch.tensor(draws or [False] * len(numbers), dtype=torch.bool)
+def draw_part(settings: dict[str, Any], numbers: Tensor, seed: int, far: Tensor, n: int) -> Tensor:
+    """``(N,)`` bool: the random part of the samples that are far from the boundary.
+
+    Each sample's number draws its place in a random order, so that the part does not depend on the batch.
+
+    Args:
+        settings: the attack's parameters.
+        numbers: ``(N,)``, the samples' numbers.
+        seed: the seed of the audit.
+        far: ``(N,)`` bool, the samples to choose from.
+        n: the number of samples that the robust accuracy is a share of.
+    """
+    if "share" not in settings:
+        return torch.zeros_like(far)
+    places = torch.tensor([generator.random() for generator in generators(numbers, seed, "part")]).to(far.device)
+    order = places.masked_fill(~far, torch.inf).argsort(stable=True)
+    least = smallest_part(int(far.sum()), settings.get("left_out_at_most", 1.0) * n)
+    part: Tensor = (far & (places < settings["share"])).index_fill(0, order[:least], True)
+    return part
+
+
+def smallest_part(count: int, at_most: float) -> int:
+    """How many of ``count`` samples must be drawn, and not broken, so that at most so many of the rest can be.
+
+    Example:
+        >>> smallest_part(400, 50), smallest_part(40, 50)
+        (21, 0)
+    """
+    return bisect.bisect_left(range(count), True, key=lambda drawn: most_broken(drawn, 0, count - drawn) <= at_most)
+
+
+def without_selection(attacks: tuple[Attack, ...]) -> tuple[Attack, ...]:
+    """The attacks, each on all survivors."""
+    return tuple(
+        replace(attack, parameters={key: value for key, value in attack.parameters.items() if key not in _SELECTION})
+        for attack in attacks
+        if not attack.parameters.get("rest_of")
+    )
 
 
 def most_broken(drawn: int, broken: int, rest: int) -> int:

@@ -1,7 +1,10 @@
-"""Square Attack (Andriushchenko et al., 2020) for Linf: pyautoattack's, but faster.
+"""Square Attack (Andriushchenko et al., 2020): pyautoattack's, but faster, and with draws by sample.
 
-The draws are the same, in the same order, and so are the images. The difference: a query computes only the square's
-pixels, and a broken sample is removed from the batch once instead of being filtered out at each query.
+For Linf the draws are the same, in the same order, and so are the images. The difference: a query computes only the
+square's pixels, and a broken sample is removed from the batch once instead of being filtered out at each query.
+
+With draws by sample, a sample's number draws its first query and, for L2, its signs. Where the squares lie is drawn
+once for all samples. So the batch makes no difference.
 """
 
 import math
@@ -68,7 +71,7 @@ class LinfSquare(SquareAttack):  # type: ignore[misc]
 
 
 class SampleSquare(LinfSquare):
-    """Draws the first query by each sample's number and all later ones alike, so that the batch makes no difference.
+    """For Linf, with draws by sample.
 
     Attributes:
         numbers: ``(N,)``, of the samples of the next run, which are all classified correctly.
@@ -78,8 +81,92 @@ class SampleSquare(LinfSquare):
 
     def _draw_stripes(self, count: int, channels: int, width: int) -> Tensor:
         assert count == len(self.numbers)
-        draws = [
-            draw.choice([-1.0, 1.0], (channels, 1, width)) for draw in generators(self.numbers, self.seed, "square")
-        ]
+        stripes = draw_signs(self.numbers, self.seed, (channels, 1, width))
         torch.manual_seed(self.seed)
-        return torch.from_numpy(np.stack(draws)).to(self.device, torch.float32)
+        return stripes.to(self.device, torch.float32)
+
+
+class SampleSquareL2(SquareAttack):  # type: ignore[misc]
+    """For L2, with draws by sample; margin loss, untargeted.
+
+    The image is tiled with bumps first. A query then moves the budget of one square to another, and bends the latter's
+    perturbation by a bump with a random sign for each channel.
+
+    Attributes:
+        numbers: ``(N,)``, of the samples of the next run, which are all classified correctly.
+    """
+
+    numbers: Tensor
+
+    def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """``(N, C, H, W)`` in [0, 1], ``(N,)`` to the queries used ``(N,)`` and the best images found."""
+        channels, height, width = x.shape[1:]
+        torch.manual_seed(self.seed)
+        best = self._within(x, self._tile(x))
+        lowest, queries = -margin(y)(self.predict(best)), torch.ones(len(x), device=x.device)
+        active = (lowest > 0).nonzero().flatten()
+        signs = draw_signs(self.numbers, self.seed, (self.n_queries, channels)).to(x.device)
+        for query in range(self.n_queries):
+            if not len(active):
+                break
+            side = max(round(math.sqrt(self.p_selection(query) * height * width)), 3)
+            side = min(side + 1 - side % 2, height, width)
+            to, source = (self._place(side, height, width) for _ in range(2))
+            clean, now = x[active], best[active]
+            sign = signs[active, query].to(x)[..., None, None]
+            new = self._within(clean, self._move(now - clean, to, source, self.eta(side) * sign))
+            reached = -margin(y[active])(self.predict(new))
+            better = (reached < lowest[active]) | (reached <= 0)
+            best[active[better]], lowest[active[better]] = new[better], reached[better]
+            queries[active] += 1
+            active = active[lowest[active] > 0]
+        return queries, best
+
+    def _tile(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)``: bumps side by side, with a random sign for each sample and channel."""
+        channels, height, width = x.shape[1:]
+        side = max(height // 5, 1)
+        border, tiles = (height - 5 * side) // 2, (height // side, width // side)
+        signs = draw_signs(self.numbers, self.seed, (*tiles, channels), "tiles").to(x)
+        delta = torch.zeros_like(x)
+        for row in range(tiles[0]):
+            for column in range(tiles[1]):
+                top, left = border + row * side, border + column * side
+                square = delta[..., top : top + side, left : left + side]
+                bump = self.eta(side)[: square.shape[2], : square.shape[3]]
+                square += bump * signs[:, row, column, :, None, None]
+        return delta
+
+    def _move(self, delta: Tensor, to: "Square", source: "Square", bump: Tensor) -> Tensor:
+        """The perturbations with the budget of ``source``, and what is left of eps, in ``to``."""
+        channels, used = delta.shape[1], self.lp_norm(delta)
+        both = torch.zeros(delta.shape[2:], device=delta.device)
+        both[to] = both[source] = 1
+        budget = (delta * both).pow(2).sum((-2, -1), keepdim=True)
+        old = delta[..., *to]
+        new = bump + old / (1e-12 + old.pow(2).sum((-2, -1), keepdim=True).sqrt())
+        new = new / (1e-12 + new.pow(2).sum((-2, -1), keepdim=True).sqrt())
+        new = new * ((self.eps**2 - used**2).clamp_min(0) / channels + budget).sqrt()
+        moved = delta.clone()
+        moved[..., *source] = 0
+        moved[..., *to] = new
+        return moved
+
+    def _within(self, x: Tensor, delta: Tensor) -> Tensor:
+        """The images moved by eps in the directions ``delta``, in the [0, 1] box."""
+        moved: Tensor = x + self.normalize(delta) * self.eps
+        return moved.clamp(0, 1)
+
+    def _place(self, side: int, height: int, width: int) -> "Square":
+        top, left = int(self.random_int(0, height - side)), int(self.random_int(0, width - side))
+        return slice(top, top + side), slice(left, left + side)
+
+
+Square = tuple[slice, slice]
+"""Rows and columns of an image."""
+
+
+def draw_signs(numbers: Tensor, seed: int, shape: tuple[int, ...], name: str = "square") -> Tensor:
+    """``(N, *shape)`` int8 of -1 and 1, drawn by each sample's number ``(N,)``."""
+    signs = np.array([-1, 1], np.int8)
+    return torch.from_numpy(np.stack([draw.choice(signs, shape) for draw in generators(numbers, seed, name)]))

@@ -1,10 +1,12 @@
 """Outputs that squash logits: a forward pass finds the logits before them, and attacks run on these logits.
 
-A sigmoid, a clamp or a tiny temperature at the end of a network decides as its logits do, and starves the attacks'
-losses of gradient. The attacks therefore run on the earliest tensor of the pass that orders the classes of every image
-as the outputs do. The outputs decide what counts as broken.
+A sigmoid, a clamp or a temperature at the end of a network decides as its logits do, and takes gradient from the
+losses of the attacks: cross-entropy is a weaker loss on logits that are too small or too large. The attacks therefore
+run on the earliest tensor of the pass that orders the classes of every image as the outputs do. The outputs decide what
+counts as broken.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -157,9 +159,15 @@ def choose_target(model: nn.Module, found: Logits | None, outputs: Tensor, *, wi
         squashed = found.nonlinearity > NONLINEAR or (
             without_gradients and (found.nonlinearity > EXACT or 2 * found.spread < size)
         )
-        if squashed or (size < SMALL <= found.spread <= LARGE):
+        scaled = found.nonlinearity <= EXACT and size <= LARGE and is_nearer_usual(found.spread, size)
+        if squashed or scaled or (size < SMALL <= found.spread <= LARGE):
             return Unsquashed(model, found, 1.0 if SMALL <= found.spread <= LARGE else _factor(found.spread))
     return Unsquashed(model, None, _factor(size)) if size < SMALL and _factor(size) != 1 else model
+
+
+def is_nearer_usual(size: float, other: float) -> bool:
+    """Whether this spread is nearer to the usual one than the other is, as a ratio and by 1 % or more."""
+    return size > 0 and abs(math.log(size / USUAL_SPREAD)) + 0.01 < abs(math.log(max(other, 1e-300) / USUAL_SPREAD))
 
 
 def orders_alike(logits: Tensor, outputs: Tensor) -> bool:

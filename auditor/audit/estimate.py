@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from auditor import clustering
-from auditor.attacks import Protocol, evaluate_robustness, find_protocol
+from auditor.attacks import Protocol, RobustnessResult, evaluate_robustness, find_protocol
 from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.minimal import most_passes
-from auditor.attacks.protocols import for_randomized
-from auditor.attacks.selection import LEAST_DRAWN
+from auditor.attacks.protocols import Attack, for_randomized
+from auditor.attacks.selection import is_near, smallest_part
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
 from auditor.audit.certificates import measure_certificate
 from auditor.audit.extra_attacks import load_attacks
@@ -55,6 +55,8 @@ MAX_TIMED = 64
 MAX_TIMED_BYTES = 2**28
 MAX_TRIED = 32
 """Attacks are tried on at most this many images; on fewer if that would take more than ``MAX_TRIAL_SECONDS``."""
+MAX_SEARCHED = 96
+"""A search is tried on more images, because few of them take most of its passes."""
 MAX_TRIAL_SECONDS = 10.0
 TRIED_CORRUPTED = 2
 """Corruptions are tried on so many images, because a large one takes seconds."""
@@ -259,8 +261,9 @@ def attack_seconds(
     bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))
     short = tuple(attack for attack in attacks if attack.engine != "autoattack")
     cheap = passes(tuple(attack for attack in short if attack.engine == "gradient"))
+    most_tried = MAX_SEARCHED if any(attack.engine == "search" for attack in short) else MAX_TRIED
     tried = min(
-        n, max(PROBE, min(MAX_TRIED, int(MAX_TRIAL_SECONDS / ((sum(cheap) + towards) * max(both.image, 1e-9)))))
+        n, max(PROBE, min(most_tried, int(MAX_TRIAL_SECONDS / ((sum(cheap) + towards) * max(both.image, 1e-9)))))
     )
     some = torch.linspace(0, n - 1, tried).long()
     counted, started = Counted(model, 3 * MAX_TRIAL_SECONDS), time.perf_counter()
@@ -282,17 +285,32 @@ def attack_seconds(
         return bound + search, bound + bound_of_search
     once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # the time outside the passes
     work = once + seconds(counted.work.times(batches, n / tried))
-    image, survivors = 0.0, int(result.survived.sum())
-    for attack in attacks:
-        share = attack.parameters.get("share", 1.0)
-        if attack.parameters.get("rest_of"):  # runs if the random part is too small to speak for the rest
-            share = 1 - share if n * share * survivors / tried < LEAST_DRAWN else 0.0
-        if attack.engine == "autoattack":
-            gradients, forwards = passes((attack,), around=False)
-            image += share * (gradients * both.image + forwards * forward.image)
+    survivors = int(result.survived.sum())
     likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
-    most_seconds = max(work, min(once + bound, RESERVE * work + most * image))
-    return work + likely * image + search, most_seconds + bound_of_search
+    late = late_most = 0.0
+    for attack in attacks:
+        if attack.engine == "autoattack" and not attack.parameters.get("rest_of"):
+            gradients, forwards = passes((attack,), around=False)
+
+            def cost(count: float, gradients: int = gradients, forwards: int = forwards) -> float:
+                calls = -(-count // request.batch_size)
+                return seconds(Work(calls * gradients, count * gradients, calls * forwards, count * forwards))
+
+            late += cost(_reach(attack, likely, result, n))
+            late_most += cost(most)
+    most_seconds = max(work, min(once + bound, RESERVE * work + late_most))
+    return work + late + search, most_seconds + bound_of_search
+
+
+def _reach(attack: Attack, survivors: float, trial: RobustnessResult, n: int) -> float:
+    """How many of so many survivors of a search an attack of protocol ``strong`` runs on; of others, on all."""
+    settings = attack.parameters
+    if "share" not in settings or trial.lack is None or not trial.survived.any():
+        return survivors
+    near = survivors * float(is_near(settings, trial.lack[trial.survived]).double().mean())
+    far = survivors - near
+    least = smallest_part(round(far), settings.get("left_out_at_most", 1.0) * n)
+    return near + max(float(settings["share"]) * far, least)
 
 
 def certificate_seconds(model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet) -> float:

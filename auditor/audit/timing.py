@@ -108,7 +108,7 @@ def _search_passes(settings: dict[str, Any]) -> int:
     ascent = settings["iterations"] + 1  # one more measures the lack
     rounds, targets = sum(number for _, number in settings["rounds"]), settings["targets"]
     explored = targets * (settings["explore_iterations"] + 2)
-    return int(ascent + explored + rounds * (1 + targets) * (ascent + DIVERSE_STEPS))
+    return int(ascent + explored + rounds * (1 + min(settings["pairs"], targets)) * (ascent + DIVERSE_STEPS))
 
 
 def forward_pass(model: nn.Module, batch: Tensor) -> None:

@@ -13,7 +13,7 @@ from auditor.attacks.autoattack import run_autoattack
 from auditor.attacks.fab import LinfFab, project_to_plane
 from auditor.attacks.norms import L2
 from auditor.attacks.protocols import Attack
-from auditor.attacks.square import LinfSquare
+from auditor.attacks.square import LinfSquare, SampleSquareL2, draw_signs
 
 
 def _plane(seed: int, rows: int, pixels: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,3 +119,37 @@ def test_l2_is_attacked_by_pyautoattack_itself(attack: Attack, theirs: type, mon
         found = run_autoattack(network, attack, images, labels, norm=L2, eps=eps, seed=0)
     assert 0 < (network(found).argmax(1) != labels).sum() < len(images)
     assert torch.equal(found, expected)
+
+
+def test_square_by_sample_in_l2_is_pyautoattacks_with_the_same_signs() -> None:
+    """Each sample alone, with pyautoattack's random signs replaced by those drawn by sample; in float64."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(size, generator=generator, dtype=torch.float64) for size in ((450, 32), (32, 5))]
+
+    def predict(x: Tensor) -> Tensor:
+        return (x.double().flatten(1) @ weights[0] / 10).tanh() @ weights[1]
+
+    images = torch.rand(6, 2, 15, 15, generator=generator, dtype=torch.float64)
+    labels, numbers, queries = predict(images).argmax(1), torch.tensor([3, 9, 4, 1, 12, 7]), 60
+    settings = {"norm": "L2", "eps": 0.2, "n_queries": queries, "seed": 5, "device": images.device}
+    ours = SampleSquareL2(predict, **settings)
+    ours.init_hyperparam(images)
+    ours.numbers = numbers
+    used, found = ours.attack_single_run(images, labels)
+    assert 0 < int((used <= queries).sum()) < 6
+    for row in range(6):
+        one = slice(row, row + 1)
+        theirs = SquareAttack(predict, **settings)
+        theirs.init_hyperparam(images[one])
+        signs = torch.cat(
+            [
+                draw_signs(numbers[one], 5, (5, 5, 2), "tiles").view(-1, 2),
+                draw_signs(numbers[one], 5, (queries, 2)).view(-1, 2),
+            ]
+        )
+        each = iter(signs.double().view(-1, 1, 2, 1, 1))
+        theirs.random_choice = lambda _, each=each: next(each)
+        torch.manual_seed(5)
+        expected_used, expected = theirs.attack_single_run(images[one].clone(), labels[one])
+        assert used[row] == expected_used[0]
+        torch.testing.assert_close(found[one], expected, atol=1e-4, rtol=0)

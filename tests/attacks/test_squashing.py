@@ -90,7 +90,7 @@ SQUASHINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
     "square root": lambda z: z.sign() * z.abs().sqrt(),
 }
-FACTORS = [1e-30, 1e-6, 1e-3, 0.1, 64, 1e4, 1e6]
+FACTORS = [1e-30, 1e-6, 1e-3, 0.1, 0.25, 4, 64, 1e4, 1e6]
 
 
 @pytest.mark.parametrize("name", SQUASHINGS)

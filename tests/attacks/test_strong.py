@@ -14,7 +14,7 @@ from auditor.attacks.gradient import margin
 from auditor.attacks.norms import LINF
 from auditor.attacks.protocols import Attack
 from auditor.attacks.search import measure_lack, rank_targets
-from auditor.attacks.selection import draw_part, most_broken
+from auditor.attacks.selection import draw_part, most_broken, smallest_part
 from auditor.audit.timing import passes
 from auditor.data.fashion_mnist import load_split
 from auditor.records.protocols import ProtocolName
@@ -23,7 +23,7 @@ from auditor.zoo.demo.networks import SmallResNet
 from tests.factories.attacked_models import Linear, Wrapped, distances
 
 STRONG = PROTOCOLS["strong"]
-FEW = {"iterations": 5, "targets": 3, "explore": 0.5, "explore_iterations": 3, "rounds": [[0.5, 2]]}
+FEW = {"iterations": 5, "targets": 3, "explore": 0.5, "explore_iterations": 3, "pairs": 2, "rounds": [[0.5, 2]]}
 
 
 def _short() -> Protocol:
@@ -195,10 +195,24 @@ def test_the_bound_holds_in_19_of_20_draws() -> None:
     """60 of 400 can be broken; parts drawn by sample number contradict it as rarely as they should."""
     breakable, settings, missed = torch.arange(400) < 60, {"share": 0.125}, 0
     for seed in range(300):
-        part = draw_part(settings, torch.arange(400), seed)
+        part = draw_part(settings, torch.arange(400), seed, torch.ones(400, dtype=torch.bool), 400)
         seen = int((part & breakable).sum())
         missed += most_broken(int(part.sum()), seen, int((~part).sum())) < 60 - seen
     assert missed <= 300 * 0.05 + 12
+
+
+@pytest.mark.parametrize(("far", "n"), [(0, 10), (16, 16), (75, 100), (140, 200), (25, 500), (400, 500), (9000, 10000)])
+def test_the_random_part_is_as_large_as_the_bound_needs(far: int, n: int) -> None:
+    """Without a break in it, at most a tenth of all samples can be broken among the rest; one fewer is too few."""
+    numbers, settings = torch.arange(n).flip(0), {"share": 0.0, "left_out_at_most": 0.1}
+    chosen = torch.arange(n) % n < far
+    part = draw_part(settings, numbers, 3, chosen, n)
+    drawn = int(part.sum())
+    assert not (part & ~chosen).any()
+    assert most_broken(drawn, 0, far - drawn) <= 0.1 * n
+    assert drawn == 0 or most_broken(drawn - 1, 0, far - drawn + 1) > 0.1 * n
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(draw_part(settings, numbers[order], 3, chosen[order], n), part[order])
 
 
 class _Counted(nn.Module):
@@ -228,7 +242,8 @@ def test_the_passes_of_a_search_are_those_that_the_estimate_counts() -> None:
     """On samples that nothing breaks and that all lack too little to be left out."""
     model = _Counted(Linear(5))
     images, labels = _images(model, 10)
-    every = {"iterations": 5, "targets": 4, "explore": 1e9, "explore_iterations": 3, "rounds": [[1e9, 4]]}
+    every: dict[str, Any] = {"iterations": 5, "targets": 4, "explore": 1e9, "explore_iterations": 3, "pairs": 3}
+    every["rounds"] = [[1e9, 4]]
     attack = Attack("search", "search", every)
     images, labels = images[:8], labels[:8]
     none = evaluate_robustness(model, images, labels, norm="Linf", eps=1e-6, protocol=Protocol("none", 8, (), ""))
@@ -245,11 +260,13 @@ def test_the_bound_of_a_large_data_set_is_a_number() -> None:
     assert most_broken(drawn=800, broken=0, rest=9200) == 35
 
 
-def test_a_random_part_that_is_too_small_makes_the_attacks_run_on_all() -> None:
-    """Nothing near the boundary, and seed 2 draws none of the first 16: FAB and Square must run on all of them."""
+def test_of_few_images_most_are_drawn() -> None:
+    """Nothing is near the boundary; of 16 images one may be in doubt at most."""
     model = Linear(5)
     images, labels = _images(model, 16)
     result = evaluate_robustness(model, images, labels, norm="Linf", eps=1e-6, protocol="strong", seed=2)
+    assert result.left_out is not None
+    assert (result.left_out.near, result.left_out.broken, result.left_out.at_most) == (0, 0, 1)
     attacked = {score.attack: score.n for score in result.attacks}
-    assert attacked["fab-t-rest"] == attacked["square-rest"] == int(result.survived.sum())
-    assert any("too few to speak for the others" in note for note in result.notes)
+    assert attacked["fab-t"] == attacked["square"] == result.left_out.drawn == smallest_part(16, 1.6)
+    assert "fab-t-rest" not in attacked
