@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     Matrix = Any  # commands that only read rows do not import NumPy
 
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 """Part of every audit's identity; increased whenever the same model could get other numbers."""
 
 STOPPED_SAMPLES = -1
