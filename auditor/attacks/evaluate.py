@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks.attacker import Attacker
-from auditor.attacks.cascade import Cascade, Progress
+from auditor.attacks.cascade import Cascade
+from auditor.attacks.cascade_state import Progress
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
 from auditor.attacks.inputs import (

@@ -39,6 +39,7 @@ class Logits:
         classes: K.
         nonlinearity: the outputs' relative distance from a multiple of it; 0 for a temperature or log-softmax.
         spread: the median over images of its standard deviation over classes.
+        outputs_spread: the same of the outputs, for the same images.
     """
 
     position: int
@@ -46,6 +47,7 @@ class Logits:
     classes: int
     nonlinearity: float
     spread: float
+    outputs_spread: float
 
 
 class Unsquashed(nn.Module):
@@ -142,7 +144,7 @@ def find_logits(model: nn.Module, images: Tensor, classes: int) -> Logits | None
     for number, (name, tensor) in enumerate(records):
         logits = tensor.detach().double()
         if orders_alike(logits, outputs):
-            return Logits(number, name, classes, nonlinearity(logits, outputs), spread(logits))
+            return Logits(number, name, classes, nonlinearity(logits, outputs), spread(logits), spread(outputs))
     return None
 
 
@@ -159,7 +161,7 @@ def choose_target(model: nn.Module, found: Logits | None, outputs: Tensor, *, wi
         squashed = found.nonlinearity > NONLINEAR or (
             without_gradients and (found.nonlinearity > EXACT or 2 * found.spread < size)
         )
-        scaled = found.nonlinearity <= EXACT and size <= LARGE and is_nearer_usual(found.spread, size)
+        scaled = found.nonlinearity <= EXACT and size <= LARGE and is_nearer_usual(found.spread, found.outputs_spread)
         if squashed or scaled or (size < SMALL <= found.spread <= LARGE):
             return Unsquashed(model, found, 1.0 if SMALL <= found.spread <= LARGE else _factor(found.spread))
     return Unsquashed(model, None, _factor(size)) if size < SMALL and _factor(size) != 1 else model

@@ -79,8 +79,6 @@ def _check_scan(words: Sequence[str]) -> list[str]:
     from auditor.errors import EnvironmentUnusableError, UsageError
     from auditor.zoo import find_source
 
-    if "--help" in words:  # click would print it
-        raise UsageError("--help cannot be scheduled")
     command, parameters = _parse_scan(words)
     must_exist = [
         parameters[str(one.name)] for one in command.params if isinstance(one.type, AnyPath) and one.type.read
@@ -113,6 +111,8 @@ def _parse_scan(words: Sequence[str]) -> tuple[click.Command, dict[str, Any]]:
     from auditor.cli.scan import command as scan
     from auditor.errors import UsageError
 
+    if "--help" in words or "-h" in words:  # click would print it
+        raise UsageError("--help cannot be scheduled")
     command = copy.copy(scan)
     command.params = [copy.copy(one) for one in scan.params]
     for one in command.params:
@@ -122,6 +122,10 @@ def _parse_scan(words: Sequence[str]) -> tuple[click.Command, dict[str, Any]]:
         return command, command.make_context("scan", list(words)).params
     except click.UsageError as error:
         raise UsageError(f"command of the schedule: {describe_usage_error(error)}") from error
+
+
+def _is_path(parameter: click.Parameter) -> bool:
+    return isinstance(parameter.type, click.Path) or parameter.name == "attack_files"
 
 
 def _with_absolute_paths(words: Sequence[str]) -> list[str]:
@@ -140,12 +144,12 @@ def _with_absolute_paths(words: Sequence[str]) -> list[str]:
         name, equals, value = word.partition("=")
         if expected is None and name in options:
             option = options[name]
-            if equals and isinstance(option.type, click.Path):
+            if equals and _is_path(option):
                 word = f"{name}={Path(value).absolute()}"
             expected = None if equals or getattr(option, "is_flag", False) else option
         else:
             kind = expected if expected is not None else arguments.pop(0)
-            word = str(Path(word).absolute()) if isinstance(kind.type, click.Path) else word
+            word = str(Path(word).absolute()) if _is_path(kind) else word
             expected = None
         made.append(word)
     return made

@@ -9,15 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from auditor.db.base import Base
 from auditor.records import LOCAL_QUEUE
 
-BOOSTS = (
-    "id", "model", "state", "reason", "verdict", "dataset", "norm", "eps", "protocol", "n",
-    "clean_before", "clean_after", "robust_before", "robust_after",
-    "difference", "difference_low", "difference_high", "p_value", "gap_before", "gap_after",
-    "best_epoch", "stopped", "parent_sha256", "weights_sha256", "data_sha256", "before_audit_id", "after_audit_id",
-    "request", "seconds", "queued_at", "started_at", "finished_at",
-)  # fmt: skip
-"""The columns of the view ``boosts``, which the migrations make."""
-
 
 class Leased:
     """A job that one process holds at a time. State: queued, running, done, failed, cancelled.
@@ -113,22 +104,10 @@ class Token(Base):
 
 
 __all__ = [
-    "LEADERBOARD", "AttackProgress", "AttackScore", "Audit", "Certificate", "Checkpoint", "Clustering", "Corruption",
+    "AttackProgress", "AttackScore", "Audit", "Certificate", "Checkpoint", "Clustering", "Corruption",
     "Curve", "Leased", "Model", "Published", "Scan", "ScanAudit", "Schedule", "ScheduleRun", "Screening", "Templates",
     "Token", "Training", "Verdicts", "Worker",
 ]  # fmt: skip
-
-LEADERBOARD = (
-    "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "extra_attacks",
-    "hierarchy",
-    "n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
-    "claimed_clean_accuracy", "claimed_robust_accuracy", "claimed_unreliable",
-    "intra", "inter", "gap", "gap_error", "silhouette", "p_value", "effective_rank", "affinity_error",
-    "screen_score", "margin", "local_gap", "data_margin",
-    "flags", "clean_accuracy_mismatch", "robust_accuracy_mismatch", "ranked",
-    "weights_sha256", "seconds", "device", "started_at", "audit_id",
-)  # fmt: skip
-"""The columns of the view ``leaderboard``, which the migrations make."""
 
 
 class Model(Base):

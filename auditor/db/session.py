@@ -242,7 +242,7 @@ def schema_drift(engine: Engine) -> list[str]:
 
 def _view_drift(inspector: Inspector) -> list[str]:
     """The differences in the views, which Alembic does not compare."""
-    from auditor.db.models import BOOSTS, LEADERBOARD
+    from auditor.db.views import BOOSTS, LEADERBOARD
 
     found = []
     for view, expected in (("leaderboard", LEADERBOARD), ("boosts", BOOSTS)):

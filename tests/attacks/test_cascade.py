@@ -263,7 +263,7 @@ GOOD = {"norm": "Linf", "eps": 0.1, "protocol": "quick"}
         (torch.rand(3, 1, 6, 6), torch.zeros(3), {}, "int64 labels"),
         (torch.rand(3, 1, 6, 6), torch.tensor([0, 1, 5]), {}, "labels from 0 to 4"),
         (torch.rand(3, 1, 6, 6), torch.tensor([0, 1, -1]), {}, "labels from 0 to 4"),
-        (torch.rand(3, 1, 6, 6), torch.zeros(3).long(), {"norm": "L1"}, "Linf or L2"),
+        (torch.rand(3, 1, 6, 6), torch.zeros(3).long(), {"norm": "L3"}, "Linf or L2 or L1"),
         (torch.rand(3, 1, 6, 6), torch.zeros(3).long(), {"eps": 0}, "eps"),
         (torch.rand(3, 1, 6, 6), torch.zeros(3).long(), {"eps": 8}, "eps"),
         (torch.rand(3, 1, 6, 6), torch.zeros(3).long(), {"batch_size": 0}, "batch size"),

@@ -144,7 +144,7 @@ def test_models_without_reproducible_logits_have_no_curve(fault: str, left_out: 
 
 def test_it_needs_all_images() -> None:
     images, labels = _images(Linear(K), torch.float32)
-    with pytest.raises(InputError, match="expected either curve or stop_at"):
+    with pytest.raises(InputError, match="expected either curve or an early stop"):
         evaluate_robustness(Linear(K), images, labels, norm="Linf", eps=0.02, protocol="quick", curve=True, stop_at=0.5)
 
 

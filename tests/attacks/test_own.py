@@ -107,7 +107,9 @@ def test_what_is_no_image_is_one_clear_line(
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("outside", [lambda x: x + 10 * EPS, lambda x: x - 2, lambda x: 1 - x], ids=["far", "dark", "mirrored"])
+@pytest.mark.parametrize(
+    "outside", [lambda x: x + 10 * EPS, lambda x: x - 2, lambda x: 1 - x], ids=["far", "dark", "mirrored"]
+)
 def test_images_out_of_the_budget_or_the_box_do_not_count(
     model: nn.Module, samples: tuple[Tensor, Tensor], outside: Callable[[Tensor], Tensor]
 ) -> None:

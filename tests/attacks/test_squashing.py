@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auditor.attacks import evaluate_robustness
+from auditor.attacks import evaluate_robustness, squashing
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
 from auditor.attacks.norms import L2
@@ -197,3 +197,16 @@ def test_a_pass_that_goes_another_way_gives_the_outputs() -> None:
     assert logits is not None
     few = images[:3].clone().requires_grad_()
     torch.testing.assert_close(Unsquashed(model, logits)(few).argmax(1), model(images[:3]).argmax(1))
+
+
+def test_a_plain_network_is_attacked_itself_whatever_its_spread_on_further_images() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 5)).eval()
+    images = torch.rand(160, 1, 6, 6)
+    images[:64] *= 0.2  # the probed images have another spread than the others
+    outputs = model(images).detach() * 20
+    scaled = nn.Sequential(model, nn.Identity())
+    scaled[0][1].weight.data *= 20
+    scaled[0][1].bias.data *= 20
+    found = squashing.find_logits(scaled, images[:64], 5)
+    assert squashing.choose_target(scaled, found, outputs, without_gradients=False) is scaled

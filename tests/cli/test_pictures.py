@@ -121,7 +121,10 @@ def test_adversarials_of_a_file_or_of_the_file_in_a_folder(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--templates", "--adversarials", "."), "expected one of --zoo, --errors, --templates and --adversarials"),
+        (
+            ("--templates", "--adversarials", "."),
+            "expected one of --zoo, --errors, --curve, --templates and",
+        ),
         (("--folder", "."), "--folder and --trust-code need --templates"),
         (("--adversarials", "nowhere"), "does not exist"),
     ],

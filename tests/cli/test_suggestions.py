@@ -16,7 +16,7 @@ from tests.factories.command import run
         ("scan dmeo", "expected demo, robustbench, timm, local or checkpoint, got 'dmeo'; did you mean demo?"),
         ("zoo list robustbnch", "got 'robustbnch'; did you mean robustbench?"),
         ("scan demo --protocol standrad", "strong or full, got 'standrad'; did you mean standard?"),
-        ("scan demo --norm linf", "expected Linf or L2, got 'linf'; did you mean Linf?"),
+        ("scan demo --norm linf", "expected Linf, L2 or L1, got 'linf'; did you mean Linf?"),
         ("scan demo --targeted class", "expected superclass, got 'class'"),
         ("results list --status xyz", "queued or running, got 'xyz'\n"),
         ("scan demo --model standrad", "did you mean standard"),

@@ -102,7 +102,7 @@ def test_down_and_up_again_none_passes_for_a_result_of_the_protocol(url: str) ->
     engine = open_database(url)
     (plain, _), (own, _) = store(engine, None, 0.9), store(engine, OWN, 0.1)
     with engine.begin() as connection:
-        command.downgrade(alembic_config(connection), "0011")
+        command.downgrade(alembic_config(connection), "0014")
     assert "extra_attacks" not in {column["name"] for column in inspect(engine).get_columns("audits")}
     with engine.connect() as connection:
         assert connection.execute(text("SELECT audit_id, robust_accuracy FROM leaderboard")).all() == [(plain, 0.9)]
@@ -111,5 +111,5 @@ def test_down_and_up_again_none_passes_for_a_result_of_the_protocol(url: str) ->
     assert [row.id for row in list_results(engine, Filter(status="done"))] == [plain]
     (cancelled,) = list_results(engine, Filter(status="cancelled"))
     assert (cancelled.id, cancelled.robust_accuracy) == (own, 0.1)
-    assert cancelled.reason == "with cw.py:attack@12345678, not known to 0011"
+    assert cancelled.reason == "with cw.py:attack@12345678, not known to 0014"
     engine.dispose()

@@ -10,9 +10,9 @@ import pytest
 from alembic import command
 from sqlalchemy import JSON, Engine, MetaData, Table, create_engine, event, inspect, select, text
 
-from auditor.db.models import LEADERBOARD
 from auditor.db.results import load_detail
 from auditor.db.session import HEAD, _prepare_sqlite, alembic_config, migrations_folder, schema_drift, upgrade
+from auditor.db.views import LEADERBOARD
 
 REVISIONS = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013", "0014",

@@ -17,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from auditor.db import session as session_module
-from auditor.db.models import LEADERBOARD
 from auditor.db.session import (
     HEAD,
     _prepare_sqlite,
@@ -29,6 +28,7 @@ from auditor.db.session import (
     upgrade,
 )
 from auditor.db.store import Store
+from auditor.db.views import LEADERBOARD
 from auditor.errors import EnvironmentUnusableError
 from tests.factories.records import done_audit
 from tests.factories.services import BARE, lent

@@ -261,7 +261,7 @@ def test_a_failure_does_not_remove_an_older_result() -> None:
 
 
 def test_settings_whose_texts_are_equal_are_two_boards() -> None:
-    first, second = (("quick", "cifar10", "Linf", eps, 100, "remove", None) for eps in (0.03, 0.03 + 1e-9))
+    first, second = (("quick", "cifar10", "Linf", eps, 100, "remove", None, None) for eps in (0.03, 0.03 + 1e-9))
     named = name_boards([first, second])
     assert list(named.values()) == [first, second]
     strong = ("standard", *first[1:])

@@ -227,6 +227,7 @@ WHOLE = {
     "source": "demo", "models": "at-eps0.10, standard", "dataset": "fashion_mnist", "threat_model": "Linf",
     "pretrained_only": "true", "limit": "3", "protocol": "standard", "samples": "30", "norm": "L2", "eps": "8/255",
     "linearization": "fold", "sketch": "64", "triage": "0.2", "targeted": "superclass", "stop_at": "0.45", "seed": "5",
+    "curve": "true", "certify": "smoothing", "sigma": "0.25",
     "device": "cuda:1",
     "force": "true", "match": "",
 }  # fmt: skip
@@ -262,7 +263,7 @@ def test_the_form_takes_whatever_the_api_takes() -> None:
         ({"models": "nothing"}, "models", "nothing"),
         ({"match": "nothing-*"}, "match", "match none of"),
         ({"sketch": "1"}, "sketch", "expected 8 or more"),
-        ({"device": "tpu"}, "device", "expected text of the form"),
+        ({"device": "tpu"}, "device", "expected cpu, cuda or cuda:N"),
     ],
 )
 def test_an_error_stands_at_its_field_in_the_open_form(fields: dict[str, str], name: str, error: str) -> None:

@@ -44,7 +44,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "ESC in a key": (changed(**{'"\\u001b[2J"': "1"}), "models[0]. [2J: unknown key"),
     "a forged line in a key": (changed(**{'"x\\nzoo.toml:1: all is fine"': "1"}), "models[0].x zoo.toml:1"),
     "ESC outside of all tables": ('"\\u001b]0;title\\u0007" = 1\n' + changed(), "]0;title"),
-    "bidi in a value": (changed(norm='"\\u202efnil"'), "models[0].norm: expected Linf or L2"),
+    "bidi in a value": (changed(norm='"\\u202efnil"'), "models[0].norm: expected Linf, L2 or L1"),
     "a raw control character": (changed(description='"\x1b[2J"'), "expected printable characters, got U+001B"),
 }  # fmt: skip
 

@@ -100,5 +100,5 @@ def test_a_folder_is_needed_and_mistakes_end_in_one_message(folder: Path) -> Non
     listed = CliRunner().invoke(main, ["zoo", "list", "local", str(folder)])
     assert listed.exit_code == 2
     assert listed.stderr.startswith(
-        "error: zoo.toml:1: models[0].norm: missing: Linf or L2\nzoo.toml:5: models[0].nrom"
+        "error: zoo.toml:1: models[0].norm: missing: Linf, L2 or L1\nzoo.toml:5: models[0].nrom"
     )

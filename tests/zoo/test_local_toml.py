@@ -97,7 +97,7 @@ def own(text: str) -> dict[str, str]:
         ({"eps": '"much"'}, 11, "expected a number such as 0.03 or 8/255, got 'much'"),
         ({"eps": "true"}, 11, "expected a number such as 0.03 or 8/255, got True"),
         ({"eps": "[0.1]"}, 11, "expected a number such as 0.03 or 8/255, got [0.1]"),
-        ({"norm": '"linf"'}, 10, "models[0].norm: expected Linf or L2, got 'linf'; did you mean Linf?"),
+        ({"norm": '"linf"'}, 10, "models[0].norm: expected Linf, L2 or L1, got 'linf'; did you mean Linf?"),
         ({"dataset": '"fashion-mnist"'}, 9, "no data set named 'fashion-mnist'; did you mean fashion_mnist?"),
         ({"dataset": '"pet"'}, 9, "no data set named 'pet'; did you mean pets?"),
         ({"dataset": "3"}, 9, "models[0].dataset: expected the name of a data set, or a table, got 3"),
