@@ -1,5 +1,6 @@
 """A network as the list of the operations that it runs on one image, each with its row of the table."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import getitem
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.hub import tqdm  # type: ignore[attr-defined]
 from torch.utils import _pytree as pytree
 
 from auditor.certify.operations import ATEN, TABLE, Affine, Elementwise, MaxPool, Row
@@ -81,6 +83,9 @@ def trace(model: nn.Module, image: Tensor) -> Program:
     """
     try:
         with torch.no_grad():
+            # The lock of torch's progress bar would be a semaphore, which a child process leaves behind when it ends.
+            if hasattr(tqdm, "set_lock"):  # torch has a substitute where tqdm is not installed
+                tqdm.set_lock(threading.RLock())
             exported = torch.export.export(model, (image,), strict=False).run_decompositions({})
     except torch.OutOfMemoryError:
         raise
