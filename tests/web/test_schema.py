@@ -23,7 +23,7 @@ load_all_checks()
 CHECKED = CHECKS.get_by_names(
     ["not_a_server_error", "content_type_conformance", "status_code_conformance", "response_schema_conformance"]
 )
-OPERATIONS = 33
+OPERATIONS = 34
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
