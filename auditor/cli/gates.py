@@ -112,7 +112,7 @@ class GateOptions:
     def any(self) -> bool:
         return self.fail_on_regression or self.fail_under is not None or self.on_curve
 
-    def check_protocol(self, protocol: str, *, curve: bool = False) -> None:
+    def check_protocol(self, protocol: str, *, curve: bool) -> None:
         """Raises UsageError if an accuracy is required under a protocol that measures none, or a curve without one."""
         from auditor.errors import UsageError
 

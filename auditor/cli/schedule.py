@@ -85,7 +85,7 @@ def _check_scan(words: Sequence[str]) -> list[str]:
     ]
     missing = [str(path) for path in must_exist if path is not None and not path.exists()]
     options = parse_options(ScanOptions, parameters)
-    options.gates.check_protocol(options.audit.protocol)
+    options.gates.check_protocol(options.audit.protocol, curve=options.audit.curve)
     if options.gates.sequential:
         raise UsageError("--sequential cannot be scheduled: nights are compared on the same images; leave it out")
     check_attacks(options.save_adversarials, options.audit.protocol)
@@ -165,16 +165,15 @@ def check_remote_scan(words: Sequence[str]) -> None:
     """
     from auditor.errors import UsageError
 
-    if "--help" not in words:
-        command, given = _parse_scan(words)
-        local = [one for one in command.params if isinstance(one.type, click.Path) or one.name in CODE]
-        wrong = [str(one.get_error_hint(None)) for one in local if given[str(one.name)]]
-        if given["source"] == "local" or wrong:
-            what = wrong[0] if wrong else "a local zoo"
-            raise UsageError(
-                f"{what} names files or code of a machine, which cannot be scheduled over HTTP; "
-                "run `auditor schedule add` on that machine"
-            )
+    command, given = _parse_scan(words)
+    local = [one for one in command.params if isinstance(one.type, click.Path) or one.name in CODE]
+    wrong = [str(one.get_error_hint(None)) for one in local if given[str(one.name)]]
+    if given["source"] == "local" or wrong:
+        what = wrong[0] if wrong else "a local zoo"
+        raise UsageError(
+            f"{what} names files or code of a machine, which cannot be scheduled over HTTP; "
+            "run `auditor schedule add` on that machine"
+        )
     _check_scan(words)
 
 

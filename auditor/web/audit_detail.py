@@ -1,12 +1,12 @@
 """The context of one audit in a page or a report."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from auditor.db.results import Detail
 from auditor.records import STOPPED_EARLY
-from auditor.records.certificates import Certificate
 from auditor.records.corruptions import GENERATED, is_corruptions, threat_model_of
 from auditor.records.results import ResultRow
 from auditor.results.calibration import calibration_lines, score_lines
@@ -89,12 +89,7 @@ def build_audit_detail(
         history=history(row, results),
         screening=tuple(_screening_pairs(detail)),
         provenance=tuple(_provenance(row)),
-        command=repeat_command(
-            row,
-            targeted=detail.targeted is not None,
-            curve=detail.curve is not None,
-            certificate=detail.certificate,
-        ),
+        command=repeat_command(row, _options_of(detail)),
         remarks=tuple(_remarks(detail)),
         errors=build_audit_errors(detail),
         templates=templates,
@@ -115,10 +110,22 @@ def _certificate_sentences(detail: Detail) -> list[str]:
     ]
 
 
-def repeat_command(
-    row: ResultRow, *, targeted: bool = False, curve: bool = False, certificate: Certificate | None = None
-) -> str:
-    """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored."""
+def _options_of(detail: Detail) -> dict[str, Any]:
+    """What the audit was requested to measure beside the attacks, by the names of a stored request."""
+    found = detail.certificate
+    return {
+        "targeted": None if detail.targeted is None else "superclass",
+        "curve": detail.curve is not None,
+        "certify": None if found is None else found.method,
+        "sigma": None if found is None else found.parameters.get("sigma"),
+    }
+
+
+def repeat_command(row: ResultRow, options: Mapping[str, Any]) -> str:
+    """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored.
+
+    ``options``: what was measured beside the attacks, as in a stored request: targeted, curve, certify, sigma.
+    """
     words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
     samples = row.n or row.samples  # of a smaller data set, all images were used
@@ -129,12 +136,10 @@ def repeat_command(
         return shlex.join([*words, "--seed", str(row.seed), *_further_options(row)])
     eps = format_eps(row.eps) if parse_eps(format_eps(row.eps)) == row.eps else repr(row.eps)
     words += ["--norm", row.norm, "--eps", eps, "--seed", str(row.seed)]
-    words += ["--targeted", "superclass"] if targeted else []
-    words += ["--curve"] if curve else []
-    if certificate is not None:
-        words += ["--certify", certificate.method]
-        if certificate.method == "smoothing":
-            words += ["--sigma", f"{certificate.parameters['sigma']:.15g}"]
+    words += ["--targeted", str(options["targeted"])] if options.get("targeted") else []
+    words += ["--curve"] if options.get("curve") else []
+    words += ["--certify", str(options["certify"])] if options.get("certify") else []
+    words += ["--sigma", f"{options['sigma']:.15g}"] if options.get("sigma") else []
     return shlex.join([*words, *_further_options(row)])
 
 

@@ -267,6 +267,15 @@ def test_scans_that_cannot_run_are_not_added(engine: Engine, words: tuple[str, .
     assert all_schedules(engine) == []
 
 
+@pytest.mark.usefixtures("engine")
+def test_gates_on_a_curve_can_be_scheduled() -> None:
+    gate = ("--fail-under-at", "60%@0.05")
+    refused = run("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", "scan", "demo", *gate)
+    assert (refused.exit_code, "need --curve" in refused.stderr) == (2, True)
+    added = run("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", "scan", "demo", "--curve", *gate)
+    assert added.exit_code == 0, added.stderr
+
+
 def test_folders_may_be_on_the_machine_of_the_beat_alone(engine: Engine) -> None:
     added = run("schedule", "add", "ours", "--cron", "0 2 * * *", "--", "scan", "local", "/on/another/machine")
     assert added.exit_code == 0, added.stderr

@@ -52,8 +52,9 @@ def test_an_interrupted_scan_does_not_look_complete() -> None:
 def test_the_command_that_repeats_a_failed_audit_has_the_options_of_its_scan() -> None:
     store = Store(open_database(settings().database_url))
     one = dataclasses.replace(entry("one"), eps=0.123456789)
-    _, (job,) = store.create_scan("demo", REQUEST | {"targeted": "superclass"}, [one])
+    further = {"curve": True, "certify": "smoothing", "sigma": 0.25}
+    _, (job,) = store.create_scan("demo", REQUEST | {"targeted": "superclass", **further}, [one])
     store.fail(job.audit_id, store.claim(job.audit_id), "out of memory")
     page = client().get(f"/audits/{job.audit_id}").text
     assert "--eps 0.123456789" in page
-    assert "--targeted superclass" in page
+    assert "--targeted superclass --curve --certify smoothing --sigma 0.25" in page
