@@ -10,8 +10,6 @@ from auditor.errors import InputError
 
 TOLERANCE, LEAST = 1e-5, 1e-7
 """How much larger than eps the ball is: what the check of adversarial images allows for rounding."""
-BOUNDED = ("Linf", "L2", "L1")
-"""The norms with bounds, whose largest linear change in the ball is eps times a dual norm."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class Ball:
         Raises:
             InputError: there are no bounds for the norm.
         """
-        if norm not in BOUNDED or norm not in NORMS:
-            raise InputError(f"expected a norm with bounds ({', '.join(n for n in BOUNDED if n in NORMS)}), got {norm}")
+        if norm not in NORMS:
+            raise InputError(f"expected a norm with bounds ({', '.join(NORMS)}), got {norm}")
         centre, size = image.detach().double(), eps * (1 + TOLERANCE) + LEAST
         return cls(centre, (centre - size).clamp(0, 1), (centre + size).clamp(0, 1), norm, size)
 

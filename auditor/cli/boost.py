@@ -179,7 +179,7 @@ def command(options: BoostOptions) -> None:
     from auditor.cli.model_filters import find_entry
     from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
     from auditor.cli.run_training import run_where
-    from auditor.scans.request import under
+    from auditor.scans.threat_models import under
 
     sigterm_interrupts()
     set_up_logs()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from auditor.cli.choice import Choice
 from auditor.cli.numbers import Count
-from auditor.cli.options import TRUST_CODE
+from auditor.cli.options import NORM, TRUST_CODE
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class InitOptions:
     "MEANS/STDS such as 0.5,0.5,0.5/0.2,0.2,0.2.",
 )  # fmt: skip
 @click.option("--name", help="Name the model. By default, it is named after the file of weights.")
-@click.option("--norm", type=Choice(["Linf", "L2"]), help="Attack in this norm. By default: Linf.")
+@click.option("--norm", type=NORM, help="Attack in this norm. By default: Linf.")
 @click.option("--eps", help="Attack within this radius, in pixels from 0 to 1. By default: 8/255 for Linf, 0.5 for L2.")
 @TRUST_CODE
 @click.option("--force", is_flag=True, help="Overwrite an existing zoo.toml.")

@@ -11,7 +11,9 @@ import click
 
 from auditor.cli.choice import Choice
 from auditor.cli.numbers import Count
+from auditor.records.certificates import CertificateMethod
 from auditor.records.corruptions import NAMES as CORRUPTIONS
+from auditor.records.norms import NORM_NAMES, TRAINING_NORM_NAMES
 from auditor.records.protocols import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
@@ -85,10 +87,10 @@ class Jobs(click.ParamType[int | None]):
 
 
 ROW_ID = click.IntRange(1, 2**31 - 1)
-NORM = Choice(["Linf", "L2"])
-ATTACK_NORM = Choice(["Linf", "L2", "L1"])
+NORM = Choice(TRAINING_NORM_NAMES)
+ATTACK_NORM = Choice(NORM_NAMES)
 """Of attacks; trainings take ``NORM``."""
-RESULT_NORM = Choice(["Linf", "L2", "L1", *CORRUPTIONS])
+RESULT_NORM = Choice([*NORM_NAMES, *CORRUPTIONS])
 """What a result has in place of a norm, too."""
 PROTOCOL = Choice(PROTOCOL_NAMES)
 
@@ -165,7 +167,7 @@ class AuditOptions:
     triage: float | None = None
     targeted: Literal["superclass"] | None = None
     curve: bool = False
-    certify: Literal["bounds", "smoothing"] | None = None
+    certify: CertificateMethod | None = None
     sigma: float | None = None
     time_limit: float | None = None
     memory_limit: float | None = None

@@ -12,6 +12,7 @@ from auditor.cli.model_filters import LIMIT, MODELS, ModelFilters, keep_auditabl
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.output.adversarials import SAVE
 from auditor.errors import ExitCode
+from auditor.records.certificates import CERTIFICATE_METHODS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ class ScanOptions:
 )
 @click.option(
     "--certify",
-    type=Choice(["bounds", "smoothing"]),
+    type=Choice(CERTIFICATE_METHODS),
     help="Also prove robustness, beside attacking. bounds: intervals and lines through a small network; the share of "
     "certified images is a lower bound of the robust accuracy. smoothing: randomized smoothing, in L2 only; it "
     "certifies the smoothed model, which is another classifier.",
@@ -180,8 +181,7 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.gates import check_gates
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
-    from auditor.scans.corruptions import check_options, entries_under
-    from auditor.scans.request import check_certify
+    from auditor.scans.threat_models import check_options, entries_under
     from auditor.zoo import check_installed, find_source
 
     sigterm_interrupts()
@@ -195,7 +195,6 @@ def command(options: ScanOptions) -> None:
     entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
     threat_model = options.filters.threat_model
     entries = entries_under(entries, options.norm, options.eps, threat_model, audit.data and audit.data.absolute())
-    check_certify(audit.certify, entries)
     start_children(where, zoo, entries)  # they import torch while this process imports SQLAlchemy
 
     from auditor.cli.output.scan import print_outcome

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from auditor.errors import InputError, UsageError, first_line
 from auditor.records.assignments import FASHION_MNIST, Assignment
 from auditor.records.boosts import Recipe
+from auditor.records.norms import TRAINING_NORM_NAMES
 
 _AT: dict[str, Any] = {"method": "at", "eps": 0.1, "steps": 5, "step_size": 0.04}
 _SHORT: dict[str, Any] = {"epochs": 3, "max_lr": 0.2}
@@ -143,7 +144,7 @@ class AdaptRequest:
         _check_range("held_out", self.held_out, len(self.assignment.targets), 2**31)
         if self.source_images is not None:
             _check_range("source_images", self.source_images, len(self.assignment.sources), 2**31)
-        if self.norm not in ("Linf", "L2"):
+        if self.norm not in TRAINING_NORM_NAMES:
             raise InputError(f"expected the norm Linf or L2, got {self.norm!r}")
         _check_range("eps", self.eps, 1e-9, 1 if self.norm == "Linf" else 1e6)
 

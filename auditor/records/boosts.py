@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from auditor.errors import InputError, UsageError
 from auditor.records.corruptions import is_corruptions
+from auditor.records.norms import TRAINING_NORM_NAMES
 
 Regularizer = Literal["none", "logits", "linear"]
 GAIN, NO_GAIN, LOSS = "significant gain", "no significant gain", "significant loss"
@@ -78,7 +79,7 @@ class Recipe:
             "batch_size": (2, 2**20), "momentum": (0, 0.9999), "weight_decay": (0, 1), "label_smoothing": (0, 0.999),
             "ema": (0, 0.999999), "awp": (0, 1), "linear_every": (1, 10**6), "seed": (0, 2**31 - 1),
         }  # fmt: skip
-        if self.norm not in ("Linf", "L2"):
+        if self.norm not in TRAINING_NORM_NAMES:
             raise InputError(f"expected the norm Linf or L2, got {self.norm!r}: trainings take no other")
         for name, (low, high) in ranges.items():
             value = getattr(self, name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ COMMON_3D: Final = (
 PUBLISHED: Final = "corruptions"
 GENERATED: Final = "corruptions_generated"
 PUBLISHED_3D: Final = "corruptions_3d"
+CorruptionsName = Literal["corruptions", "corruptions_generated", "corruptions_3d"]
 NAMES: Final[dict[str, Sequence[str]]] = {PUBLISHED: COMMON, GENERATED: COMMON, PUBLISHED_3D: COMMON_3D}
 """What stands in place of a norm, and the corruptions of each. Published files and generated pictures differ in
 strength, so each has leaderboards of its own."""

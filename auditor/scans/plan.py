@@ -12,8 +12,8 @@ from auditor.jobs.audit import Estimator
 from auditor.jobs.run import Reporter
 from auditor.records import Estimate, JobContext, Measurement, ZooEntry
 from auditor.records.corruptions import is_corruptions
-from auditor.scans.corruptions import check_options
 from auditor.scans.request import ScanRequest
+from auditor.scans.threat_models import check_options
 from auditor.zoo import Source
 
 

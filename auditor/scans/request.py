@@ -1,15 +1,13 @@
-"""The request of a scan, and the threat model of its entries."""
+"""The request of a scan."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from auditor.attacks import find_protocol
 from auditor.errors import UsageError
 from auditor.jobs.stored_requests import dump_request, load_request
-from auditor.records import AuditRequest, Measurement, ZooEntry
-from auditor.records.corruptions import is_corruptions
+from auditor.records import AuditRequest, Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,29 +110,3 @@ STORED = [
     if field.name not in ADDED_LATER
 ]
 """The names that every stored request has; requests of older versions lack the others."""
-
-
-def check_certify(certify: str | None, entries: Sequence[ZooEntry]) -> None:
-    """Raises UsageError if certificates are requested in a norm that the method does not know."""
-    norms = {None: None, "bounds": ("Linf", "L2", "L1"), "smoothing": ("L2",)}[certify]
-    wrong = None if norms is None else next((entry for entry in entries if entry.norm not in norms), None)
-    if wrong is not None:
-        hint = "--norm L2 --eps …" if certify == "smoothing" else "another --norm"
-        raise UsageError(f"--certify {certify} does not know the norm {wrong.norm} of {wrong.model}: add {hint}")
-
-
-def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
-    """The entry under the requested threat model.
-
-    Raises:
-        UsageError: the norm is another one than the entry's and has no radius, the entry has no norm, or an Linf radius
-            is above 1.
-    """
-    if norm not in (None, entry.norm) and eps is None:
-        raise UsageError(f"--norm {norm} needs --eps, because the radius of {entry.model} is for {entry.norm}")
-    if norm is None and eps is not None and is_corruptions(entry.norm):
-        raise UsageError(f"--eps needs --norm, because {entry.model} is listed for common corruptions and has no norm")
-    changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
-    if changed.norm == "Linf" and changed.eps > 1:
-        raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")
-    return changed if norm in (None, entry.norm) else replace(changed, threat_model=norm)

@@ -1,4 +1,4 @@
-"""Scans of common corruptions: which models are audited under them, and which options have a meaning there."""
+"""The threat model of a scan's entries, common corruptions included, and the options that have a meaning under it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,8 +7,12 @@ from pathlib import Path
 from auditor.data.corruptions import choose_data
 from auditor.errors import UsageError
 from auditor.records import Measurement, ZooEntry
+from auditor.records.certificates import CertificateMethod
 from auditor.records.corruptions import NO_RADIUS, THREAT_MODELS, is_corruptions
-from auditor.scans.request import under
+from auditor.records.norms import NORM_NAMES, NormName
+
+CERTIFIED_NORMS: dict[CertificateMethod, tuple[NormName, ...]] = {"bounds": NORM_NAMES, "smoothing": ("L2",)}
+"""The norms in which a method certifies."""
 
 
 def entries_under(
@@ -22,7 +26,7 @@ def entries_under(
         data: the path with the images, which may hold published corruptions.
 
     Raises:
-        UsageError: as :func:`auditor.scans.request.under`; a norm ball for corruptions; or 3D corruptions without their
+        UsageError: as :func:`under`; a norm ball for corruptions; or 3D corruptions without their
             published files.
     """
     if threat_model in THREAT_MODELS and (norm is not None or eps is not None):
@@ -36,21 +40,39 @@ def entries_under(
     return [_corrupted(entry, entry.threat_model, data) if is_corruptions(entry.norm) else entry for entry in changed]
 
 
+def under(entry: ZooEntry, norm: str | None, eps: float | None) -> ZooEntry:
+    """The entry under the requested threat model.
+
+    Raises:
+        UsageError: the norm is another one than the entry's and has no radius, the entry has no norm, or an Linf radius
+            is above 1.
+    """
+    if norm not in (None, entry.norm) and eps is None:
+        raise UsageError(f"--norm {norm} needs --eps, because the radius of {entry.model} is for {entry.norm}")
+    if norm is None and eps is not None and is_corruptions(entry.norm):
+        raise UsageError(f"--eps needs --norm, because {entry.model} is listed for common corruptions and has no norm")
+    changed = replace(entry, norm=norm or entry.norm, eps=eps or entry.eps)
+    if changed.norm == "Linf" and changed.eps > 1:
+        raise UsageError(f"expected an Linf radius of at most 1, in units of the [0, 1] pixels, got {changed.eps:g}")
+    return changed if norm in (None, entry.norm) else replace(changed, threat_model=norm)
+
+
 def _corrupted(entry: ZooEntry, threat_model: str, data: Path | None) -> ZooEntry:
     norm = choose_data(entry, threat_model, data)
     return replace(entry, threat_model=threat_model, norm=norm, eps=NO_RADIUS)
 
 
 def check_options(entries: Sequence[ZooEntry], request: Measurement) -> None:
-    """Refuse options that only attacks have, if a model is audited under corruptions.
+    """Refuse options that have no meaning under the threat model of an entry.
 
     Raises:
-        UsageError: such an option is given.
+        UsageError: an option that only attacks have, for corruptions; or a certificate in a norm that its method does
+            not know.
     """
-    corrupted = [entry.model for entry in entries if is_corruptions(entry.norm)]
+    audit, corrupted = request.audit, [entry.model for entry in entries if is_corruptions(entry.norm)]
     if not corrupted:
+        _check_certify(audit.certify, entries)
         return
-    audit = request.audit
     given = {
         "--protocol strong": audit.protocol == "strong",
         "--targeted": audit.targeted is not None,
@@ -68,3 +90,12 @@ def check_options(entries: Sequence[ZooEntry], request: Measurement) -> None:
             f"{option} has no meaning for {corrupted[0]}, which is audited under corruptions without an attack: "
             f"{instead}, or attack it with --norm and --eps"
         )
+
+
+def _check_certify(method: CertificateMethod | None, entries: Sequence[ZooEntry]) -> None:
+    if method is None:
+        return
+    wrong = next((entry for entry in entries if entry.norm not in CERTIFIED_NORMS[method]), None)
+    if wrong is not None:
+        hint = "--norm L2 --eps …" if method == "smoothing" else "another --norm"
+        raise UsageError(f"--certify {method} does not know the norm {wrong.norm} of {wrong.model}: add {hint}")

@@ -5,8 +5,8 @@ from auditor.errors import NotFoundError, UsageError
 from auditor.jobs.limits import Limits
 from auditor.records import AuditRequest, ZooEntry
 from auditor.records.boosts import RecipeOptions
-from auditor.scans.corruptions import check_options, entries_under
-from auditor.scans.request import ScanRequest, check_certify
+from auditor.scans.request import ScanRequest
+from auditor.scans.threat_models import check_options, entries_under
 from auditor.trainings.boost import BoostRequest
 from auditor.web.errors import as_invalid_request
 from auditor.web.shapes.requests import BoostBody, ScanBody
@@ -41,7 +41,6 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
     with as_invalid_request(NotFoundError):
         entries = _select_entries(zoo, body)
     check_options(entries, request.measurement)
-    check_certify(body.certify, entries)
     return zoo, entries, request
 
 

@@ -9,7 +9,7 @@ from auditor.errors import UsageError
 from auditor.records import ZooEntry
 from auditor.records.boosts import RecipeOptions
 from auditor.records.corruptions import GENERATED, PUBLISHED, PUBLISHED_3D
-from auditor.scans.corruptions import entries_under
+from auditor.scans.threat_models import entries_under
 from auditor.zoo import select
 from auditor.zoo.robustbench import RobustBenchZoo
 from tests.factories.records import entry

@@ -10,6 +10,8 @@ from auditor.db.filters import SORTABLE
 from auditor.db.results import Detail, Filter, list_results, load_detail
 from auditor.errors import NotFoundError, UsageError
 from auditor.records import Clustering
+from auditor.records.corruptions import CorruptionsName
+from auditor.records.norms import NormName
 from auditor.records.protocols import ProtocolName
 from auditor.results.comparison import compare
 from auditor.results.curves import curve_values
@@ -33,7 +35,7 @@ def read_filters(
     source: Name = None,
     dataset: Name = None,
     protocol: ProtocolName | None = None,
-    norm: Literal["Linf", "L2", "L1", "corruptions", "corruptions_generated", "corruptions_3d"] | None = None,
+    norm: NormName | CorruptionsName | None = None,
     eps: Annotated[
         float | None, Query(gt=0, le=1000, description="Radii that differ by less than a thousandth are equal.")
     ] = None,

@@ -17,6 +17,8 @@ from pydantic_core.core_schema import CoreSchema, no_info_after_validator_functi
 
 from auditor.db.tokens import DAYS, NAME
 from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, RecipeOptions
+from auditor.records.certificates import CertificateMethod
+from auditor.records.norms import NormName, TrainingNormName
 from auditor.records.protocols import AttackingProtocolName, ProtocolName
 from auditor.text.printable import check_storable, clean_line
 
@@ -49,9 +51,6 @@ ModelName = Annotated[
 ]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Norm = Literal["Linf", "L2"]
-"""Of trainings."""
-AttackNorm = Literal["Linf", "L2", "L1"]
 Radius = Annotated[float, Field(gt=0, le=1000, description="The radius in units of the [0, 1] pixels.")]
 
 
@@ -69,7 +68,7 @@ class ScanBody(BaseModel):
     limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
     protocol: ProtocolName = "quick"
     samples: Samples | None = None
-    norm: AttackNorm | None = None
+    norm: NormName | None = None
     eps: Radius | None = None
     linearization: Literal["remove", "fold"] = "remove"
     sketch: Annotated[int, Field(ge=8, le=65_536)] | None = None
@@ -84,7 +83,7 @@ class ScanBody(BaseModel):
             description="Stop each audit once it is decided whether its robust accuracy is above or below this.",
         ),
     ] = None
-    certify: Literal["bounds", "smoothing"] | None = None
+    certify: CertificateMethod | None = None
     sigma: Annotated[float, Field(gt=0, le=1000)] | None = None
     seed: Seed = 0
     device: Device = "cpu"
@@ -113,7 +112,7 @@ class BoostBody(BaseModel):
     beta: Annotated[float, Field(ge=0, le=1e6)] = RecipeOptions.beta
     epochs: Annotated[int, Field(ge=1, le=100_000)] = RecipeOptions.epochs
     eps: Radius | None = None
-    norm: Norm | None = None
+    norm: TrainingNormName | None = None
     steps: Annotated[int, Field(ge=1, le=1000)] = RecipeOptions.steps
     step_size: Radius | None = None
     lr: Annotated[float, Field(gt=0, le=1e6)] = RecipeOptions.lr

@@ -5,7 +5,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from auditor.records.norms import NORM_NAMES, NormName
 from auditor.text.eps import parse_eps
 from auditor.text.printable import check_printable
 from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known_dataset, suggest
@@ -57,12 +58,9 @@ def resolve_inside(folder: Path, name: str) -> Path:
     return path
 
 
-NormName = Literal["Linf", "L2", "L1"]
-
-
 def _norm(value: Any) -> Any:
-    if value not in (norms := get_args(NormName)):
-        raise ValueError(f"expected Linf, L2 or L1, got {value!r}; {suggest(value, norms)}")
+    if value not in NORM_NAMES:
+        raise ValueError(f"expected Linf, L2 or L1, got {value!r}; {suggest(value, NORM_NAMES)}")
     return value
 
 
