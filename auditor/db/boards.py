@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Engine, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
-from auditor.db.claims import claims_of, mismatches
+from auditor.db.claims import Figures, claims_of, mismatches
 from auditor.db.filters import (
     OF_CERTIFICATE,
     OF_SCREENING,
@@ -25,10 +25,10 @@ from auditor.db.filters import (
     parse_json,
     select_ids,
 )
+from auditor.records.results import Setting
 
-BoardKey = tuple[str, str, str, float, int, str, int | None, str | None]
-"""Protocol, data set, norm, eps, number of images, linearization, sketch, extra attacks: as in
-:func:`auditor.results.ranking.setting_of`."""
+BoardKey = Setting
+"""A board has all results of one setting."""
 
 
 class BoardRow(NamedTuple):
@@ -55,9 +55,9 @@ class FailedRow(NamedTuple):
 
 def count_boards(engine: Engine, filter: Filter) -> dict[BoardKey, int]:
     """Count the newest results under each setting that match a filter; its ``flagged`` and ``after`` do not count."""
-    audit, model = tables.Audit, tables.Model
+    audit, model, setting = tables.Audit, tables.Model, setting_columns()
     with Session(engine) as session:
-        query = select(*_columns(), func.count()).where(audit.latest_done.expression).group_by(*_columns())
+        query = select(*setting, func.count()).where(audit.latest_done.expression).group_by(*setting)
         if filter.source is not None:
             query = query.join(model, model.id == audit.model_id)
         query = query.where(*conditions_of(session, replace(filter, history=True)))
@@ -83,8 +83,7 @@ def load_board(engine: Engine, key: BoardKey, sort: str) -> list[BoardRow]:
     audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
     with Session(engine) as session:
         published = tables.Published
-        columns = (published.model, published.norm, published.eps, published.clean_accuracy, published.robust_accuracy,
-                   published.corruptions_accuracy, published.unreliable)  # fmt: skip
+        columns = (published.model, *(getattr(published, name) for name in Figures._fields))
         figures = {row.model: row for row in session.execute(select(*columns))}
         query = (
             select(
@@ -115,7 +114,8 @@ def _row(found: Any, published: Any) -> BoardRow:
     )  # fmt: skip
 
 
-def _columns() -> list[Any]:
+def setting_columns() -> list[Any]:
+    """The columns of a setting, in its order; an audit without images has 0."""
     audit = tables.Audit
     count = func.coalesce(audit.n, literal_column("0"))  # a parameter would differ between SELECT and GROUP BY
     setting = [audit.protocol, audit.dataset, audit.norm, audit.eps, count, audit.linearization, audit.sketch]
@@ -123,6 +123,5 @@ def _columns() -> list[Any]:
 
 
 def _same(key: BoardKey) -> list[ColumnElement[bool]]:
-    return [
-        column.is_(None) if value is None else column == value for column, value in zip(_columns(), key, strict=True)
-    ]
+    pairs = zip(setting_columns(), key, strict=True)
+    return [column.is_(None) if value is None else column == value for column, value in pairs]

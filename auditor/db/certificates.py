@@ -1,9 +1,7 @@
 """Certificates as rows and back."""
 
-import zlib
-
 from auditor.db import models as tables
-from auditor.db.codec import nan_to_null, null_to_nan, pack_bits, unpack_bits
+from auditor.db.codec import nan_to_null, null_to_nan, pack_bits, pack_floats, unpack_bits, unpack_floats
 from auditor.records.certificates import Certificate
 
 
@@ -17,7 +15,7 @@ def certificate_row(audit_id: int, certificate: Certificate) -> tables.Certifica
         parameters=certificate.parameters,
         n=len(certificate.certified),
         certified=pack_bits(certificate.certified),
-        radii=None if radii is None else zlib.compress(radii.astype("<f8").tobytes()),
+        radii=None if radii is None else pack_floats(radii, "<f8"),
         certified_accuracy=certificate.accuracy if bounds else None,
         smoothed_certified_accuracy=None if bounds else certificate.accuracy,
         low=certificate.low,
@@ -29,14 +27,12 @@ def certificate_row(audit_id: int, certificate: Certificate) -> tables.Certifica
 
 def certificate_record(row: tables.Certificate) -> Certificate:
     """The certificate of a row."""
-    import numpy as np
-
     accuracy = row.certified_accuracy if row.method == "bounds" else row.smoothed_certified_accuracy
     return Certificate(
         method="bounds" if row.method == "bounds" else "smoothing",
         parameters=row.parameters,
         certified=unpack_bits(row.certified, row.n),
-        radii=None if row.radii is None else np.frombuffer(zlib.decompress(row.radii), "<f8").astype(np.float64),
+        radii=None if row.radii is None else unpack_floats(row.radii, "<f8"),
         accuracy=null_to_nan(accuracy),
         low=row.low,
         high=row.high,

@@ -18,6 +18,17 @@ class Claims(NamedTuple):
     unreliable: bool | None = None
 
 
+class Figures(NamedTuple):
+    """The published figures of a model that claims are made of; all None without any."""
+
+    norm: str | None
+    eps: float | None
+    clean_accuracy: float | None
+    robust_accuracy: float | None
+    corruptions_accuracy: float | None
+    unreliable: bool | None
+
+
 def claims_of(audit: Any, published: Any) -> Claims:
     """The published clean accuracy of an audit's model, and the robust one if the threat model is the same.
 

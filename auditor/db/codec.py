@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditor.records import Matrix
 
@@ -14,18 +14,30 @@ if TYPE_CHECKING:
 _COMPRESSED = 0x80
 
 
-def pack_matrix(matrix: Matrix) -> bytes:
-    """A square matrix as zlib-compressed little-endian float32."""
+def pack_floats(values: "NDArray[np.floating]", kind: str = "<f4") -> bytes:
+    """Numbers of any shape, which may be infinite, as zlib-compressed little-endian float32, or another kind."""
     import numpy as np
 
-    return zlib.compress(np.ascontiguousarray(matrix, "<f4").tobytes())
+    return zlib.compress(np.ascontiguousarray(values, kind).tobytes())
+
+
+def unpack_floats(packed: bytes, kind: str = "<f4") -> "NDArray[Any]":
+    """The numbers ``(N,)``, float32 or of the kind that they were packed as."""
+    import numpy as np
+
+    return np.frombuffer(zlib.decompress(packed), kind).astype(kind[1:])
+
+
+def pack_matrix(matrix: Matrix) -> bytes:
+    """A square matrix as zlib-compressed little-endian float32."""
+    return pack_floats(matrix)
 
 
 def unpack_matrix(packed: bytes, size: int) -> Matrix:
     """The ``(size, size)`` matrix in float64, to float32 precision."""
     import numpy as np
 
-    return np.frombuffer(zlib.decompress(packed), "<f4").reshape(size, size).astype(np.float64)
+    return unpack_floats(packed).reshape(size, size).astype(np.float64)
 
 
 def pack_bits(bits: "NDArray[np.bool_]") -> bytes:
@@ -85,19 +97,6 @@ def unpack_numbers(packed: bytes) -> "NDArray[np.int64]":
     head, rest = packed[0], packed[1:]
     content = zlib.decompress(rest) if head & _COMPRESSED else rest
     return np.frombuffer(content, f"<u{head & ~_COMPRESSED}").astype(np.int64)
-
-
-def pack_sizes(sizes: "NDArray[np.float32]") -> bytes:
-    """Sizes ``(N,)``, which may be infinite, as zlib-compressed little-endian float32."""
-    import numpy as np
-
-    return zlib.compress(np.ascontiguousarray(sizes, "<f4").tobytes())
-
-
-def unpack_sizes(packed: bytes) -> "NDArray[np.float32]":
-    import numpy as np
-
-    return np.frombuffer(zlib.decompress(packed), "<f4").astype(np.float32)
 
 
 def place_numbers(numbers: "NDArray[np.int64]", chosen: "NDArray[np.bool_]", packed: bytes) -> "NDArray[np.int64]":

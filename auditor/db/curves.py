@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.codec import pack_numbers, pack_sizes, unpack_numbers, unpack_sizes
+from auditor.db.codec import pack_floats, pack_numbers, unpack_floats, unpack_numbers
 from auditor.records.curves import Curve
 
 
@@ -14,7 +14,7 @@ def curve_row(audit_id: int, curve: Curve) -> tables.Curve:
         n=len(curve.sizes),
         norm=curve.norm,
         largest=curve.largest,
-        sizes=pack_sizes(curve.sizes),
+        sizes=pack_floats(curve.sizes),
         found_by=pack_numbers(curve.found_by + 1),
         attacks=list(curve.attacks),
         seconds=curve.seconds,
@@ -25,7 +25,7 @@ def curve_record(row: tables.Curve) -> Curve:
     return Curve(
         norm=row.norm,
         largest=row.largest,
-        sizes=unpack_sizes(row.sizes),
+        sizes=unpack_floats(row.sizes),
         found_by=unpack_numbers(row.found_by) - 1,
         attacks=tuple(row.attacks),
         seconds=row.seconds,

@@ -6,19 +6,15 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
 from sqlalchemy.orm import aliased
 
 from auditor.db import models as tables
-from auditor.db.claims import Claims, mismatches, same_eps
+from auditor.db.boards import setting_columns
+from auditor.db.claims import Figures, claims_of, mismatches
 from auditor.db.filters import OF_CERTIFICATE
-from auditor.records.corruptions import PUBLISHED
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import PlotModel, Setting
 
 _KINDS = {name: kind for kind, name in GAP_FIELDS.items()}
 _CLAIMS = {"claimed_clean_accuracy": "clean_accuracy", "claimed_robust_accuracy": "robust_accuracy"}
-_NO_CLAIMS = Claims()
-_SETTING = (
-    tables.Audit.protocol, tables.Audit.dataset, tables.Audit.norm, tables.Audit.eps, func.coalesce(tables.Audit.n, 0),
-    tables.Audit.linearization, tables.Audit.sketch, tables.Audit.extra_attacks,
-)  # fmt: skip
+_SETTING = setting_columns()
 
 
 def count_settings(engine: Engine, x: str, y: str) -> dict[Setting, int]:
@@ -38,9 +34,7 @@ def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: in
         audit.id, audit.protocol, audit.norm, audit.eps, audit.n, audit.flags, audit.clean_accuracy,
         audit.robust_accuracy, audit.robust_low, audit.robust_high, model.name, model.source, model.training,
         model.architecture["name"].as_string().label("architecture"),
-        published.clean_accuracy.label("claimed_clean"), published.norm.label("claimed_norm"),
-        published.eps.label("claimed_eps"), published.robust_accuracy.label("claimed_robust"),
-        published.corruptions_accuracy.label("claimed_corruptions"),
+        *(getattr(published, name).label(f"published_{name}") for name in Figures._fields),
     )  # fmt: skip
     query, values = _select_measured(_join_published(query), x, y)
     query = query.add_columns(*(value.label(name) for name, value in zip(("x", "y"), values, strict=True))).where(
@@ -85,10 +79,8 @@ def _select_measured(query: Select[Any], x: str, y: str) -> tuple[Select[Any], l
 
 
 def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
-    same = row.claimed_norm == row.norm and row.claimed_eps is not None and same_eps(row.claimed_eps, row.eps)
-    robust = row.claimed_corruptions if row.norm == PUBLISHED else row.claimed_robust if same else None
-    claims = Claims(row.claimed_clean, robust)
-    if not same and "claimed_robust_accuracy" in (x, y):
+    claims = claims_of(row, Figures(*(getattr(row, f"published_{name}") for name in Figures._fields)))
+    if claims.robust_accuracy is None and "claimed_robust_accuracy" in (x, y):
         return None
     interval = None if row.robust_low is None or row.robust_high is None else (row.robust_low, row.robust_high)
     return PlotModel(
@@ -97,7 +89,7 @@ def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
         source=row.source,
         architecture=row.architecture,
         training=row.training,
-        flags=[*row.flags, *mismatches(row, claims)] if claims != _NO_CLAIMS else row.flags,
+        flags=[*row.flags, *mismatches(row, claims)],
         x=row.x,
         y=row.y,
         x_interval=interval if x == "robust_accuracy" else None,

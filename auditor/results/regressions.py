@@ -106,9 +106,11 @@ def _pair(engine: Engine, before: ResultRow, now: ResultRow) -> Paired:
 
 def curve_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float | None:
     """One-sided p of the sign test that critical radii became smaller; None unless both results have a curve."""
-    sides = [(load_curve(engine, row.id), load_verdicts(engine, row.id)) for row in (before, now)]
-    (curve, verdicts), (curve_now, verdicts_now) = sides
-    if curve is None or curve_now is None or verdicts is None or verdicts_now is None:
+    curve, curve_now = (load_curve(engine, row.id) for row in (before, now))
+    if curve is None or curve_now is None:
+        return None
+    verdicts, verdicts_now = (load_verdicts(engine, row.id) for row in (before, now))
+    if verdicts is None or verdicts_now is None:
         return None
     sizes, sizes_now, _ = paired_sizes((curve, verdicts.indices), (curve_now, verdicts_now.indices))
     return mcnemar(count_larger(sizes, sizes_now), count_larger(sizes_now, sizes), one_sided=True)
