@@ -7,6 +7,8 @@ from auditor.records import AttackScore, Published
 from auditor.records.certificates import CertificateMethod
 from auditor.records.matrices import MatrixKind
 from auditor.records.results import ResultRow
+from auditor.results import curves
+from auditor.results.corruptions import CorruptionAccuracy
 from auditor.web.shapes import Next, Shape, Share, shape_of
 
 Matrix = list[list[float | None]]
@@ -16,6 +18,11 @@ _SHARES = (
     "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "p_value", "screen_score",
     "claimed_clean_accuracy", "claimed_robust_accuracy", "certified_accuracy", "smoothed_certified_accuracy",
 )  # fmt: skip
+_ACCURACIES: dict[str, Any] = {
+    "accuracy": Share,
+    **dict.fromkeys(("low", "high"), Share | None),
+    **dict.fromkeys(("severities", "lows", "highs"), list[Share]),
+}
 _NARROWER: dict[str, Any] = dict.fromkeys(_SHARES, Share | None)
 _NARROWER |= dict.fromkeys(("started_at", "finished_at"), datetime | None)
 
@@ -137,33 +144,21 @@ class Certificate(Shape):
     abstained: Share | None
 
 
-class Corruption(Shape):
+class Corruption(shape_of(CorruptionAccuracy, **_ACCURACIES)):  # type: ignore[misc]
     """The accuracy under one corruption, the mean over severity 1 to 5, and at each severity, with 95 % intervals.
 
     ``low`` and ``high`` are null where the verdicts were pruned. ``verdicts``: of each severity, one for each image.
     """
 
-    corruption: str
-    accuracy: Share
-    low: Share | None
-    high: Share | None
-    severities: list[Share]
-    lows: list[Share]
-    highs: list[Share]
     n: int
     verdicts: list[list[bool]] | None
 
 
-class CurvePoint(Shape):
+class CurvePoint(shape_of(curves.CurvePoint, **dict.fromkeys(("robust", "low", "high"), Share))):  # type: ignore[misc]
     """The robust accuracy at one radius, with Wilson's 95 % interval."""
 
-    eps: float
-    robust: Share
-    low: Share
-    high: Share
 
-
-class Curve(Shape):
+class Curve(shape_of(curves.CurveSummary, points=list[CurvePoint])):  # type: ignore[misc]
     """The robust accuracy at every radius up to ``largest``, in [0, 1] pixels; docs/attacks.md.
 
     ``median``: the smallest radius with a robust accuracy of 50 % or less, null if it is larger than ``largest``;
@@ -172,17 +167,6 @@ class Curve(Shape):
     ``found_by``: the attack that found it.
     """
 
-    n: int
-    norm: str
-    largest: float
-    median: float | None
-    median_low: float | None
-    median_high: float | None
-    area: float
-    area_low: float
-    area_high: float
-    reach: float
-    points: list[CurvePoint]
     band: str
     radii: list[float]
     robust: list[Share]
@@ -193,24 +177,12 @@ class Curve(Shape):
     seconds: float
 
 
-class CurveComparison(Shape):
+class CurveComparison(shape_of(curves.CurveComparison, p=Share)):  # type: ignore[misc]
     """Two curves on their shared samples: on how many each has the larger critical radius, and the sign test.
 
     ``area_difference``: of a minus b, with its 95 % interval; ``gap``: the largest difference, at the radius
     ``gap_at``.
     """
-
-    n: int
-    largest: float
-    larger_a: int
-    larger_b: int
-    ties: int
-    p: Share
-    area_difference: float
-    low: float
-    high: float
-    gap: float
-    gap_at: float
 
 
 class ResultDetail(Result):
