@@ -9,7 +9,7 @@ from auditor.attacks.attack_copy import AttackCopy
 from auditor.attacks.autoattack import run_autoattack
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.first_step import FirstStep
-from auditor.attacks.gradient import cross_entropy, margin, pgd
+from auditor.attacks.gradient import LOSSES, pgd
 from auditor.attacks.norms import Norm
 from auditor.attacks.own import OwnAttack, run_own
 from auditor.attacks.protocols import EXTRA, Attack
@@ -131,7 +131,7 @@ class Attacker:
         return pgd(
             network,
             images,
-            (cross_entropy if settings["loss"] == "ce" else margin)(labels),
+            LOSSES[settings["loss"]](labels),
             norm=self.norm,
             eps=self.eps,
             steps=settings["steps"],

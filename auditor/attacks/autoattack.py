@@ -57,12 +57,7 @@ def run_autoattack(
     Draws noise by batch, from ``seed``, and works in float32. The caller forks torch's generators. An attack whose
     parameter ``draws`` is ``sample`` draws by ``numbers``, ``(N,)``, instead.
     """
-
-    def logits(x: Tensor) -> Tensor:
-        output: Tensor = model(x.to(images.dtype, copy=True))
-        return output.float()
-
-    suite = AutoAttack(logits, norm=norm.name, eps=eps, seed=seed, device=images.device)
+    suite = AutoAttack(_in_float32(model, images.dtype), norm=norm.name, eps=eps, seed=seed, device=images.device)
     if norm.name in _FASTER:
         suite.fab.__class__, suite.square.__class__ = _FASTER[norm.name]  # keeps the suite's settings
     for part in (suite.apgd, suite.apgd_targeted, suite.fab, suite.square):
@@ -75,8 +70,7 @@ def run_autoattack(
         perturb = _by_sample(suite.square, perturb, numbers)
     with torch.no_grad(), raise_as_input_errors(f"the attack {attack.name} on the model"):
         adversarials: Tensor = perturb(images.float().clone(), labels.clone())
-    finite = torch.isfinite(adversarials).flatten(1).all(1).view(-1, 1, 1, 1)  # a zero gradient may give NaN
-    return torch.where(finite, adversarials.detach(), images).to(images.dtype)
+    return _finite_or(images, adversarials)
 
 
 def fab_towards(model: nn.Module, images: Tensor, labels: Tensor, *, norm: Norm, rank: int, iterations: int) -> Tensor:
@@ -91,16 +85,26 @@ def fab_towards(model: nn.Module, images: Tensor, labels: Tensor, *, norm: Norm,
         rank: of the target class among the wrong classes by their logits; 0 is the highest.
         iterations: gradients per sample.
     """
-
-    def logits(x: Tensor) -> Tensor:
-        output: Tensor = model(x.to(images.dtype, copy=True))
-        return output.float()
-
     kind = _FASTER[norm.name][0] if norm.name in _FASTER else FABAttack_PT
-    fab = kind(logits, norm=norm.name, n_iter=iterations, device=images.device)
+    fab = kind(_in_float32(model, images.dtype), norm=norm.name, n_iter=iterations, device=images.device)
     fab.target_class = 2 + rank  # 1 is the class that the model predicts
     with torch.no_grad(), raise_as_input_errors("the attack fab-t on the model"):
         found = fab.attack_single_run(images.float().clone(), labels.clone(), is_targeted=True)
+    return _finite_or(images, found)
+
+
+def _in_float32(model: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The model as pyautoattack calls it: float32 in and out, and ``dtype`` inside."""
+
+    def logits(x: Tensor) -> Tensor:
+        output: Tensor = model(x.to(dtype, copy=True))
+        return output.float()
+
+    return logits
+
+
+def _finite_or(images: Tensor, found: Tensor) -> Tensor:
+    """The found images, in the dtype of the clean ones, which replace those that a zero gradient has made NaN."""
     finite = torch.isfinite(found).flatten(1).all(1).view(-1, 1, 1, 1)
     return torch.where(finite, found.detach(), images).to(images.dtype)
 

@@ -12,7 +12,6 @@ from auditor.attacks.adversarials import Adversarials, Part, select_part
 from auditor.attacks.attack_copy import COPY_REJECTED, TOLERANCE
 from auditor.attacks.autoattack import adapt_to_classes
 from auditor.attacks.cascade_state import CascadeState
-from auditor.attacks.flags import logit_shift
 from auditor.attacks.gradient import cross_entropy
 from auditor.attacks.protocols import EXTRA, PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
@@ -404,7 +403,7 @@ class Cascade(CascadeState):
 
     def _check_clean_logits(self, attack: Attack, samples: Tensor) -> None:
         """Raise InputError if the model answers otherwise than before an own attack, whatever that has changed."""
-        shift = logit_shift(self._forward(self.images[samples]), self.logits[samples])
+        shift = flags.logit_shift(self._forward(self.images[samples]), self.logits[samples])
         if (shift > TOLERANCE).any():
             raise InputError(
                 f"{attack.name} changed what the model answers to clean images: work on a copy, copy.deepcopy(model)"

@@ -34,6 +34,10 @@ def margin(labels: Tensor) -> Loss:
     return loss
 
 
+LOSSES: dict[str, Callable[[Tensor], Loss]] = {"ce": cross_entropy, "margin": margin}
+"""By the name that an attack's parameters have for it."""
+
+
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Inside: eval mode and parameters without gradients. Afterwards modes, flags and buffers are restored."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from auditor.attacks.classifier import Classifier
-from auditor.attacks.gradient import cross_entropy, margin, pgd
+from auditor.attacks.gradient import LOSSES, pgd
 from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
 from auditor.errors import InputError
@@ -57,7 +57,7 @@ def craft_on(
     return pgd(
         other,
         images,
-        (cross_entropy if settings["loss"] == "ce" else margin)(labels),
+        LOSSES[settings["loss"]](labels),
         norm=norm,
         eps=eps,
         steps=settings["steps"],

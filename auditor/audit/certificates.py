@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from auditor.certify import certify_bounds, certify_smoothing
@@ -86,16 +87,14 @@ def _smooth(
     )
 
 
-def contradiction(certificate: Certificate, survived: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str | None:
+def contradiction(certificate: Certificate, survived: NDArray[np.bool_]) -> str | None:
     """The note of samples that are certified and broken: impossible, if certificate and attacks are right."""
     if certificate.method != "bounds":
         return None
     count = int((certificate.certified & ~survived).sum())
-    return (
-        f"{count} of {len(survived)} samples are certified and broken: impossible, so one of the two is wrong"
-        if (count)
-        else None
-    )
+    if not count:
+        return None
+    return f"{count} of {len(survived)} samples are certified and broken: impossible, so one of the two is wrong"
 
 
 def silence(certificate: Certificate) -> str | None:

@@ -85,16 +85,12 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     images = images_of(entry, request)
     with no_downloads():
         loaded, extra = source.load(entry), load_attacks(entry, request.audit)
-    name = identity(entry, loaded.weights_sha256, request.audit, images, extra.identity)
-    complete = identity(
-        entry,
-        loaded.weights_sha256,
-        replace(request.audit, stop_at=None, stop_on_regression=False),
-        images,
-        extra.identity,
+    complete, name = (
+        identity(entry, loaded.weights_sha256, one, images, extra.identity)
+        for one in (request.audit.complete, request.audit)
     )
     if not all(map(context.needs_measuring, dict.fromkeys((complete, name)))):
-        return None  # a complete result also answers a gate that may stop early
+        return None
     context.progress("probe", 0, 1)
     model = loaded.model.to(request.audit.device).requires_grad_(False)
     superclasses = hierarchy_of(entry).superclasses

@@ -1,7 +1,5 @@
 """From a zoo entry to an audit record, in any process: load the images and the model, then audit."""
 
-from dataclasses import replace
-
 from auditor.audit.earlier import pair_earlier
 from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
@@ -22,9 +20,9 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     images = images_of(entry, request)
     loaded = source.load(entry)
     extra = load_attacks(entry, request.audit)
-    complete = replace(request.audit, stop_at=None, stop_on_regression=False)
+    complete = request.audit.complete
     if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images, extra.identity)):
-        return None  # a complete result also answers a gate that may stop early
+        return None
     earlier = pair_earlier(context, images) if request.audit.stop_on_regression else None
     asked = complete if earlier is None and request.audit.stop_on_regression else request.audit
     if asked.may_stop:

@@ -38,10 +38,11 @@ def list_models(source: str, folder: Path | None, listing: Listing, **filters: A
       auditor zoo list local ./my-zoo --format json
       auditor zoo list demo --filter 'training.method=trades' --sort model
     """
-    from dataclasses import asdict, fields
+    from dataclasses import asdict
 
     from auditor.cli.output.tables import print_table
     from auditor.records import ZooEntry
+    from auditor.results.serialize import keys_of
     from auditor.text.eps import format_threat
     from auditor.zoo import find_source
 
@@ -55,9 +56,7 @@ def list_models(source: str, folder: Path | None, listing: Listing, **filters: A
         columns = ("model", "dataset", "threat model", "audited under", "description")
         print_table(columns, rows, optional=("description", "threat model", "dataset"))
 
-    listing.print(
-        entries, print_entries, nothing="no models", keys=[field.name for field in fields(ZooEntry)], values=asdict
-    )
+    listing.print(entries, print_entries, nothing="no models", keys=keys_of(ZooEntry), values=asdict)
 
 
 @command.command()

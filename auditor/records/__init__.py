@@ -1,7 +1,7 @@
 """The data that packages exchange: frozen records of plain values and NumPy arrays."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -136,6 +136,11 @@ class AuditRequest:
     def may_stop(self) -> bool:
         """Whether the attacks may stop before all images are attacked."""
         return self.stop_at is not None or self.stop_on_regression
+
+    @property
+    def complete(self) -> "AuditRequest":
+        """The same request for all images; its result also answers a gate that may stop early."""
+        return replace(self, stop_at=None, stop_on_regression=False)
 
 
 @dataclass(frozen=True, kw_only=True)

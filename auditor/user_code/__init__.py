@@ -1,7 +1,6 @@
 """Runs Python files of users, which they have to trust: architectures of local zoos, and attacks. No torch."""
 
 import contextlib
-import difflib
 import hashlib
 import importlib.util
 import os
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from auditor.errors import AuditorError, first_line
+from auditor.text.similar import did_you_mean
 
 PREFIX = "auditor_local_"
 """Modules of imported files have names of their own, so that they replace no other module."""
@@ -28,8 +28,7 @@ def import_function(file: Path, name: str, error_type: type[AuditorError]) -> Ca
     found = getattr(module, name, None)
     if not callable(found):
         own = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        near = difflib.get_close_matches(name[:100], own, 2, 0.6)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of: {', '.join(own) or 'none'}"
+        hint = did_you_mean(name, own, f"expected one of: {', '.join(own) or 'none'}", 2)
         raise error_type(f"{file.name} has no function {name!r}; {hint}")
     function: Callable[..., Any] = found
     return function
