@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from auditor.records.boosts import Recipe
-from auditor.zoo.demo.interval_training import IntervalRecipe
 
 
 @dataclass(frozen=True)
@@ -13,7 +12,7 @@ class DemoModel:
     name: str
     description: str
     architecture: str
-    recipe: Recipe | IntervalRecipe
+    recipe: Recipe
 
 
 def _pgd(eps: float, steps: int, **changes: object) -> Recipe:
