@@ -32,7 +32,7 @@ class OwnAttack(Protocol):
             never the model itself.
         images: ``(M, C, H, W)`` in [0, 1].
         labels: ``(M,)`` int64.
-        norm: ``Linf`` or ``L2``.
+        norm: ``Linf``, ``L2`` or ``L1``.
         eps: the radius of the norm ball around each image, in units of the [0, 1] pixels.
         seed: the seed of the audit.
 

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionResult:
-    """What a model makes of N images and of their corruptions.
+    """A model's answers to N images and to their corruptions.
 
     Attributes:
         logits: ``(N, K)``, of the clean images.
@@ -56,7 +56,7 @@ def measure_corruptions(
 ) -> CorruptionResult:
     """Classify the clean images and all their corruptions.
 
-    The verdicts are saved after each corruption, and an audit that is resumed goes on behind the last one.
+    The verdicts are saved after each corruption. A resumed audit continues after the last saved one.
 
     Raises:
         InputError: the model's output is not ``(N, K)`` and finite on the clean images.

@@ -35,7 +35,7 @@ def certify_bounds(
         model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``, float32 or float64, in eval mode.
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)`` integers.
-        norm: ``Linf`` or ``L2``.
+        norm: ``Linf``, ``L2`` or ``L1``.
         eps: the radius of the ball, in units of the [0, 1] pixels.
         neurons: see :data:`auditor.certify.settings.NEURONS`.
         progress: called after each image with the number of images done, and of all.

@@ -36,5 +36,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP VIEW leaderboard")
-    op.execute(leaderboard("0012"))
+    op.execute(leaderboard(down_revision))
     op.drop_table("corruptions")
