@@ -131,6 +131,11 @@ def test_every_parameter_says_what_it_expects(server: Any) -> None:
     assert refused >= {"limit", "number", "kind", "sort", "protocol", "norm", "eps", "since", "flagged", "state", "a"}
 
 
+def test_a_norm_is_asked_for_in_one_list(server: Any) -> None:
+    wanted = "norm: expected 'Linf', 'L2', 'L1', 'corruptions', 'corruptions_generated' or 'corruptions_3d', got 'x'"
+    assert problem(server.get("/api/v1/results?norm=x")) == wanted
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [

@@ -24,6 +24,8 @@ from auditor.web.paging import decode_cursor, encode_cursor, split_page
 from auditor.web.shapes import results as shapes
 
 router = make_router("results")
+Measured = Literal[NormName, CorruptionsName]
+"""One Literal, not a union of two: an error of a union names each of its members instead of the parameter."""
 Kind = Literal["weights", "centred", "deflated", "features"]
 Sort = Literal[tuple(name for column in SORTABLE for name in (column, f"-{column}"))]  # type: ignore[valid-type]
 
@@ -35,7 +37,7 @@ def read_filters(
     source: Name = None,
     dataset: Name = None,
     protocol: ProtocolName | None = None,
-    norm: NormName | CorruptionsName | None = None,
+    norm: Measured | None = None,
     eps: Annotated[
         float | None, Query(gt=0, le=1000, description="Radii that differ by less than a thousandth are equal.")
     ] = None,
