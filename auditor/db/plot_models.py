@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, and_, func, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, case, func, or_, select
 from sqlalchemy.orm import aliased
 
 from auditor.db import models as tables
 from auditor.db.boards import setting_columns
 from auditor.db.claims import Figures, claims_of, mismatches
 from auditor.db.filters import OF_CERTIFICATE
+from auditor.records.corruptions import PUBLISHED
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import PlotModel, Setting
 
@@ -57,7 +58,7 @@ def _select_measured(query: Select[Any], x: str, y: str) -> tuple[Select[Any], l
     audit, columns = tables.Audit, list[ColumnElement[Any]]()
     for measure in (x, y):
         if measure in _CLAIMS:
-            columns.append(getattr(tables.Published, _CLAIMS[measure]).expression)
+            columns.append(_claim(measure))
         elif measure in _KINDS or measure in tables.Clustering.__table__.columns:
             scores, kind = aliased(tables.Clustering), _KINDS.get(measure, "weights")
             query = query.join(scores, and_(scores.audit_id == audit.id, scores.kind == kind))
@@ -74,8 +75,17 @@ def _select_measured(query: Select[Any], x: str, y: str) -> tuple[Select[Any], l
             columns.append(getattr(audit, measure).expression)
     query = query.where(audit.latest_done, *(column.is_not(None) for column in columns))
     if "claimed_robust_accuracy" in (x, y):
-        query = query.where(tables.Published.norm == audit.norm)
+        query = query.where(or_(audit.norm == PUBLISHED, tables.Published.norm == audit.norm))
     return query, columns
+
+
+def _claim(measure: str) -> ColumnElement[Any]:
+    """The published figure; for published files of corruptions it is the accuracy under corruptions."""
+    published: Any = tables.Published
+    claim: ColumnElement[Any] = getattr(published, _CLAIMS[measure]).expression
+    if measure != "claimed_robust_accuracy":
+        return claim
+    return case((tables.Audit.norm == PUBLISHED, published.corruptions_accuracy), else_=claim)
 
 
 def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:

@@ -92,7 +92,7 @@ def summarize_curve(curve: Curve, eps: float) -> CurveSummary:
     n = len(curve.sizes)
     median, low, high = median_interval(curve.sizes)
     cut = np.minimum(curve.sizes, curve.largest).astype(np.float64)
-    area, error = float(cut.mean()), float(cut.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    area, error = float(cut.mean()), float(cut.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
     return CurveSummary(
         n=n,
         norm=curve.norm,
@@ -203,7 +203,8 @@ class CurveComparison:
     Attributes:
         larger_a, larger_b, ties: the samples with the larger size in a, in b, and in neither.
         p: of the two-sided sign test; a sample counts only if its sizes differ by 1 % or more.
-        area_difference, low, high: of a minus b, with a 95 % interval from the paired standard error.
+        area_difference, low, high: of a minus b, with a 95 % interval from the paired standard error; of one sample,
+            the interval is all that is possible.
         gap, gap_at: the largest difference of R, a minus b, and its radius.
     """
 
@@ -250,7 +251,7 @@ def compare_curves(first: tuple[Curve, NDArray[np.int64]], second: tuple[Curve, 
     a, b, end = paired_sizes(first, second)
     n, larger_a, larger_b = len(a), count_larger(a, b), count_larger(b, a)
     difference = float((a - b).mean())
-    error = 1.96 * float((a - b).std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    error = 1.96 * float((a - b).std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
     radii = np.unique(np.concatenate([[0.0], a, b]))
     radii = radii[radii < end]
     ordered_a, ordered_b = np.sort(a), np.sort(b)
@@ -264,8 +265,8 @@ def compare_curves(first: tuple[Curve, NDArray[np.int64]], second: tuple[Curve, 
         ties=n - larger_a - larger_b,
         p=mcnemar(larger_a, larger_b),
         area_difference=difference,
-        low=difference - error,
-        high=difference + error,
+        low=max(-end, difference - error),
+        high=min(end, difference + error),
         gap=float(gaps[at]) if len(gaps) else 0.0,
         gap_at=float(radii[at]) if len(gaps) else 0.0,
     )

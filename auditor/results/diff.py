@@ -10,7 +10,7 @@ from auditor.db import models as tables
 from auditor.db.results import Filter, list_results
 from auditor.errors import NotFoundError, UsageError
 from auditor.records.results import ResultRow
-from auditor.results.regressions import comparable, find_regressions, regression_level
+from auditor.results.regressions import comparable, find_regressions, regression_level, stopped_early
 
 
 @dataclass
@@ -83,7 +83,8 @@ def diff_scans(engine: Engine, before: int | None, after: int, *, gap_drop: floa
 
 def _is_tested(earlier: ResultRow, row: ResultRow) -> bool:
     done = earlier.status == row.status == "done"
-    return done and row.id != earlier.id and comparable(earlier, row)
+    stopped = stopped_early(earlier, row)
+    return done and row.id != earlier.id and not stopped and comparable(earlier, row)
 
 
 def _compare(
@@ -91,6 +92,9 @@ def _compare(
 ) -> None:
     if earlier.status != "done":
         diff.changed[name] = f"was {earlier.status}, is {row.status}"
+        return
+    if row.id != earlier.id and stopped_early(earlier, row):
+        diff.not_compared[name] = "stopped early, so on other images"
         return
     if not comparable(earlier, row):
         diff.not_compared[name] = "measured under another setting"

@@ -2,7 +2,7 @@
 
 import math
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, tuple_
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -75,8 +75,8 @@ def previous_verdicts(engine: Engine, audit_id: int, scan_id: int) -> tuple[int,
 
 
 _REQUEST = (
-    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "extra_attacks",
-    "curve", "certify", "sigma", "data", "folder",
+    "protocol", "samples", "linearization", "sketch", "seed", "triage", "targeted", "stop_at", "stop_on_regression",
+    "extra_attacks", "curve", "certify", "sigma", "data", "folder",
 )  # fmt: skip
 _MOST_SCANS = 50
 
@@ -84,15 +84,17 @@ _MOST_SCANS = 50
 def previous_scan(engine: Engine, scan_id: int) -> int | None:
     """The last ended scan before this one that had the same request and shares a model with it; None without.
 
-    The same request: the same zoo, measured in the same way; limits and devices may differ. Only the last fifty scans
+    The same request: the same zoo, measured in the same way; limits and devices may differ. A shared model has the same
+    data set and the same norm ball, or corruptions, in both. Only the last fifty scans
     of the zoo that share a model are considered.
 
     Raises:
         NotFoundError: there is no such scan.
     """
     scan, link, audit = tables.Scan, tables.ScanAudit, tables.Audit
-    models = select(audit.model_id).join(link, link.audit_id == audit.id).where(link.scan_id == scan_id)
-    shares = select(link.scan_id).join(audit, audit.id == link.audit_id).where(audit.model_id.in_(models))
+    measured = (audit.model_id, audit.dataset, audit.norm, audit.eps)
+    models = select(*measured).join(link, link.audit_id == audit.id).where(link.scan_id == scan_id)
+    shares = select(link.scan_id).join(audit, audit.id == link.audit_id).where(tuple_(*measured).in_(models))
     with Session(engine) as session:
         this = session.get(scan, scan_id)
         if this is None:

@@ -62,7 +62,7 @@ def find_regressions(
             test = TEST if is_corruptions(row.norm) else "McNemar"
             accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
             yield f"a robust accuracy of {accuracies} (one-sided {test} p {significant(p, 2)})"
-    p_curve = curve_p_value(engine, before, row)
+    p_curve = None if sequential else curve_p_value(engine, before, row)
     if p_curve is not None and p_curve <= level:
         test = f"one-sided sign test p {significant(p_curve, 2)}"
         yield f"a smaller critical radius on more samples than a larger one ({test})"
@@ -114,6 +114,12 @@ def curve_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float | 
         return None
     sizes, sizes_now, _ = paired_sizes((curve, verdicts.indices), (curve_now, verdicts_now.indices))
     return mcnemar(count_larger(sizes, sizes_now), count_larger(sizes_now, sizes), one_sided=True)
+
+
+def stopped_early(before: ResultRow, row: ResultRow) -> bool:
+    """Whether one of two rows has the images of an early stop: their number depends on the verdicts, so that tests of a
+    fixed number of images are not valid."""
+    return STOPPED_EARLY in (*before.flags, *row.flags)
 
 
 def comparable(before: ResultRow, row: ResultRow) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.corruptions import load_shares
+from auditor.db.plot_models import list_plot_models
 from auditor.db.prune import prune
 from auditor.db.published import store_published
 from auditor.db.results import Filter, list_results, load_detail
@@ -17,6 +18,7 @@ from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records import Published
 from auditor.records.corruptions import GENERATED, PUBLISHED, variants
+from auditor.results.ranking import setting_of
 from tests.factories.corruptions import corrupted_audit
 
 RIGHT = np.random.default_rng(0).random((75, 9)) < np.linspace(0.1, 0.9, 9)
@@ -90,3 +92,5 @@ def test_the_published_accuracy_is_a_claim_about_published_files(
         claimed is None and pandas.isna(one["claimed_robust_accuracy"])
     )
     assert one["robust_accuracy_mismatch"] == len(flags)
+    plotted = list_plot_models(shared, setting_of(row), "claimed_robust_accuracy", "robust_accuracy", 2000)
+    assert [one.x for one in plotted if one.id == row.id] == ([] if claimed is None else [claimed])

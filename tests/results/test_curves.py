@@ -96,6 +96,14 @@ def test_two_curves_are_compared_on_the_samples_that_both_have() -> None:
     assert (found.gap, found.gap_at) == (pytest.approx(2 / 3), pytest.approx(0.1))
 
 
+def test_one_image_says_nothing_of_an_area() -> None:
+    numbers = np.array([3])
+    found = compare_curves((curve_of([0.1]), numbers), (curve_of([np.inf]), numbers))
+    assert (found.low, found.high) == (pytest.approx(-0.4), pytest.approx(0.4))
+    alone = summarize_curve(curve_of([0.1]), 0.1)
+    assert (alone.area_low, alone.area_high) == (0, 0.4)
+
+
 def test_a_curve_against_itself_has_no_difference() -> None:
     curve, numbers = curve_of([0.0, 0.1, 0.2, np.inf]), np.arange(4)
     found = compare_curves((curve, numbers), (curve, numbers))

@@ -94,6 +94,14 @@ def test_new_gone_changed_failed_and_worse(store: Store) -> None:
     assert diff_scans(store.engine, None, first, gap_drop=0).new == []
 
 
+def test_what_stopped_early_is_not_compared(store: Store) -> None:
+    first = scan(store, {"a": made("a", 190, flags=("stopped_early",))})
+    second = scan(store, {"a": made("a", 10, flags=("stopped_early",))})
+    found = diff_scans(store.engine, first, second, gap_drop=0.1)
+    assert found.not_compared == {"demo:a": "stopped early, so on other images"}
+    assert not found.alarming
+
+
 def test_no_such_scan(store: Store) -> None:
     with pytest.raises(UsageError, match="there is no scan 7"):
         diff_scans(store.engine, None, 7, gap_drop=0)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -343,6 +344,27 @@ def test_the_scan_before_is_one_of_the_same_request_with_a_common_model(engine: 
     last = scan_of(engine, "done", "done", request=quick | {"seconds": 7, "force": True})
     assert previous_scan(engine, last) == first
     assert previous_scan(engine, first) is None
+
+
+def test_a_scan_of_another_threat_model_is_not_the_one_before(engine: Engine) -> None:
+    linf = [entry("a")]
+    others = [
+        [replace(linf[0], norm="corruptions_generated", eps=0.0, threat_model="corruptions")],
+        [replace(linf[0], eps=0.05)],
+        [replace(linf[0], dataset="cifar10")],
+    ]
+    numbers = []
+    for entries in (linf, *others, linf):
+        numbers.append(Store(engine).create_scan("demo", scan_request("quick"), entries)[0])
+        cancel_scan(engine, numbers[-1], "enough")
+    assert [previous_scan(engine, number) for number in numbers] == [None, None, None, None, numbers[0]]
+
+
+def test_a_scan_that_may_stop_is_not_the_one_before_a_complete_one(engine: Engine) -> None:
+    quick = scan_request("quick")
+    first = scan_of(engine, "done", request=quick)
+    scan_of(engine, "done", request=quick | {"stop_on_regression": True})
+    assert previous_scan(engine, scan_of(engine, "done", request=quick)) == first
 
 
 def test_the_difference_is_shown_by_kind() -> None:

@@ -279,6 +279,7 @@ def _describe(settings: ScanSettings, models: int) -> list[tuple[str, str]]:
         "stop_at": "stops once decided at",
     }
     pairs += [(words, str(request[name])) for name, words in named.items() if request.get(name) is not None]
+    pairs += [("stops once decided", "worse or better than before")] if request.get("stop_on_regression") else []
     pairs += [("curves", "measured")] if request.get("curve") else []
     if label := attacks_label(request.get("extra_attacks")):
         pairs.append(("beyond the protocol", label))
