@@ -108,7 +108,7 @@ class Process:
         return self.make_child(measure_audit, request.seconds, request.memory)
 
     def _open_audit_source(self, entry: ZooEntry, request: ScanRequest) -> Source:
-        extra = request.measurement.audit.extra_attacks
+        extra = request.measurement.audit.under(entry.norm).extra_attacks
         if extra is not None and extra.runs_code and not self.options.trust_code:
             raise UsageError(
                 f"{entry.model}: the attacks ({extra.label}) run Python code that this worker does not trust; to trust "

@@ -36,7 +36,7 @@ from auditor.audit.timing import (
     seconds_of,
     seconds_once,
 )
-from auditor.audit.triage import is_attacked, screen_only
+from auditor.audit.triage import is_attacked
 from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
 from auditor.data import CorruptedImages, ImageSet, hierarchy_of
@@ -82,7 +82,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     Raises:
         AuditorError: the model, or its images, cannot be loaded.
     """
-    images = images_of(entry, request)
+    request, images = request.under(entry.norm), images_of(entry, request)
     with no_downloads():
         loaded, extra = source.load(entry), load_attacks(entry, request.audit)
     complete, name = (
@@ -98,7 +98,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     screening, screened = screening_seconds(model, entry, request.audit, superclasses)
     spared = "" if images is None else _reason_to_spare(request.audit, screening, name)
     images = None if spared else images
-    screened_name = identity(entry, loaded.weights_sha256, screen_only(request.audit), None)
+    screened_name = identity(entry, loaded.weights_sha256, request.audit.without_attacks("screen"), None)
     if spared and not context.needs_measuring(screened_name):
         return None
     n = 0 if images is None else len(images.labels)

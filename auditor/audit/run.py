@@ -23,7 +23,7 @@ from auditor.audit.identity import identity
 from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
-from auditor.audit.triage import is_attacked, screen_only
+from auditor.audit.triage import is_attacked
 from auditor.data import CorruptedImages, Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import AuditorError, LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import STOPPED_EARLY, AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
@@ -76,7 +76,7 @@ def audit(
     context.progress("screen", 1, 1)
     broken, name = None, identity(entry, loaded.weights_sha256, request, images, extra.identity, earlier)
     if images is not None and request.triage is not None and not is_attacked(request.triage, found.screening, name):
-        request, images, extra = screen_only(request), None, NO_ATTACKS
+        request, images, extra = request.without_attacks("screen"), None, NO_ATTACKS
         name = identity(entry, loaded.weights_sha256, request, images)
     if images is not None:
         found.notes += [*images.notes, *extra.notes]

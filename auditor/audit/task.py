@@ -17,7 +17,7 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     Raises:
         AuditorError: the model, or its images, cannot be loaded, or do not match.
     """
-    images = images_of(entry, request)
+    request, images = request.under(entry.norm), images_of(entry, request)
     loaded = source.load(entry)
     extra = load_attacks(entry, request.audit)
     complete = request.audit.complete

@@ -180,6 +180,7 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.gates import check_gates
     from auditor.cli.output.adversarials import prepare, say_saved
+    from auditor.cli.output.progress import say
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
     from auditor.scans.threat_models import check_options, entries_under
     from auditor.zoo import check_installed, find_source
@@ -202,7 +203,8 @@ def command(options: ScanOptions) -> None:
     from auditor.results.reverify import longest_unverified
 
     request = audit.make_request(where.queue, adversarials, gates)
-    check_options(entries, request.measurement)
+    for left_out in check_options(entries, request.measurement):
+        say(left_out)
     engine = open_database()
     store = Store(engine)
     if options.dry_run:

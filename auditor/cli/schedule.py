@@ -75,8 +75,10 @@ def _check_scan(words: Sequence[str]) -> list[str]:
         UsageError: `auditor scan` would refuse the options or find no model.
     """
     from auditor.cli.output.adversarials import check_attacks
+    from auditor.cli.output.progress import say
     from auditor.cli.scan import ScanOptions
     from auditor.errors import EnvironmentUnusableError, UsageError
+    from auditor.scans.threat_models import check_options, entries_under
     from auditor.zoo import find_source
 
     command, parameters = _parse_scan(words)
@@ -89,11 +91,16 @@ def _check_scan(words: Sequence[str]) -> list[str]:
     if options.gates.sequential:
         raise UsageError("--sequential cannot be scheduled: nights are compared on the same images; leave it out")
     check_attacks(options.save_adversarials, options.audit.protocol)
-    options.audit.make_request("cpu")  # the device is that of the machine that runs the scan
-    folder = options.audit.folder
+    audit, filters = options.audit, options.filters
+    request = audit.make_request("cpu", options.save_adversarials)  # the device is that of the machine that runs it
+    folder, data = audit.folder, audit.data
     if options.source != "checkpoint" and (folder is None or folder.exists()):
         with contextlib.suppress(EnvironmentUnusableError):  # the package may be on the other machine alone, too
-            options.filters.select_entries(find_source(options.source, folder, trust_code=options.audit.trust_code))
+            entries = filters.select_entries(find_source(options.source, folder, trust_code=audit.trust_code))
+            if data is None or data.exists():  # they decide whether corruptions can be measured
+                entries = entries_under(entries, options.norm, options.eps, filters.threat_model, data)
+                for left_out in check_options(entries, request.measurement):
+                    say(left_out)
     return missing
 
 

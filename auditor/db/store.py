@@ -29,6 +29,7 @@ from auditor.db.schedules import attach_scan
 from auditor.db.session import single
 from auditor.errors import UsageError, first_line
 from auditor.records import LOCAL_QUEUE, STOPPED_EARLY, STOPPED_SAMPLES, AuditRecord, Verdicts, ZooEntry
+from auditor.records.corruptions import is_corruptions, protocol_under
 from auditor.records.entries import entry_from, entry_to
 from auditor.records.extra_attacks import attacks_label
 from auditor.records.screening import Screening
@@ -195,11 +196,11 @@ def _queued(model: tables.Model, entry: ZooEntry, request: dict[str, Any], queue
         threat_model=entry.threat_model,
         norm=entry.norm,
         eps=entry.eps,
-        protocol=request["protocol"],
+        protocol=protocol_under(request["protocol"], entry.norm),
         samples=request["samples"],
         linearization=request["linearization"],
         sketch=request["sketch"],
-        extra_attacks=attacks_label(request.get("extra_attacks")),
+        extra_attacks=None if is_corruptions(entry.norm) else attacks_label(request.get("extra_attacks")),
         seed=request["seed"],
         device=request["device"],
         parameters={},

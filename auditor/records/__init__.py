@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import UsageError
-from auditor.records.certificates import Certificate, CertificateMethod
-from auditor.records.corruptions import CorruptionScore
+from auditor.records.certificates import CERTIFIED_NORMS, Certificate, CertificateMethod
+from auditor.records.corruptions import CorruptionScore, is_corruptions, protocol_under
 from auditor.records.curves import Curve
 from auditor.records.extra_attacks import ExtraAttacks
 from auditor.records.screening import Screening
@@ -142,6 +142,20 @@ class AuditRequest:
         """The same request for all images; its result also answers a gate that may stop early."""
         return replace(self, stop_at=None, stop_on_regression=False)
 
+    def without_attacks(self, protocol: str) -> "AuditRequest":
+        """The same request under a protocol, without all that needs attacks."""
+        return replace(
+            self.complete, protocol=protocol, targeted=None, curve=False, extra_attacks=None, certify=None, sigma=None
+        )
+
+    def under(self, norm: str) -> "AuditRequest":
+        """What of the request has a meaning in a norm, or under corruptions, which no attack makes."""
+        if is_corruptions(norm):
+            return replace(self.without_attacks(protocol_under(self.protocol, norm)), triage=None)
+        if self.certify is not None and norm not in CERTIFIED_NORMS[self.certify]:
+            return replace(self, certify=None, sigma=None)
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
@@ -156,6 +170,11 @@ class Measurement:
     or_fewer: bool = False
     data: Path | None = None
     adversarials: Path | None = None
+
+    def under(self, norm: str) -> "Measurement":
+        """What of it has a meaning in a norm, or under corruptions: see :meth:`AuditRequest.under`."""
+        adversarials = None if is_corruptions(norm) else self.adversarials
+        return replace(self, audit=self.audit.under(norm), adversarials=adversarials)
 
 
 @dataclass(frozen=True)

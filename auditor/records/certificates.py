@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from auditor.records.norms import NORM_NAMES, NormName
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 CertificateMethod = Literal["bounds", "smoothing"]
 CERTIFICATE_METHODS: tuple[CertificateMethod, ...] = ("bounds", "smoothing")
+CERTIFIED_NORMS: dict[CertificateMethod, tuple[NormName, ...]] = {"bounds": NORM_NAMES, "smoothing": ("L2",)}
+"""The norms in which a method certifies."""
 NEITHER, INTERVALS, LINES = 0, 1, 2
 """How bounds certify a sample."""
 CONTRADICTED = "certificate_contradicted"

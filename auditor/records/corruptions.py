@@ -67,6 +67,16 @@ def is_corruptions(norm: str) -> bool:
     return norm in NAMES
 
 
+def protocol_under(protocol: str, norm: str) -> str:
+    """The protocol of an audit in a norm or under corruptions: no attack runs there, so ``strong`` is ``standard``.
+
+    Example:
+        >>> protocol_under("strong", "corruptions"), protocol_under("strong", "Linf")
+        ('standard', 'strong')
+    """
+    return "standard" if protocol == "strong" and is_corruptions(norm) else protocol
+
+
 def threat_model_of(norm: str) -> str:
     """The threat model that is requested for these corruptions; the data decide whether they are generated."""
     return PUBLISHED if norm == GENERATED else norm

@@ -78,11 +78,12 @@ def _choose(engine: Engine, first: str, second: str, protocol: str | None) -> tu
     if not fitting:
         raise UsageError(f"cannot compare {first} and {second}: {find_obstacle(*pairs[0])}")
 
-    def rank(pair: tuple[ResultRow, ResultRow]) -> tuple[bool, bool, int, bool, bool]:
+    def rank(pair: tuple[ResultRow, ResultRow]) -> tuple[bool, bool, bool, int, bool, bool]:
         one, other = pair
         n = min(one.n or 0, other.n or 0)
         plain, same = one.extra_attacks is other.extra_attacks is None, one.extra_attacks == other.extra_attacks
-        return plain, same, n, one.linearization == other.linearization, one.sketch == other.sketch
+        attacked = not is_corruptions(one.norm)
+        return attacked, plain, same, n, one.linearization == other.linearization, one.sketch == other.sketch
 
     a, b = max(fitting, key=rank)
     return load_detail(engine, a.id), load_detail(engine, b.id)

@@ -81,6 +81,7 @@ def _choose(engine: Engine, names: Sequence[str]) -> list[ResultRow]:
         (_extend(first, options[1:]) for first in options[0]),
         key=lambda rows: (
             sum(find_obstacle(a, b) is None for a, b in itertools.combinations(rows, 2)),
+            not any(is_corruptions(row.norm) for row in rows),
             min(row.n or 0 for row in rows),
         ),
     )

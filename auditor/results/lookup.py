@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from auditor.db.results import Filter, list_results
 from auditor.errors import NotFoundError, UsageError
 from auditor.records import STOPPED_EARLY
+from auditor.records.corruptions import is_corruptions
 from auditor.records.results import ResultRow
 from auditor.text.similar import did_you_mean
 
@@ -14,7 +15,8 @@ from auditor.text.similar import did_you_mean
 def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | None) -> list[ResultRow]:
     """The results that a name matches, best first.
 
-    The order: without extra attacks, complete, most images, batch norm removed, C exact, the newest.
+    The order: in a norm ball and not under corruptions, without extra attacks, complete, most images, batch norm
+    removed, C exact, the newest.
 
     Raises:
         NotFoundError: no result matches; the message suggests similar names.
@@ -29,9 +31,10 @@ def find_rows(engine: Engine, model: str, protocol: str | None, audit_id: int | 
     if len(models) > 1:
         raise UsageError(f"{model!r} is ambiguous: {', '.join(models)}; give the name with its source")
 
-    def rank(row: ResultRow) -> tuple[bool, bool, int, bool, int | float, int]:
+    def rank(row: ResultRow) -> tuple[bool, bool, bool, int, bool, int | float, int]:
         probes = math.inf if row.sketch is None else row.sketch
-        plain = row.extra_attacks is None, STOPPED_EARLY not in row.flags
+        attacked = not is_corruptions(row.norm)
+        plain = attacked, row.extra_attacks is None, STOPPED_EARLY not in row.flags
         return *plain, row.n or 0, row.linearization == "remove", probes, row.id
 
     return sorted(found, key=rank, reverse=True)

@@ -7,12 +7,9 @@ from pathlib import Path
 from auditor.data.corruptions import choose_data
 from auditor.errors import UsageError
 from auditor.records import Measurement, ZooEntry
-from auditor.records.certificates import CertificateMethod
+from auditor.records.certificates import CERTIFIED_NORMS, CertificateMethod
 from auditor.records.corruptions import NO_RADIUS, THREAT_MODELS, is_corruptions
-from auditor.records.norms import NORM_NAMES, NormName
-
-CERTIFIED_NORMS: dict[CertificateMethod, tuple[NormName, ...]] = {"bounds": NORM_NAMES, "smoothing": ("L2",)}
-"""The norms in which a method certifies."""
+from auditor.text.numbers import counted
 
 
 def entries_under(
@@ -62,17 +59,16 @@ def _corrupted(entry: ZooEntry, threat_model: str, data: Path | None) -> ZooEntr
     return replace(entry, threat_model=threat_model, norm=norm, eps=NO_RADIUS)
 
 
-def check_options(entries: Sequence[ZooEntry], request: Measurement) -> None:
-    """Refuse options that have no meaning under the threat model of an entry.
+def check_options(entries: Sequence[ZooEntry], request: Measurement) -> list[str]:
+    """Refuse options that have no meaning for any of the entries.
+
+    Returns in words which options :meth:`Measurement.under` leaves out for some of the entries only.
 
     Raises:
         UsageError: an option that only attacks have, for corruptions; or a certificate in a norm that its method does
             not know.
     """
-    audit, corrupted = request.audit, [entry.model for entry in entries if is_corruptions(entry.norm)]
-    if not corrupted:
-        _check_certify(audit.certify, entries)
-        return
+    audit = request.audit
     given = {
         "--protocol strong": audit.protocol == "strong",
         "--targeted": audit.targeted is not None,
@@ -83,19 +79,30 @@ def check_options(entries: Sequence[ZooEntry], request: Measurement) -> None:
         "--triage": audit.triage is not None,
         "--save-adversarials": request.adversarials is not None,
     }
-    option = next((name for name, is_given in given.items() if is_given), None)
-    if option is not None:
+    options = [name for name, is_given in given.items() if is_given]
+    corrupted = [entry for entry in entries if is_corruptions(entry.norm)]
+    if options and corrupted and len(corrupted) == len(entries):
+        option = options[0]
         instead = "use --protocol standard" if option == "--protocol strong" else f"leave out {option}"
         raise UsageError(
-            f"{option} has no meaning for {corrupted[0]}, which is audited under corruptions without an attack: "
+            f"{option} has no meaning for {corrupted[0].model}, which is audited under corruptions without an attack: "
             f"{instead}, or attack it with --norm and --eps"
         )
+    left_out = [
+        f"{option} has no meaning under corruptions: {counted(len(corrupted), 'model')}, such as "
+        f"{corrupted[0].model}, will be measured without it"
+        for option in options
+        if corrupted
+    ]
+    return left_out + _check_certify(audit.certify, [entry for entry in entries if not is_corruptions(entry.norm)])
 
 
-def _check_certify(method: CertificateMethod | None, entries: Sequence[ZooEntry]) -> None:
-    if method is None:
-        return
-    wrong = next((entry for entry in entries if entry.norm not in CERTIFIED_NORMS[method]), None)
-    if wrong is not None:
+def _check_certify(method: CertificateMethod | None, attacked: Sequence[ZooEntry]) -> list[str]:
+    wrong = [] if method is None else [entry for entry in attacked if entry.norm not in CERTIFIED_NORMS[method]]
+    if not wrong:
+        return []
+    unknown = f"--certify {method} does not know the norm {wrong[0].norm} of {wrong[0].model}"
+    if len(wrong) == len(attacked):
         hint = "--norm L2 --eps …" if method == "smoothing" else "another --norm"
-        raise UsageError(f"--certify {method} does not know the norm {wrong.norm} of {wrong.model}: add {hint}")
+        raise UsageError(f"{unknown}: add {hint}")
+    return [f"{unknown}: {counted(len(wrong), 'model')} will be measured without a certificate"]

@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from auditor.config import settings
+from auditor.db.results import Filter, list_results
+from auditor.db.session import open_database
+from auditor.db.store import Store
 from auditor.errors import UsageError
-from auditor.records import ZooEntry
+from auditor.records import AuditRequest, Measurement, ZooEntry
 from auditor.records.boosts import RecipeOptions
 from auditor.records.corruptions import GENERATED, PUBLISHED, PUBLISHED_3D
-from auditor.scans.threat_models import entries_under
+from auditor.records.extra_attacks import ExtraAttacks, TransferModel
+from auditor.scans.threat_models import check_options, entries_under
 from auditor.zoo import select
 from auditor.zoo.robustbench import RobustBenchZoo
-from tests.factories.records import entry
+from tests.factories.records import REQUEST, entry
 
 LINF = entry()
 
@@ -71,6 +76,51 @@ def test_the_threat_model_selects_where_a_zoo_lists_models_for_it() -> None:
     assert select(demo, threat_model="corruptions") == demo
     with pytest.raises(UsageError, match="match none"):
         select(demo, threat_model="L2")
+
+
+CORRUPTED = replace(LINF, model="demo:foggy", threat_model="corruptions", norm=GENERATED, eps=0.0)
+OF_ATTACKS: dict[str, object] = {
+    "protocol": "strong",
+    "targeted": "superclass",
+    "curve": True,
+    "certify": "bounds",
+    "stop_at": 0.4,
+    "triage": 0.5,
+    "extra_attacks": ExtraAttacks(transfer=(TransferModel(model="demo:standard"),)),
+}
+
+
+@pytest.mark.parametrize("name", OF_ATTACKS)
+def test_what_only_attacks_have_is_left_out_under_corruptions_and_said(name: str) -> None:
+    asked = Measurement(audit=replace(AuditRequest(protocol="quick"), **{name: OF_ATTACKS[name]}), samples=8)
+    with pytest.raises(UsageError, match="has no meaning for demo:foggy"):
+        check_options([CORRUPTED], asked)
+    (said,) = check_options([LINF, CORRUPTED], asked)
+    assert said.endswith("has no meaning under corruptions: 1 model, such as demo:foggy, will be measured without it")
+    assert check_options([LINF], asked) == []
+    assert asked.under("Linf") == asked
+    plain = AuditRequest(protocol="standard" if name == "protocol" else "quick")
+    assert asked.under(GENERATED) == replace(asked, audit=plain)
+
+
+def test_a_certificate_is_left_out_in_other_norms_and_said() -> None:
+    asked = Measurement(audit=AuditRequest(protocol="quick", certify="smoothing", sigma=0.2), samples=8)
+    (said,) = check_options([LINF, replace(LINF, model="demo:round", norm="L2")], asked)
+    assert said == (
+        "--certify smoothing does not know the norm Linf of demo:a: 1 model will be measured without a certificate"
+    )
+    assert asked.under("Linf").audit == AuditRequest(protocol="quick")
+    assert asked.under("L2") == asked
+
+
+def test_the_row_of_a_corrupted_model_in_a_mixed_scan_names_no_attack() -> None:
+    store = Store(open_database(settings().database_url))
+    stored = REQUEST | {"protocol": "strong", "extra_attacks": {"transfer": [{"model": "demo:a"}], "own": []}}
+    store.create_scan("demo", stored, [LINF, CORRUPTED])
+    rows = list_results(store.engine, Filter(history=True))
+    assert {row.model: (row.protocol, row.extra_attacks) for row in rows} == {
+        "demo:a": ("strong", "transfer from demo:a"), "demo:foggy": ("standard", None),
+    }  # fmt: skip
 
 
 def test_a_boost_needs_a_norm() -> None:

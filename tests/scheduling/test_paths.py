@@ -6,9 +6,11 @@ import click
 import pytest
 
 from auditor.cli.scan import command as scan
+from auditor.cli.schedule import check_remote_scan
 from auditor.config import settings
 from auditor.db.schedules import add_schedule, claim_run, end_run, find_schedule
 from auditor.db.session import open_database
+from auditor.errors import UsageError
 from auditor.records.schedules import ScheduleRow
 from auditor.scheduling.due import PATH_OPTIONS, hide_paths, next_due
 from tests.factories.command import run
@@ -61,6 +63,40 @@ def test_a_path_does_not_hide_another_mistake(
     code, said = add(*words)
     assert code == 2
     assert reason in said
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("demo --threat-model corruptions --curve", "--curve has no meaning for demo:"),
+        ("demo --threat-model corruptions --eps 0.1", "measures corruptions, which have no norm and no radius"),
+        ("demo --threat-model corruptions_3d", "3D corruptions cannot be generated"),
+        ("demo --threat-model corruptions --save-adversarials kept", "--save-adversarials has no meaning for demo:"),
+        ("demo --norm L2", "--norm L2 needs --eps"),
+        ("demo --eps 2", "expected an Linf radius of at most 1"),
+        ("demo --certify smoothing", "--certify smoothing does not know the norm Linf"),
+        (
+            "robustbench --match cifar10/corruptions/* --targeted superclass",
+            "--targeted has no meaning for",
+        ),
+    ],
+)
+def test_what_the_threat_model_forbids_is_refused_when_it_is_added(
+    words: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = add(*words.split())
+    assert code == 2
+    assert reason in said
+    if "--save-adversarials" not in words:
+        with pytest.raises(UsageError, match=reason):
+            check_remote_scan(words.split())
+
+
+def test_a_schedule_of_a_mixed_zoo_says_what_some_models_go_without() -> None:
+    code, said = add("robustbench", "--dataset", "cifar10", "--protocol", "strong")
+    assert code == 0, said
+    assert "--protocol strong has no meaning under corruptions: " in said
 
 
 def test_every_path_of_a_scan_is_hidden() -> None:

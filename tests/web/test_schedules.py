@@ -54,6 +54,12 @@ def test_what_is_scheduled_over_http_runs() -> None:
         ("nightly", NIGHTLY | {"scan": {"source": "local"}}, "source"),
         ("nightly", NIGHTLY | {"scan": {"source": "demo", "match": "zzz*"}}, "match none of"),
         ("nightly", NIGHTLY | {"scan": {"source": "demo", "stop_at": 0.4}}, "stop_at cannot be scheduled"),
+        (
+            "nightly",
+            NIGHTLY | {"scan": {"source": "demo", "threat_model": "corruptions", "curve": True}},
+            "--curve has no",
+        ),
+        ("nightly", NIGHTLY | {"scan": {"source": "demo", "norm": "L2"}}, "--norm L2 needs --eps"),
         ("--help", NIGHTLY, "name"),
         ("a" * 101, NIGHTLY, "name"),
     ],
