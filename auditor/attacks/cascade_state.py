@@ -23,6 +23,7 @@ from auditor.attacks.progress import (
     unpack_numbers,
 )
 from auditor.attacks.selection import LeftOut
+from auditor.batches import in_batches
 from auditor.records import AttackScore
 from auditor.records.curves import Curve
 from auditor.records.targeted import TargetedScore
@@ -143,17 +144,15 @@ class CascadeState:
         results = before or []
         done = sum(map(len, results))
         self.progress(name, done, len(chosen))
-        while done < len(chosen):
-            try:
-                results.append(function(chosen[done : done + self.batch_size]))
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size //= 2
-                self.notes.append(f"out of memory: batch size {self.batch_size} from {name} on")
-                continue
-            done += self.batch_size
-            self.progress(name, min(done, len(chosen)), len(chosen))
+
+        def halved(size: int) -> None:
+            self.batch_size = size
+            self.notes.append(f"out of memory: batch size {size} from {name} on")
+
+        work = in_batches(lambda part: function(chosen[part]), len(chosen), self.batch_size, start=done, halved=halved)
+        for done, result in work:
+            results.append(result)
+            self.progress(name, done, len(chosen))
             if before is not None and done < len(chosen) and self.saver.is_due():
                 self.partial = torch.cat(results)
                 self._save()

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.protocols import Attack
 from auditor.errors import InputError
+from auditor.seeds import numpy_seeded
 from auditor.torch_state import default_modes, plain_tensor
 
 
@@ -127,16 +127,14 @@ def _kind(value: object) -> str:
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Inside: torch's, NumPy's and Python's global generators start from this seed. Afterwards they are as before."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    python = random.getstate()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), numpy_seeded(seed):
         torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
         random.seed(seed)
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
 from auditor.attacks.sanity import check_data
 from auditor.audit.resume import SavedAttempt
+from auditor.batches import in_batches
 from auditor.data import CorruptedImages, ImageSet
 from auditor.errors import InputError
 from auditor.records import AuditRequest
@@ -128,22 +129,20 @@ class _Predictor:
 
     def logits(self, images: NDArray[Any]) -> Tensor:
         """Logits ``(N, K)`` on the CPU, of bytes or of float32 in [0, 1]."""
-        parts: list[Tensor] = []
-        position = 0
-        while position < len(images):
-            part = np.ascontiguousarray(images[position : position + self.batch_size])
+
+        def classify(place: slice) -> Tensor:
+            part = np.ascontiguousarray(images[place])
             batch = torch.from_numpy(part if part.dtype == np.float32 else np.divide(part, 255, dtype=np.float32))
-            try:
-                with torch.no_grad():
-                    parts.append(self.classifier(batch.to(self.device)).cpu())
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
-                    raise
-                self.batch_size //= 2
-                self.notes.append(f"out of memory: batch size {self.batch_size}")
-                continue
-            position += len(batch)
-        return torch.cat(parts)
+            with torch.no_grad():
+                logits: Tensor = self.classifier(batch.to(self.device)).cpu()
+            return logits
+
+        def halved(size: int) -> None:
+            self.batch_size = size
+            self.notes.append(f"out of memory: batch size {size}")
+
+        parts = in_batches(classify, len(images), self.batch_size, halved=halved)
+        return torch.cat([logits for _, logits in parts])
 
 
 def _save_progress(saved: SavedAttempt, done: dict[str, NDArray[np.bool_]]) -> None:

@@ -81,13 +81,12 @@ def audit(
     if images is not None:
         found.notes += [*images.notes, *extra.notes]
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
+        run = _Run(model, entry, request, images, hierarchy, found, attempts)
         if images.corrupted is not None:
-            _corrupt(model, request, images, images.corrupted, hierarchy, found, attempts)
+            _corrupt(run, images.corrupted)
         else:
-            broken = _attack(
-                model, entry, request, images, hierarchy, found, attempts, adversarials is not None, extra, earlier
-            )
-            _certify(model, entry, request, images, found, context)
+            broken = _attack(run, extra, earlier, keep=adversarials is not None)
+            _certify(run)
     if adversarials is not None and images is not None and broken is not None:
         broken = broken.beside(images.images, images.indices)
         saved, notes = keep_adversarials(
@@ -204,6 +203,19 @@ class _Findings:
         return next((part.scores.gap for part in self.clusterings if part.kind == "weights"), math.nan)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A model on its images: what the measurements of one audit share, and where their findings go."""
+
+    model: torch.nn.Module
+    entry: ZooEntry
+    request: AuditRequest
+    images: ImageSet
+    hierarchy: Hierarchy
+    found: _Findings
+    attempts: SavedAttempt
+
+
 def _score_weights(
     model: torch.nn.Module, entry: ZooEntry, request: AuditRequest, hierarchy: Hierarchy, found: _Findings
 ) -> None:
@@ -252,18 +264,11 @@ def _without_ball(screening: Screening) -> Screening:
     return replace(screening, score=math.nan, margin=math.nan, statistics={}, reasons=screening.reasons | reasons)
 
 
-def _corrupt(
-    model: torch.nn.Module,
-    request: AuditRequest,
-    images: ImageSet,
-    corrupted: CorruptedImages,
-    hierarchy: Hierarchy,
-    found: _Findings,
-    attempts: SavedAttempt,
-) -> None:
+def _corrupt(run: _Run, corrupted: CorruptedImages) -> None:
     """Measure accuracies under corruptions, and F from the clean logits."""
-    result = measure_corruptions(model, images, corrupted, request, attempts)
-    _score_features(result.logits, images.labels, hierarchy, request, found)
+    images, found = run.images, run.found
+    result = measure_corruptions(run.model, images, corrupted, run.request, run.attempts)
+    _score_features(run, result.logits, images.labels)
     found.flags += result.flags
     found.notes += result.notes
     found.values |= {
@@ -285,47 +290,34 @@ def _corrupt(
     }
 
 
-def _score_features(
-    logits: NDArray[Any], labels: NDArray[np.int64], hierarchy: Hierarchy, request: AuditRequest, found: _Findings
-) -> None:
+def _score_features(run: _Run, logits: NDArray[Any], labels: NDArray[np.int64]) -> None:
     """Score F, the distances of the classes in the clean logits."""
+    hierarchy, seed = run.hierarchy, run.request.seed
     distance = clustering.feature_distance(logits, labels, len(hierarchy.classes))
-    scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=request.seed, levels=hierarchy.levels)
-    found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
+    scores = clustering.distance_scores(distance, hierarchy.superclasses, seed=seed, levels=hierarchy.levels)
+    run.found.clusterings.append(Clustering(kind="features", scores=scores, matrix=distance))
 
 
-def _compare_margins(
-    model: torch.nn.Module,
-    images: torch.Tensor,
-    correct: torch.Tensor,
-    survived: torch.Tensor,
-    entry: ZooEntry,
-    found: _Findings,
-) -> None:
+def _compare_margins(run: _Run, images: torch.Tensor, correct: torch.Tensor, survived: torch.Tensor) -> None:
     """Measure first-order margins at correctly classified images, and flag attacks that find far less than they say."""
+    entry, found = run.entry, run.found
     if found.screening is None:
         return
     places = correct.nonzero().flatten()[:IMAGES]
-    margins = margins_at(model, images[places.to(images.device)], entry.norm).cpu()
+    margins = margins_at(run.model, images[places.to(images.device)], entry.norm).cpu()
     found.screening = replace(found.screening, data_margin=median(margins))
     flags, notes = masking_finding(margins, survived[places], entry.eps)
     found.flags += flags
     found.notes += [*notes, *probe_notes(found.screening)]
 
 
-def _certify(
-    model: torch.nn.Module,
-    entry: ZooEntry,
-    request: AuditRequest,
-    images: ImageSet,
-    found: _Findings,
-    context: JobContext,
-) -> None:
+def _certify(run: _Run) -> None:
     """Measure the requested lower bound; a certified sample that an attack broke is a flag."""
-    if request.certify is None:
+    found = run.found
+    if run.request.certify is None:
         return
     try:
-        certificate = measure_certificate(model, entry, request, images, context.progress)
+        certificate = measure_certificate(run.model, run.entry, run.request, run.images, run.attempts.context.progress)
     except AuditorError as error:
         found.not_measurable.append(one_line(f"certify: {error}"))
         return
@@ -337,22 +329,12 @@ def _certify(
         found.notes.append(f"certify: {note}")
 
 
-def _attack(
-    model: torch.nn.Module,
-    entry: ZooEntry,
-    request: AuditRequest,
-    images: ImageSet,
-    hierarchy: Hierarchy,
-    found: _Findings,
-    attempts: SavedAttempt,
-    keep: bool,
-    extra: LoadedAttacks,
-    earlier: Earlier | None,
-) -> Adversarials | None:
-    """Measure accuracies, and F from the clean logits; return the images that broke samples."""
+def _attack(run: _Run, extra: LoadedAttacks, earlier: Earlier | None, *, keep: bool) -> Adversarials | None:
+    """Measure accuracies, and F from the clean logits; return the images that broke samples, to ``keep`` them."""
+    entry, request, images, found = run.entry, run.request, run.images, run.found
     pictures = torch.from_numpy(images.images).to(request.device)
     result = evaluate_robustness(
-        model,
+        run.model,
         pictures,
         torch.from_numpy(images.labels).to(request.device),
         norm=entry.norm,
@@ -361,10 +343,10 @@ def _attack(
         batch_size=request.batch_size,
         seed=request.seed,
         indices=images.indices.tolist(),
-        progress=attempts.context.progress,
+        progress=run.attempts.context.progress,
         keep=keep,
-        saved=attempts,
-        superclasses=None if request.targeted is None else hierarchy.superclasses,
+        saved=run.attempts,
+        superclasses=None if request.targeted is None else run.hierarchy.superclasses,
         stop_at=request.stop_at,
         earlier=None if earlier is None else torch.from_numpy(earlier.survived.copy()),
         attacks=extra.own,
@@ -373,15 +355,14 @@ def _attack(
     )
     kept = result.positions.numpy()
     labels = images.labels[kept]
-    _score_features(result.logits.numpy(), labels, hierarchy, request, found)
+    _score_features(run, result.logits.numpy(), labels)
     found.flags += result.flags
     found.notes += result.notes
     if len(kept) < len(images.labels):
         found.flags.append(STOPPED_EARLY)
         found.notes.append(_describe_stop(result, len(images.labels), request.stop_at, earlier))
-    _compare_margins(
-        model, pictures[result.positions.to(request.device)], result.correct.cpu(), result.survived.cpu(), entry, found
-    )
+    reached = pictures[result.positions.to(request.device)]
+    _compare_margins(run, reached, result.correct.cpu(), result.survived.cpu())
     found.earlier = result.earlier
     found.values |= {
         "n": len(kept),

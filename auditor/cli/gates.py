@@ -237,6 +237,7 @@ def _worse(
     engine: "Engine", row: "ResultRow", before: "ResultRow | None", level: float, sequential: bool
 ) -> Iterator[str]:
     from auditor.cli.output.progress import say
+    from auditor.errors import UsageError
     from auditor.results.regressions import find_regressions
 
     if row.status not in ("done", "failed"):
@@ -245,5 +246,7 @@ def _worse(
         say(f"{row.model}: no earlier result under this setting and on these images; nothing to compare with")
         return
     named = f"{row.model}: expected no worse than result {before.id} of {before.started_at}, got"
-    for loss in find_regressions(engine, before, row, level, sequential=sequential):
-        yield f"{named} {loss}"
+    try:
+        yield from [f"{named} {loss}" for loss in find_regressions(engine, before, row, level, sequential=sequential)]
+    except UsageError as error:  # the earlier one lacks what a test needs
+        say(f"{row.model}: {error}; nothing to compare with")

@@ -1,6 +1,6 @@
 """The command that starts the same scan again, from its stored request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auditor.jobs.limits import GIB, HOURS
@@ -58,10 +58,7 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
     for name in ("sketch", "triage", "targeted", "certify", "sigma"):
         if request.get(name) is not None:
             words += [f"--{name}", str(request[name])]
-    if request.get("stop_at") is not None:
-        words += ["--fail-under", f"{request['stop_at']:g}", "--sequential"]
-    if request.get("stop_on_regression"):
-        words += ["--fail-on-regression", "--sequential"]
+    words += early_gate(request)
     words += _extra_attacks(request, paths)
     if request.get("seed"):
         words += ["--seed", str(request["seed"])]
@@ -79,6 +76,13 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
         if request.get(name):
             words.append(f"--{name.replace('_', '-')}")
     return words
+
+
+def early_gate(request: Mapping[str, Any]) -> list[str]:
+    """The options of the gate that ends an audit once it is decided."""
+    if request.get("stop_at") is not None:
+        return ["--fail-under", repr(request["stop_at"]), "--sequential"]
+    return ["--fail-on-regression", "--sequential"] if request.get("stop_on_regression") else []
 
 
 def _extra_attacks(request: dict[str, Any], paths: bool) -> list[str]:

@@ -4,20 +4,19 @@ At x the network is ``z(x + d) = z(x) + J d`` to first order, with ``J (K, D)``.
 change when the logits are multiplied by a number above 0, nor when one function of x is added to all of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import frozen
+from auditor.batches import map_batches
 
 EXACT_CLASSES = 100
 """Up to so many classes all rows of J are taken; above, the difference of the two largest logits alone."""
 MEMORY = 2**27
 """Numbers of J that are held at once."""
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -69,22 +68,6 @@ def local_maps(
         None if column[0] is None else torch.cat([part for part in column if part is not None]) for column in columns
     ]
     return LocalMaps(*joined, _mean_map(maps, images))  # type: ignore[arg-type, call-arg]
-
-
-def map_batches(function: Callable[[Tensor], Result], images: Tensor, batch_size: int) -> list[Result]:
-    """Apply ``function`` to batches of images; halve them each time memory runs out."""
-    results: list[Result] = []
-    done = 0
-    while done < len(images):
-        try:
-            results.append(function(images[done : done + batch_size]))
-        except torch.OutOfMemoryError:
-            if batch_size == 1:
-                raise
-            batch_size //= 2
-            continue
-        done += batch_size
-    return results
 
 
 Part = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, tuple[Tensor, Tensor] | None]

@@ -14,6 +14,7 @@ from auditor.results.certificates import certificate_words, range_words
 from auditor.results.curves import curve_pairs
 from auditor.results.ranking import GAP_NOTE, SCREEN_NOTE, describe_setting, setting_of
 from auditor.results.serialize import pruned_kinds
+from auditor.scans.command import early_gate
 from auditor.text.eps import format_eps, format_threat, parse_eps
 from auditor.text.numbers import DASH, number, percent
 from auditor.web.audit_errors import AuditErrors, build_audit_errors
@@ -69,8 +70,11 @@ def build_audit_detail(
     *,
     order: Sequence[int] | None = None,
     templates: TemplateTiles | None = None,
+    request: Mapping[str, Any] | None = None,
 ) -> AuditDetail:
     """Build the context of an audit; ``results`` of the same model become its history.
+
+    ``request``: the stored request of its scan; it says which gate stopped the audit early.
 
     ``order``: of the classes in all matrices; None gives each matrix the order of its dendrogram.
     """
@@ -89,7 +93,7 @@ def build_audit_detail(
         history=history(row, results),
         screening=tuple(_screening_pairs(detail)),
         provenance=tuple(_provenance(row)),
-        command=repeat_command(row, _options_of(detail)),
+        command=repeat_command(row, _options_of(detail, request or {})),
         remarks=tuple(_remarks(detail)),
         errors=build_audit_errors(detail),
         templates=templates,
@@ -110,10 +114,11 @@ def _certificate_sentences(detail: Detail) -> list[str]:
     ]
 
 
-def _options_of(detail: Detail) -> dict[str, Any]:
+def _options_of(detail: Detail, request: Mapping[str, Any]) -> dict[str, Any]:
     """What the audit was requested to measure beside the attacks, by the names of a stored request."""
     found = detail.certificate
-    return {
+    gate = ("stop_at", "stop_on_regression", "samples") if STOPPED_EARLY in detail.row.flags else ()
+    return {name: request.get(name) for name in gate} | {
         "targeted": None if detail.targeted is None else "superclass",
         "curve": detail.curve is not None,
         "certify": None if found is None else found.method,
@@ -124,12 +129,14 @@ def _options_of(detail: Detail) -> dict[str, Any]:
 def repeat_command(row: ResultRow, options: Mapping[str, Any]) -> str:
     """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored.
 
-    ``options``: what was measured beside the attacks, as in a stored request: targeted, curve, certify, sigma.
+    ``options``: what was measured beside the attacks, as in a stored request: targeted, curve, certify, sigma; and, of
+    an audit that may stop early, its gate and the number of images to draw from.
     """
     words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
-    samples = row.n or row.samples  # of a smaller data set, all images were used
-    if row.samples and row.protocol != "screen":
+    gate = early_gate(options)
+    samples = options.get("samples") if gate else row.n or row.samples  # of a smaller data set, all images were used
+    if samples and row.samples and row.protocol != "screen":
         words += ["--samples", str(samples)]
     if is_corruptions(row.norm):
         words += ["--threat-model", threat_model_of(row.norm), *([] if row.norm == GENERATED else ["--data", "PATH"])]
@@ -140,7 +147,7 @@ def repeat_command(row: ResultRow, options: Mapping[str, Any]) -> str:
     words += ["--curve"] if options.get("curve") else []
     words += ["--certify", str(options["certify"])] if options.get("certify") else []
     words += ["--sigma", f"{options['sigma']:.15g}"] if options.get("sigma") else []
-    return shlex.join([*words, *_further_options(row)])
+    return shlex.join([*words, *gate, *_further_options(row)])
 
 
 def _further_options(row: ResultRow) -> list[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from auditor.db.results import Detail
 from auditor.db.templates import load_templates
 from auditor.errors import DataError
+from auditor.records.corruptions import is_corruptions
 from auditor.records.templates import Templates
 from auditor.results.adversarials import open_of_audit
 from auditor.web.figures.heatmap import leaf_order
@@ -93,11 +94,11 @@ def _missing(detail: Detail, parts: Sequence[Templates]) -> str:
 def build_samples(
     detail: Detail, *, chosen_class: str = "", attack: str = "", page: int = 1, keep: Mapping[str, str] | None = None
 ) -> SampleSection | None:
-    """One page of an audit's adversarial images; None if the audit ran no attack.
+    """One page of an audit's adversarial images; None if the audit ran no attack, as under corruptions.
 
     ``keep``: other parameters of the page's address, for the links to further pages.
     """
-    if detail.row.robust_accuracy is None:
+    if detail.row.robust_accuracy is None or is_corruptions(detail.row.norm):
         return None
     try:
         saved = open_of_audit(detail)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from sqlalchemy import Engine
 
 from auditor.db.results import Filter, list_results, load_detail
-from auditor.db.scans import load_scan
+from auditor.db.scans import load_scan, newest_request
 from auditor.errors import UsageError
 from auditor.records.results import ResultRow
 from auditor.records.scans import ScanDetail
@@ -71,7 +71,8 @@ def _audit(engine: Engine, audit_id: int) -> AuditDetail:
     """One audit, with its templates if they are few: pictures of 1,000 classes would make the file too large."""
     detail = load_detail(engine, audit_id)
     few = len(detail.classes) <= MOST_CELLS
-    return build_audit_detail(detail, templates=build_templates(engine, detail) if few else None)
+    templates = build_templates(engine, detail) if few else None
+    return build_audit_detail(detail, templates=templates, request=newest_request(engine, audit_id))
 
 
 def _plots(done: Sequence[ResultRow]) -> list[ZooPlot]:

@@ -92,6 +92,7 @@ def test_an_audit_is_a_bare_loop_over_the_library() -> None:
     assert web.get(f"/api/v1/results/{found['id']}").json()["corruptions"] == found["corruptions"]
     page = web.get(f"/audits/{found['id']}").text
     assert "Accuracy under each corruption" in page
+    assert "--save-adversarials" not in page
     assert "--threat-model corruptions --seed 0" in page
     assert web.get("/compare", params=[("model", f"demo:{name}") for name in names]).status_code == 200
     assert web.get("/").status_code == 200

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.orm import Session
 
+from auditor.cli.gates import GateOptions, check_gates
 from auditor.db import models as tables
 from auditor.db.corruptions import load_shares
 from auditor.db.plot_models import list_plot_models
@@ -61,6 +62,19 @@ def test_they_go_with_their_audit(shared: Engine) -> None:
     with Session(shared) as session, session.begin():
         session.execute(delete(tables.Audit).where(tables.Audit.id == audit_id))
     assert rows(shared, audit_id) == 0
+
+
+def test_a_gate_says_that_an_earlier_result_has_lost_its_verdicts(
+    shared: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = uuid.uuid4().hex
+    old, new = (corrupted_audit(Store(shared), right, name=name) for right in (RIGHT, ~RIGHT))
+    with Session(shared) as session, session.begin():  # as a downgrade and an upgrade leave it
+        session.execute(delete(tables.Corruption).where(tables.Corruption.audit_id == old))
+        scan = session.scalars(select(tables.ScanAudit.scan_id).where(tables.ScanAudit.audit_id == new)).one()
+    (row,) = list_results(shared, Filter(id=new))
+    check_gates(shared, GateOptions(fail_under=None, fail_on_regression=True), scan, [row])
+    assert f"result {old} has no verdicts by image and corruption" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from auditor.data.transforms import transform_arrays
 from auditor.errors import DataError, EnvironmentUnusableError
 from auditor.records import Transform
 from auditor.records.corruptions import COMMON, SEVERITIES
+from auditor.seeds import numpy_seeded
 
 PACKAGES = ("imagecorruptions-imaug", "opencv-python", "scikit-image", "numba", "numpy", "scipy", "pillow")
 """The packages whose versions may change a generated picture."""
@@ -76,7 +77,7 @@ def corrupt_picture(picture: NDArray[np.uint8], name: str, severity: int, *, see
     image = np.pad(image, (*((margin, margin) for margin in margins), (0, 0)), mode="reflect")
     drawn = _seed_of(seed, index, name, severity)
     own = {"seed": drawn} if name in OWN_SEED else {}
-    with _seeded(drawn), contextlib.redirect_stdout(io.StringIO()):  # the library prints when it rounds a size
+    with numpy_seeded(drawn), contextlib.redirect_stdout(io.StringIO()):  # the library prints when it rounds a size
         made: NDArray[Any] = corrupt(np.ascontiguousarray(image), severity=severity, corruption_name=name, **own)
     top, left = margins
     made = made[top : top + height, left : left + width]
@@ -87,17 +88,6 @@ def _seed_of(seed: int, index: int, name: str, severity: int) -> int:
     """32 bits from everything that names a picture."""
     digest = hashlib.sha256(f"{seed} {index} {name} {severity}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, and restore its state afterwards."""
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,11 @@ def show_audit(
     )
     others = tuple(row for row in results if row.id != number)
     audit = build_audit_detail(
-        detail, results, order=shared_order(detail, order), templates=build_templates(engine, detail)
+        detail,
+        results,
+        order=shared_order(detail, order),
+        templates=build_templates(engine, detail),
+        request=newest_request(engine, number),
     )
     keep = {} if order == "own" else {"order": order}
     chosen = {name: value for name, value in (("class", class_name), ("attack", attack)) if value}
