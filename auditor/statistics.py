@@ -59,7 +59,8 @@ class PairedMeans:
     Attributes:
         first, second: the two means; ``difference``: the first minus the second.
         low, high: the 95 % interval of the difference, from Student's t.
-        p_value: two-sided, of the paired t-test; 1 if there is no difference on any sample.
+        p_value: two-sided, of the paired t-test, or of the sign test if all samples have the same difference; 1 if
+            there is no difference on any sample.
         p_lower: one-sided, with the alternative that the second is lower.
     """
 
@@ -90,8 +91,10 @@ class PairedMeans:
             nothing = n >= 2
             return cls(*ends, difference, 0.0 if nothing else -1.0, 0.0 if nothing else 1.0, 1.0, 1.0, n)
         error = float(differences.std(ddof=1)) / math.sqrt(n)
-        if error == 0:  # the same difference on all samples
-            return cls(*ends, difference, difference, difference, 0.0, 0.0 if difference > 0 else 1.0, n)
+        if error == 0:  # the same difference on all samples has no spread to estimate, but a sign
+            chance = 0.5**n
+            two_sided, lower = min(1.0, 2 * chance), chance if difference > 0 else 1.0
+            return cls(*ends, difference, difference, difference, two_sided, lower, n)
         statistic, reach = difference / error, float(t.ppf(0.975, n - 1)) * error
         two_sided, lower = 2 * float(t.sf(abs(statistic), n - 1)), float(t.sf(statistic, n - 1))
         return cls(*ends, difference, max(-1.0, difference - reach), min(1.0, difference + reach), two_sided, lower, n)

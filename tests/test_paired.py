@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, ttest_rel
+from scipy.stats import binom, binomtest, ttest_rel
 
 from auditor.statistics import Paired, PairedMeans, mcnemar, mean_interval, wilson_interval
 
@@ -105,3 +105,12 @@ def test_the_interval_of_a_mean_covers_it() -> None:
 def test_the_interval_of_zeros_and_ones_is_nearly_wilsons() -> None:
     mean, low, high = mean_interval(np.array([1.0] * 70 + [0.0] * 30))
     assert (mean, low, high) == pytest.approx((0.7, *wilson_interval(70, 100)), abs=2e-3)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_equal_differences_are_as_likely_as_equal_signs(n: int) -> None:
+    """Two images that both fall by the same amount are no proof: the t-test would say p = 0."""
+    found = PairedMeans.test(np.full(n, 0.75), np.full(n, 0.5))
+    assert found.p_value == pytest.approx(binomtest(n, n, 0.5).pvalue)
+    assert found.p_lower == pytest.approx(binomtest(n, n, 0.5, alternative="greater").pvalue)
+    assert PairedMeans.test(np.full(n, 0.5), np.full(n, 0.75)).p_lower == 1

@@ -23,7 +23,7 @@ from auditor.attacks.progress import (
     unpack_numbers,
 )
 from auditor.attacks.selection import LeftOut
-from auditor.batches import in_batches
+from auditor.compute.batches import in_batches
 from auditor.records import AttackScore
 from auditor.records.curves import Curve
 from auditor.records.targeted import TargetedScore

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.protocols import Attack
+from auditor.compute.seeds import numpy_seeded
 from auditor.errors import InputError
-from auditor.seeds import numpy_seeded
 from auditor.torch_state import default_modes, plain_tensor
 
 

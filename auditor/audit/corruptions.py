@@ -16,7 +16,7 @@ from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
 from auditor.attacks.sanity import check_data
 from auditor.audit.resume import SavedAttempt
-from auditor.batches import in_batches
+from auditor.compute.batches import in_batches
 from auditor.data import CorruptedImages, ImageSet
 from auditor.errors import InputError
 from auditor.records import AuditRequest

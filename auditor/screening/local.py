@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import frozen
-from auditor.batches import map_batches
+from auditor.compute.batches import map_batches
 
 EXACT_CLASSES = 100
 """Up to so many classes all rows of J are taken; above, the difference of the two largest logits alone."""

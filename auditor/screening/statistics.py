@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import frozen
-from auditor.batches import map_batches
 from auditor.clustering import clustering_scores
+from auditor.compute.batches import map_batches
 from auditor.errors import InputError
 from auditor.screening.local import correlations
 from auditor.screening.probes import Size, probe_images

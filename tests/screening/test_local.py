@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auditor.batches import map_batches
 from auditor.clustering import centred, clustering_scores, correlation
+from auditor.compute.batches import map_batches
 from auditor.screening.local import local_maps
 from auditor.screening.probes import DRAWN_SIDE, PROBES, probe_images
 from auditor.screening.statistics import local_gap

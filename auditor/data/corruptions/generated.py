@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from auditor.compute.seeds import numpy_seeded
 from auditor.data.channels import fit_channels
 from auditor.data.corruptions.store import load_or_make
 from auditor.data.digests import set_digest
@@ -24,7 +25,6 @@ from auditor.data.transforms import transform_arrays
 from auditor.errors import DataError, EnvironmentUnusableError
 from auditor.records import Transform
 from auditor.records.corruptions import COMMON, SEVERITIES
-from auditor.seeds import numpy_seeded
 
 PACKAGES = ("imagecorruptions-imaug", "opencv-python", "scikit-image", "numba", "numpy", "scipy", "pillow")
 """The packages whose versions may change a generated picture."""

@@ -1,0 +1,1 @@
+"""What measurements share: batches that fit into memory, and seeded generators."""
