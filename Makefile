@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check test-long test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs clean
+.PHONY: demo test check test-long test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs client clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
@@ -101,6 +101,10 @@ constraints: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.cli_reference > docs/cli.md
+
+# Writes the types of auditor.client from the OpenAPI document.
+client: $(VENV)/.installed-test
+	$(BIN)/python -m tests.client_models
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -30,6 +30,7 @@ class ScanOptions:
     run_id: int | None
     gates: GateOptions
     save_adversarials: Path | None
+    mlflow_uri: str | None
     output_format: str
 
 
@@ -135,6 +136,13 @@ class ScanOptions:
 @click.option("--run", "run_id", type=Count(), hidden=True)
 @gate_options
 @SAVE
+@click.option(
+    "--mlflow",
+    "mlflow_uri",
+    metavar="URI",
+    help="Log the results to this MLflow server (http://HOST:5000), sqlite:///FILE or folder: one run for each model "
+    "and setting, one step for each scan.",
+)
 @shared.FORMAT
 @shared.parsed_as(ScanOptions)
 def command(options: ScanOptions) -> None:
@@ -173,6 +181,7 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --here --jobs 2
       auditor scan local ./my-zoo --protocol standard --triage 0.2
       auditor scan robustbench --dataset cifar10 --device cuda --queue --wait
+      auditor scan demo --mlflow http://127.0.0.1:5000
 
     Exit codes: 0 all audits are done; 1 some models failed or were cancelled; 2 wrong usage; 3 the database or a data
     set is not usable; 4 a gate was not met, even if some models failed; 130 interrupted.
@@ -190,7 +199,12 @@ def command(options: ScanOptions) -> None:
     audit, gates = options.audit, options.gates
     gates.check_protocol(audit.protocol, curve=audit.curve)
     adversarials = prepare(options.save_adversarials, audit.protocol, dry_run=options.dry_run)
-    where = decide(options.place, audit.device, minutes=audit.time_limit, gated=gates.any)
+    needs_results = gates.any or options.mlflow_uri is not None
+    where = decide(options.place, audit.device, minutes=audit.time_limit, needs_results=needs_results)
+    if options.mlflow_uri is not None:
+        from auditor.cli.output.mlflow import check_server
+
+        check_server(options.mlflow_uri)
     check_installed(options.source)
     zoo = find_source(options.source, audit.folder, trust_code=audit.trust_code)
     entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
@@ -218,6 +232,10 @@ def command(options: ScanOptions) -> None:
     if not outcome.ended:
         return
     say_saved(adversarials, rows, outcome.reused)
+    if options.mlflow_uri is not None:
+        from auditor.cli.output.mlflow import log_after_scan
+
+        log_after_scan(engine, outcome.scan_id, options.mlflow_uri)
     check_gates(engine, gates, outcome.scan_id, rows)
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(ExitCode.FAILED)

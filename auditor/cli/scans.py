@@ -1,4 +1,4 @@
-"""``auditor scans``: list, show, follow, compare, cancel and retry scans."""
+"""``auditor scans``: list, show, follow, compare, cancel and retry scans, and log them to MLflow."""
 
 import time
 
@@ -237,3 +237,31 @@ def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, outpu
     print_outcome(engine, outcome, output_format)
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(ExitCode.FAILED)
+
+
+@command.command("mlflow")
+@SCAN
+@click.argument("uri", metavar="URI")
+@click.option("--experiment", metavar="NAME", help="Log to this experiment. By default: auditor/SOURCE.")
+def log_to_mlflow(scan_id: int, uri: str, experiment: str | None) -> None:
+    """Log the ended audits of a scan to MLflow, as `auditor scan --mlflow URI` does.
+
+    URI is the address of a server, sqlite:///FILE or a folder. Audits that were logged before are left out. The user
+    and password, or token, of a server come from MLflow's own environment variables.
+
+    \b
+    Examples:
+      auditor scans mlflow 7 http://127.0.0.1:5000
+      auditor scans mlflow 7 sqlite:///mlflow.db --experiment nightly
+
+    Exit codes: 0 the audits are logged; 3 the server cannot be used.
+    """
+    from auditor.cli.db import open_tidied
+    from auditor.cli.output.mlflow import log_scan
+    from auditor.cli.output.progress import say
+    from auditor.db.scans import load_scan
+    from auditor.text.numbers import counted
+
+    engine = open_tidied()
+    load_scan(engine, scan_id)
+    say(f"logged {counted(log_scan(engine, scan_id, uri, experiment), 'audit')} to MLflow")

@@ -1,0 +1,151 @@
+"""``--mlflow``: a scan's audits as runs of a real MLflow server, of a database file and of a folder."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from auditor.config import settings
+from auditor.db.session import open_database
+from auditor.db.store import Store
+from tests.factories.audits import audited
+from tests.factories.command import run
+from tests.factories.records import REQUEST, entry
+
+mlflow = pytest.importorskip("mlflow", reason="needs MLflow, of the extra `test`")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server of its own."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=quiet, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while process.poll() is None:
+            try:
+                if httpx.get(f"{url}/health", timeout=5).is_success:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.5)
+        assert process.poll() is None, (folder / "log").read_text()
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # its database is thrown away
+        process.wait()
+
+
+def runs_of(uri: str, experiment: str = "auditor/demo") -> dict[str, "mlflow.entities.Run"]:
+    client = mlflow.MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return {run.data.params["model"]: run for run in client.search_runs([found.experiment_id])}
+
+
+@pytest.mark.long
+def test_nights_become_steps_of_one_run(server: str, tmp_path: Path) -> None:
+    first = audited("strong", 80)
+    second = audited("strong", 70, flags=("zero_gradients",))
+    other = audited("strong", 60, eps=0.2)
+    for scan in (1, 2, 3):
+        done = run("scans", "mlflow", str(scan), server, "--experiment", "nights")
+        assert done.exit_code == 0, done.output
+        assert done.stderr.strip() == "logged 1 audit to MLflow"
+    again = run("scans", "mlflow", "2", server, "--experiment", "nights")
+    assert again.stderr.strip() == "logged 0 audits to MLflow"
+    client = mlflow.MlflowClient(server)
+    experiment = client.get_experiment_by_name("nights")
+    runs = {one.data.params["eps"]: one for one in client.search_runs([experiment.experiment_id])}
+    assert {name: one.data.metrics["robust_accuracy"] for name, one in runs.items()} == {"0.1": 0.7, "0.2": 0.6}
+    run_ = runs["0.1"]
+    history = client.get_metric_history(run_.info.run_id, "robust_accuracy")
+    assert [(point.step, point.value) for point in history] == [(1, 0.8), (2, 0.7)]
+    assert [point.value for point in client.get_metric_history(run_.info.run_id, "audit")] == [first, second]
+    assert run_.data.tags["auditor.flags"] == "zero_gradients"
+    assert run_.data.params["protocol"] == "quick"
+    assert run_.info.status == "FINISHED"
+    folders = {found.path for found in client.list_artifacts(run_.info.run_id, "audits")}
+    assert folders == {f"audits/{first}", f"audits/{second}"}
+    local = Path(client.download_artifacts(run_.info.run_id, f"audits/{second}", str(tmp_path)))
+    (shown,) = json.loads(run("results", "show", "demo:strong", "--id", str(second), "--format", "json").stdout)
+    assert json.loads((local / "record.json").read_text()) == shown
+    assert (local / "clustering.png").read_bytes().startswith(b"\x89PNG")
+    assert (local / "weights.csv").read_text().splitlines()[0].split(",")[1:] == shown["classes"]
+    assert other not in (first, second)
+
+
+@pytest.mark.long
+def test_a_scan_logs_itself_and_a_failure(server: str) -> None:
+    done = run("scan", "demo", "--model", "standard", "--protocol", "screen", "--here", "--mlflow", server)
+    assert done.exit_code == 0, done.output
+    assert "logged 1 audit to MLflow" in done.stderr
+    assert "View run" not in done.stdout
+    logged = runs_of(server)["demo:standard"]
+    assert logged.data.metrics["screen_score"] < 0.1
+    assert "robust_accuracy" not in logged.data.metrics
+    store = Store(open_database(settings().database_url))
+    scan_id, (job,) = store.create_scan("demo", REQUEST, [entry("broken")])
+    store.fail(job.audit_id, store.claim(job.audit_id), "the weights are damaged")
+    assert run("scans", "mlflow", str(scan_id), server).exit_code == 0
+    failed = runs_of(server)["demo:broken"]
+    assert failed.info.status == "FAILED"
+    assert "the weights are damaged" in failed.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", ["sqlite", "folder"])
+def test_stores_without_a_server(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    audited("strong", 80)
+    uri = f"sqlite:///{tmp_path}/nested.db" if place == "sqlite" else str(tmp_path / "mlruns")
+    done = run("scans", "mlflow", "1", uri)
+    assert done.exit_code == 0, done.output
+    logged = runs_of(uri if place == "sqlite" else (tmp_path / "mlruns").as_uri())["demo:strong"]
+    assert logged.data.metrics["robust_accuracy"] == 0.8
+    assert len(list(tmp_path.rglob("record.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "words", "code"),
+    [
+        ("ftp://host", "expected the address of a server (http://HOST:5000), sqlite:///FILE or a folder", 2),
+        ("sqlite://", "expected the address of a server", 2),
+        ("http://[::1", "expected the address of a server", 2),
+        ("http://me:secret@host", "set MLFLOW_TRACKING_USERNAME", 2),
+        ("http://127.0.0.1:9", "cannot reach 127.0.0.1", 3),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_one_line_before_the_scan(
+    uri: str, words: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    done = run("scan", "demo", "--protocol", "screen", "--here", "--mlflow", uri)
+    assert done.exit_code == code
+    assert words in done.stderr
+    assert "secret" not in done.output
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "no scans" in run("scans", "list").output
+
+
+def test_results_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDITOR_BROKER_URL", "redis://127.0.0.1:6379/0")
+    settings.cache_clear()
+    done = run("scan", "demo", "--mlflow", "http://127.0.0.1:9")
+    assert done.exit_code == 2
+    assert "--mlflow need the results: add --wait or --here" in done.stderr
