@@ -7,9 +7,8 @@ import torch
 
 from auditor.audit.run import audit
 from auditor.data import load_images
-from auditor.jobs.context import JobContext
 from auditor.linear import class_correlation
-from auditor.records import AuditRecord, AuditRequest, ZooEntry
+from auditor.records import AuditRecord, AuditRequest, JobContext, ZooEntry
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.local import LocalZoo
 from auditor.zoo.source import LoadedModel
