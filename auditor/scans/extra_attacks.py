@@ -7,7 +7,7 @@ from auditor.errors import UsageError, one_line
 from auditor.records.extra_attacks import AttackFile, ExtraAttacks, TransferModel
 from auditor.user_code.digest import code_digest
 from auditor.zoo import SOURCES, check_installed, find_source, select
-from auditor.zoo.local import LocalZoo
+from auditor.zoo.local import LocalZoo, runs_code
 
 
 def find_extra_attacks(
@@ -71,5 +71,5 @@ def _transfer_model(model: str, local_zoo: Path | None, trust_code: bool) -> Tra
     (entry,) = select(zoo.entries(), models=(model,))
     if isinstance(zoo, LocalZoo):
         zoo.check([entry])
-    runs_code = trust_code and "python" in entry.architecture
-    return TransferModel(model=entry.model, folder=None if folder is None else str(folder), trust_code=runs_code)
+    needs_trust = trust_code and runs_code(entry)
+    return TransferModel(model=entry.model, folder=None if folder is None else str(folder), trust_code=needs_trust)

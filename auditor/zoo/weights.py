@@ -30,7 +30,7 @@ def read_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
     """
     file_type(path)  # raises if the path is no readable file, for example a pipe
     content = path.read_bytes()
-    _check_digest(hashlib.sha256(content).hexdigest(), sha256, path.name)
+    check_digest(hashlib.sha256(content).hexdigest(), sha256, path.name)
     return _safetensors(content, path.name)
 
 
@@ -49,7 +49,7 @@ def read_content(path: Path, sha256: str | None = None, name: str | None = None)
         raise ModelLoadError(f"{name} is {kind}")
     with path.open("rb") as file:
         if sha256 is not None:
-            _check_digest(hashlib.file_digest(file, "sha256").hexdigest(), sha256, name)
+            check_digest(hashlib.file_digest(file, "sha256").hexdigest(), sha256, name)
             file.seek(0)
         if kind in TORCH_TYPES:
             return load_torch(file, name)
@@ -108,7 +108,12 @@ def fill(
     return notes_of(match, expected, name)
 
 
-def _check_digest(found: str, expected: str | None, name: str) -> None:
+def check_digest(found: str, expected: str | None, name: str) -> None:
+    """Compare the SHA-256 of a file with the expected one, in hexadecimal digits; None is any.
+
+    Raises:
+        ModelLoadError: they differ.
+    """
     if expected is not None and found != expected.lower():
         raise ModelLoadError(f"{name}: expected SHA-256 {expected[:12]}…, got {found[:12]}…: not the expected file")
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
+from auditor.zoo.local.graphs import Kind, load_graph
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import resolve_inside
 from auditor.zoo.source import LoadedModel
@@ -15,14 +16,21 @@ from auditor.zoo.source import LoadedModel
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["EXAMPLE", "FILE", "LocalZoo"]
+    from auditor.zoo.local.graphs import Graph
+
+__all__ = ["EXAMPLE", "FILE", "LocalZoo", "runs_code"]
 
 EXAMPLE = Path(__file__).parent / "example.toml"
 
 
+def runs_code(entry: ZooEntry) -> bool:
+    """Whether loading a model of a local zoo runs code of its folder: Python, or a program of torch.export."""
+    return "python" in entry.architecture or "export" in entry.architecture
+
+
 @dataclass(frozen=True)
 class LocalZoo:
-    """The models of a folder. Python code in the folder runs only in :meth:`load`, and only with ``trust_code``."""
+    """The models of a folder. Code in the folder runs only in :meth:`load`, and only with ``trust_code``."""
 
     folder: Path
     trust_code: bool = False
@@ -51,19 +59,27 @@ class LocalZoo:
         Raises:
             UsageError: the code is not trusted; the message names the models and the option.
         """
-        names = [entry.model for entry in entries if "python" in entry.architecture]
-        if names and not self.trust_code:
-            raise UsageError(
-                f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}: loading would run Python code in "
-                f"{self.folder}: read that code and add --trust-code, or choose other models with --model"
-            )
+        if self.trust_code:
+            return
+        for key, action, first in (
+            ("python", "would run Python code in", "read that code and"),
+            ("export", "can run code from programs of torch.export in", "if you trust whoever made them,"),
+        ):
+            names = [entry.model for entry in entries if key in entry.architecture]
+            if names:
+                raise UsageError(
+                    f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}: loading {action} "
+                    f"{self.folder}: {first} add --trust-code, or choose other models with --model"
+                )
 
     def construct(self, entry: ZooEntry) -> "nn.Module":
         """As :meth:`auditor.zoo.source.Source.construct`; UsageError as :meth:`check`."""
         from auditor.zoo.normalized import normalized
 
         self.check([entry])
-        return normalized(self._construct(entry.architecture).float(), entry.preprocessing)
+        graph = self._graph(entry)
+        network = graph.network if graph else self._construct(entry)
+        return normalized(network.float(), entry.preprocessing)
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         """As :meth:`auditor.zoo.source.Source.load`; UsageError as :meth:`check`."""
@@ -74,12 +90,12 @@ class LocalZoo:
 
         self.check([entry])
         local_model = self._find_unchanged(entry)
-        try:
-            path = resolve_inside(self.folder, local_model.weights)
-        except ValueError as error:
-            raise ModelLoadError(f"{entry.model}: {error}") from error
+        if graph := self._graph(entry):
+            model = set_eval(normalized(graph.network, entry.preprocessing))
+            return LoadedModel(model, graph.sha256, (*local_model.notes, *graph.notes))
+        path = self._resolve(entry, local_model.weights)
         content = read_content(path, entry.file_sha256)
-        model = self._construct(entry.architecture).float()
+        model = self._construct(entry).float()
         notes = fill(model, content, path.name, key=local_model.key, prefix=local_model.prefix)
         digest = state_dict_digest(model.state_dict())
         return LoadedModel(set_eval(normalized(model, entry.preprocessing)), digest, (*local_model.notes, *notes))
@@ -98,10 +114,27 @@ class LocalZoo:
             f"{entry.model}: {FILE}, or the code that it names, has changed since the scan began: scan again"
         )
 
-    def _construct(self, architecture: dict[str, Any]) -> "nn.Module":
+    def _graph(self, entry: ZooEntry) -> "Graph | None":
+        """The network in the file of weights, if that is an ONNX file or a program of torch.export."""
+        kinds: tuple[Kind, ...] = ("onnx", "export")
+        for kind in kinds:
+            if kind in entry.architecture:
+                path = self._resolve(entry, entry.architecture[kind])
+                digests = (entry.file_sha256, entry.architecture.get("sha256"))
+                return load_graph(kind, path, entry.input_size, entry.preprocessing, digests)
+        return None
+
+    def _resolve(self, entry: ZooEntry, name: str) -> Path:
+        try:
+            return resolve_inside(self.folder, name)
+        except ValueError as error:
+            raise ModelLoadError(f"{entry.model}: {error}") from error
+
+    def _construct(self, entry: ZooEntry) -> "nn.Module":
         """The network with the same random weights each time, because some buffers are in no file."""
         import torch
 
+        architecture = entry.architecture
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             if "python" in architecture:

@@ -1,5 +1,6 @@
 """From one checked table to an entry: defaults come from the data set and from timm."""
 
+import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from auditor.errors import EnvironmentUnusableError
 from auditor.records import Transform, ZooEntry
 from auditor.user_code.digest import code_digest
 from auditor.zoo.local.datasets import Dataset, Size
+from auditor.zoo.local.graphs import NAMES
 from auditor.zoo.local.lines import Key
 from auditor.zoo.local.tables import Model, resolve_inside
 
@@ -37,7 +39,7 @@ def entry_of(model: Model, dataset: Dataset, folder: Path) -> tuple[ZooEntry, tu
     entry = ZooEntry(
         model=f"local:{model.name}",
         source="local",
-        description=model.description or f"{model.architecture.timm or model.architecture.python}",
+        description=model.description or _description(model),
         architecture=_architecture(model, dataset, size, folder),
         preprocessing={"mean": list(mean), "std": list(std)} if mean else {},
         dataset=dataset.name,
@@ -67,7 +69,7 @@ def _input_size(model: Model, dataset: Dataset, defaults: "Defaults | None") -> 
 
 def _defaults(model: Model, dataset: Dataset) -> "Defaults | None":
     """Timm's defaults for its network; None if the table is complete or the network is not timm's."""
-    name = model.architecture.timm
+    name = model.timm_name
     size = model.input_size or dataset.input_size
     unscaled = model.resize == 0 or _has_size(dataset, size)
     scaling_given = unscaled or (model.resize is not None and model.interpolation is not None)
@@ -92,7 +94,7 @@ def _normalization(
     notes: tuple[str, ...] = ()
     if mean is None and std is None and defaults:
         mean, std = defaults.mean, defaults.std
-        notes = (f"mean and std are from timm's pretrained_cfg of {model.architecture.timm}",)
+        notes = (f"mean and std are from timm's pretrained_cfg of {model.timm_name}",)
     if mean is None or std is None:
         missing = [key for key, numbers in (("mean", mean), ("std", std)) if numbers is None]
         raise EntryError(
@@ -139,20 +141,42 @@ def _usual_resize(height: int, width: int, defaults: "Defaults | None") -> int |
     return (height, width) if defaults.squash else int(max(height, width) / defaults.crop_fraction)
 
 
+def _description(model: Model) -> str:
+    if model.architecture is None:
+        return f"{NAMES[model.graph]}, {model.weights}" if model.graph else model.weights
+    return str(model.timm_name or model.architecture.python)
+
+
 def _architecture(model: Model, dataset: Dataset, size: Size, folder: Path) -> dict[str, Any]:
-    """Name and arguments, and for Python the digest of its code, because the code can change the numbers."""
+    """Name and arguments, and for code its digest, because the code can change the numbers."""
     chosen = model.architecture
+    if chosen is None:
+        if model.graph == "onnx":
+            return {"onnx": model.weights, "version": _version("onnx2pytorch")}
+        return {"export": model.weights, "sha256": _file_digest(folder, model.weights)}
     if chosen.timm is not None:
         kwargs = {"num_classes": dataset.classes, "in_chans": size[0]} | chosen.kwargs
-        return {"timm": chosen.timm, "version": _timm_version(), "kwargs": kwargs}
+        return {"timm": chosen.timm, "version": _version("timm"), "kwargs": kwargs}
     name = str(chosen.python)
     digest = code_digest(folder.resolve(), resolve_inside(folder, name.rpartition(":")[0]))
     return {"python": name, "kwargs": chosen.kwargs, "sha256": digest}
 
 
-def _timm_version() -> str | None:
-    """The version of timm, because networks may differ between versions; None if timm is not installed."""
+def _version(package: str) -> str | None:
+    """The version of a package that makes networks, which may differ between versions; None if not installed."""
     try:
-        return version("timm")
+        return version(package)
     except PackageNotFoundError:
+        return None
+
+
+def _file_digest(folder: Path, name: str) -> str | None:
+    """SHA-256 of a file that holds code; None if it cannot be read, which fails when the model is loaded."""
+    try:
+        path = resolve_inside(folder, name)
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
         return None

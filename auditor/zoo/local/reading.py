@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -140,7 +140,7 @@ class _Reader:
         if isinstance(raw.get("dataset"), dict):
             raw = raw | {"dataset": self._dataset(raw["dataset"], (*where, "dataset"), None)}
         model = self._validated(Model, raw, where, context)
-        if model is None or model.dataset is None or model.architecture.is_ambiguous():
+        if model is None or model.dataset is None or (model.architecture and model.architecture.is_ambiguous()):
             return None
         try:
             entry, notes = entry_of(model, model.dataset, self.folder)
@@ -170,8 +170,11 @@ class _Reader:
                 return
             if key not in kind.model_fields:
                 self._report((*where, key), f"unknown key; {suggest(key, list(kind.model_fields))}")
-            elif isinstance(inner := kind.model_fields[key].annotation, type) and issubclass(inner, BaseModel):
-                self._report_unknown_keys(inner, value, (*where, key))
+                continue
+            annotation = kind.model_fields[key].annotation
+            for inner in (annotation, *get_args(annotation)):
+                if isinstance(inner, type) and issubclass(inner, BaseModel):
+                    self._report_unknown_keys(inner, value, (*where, key))
 
     def _report(self, where: Key, message: str) -> None:
         self.problems.append((where, message))

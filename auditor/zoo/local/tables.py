@@ -22,6 +22,7 @@ from auditor.records.norms import NORM_NAMES, NormName
 from auditor.text.eps import parse_eps
 from auditor.text.printable import check_printable
 from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known_dataset, suggest
+from auditor.zoo.local.graphs import NAMES, Kind, kind_of
 from auditor.zoo.local.text import check_path
 
 NONE = "none"
@@ -166,7 +167,7 @@ class Model(BaseModel):
     norm: Annotated[NormName, BeforeValidator(_norm)] = Field(description="Linf, L2 or L1")
     eps: Annotated[float, BeforeValidator(parse_eps)] = Field(description="the attack radius, such as '8/255'")
     dataset: Dataset | None = Field(description="the name of a data set, or a table with path, classes, superclasses")
-    architecture: Architecture = Field(description='{timm = "resnet18"} or {python = "file.py:function"}')
+    architecture: Architecture | None = Field(None, validate_default=True)
     input_size: InputSize | None = None
     channels: Annotated[Literal["grey", "rgb"], BeforeValidator(_kind_of_picture)] | None = None
     mean: Numbers | None = None
@@ -196,6 +197,24 @@ class Model(BaseModel):
             raise ValueError(f"{value!r} leads out of the folder: put the file itself into the folder")
         if "\\" in value and not (_context(info).folder / value).exists():
             raise ValueError(f"there is no file {value!r} in the folder: write paths with forward slashes")
+        return value
+
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _graph_or_network(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = kind_of(info.data.get("weights", ""))
+        if value is None and kind is None:
+            raise ValueError('missing: {timm = "resnet18"} or {python = "file.py:function"}')
+        if value is not None and kind is not None:
+            raise ValueError(f"leave it out, because {NAMES[kind]} holds the network itself")
+        return value
+
+    @field_validator("key", "prefix")
+    @classmethod
+    def _of_state_dicts(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = kind_of(info.data.get("weights", ""))
+        if value is not None and kind is not None:
+            raise ValueError(f"leave it out, because {NAMES[kind]} holds no state dicts to choose from")
         return value
 
     @field_validator("eps")
@@ -240,3 +259,12 @@ class Model(BaseModel):
         if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
             raise ValueError(f"expected 64 hexadecimal digits, got {value!r:.20}")
         return value.lower()
+
+    @property
+    def graph(self) -> Kind | None:
+        """The kind of file that holds the whole network; None where ``architecture`` says what it is."""
+        return kind_of(self.weights)
+
+    @property
+    def timm_name(self) -> str | None:
+        return self.architecture.timm if self.architecture else None
