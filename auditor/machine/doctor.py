@@ -23,6 +23,7 @@ GIB = 2**30
 LITTLE_DISK = 5 * GIB
 EXTRAS = {
     "zoos": "RobustBench's and timm's models",
+    "hub": "transformers' models on the Hugging Face hub",
     "onnx": "ONNX files in local zoos",
     "service": "workers and PostgreSQL",
 }
