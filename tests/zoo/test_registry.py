@@ -151,7 +151,7 @@ def test_a_pickled_module_runs_no_code(registry: Registry, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "weights",
     ["models:/digits", "models:digits/1", "models:/digits/one", "models:/a/b/1", "models:/digits/1#../../etc/passwd",
-     "models:/digits/1#/etc/passwd", "models:/digits/1#"],
+     "models:/digits/1#/etc/passwd", "models:/digits/1#", "models:/digits/1#program.pt2"],
 )  # fmt: skip
 def test_names_are_checked_in_the_file(weights: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(CODE)

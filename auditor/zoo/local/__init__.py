@@ -9,6 +9,7 @@ from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
 from auditor.zoo.local.graphs import Kind, load_graph
+from auditor.zoo.local.registry import fetch_registered, is_registered
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import resolve_inside
 from auditor.zoo.source import LoadedModel
@@ -46,8 +47,9 @@ class LocalZoo:
         """Raises UsageError with all mistakes in zoo.toml, one in each line."""
         return [model.entry for model in read_zoo(self.folder)]
 
-    def missing(self, entry: ZooEntry) -> str | None:  # noqa: ARG002
-        return None
+    def missing(self, entry: ZooEntry) -> str | None:
+        names = [one.weights for one in read_zoo(self.folder, only=entry.model) if one.entry.model == entry.model]
+        return next((f"{name} of MLflow's registry" for name in names if is_registered(name)), None)
 
     def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
         chosen = {entry.model for entry in entries}
@@ -93,12 +95,14 @@ class LocalZoo:
         if graph := self._graph(entry):
             model = set_eval(normalized(graph.network, entry.preprocessing))
             return LoadedModel(model, graph.sha256, (*local_model.notes, *graph.notes))
-        path = self._resolve(entry, local_model.weights)
+        path, origin = self._resolve(entry, local_model.weights)
         content = read_content(path, entry.file_sha256)
         model = self._construct(entry).float()
         notes = fill(model, content, path.name, key=local_model.key, prefix=local_model.prefix)
-        digest = state_dict_digest(model.state_dict())
-        return LoadedModel(set_eval(normalized(model, entry.preprocessing)), digest, (*local_model.notes, *notes))
+        notes = (*local_model.notes, *origin, *notes)
+        return LoadedModel(
+            set_eval(normalized(model, entry.preprocessing)), state_dict_digest(model.state_dict()), notes
+        )
 
     def _find_unchanged(self, entry: ZooEntry) -> LocalModel:
         """The model in the current file, whose entry must be the same as at the beginning of the scan."""
@@ -119,14 +123,19 @@ class LocalZoo:
         kinds: tuple[Kind, ...] = ("onnx", "export")
         for kind in kinds:
             if kind in entry.architecture:
-                path = self._resolve(entry, entry.architecture[kind])
+                path, origin = self._resolve(entry, entry.architecture[kind])
                 digests = (entry.file_sha256, entry.architecture.get("sha256"))
-                return load_graph(kind, path, entry.input_size, entry.preprocessing, digests)
+                graph = load_graph(kind, path, entry.input_size, entry.preprocessing, digests)
+                return replace(graph, notes=(*origin, *graph.notes))
         return None
 
-    def _resolve(self, entry: ZooEntry, name: str) -> Path:
+    def _resolve(self, entry: ZooEntry, name: str) -> tuple[Path, tuple[str, ...]]:
+        """The file of a model's weights, and notes on where it came from."""
+        if is_registered(name):
+            path, note = fetch_registered(name)
+            return path, (note,)
         try:
-            return resolve_inside(self.folder, name)
+            return resolve_inside(self.folder, name), ()
         except ValueError as error:
             raise ModelLoadError(f"{entry.model}: {error}") from error
 

@@ -23,6 +23,7 @@ from auditor.text.eps import parse_eps
 from auditor.text.printable import check_printable
 from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known_dataset, suggest
 from auditor.zoo.local.graphs import NAMES, Kind, kind_of
+from auditor.zoo.local.registry import check_registered, is_registered
 from auditor.zoo.local.text import check_path
 
 NONE = "none"
@@ -192,6 +193,10 @@ class Model(BaseModel):
     @classmethod
     def _inside(cls, value: str, info: ValidationInfo) -> str:
         """Check only the name: a link is resolved when the model is loaded, so that a bad one fails only that model."""
+        if is_registered(value):
+            if kind_of(value) == "export":
+                raise ValueError(f"{NAMES['export']} must be a file in the folder, because it can run code")
+            return check_registered(value)
         value = check_path(value)
         if not value or "\0" in value or Path(value).is_absolute() or os.path.normpath(value).startswith(".."):
             raise ValueError(f"{value!r} leads out of the folder: put the file itself into the folder")
