@@ -41,7 +41,11 @@ def open_envelope(folder: Path, pem: bytes) -> dict:
 def compare_files(folder: Path, statement: dict, pem: bytes) -> Iterator[str]:
     """Files that were changed, removed or added."""
     digests = {file["name"]: file["digest"]["sha256"] for file in statement["predicate"]["files"]}
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
     for name in sorted({*digests, *found} - {ENVELOPE}):
         if name not in digests or name not in found:
             yield f"{name}: {'missing' if name in digests else 'added'}"

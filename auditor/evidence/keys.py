@@ -55,6 +55,7 @@ def load_signer(path: Path) -> "CryptoSigner":
         UsageError: the file is missing, others can read it, or it is no private Ed25519 key without a passphrase.
     """
     check_installed()
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from securesystemslib.signer import CryptoSigner
@@ -64,7 +65,7 @@ def load_signer(path: Path) -> "CryptoSigner":
         raise UsageError(f"other users can read the private key {path}: run `chmod 600 {path}`")
     try:
         private = load_pem_private_key(content, None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UsageError(f"expected a private key without a passphrase in {path}: {first_line(error)}") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise UsageError(f"expected an Ed25519 key in {path}, got {type(private).__name__}")
@@ -90,12 +91,13 @@ def read_public(name: str, content: bytes) -> "SSlibKey":
     Raises:
         EvidenceError: it is no public Ed25519 key.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         public = load_pem_public_key(content)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise EvidenceError(f"{name}: expected a public key in PEM, {first_line(error)}") from error
     if not isinstance(public, Ed25519PublicKey):
         raise EvidenceError(f"{name}: expected an Ed25519 key, got {type(public).__name__}")

@@ -19,14 +19,13 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
 from auditor.errors import EvidenceError, UsageError
-from auditor.evidence.collect import collect_audit, collect_scan
+from auditor.evidence.collect import Collected, collect_audit, collect_scan
 from auditor.evidence.export import export_evidence, make_files
 from auditor.evidence.keys import load_signer
 from auditor.evidence.standards import find_requirements
 from tests.factories.audits import screened
 from tests.factories.evidence import (
     engine,
-    make_evidence,
     random_verdicts,
     store_attacked,
     store_corrupted,
@@ -38,8 +37,7 @@ def statement_of(folder: Path) -> dict:
     return json.loads(base64.b64decode(json.loads((folder / "evidence.dsse.json").read_text())["payload"]))
 
 
-def test_the_statement_is_in_toto_in_dsse(tmp_path: Path) -> None:
-    folder = make_evidence(tmp_path)
+def test_the_statement_is_in_toto_in_dsse(folder: Path) -> None:
     envelope = json.loads((folder / "evidence.dsse.json").read_text())
     (signature,) = envelope["signatures"]
     key = SSlibKey.from_crypto(load_pem_public_key((folder / "key.pub").read_bytes()), signature["keyid"])
@@ -166,9 +164,8 @@ def test_stored_figures_that_contradict_the_verdicts_are_not_exported(changes: d
     assert said in str(refused.value)
 
 
-def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
-    folder = make_evidence(tmp_path)
+def test_a_folder_with_files_is_refused(folder: Path, collected: Collected) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match="is not empty"):
-        export_evidence(collect_scan(engine(), 1), load_signer(tmp_path / "signer.key"), folder)
+        export_evidence(collected, load_signer(folder.parent / "signer.key"), folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

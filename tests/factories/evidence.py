@@ -1,17 +1,19 @@
 """Stored audits whose figures follow from their verdicts, and folders of evidence about them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy.stats import binomtest
 from sqlalchemy import Engine
 
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.evidence.collect import collect_scan
+from auditor.evidence.collect import Collected, collect_scan
 from auditor.evidence.export import export_evidence
 from auditor.evidence.keys import load_signer, make_key
 from auditor.records import AttackScore, Verdicts
@@ -164,9 +166,35 @@ def engine() -> Engine:
     return open_database(settings().database_url)
 
 
-def make_evidence(folder: Path) -> Path:
+def make_evidence(folder: Path) -> tuple[Path, Collected]:
     """Evidence of :func:`store_scan` in ``folder/evidence``, signed by the key ``folder/signer.key``."""
     key = folder / "signer.key"
     make_key(key)
-    export_evidence(collect_scan(engine(), store_scan()), load_signer(key), folder / "evidence")
-    return folder / "evidence"
+    collected = collect_scan(engine(), store_scan())
+    export_evidence(collected, load_signer(key), folder / "evidence")
+    return folder / "evidence", collected
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Collected]:
+    """The same, once for a module; its database is gone when the tests run."""
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDITOR_DATABASE_URL", f"sqlite:///{place}/auditor.db")
+        settings.cache_clear()
+        found = make_evidence(place)
+    settings.cache_clear()
+    return found
+
+
+@pytest.fixture
+def folder(made: tuple[Path, Collected], tmp_path: Path) -> Path:
+    """A copy of the evidence to damage."""
+    shutil.copytree(made[0].parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "evidence"
+
+
+@pytest.fixture
+def collected(made: tuple[Path, Collected]) -> Collected:
+    """What the evidence was made of."""
+    return made[1]
