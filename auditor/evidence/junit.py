@@ -17,7 +17,8 @@ def write_junit(rows: Sequence[ResultRow], gates: Sequence[str] = (), unmet: Seq
         unmet: the gates that were not met.
     """
     suites = [_suite(row, gates, unmet) for row in rows]
-    root = ElementTree.Element("testsuites", {"name": "auditor"} | _totals(suites))
+    totals = {name: count for name, count in _totals(suites).items() if name != "skipped"}  # Jenkins' schema has none
+    root = ElementTree.Element("testsuites", {"name": "auditor"} | totals)
     root.extend(suites)
     ElementTree.indent(root)
     written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
