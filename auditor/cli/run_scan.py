@@ -82,6 +82,8 @@ def check_queue() -> None:
 def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, needs_results: bool = False) -> Where:
     """Decide where work runs, by its options; ``minutes`` is the time limit of an audit.
 
+    ``needs_results``: whether the command does something with the results.
+
     Raises:
         UsageError: the options contradict each other, or no broker is configured.
         EnvironmentUnusableError: the broker does not answer.
@@ -96,7 +98,7 @@ def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, 
     if place.jobs:
         raise UsageError("--jobs needs --here: `auditor worker --processes` sets how many audits a worker runs at once")
     if needs_results and not place.wait:
-        raise UsageError("--fail-under, --fail-on-regression and --mlflow need the results: add --wait or --here")
+        raise UsageError("gates, --sarif, --junit and --mlflow need the results: add --wait or --here")
     check_queue()
     from auditor.jobs.queue import LONGEST_DAYS, queue_of
 

@@ -11,6 +11,7 @@ from auditor.cli.gates import GateOptions, gate_options
 from auditor.cli.model_filters import LIMIT, MODELS, ModelFilters, keep_auditable, model_filters
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.output.adversarials import SAVE
+from auditor.cli.output.reports import ReportOptions, report_options
 from auditor.errors import ExitCode
 from auditor.records.certificates import CERTIFICATE_METHODS
 
@@ -31,6 +32,7 @@ class ScanOptions:
     gates: GateOptions
     save_adversarials: Path | None
     mlflow_uri: str | None
+    reports: ReportOptions
     output_format: str
 
 
@@ -143,6 +145,7 @@ class ScanOptions:
     help="Log the results to this MLflow server (http://HOST:5000), sqlite:///FILE or folder: one run for each model "
     "and setting, one step for each scan.",
 )
+@report_options
 @shared.FORMAT
 @shared.parsed_as(ScanOptions)
 def command(options: ScanOptions) -> None:
@@ -166,6 +169,7 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --match 'at-*' --eps 8/255 --format json
       auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan demo --fail-under 45% --sequential
+      auditor scan local ./my-zoo --fail-under 45% --sarif robustness.sarif --junit robustness.xml
       auditor scan demo --fail-on-regression --sequential
       auditor scan demo --curve --fail-under-at 60%@0.05 --fail-under-area 0.08
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
@@ -190,9 +194,10 @@ def command(options: ScanOptions) -> None:
     set is not usable; 4 a gate was not met, even if some models failed; 130 interrupted.
     """
     from auditor.cli.db import open_database
-    from auditor.cli.gates import check_gates
+    from auditor.cli.gates import find_unmet, require_met
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.output.progress import say
+    from auditor.cli.output.reports import check_files, write_reports
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
     from auditor.scans.threat_models import check_options, entries_under
     from auditor.zoo import check_installed, find_source
@@ -202,8 +207,9 @@ def command(options: ScanOptions) -> None:
     audit, gates = options.audit, options.gates
     gates.check_protocol(audit.protocol, curve=audit.curve)
     adversarials = prepare(options.save_adversarials, audit.protocol, dry_run=options.dry_run)
-    needs_results = gates.any or options.mlflow_uri is not None
-    where = decide(options.place, audit.device, minutes=audit.time_limit, needs_results=needs_results)
+    check_files(options.reports)
+    needed = gates.any or options.reports.any or options.mlflow_uri is not None
+    where = decide(options.place, audit.device, minutes=audit.time_limit, needs_results=needed)
     if options.mlflow_uri is not None:
         from auditor.cli.output.mlflow import check_server
 
@@ -239,6 +245,8 @@ def command(options: ScanOptions) -> None:
         from auditor.cli.output.mlflow import log_after_scan
 
         log_after_scan(engine, outcome.scan_id, options.mlflow_uri)
-    check_gates(engine, gates, outcome.scan_id, rows)
+    unmet = find_unmet(engine, gates, outcome.scan_id, rows)
+    write_reports(options.reports, rows, gates.names, unmet, audit.folder if options.source == "local" else None)
+    require_met(unmet, len(rows))
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(ExitCode.FAILED)
