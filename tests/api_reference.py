@@ -14,6 +14,7 @@ events. A running server has the description itself at `/api/v1/openapi.json`, a
 below begins with `/api/v1`.
 
 """
+ERRORS = "\n## Errors\n\nA request may be answered by these, as `application/problem+json`:\n"
 PREFIX = "/api/v1"
 
 
@@ -21,10 +22,7 @@ def reference() -> str:
     document = create_app(create_engine("sqlite://")).openapi()
     shapes: dict[str, Any] = document["components"]["schemas"]
     everywhere = common_errors(document)
-    parts = [
-        HEAD,
-        f"{document['info']['description']}\n\n## Errors\n\nA request may be answered by these, as `application/problem+json`:\n",
-    ]
+    parts = [HEAD, f"{document['info']['description']}\n", ERRORS]
     parts.append("\n| status | meaning |\n| --- | --- |\n")
     parts += [f"| {status} | {cell(text)} |\n" for status, text in everywhere.items()]
     for tag in dict.fromkeys(
