@@ -31,7 +31,9 @@ def run_notebook(file: Path, values: dict[str, Any] | None = None) -> nbformat.N
     notebook = nbformat.read(file, as_version=4)
     (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     for name, value in (values or {}).items():
-        cell.source, found = re.subn(rf"^{name} = [^#\n]*?(?= *(?:#|$))", f"{name} = {value!r}", cell.source, flags=re.M)
+        cell.source, found = re.subn(
+            rf"^{name} = [^#\n]*?(?= *(?:#|$))", f"{name} = {value!r}", cell.source, flags=re.M
+        )
         if not found:
             raise KeyError(name)
     NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()

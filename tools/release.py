@@ -61,7 +61,7 @@ def build_twice(folder: Path) -> dict[str, str]:
 
 
 def source_date() -> int:
-    """The time of the last commit, or of the environment's SOURCE_DATE_EPOCH, in seconds; 2020 in a tree without Git."""
+    """Seconds: the environment's SOURCE_DATE_EPOCH, or the time of the last commit, or 2020 in a tree without Git."""
     if "SOURCE_DATE_EPOCH" in os.environ:
         return int(os.environ["SOURCE_DATE_EPOCH"])
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]

@@ -1,6 +1,5 @@
 """A release: the same bytes from two builds, one version everywhere, a valid SBOM, a database that upgrades."""
 
-import importlib.util
 import json
 import re
 import sqlite3
@@ -14,6 +13,7 @@ import pytest
 
 from tests.deploy.files import ROOT
 from tests.factories.command import run
+from tests.factories.tools import load_tool
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 RELEASES = Path(__file__).parent / "releases"
@@ -23,15 +23,6 @@ REVISIONS = {"0.1.0": "0015"}  # the head of each version's database; its files 
 @pytest.fixture
 def release() -> ModuleType:
     return load_tool("release")
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.long

@@ -1,6 +1,5 @@
 """The notebooks run, with few images; what they store is small and has no traces of the machine."""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import nbformat
 import pytest
 
 from tests.docs.blocks import ROOT
+from tests.factories.tools import load_tool
 
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 SMALL: dict[str, dict[str, Any]] = {
@@ -27,7 +27,7 @@ def test_a_notebook_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    done = load_notebooks().run_notebook(NOTEBOOKS / f"{name}.ipynb", SMALL[name])
+    done = load_tool("notebooks").run_notebook(NOTEBOOKS / f"{name}.ipynb", SMALL[name])
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert any(output.output_type in ("stream", "execute_result", "display_data") for output in outputs)
@@ -35,7 +35,7 @@ def test_a_notebook_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_a_parameter_that_is_none_is_refused() -> None:
     with pytest.raises(KeyError):
-        load_notebooks().run_notebook(NOTEBOOKS / "boost_and_prove.ipynb", {"no_such": 1})
+        load_tool("notebooks").run_notebook(NOTEBOOKS / "boost_and_prove.ipynb", {"no_such": 1})
 
 
 def test_every_notebook_is_run() -> None:
@@ -53,12 +53,3 @@ def test_what_is_stored_is_executed_and_small(name: str) -> None:
     printed = "".join(str(cell.outputs) for cell in code)
     for trace in ("/tmp/", str(Path.home()), "\x1b[", "Traceback"):
         assert trace not in printed, trace
-
-
-def load_notebooks() -> Any:
-    spec = importlib.util.spec_from_file_location("tools_notebooks", ROOT / "tools" / "notebooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
