@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check test-long test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs client clean
+.PHONY: demo test check test-long test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs client site \
+    notebooks release-check clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
@@ -17,7 +18,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet -e '.[test,zoos,hub,onnx,service,corruptions,evidence]'
+	$(BIN)/pip install --quiet -e '.[test,docs,release,zoos,hub,onnx,service,corruptions,evidence]'
 	touch $@ $(VENV)/.installed
 
 # Audits that were done before save no adversarial images, so without any the zoo is audited again.
@@ -101,6 +102,20 @@ constraints: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.cli_reference > docs/cli.md
+	$(BIN)/python -m tests.api_reference > docs/api.md
+
+# The documentation as pages below build/site/html. They need no server and no network.
+site: $(VENV)/.installed-test
+	$(BIN)/python tools/site.py
+
+# Runs the notebooks and stores what they print and draw, which the site shows.
+notebooks: $(VENV)/.installed-test
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/notebooks.py
+
+# Builds wheel and sdist twice and compares them, installs the wheel without extras into a new environment, scans the
+# demo zoo there, and writes the SBOM of that environment. Installing torch takes minutes.
+release-check: $(VENV)/.installed-test
+	$(BIN)/python tools/release.py
 
 # Writes the types of auditor.client from the OpenAPI document.
 client: $(VENV)/.installed-test

@@ -21,41 +21,40 @@ from auditor.torch_state import default_modes, plain_tensor
 
 
 class OwnAttack(Protocol):
-    """An attack of a user. It is called with a batch of samples that survived all attacks before it.
+    """An attack of a user. It is called with a batch of samples that survived all attacks before it."""
 
-    If the function has a parameter ``numbers``, it also gets ``(M,)`` integers that identify the samples. An attack
-    that draws its noise by these gives each sample the same verdict in any batch. torch, NumPy and ``random`` are
-    seeded before each call.
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor, *, norm: str, eps: float, seed: int) -> Tensor:
+        """Return candidates for a batch of samples.
 
-    Args:
-        model: in eval mode, with gradients on; maps images to logits ``(M, K)``. Change a ``copy.deepcopy`` of it,
-            never the model itself.
-        images: ``(M, C, H, W)`` in [0, 1].
-        labels: ``(M,)`` int64.
-        norm: ``Linf``, ``L2`` or ``L1``.
-        eps: the radius of the norm ball around each image, in units of the [0, 1] pixels.
-        seed: the seed of the audit.
+        If the function has a parameter ``numbers``, it also gets ``(M,)`` integers that identify the samples. An attack
+        that draws its noise by these gives each sample the same verdict in any batch. torch, NumPy and ``random`` are
+        seeded before each call.
 
-    Returns:
-        Candidates ``(M, C, H, W)`` in the dtype and on the device of ``images``. One breaks its sample if it is in the
-        ball and in [0, 1], and the model misclassifies it.
+        Args:
+            model: in eval mode, with gradients on; maps images to logits ``(M, K)``. Change a ``copy.deepcopy`` of it,
+                never the model itself.
+            images: ``(M, C, H, W)`` in [0, 1].
+            labels: ``(M,)`` int64.
+            norm: ``Linf``, ``L2`` or ``L1``.
+            eps: the radius of the norm ball around each image, in units of the [0, 1] pixels.
+            seed: the seed of the audit.
 
-    Example:
-        >>> def brighter(model, images, labels, *, norm, eps, seed):
-        ...     return (images + eps).clamp(0, 1)
-        >>> from auditor.attacks import evaluate_robustness
-        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
-        >>> result = evaluate_robustness(
-        ...     network, torch.rand(8, 1, 4, 4), torch.arange(8) % 4, norm="Linf", eps=0.1, protocol="quick",
-        ...     attacks={"brighter": brighter},
-        ... )
-        >>> [score.attack for score in result.attacks]
-        ['fgsm', 'pgd-20', 'brighter']
-    """
+        Returns:
+            Candidates ``(M, C, H, W)`` in the dtype and on the device of ``images``. One breaks its sample if it is in
+            the ball and in [0, 1], and the model misclassifies it.
 
-    def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, *, norm: str, eps: float, seed: int
-    ) -> Tensor: ...
+        Example:
+            >>> def brighter(model, images, labels, *, norm, eps, seed):
+            ...     return (images + eps).clamp(0, 1)
+            >>> from auditor.attacks import evaluate_robustness
+            >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+            >>> result = evaluate_robustness(
+            ...     network, torch.rand(8, 1, 4, 4), torch.arange(8) % 4, norm="Linf", eps=0.1, protocol="quick",
+            ...     attacks={"brighter": brighter},
+            ... )
+            >>> [score.attack for score in result.attacks]
+            ['fgsm', 'pgd-20', 'brighter']
+        """
 
 
 def own_attacks(functions: Mapping[str, OwnAttack]) -> tuple[Attack, ...]:

@@ -75,7 +75,7 @@ def smallest_part(count: int, at_most: float) -> int:
 
     Example:
         >>> smallest_part(400, 50), smallest_part(40, 50)
-        (21, 0)
+        (22, 0)
     """
     return bisect.bisect_left(range(count), True, key=lambda drawn: most_broken(drawn, 0, count - drawn) <= at_most)
 

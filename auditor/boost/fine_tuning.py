@@ -63,7 +63,8 @@ def fine_tune(
     same seed, threads and versions give the same weights on a CPU, also if the run was interrupted and resumed.
 
     Args:
-        on_step, on_epoch: called after each step and each epoch; epoch number 0 is the unchanged model.
+        on_step: called after each step.
+        on_epoch: called after each epoch; epoch number 0 is the unchanged model.
         save: stores the state of the run after each epoch, replacing the last one: tensors and plain values, for
             ``torch.save`` and ``weights_only`` loading.
         load: returns the state that a run with the same arguments saved, or None.

@@ -40,14 +40,12 @@ def screen(
 ) -> Screening:
     """Screen a model without data, labels or attacks on data.
 
-    >>> screen(model, (3, 32, 32), superclasses, norm="Linf", eps=8 / 255).score  # doctest: +SKIP
-    0.07
-
     Args:
         model: ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; run in eval mode, and left as it was.
         input_size: ``(C, H, W)``.
         superclasses: K labels, one a class; None where there is no hierarchy.
-        norm, eps: the threat model: ``Linf`` or ``L2``, and its radius in [0, 1] pixels.
+        norm: ``Linf`` or ``L2``.
+        eps: the radius of the threat model, in units of the [0, 1] pixels.
         probes: random images of each kind; by default 32 up to ten classes, and fewer, down to 8, for more classes.
         seed: of the probes.
         gap: the gap of the linearized network where it is known; None computes it.
@@ -56,6 +54,11 @@ def screen(
 
     Raises:
         InputError: an argument is not as described, or the model's output is not ``(N, K)`` with K of 2 or more.
+
+    Example:
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+        >>> 0 <= screen(network, (1, 4, 4), ["a", "a", "b", "b"], norm="Linf", eps=0.1).score <= 1
+        True
     """
     _check(input_size, norm, eps, probes)
     like = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.zeros(()))
