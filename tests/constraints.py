@@ -55,7 +55,11 @@ def requirements_of(*extras: str, build: bool = False) -> list[Requirement]:
 
 
 def names_needed(requirements: list[Requirement]) -> set[str]:
-    """The names of these distributions and of all that they need in turn, as they are installed here."""
+    """The names of these distributions and of all that they need in turn, as they are installed here.
+
+    What they need on the oldest Python alone is included.
+    """
+    pythons = ({}, {"python_full_version": oldest_python()})
     seen: set[tuple[str, frozenset[str]]] = set()
 
     def follow(requirement: Requirement) -> Iterator[str]:
@@ -66,7 +70,8 @@ def names_needed(requirements: list[Requirement]) -> set[str]:
         yield name
         for line in importlib.metadata.distribution(name).requires or []:
             further = Requirement(line)
-            if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in extras or {""}):
+            environments = [{"extra": extra, **python} for extra in extras or {""} for python in pythons]
+            if further.marker is None or any(map(further.marker.evaluate, environments)):
                 yield from follow(further)
 
     return {name for requirement in requirements for name in follow(requirement)}
