@@ -51,7 +51,7 @@ lint-deploy: $(VENV)/.installed-test
 	        && echo "$$manifests" | $(BIN)/kubernetes-validate --strict --quiet /dev/stdin || exit 1; done
 
 # Builds the image with buildah and runs it; needs root, Debian, and the packages that it names. Takes some minutes and
-# 30 GB in /var/tmp. IMAGE_TEST="--torch-index URL" builds it with the CPU build of torch.
+# 25 GB in /var/tmp. IMAGE_TEST="--torch-index URL" builds it with the CPU build of torch.
 image-test: $(VENV)/.installed-test
 	$(BIN)/python -m tests.image $(IMAGE_TEST)
 

@@ -43,8 +43,9 @@ def command(queued: bool | None, heartbeat_file: Path | None) -> None:
     logs.set_up("beat")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs, and a webhook's URL is a secret
     if heartbeat_file is not None:
-        try:
+        try:  # the first check for due schedules makes the file again
             heartbeat_file.touch()
+            heartbeat_file.unlink()
         except OSError as error:
             raise UsageError(f"--heartbeat: cannot write {heartbeat_file}: {error.strerror}") from error
     here = runs_locally(queued)

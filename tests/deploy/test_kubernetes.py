@@ -1,5 +1,6 @@
 """The Kubernetes manifests: valid for the API's schemas, and what they promise about auditor."""
 
+import os
 import re
 import subprocess
 import sys
@@ -22,8 +23,8 @@ Manifest = dict[str, Any]
 
 
 @cache
-def built(name: str) -> tuple[Manifest, ...]:
-    """The manifests as `kubectl apply -k` sends them."""
+def built(name: str | Path) -> tuple[Manifest, ...]:
+    """The manifests of a folder as `kubectl apply -k` sends them."""
     kubectl = Path(sys.executable).parent / "kubectl"
     shown = subprocess.run([kubectl, "kustomize", FOLDER / name], check=True, capture_output=True, text=True)
     return tuple(yaml.safe_load_all(shown.stdout))
@@ -76,6 +77,20 @@ def test_a_misspelt_field_is_found() -> None:
 def test_the_documentation_names_the_versions() -> None:
     text = (ROOT / "docs" / "kubernetes.md").read_text()
     assert f"Kubernetes {OLDEST} and {NEWEST}" in text
+
+
+def test_the_documented_overlay_changes_what_it_says(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    (overlay,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    gpu = os.path.relpath(FOLDER / "overlays" / "gpu", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(overlay.replace("../gpu", gpu, 1))
+    deployments = {one["metadata"]["name"]: one["spec"] for one in built(tmp_path) if one["kind"] == "Deployment"}
+    (serve,) = deployments["auditor-serve"]["template"]["spec"]["containers"]
+    assert serve["args"][-2:] == ["--allowed-host=audits.example.com", "--trusted-proxy=10.244.0.0/16"]
+    assert deployments["auditor-worker"]["replicas"] == 4
+    for name, deployment in deployments.items():
+        (one,) = deployment["template"]["spec"]["containers"]
+        assert one["image"] == f"registry.example.com/{container(name)['image']}"
 
 
 def test_all_workloads_are_known() -> None:

@@ -138,7 +138,7 @@ def wait_healthy(image: Image, running: subprocess.Popen[bytes], name: str, port
         command = check[1:] if check[0] == "CMD" else ["sh", "-c", check[1].replace("$$", "$")]
     command = [word.replace(":8000/", f":{port}/").replace(":9464/", f":{port}/") for word in command]
     begun = time.monotonic()
-    until(lambda: image.is_healthy(running, *command), 120, f"{name} is healthy")
+    until(lambda: image.is_healthy(running, *command), 300, f"{name} is healthy")
     click.echo(f"{name} is healthy after {time.monotonic() - begun:.1f} s")
 
 
@@ -178,7 +178,7 @@ def check_servers(image: Image, folder: Path) -> None:
         results = f"http://127.0.0.1:{port}/api/v1/results?limit=500"
         expect("GET /api/v1/results without a token: 401", answer(results)[0] == 401)
         status, body = answer(results, token)
-        count = len(json.loads(body)["items"])
+        count = len(json.loads(body)["results"])
         expect(f"GET /api/v1/results with the token: 200, {count} results", status == 200 and count > 0)
     port = free_port()
     with service(image, folder, "metrics", *local(port)) as running:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from auditor.cli import main
 from auditor.db.session import open_database
+from auditor.errors import UsageError
 from auditor.scheduling.loop import Beat
 
 
@@ -62,3 +63,21 @@ def test_an_unwritable_file_is_refused_at_the_start(tmp_path: Path, capsys: pyte
         main(["beat", "--here", "--heartbeat", str(tmp_path / "missing" / "beat")])
     assert ended.value.code == 2
     assert "--heartbeat: cannot write" in capsys.readouterr().err
+
+
+def test_the_file_of_an_earlier_run_is_removed_before_the_database_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is new at the start would make a beat healthy that has checked nothing."""
+    file = tmp_path / "beat"
+    file.touch()
+    found: list[bool] = []
+
+    def open_none() -> None:
+        found.append(file.exists())
+        raise UsageError("no database")
+
+    monkeypatch.setattr("auditor.cli.db.open_database", open_none)
+    with pytest.raises(SystemExit):
+        main(["beat", "--here", "--heartbeat", str(file)])
+    assert found == [False]
