@@ -1,5 +1,6 @@
 # The image of auditor, for its worker, beat and every command. docs/operations.md says how to build and run it.
 # To pin the base by digest: --build-arg PYTHON_IMAGE=python@sha256:…
+# To install from your own mirror: --secret id=pip,src=pip.conf. pip reads the file, and no layer contains it.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -14,13 +15,15 @@ WORKDIR /src
 COPY constraints.txt ./
 # torch is the largest package and rarely changes, so it has its own layer. Its dependencies come from the usual index.
 # hadolint ignore=DL3013 # constraints.txt pins all versions
-RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --index-url "$TORCH_INDEX" torch torchvision; fi
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --index-url "$TORCH_INDEX" torch torchvision; fi
 COPY pyproject.toml README.md LICENSE ./
 COPY auditor auditor
 COPY workers workers
 COPY migrations migrations
 # hadolint ignore=DL3013
-RUN pip install hatchling \
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
+    pip install hatchling \
     && pip install --no-build-isolation '.[zoos,service]' \
     && pip check
 RUN python -c "import sys, torch; found = 'cuda' if torch.version.cuda else 'cpu'; found == '$DEVICE' or sys.exit(f'this is the {found} build of torch, but DEVICE is $DEVICE: see docs/operations.md, Build')"

@@ -1,12 +1,12 @@
-# `make demo` and `make test` need only python3 (3.11 or newer), pip and make.
+# `make demo` and `make test` need only python3 (3.11.2 or newer), pip and make.
 # pip's own variables (PIP_INDEX_URL, PIP_CONSTRAINT, PIP_FIND_LINKS, …) are honoured, e.g. for a CPU build of torch.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check test-long test-slow lint lint-deploy bench bench-long soak coverage findings constraints docs client site \
-    notebooks release-check clean
+.PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long soak coverage findings \
+    constraints docs client site notebooks release-check clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
@@ -38,12 +38,23 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Checks Dockerfile and compose.yaml. The latter needs Docker's client or Debian's docker-compose.
+KUBERNETES := deploy/kubernetes/base deploy/kubernetes/overlays/gpu
+
+# Checks Dockerfile, the Kubernetes manifests and compose.yaml. The latter needs Docker's client or Debian's
+# docker-compose.
 lint-deploy: $(VENV)/.installed-test
 	$(BIN)/hadolint Dockerfile
 	if docker compose version >/dev/null 2>&1; then docker compose config --quiet; \
 	elif command -v docker-compose >/dev/null; then docker-compose config --quiet; \
 	else echo "docker compose is not installed: compose.yaml is not checked"; fi
+	for folder in $(KUBERNETES); do \
+	    manifests=$$($(BIN)/kubectl kustomize $$folder) \
+	        && echo "$$manifests" | $(BIN)/kubernetes-validate --strict --quiet /dev/stdin || exit 1; done
+
+# Builds the image with buildah and runs it; needs root, Debian, and the packages that it names. Takes some minutes and
+# 25 GB in /var/tmp. IMAGE_TEST="--torch-index URL" builds it with the CPU build of torch.
+image-test: $(VENV)/.installed-test
+	$(BIN)/python -m tests.image $(IMAGE_TEST)
 
 # Tests that store and read run again with a PostgreSQL database for each test. The rest of tests/cli tests terminals,
 # options and numbers; it also passes with PostgreSQL, in several minutes.
@@ -95,10 +106,10 @@ soak: $(VENV)/.installed-test
 coverage findings: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.$@ --write docs/$@.md
 
-# Pins the versions with which the tests passed, for reproducible installations and for the image.
+# Pins the versions with which the tests passed: constraints.txt for installations and the image, and
+# constraints-test.txt for what only tests and other extras need.
 constraints: $(VENV)/.installed-test
-	$(BIN)/python -m tests.constraints > constraints.txt.new
-	mv constraints.txt.new constraints.txt
+	$(BIN)/python -m tests.constraints
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.cli_reference > docs/cli.md

@@ -3,9 +3,8 @@
 import math
 from dataclasses import dataclass
 
-import psutil
-
 from auditor.errors import UsageError
+from auditor.machine.devices import count_memory
 
 GIB = 2**30
 HOURS: dict[str, float] = {"screen": 1.0, "quick": 6.0, "standard": 48.0, "strong": 48.0, "full": 14 * 24.0}
@@ -21,7 +20,8 @@ class Limits:
 
     @classmethod
     def of(cls, protocol: str, minutes: float | None, gib: float | None) -> "Limits":
-        """Limits as requested; by default the protocol's time limit and nine tenths of the machine's memory.
+        """Limits as requested; by default the protocol's time limit and nine tenths of the machine's memory,
+        or of the container's if it has a limit.
 
         Raises:
             UsageError: a limit is not a finite number.
@@ -34,6 +34,6 @@ class Limits:
 
     @classmethod
     def share(cls, seconds: float, memory: int | None, processes: int = 1) -> "Limits":
-        """Limits of one of ``processes``, which share nine tenths of the machine's memory if ``memory`` is None."""
-        machine = int(0.9 * psutil.virtual_memory().total)
+        """Limits of one of ``processes``, which share nine tenths of the memory if ``memory`` is None."""
+        machine = int(0.9 * count_memory())
         return cls(seconds=seconds, memory=machine // processes if memory is None else memory)

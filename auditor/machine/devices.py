@@ -6,11 +6,14 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from auditor.errors import EnvironmentUnusableError, UsageError
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """The variables by which a user chooses how OpenMP's threads wait."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
 def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -33,6 +36,15 @@ def count_cores() -> int:
     except (OSError, ValueError):  # no container, or "max": no limit
         return cores
     return max(1, min(cores, share))
+
+
+def count_memory() -> int:
+    """Bytes of memory that this process may use: those of the machine, limited by its container."""
+    total: int = psutil.virtual_memory().total
+    try:
+        return min(total, int(MEMORY.read_text()))
+    except (OSError, ValueError):  # no container, or "max": no limit
+        return total
 
 
 def threads_asked() -> int | None:

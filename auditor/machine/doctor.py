@@ -1,6 +1,5 @@
 """Checks what an audit needs on this machine; each problem comes with a remedy. Changes and downloads nothing."""
 
-import os
 import platform
 import shutil
 import sys
@@ -10,13 +9,13 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-import psutil
 from packaging.requirements import Requirement
 
 from auditor.config import Settings
 from auditor.data import CLASSES, check_images
 from auditor.data.fashion_mnist import DEBIAN_FOLDER
 from auditor.errors import AuditorError, first_line
+from auditor.machine.devices import count_cores, count_memory
 from auditor.text.numbers import counted
 
 GIB = 2**30
@@ -54,9 +53,9 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _machine(_: Settings) -> Iterator[Finding]:
-    memory = psutil.virtual_memory().total / GIB
+    memory = count_memory() / GIB
     yield Finding("python", "ok", f"{platform.python_version()} in {sys.prefix}")
-    yield Finding("machine", "ok", f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.platform()}")
+    yield Finding("machine", "ok", f"{count_cores()} cores, {memory:.0f} GiB of memory, {platform.platform()}")
 
 
 def _packages(_: Settings) -> Iterator[Finding]:

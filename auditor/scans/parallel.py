@@ -15,7 +15,7 @@ from auditor.errors import MemoryLimitError
 from auditor.jobs.audit import Measure
 from auditor.jobs.child import ChildFactory
 from auditor.jobs.tasks import measure_audit
-from auditor.machine.devices import count_cores, share_of_threads, threads_asked
+from auditor.machine.devices import count_cores, count_memory, share_of_threads, threads_asked
 from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
 from auditor.zoo import Source
 
@@ -55,7 +55,7 @@ def _most_jobs(
     if request.audit.device != "cpu" or not are_small(source, entries):
         return 1
     needed = memory or max(memory_of(entry, request) for entry in entries)
-    fitting: int = psutil.virtual_memory().available // needed
+    fitting: int = min(psutil.virtual_memory().available, count_memory()) // needed
     return max(1, min(len(entries), count_cores() // threads, fitting, MOST_JOBS))
 
 

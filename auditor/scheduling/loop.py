@@ -3,6 +3,7 @@
 import logging
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -18,10 +19,16 @@ REPORT_SECONDS = 20.0
 
 
 class Beat:
-    """Several may run: the database gives each due time to one of them, and one at a time reports ended scans."""
+    """Several may run: the database gives each due time to one of them, and one at a time reports ended scans.
 
-    def __init__(self, engine: Engine, *, here: bool) -> None:
-        self.engine, self.here, self.alerts = engine, here, Alerts(engine)
+    Args:
+        engine: the database.
+        here: whether scheduled scans run in this process, or on workers.
+        heartbeat_file: a file whose time is updated after each check for due schedules, if that is given.
+    """
+
+    def __init__(self, engine: Engine, *, here: bool, heartbeat_file: Path | None = None) -> None:
+        self.engine, self.here, self.alerts, self.heartbeat_file = engine, here, Alerts(engine), heartbeat_file
         self.ended = threading.Event()
 
     def run(self) -> None:
@@ -31,6 +38,7 @@ class Beat:
         try:
             while not self.ended.is_set():
                 self.beat()
+                self.touch_heartbeat()
                 self.ended.wait(until_next_minute())
         finally:
             self.ended.set()
@@ -43,6 +51,14 @@ class Beat:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception as error:
             logger.error("cannot run due schedules: %s: %s", type(error).__name__, first_line(error))
+
+    def touch_heartbeat(self) -> None:
+        """Update the time of the heartbeat's file; an error leaves it old, so that the health check notices."""
+        if self.heartbeat_file is not None:
+            try:
+                self.heartbeat_file.touch()
+            except OSError as error:
+                logger.warning("cannot write the heartbeat %s: %s", self.heartbeat_file, error.strerror)
 
     def report(self) -> None:
         """Report the scans that have ended since the last call."""

@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-from tests.deploy.files import commands, compose, image, seconds
+from tests.deploy.files import OPERATIONS, commands, compose, image, seconds
 from tests.factories.services import Cluster
 from tests.workers.team import free_port, until
 
@@ -30,6 +34,7 @@ class Containers:
         for name, host, port in (("database_url", "postgres", database.port), ("broker_url", "redis:6379", broker)):
             file = self.secrets / name
             file.write_text(file.read_text().replace(f"@{host}/", f"@127.0.0.1:{port}/"))
+        (folder / "tmp").mkdir()
         (folder / "bin").mkdir()
         program = folder / "bin" / "auditor"  # as pip installs it
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m auditor "$@"\n')
@@ -39,7 +44,7 @@ class Containers:
         """The image's folders below the test's, secrets in the test's."""
         if path.startswith("/run/secrets/"):
             return str(self.secrets / Path(path).name)
-        inside = path.startswith(("/data", "/models", "/checkpoints", "/boosted"))
+        inside = path.startswith(("/data", "/models", "/checkpoints", "/boosted", "/tmp/"))
         return str(self.folder / path[1:]) if inside else path
 
     def environment(self, service: str) -> dict[str, str]:
@@ -67,8 +72,9 @@ class Containers:
         self.printed += [ended.stdout, ended.stderr]
         return ended
 
-    def start(self, service: str) -> subprocess.Popen[bytes]:
-        command = [*self.image["entrypoint"], *self.services[service]["command"]]
+    def start(self, service: str, *more: str) -> subprocess.Popen[bytes]:
+        words = [self.here(word) for word in self.services[service]["command"]]
+        command = [*self.image["entrypoint"], *words, *more]
         with self.log(service).open("ab") as log:
             made = subprocess.Popen(
                 command, env=self.environment(service), cwd=self.folder, stdout=log, stderr=log, start_new_session=True
@@ -79,8 +85,12 @@ class Containers:
     def log(self, service: str) -> Path:
         return self.folder / f"{service}.log"
 
-    def healthy(self) -> bool:
-        return self.program("worker", self.image["healthcheck"]).returncode == 0
+    def healthy(self, service: str = "worker", port: int = 0) -> bool:
+        """By the service's health check, which asks this port; by the image's if it has none."""
+        kind, *check = self.services[service].get("healthcheck", {}).get("test", ["CMD", *self.image["healthcheck"]])
+        command = ["sh", "-c", check[0].replace("$$", "$")] if kind == "CMD-SHELL" else check
+        command = [re.sub(r"(127\.0\.0\.1:)\d+", rf"\g<1>{port}", word) for word in command]
+        return self.program(service, [word.replace("/tmp/", f"{self.folder}/tmp/") for word in command]).returncode == 0
 
 
 @pytest.fixture
@@ -146,16 +156,44 @@ def test_from_an_empty_database_to_results_and_the_end_of_a_worker(containers: C
     worker.wait(seconds(services["worker"]["stop_grace_period"]))
     assert not containers.healthy(), "a worker that ends takes itself off the list"
 
-    if "beat" in containers.run("worker", "--help").stdout.split():
-        beat = containers.start("beat")
-        with pytest.raises(subprocess.TimeoutExpired):
-            beat.wait(5)
-        beat.send_signal(signal.SIGTERM)
-        beat.wait(10)
+    assert not containers.healthy("beat")
+    beat = containers.start("beat")
+    until(lambda: containers.healthy("beat"), 60, "beat is healthy")
+    os.utime(containers.folder / "tmp" / "beat", (time.time() - 130,) * 2)
+    assert not containers.healthy("beat"), "no heartbeat for two minutes"
+    beat.send_signal(signal.SIGTERM)
+    assert beat.wait(10) == 0
 
     said = "".join([*containers.printed, *(containers.log(name).read_text() for name in ("worker",))])
     for name in ("postgres_password", "redis_conf"):
         assert (containers.secrets / name).read_text().split()[-1] not in said
+
+
+@pytest.mark.slow
+def test_the_dashboard_and_the_metrics_are_healthy_while_the_database_answers(containers: Containers) -> None:
+    assert containers.run("migrate").returncode == 0
+    (make_token,) = (
+        line for line in re.findall(r"`docker compose run --rm (serve tokens add .*)`", OPERATIONS.read_text())
+    )
+    token = containers.run(*make_token.split()).stdout.strip()
+    local = [(free_port(), name) for name in ("serve", "metrics")]
+    for port, name in local:
+        containers.start(name, "--host", "127.0.0.1", "--port", str(port))
+        until(partial(containers.healthy, name, port), 60, f"{name} is healthy")
+    (page, _), (numbers, _) = local
+    with httpx.Client(base_url=f"http://127.0.0.1:{page}") as web:
+        assert web.get("/api/v1/results").status_code == 401
+        assert web.get("/api/v1/results", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        assert web.get("/static/icon.svg").status_code == 200, "by which Kubernetes sees that the server lives"
+    assert "auditor_up 1.0" in httpx.get(f"http://127.0.0.1:{numbers}/metrics").text
+    containers.database.stop()
+    try:
+        assert not containers.healthy("serve", page)
+        assert httpx.get(f"http://127.0.0.1:{page}/static/icon.svg").status_code == 200
+        assert "auditor_up 0.0" in httpx.get(f"http://127.0.0.1:{numbers}/metrics", timeout=60).text
+    finally:
+        containers.database.start()
+    until(lambda: containers.healthy("serve", page), 60, "the database is back")
 
 
 @pytest.mark.long

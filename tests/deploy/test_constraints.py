@@ -1,70 +1,70 @@
-"""constraints.txt pins what the image installs, and fits what pyproject.toml asks for."""
+"""constraints.txt pins what the image installs, and fits what pyproject.toml asks for; so does constraints-test.txt."""
 
-import importlib.metadata
 import re
-import tomllib
-from collections.abc import Iterator
+from pathlib import Path
 
-from packaging.requirements import Requirement
+import pytest
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.constraints import pinned
-from tests.deploy.files import ROOT
-
-IN_THE_IMAGE = ("zoos", "service")
+from tests import constraints
+from tests.constraints import IN_THE_IMAGE, PRODUCT, ROOT, TESTS
 
 
-def pins() -> dict[str, Version]:
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+def pins(*files: Path) -> dict[str, Version]:
+    lines = [line for file in files for line in file.read_text().splitlines() if not line.startswith("#")]
     return {canonicalize_name(name): Version(version) for name, _, version in (line.partition("==") for line in lines)}
 
 
-def asked() -> list[Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    extras = project["project"]["optional-dependencies"]
-    lines = [*project["project"]["dependencies"], *(line for name in extras for line in extras[name])]
-    return [Requirement(line) for line in [*lines, *project["build-system"]["requires"]]]
-
-
-def needed(requirement: Requirement, seen: set[str]) -> Iterator[Requirement]:
-    """A requirement and all that it needs in turn, as it is installed here."""
-    yield requirement
-    name = canonicalize_name(requirement.name)
-    if name in seen:
-        return
-    seen.add(name)
-    for line in importlib.metadata.distribution(name).requires or []:
-        further = Requirement(line)
-        extras = [{"extra": extra} for extra in requirement.extras] or [{"extra": ""}]
-        if further.marker is None or any(further.marker.evaluate(extra) for extra in extras):
-            yield from needed(further, seen)
-
-
 def test_every_direct_dependency_is_pinned_within_its_range() -> None:
-    found = pins()
-    for requirement in asked():
+    found = pins(PRODUCT, TESTS)
+    extras = constraints.project()["project"]["optional-dependencies"]
+    for requirement in constraints.requirements_of(*extras, build=True):
         version = found.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} is not pinned: run `make constraints`"
         assert version in requirement.specifier, f"{requirement} and {version}: run `make constraints`"
 
 
-def test_nothing_that_comes_along_is_left_to_chance() -> None:
-    seen: set[str] = set()
-    found = pins()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [
-        *project["dependencies"],
-        *(one for name in IN_THE_IMAGE for one in project["optional-dependencies"][name]),
-    ]
-    for line in lines:
-        for requirement in needed(Requirement(line), seen):
-            assert canonicalize_name(requirement.name) in found, f"{requirement.name} is not pinned"
+def test_nothing_that_comes_into_the_image_is_left_to_chance() -> None:
+    needed = constraints.names_needed(constraints.requirements_of(*IN_THE_IMAGE, build=True))
+    assert not needed - set(pins(PRODUCT)), "not pinned: run `make constraints`"
+
+
+def test_the_pins_of_the_product_are_without_tools_of_tests() -> None:
+    assert not set(pins(PRODUCT)) & set(pins(TESTS))
+    tools = {canonicalize_name(requirement.name) for requirement in constraints.requirements_of("test")}
+    needed = constraints.names_needed(constraints.requirements_of(*IN_THE_IMAGE, build=True))
+    assert len(tools & set(pins(TESTS))) >= 10
+    assert not (tools - needed) & set(pins(PRODUCT))
+
+
+def test_every_pin_of_the_product_supports_the_oldest_python() -> None:
+    lines = [line for line in PRODUCT.read_text().splitlines() if not line.startswith("#")]
+    assert not constraints.excluding(constraints.installed(lines), constraints.oldest_python())
+
+
+def test_a_pin_that_excludes_the_oldest_python_is_found() -> None:
+    numpy = constraints.installed(["numpy==2", "not-installed==1"])
+    assert constraints.excluding(numpy, "3.6.0") == numpy == ["numpy==2"]
+    assert constraints.excluding(numpy, "3.11.2") == []
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/tutorial.md", "docs/operations.md", "Makefile", "constraints.txt"])
+def test_texts_name_the_oldest_python(file: str) -> None:
+    """All places that name a version of Python 3 mean the same oldest one."""
+    text = (ROOT / file).read_text()
+    assert constraints.oldest_python() in text
+    assert not re.findall(r"3\.\d+(?:\.\d+)? or newer", text.replace(f"{constraints.oldest_python()} or newer", ""))
 
 
 def test_folders_pip_and_local_builds_are_left_out_of_a_list() -> None:
     frozen = "torch==2.14.1+cpu\npip==25.0\n# a comment\nauditor==0.1.0\n-e /somewhere\nx @ file:///wheels/x.whl\nB==1"
-    assert pinned(frozen) == ["B==1", "torch==2.14.1"]
+    assert constraints.pinned(frozen) == ["B==1", "torch==2.14.1"]
+
+
+def test_pins_are_divided_by_name_however_it_is_spelt() -> None:
+    divided = constraints.divide(["PyYAML==6", "typing_extensions==4"], {"typing-extensions"})
+    assert divided == {PRODUCT: ["typing_extensions==4"], TESTS: ["PyYAML==6"]}
 
 
 def test_every_upper_bound_has_its_reason() -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_the_compose_file_is_valid() -> None:
         [*program, "--profile", "gpu", "config"], cwd=ROOT, check=True, capture_output=True, text=True
     )
     services = yaml.safe_load(shown.stdout)["services"]
-    assert set(services) >= {"postgres", "redis", "migrate", "worker", "beat"}
+    assert set(services) >= {"postgres", "redis", "migrate", "worker", "beat", "serve", "metrics"}
 
 
 def test_no_process_is_root_and_each_can_write_its_volumes() -> None:
@@ -94,7 +95,7 @@ def test_all_that_is_copied_is_there_and_not_ignored() -> None:
 def test_services_wait_for_what_they_need() -> None:
     services = compose()["services"]
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    for name in ("worker", "worker-gpu", "beat"):
+    for name in ("worker", "worker-gpu", "beat", "serve", "metrics"):
         assert services[name]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
             "redis": {"condition": "service_healthy"},
@@ -104,11 +105,55 @@ def test_services_wait_for_what_they_need() -> None:
         assert "ports" not in services[name], "nobody outside reaches it unless asked for"
 
 
+def test_every_service_that_lasts_has_a_health_check_and_starts_again() -> None:
+    for name, service in compose()["services"].items():
+        if name == "migrate":  # it ends, and the others wait for its success
+            assert service["restart"] == "no"
+            continue
+        assert service["restart"] == "unless-stopped", name
+        check = service.get("healthcheck", {}).get("test")
+        assert check or service["command"][0] == image()["command"][0], f"{name}: the image's is the worker's"
+
+
+def test_servers_are_for_this_machine_and_the_dashboard_is_closed() -> None:
+    services = compose()["services"]
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert set(published) == {"serve", "metrics"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+    assert "--closed" in services["serve"]["command"]
+
+
+def test_root_file_systems_of_auditor_are_read_only() -> None:
+    for name, service in compose()["services"].items():
+        if name not in ("postgres", "redis"):
+            assert service["read_only"] is True, name
+            assert service["tmpfs"] == ["/tmp"], name
+            assert service["cap_drop"] == ["ALL"], name
+
+
 @pytest.mark.parametrize("name", ["worker", "worker-gpu"])
 def test_a_worker_has_time_to_put_its_audits_back(name: str) -> None:
     service = compose()["services"][name]
     command = service["command"]
     assert seconds(service["stop_grace_period"]) >= float(command[command.index("--grace") + 1]) + 20
+
+
+def test_versions_of_the_image_are_the_projects() -> None:
+    """Tags of compose.yaml, the Kubernetes manifests and the documentation."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    texts = [ROOT / "compose.yaml", *(ROOT / "deploy").rglob("*.yaml"), *(ROOT / "docs").glob("*.md")]
+    found = [
+        (file.name, tag) for file in texts for tag in re.findall(r"\b(?:auditor:|newTag: )(\d[\w.]*)", file.read_text())
+    ]
+    assert len(found) >= 5
+    assert {tag for _, tag in found} == {version}, found
+
+
+def test_no_layer_has_the_configuration_of_pip() -> None:
+    """It may contain the password of a mirror, so it is a secret of the build."""
+    for word, rest in instructions():
+        if word == "RUN" and "pip install" in rest:
+            assert rest.startswith("--mount=type=secret,id=pip,target=/etc/pip.conf ")
 
 
 def test_the_image_starts_auditor() -> None:

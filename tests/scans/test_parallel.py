@@ -274,6 +274,21 @@ def test_a_containers_share_of_the_cores_counts(
     assert count_cores() == cores
 
 
+@pytest.mark.parametrize(
+    ("limit", "memory"),
+    [(None, 8 * 2**30), ("max", 8 * 2**30), (str(2**30), 2**30), (str(2**50), 8 * 2**30), ("", 8 * 2**30)],
+)
+def test_a_containers_limit_of_memory_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, memory: int
+) -> None:
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(devices, "MEMORY", tmp_path / "memory.max")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=8 * 2**30))
+    assert devices.count_memory() == memory
+    assert Limits.share(60, None, processes=2).memory == int(0.9 * memory) // 2
+
+
 @pytest.mark.parametrize(("said", "number"), [("2", 2), ("4,2", 4), (" 3 ", 3), ("", None), ("0", None), ("-1", None)])
 def test_threads_that_the_environment_asks_for(monkeypatch: pytest.MonkeyPatch, said: str, number: int | None) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", said)
