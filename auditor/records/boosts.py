@@ -13,7 +13,7 @@ from auditor.records.norms import TRAINING_NORM_NAMES
 Regularizer = Literal["none", "logits", "linear"]
 GAIN, NO_GAIN, LOSS = "significant gain", "no significant gain", "significant loss"
 NOT_AUDITED = "not audited"
-METHOD_NAMES = {"standard": "standard", "at": "adversarial", "trades": "TRADES"}
+METHOD_NAMES = {"standard": "standard", "at": "adversarial", "trades": "TRADES", "ibp": "interval bounds"}
 """How figures name the methods of training."""
 BOOST_PROTOCOL: Final = "standard"
 TRAINING_SECONDS = 2 * 86_400.0

@@ -30,6 +30,7 @@ from auditor.data.hierarchies import load_hierarchy
 from auditor.interpreter import leave_working_directory
 from auditor.records.boosts import Recipe
 from auditor.zoo.demo import WEIGHTS
+from auditor.zoo.demo.interval_training import IntervalRecipe, interval_margins, train_with_intervals
 from auditor.zoo.demo.networks import ARCHITECTURES
 from auditor.zoo.demo.recipes import DEMO_MODELS, DemoModel
 from auditor.zoo.digest import state_dict_digest
@@ -44,7 +45,7 @@ def build_one(model: DemoModel, out: Path) -> dict[str, Any]:
     torch.manual_seed(model.recipe.seed)
     started = time.perf_counter()
     images, labels = _training_set()
-    network = ARCHITECTURES[model.architecture]().to(memory_format=torch.channels_last)
+    network = ARCHITECTURES[model.architecture]()
 
     def report(epoch: Epoch) -> None:
         print(
@@ -53,14 +54,13 @@ def build_one(model: DemoModel, out: Path) -> dict[str, Any]:
             flush=True,
         )
 
-    train(
-        network,
-        images[:TRAINING_IMAGES],
-        labels[:TRAINING_IMAGES],
-        model.recipe,
-        load_hierarchy("fashion_mnist", CLASSES).superclasses,
-        report,
-    )
+    some, classes = images[:TRAINING_IMAGES], labels[:TRAINING_IMAGES]
+    if isinstance(model.recipe, IntervalRecipe):
+        train_with_intervals(network, some, classes, model.recipe, lambda *epoch: report(Epoch(*epoch)))
+    else:
+        network = network.to(memory_format=torch.channels_last)
+        superclasses = load_hierarchy("fashion_mnist", CLASSES).superclasses
+        train(network, some, classes, model.recipe, superclasses, report)
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     content = save(weights)
     (out / f"{model.name}.safetensors").write_bytes(content)
@@ -85,10 +85,11 @@ def _training_set() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images.copy()).unsqueeze(1).float() / 255, torch.from_numpy(labels)
 
 
-def _validate(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Any]:
+def _validate(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe | IntervalRecipe) -> dict[str, Any]:
     """Clean and PGD-20 accuracy on the validation images, at ``EPS`` and at the radius of the training.
 
-    The latter shows whether adversarial training was stable: after catastrophic overfitting it is near 0.
+    The latter shows whether adversarial training was stable: after catastrophic overfitting it is near 0. For training
+    with interval bounds also the share of images whose margins are bounded above 0.
     """
 
     def accuracy(batch: Tensor) -> float:
@@ -107,6 +108,10 @@ def _validate(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe
                 for x, y, noise in zip(*(torch.split(part, 250) for part in (images, labels, start)), strict=True)
             ]
             found["pgd20_accuracy"][f"{eps:g}"] = accuracy(torch.cat(attacked))
+        if isinstance(recipe, IntervalRecipe):
+            margins = interval_margins(network, images, labels, EPS)
+            others = margins.scatter(1, labels.unsqueeze(1), torch.inf)
+            found["interval_accuracy"] = round((others > 0).all(1).float().mean().item(), 4)
     return found
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from auditor.records.boosts import Recipe
+from auditor.zoo.demo.interval_training import IntervalRecipe
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class DemoModel:
     name: str
     description: str
     architecture: str
-    recipe: Recipe
+    recipe: Recipe | IntervalRecipe
 
 
 def _pgd(eps: float, steps: int, **changes: object) -> Recipe:
@@ -73,5 +74,11 @@ DEMO_MODELS: tuple[DemoModel, ...] = (
         "no batch norm, max pooling; PGD-5 adversarial training",
         "plain_convnet",
         _pgd(0.10, 5, seed=14, epochs=8, **_PLAIN),
+    ),
+    DemoModel(
+        "certified-eps0.10",
+        "no batch norm, no pooling; training with interval bounds: certified nearly as far as attacked",
+        "certifiable_convnet",
+        IntervalRecipe(seed=16),
     ),
 )
