@@ -41,10 +41,10 @@ def leaderboard(revision: str) -> str:
     """The statement that creates the view at a revision; what later ones added is left out.
 
     0002 brought published figures and data sets of audits, 0003 sketches, 0004 marks of the latest audits, 0008
-    screenings, 0013 corruptions, 0015 attacks beyond a protocol.
+    screenings, 0013 corruptions, 0015 attacks beyond a protocol, 0016 certified accuracies (in tables since 0014).
     """
-    claims, sketches, marks, screenings, corruptions, extra = (
-        revision >= since for since in ("0002", "0003", "0004", "0008", "0013", "0015")
+    claims, sketches, marks, screenings, corruptions, extra, certified = (
+        revision >= since for since in ("0002", "0003", "0004", "0008", "0013", "0015", "0016")
     )
     claimed = CLAIMS.format(
         corruptions=" WHEN a.norm = 'corruptions' THEN p.corruptions_accuracy" if corruptions else ""
@@ -62,6 +62,7 @@ def leaderboard(revision: str) -> str:
        a.model, a.source, {"a.dataset" if claims else "a.model_dataset AS dataset"},
        a.threat_model, a.norm, a.eps, a.protocol, a.linearization{series},
        a.hierarchy, a.n, a.clean_accuracy, a.robust_accuracy, a.robust_low, a.robust_high,
+       {"e.certified_accuracy, e.smoothed_certified_accuracy," if certified else ""}
        {"a.claimed_clean_accuracy, a.claimed_robust_accuracy, a.claimed_unreliable," if claims else ""}
        c.intra, c.inter, c.gap,{" c.gap_error," if sketches else ""} c.silhouette, c.p_value, c.effective_rank,
        a.affinity_error,{" s.screen_score, s.margin, s.local_gap, s.data_margin," if screenings else ""} a.flags,
@@ -87,4 +88,5 @@ SELECT{columns}
 FROM judged a
 LEFT JOIN clusterings c ON c.audit_id = a.id AND c.kind = 'weights'
 {"LEFT JOIN screenings s ON s.audit_id = a.id" if screenings else ""}
+{"LEFT JOIN certificates e ON e.audit_id = a.id" if certified else ""}
 """

@@ -36,8 +36,10 @@ def list_plot_models(engine: Engine, setting: Setting, x: str, y: str, limit: in
         audit.robust_accuracy, audit.robust_low, audit.robust_high, model.name, model.source, model.training,
         model.architecture["name"].as_string().label("architecture"),
         *(getattr(published, name).label(f"published_{name}") for name in Figures._fields),
+        tables.Certificate.certified_accuracy,
     )  # fmt: skip
-    query, values = _select_measured(_join_published(query), x, y)
+    query = _join_published(query).outerjoin(tables.Certificate, tables.Certificate.audit_id == audit.id)
+    query, values = _select_measured(query, x, y)
     query = query.add_columns(*(value.label(name) for name, value in zip(("x", "y"), values, strict=True))).where(
         *(column.is_not_distinct_from(value) for column, value in zip(_SETTING, setting, strict=True))
     )
@@ -104,4 +106,5 @@ def _plot_model(row: Any, x: str, y: str) -> PlotModel | None:
         y=row.y,
         x_interval=interval if x == "robust_accuracy" else None,
         y_interval=interval if y == "robust_accuracy" else None,
+        certified=row.certified_accuracy,
     )

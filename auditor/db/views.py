@@ -4,6 +4,7 @@ LEADERBOARD = (
     "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "sketch", "extra_attacks",
     "hierarchy",
     "n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high",
+    "certified_accuracy", "smoothed_certified_accuracy",
     "claimed_clean_accuracy", "claimed_robust_accuracy", "claimed_unreliable",
     "intra", "inter", "gap", "gap_error", "silhouette", "p_value", "effective_rank", "affinity_error",
     "screen_score", "margin", "local_gap", "data_margin",

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, text
+from alembic import command
+from sqlalchemy import Engine, inspect, text
 
 from auditor.config import settings
 from auditor.db.filters import Filter
 from auditor.db.results import list_results, load_detail
-from auditor.db.session import open_database
+from auditor.db.session import alembic_config, open_database, schema_drift, upgrade
 from auditor.db.store import Store
 from auditor.records.certificates import Certificate
 from tests.factories.records import REQUEST, entry, record
@@ -73,3 +74,28 @@ def test_they_are_gone_with_their_audit(store: Store, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM audits"))
         assert connection.scalar(text("SELECT COUNT(*) FROM certificates")) == 0
+
+
+def test_the_public_view_has_both_ends(url: str) -> None:
+    """The certified accuracies through a downgrade, too, which leaves the certificates where they are."""
+    engine = open_database(url)
+    store = Store(engine)
+    done(store, "a", bounds(0.25))
+    done(store, "b", SMOOTHED)
+    done(store, "c", None)
+    done(store, "d", bounds(0.0))
+    query = text(
+        "SELECT model, certified_accuracy, smoothed_certified_accuracy, certified_accuracy <= robust_accuracy "
+        "FROM leaderboard ORDER BY model"
+    )
+    expected = [("demo:a", 0.25, None, 1), ("demo:b", None, 2 / 3, None), ("demo:c", None, None, None)]
+    for _ in range(2):
+        with engine.connect() as connection:
+            rows = [tuple(row) for row in connection.execute(query)]
+        assert rows == [*expected, ("demo:d", 0.0, None, 1)]
+        with engine.begin() as connection:
+            command.downgrade(alembic_config(connection), "0015")
+        assert "certified_accuracy" not in {column["name"] for column in inspect(engine).get_columns("leaderboard")}
+        upgrade(engine)
+    assert schema_drift(engine) == []
+    engine.dispose()

@@ -6,17 +6,19 @@ from datetime import UTC, datetime
 from itertools import combinations, pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from alembic import command
 from sqlalchemy import JSON, Engine, MetaData, Table, create_engine, event, inspect, select, text
 
+from auditor.db.codec import pack_floats, pack_numbers
 from auditor.db.results import load_detail
 from auditor.db.session import HEAD, _prepare_sqlite, alembic_config, migrations_folder, schema_drift, upgrade
 from auditor.db.views import LEADERBOARD
 
 REVISIONS = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013", "0014",
-    "0015",
+    "0015", "0016",
 )  # fmt: skip
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MATRIX = zlib.compress(struct.pack("<9f", *range(9)))
@@ -76,6 +78,16 @@ def fill(engine: Engine) -> None:
     add(engine, "attack_scores", id=1, audit_id=1, position=0, attack="fgsm", n=3, broken=1, robust_accuracy=0.5)
     bits = zlib.compress(b"\x80")
     add(engine, "verdicts", audit_id=1, n=1, indices=zlib.compress(bytes(8)), correct=bits, survived=bits)
+    later = {
+        "curves": {
+            "n": 1, "norm": "Linf", "largest": 0.4, "sizes": pack_floats(np.array([0.25])),
+            "found_by": pack_numbers(np.array([1])), "attacks": ["fmn"],
+        },
+        "corruptions": {"corruption": "fog", "severity": 2, "n": 1, "n_right": 1, "accuracy": 1.0, "verdicts": bits},
+        "certificates": {"method": "bounds", "n": 1, "certified": bits, "certified_accuracy": 0.25, "high": 0.5},
+    }  # fmt: skip
+    for name in later.keys() & inspect(engine).get_table_names():
+        add(engine, name, audit_id=1, **later[name])
 
 
 def stored(engine: Engine, like: dict[str, list[dict]] | None = None) -> dict[str, list[dict]]:
@@ -152,6 +164,7 @@ def test_down_from_the_newest_and_up_again(url: str, low: str) -> None:
         assert {key: now[key] for key in kept} == {key: was[key] for key in kept}
     detail = load_detail(engine, 1)
     assert detail.clusterings["weights"].scores.gap == 0.4
+    assert (detail.curve is None, detail.certificate is None) == (low < "0012", low < "0014")
     engine.dispose()
 
 
@@ -194,7 +207,10 @@ def test_0004_marks_the_latest_and_counts_what_is_pending(url: str) -> None:
     assert ids("SELECT pending FROM scans ORDER BY id") == [2, 0, 0]
     with engine.connect() as connection:  # the view says the same, in the same columns
         again = connection.execute(text("SELECT * FROM leaderboard ORDER BY audit_id"))
-        later = ("screen_score", "margin", "local_gap", "data_margin", "extra_attacks")
+        later = (
+            "screen_score", "margin", "local_gap", "data_margin", "extra_attacks", "certified_accuracy",
+            "smoothed_certified_accuracy",
+        )  # fmt: skip
         assert tuple(again.keys()) == tuple(name for name in LEADERBOARD if name not in later)
         assert again.all() == board
     engine.dispose()
