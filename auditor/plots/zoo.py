@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from auditor.plots.model import PALETTE
+from auditor.records.certificates import NO_BOUND
 
 
 @dataclass(frozen=True)
 class ZooPoint:
-    """One model: its name and training, a measure, robust accuracy with interval, and whether it is flagged."""
+    """One model: its name and training, a measure, robust accuracy with interval, its flags, and what is certified."""
 
     name: str
     kind: str
@@ -20,10 +21,11 @@ class ZooPoint:
     low: float
     high: float
     flagged: bool
+    certified: float | None = None
 
 
 def draw_zoo(title: str, statement: str, axis: str, points: Sequence[ZooPoint]) -> Figure:
-    """A measure against robust accuracy with 95 % intervals; flagged models hollow.
+    """A measure against robust accuracy with 95 % intervals; flagged models hollow; dotted lines to what is certified.
 
     Args:
         statement: the subtitle.
@@ -46,9 +48,19 @@ def draw_zoo(title: str, statement: str, axis: str, points: Sequence[ZooPoint]) 
                 elinewidth=1.2,
                 capsize=3,
             )
+            if point.certified is not None:
+                axes.vlines(
+                    point.x, 100 * point.certified, 100 * point.robust, color=color, linestyle=":", linewidth=1.4
+                )
+                axes.plot(point.x, 100 * point.certified, "^", color=color, markersize=6)
         axes.plot([], [], "o", color=color, label=kind)
     if any(point.flagged for point in points):
         axes.plot([], [], "o", color="#555555", markerfacecolor="white", label="flagged, unranked")
+    certified = [point.certified for point in points if point.certified is not None]
+    if certified:
+        axes.plot([], [], "^:", color="#555555", markersize=6, label="certified, the lower end")
+    if 0 in certified:
+        statement += f"\ncertified 0: {NO_BOUND}"
     axes.set_xlabel(axis)
     axes.set_ylabel("robust accuracy, %  (95 % Wilson interval)")
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=12 + 13 * len(statement.splitlines()))

@@ -22,12 +22,13 @@ MEASURES: dict[Measure, str] = {
 
 
 class PlotPoint(NamedTuple):
-    """What a zoo plot draws of one model: a measure, and the robust accuracy with its 95 % interval."""
+    """What a zoo plot draws of one model: a measure, robust accuracy with its 95 % interval, certified accuracy."""
 
     x: float
     robust: float
     low: float
     high: float
+    certified: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class PlotModel:
     Attributes:
         id: the audit's.
         x_interval, y_interval: the ends of the interval; None for measures without one.
+        certified: the certified accuracy, the lower end of the robust accuracy; None without bounds.
     """
 
     id: int
@@ -49,6 +51,7 @@ class PlotModel:
     y: float
     x_interval: tuple[float, float] | None = None
     y_interval: tuple[float, float] | None = None
+    certified: float | None = None
 
     @property
     def regularized(self) -> bool:
@@ -160,6 +163,7 @@ class ResultRow:
             y=values[1],
             x_interval=interval if x == "robust_accuracy" else None,
             y_interval=interval if y == "robust_accuracy" else None,
+            certified=self.certified_accuracy,
         )
 
     def point(self, measure: Measure = "gap") -> PlotPoint | None:
@@ -167,4 +171,4 @@ class ResultRow:
         x: float | None = getattr(self, measure)
         if x is None or self.robust_interval is None:
             return None
-        return PlotPoint(x, *self.robust_interval)
+        return PlotPoint(x, *self.robust_interval, self.certified_accuracy)

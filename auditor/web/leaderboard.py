@@ -1,9 +1,11 @@
 """Leaderboards of pages and reports, one per setting, with the columns that a reader picks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from auditor.records.certificates import NO_BOUND
 from auditor.records.results import ResultRow
+from auditor.results.certificates import NOT_THE_MODEL
 from auditor.results.ranking import (
     best_first,
     describe_setting,
@@ -53,6 +55,7 @@ COLUMNS = tuple(
     )
 )
 DEFAULT_COLUMNS = ("robust", "interval", "published", "clean", "screen", "gap", "p", "flags")
+_CERTIFIED = {"certified": "certified_accuracy", "smoothed": "smoothed_certified_accuracy"}
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,32 @@ class Board:
         """Whether any row is flagged."""
         return any(place.row.flags for place in self.places)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the certified accuracies has to know."""
+        shown = {column.name for column in self.columns}
+        return certified_remarks([place.row for place in self.places], shown)
 
-def choose_columns(names: Sequence[str], *, claims: bool) -> tuple[Column, ...]:
-    """Return the columns of these names in their usual order; no names: the default, published only with ``claims``."""
-    chosen = names or [name for name in DEFAULT_COLUMNS if claims or name != "published"]
+
+def certified_remarks(
+    rows: Sequence[ResultRow], columns: Collection[str] = ("certified", "smoothed")
+) -> tuple[str, ...]:
+    """Say that a bound is 0, and what the figures of smoothed models are about."""
+    remarks = []
+    if "certified" in columns and any(row.certified_accuracy == 0 for row in rows):
+        remarks.append(f"certified 0: {NO_BOUND}.")
+    if "smoothed" in columns and any(row.smoothed_certified_accuracy is not None for row in rows):
+        remarks.append(f"smoothed certified: {NOT_THE_MODEL}.")
+    return tuple(remarks)
+
+
+def choose_columns(names: Sequence[str], rows: Sequence[ResultRow], *, claims: bool) -> tuple[Column, ...]:
+    """Return the columns of these names in their usual order.
+
+    No names: the default, published figures only with ``claims``, certified ones only if one of the rows has them.
+    """
+    certified = [name for name, key in _CERTIFIED.items() if any(getattr(row, key) is not None for row in rows)]
+    chosen = names or [*(name for name in DEFAULT_COLUMNS if claims or name != "published"), *certified]
     return tuple(column for column in COLUMNS if column.name in chosen)
 
 
@@ -115,4 +140,4 @@ def _board(setting: str, group: Sequence[ResultRow]) -> Board:
     better = sorted((row.robust_accuracy or 0 for row in group if not row.flags), reverse=True)
     ranks = {row.id: "–" if row.flags else rank_of(row, better) for row in group}
     claims = any(row.claimed_robust_accuracy is not None for row in group)
-    return build_board(setting, best_first(group), ranks, choose_columns((), claims=claims))
+    return build_board(setting, best_first(group), ranks, choose_columns((), group, claims=claims))

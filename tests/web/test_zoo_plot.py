@@ -17,6 +17,7 @@ from auditor.db.published import store_published
 from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.records import Published
+from auditor.records.certificates import NO_BOUND
 from auditor.records.results import PlotModel
 from auditor.results.measures import PLOTTED
 from auditor.results.ranking import setting_of
@@ -125,6 +126,30 @@ def test_only_rows_with_both_measures_are_drawn() -> None:
     assert [point.id for point in zoo_plot_of_rows(rows, "effective_rank", "robust_accuracy").points] == [1, 2]
     sideways = zoo_plot_of_rows(rows, "robust_accuracy", "gap").points[0]
     assert re.match(r"M[\d.]+ [\d.]+H[\d.]+M", sideways.path)
+
+
+def test_both_ends_are_drawn_and_a_bound_of_0_says_so() -> None:
+    ends = {"y_interval": (0.4, 0.6)}
+    models = [
+        plot_model(1, 0.1, 0.5, certified=0.25, **ends),
+        plot_model(2, 0.2, 0.5, certified=0.0, **ends),
+        plot_model(3, 0.3, 0.5, **ends),
+    ]
+    plot = drawn(models)
+    some, none, unknown = plot.points
+    scale = (plot.bottom - plot.top) / 1.04  # pixels from 0 to 1
+    assert [float(re.search(r"V([\d.]+)M", point.certified_path)[1]) for point in (some, none)] == pytest.approx(
+        [some.y + 0.25 * scale, some.y + 0.5 * scale], abs=0.2
+    )
+    assert unknown.certified_path == ""
+    assert some.lines[3] == "certified 25.0 %"
+    assert none.lines[3] == f"certified 0.0 %: {NO_BOUND}"
+    assert plot.certificates.endswith(f"Certified 0: {NO_BOUND}.")
+    assert "lower bound" in drawn(models[:1]).certificates
+    assert "Certified 0" not in drawn(models[:1]).certificates
+    assert drawn(models[2:]).certificates == ""
+    sideways = drawn([plot_model(1, 0.5, 0.1, x_interval=(0.4, 0.6), certified=0.25)]).points[0]
+    assert re.match(r"M[\d.]+ [\d.]+H[\d.]+M", sideways.certified_path)
 
 
 def test_groups_share_the_last_colour_beyond_seven_and_can_be_hidden() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from auditor.clustering.association import rank_correlation, ranks
 from auditor.records.boosts import METHOD_NAMES
+from auditor.records.certificates import NO_BOUND
 from auditor.records.results import PlotModel, ResultRow
 from auditor.results.association import describe_association
 from auditor.results.measures import PLOTTED, Measure
@@ -53,13 +54,18 @@ class View:
 
 @dataclass(frozen=True)
 class Point:
-    """One model. ``path`` draws its marker and its interval; ``lines`` say what it is, one thing a line."""
+    """One model. ``path`` draws its marker and its interval; ``lines`` say what it is, one thing a line.
+
+    ``certified_path``: from the robust accuracy to the certified accuracy, if one is on an axis; else empty.
+    """
 
     id: int
     model: str
     x: float
     y: float
     path: str
+    certified_path: str
+    certified: float | None
     kind: int
     flagged: bool
     found: bool
@@ -105,6 +111,7 @@ class ZooPlot:
     ``x_name``, ``y_name``: the measures in a sentence; ``x_range``, ``y_range``: the values at the ends of the axes.
     ``examples``: up to 20 of the ``far`` counter-examples that are drawn, the farthest first; ``far_undrawn``: how many
     are not drawn. ``rule`` says what they are. Ranks, ``statements`` and ``rule`` are about all models.
+    ``certificates``: how certified accuracies are drawn, and which bounds are 0; empty if there is nothing to say.
     """
 
     points: tuple[Point, ...]
@@ -119,6 +126,7 @@ class ZooPlot:
     far: int
     far_undrawn: int
     rule: str
+    certificates: str
     x_title: str
     y_title: str
     x_name: str
@@ -171,6 +179,7 @@ def zoo_plot(
         far=len(listed),
         far_undrawn=len(far) - len(listed),
         rule=_rule(models, x_measure, y_measure),
+        certificates=_certificates(points),
         x_title=x_measure.title,
         y_title=y_measure.title,
         x_name=x_measure.name,
@@ -299,6 +308,8 @@ def _point(
         x=x,
         y=y,
         path=_intervals(one, x, y, across, up) + marker(kind, x, y),
+        certified_path=_certified(one, x, y, across, up),
+        certified=one.certified,
         kind=kind,
         flagged=bool(one.flags),
         found=bool(find) and find.casefold() in one.model.casefold(),
@@ -310,6 +321,7 @@ def _point(
             one.model,
             f"{x_measure.name} {x_text}",
             f"{y_measure.name} {y_text}",
+            *_certified_lines(one),
             group,
             *([f"flagged: {', '.join(one.flags)}"] if one.flags else []),
         ),
@@ -326,6 +338,35 @@ def _intervals(one: PlotModel, x: float, y: float, across: Scale, up: Scale) -> 
         low, high = (across(min(max(end, across.low), across.high)) for end in one.x_interval)
         path += f"M{low} {y}H{high}"
     return path
+
+
+def _certified(one: PlotModel, x: float, y: float, across: Scale, up: Scale) -> str:
+    """A line from the robust accuracy, wherever it is drawn, to the certified one, with a bar at its end."""
+    if one.certified is None:
+        return ""
+    path = ""
+    if one.y_interval:
+        end = up(min(max(one.certified, up.low), up.high))
+        path += f"M{x} {y}V{end}M{x - 6:.1f} {end}h12"
+    if one.x_interval:
+        end = across(min(max(one.certified, across.low), across.high))
+        path += f"M{x} {y}H{end}M{end} {y - 6:.1f}v12"
+    return path
+
+
+def _certified_lines(one: PlotModel) -> list[str]:
+    if one.certified is None:
+        return []
+    return [f"certified {percent(one.certified)}" + (f": {NO_BOUND}" if one.certified == 0 else "")]
+
+
+def _certificates(points: Sequence[Point]) -> str:
+    sentences = []
+    if any(point.certified_path for point in points):
+        sentences.append("A dotted line goes from the robust accuracy to the certified accuracy, its lower bound.")
+    if any(point.certified == 0 for point in points):
+        sentences.append(f"Certified 0: {NO_BOUND}.")
+    return " ".join(sentences)
 
 
 def marker(kind: int, x: float, y: float) -> str:

@@ -22,6 +22,7 @@ from auditor.web.figures.heatmap import Heatmap, heatmap, leaf_order
 from auditor.web.figures.paired import PairTable, pair_table
 from auditor.web.figures.robustness import CurvePlot, curve_plot
 from auditor.web.figures.samples import SampleTile
+from auditor.web.leaderboard import certified_remarks
 from auditor.web.pages.common import PageAccess, render_page
 
 router = APIRouter()
@@ -76,13 +77,15 @@ class Exclusive:
 class Comparison:
     """All that is known of the compared models.
 
-    ``differences``: the settings that differ, with the value of each model; ``shared``: the number of shared samples.
+    ``remarks``: on certified accuracies. ``differences``: the settings that differ, with the value of each model;
+    ``shared``: the number of shared samples.
     ``curves``, ``curve_tests``: the robust accuracy at every radius, and what tests say of every two curves.
     ``orders``: the orders of the classes to choose from, by key; ``order`` is the chosen one; empty if the models have
     different classes, and ``matrices`` has each matrix in its own order then.
     """
 
     models: tuple[ComparedModel, ...]
+    remarks: tuple[str, ...]
     differences: tuple[tuple[str, tuple[str, ...]], ...]
     tables: tuple[PairTable, ...]
     obstacles: tuple[str, ...]
@@ -152,6 +155,7 @@ def _build(found: GroupComparison, order: str, page: int) -> Comparison:
     chosen = order if order in orders else next(iter(orders), "")
     return Comparison(
         models=models,
+        remarks=certified_remarks([one.row for one in models], ("certified",)),
         differences=found.differences,
         tables=tuple(pair_table(pair, LETTERS, len(found.pairs)) for pair in found.pairs if pair.found),
         obstacles=tuple(_obstacle(pair) for pair in found.pairs if pair.obstacle),

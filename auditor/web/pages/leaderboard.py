@@ -194,8 +194,8 @@ def show_leaderboard(request: Request, engine: Database, _: PageAccess, query: A
     query, view = selected.query, selected.view
     page = last_page(query.page, len(view.rows), ROWS)
     shown = _load(engine, view.rows[(page - 1) * ROWS : page * ROWS])
-    columns = choose_columns(query.columns, claims=view.has_claims)
-    if columns == choose_columns((), claims=view.has_claims):
+    columns = choose_columns(query.columns, shown, claims=view.has_claims)
+    if columns == choose_columns((), shown, claims=view.has_claims):
         query = replace(query, columns=())  # so that another board has its own default
     failed = _load_failed(engine, query)
     statements = tuple(association_of_one_setting(shown)) if len(shown) == view.size else ()
