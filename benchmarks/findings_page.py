@@ -222,7 +222,8 @@ def _batchnorm(found: Found) -> str:
 
 `python -m benchmarks.findings batchnorm`: the demo zoo under `auditor scan demo --protocol screen` with both
 linearizations. The robust accuracies under `standard` are those of the table in the
-[README](../README.md#what-you-get), 500 images. Those under `quick` are from another scan.
+[README](../README.md#what-you-get), 500 images. Those under `quick` are from another scan. `certified-eps0.10`
+joined the zoo later and is not in the tables of this page.
 
 {table(["model", "robust %", "gap, remove", "p", "rank", "gap, fold", "p", "rank"], rows)}
 Spearman's ρ of the two gaps over all {both.n} models: {_rho(both)}.

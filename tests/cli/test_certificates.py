@@ -1,9 +1,11 @@
 """``auditor scan --certify``: measured, stored, shown everywhere, and refused where it has no meaning."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from auditor.records.certificates import NO_BOUND
 from tests.factories.command import run
 from tests.web.serving import client
 
@@ -31,6 +33,33 @@ def test_the_bound_is_shown_beside_the_attacks() -> None:
     assert run("results", "plot", "--zoo", "--x", "certified_accuracy", "-o", "zoo.svg").exit_code == 0
     again = run(*scan)
     assert "0 audited, 1 done before" in again.stderr
+
+
+@pytest.mark.long
+def test_a_bound_of_0_says_so_wherever_it_stands(tmp_path: Path) -> None:
+    models = ("--model", "standard", "--model", "plain-standard")
+    result = run("scan", "demo", *models, "--samples", "10", "--certify", "bounds", "--here")
+    assert result.exit_code == 0
+    assert f"certified 0: {NO_BOUND}." in result.stdout
+    assert f"certified 0: {NO_BOUND}." in run("results", "list").stdout
+    found, _ = json.loads(run("results", "list", "--format", "json").stdout)
+    assert found["certified_accuracy"] == 0
+    assert f"certify: {NO_BOUND}" in found["notes"]
+    assert NO_BOUND in run("results", "show", found["model"]).stdout
+    server = client()
+    assert f"certify: {NO_BOUND}" in server.get(f"/api/v1/results/{found['id']}").json()["notes"]
+    page = server.get(f"/audits/{found['id']}").text
+    assert "from 0.0 % certified to" in page
+    assert page.count(NO_BOUND) == 2  # the sentence on the certificate, and the note
+    assert f"certified 0: {NO_BOUND}." in server.get("/").text
+    assert "certified 0" not in server.get("/?columns=gap").text
+    assert f"Certified 0: {NO_BOUND}." in server.get("/zoo").text
+    assert f"certified 0: {NO_BOUND}." in server.get("/compare?a=demo:standard&b=demo:plain-standard").text
+    assert run("report", "1", "-o", str(tmp_path / "report.html")).exit_code == 0
+    report = (tmp_path / "report.html").read_text()
+    assert f"certified 0: {NO_BOUND}." in report
+    assert f"Certified 0: {NO_BOUND}." in report
+    assert run("results", "plot", "--zoo", "-o", str(tmp_path / "zoo.svg")).exit_code == 0
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ from tests.factories.command import run
         ("scan demo --targeted class", "expected superclass, got 'class'"),
         ("results list --status xyz", "queued or running, got 'xyz'\n"),
         ("scan demo --model standrad", "did you mean standard"),
-        ("scan demo --match zzz", "match none of 15 models: no name matches 'zzz'; see `auditor zoo list` for all"),
+        ("scan demo --match zzz", "match none of 16 models: no name matches 'zzz'; see `auditor zoo list` for all"),
         ("scan demo --match at-esp0.10*", "no name matches 'at-esp0.10*'; did you mean at-eps0.10"),
         ("scan demo --match demo:at-esp0.10", "did you mean demo:at-eps0.10"),
         ("scan demo --dataset fashion_mnst", "has the data set 'fashion_mnst'; did you mean fashion_mnist?"),

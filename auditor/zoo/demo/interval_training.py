@@ -33,9 +33,9 @@ class IntervalRecipe:
     norm: str = "Linf"
     eps: float = 0.1
     kappa: float = 0.5
-    epochs: int = 40
+    epochs: int = 24
     warmup_epochs: int = 1
-    ramp_epochs: int = 19
+    ramp_epochs: int = 11
     batch_size: int = 128
     max_lr: float = 1e-3
     clip: float = 10.0
