@@ -29,11 +29,13 @@ def origin_of(entry: ZooEntry) -> Origin:
     """
     if entry.source == "demo":
         return Origin("mit", "auditor, which trained and ships it")
+    if entry.source == "hub" and entry.place is None:
+        return Origin(hub_id=entry.model.removeprefix("hub:").partition("@")[0])
     if entry.source != "timm" or not entry.training.get("pretrained"):
         return Origin()
-    from auditor.zoo.timm import _timm
+    from auditor.zoo.timm import import_timm
 
-    config = _timm().get_pretrained_cfg(entry.model.removeprefix("timm:"))
+    config = import_timm().get_pretrained_cfg(entry.model.removeprefix("timm:"))
     license = None if config.license in (None, "other") else str(config.license)
     return Origin(license, license and "timm's pretrained_cfg", config.hf_hub_id)
 

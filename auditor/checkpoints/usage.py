@@ -9,7 +9,11 @@ _RAW = "It takes images in [0, 1]; the normalization is inside the network."
 
 def usage(entry: ZooEntry, original: ZooEntry) -> str:
     """Markdown with code that constructs the network with these weights, and with its input format."""
-    known = [part for part in ("timm", "name", "robustbench", "python") if part in entry.architecture]
+    known = [
+        part
+        for part in ("timm", "name", "robustbench", "torchvision", "transformers", "python")
+        if part in entry.architecture
+    ]
     code = _timm(entry, original) if "timm" in known else _CODE[known[0]](entry) if known else _AUDITOR
     takes = _RAW if normalizes_itself(original) else _NORMALIZED.format(**entry.preprocessing)
     size = " × ".join(map(str, entry.input_size))
@@ -56,6 +60,35 @@ def _robustbench(entry: ZooEntry) -> str:
     )
 
 
+def _torchvision(entry: ZooEntry) -> str:
+    arguments = "".join(f", {key}={value!r}" for key, value in entry.architecture["kwargs"].items())
+    size = entry.input_size[1]
+    if entry.architecture["torchvision"].startswith("vit_"):
+        arguments += f", image_size={size}"
+    return _python(
+        "from safetensors.torch import load_file",
+        "from torchvision.models import get_model",
+        "",
+        f"model = get_model({entry.architecture['torchvision']!r}{arguments}).eval()",
+        'model.load_state_dict(load_file("model.safetensors"))',
+    )
+
+
+def _transformers(entry: ZooEntry) -> str:
+    return _python(
+        "import json",
+        "from pathlib import Path",
+        "",
+        f"from transformers import AutoConfig, {entry.architecture['transformers']}",
+        "from safetensors.torch import load_file",
+        "",
+        'about = json.loads(Path("config.json").read_text())',
+        'config = AutoConfig.for_model(**about["architecture"]["config"], num_labels=about["num_classes"])',
+        f"model = {entry.architecture['transformers']}(config).eval()",
+        'model.load_state_dict(load_file("model.safetensors"))  # logits are model(images).logits',
+    )
+
+
 def _custom_code(entry: ZooEntry) -> str:
     file, _, function = entry.architecture["python"].rpartition(":")
     return (
@@ -65,7 +98,13 @@ def _custom_code(entry: ZooEntry) -> str:
 
 
 _AUDITOR = "The network's state dict is `model.safetensors`; `config.json` says what the network is."
-_CODE = {"name": _demo, "robustbench": _robustbench, "python": _custom_code}
+_CODE = {
+    "name": _demo,
+    "robustbench": _robustbench,
+    "torchvision": _torchvision,
+    "transformers": _transformers,
+    "python": _custom_code,
+}
 
 
 def _python(*lines: str) -> str:

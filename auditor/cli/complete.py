@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import click
 
-AT_ONCE = ("demo", "robustbench", "local", "checkpoint")
-"""The sources that are listed without imports of seconds."""
+from auditor.records.sources import SOURCES
+
 MOST = 200
 """More proposals than this help nobody."""
 
@@ -24,8 +24,8 @@ def complete_result(_: click.Context, __: click.Parameter, incomplete: str) -> l
 def complete_entry(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Names of models of the zoo that the command names; without one, of the demo zoo and of all checkpoints."""
     chosen, names = context.params.get("source"), list[str]()
-    for source in [chosen] if chosen else ["demo", "checkpoint"]:
-        if source in AT_ONCE:
+    for source in SOURCES:
+        if source in ([chosen] if chosen else ["demo", "checkpoint"]) and not SOURCES[source].slow:
             with contextlib.suppress(Exception):
                 from auditor.zoo import find_source
 

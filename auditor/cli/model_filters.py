@@ -10,13 +10,13 @@ import click
 from auditor.cli.choice import Choice
 from auditor.cli.complete import complete_entry
 from auditor.cli.numbers import Count
+from auditor.records.sources import SOURCE_NAMES, SOURCES, is_repository
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from auditor.records import ZooEntry
     from auditor.zoo import Source
 
-NAMES = ["demo", "robustbench", "timm", "local", "checkpoint"]
 LIMIT = click.option("--limit", type=Count(), metavar="N", help="Select only the first N models.")
 MODELS = click.option(
     "--model",
@@ -40,23 +40,36 @@ class ModelFilters:
     limit: int | None = None
 
     def select_entries(self, zoo: "Source") -> "list[ZooEntry]":
-        """The zoo's entries that pass the filters.
+        """The zoo's entries that pass the filters. Descriptions of named models of the hub are downloaded.
 
         Raises:
             UsageError: a named model does not exist, or no entry passes.
+            EnvironmentUnusableError: a named model of the hub is not on this machine, and the hub does not answer.
         """
         from auditor.zoo import select
+        from auditor.zoo.hub import HubZoo
 
+        if isinstance(zoo, HubZoo):
+            zoo.fetch_descriptions(self.models)
         return select(zoo.entries(), **asdict(self))
+
+
+class ZooFolder(click.Path):
+    """The folder of a zoo; for the hub also the name of a repository, ``owner/name``, if no folder has that name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if ctx and ctx.params.get("source") == "hub" and is_repository(str(value)) and not Path(value).exists():
+            return Path(value)
+        return super().convert(value, param, ctx)
 
 
 def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments SOURCE and DIR and the filters of models."""
     for parameter in reversed(
         (
-            click.argument("source", type=Choice(NAMES), metavar=f"[{'|'.join(NAMES)}]"),
+            click.argument("source", type=Choice(SOURCE_NAMES), metavar=f"[{'|'.join(SOURCE_NAMES)}]"),
             click.argument(
-                "folder", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+                "folder", metavar="[DIR]", required=False, type=ZooFolder(exists=True, file_okay=False, path_type=Path)
             ),
             click.option("--match", metavar="GLOB", help="Select only models whose name matches, e.g. 'at-*'."),
             click.option("--dataset", help="Select only models for this data set, e.g. cifar10."),
@@ -67,7 +80,11 @@ def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
                 "if it lists none. --data may hold CIFAR-10-C, CIFAR-100-C, ImageNet-C or ImageNet-3DCC as published; "
                 "without them corruptions are generated.",
             ),
-            click.option("--pretrained-only", is_flag=True, help="For timm: skip architectures with random weights."),
+            click.option(
+                "--pretrained-only",
+                is_flag=True,
+                help="For timm and torchvision: skip architectures with random weights.",
+            ),
         )
     ):
         command = parameter(command)
@@ -102,7 +119,7 @@ def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntr
     Raises:
         UsageError: the source or the model does not exist, or several sources have the id.
     """
-    from auditor.zoo import SOURCES, check_installed, find_source
+    from auditor.zoo import check_installed, find_source
 
     source, separator, _ = model.partition(":")
     if not separator or source not in SOURCES:
@@ -118,8 +135,8 @@ def find_entry(model: str, folder: Path | None, *, trust_code: bool) -> "ZooEntr
 def find_model(name: str, folder: Path | None) -> str:
     """The full name of the only model with this id in all sources on this machine.
 
-    A folder is the folder of a local zoo. timm is searched only if no other source has the id, because that takes
-    seconds.
+    A folder is the folder of a local zoo. The sources whose listing takes seconds are searched only if no other has
+    the id.
 
     Raises:
         NotFoundError: no source has it.
@@ -129,24 +146,27 @@ def find_model(name: str, folder: Path | None) -> str:
 
     from auditor.errors import AuditorError, NotFoundError, UsageError
     from auditor.text.similar import similar_names
-    from auditor.zoo import SOURCES, check_installed, find_source
+    from auditor.zoo import check_installed, find_source
 
     names: list[str] = []
     found: list[str] = []
-    for source in sorted(SOURCES, key="timm".__eq__):
-        if found and source == "timm":
-            break
-        if (source == "local") != (folder is not None):
-            continue
-        with contextlib.suppress(AuditorError):  # a source that is not installed, or has no models
-            check_installed(source)
-            names += [entry.model for entry in find_source(source, folder).entries()]
-            found = [full for full in names if full.partition(":")[2] == name]
+    for slow in (False, True):
+        for source in (source for source in SOURCE_NAMES if SOURCES[source].slow == slow and not found):
+            if (source == "local") != (folder is not None):
+                continue
+            with contextlib.suppress(AuditorError):  # a source that is not installed, or has no models
+                check_installed(source)
+                names += [entry.model for entry in find_source(source, folder).entries()]
+        found = [full for full in names if full.partition(":")[2] == name]
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"{name!r} is ambiguous: {', '.join(found)}; give the name with its source")
     ids = {full.partition(":")[2]: full for full in names}
     near = [ids[one] for one in similar_names(name, ids)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"give it as SOURCE:NAME, with one of {', '.join(SOURCES)}"
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"give it as SOURCE:NAME, with one of {', '.join(SOURCE_NAMES)}"
+    )
     raise NotFoundError(f"no model named {name!r}; {hint}")

@@ -15,6 +15,7 @@ from auditor.records.certificates import CertificateMethod
 from auditor.records.corruptions import NAMES as CORRUPTIONS
 from auditor.records.norms import NORM_NAMES, TRAINING_NORM_NAMES
 from auditor.records.protocols import PROTOCOL_NAMES
+from auditor.records.sources import is_repository
 
 if TYPE_CHECKING:
     from auditor.cli.gates import GateOptions
@@ -176,6 +177,13 @@ class AuditOptions:
     transfer_models: tuple[str, ...] = ()
     transfer_zoo: Path | None = None
 
+    def _zoo_folder(self) -> str | None:
+        """The absolute folder of the zoo, or the name of a repository of the hub."""
+        if self.folder is None:
+            return None
+        named = is_repository(str(self.folder)) and not self.folder.exists()
+        return str(self.folder if named else self.folder.absolute())
+
     def make_request(
         self, queue: str, adversarials: Path | None = None, gates: "GateOptions | None" = None
     ) -> "ScanRequest":
@@ -214,7 +222,7 @@ class AuditOptions:
             samples=self.samples,
             data=self.data and self.data.absolute(),
             adversarials=adversarials,
-            folder=str(self.folder.absolute()) if self.folder else None,
+            folder=self._zoo_folder(),
             trust_code=self.trust_code,
             seconds=Limits.of(self.protocol, self.time_limit, self.memory_limit).seconds,
             memory=None if self.memory_limit is None else int(self.memory_limit * GIB),

@@ -13,6 +13,7 @@ import click
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
 from auditor.cli.options import QUEUE, parse_options
+from auditor.records.sources import is_repository
 
 if TYPE_CHECKING:
     from auditor.records.schedules import LastRun, ScheduleRow
@@ -86,6 +87,8 @@ def _check_scan(words: Sequence[str]) -> list[str]:
         parameters[str(one.name)] for one in command.params if isinstance(one.type, AnyPath) and one.type.read
     ]
     missing = [str(path) for path in must_exist if path is not None and not path.exists()]
+    if parameters["source"] == "hub":
+        missing = [path for path in missing if not is_repository(path)]
     options = parse_options(ScanOptions, parameters)
     options.gates.check_protocol(options.audit.protocol, curve=options.audit.curve)
     if options.gates.sequential:

@@ -1,5 +1,6 @@
 """From a picture of any size to a model's input, pixel for pixel as torchvision transforms PIL images."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 from auditor.errors import UsageError
 from auditor.records import Transform
 
-INTERPOLATIONS = ("bilinear", "bicubic")
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
 
 
 def pipeline(transform: Transform | None) -> Callable[[Image.Image], Image.Image]:
@@ -27,9 +28,18 @@ def pipeline(transform: Transform | None) -> Callable[[Image.Image], Image.Image
             raise UsageError(f"expected interpolation {' or '.join(INTERPOLATIONS)}, got {transform.interpolation!r}")
         steps.append(transforms.Resize(transform.resize, transforms.InterpolationMode(transform.interpolation)))
     if transform is not None and transform.crop is not None:
-        steps.append(transforms.CenterCrop(transform.crop))
+        if transform.crop_at == "floor":
+            steps.append(functools.partial(_crop, *transform.crop))
+        else:
+            steps.append(transforms.CenterCrop(transform.crop))
     apply: Callable[[Image.Image], Image.Image] = transforms.Compose(steps)
     return apply
+
+
+def _crop(height: int, width: int, picture: Image.Image) -> Image.Image:
+    """The centre crop of this size, half a pixel to the top left if need be; black around a smaller picture."""
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def transform_arrays(images: NDArray[Any], transform: Transform) -> NDArray[Any]:

@@ -21,7 +21,11 @@ from auditor.text.numbers import counted
 
 GIB = 2**30
 LITTLE_DISK = 5 * GIB
-EXTRAS = {"zoos": "RobustBench's and timm's models", "service": "workers and PostgreSQL"}
+EXTRAS = {
+    "zoos": "RobustBench's and timm's models",
+    "hub": "transformers' models on the Hugging Face hub",
+    "service": "workers and PostgreSQL",
+}
 State = Literal["ok", "absent", "broken"]
 
 

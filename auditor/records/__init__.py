@@ -39,13 +39,17 @@ class Transform:
         channels: ``grey`` removes colours, ``rgb`` keeps them; for None colours are an error if the model takes grey.
         resize: the shorter side in pixels, or both as (height, width); None keeps the size.
         crop: (height, width) of the centre crop; None keeps all.
-        interpolation: ``bilinear`` or ``bicubic``, as in torchvision and timm.
+        interpolation: one of Pillow's filters: ``bilinear``, ``bicubic``, ``lanczos``, ``nearest``, ``box``,
+            ``hamming``.
+        crop_at: where the crop begins if half a pixel is left over: ``round`` as in torchvision and timm, ``floor`` as
+            in transformers.
     """
 
     resize: int | tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
     interpolation: str = "bilinear"
     channels: str | None = None
+    crop_at: str = "round"
 
 
 @dataclass(frozen=True, kw_only=True)

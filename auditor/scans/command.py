@@ -7,6 +7,7 @@ from auditor.jobs.limits import GIB, HOURS
 from auditor.records.corruptions import is_corruptions, threat_model_of
 from auditor.records.extra_attacks import attacks_in
 from auditor.records.scans import ScanSettings
+from auditor.records.sources import is_repository
 from auditor.text.eps import format_eps, parse_eps
 
 MOST_MODELS = 100
@@ -16,7 +17,8 @@ MOST_MODELS = 100
 def uses_folder(settings: ScanSettings) -> bool:
     """Whether it uses files of some machine, or a zoo's own code: HTTP can neither request nor retry such a scan."""
     request = settings.request
-    paths = any(request.get(name) for name in ("folder", "data", "adversarials"))
+    folder = request.get("folder") and not (settings.source == "hub" and is_repository(str(request["folder"])))
+    paths = folder or any(request.get(name) for name in ("data", "adversarials"))
     extra = attacks_in(request.get("extra_attacks"))
     others = extra is not None and (extra.runs_code or any(one.folder for one in extra.transfer))
     return bool(settings.source == "local" or paths or request.get("trust_code") or others)

@@ -97,9 +97,12 @@ def _check_places(store: Store, entries: Sequence[ZooEntry]) -> None:
     for model, known in store.find_places(list(places)).items():
         if _elsewhere(known, places[model]):
             name = model.partition(":")[2]
+            advice = f"in its zoo.toml; names may contain a slash, for example team-b/{name}"
+            if model.startswith("hub:"):
+                advice = "by renaming its folder"
             raise UsageError(
                 f"{model} is a model of {known}, and {places[model]} has another one of the same name: rename one of "
-                f"them in its zoo.toml; names may contain a slash, for example team-b/{name}"
+                f"them {advice}"
             )
 
 

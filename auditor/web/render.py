@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from auditor.records import LOCAL_QUEUE
 from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES, PROTOCOL_NAMES
+from auditor.records.sources import REMOTE_SOURCE_NAMES, SOURCE_NAMES
 from auditor.results.meanings import FLAGS, TERMS
 from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
 from auditor.text.signs import no_sign_of_life
@@ -39,6 +40,7 @@ def environment() -> Environment:
         silence=no_sign_of_life,
     )
     shared.globals.update(PROTOCOL_NAMES=PROTOCOL_NAMES, ATTACKING_PROTOCOL_NAMES=ATTACKING_PROTOCOL_NAMES)
+    shared.globals.update(SOURCE_NAMES=SOURCE_NAMES, REMOTE_SOURCE_NAMES=REMOTE_SOURCE_NAMES)
     shared.globals.update(LOCAL_QUEUE=LOCAL_QUEUE, FLAGS=FLAGS, TERMS=TERMS, sign_in_address=sign_in_address)
     return shared
 

@@ -10,13 +10,17 @@ from auditor.config import settings
 from auditor.errors import EnvironmentUnusableError, NotFoundError, UsageError
 from auditor.records import ZooEntry
 from auditor.records.corruptions import THREAT_MODELS
+from auditor.records.sources import SOURCE_NAMES, SourceName
+from auditor.records.sources import SOURCES as TRAITS
 from auditor.text.similar import did_you_mean
 from auditor.zoo.checkpoint import CheckpointZoo
 from auditor.zoo.demo import DemoZoo
+from auditor.zoo.hub import HubZoo
 from auditor.zoo.local import LocalZoo
 from auditor.zoo.robustbench import RobustBenchZoo
 from auditor.zoo.source import LoadedModel, Source
 from auditor.zoo.timm import TimmZoo
+from auditor.zoo.torchvision import TorchvisionZoo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +31,18 @@ class SourceOptions:
     trust_code: bool = False
 
 
-SOURCES: dict[str, Callable[[SourceOptions], Source]] = {
+SOURCES: dict[SourceName, Callable[[SourceOptions], Source]] = {
     "demo": lambda options: DemoZoo(options.folder) if options.folder else DemoZoo(),
     "robustbench": lambda options: RobustBenchZoo(options.folder) if options.folder else RobustBenchZoo(),
     "timm": lambda _: TimmZoo(),
+    "torchvision": lambda _: TorchvisionZoo(),
+    "hub": lambda options: HubZoo(options.folder),
     "local": lambda options: LocalZoo(options.folder or Path(), options.trust_code),
     "checkpoint": lambda options: CheckpointZoo(
         options.folder or settings().checkpoints, find_source, options.trust_code
     ),
 }
-FOLDERS = ("demo", "robustbench", "local", "checkpoint")
-"""Sources with a folder that the user may choose."""
-
-__all__ = ["FOLDERS", "SOURCES", "LoadedModel", "Source", "check_installed", "find_source", "select"]
+__all__ = ["SOURCES", "LoadedModel", "Source", "check_installed", "find_source", "select"]
 
 
 def find_source(name: str, folder: Path | None = None, *, trust_code: bool = False) -> Source:
@@ -48,14 +51,15 @@ def find_source(name: str, folder: Path | None = None, *, trust_code: bool = Fal
     Raises:
         UsageError: the source does not exist, takes no folder, or needs one.
     """
-    if name not in SOURCES:
-        raise NotFoundError(f"no source named {name!r}; expected one of: {', '.join(SOURCES)}")
+    known = next((one for one in SOURCE_NAMES if one == name), None)
+    if known is None:
+        raise NotFoundError(f"no source named {name!r}; expected one of: {', '.join(SOURCE_NAMES)}")
     if name == "local" and folder is None:
         raise UsageError("expected the folder of a local zoo: `local DIR`; `auditor zoo init DIR` creates one")
-    if folder and name not in FOLDERS:
+    if folder and not TRAITS[known].takes_folder:
         raise UsageError(f"{name} takes no folder, got {folder}: leave it out")
     configured = {"demo": settings().demo_weights, "robustbench": settings().robustbench_models}
-    return SOURCES[name](SourceOptions(folder=folder or configured.get(name), trust_code=trust_code))
+    return SOURCES[known](SourceOptions(folder=folder or configured.get(name), trust_code=trust_code))
 
 
 def check_installed(name: str) -> None:
@@ -64,8 +68,9 @@ def check_installed(name: str) -> None:
     Raises:
         EnvironmentUnusableError: a package is missing.
     """
-    if name in ("robustbench", "timm") and importlib.util.find_spec(name) is None:
-        raise EnvironmentUnusableError(f"{name} is not installed: pip install 'auditor[zoos]'")
+    package, extra = next((traits.package for one, traits in TRAITS.items() if one == name), None) or (None, None)
+    if package and importlib.util.find_spec(package) is None:
+        raise EnvironmentUnusableError(f"{package} is not installed: pip install 'auditor[{extra}]'")
 
 
 def select(

@@ -148,6 +148,14 @@ def _fetch(url: str, path: Path) -> None:
         raise _FetchError(f"{host}: {first_line(error)}", 0.0) from error
 
 
+def check_host(url: str) -> None:
+    """Raises ModelLoadError, within CONNECT seconds, if the name of this address's host cannot be looked up."""
+    try:
+        _resolve(url)
+    except _FetchError as error:
+        raise ModelLoadError(first_line(error)) from error
+
+
 def _resolve(url: str) -> None:
     """Look up the host's name within CONNECT seconds, because a dead name server answers only after tens of seconds.
 

@@ -24,6 +24,22 @@ class Normalized(nn.Module):
         return logits
 
 
+class NormalizedOutputs(Normalized):
+    """The same for a ``model`` that returns an object with ``logits``, as those of transformers do.
+
+    With ``flip`` the model gets BGR instead of RGB.
+    """
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], *, flip: bool = False) -> None:
+        super().__init__(model, mean, std)
+        self.flip = flip
+
+    def forward(self, images: Tensor) -> Tensor:
+        inputs = (images - self.mean) / self.std
+        logits: Tensor = self.model(inputs.flip(1) if self.flip else inputs).logits
+        return logits
+
+
 def normalized(model: nn.Module, preprocessing: Mapping[str, Any]) -> nn.Module:
     """The model behind the ``mean`` and ``std`` of an entry's preprocessing; the bare model if there is none."""
     return Normalized(model, preprocessing["mean"], preprocessing["std"]) if preprocessing else model

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import EnvironmentUnusableError, ModelLoadError, first_line, one_line
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, one_line
 from auditor.records import Transform, ZooEntry
+from auditor.zoo.hub_access import check_hub_reachable, offline
 from auditor.zoo.source import LoadedModel
 from auditor.zoo.weight_files import hub_weight_file, load_or_download
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 EPS = 4 / 255
 UNTRAINED_SEED = 0
-_DATASETS = {
+DATASETS = {
     1000: "imagenet",
     11221: "imagenet21k-miil",
     11821: "imagenet12k",
@@ -39,7 +40,7 @@ class TimmZoo:
     preload: tuple[str, ...] = ("timm",)
 
     def entries(self) -> list[ZooEntry]:
-        timm = _timm()
+        timm = import_timm()
         trained = timm.list_models(pretrained=True)
         bare = [name for name in timm.list_models() if name not in set(trained)]  # a few tags are empty
         return [
@@ -49,7 +50,7 @@ class TimmZoo:
         ]
 
     def missing(self, entry: ZooEntry) -> str | None:
-        config = _timm().get_pretrained_cfg(_name(entry))
+        config = import_timm().get_pretrained_cfg(_name(entry))
         if not entry.training["pretrained"] or _cached(config):
             return None
         return str(config.hf_hub_id or config.url)
@@ -71,14 +72,14 @@ class TimmZoo:
             raise ModelLoadError(f"{entry.model} gives features, not logits: it has no classes to audit")
         trained, missing = bool(entry.training["pretrained"]), self.missing(entry)
         if missing and "://" not in missing:
-            _check_hub_reachable(missing)
+            check_hub_reachable(missing)
         if trained:
             _download_by_address(_name(entry))
-        with contextlib.nullcontext() if missing else _offline():  # cached files are used without asking the hub
+        with contextlib.nullcontext() if missing else offline():  # cached files are used without asking the hub
             model = _create(_name(entry), trained)
         notes: tuple[str, ...] = ()
         if not trained:
-            tags = [name for name in _timm().list_models(pretrained=True) if name.split(".")[0] == _name(entry)]
+            tags = [name for name in import_timm().list_models(pretrained=True) if name.split(".")[0] == _name(entry)]
             other = (
                 f"trained ones: {', '.join(f'timm:{tag}' for tag in tags[:3])}" if tags else "timm has no trained ones"
             )
@@ -93,13 +94,14 @@ class TimmZoo:
 
 def has_hub() -> bool:
     """Whether timm can use the installed huggingface_hub; if not, it cannot load any pretrained weights."""
-    _timm()
+    import_timm()
     from timm.models._hub import has_hf_hub
 
     return bool(has_hf_hub())
 
 
-def _timm() -> Any:
+def import_timm() -> Any:
+    """timm, imported without warnings. Raises EnvironmentUnusableError if it is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -123,22 +125,22 @@ def _entry(name: str, config: Any, *, trained: bool) -> ZooEntry:
         model=f"timm:{name}",
         source="timm",
         description=f"pretrained, {tag}" if trained else "random weights: an architecture, not a trained network",
-        architecture={"timm": name.partition(".")[0], "version": _timm().__version__},
+        architecture={"timm": name.partition(".")[0], "version": import_timm().__version__},
         preprocessing={
             "mean": list(config.mean if config else (0.485, 0.456, 0.406)),
             "std": list(config.std if config else (0.229, 0.224, 0.225)),
         },
-        dataset=_DATASETS.get(classes, "features"),
+        dataset=DATASETS.get(classes, "features"),
         threat_model="Linf",
         norm="Linf",
         eps=EPS,
         input_size=size,
         training={"pretrained": trained},
-        transform=_transform(config, size),
+        transform=transform_of(config, size),
     )
 
 
-def _transform(config: Any, size: tuple[int, ...]) -> Transform:
+def transform_of(config: Any, size: tuple[int, ...]) -> Transform:
     """The evaluation transform of timm: resized to ``size / crop_pct``, then cropped at the centre."""
     crop_pct = config.crop_pct if config else 0.875
     interpolation = config.interpolation if config else "bilinear"
@@ -162,7 +164,7 @@ def _cached(config: Any) -> bool:
 
 def _download_by_address(name: str) -> None:
     """Download and check the weights of the few networks that are not on the hub, before timm reads them."""
-    config = _timm().get_pretrained_cfg(name)
+    config = import_timm().get_pretrained_cfg(name)
     if not config.hf_hub_id:
         load_or_download(hub_weight_file(config.url))
 
@@ -176,8 +178,8 @@ def _create(name: str, trained: bool) -> "nn.Module":
     import httpx
     import torch
 
-    timm = _timm()
-    with torch.random.fork_rng(devices=[]), _watched_loading() as loads, warnings.catch_warnings():
+    timm = import_timm()
+    with torch.random.fork_rng(devices=[]), watched_loading() as loads, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(UNTRAINED_SEED)
         try:
@@ -197,7 +199,7 @@ def _create(name: str, trained: bool) -> "nn.Module":
 
 
 @contextlib.contextmanager
-def _watched_loading() -> Iterator[list[Any]]:
+def watched_loading() -> Iterator[list[Any]]:
     """Load weights only as data, and collect the results of ``load_state_dict`` with the missing keys."""
     import functools
 
@@ -221,38 +223,3 @@ def _watched_loading() -> Iterator[list[Any]]:
         yield loads
     finally:
         torch.load, nn.Module.load_state_dict = load_file, load_state_dict  # type: ignore[method-assign]
-
-
-@contextlib.contextmanager
-def _offline() -> Iterator[None]:
-    """Let the hub answer only from its cache."""
-    from huggingface_hub import constants
-
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _check_hub_reachable(repository: str) -> None:
-    """Fail at once if the weights cannot be downloaded, because the hub's own retries take most of a minute.
-
-    Raises:
-        ModelLoadError: HF_HUB_OFFLINE is set, or the hub does not answer.
-    """
-    import httpx
-    from huggingface_hub import constants
-
-    url = f"{constants.ENDPOINT}/{repository}"
-    if constants.HF_HUB_OFFLINE:
-        raise ModelLoadError(
-            f"download failed: {url} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is set"
-        )
-    try:
-        httpx.head(url, timeout=3, follow_redirects=True)
-    except httpx.HTTPError as error:
-        raise ModelLoadError(
-            f"download failed: {url} is not in the cache {constants.HF_HUB_CACHE}, and cannot be reached: "
-            f"{first_line(error)}"
-        ) from error

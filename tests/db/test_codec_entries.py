@@ -88,7 +88,7 @@ def local(folder: Path) -> LocalZoo:
     return zoo(folder, LOCAL)
 
 
-@pytest.mark.parametrize("source", ["demo", "robustbench", "timm", "local"])
+@pytest.mark.parametrize("source", ["demo", "robustbench", "timm", "torchvision", "local"])
 def test_every_entry_of_every_zoo(source: str, tmp_path: Path) -> None:
     if source == "timm" and importlib.util.find_spec("timm") is None:
         pytest.skip("needs timm, of the extra `zoos`")

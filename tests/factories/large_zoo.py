@@ -25,6 +25,7 @@ from auditor.db.codec import pack_bits, pack_indices, pack_matrix, pack_numbers,
 from auditor.db.session import open_database
 from auditor.records import AuditRequest, ZooEntry
 from auditor.records.entries import entry_to
+from auditor.records.sources import SOURCE_NAMES
 from auditor.scans.request import ScanRequest
 from auditor.statistics import wilson_interval
 from tests.factories.large_zoo_jobs import Jobs, insert_jobs
@@ -33,7 +34,6 @@ Row = dict[str, Any]
 AWKWARD = "_<b>широкий</b>&amp;模型_*-[ab]?_$(x)_'\"_" + "unbroken" * 8
 """Part of long names: markup, globs, quotes, other scripts, and no place to break a line."""
 SENTENCE = "expected images of 32 x 32 pixels with 3 channels, got 28 x 28 with 1 from /srv/data/{folder}: " * 6
-SOURCES = ("demo", "timm", "robustbench", "local", "checkpoint")
 FAMILIES = ("small_resnet", "resnet18", "resnet50", "wide_resnet28_10", "vit_tiny", "convnext_nano", "deit_small",
             "mobilenet", "efficientnet_lite0", "preact_resnet18", "densenet121", "mlp")  # fmt: skip
 METHODS: dict[str | None, tuple[float, float]] = {
@@ -102,7 +102,7 @@ def fill_zoo(
         _insert(connection, tables.Model, [_model(number, entry) for number, entry in enumerate(entries, 1)])
         _insert(connection, tables.Published, list(_published(zoo, entries)))
         for night in range(nights):
-            for source in SOURCES:
+            for source in SOURCE_NAMES:
                 mine = [number for number, entry in enumerate(entries, 1) if entry.source == source]
                 _insert_scan(zoo, entries, mine, night)
         running_scan = _insert_running_scan(zoo, entries)

@@ -58,7 +58,7 @@ def test_a_form_without_a_token_survives_signing_in(
         ("/scans", SCAN | {"samples": "0"}, "samples", "expected 1 or more, got &#39;0&#39;"),
         ("/scans", SCAN | {"triage": "1.5"}, "triage", "expected 1 or less, got &#39;1.5&#39;"),
         ("/scans", SCAN | {"match": "nothing-*"}, "match", "match none of"),
-        ("/scans", SCAN | {"source": "local"}, "source", "expected &#39;demo&#39;, &#39;timm&#39;"),
+        ("/scans", SCAN | {"source": "local"}, "source", "expected &#39;demo&#39;, &#39;robustbench&#39;"),
         ("/boosts", BOOST | {"model": ""}, "model", "expected a value"),
         ("/boosts", BOOST | {"model": "demo:nowhere"}, "model", "no model"),
         ("/boosts", BOOST | {"epochs": "2.5"}, "epochs", "expected a whole number, got &#39;2.5&#39;"),

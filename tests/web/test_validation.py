@@ -70,7 +70,10 @@ def test_every_field_of_every_body_says_what_it_expects(path: str, server: Any) 
 BODIES: tuple[tuple[Any, str], ...] = (
     ({}, "source: expected a value"),
     ({"source": "demo", "sampels": 3}, "sampels: there is no such field"),
-    ({"source": "local"}, "source: expected 'demo', 'timm', 'robustbench' or 'checkpoint', got 'local'"),
+    (
+        {"source": "local"},
+        "source: expected 'demo', 'robustbench', 'timm', 'torchvision', 'hub' or 'checkpoint', got 'local'",
+    ),
     ({"source": "demo", "samples": "twenty"}, "samples: expected a whole number, got 'twenty'"),
     ({"source": "demo", "samples": 2.5}, "samples: expected a whole number, got 2.5"),
     ({"source": "demo", "samples": 0}, "samples: expected 1 or more, got 0"),
@@ -99,7 +102,7 @@ def test_bodies(server: Any) -> None:
 
 
 def test_a_model_and_a_name_are_asked_for_in_words(server: Any) -> None:
-    wanted = "model: expected demo:, timm:, robustbench: or checkpoint: with a name, got 'standard'"
+    wanted = "model: expected demo:, robustbench:, timm:, torchvision:, hub: or checkpoint: with a name, got 'standard'"
     assert problem(send(server, "/boosts", json={"model": "standard"})) == wanted
     named = problem(send(server, "/schedules/-x", json=GOOD["/schedules/nightly"]))
     assert named == (

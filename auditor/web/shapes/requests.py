@@ -20,6 +20,7 @@ from auditor.records.boosts import BOOST_PROTOCOL, TRAINING_SECONDS, RecipeOptio
 from auditor.records.certificates import CertificateMethod
 from auditor.records.norms import NormName, TrainingNormName
 from auditor.records.protocols import AttackingProtocolName, ProtocolName
+from auditor.records.sources import REMOTE_SOURCE_NAMES, RemoteSourceName
 from auditor.text.printable import check_storable, clean_line
 
 
@@ -46,8 +47,10 @@ class Like:
 NAME_WORDS = "letters, digits, dots, dashes and underscores, first a letter or digit"
 Word = Annotated[str, Field(max_length=200), AfterValidator(check_storable)]
 Device = Annotated[str, Like(r"cpu|cuda(:[0-9]{1,3})?", "cpu, cuda or cuda:N")]
+*_OTHERS, _LAST = REMOTE_SOURCE_NAMES
 ModelName = Annotated[
-    Word, Like(r"(demo|timm|robustbench|checkpoint):.+", "demo:, timm:, robustbench: or checkpoint: with a name")
+    Word,
+    Like(rf"({'|'.join(REMOTE_SOURCE_NAMES)}):.+", f"{':, '.join(_OTHERS)}: or {_LAST}: with a name"),
 ]
 Samples = Annotated[int, Field(ge=1, le=10_000_000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -59,7 +62,7 @@ class ScanBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    source: Literal["demo", "timm", "robustbench", "checkpoint"]
+    source: RemoteSourceName
     models: Annotated[list[Word], Field(max_length=200)] = []
     match: Word | None = None
     dataset: Word | None = None
