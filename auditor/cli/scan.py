@@ -140,8 +140,8 @@ class ScanOptions:
 def command(options: ScanOptions) -> None:
     """Audit every model of a zoo: linearize, cluster, attack and store it.
 
-    DIR is the folder of a local zoo, or of RobustBench's models. Each model is audited in its own process, with limits
-    on time and memory.
+    DIR is the folder of a local zoo, of RobustBench's models or of the hub's snapshots. For hub it may also be a
+    repository, OWNER/NAME. Each model is audited in its own process, with limits on time and memory.
 
     If a broker is configured (AUDITOR_BROKER_URL), the audits are sent to the workers (`auditor worker`) and the
     command returns. Add --wait to follow them, or --here to run them in this process. Without a broker, the audits run
@@ -162,6 +162,9 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --curve --fail-under-at 60%@0.05 --fail-under-area 0.08
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
       auditor scan timm --protocol screen --match '*_nano*' --limit 20 --pretrained-only --sketch 64
+      auditor scan torchvision --model resnet50.IMAGENET1K_V2 --data /data/imagenet
+      auditor scan hub google/vit-base-patch16-224 --data /data/imagenet
+      auditor scan hub ./my-snapshot --protocol screen
       auditor scan demo --targeted superclass
       auditor scan demo --model at-eps0.10 --curve
       auditor scan demo --model saturated --attack my_attacks.py:rescaled --trust-code

@@ -28,13 +28,16 @@ def command() -> None:
 def list_models(source: str, folder: Path | None, listing: Listing, **filters: Any) -> None:
     """List the models of a zoo without constructing them.
 
-    DIR is the folder of a local zoo, or of RobustBench's models.
+    DIR is the folder of a local zoo, of RobustBench's models or of the hub's snapshots. For hub it may also be a
+    repository, OWNER/NAME.
 
     \b
     Examples:
       auditor zoo list demo
       auditor zoo list robustbench --dataset cifar10 --threat-model Linf
       auditor zoo list timm --pretrained-only --match 'resnet18*'
+      auditor zoo list torchvision --match 'vit_*'
+      auditor zoo list hub
       auditor zoo list local ./my-zoo --format json
       auditor zoo list demo --filter 'training.method=trades' --sort model
     """

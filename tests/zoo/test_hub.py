@@ -274,8 +274,12 @@ def test_shards_are_read_together(tmp_path: Path, hub: Path) -> None:
 def test_weights_that_do_not_fill_the_network_are_refused(damage: str, tmp_path: Path) -> None:
     folder = save_vit(tmp_path / "vit")
     state = load_file(folder / "model.safetensors")
-    words = {"cut": "missing keys.*classifier.bias", "added": "unexpected keys.*surprise", "bent": "mismatched keys.*classifier.bias",
-             "infinite": "classifier.bias holds values that are not finite"}[damage]  # fmt: skip
+    words = {
+        "cut": "missing keys.*classifier.bias",
+        "added": "unexpected keys.*surprise",
+        "bent": "mismatched keys.*classifier.bias",
+        "infinite": "classifier.bias holds values that are not finite",
+    }[damage]
     if damage == "cut":
         del state["classifier.bias"]
     elif damage == "added":
@@ -361,34 +365,44 @@ def test_files_that_timms_configuration_names_are_not_read(tmp_path: Path) -> No
     assert torch.equal(inner_network(model).head.bias, original.head.bias)
 
 
-ARCHITECTURES = {
-    "ViT": PLAIN, "DeiT": PLAIN, "Beit": PLAIN, "Dinov2": PLAIN, "ViTMSN": PLAIN,
-    "Swin": {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4],
-             "window_size": 4},
-    "Swinv2": {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4],
-               "window_size": 4},
-    "ConvNext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
-    "ConvNextV2": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
-    "ResNet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
-    "RegNet": {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1], "groups_width": 8},
-    "PoolFormer": {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1]},
-    "PvtV2": {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 2, 4]},
-    "FocalNet": {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 1], "focal_levels": [2, 2],
-                 "focal_windows": [3, 3]},
+STAGES = {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 2, 4]}
+SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+STEPS = {"hidden_sizes": [8, 16], "depths": [1, 1]}
+ARCHITECTURES: dict[str, tuple[int, dict[str, object]]] = {
+    "ViT": (32, PLAIN), "DeiT": (32, PLAIN), "Beit": (32, PLAIN), "Data2VecVision": (32, PLAIN), "Dinov2": (32, PLAIN),
+    "Dinov2WithRegisters": (32, PLAIN), "ViTMSN": (32, PLAIN), "IJepa": (32, PLAIN), "Swin": (32, SWIN),
+    "Swinv2": (32, SWIN), "CLIP": (32, {"vision_config": PLAIN}), "Siglip": (32, {"vision_config": PLAIN}),
+    "ConvNext": (32, STEPS | {"num_stages": 2}), "ConvNextV2": (32, STEPS | {"num_stages": 2}),
+    "ResNet": (32, STEPS | {"embedding_size": 8, "layer_type": "basic"}),
+    "RegNet": (32, {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1], "groups_width": 8}),
+    "FocalNet": (32, {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [1, 1], "focal_levels": [2, 2],
+                      "focal_windows": [3, 3]}),
+    "Hiera": (64, {"image_size": [64, 64], "embed_dim": 16, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4]}),
+    "Levit": (64, {"image_size": 64, "hidden_sizes": [16, 24, 32], "num_attention_heads": [1, 2, 2],
+                   "depths": [1, 1, 1]}),
+    "MobileNetV1": (64, {"depth_multiplier": 0.25}),
+    "MobileViT": (64, {"image_size": 64, "hidden_sizes": [16, 24, 32],
+                       "neck_hidden_sizes": [8, 8, 16, 16, 24, 32, 64]}),
+    "PoolFormer": (64, {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1]}),
+    "Pvt": (64, STAGES | {"image_size": 64}), "PvtV2": (64, STAGES), "Segformer": (64, STAGES),
+    "SwiftFormer": (64, {"image_size": 64, "depths": [1, 1, 1, 1], "embed_dims": [8, 16, 16, 32]}),
 }  # fmt: skip
+WIDE = ("MobileNetV1", "MobileViT")
+"""Their templates vanish if their weights are as small as the others'."""
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_networks_of_transformers_are_linearized(kind: str) -> None:
     torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**ARCHITECTURES[kind], num_labels=5)
+    side, settings = ARCHITECTURES[kind]
+    config = getattr(transformers, f"{kind}Config")(**settings, num_labels=5)
     model = getattr(transformers, f"{kind}ForImageClassification")(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    size = (3, 64, 64) if kind == "PvtV2" else (3, 32, 32)
-    weight = implicit_weight(NormalizedOutputs(model, (0.5,) * 3, (0.5,) * 3), size)  # which checks that it is affine
-    assert weight.shape == (5, *size)
+            parameter.add_((0.3 if kind in WIDE else 0.05) * torch.randn_like(parameter))
+    model = NormalizedOutputs(model, (0.5,) * 3, (0.5,) * 3)
+    weight = implicit_weight(model, (3, side, side))  # which checks that it is affine
+    assert weight.shape == (5, 3, side, side)
     assert weight.norm() > 0
 
 
