@@ -61,6 +61,7 @@ def _machine(_: Settings) -> Iterator[Finding]:
 def _packages(_: Settings) -> Iterator[Finding]:
     """Compare installed versions with those that auditor was tested with."""
     requirements = [Requirement(line) for line in requires("auditor") or ()]
+    checked: set[tuple[str, str]] = set()  # extras may share a package
     for extra in ("", *EXTRAS):
         group = [one for one in requirements if _belongs(one, extra)]
         if extra and _installed(group[0].name) is None:  # the main package of the extra
@@ -68,6 +69,9 @@ def _packages(_: Settings) -> Iterator[Finding]:
             continue
         for one in group:
             found, needed = _installed(one.name), str(one.specifier)
+            if (one.name, needed) in checked:
+                continue
+            checked.add((one.name, needed))
             if found is None:
                 yield Finding(one.name, "broken", f"not installed: pip install '{one.name}{needed}'")
             elif not one.specifier.contains(found, prereleases=True):

@@ -91,7 +91,7 @@ def test_pictures_of_several_sizes_need_a_transform(tmp_path: Path) -> None:
         load_images("own", None, custom=own)
     with pytest.raises(DataError, match=r"one size, got 54 x 36"):
         load_images("own", None, custom=own, transform=Transform(resize=36))
-    with pytest.raises(UsageError, match="expected interpolation bilinear or bicubic, got 'magic'"):
+    with pytest.raises(UsageError, match=r"expected interpolation bilinear or bicubic or .*, got 'magic'"):
         load_images("own", None, custom=own, transform=Transform(resize=36, interpolation="magic"))
 
 
