@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet -e '.[test,zoos,service,corruptions]'
+	$(BIN)/pip install --quiet -e '.[test,zoos,service,corruptions,evidence]'
 	touch $@ $(VENV)/.installed
 
 # Audits that were done before save no adversarial images, so without any the zoo is audited again.

@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         demo_weights: folder of a demo zoo that replaces the shipped one.
         robustbench_models: folder of RobustBench's models, in the layout of its loader.
         checkpoints: folder of fine-tuned checkpoints; workers on several machines share it.
+        evidence_key: file of the private key that signs evidence.
         data: folder in torchvision's layout where data sets are looked for, and to which they are downloaded.
         lease_seconds: a job whose process sends no heartbeat for so long is queued again.
         database_patience: seconds for which workers wait for a database that is unavailable or full.
@@ -43,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     demo_weights: Path | None = None
     robustbench_models: Path = Path("models")
     checkpoints: Path = msgspec.field(default_factory=lambda: user_data_path("auditor") / "checkpoints")
+    evidence_key: Path = msgspec.field(default_factory=lambda: user_data_path("auditor") / "evidence.key")
     data: Path = msgspec.field(default_factory=lambda: Path.home() / ".cache" / "auditor")
     lease_seconds: Annotated[float, Meta(ge=3, le=86_400)] = 60
     database_patience: Annotated[float, Meta(ge=0, le=31_536_000)] = 600

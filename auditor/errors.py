@@ -120,6 +120,12 @@ class GateError(AuditorError):
     exit_code = ExitCode.GATE
 
 
+class EvidenceError(AuditorError):
+    """Evidence is not valid: a file was changed, a signature is wrong, or a figure does not follow from verdicts."""
+
+    exit_code = ExitCode.GATE
+
+
 class LinearizationError(AuditorError):
     """A model has no implicit linear map: an operation stays non-linear, or the map is not finite."""
 

@@ -33,6 +33,7 @@ def test_one_idea_a_file(file: Path) -> None:
         ["metrics", "--once"], ["metrics", "--help"],
         ["zoo", "list", "robustbench"], ["zoo", "import-published", "--help"], ["results", "compare", "--help"],
         ["checkpoints", "list"], ["checkpoints", "get", "--help"], ["reproduce", "bai2021", "--list"],
+        ["evidence", "keygen", "--out", "new.key"], ["evidence", "export", "--help"], ["zoo", "check", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -17,9 +17,20 @@ _DATASETS = {
 """The hub's name and the usual name of each data set."""
 
 
+def hub_dataset(entry: ZooEntry) -> str | None:
+    """The data set's name on the hub; None if it has none there."""
+    known = None if entry.own_data else _DATASETS.get(entry.dataset)
+    return known[0] if known else None
+
+
 def front_matter(row: CheckpointRow, entry: ZooEntry, origin: Origin) -> str:
+    """The metadata as text."""
+    return as_front_matter(metadata(row, entry, origin))
+
+
+def as_front_matter(values: dict[str, Any]) -> str:
     """YAML between two lines of dashes; its values are JSON, which is YAML."""
-    lines = [f"{key}: {_value(value)}" for key, value in metadata(row, entry, origin).items()]
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     return "\n".join(["---", *lines, "---", ""])
 
 
@@ -33,7 +44,7 @@ def metadata(row: CheckpointRow, entry: ZooEntry, origin: Origin) -> dict[str, A
         "library_name": "timm" if "timm" in entry.architecture else None,
         "pipeline_tag": "image-classification",
         "base_model": origin.hub_id,
-        "datasets": [_DATASETS[entry.dataset][0]] if entry.dataset in _DATASETS and not entry.own_data else None,
+        "datasets": [name] if (name := hub_dataset(entry)) else None,
         "tags": tags(row, entry),
         "metrics": ["accuracy"],
         "model-index": _model_index(row, entry),
@@ -63,17 +74,17 @@ def _model_index(row: CheckpointRow, entry: ZooEntry) -> list[dict[str, Any]] | 
         for name, value in ((clean, after.clean_accuracy), (robust, after.robust_accuracy))
         if value is not None
     ]
-    known = None if entry.own_data else _DATASETS.get(entry.dataset)
-    dataset = {"type": known[0] if known else entry.dataset, "name": dataset_name(entry), "split": "test"}
+    hub_id = hub_dataset(entry) or entry.dataset
+    return model_index(model_name(row), hub_id, dataset_name(entry), metrics) if metrics else None
+
+
+def model_index(name: str, hub_id: str, title: str, metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The key ``model-index`` of a card, with the metrics of one model on the test split of a data set."""
+    dataset = {"type": hub_id, "name": title, "split": "test"}
     task = {"type": "image-classification", "name": "Image Classification"}
-    result = {"task": task, "dataset": dataset, "metrics": metrics}
-    return [{"name": model_name(row), "results": [result]}] if metrics else None
+    return [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
 
 
 def model_name(row: CheckpointRow) -> str:
     """``checkpoint-7``, because the hub allows no colon in names."""
     return str(row.checkpoint).replace(":", "-")
-
-
-def _value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -24,7 +24,7 @@ class Commands(Group):
 
     modules = {  # noqa: RUF012
         "init": "init", "scan": "scan", "scans": "scans", "zoo": "zoo", "results": "results", "report": "report",
-        "boost": "boost",
+        "evidence": "evidence", "boost": "boost",
         "adapt": "adapt", "checkpoints": "checkpoints", "trainings": "trainings", "worker": "worker",
         "workers": "worker:listing", "schedule": "schedule", "beat": "beat", "metrics": "metrics", "serve": "serve",
         "tokens": "tokens", "db": "db", "doctor": "doctor", "reproduce": "reproduce",
@@ -34,7 +34,7 @@ class Commands(Group):
         return list(self.modules)
 
     sections = {  # noqa: RUF012
-        "Audit": ("init", "scan", "scans", "results", "report", "zoo"),
+        "Audit": ("init", "scan", "scans", "results", "report", "evidence", "zoo"),
         "Make models more robust": ("boost", "adapt", "checkpoints", "trainings"),
         "Run a service": ("worker", "workers", "schedule", "beat", "serve", "tokens", "metrics"),
         "Set up and check": ("doctor", "db"),

@@ -13,7 +13,7 @@ from auditor.text.numbers import counted
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from auditor.records.results import ResultRow
+    from auditor.records.results import ResultRow, UnmetGate
 
 
 class Share(click.ParamType[Decimal]):
@@ -112,6 +112,16 @@ class GateOptions:
     def any(self) -> bool:
         return self.fail_on_regression or self.fail_under is not None or self.on_curve
 
+    @property
+    def names(self) -> list[str]:
+        """The options that set gates, as on the command line."""
+        return [
+            *([] if self.fail_under is None else [_name("--fail-under", self.fail_under)]),
+            *(_name("--fail-under-at", share, eps) for share, eps in self.fail_under_at),
+            *([] if self.fail_under_area is None else [_name("--fail-under-area", self.fail_under_area)]),
+            *([REGRESSION] if self.fail_on_regression else []),
+        ]
+
     def check_protocol(self, protocol: str, *, curve: bool) -> None:
         """Raises UsageError if an accuracy is required under a protocol that measures none, or a curve without one."""
         from auditor.errors import UsageError
@@ -128,44 +138,62 @@ class GateOptions:
             raise UsageError("--fail-under has no meaning under 'screen', which runs no attack; use another protocol")
 
 
-def check_gates(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Sequence[ResultRow]") -> None:
-    """Compare a scan's rows with the gates; print one line on stderr for each gate that is not met.
+REGRESSION = "--fail-on-regression"
+
+
+def _name(option: str, least: Decimal | float, eps: float | None = None) -> str:
+    """A gate as on the command line: ``--fail-under-at 0.45@8/255``."""
+    from auditor.text.eps import format_eps
+
+    return f"{option} {least:g}" + ("" if eps is None else f"@{format_eps(eps)}")
+
+
+def find_unmet(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Sequence[ResultRow]") -> "list[UnmetGate]":
+    """Compare a scan's rows with the gates, and find those that are not met."""
+    from auditor.cli.output.progress import say
+    from auditor.records.corruptions import is_corruptions
+    from auditor.records.results import UnmetGate
+
+    earlier = _find_earlier(engine, rows, scan_id) if gates.fail_on_regression else {}
+    early = {row.id for row in rows if gates.sequential and not is_corruptions(row.norm)}
+    level = _regression_level(engine, [row for row in rows if row.id not in early], earlier)
+    unmet: list[UnmetGate] = []
+    for row in rows:
+        if gates.sequential:
+            for note in row.notes:
+                if note.startswith("decided after "):
+                    say(f"{row.model}: {note}")
+        found: list[tuple[str, str]] = []
+        if gates.any and row.status not in ("done", "failed"):
+            found.append(("result", f"{row.model}: expected a result, but its audit is {row.status}"))
+        if gates.fail_under is not None and row.status == "done":
+            found += ((_name("--fail-under", gates.fail_under), text) for text in _too_low(row, gates.fail_under))
+        if gates.on_curve and row.status == "done":
+            found += _too_low_on_curve(engine, row, gates)
+        if gates.fail_on_regression:
+            found += ((REGRESSION, text) for text in _worse(engine, row, earlier.get(row.id), level, row.id in early))
+        unmet += (UnmetGate(audit=row.id, gate=gate, message=text) for gate, text in found)
+    if len(early) > 1:
+        say(
+            "each early answer is wrong with a probability of at most 5 %; this is not corrected for "
+            f"{len(early)} models together"
+        )
+    return unmet
+
+
+def require_met(unmet: "Sequence[UnmetGate]", models: int) -> None:
+    """Print one line on stderr for each gate that was not met, of this number of models.
 
     Raises:
         GateError: a gate is not met.
     """
     from auditor.cli.output.progress import say
     from auditor.errors import GateError
-    from auditor.records.corruptions import is_corruptions
 
-    unmet: list[str] = []
-    earlier = _find_earlier(engine, rows, scan_id) if gates.fail_on_regression else {}
-    early = {row.id for row in rows if gates.sequential and not is_corruptions(row.norm)}
-    level = _regression_level(engine, [row for row in rows if row.id not in early], earlier)
-    for row in rows:
-        if gates.sequential:
-            for note in row.notes:
-                if note.startswith("decided after "):
-                    say(f"{row.model}: {note}")
-        if gates.any and row.status not in ("done", "failed"):
-            unmet.append(f"{row.model}: expected a result, but its audit is {row.status}")
-        if gates.fail_under is not None and row.status == "done":
-            unmet += _too_low(row, gates.fail_under)
-        if gates.on_curve and row.status == "done":
-            unmet += _too_low_on_curve(engine, row, gates)
-        if gates.fail_on_regression:
-            unmet += _worse(engine, row, earlier.get(row.id), level, row.id in early)
-    for line in unmet:
-        say(f"gate not met: {line}")
-    if len(early) > 1:
-        say(
-            "each early answer is wrong with a probability of at most 5 %; this is not corrected for "
-            f"{len(early)} models together"
-        )
+    for one in unmet:
+        say(f"gate not met: {one.message}")
     if unmet:
-        raise GateError(
-            f"{counted(len(unmet), 'gate')} not met, of {counted(len(rows), 'model')}; all results are stored"
-        )
+        raise GateError(f"{counted(len(unmet), 'gate')} not met, of {counted(models, 'model')}; all results are stored")
 
 
 def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
@@ -182,7 +210,8 @@ def _too_low(row: "ResultRow", under: Decimal) -> Iterator[str]:
         yield f"{expected} {percent(accuracy)}"
 
 
-def _too_low_on_curve(engine: "Engine", row: "ResultRow", gates: GateOptions) -> Iterator[str]:
+def _too_low_on_curve(engine: "Engine", row: "ResultRow", gates: GateOptions) -> Iterator[tuple[str, str]]:
+    """The gates on the curve that a result does not meet, with the reason."""
     from auditor.db.curves import load_curve
     from auditor.errors import UsageError
     from auditor.results.curves import robust_at, summarize_curve
@@ -190,25 +219,29 @@ def _too_low_on_curve(engine: "Engine", row: "ResultRow", gates: GateOptions) ->
     from auditor.text.numbers import percent
 
     curve = load_curve(engine, row.id)
+    on_curve = next(name for name in gates.names if name.startswith(("--fail-under-at", "--fail-under-area")))
     if curve is None:
-        yield f"{row.model}: expected a curve, got none: {'; '.join(row.notes) or 'it was not measured'}"
+        yield on_curve, f"{row.model}: expected a curve, got none: {'; '.join(row.notes) or 'it was not measured'}"
         return
     if row.flags:
-        yield f"{row.model}: expected a curve without flags, got {', '.join(row.flags)}: it cannot be trusted"
+        flags = ", ".join(row.flags)
+        yield on_curve, f"{row.model}: expected a curve without flags, got {flags}: it cannot be trusted"
         return
     n = len(curve.sizes)
     for share, eps in gates.fail_under_at:
+        gate = _name("--fail-under-at", share, eps)
         expected = f"{row.model}: expected a robust accuracy of at least {percent(share)} at {format_eps(eps)}, got"
         try:
             found = robust_at(curve, eps)
         except UsageError as error:
-            yield f"{expected} none: {error}"
+            yield gate, f"{expected} none: {error}"
             continue
         if round(found.robust * n) < share * n:
-            yield f"{expected} {percent(found.robust)}"
-    area = summarize_curve(curve, row.eps).area
-    if gates.fail_under_area is not None and area < gates.fail_under_area:
-        yield f"{row.model}: expected an area under the curve of at least {gates.fail_under_area:g}, got {area:.4g}"
+            yield gate, f"{expected} {percent(found.robust)}"
+    area, least = summarize_curve(curve, row.eps).area, gates.fail_under_area
+    if least is not None and area < least:
+        text = f"{row.model}: expected an area under the curve of at least {least:g}, got {area:.4g}"
+        yield _name("--fail-under-area", least), text
 
 
 def _verdicts(row: "ResultRow") -> int:

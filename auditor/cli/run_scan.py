@@ -79,8 +79,10 @@ def check_queue() -> None:
     check_broker()
 
 
-def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, gated: bool = False) -> Where:
+def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, needs_results: bool = False) -> Where:
     """Decide where work runs, by its options; ``minutes`` is the time limit of an audit.
+
+    ``needs_results``: whether the command does something with the results.
 
     Raises:
         UsageError: the options contradict each other, or no broker is configured.
@@ -95,8 +97,8 @@ def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, 
         return Where(LOCAL_QUEUE, False, place.jobs)
     if place.jobs:
         raise UsageError("--jobs needs --here: `auditor worker --processes` sets how many audits a worker runs at once")
-    if gated and not place.wait:
-        raise UsageError("--fail-under and --fail-on-regression need the results: add --wait or --here")
+    if needs_results and not place.wait:
+        raise UsageError("gates, --sarif and --junit need the results: add --wait or --here")
     check_queue()
     from auditor.jobs.queue import LONGEST_DAYS, queue_of
 

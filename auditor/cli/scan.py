@@ -11,6 +11,7 @@ from auditor.cli.gates import GateOptions, gate_options
 from auditor.cli.model_filters import LIMIT, MODELS, ModelFilters, keep_auditable, model_filters
 from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.output.adversarials import SAVE
+from auditor.cli.output.reports import ReportOptions, report_options
 from auditor.errors import ExitCode
 from auditor.records.certificates import CERTIFICATE_METHODS
 
@@ -30,6 +31,7 @@ class ScanOptions:
     run_id: int | None
     gates: GateOptions
     save_adversarials: Path | None
+    reports: ReportOptions
     output_format: str
 
 
@@ -135,6 +137,7 @@ class ScanOptions:
 @click.option("--run", "run_id", type=Count(), hidden=True)
 @gate_options
 @SAVE
+@report_options
 @shared.FORMAT
 @shared.parsed_as(ScanOptions)
 def command(options: ScanOptions) -> None:
@@ -158,6 +161,7 @@ def command(options: ScanOptions) -> None:
       auditor scan demo --match 'at-*' --eps 8/255 --format json
       auditor scan demo --fail-under 45% --fail-on-regression
       auditor scan demo --fail-under 45% --sequential
+      auditor scan local ./my-zoo --fail-under 45% --sarif robustness.sarif --junit robustness.xml
       auditor scan demo --fail-on-regression --sequential
       auditor scan demo --curve --fail-under-at 60%@0.05 --fail-under-area 0.08
       auditor scan robustbench --dataset cifar10 --threat-model Linf --protocol standard
@@ -178,9 +182,10 @@ def command(options: ScanOptions) -> None:
     set is not usable; 4 a gate was not met, even if some models failed; 130 interrupted.
     """
     from auditor.cli.db import open_database
-    from auditor.cli.gates import check_gates
+    from auditor.cli.gates import find_unmet, require_met
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.output.progress import say
+    from auditor.cli.output.reports import check_files, write_reports
     from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
     from auditor.scans.threat_models import check_options, entries_under
     from auditor.zoo import check_installed, find_source
@@ -190,7 +195,9 @@ def command(options: ScanOptions) -> None:
     audit, gates = options.audit, options.gates
     gates.check_protocol(audit.protocol, curve=audit.curve)
     adversarials = prepare(options.save_adversarials, audit.protocol, dry_run=options.dry_run)
-    where = decide(options.place, audit.device, minutes=audit.time_limit, gated=gates.any)
+    check_files(options.reports)
+    needed = gates.any or options.reports.any
+    where = decide(options.place, audit.device, minutes=audit.time_limit, needs_results=needed)
     check_installed(options.source)
     zoo = find_source(options.source, audit.folder, trust_code=audit.trust_code)
     entries = keep_auditable(zoo, options.filters.select_entries(zoo), options.filters.models)
@@ -218,6 +225,8 @@ def command(options: ScanOptions) -> None:
     if not outcome.ended:
         return
     say_saved(adversarials, rows, outcome.reused)
-    check_gates(engine, gates, outcome.scan_id, rows)
+    unmet = find_unmet(engine, gates, outcome.scan_id, rows)
+    write_reports(options.reports, rows, gates.names, unmet, audit.folder if options.source == "local" else None)
+    require_met(unmet, len(rows))
     if outcome.failed or outcome.cancelled:
         click.get_current_context().exit(ExitCode.FAILED)

@@ -1,4 +1,4 @@
-"""``auditor zoo``: list models, start a local zoo, import published results."""
+"""``auditor zoo``: list models, start and check local zoos, import published results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("zoo", cls=Group)
 def command() -> None:
-    """List the models of a zoo, start a local zoo, and import published results."""
+    """List the models of a zoo, start and check local zoos, and import published results."""
 
 
 @command.command("list")
@@ -83,6 +83,45 @@ def init(folder: Path) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
     click.echo(f"{file}: fill in the names of your files, then check it with `auditor zoo list local {folder}`")
+
+
+@command.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--weights", is_flag=True, help="Also check that each file of weights exists and has its sha256.")
+def check(paths: tuple[Path, ...], weights: bool) -> None:
+    """Check local zoos: every mistake in zoo.toml with its line; no code of a folder runs.
+
+    PATH is a folder or its zoo.toml. docs/evidence.md shows how pre-commit runs this before each commit.
+
+    \b
+    Examples:
+      auditor zoo check my-models --weights
+      auditor zoo check team-a/zoo.toml team-b/zoo.toml
+
+    Exit codes: 0 all zoos are valid; 2 some have mistakes.
+    """
+    from auditor.cli.output.progress import say
+    from auditor.errors import UsageError
+    from auditor.zoo.local import FILE, LocalZoo
+
+    wrong = 0
+    for path in paths:
+        if path.name != FILE and not path.is_dir():
+            raise UsageError(f"expected the folder of a zoo or its {FILE}, got {path}")
+        zoo = LocalZoo(path if path.is_dir() else path.parent)
+        try:
+            entries = zoo.entries()
+            problems = list(zoo.find_bad_weights()) if weights else []
+        except UsageError as error:
+            problems = str(error).splitlines()
+        for line in problems:
+            say(f"{path if path.is_dir() else path.parent}: {line}")
+        if problems:
+            wrong += 1
+        else:
+            click.echo(clean_line(f"{path}: {counted(len(entries), 'model')}"))
+    if wrong:
+        raise UsageError(f"{wrong} of {counted(len(paths), 'zoo file')} with mistakes")
 
 
 @command.command("import-published")

@@ -26,10 +26,11 @@ from auditor.db.curves import curve_record
 from auditor.db.filters import OF_CERTIFICATE, Filter, check_filter, order_by, select_ids
 from auditor.db.published import PUBLISHED, published_record
 from auditor.errors import NotFoundError
-from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts
+from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts, ZooEntry
 from auditor.records.certificates import Certificate
 from auditor.records.corruptions import CorruptionScore
 from auditor.records.curves import Curve
+from auditor.records.entries import read_stored_entry
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.records.screening import Screening
@@ -158,6 +159,17 @@ def load_detail(engine: Engine, audit_id: int) -> Detail:
             corruptions=tuple(corruption_score(row) for row in found.corruptions),
             curve=curve_record(found.curve) if found.curve else None,
         )
+
+
+def load_entry(engine: Engine, audit_id: int) -> ZooEntry | None:
+    """Load the zoo entry of an audit; None if an older auditor stored the audit.
+
+    Raises:
+        UsageError: another version of auditor wrote the entry.
+    """
+    with Session(engine) as session:
+        stored = session.scalar(select(tables.Audit.entry).where(tables.Audit.id == audit_id))
+    return None if stored is None else read_stored_entry(stored)
 
 
 def load_verdicts(engine: Engine, audit_id: int) -> Verdicts | None:

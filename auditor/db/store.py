@@ -27,10 +27,9 @@ from auditor.db.leases import Leases, cancel_unfinished
 from auditor.db.retry import with_retries
 from auditor.db.schedules import attach_scan
 from auditor.db.session import single
-from auditor.errors import UsageError, first_line
 from auditor.records import LOCAL_QUEUE, STOPPED_EARLY, STOPPED_SAMPLES, AuditRecord, Verdicts, ZooEntry
 from auditor.records.corruptions import is_corruptions, protocol_under
-from auditor.records.entries import entry_from, entry_to
+from auditor.records.entries import entry_to, read_stored_entry
 from auditor.records.extra_attacks import attacks_label
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
@@ -111,12 +110,7 @@ class Store:
         query = query.join(link, (link.audit_id == audit.id) & ~link.reused).join(tables.Scan)
         with single(self.engine) as session:
             row = session.execute(query.where(audit.id == audit_id, audit.entry.is_not(None))).first()
-        if row is None:
-            return None
-        try:
-            return Job(audit_id, row[1], entry_from(row[0]), row[2])
-        except ValueError as error:
-            raise UsageError(f"its zoo entry was written by another version of auditor: {first_line(error)}") from error
+        return None if row is None else Job(audit_id, row[1], read_stored_entry(row[0]), row[2])
 
     def claim(
         self, audit_id: int, worker: str | None = None, lease: float = 60, queue: str | None = None

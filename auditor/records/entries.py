@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from auditor.errors import UsageError, first_line
 from auditor.records import ZooEntry
 
 
@@ -21,3 +22,11 @@ def entry_to(entry: ZooEntry) -> dict[str, Any]:
 
 def entry_from(stored: dict[str, Any]) -> ZooEntry:
     return _entries().validate_python(stored)
+
+
+def read_stored_entry(stored: dict[str, Any]) -> ZooEntry:
+    """Raises UsageError if another version of auditor stored the entry."""
+    try:
+        return entry_from(stored)
+    except ValueError as error:
+        raise UsageError(f"its zoo entry was written by another version of auditor: {first_line(error)}") from error

@@ -21,6 +21,15 @@ MEASURES: dict[Measure, str] = {
 """What a zoo plot can set against robust accuracy, and the title of its axis. All but the last need no data."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnmetGate:
+    """A gate that an audit did not meet: ``gate`` is the option that set it, ``message`` what was expected and got."""
+
+    audit: int
+    gate: str
+    message: str
+
+
 class PlotPoint(NamedTuple):
     """What a zoo plot draws of one model: a measure, and the robust accuracy with its 95 % interval."""
 

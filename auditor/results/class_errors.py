@@ -136,12 +136,7 @@ def class_errors(
     correct = np.bincount(labels[verdicts.correct], minlength=len(classes))
     families = np.unique(list(superclasses), return_inverse=True)[1]
     found = ClassErrors(
-        classes=tuple(
-            _class_accuracy(name, superclass, *numbers)
-            for name, superclass, *numbers in zip(
-                classes, superclasses, confusion.sum(1), correct, np.diagonal(confusion), strict=True
-            )
-        ),
+        classes=accuracy_by_class(confusion, correct, classes, superclasses),
         confusion=confusion,
         attack_success=_score_success(attack_success(changes, correct), superclasses, permutations, seed),
         broken=int(broken.sum()),
@@ -169,6 +164,18 @@ def attack_success(changes: Counts, correct: Counts) -> Matrix:
     sizes = np.where(correct > 0, correct, NAN)
     shares: Matrix = changes / sizes[:, None]
     return shares
+
+
+def accuracy_by_class(
+    confusion: Counts, correct: Counts, classes: Sequence[str], superclasses: Sequence[str]
+) -> tuple[ClassAccuracy, ...]:
+    """One row a class, from the confusion after the attacks ``(K, K)`` and the correct clean images ``(K,)``."""
+    return tuple(
+        _class_accuracy(name, superclass, *numbers)
+        for name, superclass, *numbers in zip(
+            classes, superclasses, confusion.sum(1), correct, np.diagonal(confusion), strict=True
+        )
+    )
 
 
 def _class_accuracy(name: str, superclass: str, n: int, correct: int, survived: int) -> ClassAccuracy:

@@ -44,7 +44,7 @@ LOST_AFTER = timedelta(minutes=10)
 POLL_SECONDS = 0.5
 """Seconds between two looks at whether a running command is to be interrupted."""
 COMMANDS = ("scan",)
-PATH_OPTIONS = ("--attack", "--data", "--save-adversarials", "--transfer-zoo")
+PATH_OPTIONS = ("--attack", "--data", "--junit", "--sarif", "--save-adversarials", "--transfer-zoo")
 """The options of a scan whose values are paths."""
 PATH_STARTS = ("/", "~", ".")
 FOLDER_PLACE = 3

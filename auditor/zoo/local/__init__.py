@@ -1,6 +1,7 @@
 """Local zoos: a folder of weights with a zoo.toml that describes them (docs/local-zoos.md)."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.files import largest_file
 from auditor.records import ZooEntry
+from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import resolve_inside
 from auditor.zoo.source import LoadedModel
@@ -44,6 +46,28 @@ class LocalZoo:
     def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
         chosen = {entry.model for entry in entries}
         return largest_file(self.folder / one.weights for one in read_zoo(self.folder) if one.entry.model in chosen)
+
+    def find_bad_weights(self) -> Iterator[str]:
+        """What is wrong with the files of weights, one line each: missing, of no known type, or of another digest.
+
+        Raises:
+            UsageError: zoo.toml has mistakes.
+        """
+        for model in read_zoo(self.folder):
+            name, expected = model.entry.model, model.entry.file_sha256
+            try:
+                path = resolve_inside(self.folder, model.weights)
+                kind = file_type(path)
+            except (ValueError, ModelLoadError) as error:
+                yield f"{name}: {error}"
+                continue
+            if kind not in (*WEIGHT_TYPES, INDEX):
+                yield f"{name}: expected weights in {model.weights}, got {kind}"
+            elif expected is not None:
+                with path.open("rb") as file:
+                    got = hashlib.file_digest(file, "sha256").hexdigest()
+                if got != expected:
+                    yield f"{name}: expected {model.weights} with SHA-256 {expected[:16]}…, got {got[:16]}…"
 
     def check(self, entries: Sequence[ZooEntry]) -> None:
         """Refuse entries whose loading runs code of the folder, unless it is trusted; called before a scan.

@@ -1,0 +1,253 @@
+"""Verifies a folder of evidence: signature, digests, and every figure from the verdicts. Needs no database, no model.
+
+A valid signature shows that the holder of a key made the files, and that nobody changed them since. It does not show
+that the verdicts are true: for that, repeat the audit (seed, versions and digests are in the records).
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from auditor.errors import EvidenceError, UsageError, first_line
+from auditor.evidence import bom, card, junit, layout, sarif
+from auditor.evidence.figures import compute_figures, find_differences
+from auditor.evidence.keys import check_installed, public_pem, read_public
+from auditor.evidence.statement import open_envelope, subject_of, summary_of
+from auditor.records.evidence import EvidenceRecord, record_from
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+MOST_BYTES: Final = 1_000_000_000
+"""Larger files are refused unread, because files of others may be made to fill the memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was verified.
+
+    Attributes:
+        problems: what is wrong, one line each, beginning with the file's name; empty if the evidence is valid.
+        key: the ID of the key that signed; None if that could not be checked.
+        trusted: whether the user named that key. If not, the key of the folder was used, which anybody can replace.
+        created: the time of the signature, as its maker states it.
+        audits: the audits, with the figures that were computed from the verdicts.
+        figures: the number of figures that were computed and compared.
+        not_included: models of the scan without evidence, with the reason.
+    """
+
+    problems: tuple[str, ...]
+    key: str | None = None
+    trusted: bool = False
+    created: str | None = None
+    audits: tuple[dict[str, Any], ...] = ()
+    figures: int = 0
+    not_included: tuple[dict[str, Any], ...] = ()
+
+
+def verify_evidence(folder: Path, key: "SSlibKey | None" = None) -> Verification:
+    """Verify a folder; ``key`` is the public key of the signer, None to use the one in the folder.
+
+    Raises:
+        UsageError: the folder does not exist, or is not readable.
+        EnvironmentUnusableError: the extra ``evidence`` is not installed.
+    """
+    check_installed()
+    files = _Files(folder)
+    try:
+        signer = _find_signer(files, key)
+        statement = open_envelope(layout.ENVELOPE, files.read(layout.ENVELOPE), signer)
+    except EvidenceError as error:
+        return Verification(problems=(*files.problems, str(error)))
+    files.compare(statement["digests"])
+    if key is not None and files.content.get(layout.PUBLIC_KEY) != public_pem(key):
+        files.report(layout.PUBLIC_KEY, "it is not the key that was given")
+    checker = _Checker(files, statement)
+    checker.check()
+    return Verification(
+        problems=tuple(dict.fromkeys(files.problems)),
+        key=signer.keyid,
+        trusted=key is not None,
+        created=str(statement["predicate"].get("created")),
+        audits=tuple(checker.audits),
+        figures=checker.figures,
+        not_included=tuple(statement["notIncluded"]),
+    )
+
+
+def _find_signer(files: "_Files", key: "SSlibKey | None") -> "SSlibKey":
+    """The key that was given, else the one in the folder, which must be in its one form."""
+    if key is not None:
+        return key
+    content = files.read(layout.PUBLIC_KEY)
+    found = read_public(layout.PUBLIC_KEY, content)
+    if public_pem(found) != content:
+        raise EvidenceError(f"{layout.PUBLIC_KEY}: changed: it is not in the form in which evidence is written")
+    if found.keyid.encode() not in files.read(layout.ENVELOPE):
+        raise EvidenceError(
+            f"{layout.PUBLIC_KEY} or {layout.ENVELOPE}: changed: the key is {found.keyid}, and another one signed"
+        )
+    return found
+
+
+@dataclass
+class _Files:
+    """The files of a folder, and what is wrong with them."""
+
+    folder: Path
+    problems: list[str] = field(default_factory=list)
+    names: dict[str, Path] = field(default_factory=dict)
+    content: dict[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.folder.is_dir():
+            raise UsageError(f"there is no folder {self.folder}: name one that `auditor evidence export` made")
+
+        def refuse(error: OSError) -> None:
+            raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+
+        for place, folders, files in os.walk(self.folder, onerror=refuse):
+            for name in [*files, *(one for one in folders if (Path(place) / one).is_symlink())]:
+                path = Path(place) / name
+                self.names[path.relative_to(self.folder).as_posix()] = path
+
+    def report(self, name: str, problem: str) -> None:
+        self.problems.append(f"{name}: {problem}")
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises EvidenceError: it is missing, no plain file, or too large."""
+        if name in self.content:
+            return self.content[name]
+        path = self.names.get(name)
+        if path is None:
+            raise EvidenceError(f"{name}: missing")
+        try:
+            about = path.lstat()
+            if not stat.S_ISREG(about.st_mode):
+                raise EvidenceError(f"{name}: expected a file, got a link or something else")
+            if about.st_size > MOST_BYTES:
+                raise EvidenceError(f"{name}: larger than {MOST_BYTES // 1_000_000:,} MB")
+            self.content[name] = path.read_bytes()
+        except OSError as error:
+            raise EvidenceError(f"{name}: cannot be read: {error.strerror}") from error
+        return self.content[name]
+
+    def compare(self, digests: Mapping[str, str]) -> None:
+        """Report files that are missing, added or changed; the content of a changed file is forgotten."""
+        for name in sorted({*digests, *self.names} - {layout.ENVELOPE}):
+            if name not in digests:
+                self.report(name, "added: it is not part of the evidence")
+                continue
+            try:
+                content = self.read(name)
+            except EvidenceError as error:
+                self.problems.append(str(error))
+                continue
+            if hashlib.sha256(content).hexdigest() != digests[name]:
+                self.report(name, "changed: its SHA-256 is not the one that was signed")
+                del self.content[name]
+
+
+@dataclass
+class _Checker:
+    """Compares the figures in all unchanged files with those that follow from the verdicts."""
+
+    files: _Files
+    statement: dict[str, Any]
+    audits: list[dict[str, Any]] = field(default_factory=list)
+    figures: int = 0
+
+    def check(self) -> None:
+        summaries = self.statement["predicate"]["audits"]
+        if not summaries:
+            self.files.report(layout.ENVELOPE, "it is about no audit")
+        tables: dict[int, dict[str, Any]] = {}
+        subjects = []
+        for summary in summaries:
+            found = self._load(summary)
+            if found is None:
+                return
+            record, figures = found
+            number = record.audit.id
+            computed = summary_of(record) | {"figures": layout.headline(figures)}
+            self._compare(layout.ENVELOPE, f"audit {number}", computed, summary)
+            self._check_files(record, figures)
+            subjects.append(subject_of(record))
+            tables[number] = {name: value for name, value in computed["figures"].items() if name in sarif.FIGURES}
+            self.audits.append(computed | {"not_recomputed": sorted(record.stated)})
+            self.figures += _count(figures)
+        self._compare(layout.ENVELOPE, "subject", subjects, self.statement.get("subject"))
+        self._parse_and_compare(layout.SARIF, tables, sarif.read_figures)
+        self._parse_and_compare(layout.JUNIT, tables, junit.read_figures)
+        self._require(layout.STANDARDS)
+
+    def _load(self, summary: Any) -> tuple[EvidenceRecord, dict[str, Any]] | None:
+        """The record that a summary names, and its figures; None if it cannot be read."""
+        try:
+            name = layout.record_name(int(summary["audit"]))
+        except (KeyError, TypeError, ValueError):
+            self.files.report(layout.ENVELOPE, "it has an audit without an ID")
+            return None
+        if (content := self._require(name)) is None:
+            return None
+        try:
+            record = record_from(name, content)
+            figures = compute_figures(record)
+        except EvidenceError as error:
+            text = str(error)
+            self.files.problems.append(text if text.startswith(name) else f"{name}: {text}")
+            return None
+        self._compare(name, "figures", figures, record.figures)
+        if layout.record_name(record.audit.id) != name:
+            self.files.report(name, f"it is the record of audit {record.audit.id}")
+            return None
+        return record, figures
+
+    def _check_files(self, record: EvidenceRecord, figures: dict[str, Any]) -> None:
+        number = record.audit.id
+        self._parse_and_compare(layout.bom_name(number), bom.metrics_of(record, figures), bom.read_metrics)
+        self._parse_and_compare(layout.card_name(number), card.index_of(record, figures), card.read_index)
+        if record.audit.hub_dataset is not None and not record.flags:
+            value = figures["robust_accuracy"]["value"]
+            self._parse_and_compare(layout.eval_results_name(number), value, card.read_value)
+
+    def _require(self, name: str) -> bytes | None:
+        """The content of a file that evidence must have; None if it is wrong, which is reported."""
+        if name not in self.statement["digests"]:
+            self.files.report(name, "missing: the signed list of files does not have it")
+        return self.files.content.get(name)
+
+    def _parse_and_compare(self, name: str, expected: Any, parse: Callable[[bytes], Any]) -> None:
+        content = self._require(name)
+        if content is None:
+            return
+        try:
+            found = parse(content)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, SyntaxError, RecursionError) as error:
+            self.files.report(name, f"its figures cannot be read: {first_line(error)}")
+            return
+        self._compare(name, "", expected, found)
+
+    def _compare(self, name: str, place: str, expected: Any, found: Any) -> None:
+        for difference in find_differences(expected, found, place):
+            self.files.report(name, f"does not follow from the verdicts: {difference}")
+
+
+def _count(figures: Any) -> int:
+    """The number of numbers in plain values."""
+    return sum(1 for value in _leaves(figures) if isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value

@@ -1,0 +1,3 @@
+"""Fixtures of the tests of evidence."""
+
+from tests.factories.evidence import collected, folder, made  # noqa: F401
