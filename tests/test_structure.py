@@ -1,6 +1,5 @@
 """Promises about the shape of the project: small files, no torch where none is needed, docs that keep up."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,10 +65,3 @@ def test_every_setting_is_documented() -> None:
 
 def test_the_cli_reference_is_current() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == cli_reference.reference(), "run `make docs`"
-
-
-def test_links_between_documents_lead_somewhere() -> None:
-    for file in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
-            if "://" not in target:
-                assert (file.parent / target).exists(), f"{file.name}: {target}"
