@@ -17,17 +17,19 @@ from auditor.attacks.autoattack import fab_towards
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, probability_margin, towards
 from auditor.attacks.norms import Norm
-from auditor.attacks.search import rank_targets
+from auditor.attacks.targeted import choose_targets
 
 NAME = "minimal"
 PARAMETERS: dict[str, Any] = {
     "largest": 4.0,
-    "rounds": 20,
+    "rounds": 60,
     "iterations": 15,
     "targets": 9,
     "fab": [[9, 20], [2, 100]],
     "first_cut": 0.2,
     "least_cut": 0.005,
+    "patience": 3,
+    "nearest": 4,
     "growth": 1.5,
     "line_steps": 5,
 }
@@ -36,8 +38,9 @@ PARAMETERS: dict[str, Any] = {
 - ``largest``: the largest radius, in eps; ``targets``: the largest number of target classes.
 - ``fab``: pairs of a number of targets and of iterations: all targets at first, then, for longer, the nearest ones.
 - ``rounds``: the largest number of ascents, of ``iterations`` gradients each.
-- ``first_cut``: the share by which the first smaller ball is smaller. It is halved each time that the sample
-  withstands, and below ``least_cut`` the sample is done.
+- ``first_cut``: the share by which the first smaller ball is smaller. It is halved once the sample has withstood
+  ``patience`` ascents in a row, and below ``least_cut`` the sample is done.
+- ``nearest``: the number of targets of the ascents, those to which FAB came nearest.
 - ``growth``: of the radius while nothing is found; ``line_steps``: of the bisection towards the clean image.
 """
 PUSHES = 6
@@ -54,8 +57,7 @@ def most_passes(samples: int) -> int:
     """The largest number of gradients that a search on so many samples takes."""
     fab = sum(count * iterations for count, iterations in PARAMETERS["fab"])
     ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"]
-    ranking = PARAMETERS["targets"] + 1
-    most: int = samples * (fab + ascents + ranking)
+    most: int = samples * (fab + ascents)
     return most
 
 
@@ -121,10 +123,11 @@ class MinimalSearch:
     def run(self, settings: dict[str, Any]) -> None:
         """Attack every sample until its radius has closed in on the boundary, ``rounds`` times at most."""
         self.settings = settings
-        ranked = rank_targets(self.network, self.images, self.labels, self.norm, settings["targets"])
-        self._run_fab(ranked.shape[1])
+        with torch.no_grad():
+            targets = choose_targets(self.network(self.images.clone()), self.labels)[:, : settings["targets"]]
+        ranked = targets.gather(1, self._run_fab(targets.shape[1]).argsort(dim=1, stable=True))
         reach = self._first_reach()
-        cut = torch.full_like(reach, settings["first_cut"])
+        cut, failed = torch.full_like(reach, settings["first_cut"]), torch.zeros_like(reach)
         for number in range(settings["rounds"]):
             active = (cut >= settings["least_cut"]).nonzero().flatten()
             if not len(active):
@@ -135,11 +138,16 @@ class MinimalSearch:
             broken[active] = self._attack(active, radius[active], ranked[active], number)
             withstood = torch.zeros_like(broken)
             withstood[active] = ~broken[active]
-            cut = torch.where(withstood & broken_before, cut / 2, cut)
+            failed = torch.where(broken, 0, failed + (withstood & broken_before))
+            halve = failed >= settings["patience"]
+            cut, failed = torch.where(halve, cut / 2, cut), torch.where(halve, 0, failed)
             reach = torch.where(withstood, (reach * settings["growth"]).clamp_max(self.largest), reach)
 
-    def _run_fab(self, targets: int) -> None:
-        """FAB towards each target, and again, for longer, towards those by which it came nearest."""
+    def _run_fab(self, targets: int) -> Tensor:
+        """FAB towards each target, and again, for longer, towards those by which it came nearest.
+
+        Returns the distances that it reached ``(N, T)``; infinite where it broke nothing.
+        """
         reached = torch.full((len(self.images), targets), torch.inf, dtype=torch.float64, device=self.images.device)
         for count, iterations in self.settings["fab"]:
             chosen = torch.zeros_like(reached, dtype=torch.bool)
@@ -156,6 +164,7 @@ class MinimalSearch:
                         iterations=iterations,
                     )
                     reached[rows, rank] = self._keep_nearest(rows, points)
+        return reached
 
     def _first_reach(self) -> Tensor:
         """``(N,)`` float64: the distance to the boundary to first order, in a plausible range."""
@@ -170,7 +179,8 @@ class MinimalSearch:
         if not targeted:
             make = (margin, probability_margin, cross_entropy)[turn % 3]
             return lambda rows: make(labels[rows])
-        target, towards_target = ranked[:, turn % ranked.shape[1]], (towards, dlr_towards)[turn % 2]
+        rank = turn // 2 % min(self.settings["nearest"], ranked.shape[1])
+        target, towards_target = ranked[:, rank], (towards, dlr_towards)[turn % 2]
         return lambda rows: towards_target(target[rows], labels[rows])
 
     def _attack(self, rows: Tensor, radius: Tensor, ranked: Tensor, number: int) -> Tensor:
