@@ -2,8 +2,8 @@
 
 A sample that is broken is attacked again in a smaller ball, one that withstands in a ball that is a little larger, so
 that its radius closes in on the decision boundary. The ascents take turns with losses and targets, and begin at the
-best point known, moved into the ball, or at a random one. An ascent ends at the first misclassified point, which is
-then drawn towards the clean image for as long as it stays misclassified.
+best point known, moved into the ball, at a random or at a diverse one. An ascent ends at the first misclassified point,
+which is then drawn towards the clean image for as long as it stays misclassified.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from auditor.attacks.ascent import ascend
 from auditor.attacks.autoattack import fab_towards
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, probability_margin, towards
-from auditor.attacks.norms import Norm
+from auditor.attacks.norms import Norm, generators
+from auditor.attacks.search import DIVERSE_STEPS, climb
 from auditor.attacks.targeted import choose_targets
 
 NAME = "minimal"
@@ -29,7 +30,7 @@ PARAMETERS: dict[str, Any] = {
     "first_cut": 0.2,
     "least_cut": 0.005,
     "patience": 3,
-    "nearest": 4,
+    "nearest": 3,
     "growth": 1.5,
     "line_steps": 5,
 }
@@ -56,7 +57,7 @@ def largest_radius(norm: Norm, eps: float) -> float:
 def most_passes(samples: int) -> int:
     """The largest number of gradients that a search on so many samples takes."""
     fab = sum(count * iterations for count, iterations in PARAMETERS["fab"])
-    ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"]
+    ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"] + PARAMETERS["rounds"] // 4 * DIVERSE_STEPS
     most: int = samples * (fab + ascents)
     return most
 
@@ -179,8 +180,8 @@ class MinimalSearch:
         if not targeted:
             make = (margin, probability_margin, cross_entropy)[turn % 3]
             return lambda rows: make(labels[rows])
-        rank = turn // 2 % min(self.settings["nearest"], ranked.shape[1])
-        target, towards_target = ranked[:, rank], (towards, dlr_towards)[turn % 2]
+        nearest = min(self.settings["nearest"], ranked.shape[1])
+        target, towards_target = ranked[:, turn % nearest], (towards, dlr_towards)[turn // nearest % 2]
         return lambda rows: towards_target(target[rows], labels[rows])
 
     def _attack(self, rows: Tensor, radius: Tensor, ranked: Tensor, number: int) -> Tensor:
@@ -203,11 +204,15 @@ class MinimalSearch:
         return end.broken
 
     def _start(self, rows: Tensor, ball: Tensor, number: int) -> Tensor:
-        """Points in the balls: by turns the best known one, drawn into its ball, and a random one."""
-        images, found = self.images[rows], self.found[rows]
-        noise = self.norm.random_start(self.numbers[rows.cpu()], images, 1.0, seed=self.seed, name=f"minimal {number}")
-        warm = (self.improved[rows] & torch.tensor(number % 4 < 2)).view(-1, 1, 1, 1)
-        return self.norm.project(torch.where(warm, found, images + noise * ball), images, ball)
+        """Points in the balls: the best known one, drawn into its ball, and by turns a random or a diverse one."""
+        images, numbers, turn = self.images[rows], self.numbers[rows.cpu()], number // 2
+        noise = self.norm.random_start(numbers, images, 1.0, seed=self.seed, name=f"minimal {number}")
+        warm = (self.improved[rows] & torch.tensor(turn % 2 == 0)).view(-1, 1, 1, 1)
+        start = self.norm.project(torch.where(warm, self.found[rows], images + noise * ball), images, ball)
+        if turn % 4 != 3:
+            return start
+        draws = generators(numbers, self.seed, f"nearest {number}")
+        return climb(self.network, start, images, draws, norm=self.norm, eps=ball)
 
     def _keep_nearest(self, rows: Tensor, points: Tensor) -> Tensor:
         """Draw points towards their clean images while the model misclassifies them, and keep those that are nearer.

@@ -94,7 +94,9 @@ def test_verdicts_depend_on_the_sample_alone(norm: str) -> None:
 
 @pytest.mark.long
 @settings(max_examples=8, deadline=None)
-@given(st.integers(0, 2**20), st.integers(2, 6), st.sampled_from(["Linf", "L2", "L1"]), st.sampled_from(["quick", "short"]))
+@given(
+    st.integers(0, 2**20), st.integers(2, 6), st.sampled_from(["Linf", "L2", "L1"]), st.sampled_from(["quick", "short"])
+)
 def test_on_any_tiny_network_the_batch_size_changes_nothing(seed: int, classes: int, norm: str, name: str) -> None:
     """Float64; another batch size changes neither a verdict, nor a class, nor what each attack broke, nor the bound."""
     torch.manual_seed(seed)
