@@ -66,7 +66,7 @@ CHECK = 7
 """The number of images with a backward pass in the checks of the linearized network."""
 FEW_CLASSES = 100
 """Up to this many classes all relabellings may be enumerated, so the permutation test is timed as it is."""
-USUAL_SEARCH = 0.6
+USUAL_SEARCH = 0.75
 """The share of its largest number of passes that the search for the smallest perturbation takes on demo models."""
 CERTIFIED = 4
 """Certificates are timed on this many images."""
