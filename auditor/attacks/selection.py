@@ -53,7 +53,8 @@ def is_near(settings: dict[str, Any], lack: Tensor) -> Tensor:
 
 def is_in_reach(settings: dict[str, Any], lack: Tensor) -> Tensor:
     """``(N,)`` bool: which samples the attack runs on whatever the random part is: the near ones, and some far ones."""
-    return is_near(settings, lack) | (lack < settings.get("also_nearer_than", 0.0))
+    further: Tensor = lack < settings.get("also_nearer_than", 0.0)
+    return is_near(settings, lack) | further
 
 
 def order_far(numbers: Tensor, seed: int, far: Tensor) -> Tensor:
@@ -80,7 +81,8 @@ def choose_size(settings: dict[str, Any], far: int, n: int, broken: int = 0, dra
         broken, drawn: how many were broken in the part so far, and how large it is.
     """
     least = smallest_part(far, settings.get("left_out_at_most", 1.0) * n, broken)
-    return max(drawn, least, math.ceil(settings["share"] * far))
+    share: float = settings["share"]
+    return max(drawn, least, math.ceil(share * far))
 
 
 def smallest_part(count: int, at_most: float, broken: int = 0) -> int:
