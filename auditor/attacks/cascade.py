@@ -303,7 +303,8 @@ class Cascade(CascadeState):
         """
         self.attack_started, chosen = time.perf_counter(), self._select(attack).nonzero().flatten()
         names = [score.attack for score in self.scores]
-        position = names.index(attack.name) if attack.name in names else len(names)
+        again = "share" in attack.parameters and len(self.drawn) > 1
+        position = names.index(attack.name) if again else len(names)
         broken = torch.zeros_like(self.survived)
         if len(chosen):
             classes = self._map_resumable(attack.name, chosen, lambda samples: self._break(attack, samples, self.parts))
@@ -322,11 +323,11 @@ class Cascade(CascadeState):
             seconds=self.attack_earlier + time.perf_counter() - self.attack_started,
         )
         self.attack_earlier = 0.0
-        if position == len(names):
-            self.scores.append(score)
-        else:
+        if again:
             self.scores[position] = _add_scores(self.scores[position], score)
             self.scores = self._restate(self.scores)
+        else:
+            self.scores.append(score)
 
     def _select(self, attack: Attack) -> Tensor:
         """``(N,)`` bool: the survivors that the attack runs on. A batch of it changes no other sample's selection.

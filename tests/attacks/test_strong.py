@@ -1,5 +1,7 @@
 """Protocol `strong`: what it finds, what it does not depend on, what it costs, and what it says of what it left out."""
 
+import json
+import zlib
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -253,6 +255,23 @@ def test_one_break_makes_the_part_a_little_larger(monkeypatch: pytest.MonkeyPatc
         assert (result.left_out.drawn, result.left_out.broken, result.left_out.rest) == (second, 1, n - second)
         assert result.left_out.at_most <= 0.1 * n
     assert results[0].left_out == results[1].left_out
+
+
+def test_a_run_resumed_while_the_part_grows_ends_as_one_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.attacks.progress.SAVE_SECONDS", 0.0)
+    model, saved = Linear(5), _Saved()
+    images, labels = _images(model, 60)
+    protocol = _misjudging(monkeypatch, share=0.1, left_out_at_most=0.2, queries=30)
+    given: dict[str, Any] = {"norm": "Linf", "eps": 0.03, "protocol": protocol, "batch_size": 4}
+    expected = evaluate_robustness(model, images, labels, saved=saved, **given)
+    grown = [state for state in saved.states if len(json.loads(zlib.decompress(state))["drawn"]) > 1]
+    assert len(grown) > 3
+    for state in grown:
+        result = evaluate_robustness(model, images, labels, saved=_Saved(state), **given)
+        assert torch.equal(result.broken_at, expected.broken_at)
+        assert (result.notes, result.left_out) == (expected.notes, expected.left_out)
+        scores = [[replace(score, seconds=0) for score in one.attacks] for one in (result, expected)]
+        assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize(("drawn", "rest"), [(0, 10), (1, 9), (20, 80), (44, 350), (81, 570), (30, 0)])
