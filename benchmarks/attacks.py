@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.attacks [--images 500] [--sides strong standard search pyautoattack]
 
 Three robust demo models of one architecture and one of another, on Fashion-MNIST test images from number 500 on;
-`strong` was tuned on earlier ones. `strong` attacks all images in one run, because the random part that FAB and Square
+`strong` was tuned on others. `strong` attacks all images in one run, because the random part that FAB and Square
 attack depends on their number. The other sides attack them in parts of 100, which changes nothing but the batches. All
 have the same seed and batches of 100. What is measured is stored in `benchmarks/attacks.json`, part by part, and is not
 run again; a run that is stopped continues there. `--print` runs nothing. `--models` also takes the weaker demo models.

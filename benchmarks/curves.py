@@ -118,7 +118,7 @@ def measure_curve(model_name: str, norm: str, first: int) -> dict[str, Any]:
         )
         passes.append(counted.passes.forward + counted.passes.backward)
         sizes = [] if found.curve is None else [round(float(size), 7) for size in found.curve.sizes]
-    return {"sizes": sizes, "passes": passes[1] - passes[0], "quick": passes[0]}
+    return {"settings": PARAMETERS, "sizes": sizes, "passes": passes[1] - passes[0], "quick": passes[0]}
 
 
 def measure_protocol(model_name: str, norm: str, first: int, radius: float, protocol: str) -> dict[str, Any]:
@@ -214,6 +214,8 @@ def agreement_lines(results: dict[str, Any]) -> Iterator[str]:
             quick = sum(part["quick"] for part in parts["curve"].values())
             line = f"{norm}, demo:{model}: {sum(search.values()) / (PART * len(search)):.0f} passes an image; "
             line += f"{sum(search.values()) / quick:.1f} times quick's"
+            if any(part.get("settings") != PARAMETERS for part in parts["curve"].values()):
+                line += " (by an earlier search, with other settings)"
             strong = {first: part["passes"] for first, part in parts.get("strong 1", {}).items() if first in search}
             if strong:
                 line += f", {sum(search[first] for first in strong) / sum(strong.values()):.2f} times strong's"

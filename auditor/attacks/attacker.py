@@ -102,7 +102,7 @@ class Attacker:
     def also_attacks_outputs(self, attack: Attack) -> bool:
         """Whether the attack runs a second time, on the outputs: they differ from the logits in more than a factor."""
         nonlinear = isinstance(self.target, Unsquashed) and self.target.is_nonlinear
-        return nonlinear and attack.kind != "square" and attack.engine not in EXTRA
+        return nonlinear and attack.name != "square" and attack.engine not in EXTRA
 
     def craft(self, network: nn.Module, attack: Attack, samples: Tensor) -> Tensor:
         """Adversarial candidates ``(M, C, H, W)`` for these samples; a candidate may fail to break its sample."""

@@ -146,9 +146,9 @@ def _attack_of(suite: AutoAttack, attack: Attack) -> Callable[[Tensor, Tensor], 
         "apgd-t": suite.apgd_targeted,
         "fab-t": suite.fab,
         "square": suite.square,
-    }[attack.kind]
+    }[attack.name]
     part.n_restarts = settings["restarts"]
-    if attack.kind == "square":
+    if attack.name == "square":
         part.n_queries = settings["queries"]
     elif part.n_iter != settings["iterations"]:
         raise ValueError(f"pyautoattack runs {part.n_iter} iterations, the protocol {settings['iterations']}")
@@ -157,7 +157,7 @@ def _attack_of(suite: AutoAttack, attack: Attack) -> Callable[[Tensor, Tensor], 
         part.eot_iter = settings.get("eot", 1)
     if "targets" in settings:
         part.n_target_classes = settings["targets"]
-    if attack.kind == "fab-t":
+    if attack.name == "fab-t":
         part.targeted = True
     perturb: Callable[[Tensor, Tensor], Tensor] = part.perturb
     return perturb

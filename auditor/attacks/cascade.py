@@ -15,7 +15,7 @@ from auditor.attacks.cascade_state import CascadeState
 from auditor.attacks.gradient import cross_entropy
 from auditor.attacks.protocols import EXTRA, PGD_20, Attack, for_randomized
 from auditor.attacks.result import RobustnessResult
-from auditor.attacks.selection import LeftOut, draw_part, is_near, most_broken, summarize
+from auditor.attacks.selection import LeftOut, choose_size, is_in_reach, is_near, most_broken, order_far, summarize
 from auditor.attacks.sequential import CHUNK, anytime_interval
 from auditor.attacks.squashing import PROBES, choose_target, find_logits
 from auditor.errors import InputError
@@ -27,7 +27,7 @@ from auditor.text.numbers import counted
 
 UNBROKEN = -1
 """In place of a class, or of an attack: no attack broke the sample."""
-ON_PARTS = ("fab-t", "square", "fab-t-rest", "square-rest")
+ON_PARTS = ("fab-t", "square")
 """The attacks that may run on a part of the samples."""
 RAND = "randomized: attacked with AutoAttack's rand version (EOT over 20 passes)"
 
@@ -91,20 +91,25 @@ class Cascade(CascadeState):
         if "randomized" in self.flags:
             attacks = for_randomized(attacks)
             self.notes += [] if RAND in self.notes else [RAND]
-        for attack in attacks[self.step :]:
-            if attack.parameters.get("rest_of") and not self._misjudged(attack):
-                self.step += 1
-                continue
-            adapted, note = adapt_to_classes(attack, self.logits.shape[1])
-            self.notes += [note] if note and self.partial is None else []
-            needs_gradients = adapted and adapted.engine not in ("gradient", *EXTRA) and adapted.kind != "square"
-            if adapted and needs_gradients and not self.attacker.differentiable:
-                self.notes.append(f"{adapted.name} left out: the model passes no gradient to its input")
-                self.attacker.lack.zero_()  # nothing says that a boundary is far
-            elif adapted:
-                self._run_attack(adapted)
+        sharing = [step for step, attack in enumerate(attacks) if "share" in attack.parameters]
+        while self.step < len(attacks):
+            if sharing and self.step == sharing[0] and not self.drawn:
+                self._enlarge_part(attacks[self.step])
+            self._run_step(attacks[self.step])
             self.step += 1
+            if sharing and self.step == sharing[-1] + 1 and self._enlarge_part(attacks[self.step - 1]):
+                self.step = sharing[0]
             self._save()
+
+    def _run_step(self, attack: Attack) -> None:
+        adapted, note = adapt_to_classes(attack, self.logits.shape[1])
+        self.notes += [note] if note and note not in self.notes else []
+        needs_gradients = adapted and adapted.engine not in ("gradient", *EXTRA) and adapted.name != "square"
+        if adapted and needs_gradients and not self.attacker.differentiable:
+            self.notes.append(f"{adapted.name} left out: the model passes no gradient to its input")
+            self.attacker.lack.zero_()  # nothing says that a boundary is far
+        elif adapted:
+            self._run_attack(adapted)
 
     def run_until(self, attacks: tuple[Attack, ...], is_decided: Callable[[Tensor, Tensor], bool]) -> None:
         """Run all attacks on one chunk of samples after the other, in a random order of the seed, until it is decided,
@@ -130,10 +135,15 @@ class Cascade(CascadeState):
             if is_decided(survived, self.reached):
                 break
         self.survived, self.broken_by, self.notes = survived, broken_by, list(dict.fromkeys(self.notes))
-        standing, self.scores = int((self.correct & self.reached).sum()), []
+        self.scores = self._restate(scores)
+
+    def _restate(self, scores: list[AttackScore]) -> list[AttackScore]:
+        """The scores, each with the robust accuracy after it and those before it."""
+        standing, restated = int((self.correct & self.reached).sum()), []
         for score in scores:
             standing -= score.broken
-            self.scores.append(replace(score, robust_accuracy=standing / self.attacked))
+            restated.append(replace(score, robust_accuracy=standing / self.attacked))
+        return restated
 
     @property
     def attacked(self) -> int:
@@ -144,9 +154,7 @@ class Cascade(CascadeState):
         """The checks for gradient masking, after :meth:`run` or :meth:`run_until`."""
         self._compare_steps(attacks)
         if "square" in self.broken_by:
-            squares = ("square", "square-rest")
-            by_square = sum(int(broken.sum()) for name, broken in self.broken_by.items() if name in squares)
-            self._add(flags.square_finding(by_square, self.attacked))
+            self._add(flags.square_finding(int(self.broken_by["square"].sum()), self.attacked))
         self._bound_left_out(attacks)
         self._check_vanishing()
         self._add(flags.nonfinite_finding(self.model.count.nonfinite, self.model.count.taken))
@@ -289,43 +297,68 @@ class Cascade(CascadeState):
         )
 
     def _run_attack(self, attack: Attack) -> None:
-        """Run one attack on the survivors; a sample that it breaks inside the budget survives no longer."""
+        """Run one attack on the survivors; a sample that it breaks inside the budget survives no longer.
+
+        An attack that has run before, on a smaller random part, adds to its score.
+        """
         self.attack_started, chosen = time.perf_counter(), self._select(attack).nonzero().flatten()
+        names = [score.attack for score in self.scores]
+        again = "share" in attack.parameters and len(self.drawn) > 1
+        position = names.index(attack.name) if again else len(names)
         broken = torch.zeros_like(self.survived)
         if len(chosen):
             classes = self._map_resumable(attack.name, chosen, lambda samples: self._break(attack, samples, self.parts))
             broken[chosen] = classes >= 0
             self.predicted[broken] = classes[classes >= 0]
-            self.broken_at[broken] = len(self.scores)
-        self.broken_by[attack.name] = broken
+            self.broken_at[broken] = position
+        self.broken_by[attack.name] = broken | self.broken_by.get(attack.name, broken)
         self.survived &= ~broken
         budget = {"norm": self.attacker.norm.name, "eps": self.attacker.eps, "seed": self.attacker.seed}
-        self.scores.append(
-            AttackScore(
-                attack=attack.name,
-                parameters={**attack.parameters, **budget},
-                n=len(chosen),
-                broken=int(broken.sum()),
-                robust_accuracy=int(self.survived.sum()) / len(self.images),
-                seconds=self.attack_earlier + time.perf_counter() - self.attack_started,
-            )
+        score = AttackScore(
+            attack=attack.name,
+            parameters={**attack.parameters, **budget},
+            n=len(chosen),
+            broken=int(broken.sum()),
+            robust_accuracy=int(self.survived.sum()) / len(self.images),
+            seconds=self.attack_earlier + time.perf_counter() - self.attack_started,
         )
         self.attack_earlier = 0.0
+        if again:
+            self.scores[position] = _add_scores(self.scores[position], score)
+            self.scores = self._restate(self.scores)
+        else:
+            self.scores.append(score)
 
     def _select(self, attack: Attack) -> Tensor:
-        """``(N,)`` bool: the survivors that the attack runs on. A batch of it changes no other sample's selection."""
-        settings, attacker = attack.parameters, self.attacker
-        chosen = is_near(settings, attacker.lack) | self._draw_part(attack)
-        return self.survived & (~chosen if settings.get("rest_of") else chosen)
+        """``(N,)`` bool: the survivors that the attack runs on. A batch of it changes no other sample's selection.
 
-    def _draw_part(self, attack: Attack) -> Tensor:
-        """``(N,)`` bool: the random part of the samples far from the boundary; the same for all attacks that share it.
-
-        What these attacks have broken already belongs to it.
+        An attack that shares the random part runs on the samples near the boundary and on the part; once the part has
+        grown, on what was added to it.
         """
-        settings, attacker = attack.parameters, self.attacker
-        far = self._reached_by_parts() & ~is_near(settings, attacker.lack)
-        return draw_part(settings, attacker.numbers, attacker.seed, far, self.attacked)
+        near, part = is_in_reach(attack.parameters, self.attacker.lack), torch.zeros_like(self.survived)
+        if "share" not in attack.parameters:
+            return self.survived & near
+        earlier = self.drawn[-2] if len(self.drawn) > 1 else 0
+        part[self._order_far(attack)[earlier : self.drawn[-1]]] = True
+        return self.survived & (part & ~near if earlier else part | near)
+
+    def _order_far(self, attack: Attack) -> Tensor:
+        """The positions of the samples far from the boundary, in random order; the same for all attacks on the part.
+
+        What these attacks have broken already is among them.
+        """
+        attacker = self.attacker
+        far = self._reached_by_parts() & ~is_near(attack.parameters, attacker.lack)
+        return order_far(attacker.numbers, attacker.seed, far)
+
+    def _enlarge_part(self, attack: Attack) -> bool:
+        """Draw the random part, or more of it if too much was broken in it; whether it has grown."""
+        far, drawn = self._order_far(attack), self.drawn[-1] if self.drawn else 0
+        broken = int(self._broken_by_parts()[far[:drawn]].sum())
+        size = choose_size(attack.parameters, len(far), self.attacked, broken, drawn)
+        if grows := not self.drawn or size > drawn:
+            self.drawn = [*self.drawn, size]
+        return grows
 
     def _broken_by_parts(self) -> Tensor:
         """``(N,)`` bool: what the attacks that run on a part of the samples have broken."""
@@ -342,28 +375,20 @@ class Cascade(CascadeState):
             reached |= broken & began
         return reached
 
-    def _misjudged(self, attack: Attack) -> bool:
-        """Whether a sample of the attack's random part, far from the boundary by its lack, was broken."""
-        return bool((self._broken_by_parts() & self._draw_part(attack)).any())
-
     def _bound_left_out(self, attacks: tuple[Attack, ...]) -> None:
         """Note what the attacks on a random part of the samples say about those that they left out."""
-        partial = [attack for attack in attacks if attack.parameters.get("share") and attack.name in self.broken_by]
+        partial = [attack for attack in attacks if "share" in attack.parameters and attack.name in self.broken_by]
         if not partial:
             return
-        attacked, broken = self._reached_by_parts(), self._broken_by_parts()
-        near, part = is_near(partial[0].parameters, self.attacker.lack), self._draw_part(partial[0])
-        drawn, seen = int(part.sum()), int((broken & part).sum())
-        rest = int((attacked & ~near & ~part).sum())
-        names = " and ".join(attack.name for attack in partial if not attack.parameters.get("rest_of"))
-        if any(attack.parameters.get("rest_of") for attack in partial):
-            self.notes.append(
-                f"{names} ran on all samples: they broke {seen} of a random {drawn} far from the boundary"
-            )
-            return
-        self.left_out = LeftOut(int((attacked & near).sum()), drawn, seen, rest, most_broken(drawn, seen, rest))
+        order, broken = self._order_far(partial[0]), self._broken_by_parts()
+        part, rest = order[: self.drawn[-1]], len(order[self.drawn[-1] :])
+        drawn, seen, near = len(part), int(broken[part].sum()), int(self._reached_by_parts().sum()) - len(order)
+        names = " and ".join(attack.name for attack in partial)
+        self.left_out = LeftOut(near, drawn, seen, rest, most_broken(drawn, seen, rest))
         if rest:
             self.notes.append(summarize(self.left_out, names, int(self.survived.sum()), len(self.images)))
+        elif seen:
+            self.notes.append(f"{names} ran on all samples: they broke {seen} of {drawn} far from the boundary")
 
     def _break(self, attack: Attack, samples: Tensor, parts: list[tuple[str, Part]] | None = None) -> Tensor:
         """Attack samples on the logits and, if these are squashed, on the outputs; as :meth:`_break_on`."""

@@ -40,6 +40,7 @@ class CascadeState:
         correct, survived, reached: ``(N,)`` bool: classified correctly, broken by no attack, attacked at all.
         predicted: ``(N,)`` the class after the attacks.
         broken_at: ``(N,)`` the position of the attack that broke the sample; -1 if none did.
+        drawn: the sizes that the random part has had, if attacks run on one (:mod:`auditor.attacks.selection`).
     """
 
     logits: Tensor
@@ -63,6 +64,7 @@ class CascadeState:
         self.saver = Saver(None if keep else saved, self.model)
         self.targeted: TargetedScore | None = None
         self.left_out: LeftOut | None = None
+        self.drawn: list[int] = []
         self.sizes: Tensor | None = None
         self.nearest: Tensor | None = None
         self.curve: Curve | None = None
@@ -100,6 +102,7 @@ class CascadeState:
         if COPY_REJECTED in self.notes:
             self.attacker.copy.use_model()
         self.partial = None if state.partial is None else unpack_numbers(state.partial).to(self.predicted)
+        self.drawn = state.drawn
         self.scores, self.earlier, self.attack_earlier = list(state.scores), state.seconds, state.attack_seconds
 
     def _save(self) -> None:
@@ -122,6 +125,7 @@ class CascadeState:
                 lack=pack_floats(self.attacker.lack) if self.attacker.lack.isfinite().any() else None,
                 sizes=None if self.sizes is None else pack_floats(self.sizes),
                 nearest=None if self.nearest is None else pack_bits(self.nearest),
+                drawn=self.drawn,
                 attack_seconds=0.0 if self.partial is None else self.attack_earlier + now - self.attack_started,
                 seconds=self.earlier + now - self.started,
             )

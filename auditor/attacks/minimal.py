@@ -2,8 +2,8 @@
 
 A sample that is broken is attacked again in a smaller ball, one that withstands in a ball that is a little larger, so
 that its radius closes in on the decision boundary. The ascents take turns with losses and targets, and begin at the
-best point known, moved into the ball, or at a random one. An ascent ends at the first misclassified point, which is
-then drawn towards the clean image for as long as it stays misclassified.
+best point known, moved into the ball, at a random or at a diverse one. An ascent ends at the first misclassified point,
+which is then drawn towards the clean image for as long as it stays misclassified.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,21 @@ from auditor.attacks.ascent import ascend
 from auditor.attacks.autoattack import fab_towards
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, probability_margin, towards
-from auditor.attacks.norms import Norm
-from auditor.attacks.search import rank_targets
+from auditor.attacks.norms import Norm, generators
+from auditor.attacks.search import DIVERSE_STEPS, climb
+from auditor.attacks.targeted import choose_targets
 
 NAME = "minimal"
 PARAMETERS: dict[str, Any] = {
     "largest": 4.0,
-    "rounds": 20,
-    "iterations": 15,
+    "rounds": 60,
+    "iterations": 20,
     "targets": 9,
     "fab": [[9, 20], [2, 100]],
-    "first_cut": 0.2,
+    "first_cut": 0.1,
     "least_cut": 0.005,
+    "patience": 5,
+    "nearest": 3,
     "growth": 1.5,
     "line_steps": 5,
 }
@@ -36,8 +39,9 @@ PARAMETERS: dict[str, Any] = {
 - ``largest``: the largest radius, in eps; ``targets``: the largest number of target classes.
 - ``fab``: pairs of a number of targets and of iterations: all targets at first, then, for longer, the nearest ones.
 - ``rounds``: the largest number of ascents, of ``iterations`` gradients each.
-- ``first_cut``: the share by which the first smaller ball is smaller. It is halved each time that the sample
-  withstands, and below ``least_cut`` the sample is done.
+- ``first_cut``: the share by which the first smaller ball is smaller. It is halved once the sample has withstood
+  ``patience`` ascents in a row, and below ``least_cut`` the sample is done.
+- ``nearest``: the number of targets of the ascents, those to which FAB came nearest.
 - ``growth``: of the radius while nothing is found; ``line_steps``: of the bisection towards the clean image.
 """
 PUSHES = 6
@@ -53,9 +57,8 @@ def largest_radius(norm: Norm, eps: float) -> float:
 def most_passes(samples: int) -> int:
     """The largest number of gradients that a search on so many samples takes."""
     fab = sum(count * iterations for count, iterations in PARAMETERS["fab"])
-    ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"]
-    ranking = PARAMETERS["targets"] + 1
-    most: int = samples * (fab + ascents + ranking)
+    ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"] + PARAMETERS["rounds"] // 4 * DIVERSE_STEPS
+    most: int = samples * (fab + ascents)
     return most
 
 
@@ -121,10 +124,11 @@ class MinimalSearch:
     def run(self, settings: dict[str, Any]) -> None:
         """Attack every sample until its radius has closed in on the boundary, ``rounds`` times at most."""
         self.settings = settings
-        ranked = rank_targets(self.network, self.images, self.labels, self.norm, settings["targets"])
-        self._run_fab(ranked.shape[1])
+        with torch.no_grad():
+            targets = choose_targets(self.network(self.images.clone()), self.labels)[:, : settings["targets"]]
+        ranked = targets.gather(1, self._run_fab(targets.shape[1]).argsort(dim=1, stable=True))
         reach = self._first_reach()
-        cut = torch.full_like(reach, settings["first_cut"])
+        cut, failed = torch.full_like(reach, settings["first_cut"]), torch.zeros_like(reach)
         for number in range(settings["rounds"]):
             active = (cut >= settings["least_cut"]).nonzero().flatten()
             if not len(active):
@@ -135,11 +139,16 @@ class MinimalSearch:
             broken[active] = self._attack(active, radius[active], ranked[active], number)
             withstood = torch.zeros_like(broken)
             withstood[active] = ~broken[active]
-            cut = torch.where(withstood & broken_before, cut / 2, cut)
+            failed = torch.where(broken, 0, failed + (withstood & broken_before))
+            halve = failed >= settings["patience"]
+            cut, failed = torch.where(halve, cut / 2, cut), torch.where(halve, 0, failed)
             reach = torch.where(withstood, (reach * settings["growth"]).clamp_max(self.largest), reach)
 
-    def _run_fab(self, targets: int) -> None:
-        """FAB towards each target, and again, for longer, towards those by which it came nearest."""
+    def _run_fab(self, targets: int) -> Tensor:
+        """FAB towards each target, and again, for longer, towards those by which it came nearest.
+
+        Returns the distances that it reached ``(N, T)``; infinite where it broke nothing.
+        """
         reached = torch.full((len(self.images), targets), torch.inf, dtype=torch.float64, device=self.images.device)
         for count, iterations in self.settings["fab"]:
             chosen = torch.zeros_like(reached, dtype=torch.bool)
@@ -156,6 +165,7 @@ class MinimalSearch:
                         iterations=iterations,
                     )
                     reached[rows, rank] = self._keep_nearest(rows, points)
+        return reached
 
     def _first_reach(self) -> Tensor:
         """``(N,)`` float64: the distance to the boundary to first order, in a plausible range."""
@@ -170,7 +180,8 @@ class MinimalSearch:
         if not targeted:
             make = (margin, probability_margin, cross_entropy)[turn % 3]
             return lambda rows: make(labels[rows])
-        target, towards_target = ranked[:, turn % ranked.shape[1]], (towards, dlr_towards)[turn % 2]
+        nearest = min(self.settings["nearest"], ranked.shape[1])
+        target, towards_target = ranked[:, turn % nearest], (towards, dlr_towards)[turn // nearest % 2]
         return lambda rows: towards_target(target[rows], labels[rows])
 
     def _attack(self, rows: Tensor, radius: Tensor, ranked: Tensor, number: int) -> Tensor:
@@ -193,11 +204,15 @@ class MinimalSearch:
         return end.broken
 
     def _start(self, rows: Tensor, ball: Tensor, number: int) -> Tensor:
-        """Points in the balls: by turns the best known one, drawn into its ball, and a random one."""
-        images, found = self.images[rows], self.found[rows]
-        noise = self.norm.random_start(self.numbers[rows.cpu()], images, 1.0, seed=self.seed, name=f"minimal {number}")
-        warm = (self.improved[rows] & torch.tensor(number % 4 < 2)).view(-1, 1, 1, 1)
-        return self.norm.project(torch.where(warm, found, images + noise * ball), images, ball)
+        """Points in the balls: the best known one, drawn into its ball, and by turns a random or a diverse one."""
+        images, numbers, turn = self.images[rows], self.numbers[rows.cpu()], number // 2
+        noise = self.norm.random_start(numbers, images, 1.0, seed=self.seed, name=f"minimal {number}")
+        warm = (self.improved[rows] & torch.tensor(turn % 2 == 0)).view(-1, 1, 1, 1)
+        start = self.norm.project(torch.where(warm, self.found[rows], images + noise * ball), images, ball)
+        if turn % 4 != 3:
+            return start
+        draws = generators(numbers, self.seed, f"nearest {number}")
+        return climb(self.network, start, images, draws, norm=self.norm, eps=ball)
 
     def _keep_nearest(self, rows: Tensor, points: Tensor) -> Tensor:
         """Draw points towards their clean images while the model misclassifies them, and keep those that are nearer.

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from auditor.records import AttackScore
 
 SAVE_SECONDS = 30.0
 """The minimum time between two saves within one attack."""
-FORMAT = 2
+FORMAT = 3
 """A state of another format is not used: the attacks start again."""
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class State:
         lack: what each sample lacks to the boundary, if a search has measured it.
         sizes: of the nearest adversarial image found for each sample, if a curve is measured.
         nearest: N bits, the samples for which the search for the smallest perturbation found it, once it has ended.
+        drawn: the sizes that the random part has had, if attacks run on one.
     """
 
     correct: str
@@ -72,6 +73,7 @@ class State:
     lack: str | None = None
     sizes: str | None = None
     nearest: str | None = None
+    drawn: list[int] = field(default_factory=list)
 
     def to_bytes(self) -> bytes:
         return zlib.compress(json.dumps({"format": FORMAT, **asdict(self)}).encode())

@@ -1,6 +1,6 @@
 """The protocols: which attacks, in which order, on how many images. Cheap ones first: a cascade."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from auditor.errors import NotFoundError
@@ -17,11 +17,6 @@ class Attack:
     name: str
     engine: Engine
     parameters: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        """The attack's name without what says on which samples it runs."""
-        return self.name.removesuffix("-rest")
 
 
 @dataclass(frozen=True)
@@ -61,20 +56,18 @@ _SEARCH = Attack(
         "rounds": [[0.2, 1], [0.1, 2], [0.05, 4], [0.02, 8], [0.01, 16]],
     },
 )
+# On test images 1000 to 1299 of five robust demo models Square broke four images that the search had left. They lacked
+# 0.004, 0.006, 0.025 and 0.083. 24 rounds of restarts did not break the three that were tried.
 _PART: dict[str, Any] = {"nearer_than": 0.01, "share": 1 / 12, "left_out_at_most": 0.1}
 _FAB, _SQUARE = _AUTOATTACK[2], Attack("square", "autoattack", {"queries": 5000, "restarts": 1, "draws": "sample"})
-
-
-def _add(attack: Attack, suffix: str = "", **further: object) -> Attack:
-    return Attack(attack.name + suffix, attack.engine, {**attack.parameters, **further})
 
 
 _STRONG = (
     _FGSM,
     PGD_20,
     _SEARCH,
-    *(_add(attack, **_PART) for attack in (_FAB, _SQUARE)),
-    *(_add(attack, "-rest", **_PART, rest_of=True) for attack in (_FAB, _SQUARE)),
+    replace(_FAB, parameters={**_FAB.parameters, **_PART}),
+    replace(_SQUARE, parameters={**_SQUARE.parameters, **_PART, "also_nearer_than": 0.03}),
 )
 # AutoAttack's "rand" version, for models whose logits differ between passes.
 RANDOMIZED = (

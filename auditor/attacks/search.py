@@ -10,18 +10,19 @@ The ideas are those of MALT (targets by margin over gradient norm), PMA (the mar
 starts; hopeless samples are left out); the schedule and the code are auditor's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from auditor.attacks.ascent import ascend
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, in_direction, probability_margin, towards
-from auditor.attacks.norms import Norm, generators
+from auditor.attacks.norms import Norm, Radius, generators
 from auditor.attacks.targeted import choose_targets
 
 DIVERSE_STEPS = 2
@@ -200,17 +201,44 @@ class Search:
         images, numbers = self.images[rows.samples], self.numbers[rows.samples.cpu()]
         noise = self.norm.random_start(numbers, images, self.eps, seed=self.seed, name=rows.name)
         points = self.norm.project(images + noise, images, self.eps)
-        for _ in range(DIVERSE_STEPS if rows.diverse else 0):
-            gradient, _ = input_gradient(self.network, points, lambda logits: self._climb(rows, numbers, logits))
-            points = self.norm.project(points + self.eps * self.norm.normalize(gradient), images, self.eps)
-        return points.detach()
+        if not rows.diverse:
+            return points
+        draws = generators(numbers, self.seed, f"{rows.name} w")
+        return climb(self.network, points, images, draws, norm=self.norm, eps=self.eps, targets=rows.targets)
 
-    def _climb(self, rows: Rows, numbers: Tensor, logits: Tensor) -> Tensor:
-        draws = [one.uniform(-1, 1, logits.shape[1]) for one in generators(numbers, self.seed, f"{rows.name} w")]
-        weights = torch.stack([torch.from_numpy(one) for one in draws]).to(logits)
-        if rows.targets is not None:
-            weights = weights.scatter(1, rows.targets[:, None], 1.0)
-        return in_direction(weights)(logits)
+
+def climb(
+    network: nn.Module,
+    points: Tensor,
+    images: Tensor,
+    draws: Iterable[np.random.Generator],
+    *,
+    norm: Norm,
+    eps: Radius,
+    targets: Tensor | None = None,
+) -> Tensor:
+    """Diverse starts: points that climb in a random direction of logits, which raises the target's.
+
+    Args:
+        network: in eval mode, parameters without gradients.
+        points, images: ``(N, C, H, W)``, where they begin, and the clean images.
+        draws: one generator per sample, for its direction.
+        norm, eps: the ball, or with ``eps (N, 1, 1, 1)`` a ball for each sample.
+        targets: ``(N,)``, or None.
+    """
+    drawn = list(draws)
+    weights: list[Tensor] = []
+
+    def rise(logits: Tensor) -> Tensor:
+        if not weights:
+            rows = torch.stack([torch.from_numpy(one.uniform(-1, 1, logits.shape[1])) for one in drawn]).to(logits)
+            weights.append(rows if targets is None else rows.scatter(1, targets[:, None], 1.0))
+        return in_direction(weights[0])(logits)
+
+    for _ in range(DIVERSE_STEPS):
+        gradient, _ = input_gradient(network, points, rise)
+        points = norm.project(points + eps * norm.normalize(gradient), images, eps)
+    return points.detach()
 
 
 def is_nearest(lacks: Tensor, limit: float, count: int) -> Tensor:

@@ -18,7 +18,7 @@ from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.minimal import most_passes
 from auditor.attacks.protocols import Attack, for_randomized
-from auditor.attacks.selection import is_near, smallest_part
+from auditor.attacks.selection import choose_size, is_in_reach, is_near
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
 from auditor.audit.certificates import measure_certificate
 from auditor.audit.extra_attacks import load_attacks
@@ -66,7 +66,7 @@ CHECK = 7
 """The number of images with a backward pass in the checks of the linearized network."""
 FEW_CLASSES = 100
 """Up to this many classes all relabellings may be enumerated, so the permutation test is timed as it is."""
-USUAL_SEARCH = 0.6
+USUAL_SEARCH = 0.75
 """The share of its largest number of passes that the search for the smallest perturbation takes on demo models."""
 CERTIFIED = 4
 """Certificates are timed on this many images."""
@@ -285,7 +285,7 @@ def attack_seconds(
     likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
     late = late_most = 0.0
     for attack in attacks:
-        if attack.engine == "autoattack" and not attack.parameters.get("rest_of"):
+        if attack.engine == "autoattack":
             gradients, forwards = passes((attack,), around=False)
 
             def cost(count: float, gradients: int = gradients, forwards: int = forwards) -> float:
@@ -305,8 +305,9 @@ def _reach(attack: Attack, survivors: float, trial: RobustnessResult, n: int) ->
         return survivors
     near = survivors * float(is_near(settings, trial.lack[trial.survived]).double().mean())
     far = survivors - near
-    least = smallest_part(round(far), settings.get("left_out_at_most", 1.0) * n)
-    return near + max(float(settings["share"]) * far, least)
+    reach = survivors * float(is_in_reach(settings, trial.lack[trial.survived]).double().mean())
+    size = choose_size(settings, round(far), n)
+    return reach + size * (survivors - reach) / far if far else reach
 
 
 def certificate_seconds(model: nn.Module, entry: ZooEntry, request: AuditRequest, images: ImageSet) -> float:

@@ -281,7 +281,7 @@ def _damages(state: bytes) -> Iterator[bytes]:
     yield state[:40] + bytes([state[40] ^ 1]) + state[41:]
     text = zlib.decompress(state)
     for old, new in (
-        (b'"format": 2', b'"format": 1'),
+        (b'"format": 3', b'"format": 2'),
         (b'"step"', b'"stop"'),
         (b'"20:', b'"21:'),
         (b'"20:', b'"2000:'),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sqlalchemy import Engine
 
 from auditor.config import settings
@@ -17,6 +18,7 @@ from auditor.results.diff import NOT_REPRODUCED, diff_scans
 from auditor.results.reverify import flag_difference, longest_unverified
 from auditor.scans.local import LocalExecutor
 from auditor.scans.request import ScanRequest
+from tests.factories.curves import curve_of
 from tests.factories.records import entry, record
 from tests.factories.reporters import Nowhere, Silent
 
@@ -170,3 +172,35 @@ def test_chance_among_many_models_is_no_regression(store: Store) -> None:
     assert diff_scans(store.engine, before, after, gap_drop=None).regressions == {}
     worse = scan(store, {name: made(name, 80 if name == "m0" else 100, seed=2) for name in names})
     assert list(diff_scans(store.engine, before, worse, gap_drop=None).regressions) == ["demo:m0"]
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger", "worse"), [(30, 10, True), (30, 20, False), (10, 30, False), (0, 0, False)]
+)
+def test_smaller_critical_radii_are_a_regression(store: Store, smaller: int, larger: int, worse: bool) -> None:
+    """The same verdicts at eps: only the curves tell the two results apart. By the sign test, one-sided."""
+    sizes = np.linspace(0.05, 0.3, N)
+    change = np.ones(N)
+    change[:smaller], change[smaller : smaller + larger] = 0.9, 1.1
+    before = scan(store, {"a": made("a", 150, curve=curve_of(sizes))})
+    after = scan(store, {"a": made("a", 150, seed=1, curve=curve_of(sizes * change))})
+    found = diff_scans(store.engine, before, after, gap_drop=0.1).regressions
+    p = binomtest(smaller, smaller + larger, alternative="greater").pvalue if smaller + larger else 1.0
+    assert (p <= 0.05) == worse
+    reason = "a smaller critical radius on more samples than a larger one (one-sided sign test p"
+    assert [reasons[0].startswith(reason) for reasons in found.values()] == [True] * worse
+
+
+def test_one_curve_alone_is_no_regression(store: Store) -> None:
+    before = scan(store, {"a": made("a", 150, curve=curve_of(np.full(N, 0.2)))})
+    after = scan(store, {"a": made("a", 150, seed=1)})
+    assert diff_scans(store.engine, before, after, gap_drop=0.1).regressions == {}
+
+
+def test_chance_among_many_curves_is_no_regression(store: Store) -> None:
+    """One curve of twenty has 5 smaller sizes and no larger one: p is 0.031, as chance explains among twenty."""
+    sizes, few = np.full(N, 0.2), np.where(np.arange(N) < 5, 0.1, 0.2)
+    names = [f"m{i}" for i in range(20)]
+    before = scan(store, {name: made(name, 100, curve=curve_of(sizes)) for name in names})
+    after = {name: made(name, 100, seed=1, curve=curve_of(few if name == "m0" else sizes)) for name in names}
+    assert diff_scans(store.engine, before, scan(store, after), gap_drop=None).regressions == {}

@@ -1,10 +1,15 @@
 """The page that compares models: tables, drawings, matrices in one order, and plain messages."""
 
 import re
+from dataclasses import asdict
+from html import escape
 
+import numpy as np
 import pytest
 
+from auditor.results.curves import compare_curves, comparison_pairs
 from tests.factories.audits import audited
+from tests.factories.curves import curve_of
 from tests.factories.pictures import audit_of, matrix
 from tests.web.serving import client
 
@@ -127,3 +132,25 @@ def test_the_picture_of_a_small_matrix_is_large_enough_to_see() -> None:
     number = audit_of(10)
     answer = client().get(f"/api/v1/results/{number}/matrices/weights/picture")
     assert Image.open(io.BytesIO(answer.content)).size == (500, 500)
+
+
+def test_curves_are_drawn_and_tested_pair_by_pair() -> None:
+    """Of three models two have a curve: both are drawn, and one pair has a test of sizes."""
+    sizes = np.linspace(0.01, 0.3, 100)
+    audited("a", 70, curve=curve_of(sizes))
+    audited("b", 60, curve=curve_of(np.where(np.arange(100) < 60, 0.8 * sizes, sizes)))
+    audited("c", 50)
+    page = client().get("/compare?model=a&model=b&model=c").text
+    curves = page.partition('<h2 id="curves">')[2]
+    assert "Robust accuracy at every radius" in curves
+    drawn = curves.partition("</svg>")[0]
+    assert drawn.count('class="line series-') == 2
+    assert "<h3>A, B</h3>" in curves
+    assert "<h3>A, C</h3>" not in curves
+    compared = compare_curves(
+        (curve_of(sizes), np.arange(100)), (curve_of(np.where(np.arange(100) < 60, 0.8 * sizes, sizes)), np.arange(100))
+    )
+    assert (compared.larger_a, compared.larger_b, compared.ties) == (60, 0, 40)
+    for name, value in comparison_pairs(asdict(compared), "A", "B"):
+        assert escape(name) in curves
+        assert escape(value) in curves
