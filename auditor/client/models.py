@@ -482,7 +482,7 @@ class ScanBody(Struct, frozen=True, kw_only=True):
     The options of `auditor scan`, with the same defaults.
     """
 
-    source: Literal["demo", "timm", "robustbench", "checkpoint"]
+    source: Literal["demo", "robustbench", "timm", "torchvision", "hub", "checkpoint"]
     models: list[str] = field(default_factory=list)
     match: str | None = None
     dataset: str | None = None
