@@ -15,12 +15,13 @@ from tests.factories.records import REQUEST, entry
 ROOT = Path(__file__).parent.parent
 
 
+GENERATED = ROOT / "auditor/client/models.py"
 FILES = sorted(file for package in ("auditor", "workers") for file in (ROOT / package).rglob("*.py"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_one_idea_a_file(file: Path) -> None:
-    assert len(file.read_text().splitlines()) <= 500
+    assert file == GENERATED or len(file.read_text().splitlines()) <= 500
 
 
 @pytest.mark.parametrize(

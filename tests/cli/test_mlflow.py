@@ -21,6 +21,7 @@ from tests.factories.command import run
 from tests.factories.records import REQUEST, entry
 
 mlflow = pytest.importorskip("mlflow", reason="needs MLflow, of the extra `test`")
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about SQLAlchemy
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from auditor.errors import ModelLoadError, UsageError
 from auditor.zoo.local import LocalZoo
 
 mlflow = pytest.importorskip("mlflow", reason="needs MLflow, of the extra `test`")
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about SQLAlchemy
 
 TABLE = """
 [[models]]
