@@ -41,10 +41,10 @@ class TwoNames(nn.Module):
 
 
 def _timm(name: str, classes: int = 8) -> nn.Module:
-    from auditor.zoo.timm import _timm
+    from auditor.zoo.timm import import_timm
 
     torch.manual_seed(0)
-    model: nn.Module = _timm().create_model(name, num_classes=classes, in_chans=1)
+    model: nn.Module = import_timm().create_model(name, num_classes=classes, in_chans=1)
     nn.init.normal_(model.get_classifier().weight, std=0.1)
     return Normalized(model, [0.5], [0.5]).eval()
 

@@ -10,7 +10,7 @@ from auditor.attacks import evaluate_robustness
 from auditor.attacks.attack_copy import COPY_REJECTED, make_attack_copy, same_logits
 from auditor.attacks.gradient import cross_entropy, frozen, input_gradient
 from auditor.zoo.demo import DemoZoo
-from auditor.zoo.timm import _timm
+from auditor.zoo.timm import import_timm
 
 
 def _lived_in(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -46,7 +46,10 @@ def _copy(model: nn.Module, images: Tensor) -> nn.Module:
         (_demo, (1, 28, 28)),
         (lambda: resnet18(num_classes=5), (3, 32, 32)),
         (lambda: mobilenet_v2(num_classes=5), (3, 32, 32)),
-        (lambda: _timm().create_model("efficientnet_b0", num_classes=5), (3, 32, 32)),  # activations in batch norms
+        (
+            lambda: import_timm().create_model("efficientnet_b0", num_classes=5),
+            (3, 32, 32),
+        ),  # activations in batch norms
     ],
     ids=["demo", "resnet18", "mobilenet_v2", "timm-efficientnet_b0"],
 )

@@ -17,7 +17,7 @@ from auditor.records import Transform, ZooEntry
 from auditor.records.checkpoints import CheckpointRow
 from auditor.zoo import find_source
 from auditor.zoo.normalized import inner_network
-from auditor.zoo.timm import _timm
+from auditor.zoo.timm import import_timm
 from tests.factories.checkpoint_rows import NO_GAIN, written
 
 REVISION = "0" * 40
@@ -97,11 +97,11 @@ def test_timm_gives_the_same_logits_from_the_file_and_from_the_hub(
     config = json.loads((out / "config.json").read_text())
     inputs = normalized(images, config)
     arguments = origin.architecture["kwargs"]
-    loaded = _timm().create_model(name, checkpoint_path=str(out / "model.safetensors"), **arguments)
+    loaded = import_timm().create_model(name, checkpoint_path=str(out / "model.safetensors"), **arguments)
     torch.testing.assert_close(logits(loaded, inputs), expected)
     assert loaded.state_dict().keys() == load_file(out / "model.safetensors").keys()
     address = in_the_hubs_cache(out, tmp_path / "cache", monkeypatch)
-    from_hub = _timm().create_model(address, pretrained=True)
+    from_hub = import_timm().create_model(address, pretrained=True)
     torch.testing.assert_close(logits(from_hub, inputs), expected)
     assert (config["num_classes"], len(config["label_names"])) == (10, 10)
     assert config["pretrained_cfg"]["input_size"] == list(origin.input_size)
@@ -120,8 +120,8 @@ def test_a_local_folder_as_newer_versions_of_timm_name_it(tmp_path: Path) -> Non
         return
     images = torch.rand(2, 3, 32, 32)
     file = str(tmp_path / "out" / "model.safetensors")
-    expected = _timm().create_model("resnet18", num_classes=10, checkpoint_path=file)
-    found = _timm().create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+    expected = import_timm().create_model("resnet18", num_classes=10, checkpoint_path=file)
+    found = import_timm().create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
     assert torch.equal(logits(found, images), logits(expected, images))
 
 
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_timms_own_model_and_timm_resizes_pictures_as_the_audit_
     row = written(tmp_path / "kept", moved(find_source("timm").construct(origin)), origin)
     export_checkpoint(row, tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    theirs = _timm().get_pretrained_cfg("test_vit.r160_in1k")
+    theirs = import_timm().get_pretrained_cfg("test_vit.r160_in1k")
     cfg = config["pretrained_cfg"]
     assert (cfg["crop_pct"], cfg["interpolation"]) == (theirs.crop_pct, theirs.interpolation)
     assert (config["architecture"], config["num_classes"]) == ("test_vit", 1000)

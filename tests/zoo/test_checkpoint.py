@@ -18,7 +18,7 @@ from auditor.zoo import checkpoint as module
 from auditor.zoo import find_source
 from auditor.zoo.checkpoint import FILE, WEIGHTS, write_checkpoint
 from auditor.zoo.normalized import inner_network
-from auditor.zoo.timm import _timm
+from auditor.zoo.timm import import_timm
 
 WORDS: dict[str, Any] = {"description": "fine-tuned", "training": {"method": "at"}}
 TOML = """
@@ -83,7 +83,7 @@ def _local(folder: Path, architecture: str, network: torch.nn.Module) -> ZooEntr
 
 def test_a_timm_architectures_checkpoint_loads_in_timm_by_strict_keys(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = _timm().create_model("resnet18", num_classes=10)
+    network = import_timm().create_model("resnet18", num_classes=10)
     origin = _local(tmp_path / "zoo", '{timm = "resnet18", kwargs = {num_classes = 10}}', network)
     model = find_source("local", tmp_path / "zoo").load(origin).model
     state = _moved(model)
@@ -93,7 +93,9 @@ def test_a_timm_architectures_checkpoint_loads_in_timm_by_strict_keys(tmp_path: 
     (tmp_path / "zoo" / "small.safetensors").unlink()  # a checkpoint brings its own weights
     assert torch.equal(find_source("checkpoint", tmp_path / "kept").load(written).model(images), expected)
     elsewhere = (
-        _timm().create_model("resnet18", num_classes=10, checkpoint_path=str(tmp_path / "kept" / "1" / WEIGHTS)).eval()
+        import_timm()
+        .create_model("resnet18", num_classes=10, checkpoint_path=str(tmp_path / "kept" / "1" / WEIGHTS))
+        .eval()
     )
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
     torch.testing.assert_close(elsewhere((images - mean) / std), expected)
