@@ -67,7 +67,7 @@ def model_filters(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments SOURCE and DIR and the filters of models."""
     for parameter in reversed(
         (
-            click.argument("source", type=Choice(SOURCE_NAMES), metavar=f"[{'|'.join(SOURCE_NAMES)}]"),
+            click.argument("source", type=Choice(SOURCE_NAMES), metavar="SOURCE"),
             click.argument(
                 "folder", metavar="[DIR]", required=False, type=ZooFolder(exists=True, file_okay=False, path_type=Path)
             ),

@@ -151,6 +151,7 @@ class ScanOptions:
 def command(options: ScanOptions) -> None:
     """Audit every model of a zoo: linearize, cluster, attack and store it.
 
+    SOURCE is demo, robustbench, timm, torchvision, hub, local or checkpoint.
     DIR is the folder of a local zoo, of RobustBench's models or of the hub's snapshots. For hub it may also be a
     repository, OWNER/NAME. Each model is audited in its own process, with limits on time and memory.
 

@@ -66,7 +66,7 @@ def test_a_change_ends_with_4_and_the_name_of_the_file(folder: Path) -> None:  #
         (("evidence", "verify", ".", "--key", "gone"), "there is no key gone"),
         (("zoo", "check", "notes.txt"), "expected the folder of a zoo or its zoo.toml"),
         (("zoo", "check", "."), "there is no zoo.toml"),
-        (("scan", "demo", "--queue", "--sarif", "x.sarif"), "gates, --sarif and --junit need the results"),
+        (("scan", "demo", "--queue", "--sarif", "x.sarif"), "gates, --sarif, --junit and --mlflow need the results"),
     ],
 )
 def test_mistakes_are_one_line_and_2(words: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
