@@ -122,13 +122,15 @@ def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
     if images.dtype == np.uint8:
         divided: NDArray[np.float32] = np.divide(images, np.float32(255), dtype=np.float32)
         return divided
-    return images.astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return images.astype(np.float32)
 
 
 def distance(first: NDArray[Any], second: NDArray[Any], norm: str) -> float:
     """The distance of two images in the norm ``Linf``, ``L2`` or ``L1``."""
     order = {"Linf": np.inf, "L2": 2, "L1": 1}[norm]
-    difference = first.astype(np.float64) - second.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a damaged file may hold signalling NaN; the distance is then NaN
+        difference = first.astype(np.float64) - second.astype(np.float64)
     return float(np.linalg.norm(difference.ravel(), order))
 
 

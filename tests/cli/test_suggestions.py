@@ -13,7 +13,10 @@ from tests.factories.command import run
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("scan dmeo", "expected demo, robustbench, timm, torchvision, hub, local or checkpoint, got 'dmeo'; did you mean demo?"),
+        (
+            "scan dmeo",
+            "expected demo, robustbench, timm, torchvision, hub, local or checkpoint, got 'dmeo'; did you mean demo?",
+        ),
         ("zoo list robustbnch", "got 'robustbnch'; did you mean robustbench?"),
         ("scan demo --protocol standrad", "strong or full, got 'standrad'; did you mean standard?"),
         ("scan demo --norm linf", "expected Linf, L2 or L1, got 'linf'; did you mean Linf?"),

@@ -1,6 +1,7 @@
 """Reading files of adversarial images: what is in them, and one line for everything that is no such file."""
 
 import contextlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from auditor.db.results import load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import DataError
-from auditor.results.adversarials import distance, open_of_audit, open_saved
+from auditor.results.adversarials import as_floats, distance, open_of_audit, open_saved
 from tests.factories.pictures import saved
 from tests.factories.records import done_audit
 
@@ -152,3 +153,9 @@ def test_only_the_audits_own_file_is_read(tmp_path: Path) -> None:
     without = load_detail(engine, done_audit(Store(engine), "b", identity="j"))
     with pytest.raises(DataError, match="saved no adversarial images; `auditor scan"):
         open_of_audit(without)
+
+
+def test_a_signalling_nan_is_no_warning() -> None:
+    images = np.array([[[0x7FA00000]]], np.uint32).view(np.float32)
+    assert math.isnan(distance(images, images, "Linf"))
+    assert np.isnan(as_floats(images)).all()
