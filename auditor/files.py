@@ -1,6 +1,7 @@
-"""Atomic writes, and sizes of files."""
+"""Atomic writes, digests and sizes of files."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,12 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits, read in pieces. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def largest_file(paths: Iterable[Path]) -> int | None:

@@ -10,7 +10,7 @@ from auditor.checkpoints.card import CONFIG, model_card
 from auditor.checkpoints.configs import plain_config, timm_config
 from auditor.checkpoints.origin import origin_of
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError, first_line
-from auditor.files import write_atomically
+from auditor.files import file_sha256, write_atomically
 from auditor.records import ZooEntry
 from auditor.records.checkpoints import CheckpointRow
 from auditor.zoo.checkpoint import WEIGHTS, read_description
@@ -129,16 +129,11 @@ def _refuse_changed(out: Path, entry: ZooEntry, contents: dict[str, bytes]) -> N
         if not path.exists():
             continue
         try:
-            same = _digest(path) == entry.file_sha256 if name == WEIGHTS else path.read_bytes() == contents[name]
+            same = file_sha256(path) == entry.file_sha256 if name == WEIGHTS else path.read_bytes() == contents[name]
         except OSError as error:
             raise EnvironmentUnusableError(f"cannot read {path}: {first_line(error)}") from error
         if not same:
             raise UsageError(f"{path} exists with other contents: choose an empty folder; nothing was changed")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy(weights: Path, target: Path, sha256: str | None) -> None:

@@ -10,7 +10,7 @@ import click
 from auditor.cli.choice import Choice
 from auditor.cli.complete import complete_entry
 from auditor.cli.numbers import Count
-from auditor.records.sources import SOURCE_NAMES, SOURCES, is_repository
+from auditor.records.sources import SOURCE_NAMES, SOURCES, names_repository
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ZooFolder(click.Path):
     """The folder of a zoo; for the hub also the name of a repository, ``owner/name``, if no folder has that name."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if ctx and ctx.params.get("source") == "hub" and is_repository(str(value)) and not Path(value).exists():
+        if ctx and ctx.params.get("source") == "hub" and names_repository(Path(value)):
             return Path(value)
         return super().convert(value, param, ctx)
 

@@ -15,7 +15,7 @@ from auditor.records.certificates import CertificateMethod
 from auditor.records.corruptions import NAMES as CORRUPTIONS
 from auditor.records.norms import NORM_NAMES, TRAINING_NORM_NAMES
 from auditor.records.protocols import PROTOCOL_NAMES
-from auditor.records.sources import is_repository
+from auditor.records.sources import names_repository
 
 if TYPE_CHECKING:
     from auditor.cli.gates import GateOptions
@@ -181,8 +181,7 @@ class AuditOptions:
         """The absolute folder of the zoo, or the name of a repository of the hub."""
         if self.folder is None:
             return None
-        named = is_repository(str(self.folder)) and not self.folder.exists()
-        return str(self.folder if named else self.folder.absolute())
+        return str(self.folder if names_repository(self.folder) else self.folder.absolute())
 
     def make_request(
         self, queue: str, adversarials: Path | None = None, gates: "GateOptions | None" = None

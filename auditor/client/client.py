@@ -22,11 +22,12 @@ from auditor.files import write_atomically
 from auditor.records.corruptions import CorruptionsName
 from auditor.records.norms import NormName
 from auditor.records.protocols import ProtocolName
+from auditor.records.results import State
+from auditor.records.scans import ACTIVE_STATES
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 Job = TypeVar("Job", models.ScanDetail, models.Boost, models.Adaptation)
 MatrixKind = Literal["weights", "centred", "deflated", "features"]
-ACTIVE_STATES = ("queued", "running", "cancelling")
 POLL_SECONDS = RECONNECT_SECONDS = 2.0
 MOST_RECONNECTS = 30
 """Attempts in a row to follow a job whose event stream broke off."""
@@ -49,7 +50,7 @@ class ResultFilters(TypedDict, total=False):
     until: datetime
     linearization: Literal["remove", "fold"]
     correlation: Literal["exact", "sketch"]
-    status: Literal["done", "failed", "cancelled", "queued", "running"]
+    status: State
     flagged: bool
     history: bool
     sort: str
@@ -207,7 +208,7 @@ class Client:
     def list_adaptations(
         self,
         *,
-        state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"] | None = None,
+        state: State | None = None,
         limit: int | None = None,
     ) -> Listing[models.Adaptation]:
         """List adaptations, the newest first."""

@@ -1,6 +1,5 @@
 """Requests to a server's API: tokens, retries, and each error as the error type of its cause."""
 
-import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from auditor.errors import AuditorError, ConflictError, EnvironmentUnusableError, NotFoundError, UsageError, one_line
+from auditor.network.addresses import is_local
 
 T = TypeVar("T")
 TRIES = 4
@@ -49,7 +49,7 @@ class Connection:
             base = httpx.URL("")
         if base.scheme not in ("http", "https") or not base.host or base.userinfo:
             raise UsageError("url: expected an address such as https://audits.example.com, without user and password")
-        if token is not None and base.scheme == "http" and not (insecure or _is_local(base.host)):
+        if token is not None and base.scheme == "http" and not (insecure or is_local(base.host)):
             raise UsageError(
                 f"url: expected https://, because http:// would send the token unencrypted to {base.host}; "
                 "insecure=True allows that"
@@ -135,13 +135,6 @@ class Connection:
                 f"the server at {self.host} answered what this version of auditor.client cannot read "
                 f"({one_line(str(error))}); install the version of the server, which GET /api/v1/health says"
             ) from error
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _as_text(value: Any) -> str:

@@ -1,9 +1,11 @@
 """Scans as lists, pages and the API show them. Times are ISO 8601, to the second."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 JobState = Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
+ACTIVE_STATES: Final[tuple[JobState, ...]] = ("queued", "running", "cancelling")
+"""Those of jobs that have not ended."""
 
 
 @dataclass(frozen=True, kw_only=True)

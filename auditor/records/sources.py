@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, get_args
 
 SourceName = Literal["demo", "robustbench", "timm", "torchvision", "hub", "local", "checkpoint"]
@@ -44,3 +45,8 @@ def is_repository(text: str) -> bool:
     (True, False, False)
     """
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@\w[\w.-]*)?", text) is not None
+
+
+def names_repository(place: Path) -> bool:
+    """Whether a place names a repository of the hub, because no folder has that name."""
+    return is_repository(str(place)) and not place.exists()

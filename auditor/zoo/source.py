@@ -9,6 +9,11 @@ from auditor.records import ZooEntry
 if TYPE_CHECKING:
     from torch import nn
 
+DEFAULT_EPS = 4 / 255
+"""The Linf radius of entries whose source publishes none."""
+RANDOM_WEIGHTS = "random weights: an architecture, not a trained network"
+"""The description of an entry that has only an architecture."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, one_line
 from auditor.records import Transform, ZooEntry
 from auditor.zoo.hub_access import check_hub_reachable, offline
-from auditor.zoo.source import LoadedModel
+from auditor.zoo.source import DEFAULT_EPS, RANDOM_WEIGHTS, LoadedModel
 from auditor.zoo.weight_files import hub_weight_file, load_or_download
 
 if TYPE_CHECKING:
     from torch import nn
 
-EPS = 4 / 255
 UNTRAINED_SEED = 0
 DATASETS = {
     1000: "imagenet",
@@ -124,7 +123,7 @@ def _entry(name: str, config: Any, *, trained: bool) -> ZooEntry:
     return ZooEntry(
         model=f"timm:{name}",
         source="timm",
-        description=f"pretrained, {tag}" if trained else "random weights: an architecture, not a trained network",
+        description=f"pretrained, {tag}" if trained else RANDOM_WEIGHTS,
         architecture={"timm": name.partition(".")[0], "version": import_timm().__version__},
         preprocessing={
             "mean": list(config.mean if config else (0.485, 0.456, 0.406)),
@@ -133,7 +132,7 @@ def _entry(name: str, config: Any, *, trained: bool) -> ZooEntry:
         dataset=DATASETS.get(classes, "features"),
         threat_model="Linf",
         norm="Linf",
-        eps=EPS,
+        eps=DEFAULT_EPS,
         input_size=size,
         training={"pretrained": trained},
         transform=transform_of(config, size),

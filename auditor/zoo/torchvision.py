@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import ModelLoadError, one_line
 from auditor.files import largest_file
 from auditor.records import Transform, ZooEntry
-from auditor.zoo.source import LoadedModel
+from auditor.zoo.source import DEFAULT_EPS, RANDOM_WEIGHTS, LoadedModel
 from auditor.zoo.weight_files import WeightFile, hub_weight_file, load_or_download
 
 if TYPE_CHECKING:
     from torch import nn
 
-EPS = 4 / 255
 SEED = 0
 CLASSES = 1000
 AUXILIARY: dict[str, dict[str, Any]] = {
@@ -89,15 +88,13 @@ def _entry(name: str, weights: Any, *, trained: bool) -> ZooEntry:
     return ZooEntry(
         model=f"torchvision:{name}.{weights.name}" if trained else f"torchvision:{name}",
         source="torchvision",
-        description=f"pretrained, {weights.name}"
-        if trained
-        else "random weights: an architecture, not a trained network",
+        description=f"pretrained, {weights.name}" if trained else RANDOM_WEIGHTS,
         architecture={"torchvision": name, "kwargs": kwargs, "version": __version__.partition("+")[0]},
         preprocessing={"mean": list(preset.mean), "std": list(preset.std)},
         dataset="imagenet",
         threat_model="Linf",
         norm="Linf",
-        eps=EPS,
+        eps=DEFAULT_EPS,
         input_size=(3, crop, crop),
         training={"pretrained": trained},
         transform=Transform(resize=resize, crop=(crop, crop), interpolation=preset.interpolation.value),

@@ -1,6 +1,5 @@
 """Weight files that are downloaded: their paths, their addresses, and reading them."""
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from auditor.errors import ModelLoadError
+from auditor.files import file_sha256
 from auditor.zoo.download import download
 from auditor.zoo.file_types import WEIGHT_TYPES, file_type
 
@@ -69,8 +69,7 @@ def _check_digest(path: Path, name: str) -> None:
     expected = re.search(r"-([0-9a-f]{8,})\.pth$", name)
     if expected is None or (kind := file_type(path)) not in WEIGHT_TYPES:  # reading it gives the clearer error
         return
-    with path.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
+    got = file_sha256(path)
     if not got.startswith(expected[1]):
         digests = f"expected SHA-256 {expected[1]}…, got {got[:8]}…"
         raise ModelLoadError(f"{path}: {digests}: a {kind} file, but not the expected one")

@@ -101,11 +101,16 @@ def fill(
     loaded = model.state_dict()
     if fault := _find_contradiction(state, loaded):
         raise ModelLoadError(f"{name}: {fault}")
-    bad = [key for key, tensor in loaded.items() if not _is_finite(tensor)]
+    check_finite(loaded, name)
+    return notes_of(match, expected, name)
+
+
+def check_finite(state: Mapping[str, Tensor], name: str) -> None:
+    """Raises ModelLoadError if a tensor of a state dict holds NaN or infinity."""
+    bad = [key for key, tensor in state.items() if not _is_finite(tensor)]
     if bad:
         others = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise ModelLoadError(f"{name}: {bad[0]} holds values that are not finite{others}")
-    return notes_of(match, expected, name)
 
 
 def check_digest(found: str, expected: str | None, name: str) -> None:

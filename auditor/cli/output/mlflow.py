@@ -104,13 +104,13 @@ def _log_audit(client: "MlflowClient", experiment_id: str, engine: Engine, row: 
         return False
     client.set_tag(run_id, "auditor.scan", str(scan_id))
     client.set_tag(run_id, "auditor.flags", ", ".join(row.flags) or "none")
-    if row.status == "failed":
+    detail = None if row.status == "failed" else load_detail(engine, row.id)
+    if detail is None:
         client.set_tag(run_id, "mlflow.note.content", f"audit {row.id} failed: {row.reason}"[:MOST_LETTERS])
     else:
-        detail = load_detail(engine, row.id)
         client.set_tag(run_id, "mlflow.note.content", describe_audit(detail)[:MOST_LETTERS])
         _log_files(client, run_id, detail)
-    client.log_batch(run_id, metrics=_metrics(engine, row, scan_id))  # last: it says that the audit is logged
+    client.log_batch(run_id, metrics=_metrics(row, detail, scan_id))  # last: it says that the audit is logged
     client.set_terminated(run_id, "FAILED" if row.status == "failed" else "FINISHED")
     return True
 
@@ -140,13 +140,13 @@ def _find_run(client: "MlflowClient", experiment_id: str, row: ResultRow) -> "Ru
     return run
 
 
-def _metrics(engine: Engine, row: ResultRow, scan_id: int) -> "list[Metric]":
+def _metrics(row: ResultRow, detail: Detail | None, scan_id: int) -> "list[Metric]":
     from mlflow.entities import Metric
 
     values: dict[str, Any] = {AUDIT_METRIC: row.id} | {name: getattr(row, name) for name in METRICS}
     values["flags"] = len(row.flags)
-    if row.status == "done":
-        values |= {f"after/{score.attack}": score.robust_accuracy for score in load_detail(engine, row.id).attacks}
+    if detail is not None:
+        values |= {f"after/{score.attack}": score.robust_accuracy for score in detail.attacks}
     when = datetime.fromisoformat(row.finished_at) if row.finished_at else datetime.now(UTC)
     stamp = int(when.timestamp() * 1000)
     return [

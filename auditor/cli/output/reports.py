@@ -1,7 +1,6 @@
 """``--sarif`` and ``--junit``: the results of a scan as files for CI systems."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,17 +83,10 @@ def write_reports(
 def find_places(rows: "Sequence[ResultRow]", zoo: Path) -> "dict[str, Place]":
     """The line of each model's name in zoo.toml; the first line for a model whose name is not found."""
     from auditor.evidence.sarif import Place
+    from auditor.zoo.local.reading import find_model_lines
 
     file = zoo.absolute() / "zoo.toml"
     inside = file.is_relative_to(Path.cwd())
     uri = file.relative_to(Path.cwd()).as_posix() if inside else file.as_uri()
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        lines = []
-    named = {
-        match[1]: number
-        for number, line in enumerate(lines, 1)
-        if (match := re.match(r"""\s*name\s*=\s*["'](.+?)["']""", line))
-    }
+    named = find_model_lines(zoo.absolute())
     return {row.model: Place(uri, named.get(row.model.partition(":")[2], 1)) for row in rows}

@@ -2,7 +2,6 @@
 
 import base64
 import functools
-import hashlib
 import stat
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from auditor.config import settings
 from auditor.db.checkpoints import list_checkpoints, load_checkpoint
 from auditor.db.tokens import Bearer
 from auditor.errors import NotFoundError
+from auditor.files import file_sha256
 from auditor.records.checkpoints import CheckpointRow
 from auditor.results.serialize import serialize
 from auditor.web.access import require_scope
@@ -74,8 +74,7 @@ def file_digest(path: Path) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _file_digest(path: Path, _changed: int, _size: int) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return bytes.fromhex(file_sha256(path))
 
 
 def _to_public(row: CheckpointRow) -> dict[str, Any]:

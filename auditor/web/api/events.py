@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from auditor.db.retry import cause_of
 from auditor.errors import AuditorError, first_line
+from auditor.records.scans import ACTIVE_STATES
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.rate_limits import client_of
 
@@ -29,7 +30,6 @@ POLL_SECONDS = 1.0
 SEND_SECONDS = 30.0
 """A client that accepts no data for so long is disconnected."""
 STREAMS_PER_CLIENT, STREAMS = 20, 500
-ACTIVE_STATES = ("queued", "running", "cancelling")
 Row = dict[str, Any]
 
 

@@ -9,11 +9,11 @@ from sqlalchemy import Engine
 from auditor.db.tokens import Bearer
 from auditor.db.trainings import Trainings, list_trainings, load_training
 from auditor.errors import NotFoundError
+from auditor.records.results import State
 from auditor.records.trainings import TrainingRow
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
 
 Kind = Literal["boost", "adapt"]
-State = Literal["done", "failed", "cancelled", "queued", "running"]
 NAMES: dict[Kind, str] = {"boost": "boost", "adapt": "adaptation"}
 
 

@@ -10,10 +10,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from auditor.db.tokens import Bearer
 from auditor.errors import UsageError
 from auditor.records.adaptations import AdaptRequest, AdaptResult, AdaptScore, request_from, result_from
+from auditor.records.scans import ACTIVE_STATES
 from auditor.records.trainings import TrainingRow
 from auditor.text.eps import format_eps
 from auditor.web.api.common import Cursor, Database, Number
-from auditor.web.api.events import ACTIVE_STATES
 from auditor.web.api.trainings import cancel_job, load_job, load_page
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.figures.lines import Lines

@@ -13,10 +13,10 @@ from auditor.db.checkpoints import load_checkpoint
 from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, NotFoundError, one_line
 from auditor.records.checkpoints import CheckpointRow
+from auditor.records.scans import ACTIVE_STATES
 from auditor.records.trainings import TrainingRow
 from auditor.web.api.boosts import resume_boost
 from auditor.web.api.common import Cursor, Database, Number
-from auditor.web.api.events import ACTIVE_STATES
 from auditor.web.api.trainings import cancel_job, load_job, load_page
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.errors import status_of

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, NotFoundError, first_line
 from auditor.files import largest_file
 from auditor.records import ZooEntry
-from auditor.records.sources import is_repository
+from auditor.records.sources import is_repository, names_repository
 from auditor.zoo.hub.snapshots import (
     CONFIG,
     DESCRIPTIONS,
@@ -25,14 +25,12 @@ from auditor.zoo.hub.snapshots import (
     read_json,
 )
 from auditor.zoo.hub_access import check_hub_reachable, offline
-from auditor.zoo.source import LoadedModel
+from auditor.zoo.source import DEFAULT_EPS, LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
 
 logger = logging.getLogger(__name__)
-
-EPS = 4 / 255
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class HubZoo:
 
     @property
     def _repository(self) -> str | None:
-        named = self.folder is not None and is_repository(str(self.folder)) and not self.folder.exists()
-        return str(self.folder) if named else None
+        return str(self.folder) if self.folder is not None and names_repository(self.folder) else None
 
     def entries(self) -> list[ZooEntry]:
         """The image classifiers on this machine; other repositories of the cache are left out.
@@ -184,7 +181,7 @@ def _entry(snapshot: Snapshot) -> ZooEntry:
         own_data=own,
         threat_model="Linf",
         norm="Linf",
-        eps=EPS,
+        eps=DEFAULT_EPS,
         input_size=size,
         transform=transform,
         place=None if snapshot.revision else str(snapshot.folder),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
@@ -18,6 +18,7 @@ from auditor.errors import ModelLoadError, describe
 from auditor.zoo.hub.labels import labels_of
 from auditor.zoo.hub.processors import Preprocessing, check_processor, describe_processor, read_processor
 from auditor.zoo.hub.snapshots import CONFIG, DESCRIPTIONS, Snapshot, read_json, read_weights
+from auditor.zoo.weights import check_finite
 
 SEED = 0
 VERSION = transformers.__version__
@@ -105,9 +106,7 @@ def load(snapshot: Snapshot, architecture: dict[str, Any], classes: int) -> nn.M
         if keys := sorted(map(str, info[what])):
             raise ModelLoadError(f"{snapshot.id}: {len(keys)} {what.replace('_', ' ')}, the first is {keys[0]!r}")
     loaded: nn.Module = network.float()
-    bad = [name for name, tensor in loaded.state_dict().items() if not _is_finite(tensor)]
-    if bad:
-        raise ModelLoadError(f"{snapshot.id}: {bad[0]} holds values that are not finite")
+    check_finite(loaded.state_dict(), snapshot.id)
     return loaded
 
 
@@ -134,10 +133,6 @@ def _class_of(name: Any, where: str) -> Any:
 
 def _config(architecture: dict[str, Any], classes: int) -> Any:
     return AutoConfig.for_model(**architecture["config"], num_labels=classes)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor).all())
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
 """Local zoos: a folder of weights with a zoo.toml that describes them (docs/local-zoos.md)."""
 
-import hashlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, UsageError
-from auditor.files import largest_file
+from auditor.files import file_sha256, largest_file
 from auditor.records import ZooEntry
 from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 from auditor.zoo.local.graphs import Kind, kind_of, load_graph
@@ -50,8 +50,16 @@ class LocalZoo:
         return [model.entry for model in read_zoo(self.folder)]
 
     def missing(self, entry: ZooEntry) -> str | None:
-        names = [one.weights for one in read_zoo(self.folder, only=entry.model) if one.entry.model == entry.model]
-        return next((f"{name} of MLflow's registry" for name in names if is_registered(name)), None)
+        return self._registered.get(entry.model)
+
+    @functools.cached_property
+    def _registered(self) -> dict[str, str]:
+        """The weights in MLflow's registry, by model; read once, because a scan asks for each of its models."""
+        return {
+            one.entry.model: f"{one.weights} of MLflow's registry"
+            for one in read_zoo(self.folder)
+            if is_registered(one.weights)
+        }
 
     def weight_bytes(self, entries: Sequence[ZooEntry]) -> int | None:
         chosen = {entry.model for entry in entries}
@@ -76,8 +84,7 @@ class LocalZoo:
             if kind not in (*WEIGHT_TYPES, INDEX) and kind_of(model.weights) is None:
                 yield f"{name}: expected weights in {model.weights}, got {kind}"
             elif expected is not None:
-                with path.open("rb") as file:
-                    got = hashlib.file_digest(file, "sha256").hexdigest()
+                got = file_sha256(path)
                 if got != expected:
                     yield f"{name}: expected {model.weights} with SHA-256 {expected[:16]}…, got {got[:16]}…"
 

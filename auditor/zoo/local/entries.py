@@ -1,11 +1,11 @@
 """From one checked table to an entry: defaults come from the data set and from timm."""
 
-import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError
+from auditor.files import file_sha256
 from auditor.records import Transform, ZooEntry
 from auditor.user_code.digest import code_digest
 from auditor.zoo.local.datasets import Dataset, Size
@@ -176,7 +176,6 @@ def _file_digest(folder: Path, name: str) -> str | None:
         path = resolve_inside(folder, name)
         if not path.is_file():
             return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except (OSError, ValueError):
         return None

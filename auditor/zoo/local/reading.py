@@ -76,6 +76,17 @@ def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
     return models
 
 
+def find_model_lines(folder: Path) -> dict[str, int]:
+    """The line of each model's name in a folder's zoo.toml; empty if the file cannot be read."""
+    try:
+        text = decode(read_file(folder / FILE))
+        tables = tomllib.loads(text)["models"]
+        lines = lines_of(text)
+        return {table["name"]: line_of(("models", number, "name"), lines) for number, table in enumerate(tables)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
 def _listed(problems: "list[tuple[Key, str]]", text: str) -> Iterator[str]:
     """Problems in the order of their lines; without line numbers for very large files."""
     lines = lines_of(text) if len(text) <= MOST_NUMBERED else {}
