@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ SMALL: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")  # of Jupyter's own packages
 def test_a_notebook_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    short = tempfile.TemporaryDirectory()  # tmp_path is too long for the sockets of child processes
+    monkeypatch.setenv("TMPDIR", short.name)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    done = load_tool("notebooks").run_notebook(NOTEBOOKS / f"{name}.ipynb", SMALL[name])
+    with short:
+        done = load_tool("notebooks").run_notebook(NOTEBOOKS / f"{name}.ipynb", SMALL[name])
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert any(output.output_type in ("stream", "execute_result", "display_data") for output in outputs)
