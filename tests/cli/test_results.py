@@ -168,7 +168,7 @@ def test_plots_that_cannot_be(arguments: tuple, message: str) -> None:
 def test_the_association_is_that_of_the_unflagged_rows_with_and_without_regularized_models() -> None:
     shown = run("scan", "demo", "--samples", "40", "--match", "*").stdout
     listed = [row for row in json.loads(run("results", "list", "--format", "json").stdout) if not row["flags"]]
-    plain = [row for row in listed if not row["training"]["beta"]]
+    plain = [row for row in listed if not row["training"].get("beta")]
     assert 0 < len(plain) < len(listed)
     for chosen in (listed, plain):
         found = spearman([row["gap"] for row in chosen], [row["robust_accuracy"] for row in chosen])
