@@ -62,8 +62,8 @@ ON_POSTGRESQL := tests/db tests/results tests/scans $(patsubst %,tests/cli/test_
     tests/web/test_models.py tests/web/test_api.py::test_pages_are_the_whole_list_whatever_the_order \
     'tests/cli/test_scan.py::test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there[SIGTERM]'
 
-# Two tests run at once, with one thread each, because many tests wait for processes.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+# Three tests run at once, with one thread each, because many tests wait for processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile
 
 test: lint lint-deploy
 	$(PYTEST) -m "not slow and not long"

@@ -98,7 +98,7 @@ def installed(pins: list[str]) -> list[str]:
 
 def excluding(pins: list[str], python: str) -> list[str]:
     """The pins whose versions, as installed here, do not support a version of Python."""
-    supported = {line: importlib.metadata.metadata(_name(line))["Requires-Python"] for line in pins}
+    supported = {line: importlib.metadata.metadata(_name(line)).get("Requires-Python") for line in pins}
     return [line for line, versions in supported.items() if python not in SpecifierSet(versions or "")]
 
 

@@ -24,6 +24,7 @@ def test_one_idea_a_file(file: Path) -> None:
     assert file == GENERATED or len(file.read_text().splitlines()) <= 500
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -122,6 +122,7 @@ def test_a_trusted_zoo_does_not_take_the_place_of_what_is_installed(tmp_path: Pa
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.long
 def test_a_zoo_that_is_not_trusted_runs_nothing_of_its_own(tmp_path: Path) -> None:
     zoo = in_the_zoo(tmp_path / "zoo")
     result = run(zoo, AUDITOR, "scan", "local", ".", "--protocol", "quick", "--samples", "16", "--here")

@@ -55,6 +55,7 @@ def test_a_recipe_is_trained_adapted_and_measured_for_each_seed() -> None:
     assert _timeless(adapt(REQUEST, data=DATA)) == _timeless(result)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layers", ["head", "all"])
 def test_a_given_model_is_adapted_as_its_parts_say(layers: str) -> None:
     """Each number against the parts put together by hand; the source model is measured once, and is left alone."""
@@ -112,6 +113,7 @@ def test_an_unknown_data_set_is_one_line() -> None:
         adapt(REQUEST)
 
 
+@pytest.mark.long
 def test_a_demo_model_by_name() -> None:
     """Its features are robust, and one image a class is enough for its head on two superclasses far apart."""
     request = AdaptRequest(start="demo:at-eps0.10", shots=(0, 1), held_out=40, protocol="quick")

@@ -141,6 +141,7 @@ def test_a_measurement_in_a_child_process_writes_its_file(tmp_path: Path) -> Non
     _check_demo_file(file, record.robust_accuracy)
 
 
+@pytest.mark.long
 def test_a_scan_writes_a_file_a_model_and_says_what_it_reused(tmp_path: Path) -> None:
     chosen = ("scan", "demo", "--model", "at-eps0.05", "--model", "noise", "--samples", "60")
     first = run(*chosen, "--save-adversarials", "kept")

@@ -30,6 +30,7 @@ def _images(model: nn.Module, n: int = 60) -> Images:
     return images, labels
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.long)])
 @pytest.mark.parametrize("classes", [2, 3, 5, 10])
 def test_robust_accuracy_of_a_linear_classifier_is_its_closed_form(norm: str, classes: int) -> None:
@@ -60,6 +61,7 @@ def _standard_of(name: str) -> Attack:
     return next(attack for attack in PROTOCOLS["standard"].attacks if attack.name == name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [attack.name for attack in PROTOCOLS["standard"].attacks])
 def test_each_attack_alone_breaks_a_linear_classifier(name: str) -> None:
     """No attack hides behind another: alone, each breaks most of what is breakable, and nothing that is not."""
@@ -89,6 +91,7 @@ def test_the_cascade_runs_each_attack_on_what_stands() -> None:
     assert not (result.survived & ~result.correct).any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.long)])
 def test_verdicts_do_not_depend_on_the_batch_size(norm: str) -> None:
     torch.manual_seed(0)

@@ -99,6 +99,7 @@ def test_fab_finds_the_same_images_up_to_rounding(channels: int, eps: float) -> 
     assert ((ours - theirs).abs() < 1e-4).double().mean() > 0.999  # rounding may lead a pixel elsewhere
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("attack", "theirs"),
     [

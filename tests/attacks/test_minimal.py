@@ -46,6 +46,7 @@ def _evaluate(model: nn.Module, norm: str, **changes: Any) -> RobustnessResult:
     return evaluate_robustness(model, images, labels, **settings)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", NORMS)
 def test_sizes_are_the_distances_to_the_boundary_of_a_linear_model(norm: str) -> None:
     model = Linear(K).double()
@@ -65,6 +66,7 @@ def test_sizes_are_the_distances_to_the_boundary_of_a_linear_model(norm: str) ->
     assert curve.attacks == ("fgsm", "pgd-20", "minimal")
 
 
+@pytest.mark.long
 def test_a_curve_changes_no_other_part_of_the_result() -> None:
     plain, found = (_evaluate(Linear(K), "Linf", curve=curve) for curve in (False, True))
     assert plain.curve is None
@@ -73,6 +75,7 @@ def test_a_curve_changes_no_other_part_of_the_result() -> None:
     assert (plain.flags, plain.notes, plain.robust_accuracy) == (found.flags, found.notes, found.robust_accuracy)
 
 
+@pytest.mark.long
 def test_samples_that_the_cascade_broke_are_broken_within_eps() -> None:
     found = _evaluate(Linear(K), "L2")
     assert found.curve is not None
@@ -81,6 +84,7 @@ def test_samples_that_the_cascade_broke_are_broken_within_eps() -> None:
     assert within[~found.survived].all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_batch_makes_no_difference(norm: str) -> None:
     whole, parts = (_evaluate(Linear(K), norm, batch_size=size) for size in (64, 7))
@@ -89,6 +93,7 @@ def test_the_batch_makes_no_difference(norm: str) -> None:
     np.testing.assert_allclose(whole.curve.sizes, parts.curve.sizes, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_sizes_beyond_the_protocol_are_a_note() -> None:
     model = _network()
     images, labels = _images(model)
@@ -134,6 +139,7 @@ def test_foolbox_finds_nothing_clearly_smaller(norm: str, attack: foolbox.attack
     assert float((ours / most).median()) < 1.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("fault", "left_out"), [("random", True), ("detached", True), ("in place", False)])
 def test_models_without_reproducible_logits_have_no_curve(fault: str, left_out: bool) -> None:
     images, labels = _images(Linear(K), torch.float32)
@@ -167,6 +173,7 @@ class Saved:
             raise StopError
 
 
+@pytest.mark.long
 def test_wherever_it_ends_a_resumed_evaluation_has_the_same_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditor.attacks.progress.SAVE_SECONDS", 0.0)
     counted = Saved()

@@ -268,6 +268,7 @@ def test_another_number_of_classes_does_not_transfer(model: nn.Module, samples: 
         evaluate(model, samples, transfer_from={"five": Linear(5)})
 
 
+@pytest.mark.long
 def test_randomized_models_keep_extra_attacks() -> None:
     class Noisy(Linear):
         def forward(self, x: Tensor) -> Tensor:

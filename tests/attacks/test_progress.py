@@ -188,6 +188,7 @@ def _whole(case: str) -> tuple[RobustnessResult, int, int]:
     return _WHOLE[case]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_the_cases_are_what_they_say(case: str) -> None:
     result, _, saves = _whole(case)
@@ -202,6 +203,7 @@ def test_the_cases_are_what_they_say(case: str) -> None:
     assert len(result.notes) == len(set(result.notes)) or case == "no gradient"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_a_crash_at_a_save_changes_nothing(case: str) -> None:
     expected, _, saves = _whole(case)
@@ -378,6 +380,7 @@ def _states(draw: st.DrawFn) -> State:
     )
 
 
+@pytest.mark.long
 @given(_states())
 def test_states_go_to_bytes_and_back(state: State) -> None:
     assert State.from_bytes(state.to_bytes()) == state
@@ -424,6 +427,7 @@ def test_what_was_saved_under_another_key_is_not_used() -> None:
     assert (one.load(), other.load()) == (b"state", None)
 
 
+@pytest.mark.long
 def test_a_child_that_is_killed_is_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
     source = DemoZoo()
     (entry,) = select(source.entries(), models=["standard"])

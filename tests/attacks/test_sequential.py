@@ -22,6 +22,7 @@ def stops(truth: float, threshold: float, seed: int) -> tuple[np.ndarray, np.nda
     return found[0], found[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threshold", [0.05, 0.45, 0.9])
 @pytest.mark.parametrize("off", [0.0, -0.02, 0.02])
 def test_at_most_one_of_twenty_streams_is_decided_wrongly(threshold: float, off: float) -> None:

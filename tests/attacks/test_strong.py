@@ -76,6 +76,7 @@ def test_the_lack_of_a_linear_classifier_is_its_distance() -> None:
     assert torch.equal(nearest, (margins / sizes.clamp_min(1e-9)).scatter(1, labels[:, None], torch.inf).argmin(1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_verdicts_depend_on_the_sample_alone(norm: str) -> None:
     """Another batch size, another order and another set of samples change no verdict, in float64."""
@@ -187,6 +188,7 @@ def test_a_masked_model_is_not_overrated() -> None:
     assert result.robust_accuracy == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["quantized", "detached"])
 def test_without_gradients_square_runs_on_every_survivor(fault: str) -> None:
     """No lack says that these samples are far, so none is left out. The row is flagged, as under `standard`."""
@@ -370,6 +372,7 @@ def test_the_bound_of_a_large_data_set_is_a_number() -> None:
     assert most_broken(drawn=800, broken=0, rest=9200) == 80
 
 
+@pytest.mark.long
 def test_of_few_images_most_are_drawn() -> None:
     """Nothing is near the boundary; of 16 images one may be in doubt at most."""
     model = Linear(5)

@@ -38,6 +38,7 @@ class Counting(nn.Module):
         return logits + self.noise * torch.randn_like(logits)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("protocol", "noise"), [("quick", 0.0), ("standard", 0.0), ("quick", 0.01)])
 def test_no_attack_makes_more_passes_than_are_counted_nor_far_fewer(protocol: str, noise: float) -> None:
     images = torch.full((4, 1, 6, 6), 0.1)

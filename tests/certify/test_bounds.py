@@ -130,6 +130,7 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(
     activation=st.sampled_from(sorted(ACTIVATIONS)),
@@ -160,6 +161,7 @@ def test_no_search_goes_below_the_bounds(
         assert lines >= intervals - 1e-6
 
 
+@pytest.mark.long
 def test_small_balls_give_tight_bounds() -> None:
     torch.manual_seed(3)
     model = nn.Sequential(
@@ -174,6 +176,7 @@ def test_small_balls_give_tight_bounds() -> None:
         assert clean - 100 * eps - 1e-3 < lines < clean
 
 
+@pytest.mark.long
 def test_rounding_of_float32_is_inside_the_bounds() -> None:
     """Large sums that cancel: float32 is off by far more than float64, and the interval of one point contains it."""
     torch.manual_seed(0)

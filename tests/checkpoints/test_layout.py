@@ -73,6 +73,7 @@ def in_the_hubs_cache(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
     return "hf-hub:someone/robust"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "channels", "kwargs"),
     [
@@ -107,6 +108,7 @@ def test_timm_gives_the_same_logits_from_the_file_and_from_the_hub(
     assert config["pretrained_cfg"]["input_size"] == list(origin.input_size)
 
 
+@pytest.mark.long
 def test_a_local_folder_as_newer_versions_of_timm_name_it(tmp_path: Path) -> None:
     """Where timm has ``local-dir:``; older ones refuse the name."""
     origin = of_timm("resnet18")

@@ -39,6 +39,7 @@ def test_a_recipe_is_adapted_stored_and_shown() -> None:
     assert f"{found.scores[1].adapted.clean:.1%} / {found.scores[1].adapted.robust:.1%}" in shown.output
 
 
+@pytest.mark.long
 def test_a_zoo_model_is_marked_as_trained_on_the_targets() -> None:
     result = auditor("adapt", "demo:at-eps0.10", *OWN, "--held-out", 20, "--protocol", "quick", "--shots", 0, "--here")
     assert result.exit_code == 0, result.output
@@ -76,6 +77,7 @@ def test_invalid_options_print_one_line_and_store_no_job(words: list[str], messa
     assert auditor("trainings", "list").output.strip() == "no boosts or adaptations"
 
 
+@pytest.mark.long
 def test_missing_data_and_too_few_images_fail_with_the_reason() -> None:
     result = auditor("adapt", "robust", "--preset", "cifar100", "--here")
     assert result.exit_code in (1, 3)
@@ -85,6 +87,7 @@ def test_missing_data_and_too_few_images_fail_with_the_reason() -> None:
     assert "6001" in result.output or "6,001" in result.output
 
 
+@pytest.mark.long
 def test_a_local_zoos_model_is_adapted_on_its_own_data(tmp_path: Path) -> None:
     zoo = garden.make(tmp_path / "zoo")
     words = [

@@ -156,6 +156,7 @@ def failing(zoo: Path, message: str, *options: object) -> None:
     assert message in row["reason"]
 
 
+@pytest.mark.long
 def test_no_training_data(zoo: Path) -> None:
     words = garden.boost(zoo)
     at = words.index("--data")
@@ -164,6 +165,7 @@ def test_no_training_data(zoo: Path) -> None:
     assert "the training images of garden have no default location: pass --data PATH" in result.output
 
 
+@pytest.mark.long
 def test_test_images_among_the_training_images(zoo: Path) -> None:
     pixels, labels = garden.images(1, 240)
     others, _ = garden.images(2, 80)
@@ -171,12 +173,14 @@ def test_test_images_among_the_training_images(zoo: Path) -> None:
     failing(zoo, "test", "--data", zoo / "mixed.npz")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("zoo")
 def test_one_superclass_only(tmp_path: Path) -> None:
     one = garden.make(tmp_path / "one", supers='{ plant = ["oak", "elm", "rose", "lily"] }')
     failing(one, "superclass", "--regularizer", "linear")
 
 
+@pytest.mark.long
 def test_classes_that_do_not_match_the_head(zoo: Path) -> None:
     toml = (zoo / "zoo.toml").read_text()
     (zoo / "zoo.toml").write_text(toml.replace('"lily"]', '"lily", "iris"]'))

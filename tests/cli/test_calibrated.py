@@ -14,6 +14,7 @@ from tests.factories.command import run
 FILE = tomllib.loads(Path(calibration.__file__).with_suffix(".toml").read_text())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("linearization", ["remove", "fold"])
 def test_screen_results_carry_the_numbers_of_the_file(linearization: str) -> None:
     table = run("scan", "demo", "--protocol", "screen", "--model", "noise", "--linearization", linearization).stdout
@@ -28,6 +29,7 @@ def test_screen_results_carry_the_numbers_of_the_file(linearization: str) -> Non
         assert ("batch norm folded" in text.split("On the demo zoo")[1]) is (linearization == "fold")
 
 
+@pytest.mark.long
 def test_attacked_results_carry_none() -> None:
     table = run("scan", "demo", "--samples", "20", "--model", "noise").stdout
     assert "AUC" not in table + run("results", "show", "demo:noise").stdout
@@ -35,6 +37,7 @@ def test_attacked_results_carry_none() -> None:
     assert "randomly initialised" not in both
 
 
+@pytest.mark.long
 def test_json_rows_stay_as_they_are() -> None:
     assert "AUC" not in run("scan", "demo", "--protocol", "screen", "--model", "noise", "--format", "json").stdout
 

@@ -94,6 +94,7 @@ def test_results_that_differ_in_their_setting_are_refused(other: dict, arguments
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_compare_never_imports_torch() -> None:
     audited("a", 50)
     audited("b", 20)

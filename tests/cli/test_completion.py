@@ -53,6 +53,7 @@ def test_bash(words: list[str], expected: list[str]) -> None:
     assert sorted(done.stdout.split()) == expected, done.stderr
 
 
+@pytest.mark.long
 def test_zsh_on_a_terminal(tmp_path: Path) -> None:
     """Types the beginning of a command and Tab."""
     assert shutil.which("zsh"), "install Debian's package zsh"

@@ -16,6 +16,7 @@ from tests.web.serving import client
 FEW = ("--samples", "40")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("models", "gate", "code", "message"),
     [
@@ -104,6 +105,7 @@ def test_fail_on_regression(zoo: Path, before: str, after: str | None, code: int
     assert other.exit_code == (0 if after else 1)
 
 
+@pytest.mark.long
 def test_an_unmet_gate_outweighs_a_failed_model(zoo: Path) -> None:
     (zoo / "noise.safetensors").write_bytes(b"")
     chosen = ("scan", "demo", "--model", "noise", "--model", "standard", *FEW)
@@ -137,6 +139,7 @@ def test_a_loss_counts_when_the_one_sided_test_says_so(lost: int, unmet: bool, d
         require_met(found, 1)
 
 
+@pytest.mark.long
 def test_a_sequential_gate_stops_early_and_is_neither_ranked_nor_reused_as_a_complete_result() -> None:
     models = ("--model", "standard", "--model", "at-eps0.10", "--samples", "200")
     result = run("scan", "demo", *models, "--fail-under", "30%", "--sequential", "--format", "json")
@@ -161,6 +164,7 @@ def test_a_sequential_gate_stops_early_and_is_neither_ranked_nor_reused_as_a_com
     assert again.exit_code == 4
 
 
+@pytest.mark.long
 def test_a_stopped_audit_hides_no_complete_one_on_as_many_images() -> None:
     gate = ("--fail-under", "30%", "--sequential", "--format", "json")
     (complete,) = json.loads(run("scan", "demo", "--model", "standard", "--samples", "32", "--format", "json").stdout)

@@ -126,6 +126,7 @@ def idx(folder: Path) -> tuple[str, ...]:
     return ("MNIST",)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("data", "classes"),
     [
@@ -249,6 +250,7 @@ def test_ctrl_c_at_a_real_terminal(folder: Path) -> None:
     assert not (folder / "zoo.toml").exists()
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_be_tried_has_its_reason_and_the_next_step(folder: Path) -> None:
     (folder / "net.py").write_text(CODE.replace("64", "63"))
     result = run("init", folder, *use_python(folder), "--data", folder / "test.npz", "--trust-code")

@@ -69,6 +69,7 @@ BAD = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("function", "message"), BAD, ids=[name for name, _ in BAD])
 def test_a_bad_attack_fails_the_audit_with_one_clear_line(file: Path, function: str, message: str) -> None:
     (row,) = rows("--model", "at-eps0.10", "--samples", "24", "--eps", "0.001", *attack(file, function), code=1)
@@ -83,11 +84,13 @@ def test_a_syntax_error_names_its_line(file: Path) -> None:
     assert row["reason"].startswith("mine.py:1: SyntaxError: ")
 
 
+@pytest.mark.long
 def test_an_attack_that_never_ends_meets_the_time_limit(file: Path) -> None:
     (row,) = rows(*ONE, *attack(file, "for_ever"), "--time-limit", "0.3", code=1)
     assert "took longer than 0.3 minutes and was stopped" in row["reason"]
 
 
+@pytest.mark.long
 def test_such_a_result_is_of_a_series_of_its_own(file: Path) -> None:
     (plain,) = rows(*ONE)
     (extra,) = rows(*ONE, *attack(file), "--transfer-from", "demo:standard")
@@ -112,6 +115,7 @@ def test_such_a_result_is_of_a_series_of_its_own(file: Path) -> None:
     assert audits() == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changed", ["mine.py", "steps.py", "unrelated.py"])
 def test_the_identity_is_of_the_file_and_of_what_it_imports_beside_it(file: Path, changed: str) -> None:
     (first,) = rows(*ONE, *attack(file))
@@ -122,6 +126,7 @@ def test_the_identity_is_of_the_file_and_of_what_it_imports_beside_it(file: Path
     assert (first["extra_attacks"] == second["extra_attacks"]) == (changed == "unrelated.py")
 
 
+@pytest.mark.long
 def test_a_file_beside_it_replaces_no_module_and_its_output_is_not_on_stdout(file: Path) -> None:
     (file.parent / "random.py").write_text("raise RuntimeError('imported')\n")
     (file.parent / "torch.py").write_text("raise RuntimeError('imported')\n")
@@ -130,6 +135,7 @@ def test_a_file_beside_it_replaces_no_module_and_its_output_is_not_on_stdout(fil
     assert not list(file.parent.glob("__pycache__"))
 
 
+@pytest.mark.long
 def test_a_model_does_not_transfer_from_itself() -> None:
     (row,) = rows(*ONE, "--transfer-from", "demo:at-eps0.10")
     assert "no transfer from demo:at-eps0.10, because it is this model" in row["notes"]
@@ -147,6 +153,7 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     assert row["reason"].startswith("transfer from local:quantised: expected the input size (1, 28, 28) of demo:")
 
 
+@pytest.mark.long
 def test_a_dry_run_says_what_it_leaves_out_and_runs_nothing(file: Path) -> None:
     (planned,) = json.loads(run("scan", "demo", *ONE, *attack(file), "--dry-run", "--format", "json").stdout)
     assert planned["plan"] == "to do"

@@ -73,6 +73,7 @@ def forget() -> None:
         session.execute(delete(tables.Templates))
 
 
+@pytest.mark.long
 def test_templates_are_those_of_the_audit_or_of_its_model(drawn: list[tuple], zoo: Path) -> None:  # noqa: F811
     audit_demo_model()
     stored = load_templates(open_database(settings().database_url), 1)
@@ -98,6 +99,7 @@ def test_templates_are_those_of_the_audit_or_of_its_model(drawn: list[tuple], zo
     assert f"{MODEL} cannot be loaded" in refused("--templates")
 
 
+@pytest.mark.long
 def test_adversarials_of_a_file_or_of_the_file_in_a_folder(tmp_path: Path) -> None:
     file = adversarials_file(tmp_path / "kept", MODEL, "i")
     audited("plain-standard", 93, adversarials=str(file))

@@ -57,6 +57,7 @@ def test_all_experiments_resume_and_make_a_page(cifar: Path, tmp_path: Path) -> 
     assert "![layers](page-layers.png)" in text
 
 
+@pytest.mark.long
 def test_an_interrupt_says_how_to_resume(cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--only", "correlation", "--dataset", "cifar10", "--data", cifar, "--work", tmp_path / "work", *SMALL)
 

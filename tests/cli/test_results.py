@@ -112,6 +112,7 @@ def test_errors_by_class_are_those_of_the_json() -> None:
         assert confusion == list(map(str, counts))
 
 
+@pytest.mark.long
 def test_errors_of_what_was_not_attacked_or_has_no_classes_are_refused_in_one_line(tmp_path: Path) -> None:
     audited("old", 60)
     assert run("scan", "demo", "--model", "standard", "--protocol", "screen").exit_code == 0
@@ -133,6 +134,7 @@ def test_export(tmp_path: Path) -> None:
     assert run("results", "export", "-o", "/proc/x.json").exit_code == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_scanned")
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_plots_are_files_of_their_kind(tmp_path: Path, ending: str) -> None:

@@ -25,6 +25,7 @@ KEYS = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_quick_scan_stores_every_key_and_a_second_one_does_nothing() -> None:
     chosen = ("--match", "*standard", "--samples", "20")
     first = rows(*chosen)
@@ -63,6 +64,7 @@ def test_what_changes_a_number_makes_another_audit(change: tuple) -> None:
         assert row["eps"] == pytest.approx(8 / 255)
 
 
+@pytest.mark.long
 def test_screen_needs_no_images_and_says_what_it_is_not() -> None:
     (row,) = rows("--protocol", "screen", "--model", "noise")
     assert row["robust_accuracy"] is None
@@ -71,6 +73,7 @@ def test_screen_needs_no_images_and_says_what_it_is_not() -> None:
     assert "not evidence of robustness" in table
 
 
+@pytest.mark.long
 def test_the_table_ranks_and_leaves_flagged_rows_unranked() -> None:
     result = run(
         "scan", "demo", "--samples", "50", "--model", "saturated", "--model", "standard", "--model", "at-eps0.10"
@@ -87,6 +90,7 @@ def test_the_table_ranks_and_leaves_flagged_rows_unranked() -> None:
     assert "/3 demo:saturated: done" in result.stderr
 
 
+@pytest.mark.long
 def test_one_model_that_fails_is_stored_and_the_scan_goes_on(zoo: Path) -> None:
     (zoo / "standard.safetensors").write_bytes((zoo / "standard.safetensors").read_bytes()[:1000])
     found = rows("--limit", "3", "--protocol", "screen", code=1)
@@ -216,6 +220,7 @@ def test_an_interrupted_scan_keeps_what_is_done_and_goes_on_from_there(kind: sig
     assert ": reused" in again.stderr
 
 
+@pytest.mark.long
 def test_a_database_that_fails_midway_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlalchemy.exc import OperationalError
 
@@ -234,6 +239,7 @@ def test_a_database_that_fails_midway_is_one_error(monkeypatch: pytest.MonkeyPat
     }
 
 
+@pytest.mark.long
 def test_the_same_weights_under_two_names_are_two_models(zoo: Path) -> None:
     manifest = json.loads((zoo / "manifest.json").read_text())
     twin = next(row for row in manifest["models"] if row["name"] == "standard") | {"name": "twin"}
@@ -244,6 +250,7 @@ def test_the_same_weights_under_two_names_are_two_models(zoo: Path) -> None:
     assert {row["model"] for row in found} == {"demo:standard", "demo:twin"}
 
 
+@pytest.mark.long
 def test_a_model_that_fails_later_keeps_its_older_result_in_reach(zoo: Path) -> None:
     rows("--model", "noise", "--samples", "20")
     (zoo / "noise.safetensors").write_bytes(b"")
@@ -254,12 +261,14 @@ def test_a_model_that_fails_later_keeps_its_older_result_in_reach(zoo: Path) -> 
     assert run("results", "show", "demo:noise").exit_code == 0
 
 
+@pytest.mark.long
 def test_full_is_not_standard_on_as_many_images() -> None:
     rows("--protocol", "standard", "--samples", "2", "--model", "standard")
     (row,) = rows("--protocol", "full", "--samples", "2", "--model", "standard")
     assert row["protocol"] == "full"
 
 
+@pytest.mark.long
 def test_settings_are_ranked_apart_and_the_figure_takes_the_largest(tmp_path: Path) -> None:
     rows("--match", "*standard*", "--samples", "20")
     rows("--model", "noise", "--samples", "20", "--eps", "8/255", "--linearization", "fold")
@@ -273,6 +282,7 @@ def test_settings_are_ranked_apart_and_the_figure_takes_the_largest(tmp_path: Pa
     assert "left out: 1 result of quick, fashion_mnist, Linf 8/255, n = 20" in drawn.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [40, 80, 100])
 def test_narrow_terminals_lose_columns_not_digits(columns: int) -> None:
     run("scan", "demo", "--samples", "20", "--model", "saturated", "--model", "standard")
@@ -283,6 +293,7 @@ def test_narrow_terminals_lose_columns_not_digits(columns: int) -> None:
     assert "gap" in output
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_does_not_end_the_scan() -> None:
     shell = f"{sys.executable} -m auditor scan demo --protocol screen --limit 4 2>&1 >/dev/null | head -1"
     subprocess.run(shell, shell=True, check=True, capture_output=True)

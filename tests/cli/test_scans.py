@@ -156,6 +156,7 @@ def test_a_queued_scan_is_cancelled_at_once(engine: Engine) -> None:
     assert (again.exit_code, again.stderr) == (0, f"scan {scan_id} has already ended: interrupted\n")
 
 
+@pytest.mark.long
 def test_a_scan_of_a_silent_worker_is_cancelled_after_its_lease(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_scan_goes_into_the_queue(broker: Redis) -> None:
     assert (gpu.exit_code, broker.ask("LLEN", "gpu")) == (0, "1")
 
 
+@pytest.mark.long
 def test_a_broker_that_is_lost_after_the_check_costs_no_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDITOR_BROKER_URL", f"redis://127.0.0.1:{free_port()}/0")
     monkeypatch.setattr("auditor.jobs.queue.check_broker", lambda: None)
@@ -275,6 +277,7 @@ class Helper(threading.Thread):
                 self.store.finish(job.job_id, attempt, record(model, protocol="screen"))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize(("ends", "code"), [(["done", "done"], 0), (["fail", "done"], 1)])
 def test_a_queued_scan_is_followed(engine: Engine, ends: list[str], code: int) -> None:
@@ -299,6 +302,7 @@ def test_a_retry_of_nothing_says_so_in_one_line(engine: Engine, arguments: tuple
     assert in_json("scans", "list")[0]["state"] == "done"
 
 
+@pytest.mark.long
 def test_a_retry_of_a_running_scan_follows_it(engine: Engine, broker: Redis) -> None:
     scan_id = stored(engine, "done", "queued", "queued")
     without = run("scans", "retry", scan_id, "--queue")

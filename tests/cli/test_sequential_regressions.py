@@ -11,6 +11,7 @@ SCAN = ("scan", "demo", "--model", "at-eps0.10", "--samples", "160")
 GATE = ("--fail-on-regression", "--sequential")
 
 
+@pytest.mark.long
 def test_a_model_that_is_worse_is_found_early(zoo: Path) -> None:  # noqa: F811
     assert run(*SCAN).exit_code == 0
     swap(zoo, "at-eps0.10", "standard")
@@ -30,6 +31,7 @@ def test_a_model_that_is_worse_is_found_early(zoo: Path) -> None:  # noqa: F811
     assert json.loads(again.stdout)[0]["id"] == row["id"]
 
 
+@pytest.mark.long
 def test_a_model_that_is_better_passes_early(zoo: Path) -> None:  # noqa: F811
     swap(zoo, "at-eps0.10", "standard")
     assert run(*SCAN).exit_code == 0
@@ -41,6 +43,7 @@ def test_a_model_that_is_better_passes_early(zoo: Path) -> None:  # noqa: F811
     assert any("better than result 1" in note for note in row["notes"])
 
 
+@pytest.mark.long
 def test_without_an_earlier_result_all_images_are_attacked() -> None:
     result = run(*SCAN, "--samples", "40", *GATE, "--format", "json")
     assert result.exit_code == 0

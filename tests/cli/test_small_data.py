@@ -32,6 +32,7 @@ def scan(folder: Path, *options: str, code: int = 0) -> list[dict]:
     return json.loads(result.stdout)
 
 
+@pytest.mark.long
 def test_all_images_are_used_with_a_note(folder: Path) -> None:
     (row,) = scan(folder)
     assert (row["status"], row["n"], NOTE in row["notes"]) == ("done", 80, True)
@@ -48,6 +49,7 @@ def test_all_images_are_used_with_a_note(folder: Path) -> None:
     assert [one["id"] for one in scan(folder, "--reverify", "1")] == [row["id"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", ["quick", "standard", "full", "screen"])
 def test_what_a_stored_request_means_for_a_worker(folder: Path, protocol: str) -> None:
     (entry,) = LocalZoo(folder).entries()
@@ -69,6 +71,7 @@ def test_a_larger_data_set_is_another_audit(folder: Path, tmp_path: Path) -> Non
     assert identity_of(folder) != identity_of(larger)
 
 
+@pytest.mark.long
 def test_a_dry_run_says_so(folder: Path) -> None:
     result = run("scan", "local", folder, "--trust-code", "--here", "--dry-run", "--format", "json")
     (row,) = json.loads(result.stdout)
@@ -82,6 +85,7 @@ def test_more_samples_than_there_are_is_an_error(folder: Path, options: tuple[st
     assert "garden has 80 test images, 81 were requested; use `--samples 80`" in result.stderr
 
 
+@pytest.mark.long
 def test_only_the_models_of_the_smaller_data_set_fail(folder: Path) -> None:
     text = garden.TOML.replace("SUPERS", garden.SUPERS)
     small = text.replace('"plant"', '"small"').replace('"garden"', '"bed"').replace("test.npz", "bed.npz")

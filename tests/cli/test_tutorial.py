@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.factories.command import run
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.long
 def test_the_tutorial_leads_to_an_audit_of_ones_own_checkpoint(tmp_path: Path) -> None:
     blocks = BLOCK.findall(TUTORIAL.read_text())
     assert len(blocks) == 4

@@ -88,6 +88,7 @@ def test_the_types_are_those_of_the_present_api() -> None:
     assert client_models.FILE.read_text() == client_models.generate(), "run `make client`"
 
 
+@pytest.mark.long
 def test_lists_are_read_through_all_pages(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditor.client.listing.LARGEST_PAGE", 5)
     for number in range(12):
@@ -124,6 +125,7 @@ def test_data_frames(url: str) -> None:
         assert list(nothing.to_pandas().columns) == nothing.to_polars().columns == polars_frame.columns
 
 
+@pytest.mark.long
 def test_every_object_is_read_with_its_type(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(tmp_path / "checkpoints"))
     settings.cache_clear()

@@ -19,6 +19,7 @@ def test_rho_without_ties_is_one_minus_six_times_squared_rank_differences(order:
         assert -1 <= found.low <= found.rho <= found.high <= 1
 
 
+@pytest.mark.long
 def test_interval_in_the_open() -> None:
     """Rho = 0.5, n = 28: z = 0.5493 ± 1.95996 sqrt(1.125 / 25)."""
     first = list(range(28))

@@ -25,6 +25,7 @@ def _plain_p_value(distance: NDArray[np.float64], labels: NDArray[np.int64], per
 SIZES = st.lists(st.integers(1, 25), min_size=2, max_size=9).filter(lambda sizes: max(sizes) > 1 and sum(sizes) > 12)
 
 
+@pytest.mark.long
 @given(SIZES, st.integers(0, 99), st.sampled_from([None, 1, 3]), st.booleans())
 def test_p_values_are_those_of_the_plain_formula(
     sizes: list[int], seed: int, digits: int | None, symmetric: bool

@@ -78,6 +78,7 @@ def test_the_stated_error_of_the_gap_is_the_one_seen(name: str, prepare: Callabl
     assert stated == pytest.approx(seen, rel=0.3)
 
 
+@pytest.mark.long
 def test_the_stated_error_without_the_leading_direction() -> None:
     sketches = _sketches(_near_rank_one(0.02), 32, 200)
     gaps = [_gap(sketched_correlation(deflated_responses(rows))) for rows in sketches]

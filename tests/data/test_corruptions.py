@@ -51,6 +51,7 @@ def load(images: ImageSet, name: str) -> list[NDArray[np.uint8]]:
     return list(images.corrupted.load(name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMON)
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (28, 1), (40, 1)])
 def test_a_picture_is_the_librarys(name: str, size: int, channels: int) -> None:

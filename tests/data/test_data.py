@@ -52,6 +52,7 @@ def test_what_there_is_not(name: str, samples: int, message: str) -> None:
         load_images(name, samples)
 
 
+@pytest.mark.long
 def test_training_and_test_images(fashion_mnist: Path) -> None:
     images, labels = load_split("train", fashion_mnist)
     assert images.shape == (60_000, 28, 28)

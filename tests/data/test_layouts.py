@@ -217,6 +217,7 @@ BAD_PICTURES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", BAD_PICTURES)
 @pytest.mark.parametrize("name", ["0.png", "1.png"])
 def test_bad_pictures_are_refused_by_name(case: str, name: str, tmp_path: Path) -> None:

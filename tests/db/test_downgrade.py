@@ -35,6 +35,7 @@ def revision(url: str) -> str | None:
         engine.dispose()
 
 
+@pytest.mark.long
 def test_down_and_up_again_keeps_results(url: str) -> None:
     scanned = auditor("scan", "demo", "--protocol", "screen", "--limit", "1", "--here")
     assert scanned.exit_code == 0, scanned.output

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Barrier
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -16,6 +17,7 @@ from tests.factories.records import record
 FRESH = count()
 
 
+@pytest.mark.long
 @settings(max_examples=15)
 @given(st.lists(st.tuples(SERIES, st.sampled_from(("done", "failed", "reuse", "cancel"))), max_size=12))
 def test_the_marks_are_what_the_rows_say(shared: Engine, steps: list) -> None:
@@ -34,6 +36,7 @@ def test_the_marks_are_what_the_rows_say(shared: Engine, steps: list) -> None:
         check(shared)
 
 
+@pytest.mark.long
 def test_audits_of_one_series_that_end_at_once(url: str) -> None:
     """Finished, failed and confirmed by four threads, over and over: nobody waits for good, the marks are right."""
     engine = open_database(url)

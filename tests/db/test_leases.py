@@ -306,6 +306,7 @@ def test_jobs_of_a_process_of_their_own_are_not_for_workers_to_expire(shared: En
     assert leased.scan_id in [scan.scan_id for scan in list_local_scans(shared)]
 
 
+@pytest.mark.long
 def test_eight_claim_fifty_jobs_and_each_is_claimed_once(shared: Engine) -> None:
     leased = LeasedJob(shared, 50)
     barrier = threading.Barrier(8)
@@ -320,6 +321,7 @@ def test_eight_claim_fifty_jobs_and_each_is_claimed_once(shared: Engine) -> None
     assert {row["attempt"] for row in leased.rows()["audits"]} == {1}
 
 
+@pytest.mark.long
 def test_of_two_who_expire_one_does(shared: Engine) -> None:
     for _ in range(15):
         leased = LeasedJob(shared)
@@ -345,6 +347,7 @@ def _return(leased: LeasedJob, job: Job, attempt: int) -> None:
     assert leased.leases.give_back(job.audit_id, attempt) or leased.leases.cancelled(job.audit_id, attempt)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("then", [_hold, _return], ids=["kept", "given back"])
 def test_no_job_slips_through_when_its_scan_is_cancelled_as_it_is_claimed(
     shared: Engine, then: Callable[[LeasedJob, Job, int], None]

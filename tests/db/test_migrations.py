@@ -113,6 +113,7 @@ def _mark(low: str, high: str) -> tuple[pytest.MarkDecorator, ...]:
 PAIRS = [pytest.param(low, high, marks=_mark(low, high)) for low, high in combinations(REVISIONS, 2)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("low", "high"), PAIRS)
 def test_up_down_and_up_again(url: str, low: str, high: str) -> None:
     engine = opened(url)
@@ -168,6 +169,7 @@ def test_down_from_the_newest_and_up_again(url: str, low: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.long
 def test_0004_marks_the_latest_and_counts_what_is_pending(url: str) -> None:
     engine = opened(url)
     upgrade(engine, "0003")
@@ -239,6 +241,7 @@ def misnamed(engine: Engine) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_constraint_has_its_name(url: str, revision: str) -> None:
     engine = opened(url)

@@ -112,6 +112,7 @@ def _large(store: Store) -> int:
     return job.audit_id
 
 
+@pytest.mark.long
 def test_the_command_says_what_it_removes(tmp_path: Path) -> None:
     engine = open_database(auditor_settings().database_url)
     ids = [_large(Store(engine)) for _ in range(4)]

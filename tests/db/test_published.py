@@ -36,6 +36,7 @@ def _board(engine: Engine, model: str) -> dict:
     return row
 
 
+@pytest.mark.long
 def test_up_down_and_up_again_keeps_what_is_stored(url: str) -> None:
     engine = open_database(url)
     audit_id = store_figures(Store(engine), images_sha256="d" * 64, place="/zoo")

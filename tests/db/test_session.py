@@ -126,6 +126,7 @@ def test_a_read_only_database(tmp_path: Path) -> None:
         open_database(f"sqlite:///file:{tmp_path}/a.db?mode=ro&uri=true")
 
 
+@pytest.mark.long
 def test_several_processes_may_open_a_new_database_at_once(url: str) -> None:
     environment = os.environ | {"AUDITOR_DATABASE_URL": url}
     command = [sys.executable, "-m", "auditor", "db", "upgrade"]

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pandas
+import pytest
 from alembic import command
 from sqlalchemy import Engine, inspect, text
 
@@ -30,6 +31,7 @@ def _board(engine: Engine) -> list[tuple]:
     return [tuple(None if pandas.isna(value) else value for value in row) for row in board.itertuples(index=False)]
 
 
+@pytest.mark.long
 def test_each_number_of_probes_has_its_own_newest_result(url: str) -> None:
     engine = open_database(url)
     for sketch, gap in ((None, 0.1), (None, 0.2), (64, 0.3), (64, 0.4), (32, 0.5)):
@@ -45,6 +47,7 @@ def test_each_number_of_probes_has_its_own_newest_result(url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.long
 def test_down_and_up_again_no_sketch_passes_for_an_exact_result(url: str) -> None:
     engine = open_database(url)
     exact, sketched = _store(engine, None, 0.2), _store(engine, 64, 0.3)

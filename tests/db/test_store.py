@@ -190,6 +190,7 @@ def test_reuse_leaves_one_audit_and_makes_it_the_newest(store: Store, engine: En
     assert {row.id for row in list_results(engine, Filter(history=True))} == {first, second}
 
 
+@pytest.mark.long
 def test_four_writers_at_once(store: Store, engine: Engine) -> None:
     def write(number: int) -> None:
         for _ in range(10):

@@ -12,6 +12,7 @@ from tests.image.build import PROGRAMS, copy_interpreter, packages_of_libraries
 from tests.image.container import Image
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="Debian's packages are named on Debian alone")
 def test_a_machine_without_buildah_is_told_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "debootstrap").write_text("#!/bin/sh\n")
@@ -44,6 +45,7 @@ def test_a_copied_interpreter_runs_without_what_was_installed_into_the_original(
     assert not list(tmp_path.glob("lib/python3*/site-packages/*"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.base_prefix == "/usr", reason="Debian's own interpreter comes as packages")
 @pytest.mark.skipif(not Path("/usr/bin/dpkg-query").exists(), reason="needs Debian")
 def test_the_packages_of_an_interpreters_libraries() -> None:

@@ -108,6 +108,7 @@ def repository_of(folder: Path, **zoos: str) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("zoos", "code", "said"),
     [

@@ -295,6 +295,7 @@ def test_a_signed_statement_without_evidence_is_refused(statement: dict[str, Any
     assert any("evidence.dsse.json: " in line or "missing" in line for line in problems(folder))
 
 
+@pytest.mark.long
 def test_verifying_needs_no_database_no_model_and_no_torch(folder: Path) -> None:
     code = (
         "import sys\nfrom auditor.cli import main\n"

@@ -32,6 +32,7 @@ def test_a_task_gets_its_arguments_asks_back_and_answers() -> None:
     assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "limits", "reason"),
     [
@@ -61,6 +62,7 @@ def test_whatever_ends_a_task_is_one_error_and_the_next_task_runs(task: Task, li
     assert run(children.answer)[0] == "a source"
 
 
+@pytest.mark.long
 def test_what_a_task_prints_goes_to_stderr() -> None:
     code = (
         "from tests.factories.children import chatter, run\n"
@@ -128,6 +130,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_what_a_task_forked_ends_with_it_daemons_too(tmp_path: Path) -> None:
     forked = child(children.leave_daemons)(None, None, str(tmp_path / "pids"), JobContext())
     daemon = int((tmp_path / "pids").read_text())
@@ -182,6 +185,7 @@ def test_what_load_and_save_raise_ends_the_task(part: str) -> None:
         run(children.count_on, request=5, **{part: _refuse})
 
 
+@pytest.mark.long
 def test_a_task_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
     forked: list[int] = []
 
@@ -198,6 +202,7 @@ def test_a_task_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not any(_lives(pid) for pid in forked)
 
 
+@pytest.mark.long
 def test_tasks_run_side_by_side() -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda number: run(children.answer, request=number), range(32)))
@@ -228,6 +233,7 @@ def test_a_folder_for_temporary_files_that_no_socket_fits_into_is_said_at_once(
         child(children.answer)
 
 
+@pytest.mark.long
 def test_memory_of_one_task_is_not_there_in_the_next() -> None:
     with pytest.raises(MeasurementError):
         run(children.eat, Limits(seconds=120, memory=2 * GIB))

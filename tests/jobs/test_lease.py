@@ -323,6 +323,7 @@ def test_a_heartbeat_continues_after_an_unexpected_error(
     assert [one.getMessage() for one in caplog.records] == ["the heartbeat failed"]
 
 
+@pytest.mark.long
 def test_a_heartbeat_is_sent_several_times_in_a_lease(engine: Engine) -> None:
     _, audit_id, attempt = claimed(engine)
     heartbeat = make_heartbeat(engine, lease=0.6)

@@ -449,6 +449,7 @@ def test_a_queue_lets_workers_take_as_long_as_the_longest_audit() -> None:
     assert seconds > dispatch.LONGEST_DAYS * 86_400 + dispatch.HARD_MARGIN
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("url", "ask"),
     [

@@ -256,6 +256,7 @@ def _auditor(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.long
 def test_they_are_served_until_it_is_told_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     open_database(settings().database_url).dispose()
     monkeypatch.setenv("AUDITOR_LOG_FORMAT", "json")

@@ -87,6 +87,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, url: str) -> tuple[str, Finding]:
     return said, finding
 
 
+@pytest.mark.long
 def test_redis_with_tls(
     authority: Authority, right: tuple[Path, Path], wrong: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def stub(certificate: tuple[Path, Path]) -> Iterator[tuple[int, list[bytes]]]:
         thread.join(10)
 
 
+@pytest.mark.long
 def test_rabbitmq_with_tls(
     authority: Authority, right: tuple[Path, Path], wrong: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ def test_rabbitmq_with_tls(
         assert finding.state == "broken"  # it is no RabbitMQ
 
 
+@pytest.mark.long
 def test_redis_by_a_file_s_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     redis = Redis(socket=tmp_path / "redis.sock")
     try:
@@ -210,6 +213,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, url: str) -> tuple[str, bool | None
     return "", encrypted
 
 
+@pytest.mark.long
 def test_postgresql_with_tls(
     authority: Authority,
     right: tuple[Path, Path],
@@ -238,6 +242,7 @@ def test_postgresql_with_tls(
         assert "TLS, certificate and host name checked" in finding.text
 
 
+@pytest.mark.long
 def test_postgresql_with_a_certificate_of_another_name_or_without_tls(
     authority: Authority,
     wrong: tuple[Path, Path],

@@ -15,6 +15,7 @@ from tests.factories.figures import parts, texts
 ROW = row(Path())
 
 
+@pytest.mark.long
 def test_curves_and_both_matrices_with_their_scores(tmp_path: Path) -> None:
     names, families, (before,) = parts(10, "weights")
     after = replace(before, scores=replace(before.scores, gap=0.5))

@@ -119,6 +119,7 @@ def test_no_failure_of_telling_ends_the_loop_or_loses_the_alert(
     assert runs_to_report(engine) == []
 
 
+@pytest.mark.long
 def test_a_dead_webhook_is_tried_ever_more_rarely_and_given_up_after_a_day(
     engine: Engine, told: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -248,6 +249,7 @@ def test_two_beats_tell_once(engine: Engine, told: list[str], monkeypatch: pytes
     assert len(told) == 3
 
 
+@pytest.mark.long
 def test_a_beat_that_is_killed_while_it_tells_leaves_the_alert_to_the_next(
     engine: Engine,
     hook: Hook,  # noqa: F811

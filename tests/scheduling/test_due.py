@@ -291,6 +291,7 @@ def test_a_failed_run_is_one_line(engine: Engine) -> None:
     assert "no model named 'no-such'" in line
 
 
+@pytest.mark.long
 def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
     add(engine)
     (one,) = take_due(engine, at("2026-03-29T02:00"))

@@ -140,6 +140,7 @@ def interim(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "speak",
     [silent, drip(b"x", 0.05), drip(b"X-Header: y\r\n", 0.05), interim],

@@ -91,6 +91,7 @@ def test_final_failed_and_flagged_models_are_not_counted() -> None:
     assert [r["model"] for r in final] == ["m100"]
 
 
+@pytest.mark.long
 def test_the_report_has_all_rounds_and_hides_the_final_models() -> None:
     text = report([*ROWS, row(100, strength=0, final=True)], "Linf")
     assert all(f"one {group} left out: rho" in text for group in ("family", "training", "data"))

@@ -71,6 +71,7 @@ def tiny(name: str = "fashion_mnist") -> DataSet:
     return DataSet(name, images, labels, images[:8], labels[:8], ("a", "a", "b", "b"), EPS[name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("training", sorted(trainings("fashion_mnist")))
 def test_a_recipe_and_its_seed_give_the_same_weights_again(training: str) -> None:
     model = next(m for m in MODELS if m.family == "plain" and m.training == training)

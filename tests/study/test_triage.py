@@ -24,6 +24,7 @@ def test_where_scores_are_clear_a_tenth_of_the_others_is_attacked_and_nothing_mi
     assert found.time == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.long
 def test_without_a_threshold_all_are_attacked() -> None:
     (found,) = simulate(CLEAR, "Linf", "quick", thresholds=(0.0,))
     assert (found.attacked, found.missed) == (1, 0)

@@ -39,6 +39,7 @@ def _some() -> None:
         audited(f"m{number:02}", [50, 60, 70][number % 3], flags=flags, seconds=float(number % 4), **changes)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_some")
 def test_pages_are_the_whole_list_whatever_the_order() -> None:
     server, engine = client(), open_database(settings().database_url)
@@ -86,6 +87,7 @@ def test_filters_are_those_of_the_command_line() -> None:
         assert server.get(f"/api/v1/results?{query}").json()["results"] == expected
 
 
+@pytest.mark.long
 def test_a_result_and_its_matrices() -> None:
     assert run("scan", "demo", "--model", "standard", "--samples", "20").exit_code == 0
     server = client()
@@ -167,6 +169,7 @@ def test_limits_of_rate_and_body() -> None:
     assert large.status_code == 413
 
 
+@pytest.mark.long
 def test_pages_answer_monitors() -> None:
     for path in ("/", "/zoo", "/scans", "/boosts"):
         assert client().head(path).status_code == 200
@@ -179,6 +182,7 @@ def test_every_answer_forbids_what_pages_do_not_need() -> None:
         assert headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.long
 def test_a_scan_is_asked_for_followed_and_done() -> None:
     header = token("scan")
     with client() as server:
@@ -214,6 +218,7 @@ def test_a_scan_is_cancelled_and_a_server_that_ends_ends_its_own() -> None:
     assert {scan["state"] for scan in scans} == {"interrupted"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -317,6 +322,7 @@ def test_a_body_of_another_type_is_told_which_header_is_missing(kind: str, given
     assert answer.json()["detail"] == f"expected the header Content-Type: application/json, {given}"
 
 
+@pytest.mark.long
 def test_health_needs_no_token_and_the_reference_lists_every_route() -> None:
     server = client(open_reading=False)
     assert server.get("/api/v1/health").json() == {"status": "ok", "version": version("auditor")}

@@ -16,6 +16,7 @@ from tests.factories.records import done_audit
 from tests.web.serving import client
 
 
+@pytest.mark.long
 def test_the_page_and_the_api_show_errors_of_a_stored_audit() -> None:
     done_audit(Store(open_database(settings().database_url)))
     page = client().get("/audits/1").text
@@ -29,6 +30,7 @@ def test_the_page_and_the_api_show_errors_of_a_stored_audit() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_without_classes_the_reason_is_shown_and_without_attacks_nothing() -> None:
     old = audited("old", 60)
     page = client().get(f"/audits/{old}").text

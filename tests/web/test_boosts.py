@@ -60,6 +60,7 @@ def test_a_boost_is_asked_for_followed_and_its_weights_downloaded(tmp_path: Path
         assert server.get("/boosts/1").status_code == 200
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_few_images")
 def test_a_boost_is_cancelled_gone_on_with_and_ended_with_the_server() -> None:
     header = token("boost")
@@ -101,6 +102,7 @@ def test_what_may_not_be_asked_for(asked: dict, words: str) -> None:
     assert client().get("/api/v1/boosts").json() == {"boosts": [], "next": None}
 
 
+@pytest.mark.long
 def test_a_boost_of_a_zoo_with_code_is_not_gone_on_with_over_http(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FastAPI, di
     return app(per_minute=10_000_000, trusted_proxies=["192.0.2.1"]), token("scan")
 
 
+@pytest.mark.long
 @hypothesis_settings(max_examples=400, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(
     route=st.sampled_from(ROUTES), headers=st.lists(st.tuples(st.sampled_from(NAMES), VALUES), min_size=1, max_size=4)
@@ -94,6 +95,7 @@ def test_malformed_paths_and_queries_are_no_crash() -> None:
         assert Asked(served, path, query=query).now().status == 400, path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("opened", [True, False])
 def test_caches_ask_again_and_share_nothing(opened: bool) -> None:
     served = app(open_reading=opened)
@@ -106,6 +108,7 @@ def test_caches_ask_again_and_share_nothing(opened: bool) -> None:
     assert Asked(served, "/static/style.css").now().headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.long
 def test_the_description_of_a_closed_server_wants_a_token() -> None:
     opened, closed = app(), app(open_reading=False)
     assert Asked(opened, "/api/v1/openapi.json").now().status == 200

@@ -59,6 +59,7 @@ def test_a_closed_server_tells_strangers_no_names() -> None:
     assert 'name="match"' not in answer.text
 
 
+@pytest.mark.long
 def test_an_audit_links_its_numbers_and_flags() -> None:
     number = audited("at-eps0.10", 50, flags=("zero_gradients",))
     page = client().get(f"/audits/{number}").text

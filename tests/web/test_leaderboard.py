@@ -113,6 +113,7 @@ def test_ranks_are_those_of_the_whole_board(large: TestClient, query: str) -> No
     assert [rank for rank, _ in shown] == [true_rank(name) for _, name in shown]
 
 
+@pytest.mark.long
 def test_pages_cover_the_board_once_and_say_where_one_is(large: TestClient) -> None:
     page, seen = large.get("/").text, []
     for number in range(20):
@@ -245,6 +246,7 @@ def test_unknown_parameters_and_orders_are_refused(large: TestClient) -> None:
     assert large.get("/?sort=-nothing").status_code == 422
 
 
+@pytest.mark.long
 def test_a_failure_does_not_remove_an_older_result() -> None:
     audited("fine", 50)
     store = Store(open_database(settings().database_url))
@@ -284,6 +286,7 @@ def page() -> Iterator[Page]:
         process.terminate()
 
 
+@pytest.mark.long
 def test_long_names_leave_room_for_flags_and_phones(page: Page) -> None:
     page.set_viewport_size({"width": 1440, "height": 900})
     page.goto("/?flagged=true")
@@ -311,6 +314,7 @@ def test_long_names_leave_room_for_flags_and_phones(page: Page) -> None:
         assert [one["id"] for one in violations if one["impact"] in ("serious", "critical")] == []
 
 
+@pytest.mark.long
 def test_checked_rows_lead_to_their_comparison(page: Page) -> None:
     page.goto("/")
     boxes = page.locator('input[name="model"]')

@@ -90,6 +90,7 @@ SLOW = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "slowly"), SLOW.values(), ids=SLOW)
 def test_what_never_ends_is_ended(first: bytes, slowly: bytes, running: tuple[str, int]) -> None:
     with socket.create_connection(running) as connection:

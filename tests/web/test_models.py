@@ -1,9 +1,12 @@
 """Models and audits in the API; ranks on pages of longer lists."""
 
+import pytest
+
 from tests.factories.audits import audited
 from tests.web.serving import client
 
 
+@pytest.mark.long
 def test_models_by_name_page_by_page() -> None:
     for number in (3, 1, 2, 0, 4):
         audited(f"M{number}" if number % 2 else f"m{number}", 50)

@@ -103,6 +103,7 @@ def test_the_page_has_templates_and_an_order_to_choose() -> None:
     assert server.get(f"/audits/{number}?order=odd").status_code == 422
 
 
+@pytest.mark.long
 def test_a_thousand_classes_have_a_page_with_a_search() -> None:
     number = audit_of(1000, templates(1000, side=4))
     server = client()
@@ -232,6 +233,7 @@ def test_the_comparison_shows_what_only_one_withstands(tmp_path: Path) -> None:
     assert "without a picture: 10 of 20." in page
 
 
+@pytest.mark.long
 def test_pages_with_pictures_load_no_torch(tmp_path: Path) -> None:
     saved(tmp_path / "a.npz")
     number = _attacked(tmp_path / "a.npz", templates=(templates(3),))

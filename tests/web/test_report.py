@@ -70,6 +70,7 @@ def test_a_real_scan_is_one_file_that_points_nowhere() -> None:
     assert "auditor scan demo --model at-eps0.10 --protocol quick --samples 40 --norm Linf --eps 0.1" in words
 
 
+@pytest.mark.long
 def test_the_command_that_is_shown_makes_the_audit_again() -> None:
     assert run("scan", "demo", "--samples", "20", "--model", "standard", "--linearization", "fold").exit_code == 0
     (command,) = re.findall(r"<code>auditor (.*)</code>", report(1))

@@ -279,6 +279,7 @@ def test_an_error_stands_at_its_field_in_the_open_form(fields: dict[str, str], n
 # Cancel and retry.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scope", [None, "read", "scan"])
 def test_a_scan_is_retried_from_its_page(engine: Engine, scope: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDITOR_BROKER_URL", "redis://127.0.0.1:1/0")  # stored, and sent once the broker responds
@@ -319,6 +320,7 @@ def test_a_retry_that_cannot_be_says_why(
     assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
 
 
+@pytest.mark.long
 def test_the_server_retries_by_itself_without_a_broker(engine: Engine) -> None:
     """The only audit names a model that the demo zoo does not have, so it fails at once, again."""
     number = scan_of(engine, "cancelled", queue="here")

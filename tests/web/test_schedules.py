@@ -78,6 +78,7 @@ def test_scopes(scope: str | None, status: int) -> None:
     assert client().delete("/api/v1/schedules/x", headers=header).status_code == status
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("values", [{"cron": "<every> night"}, {"cron": "9" * 5000}, {"command": "null"}])
 def test_a_stored_schedule_that_cannot_be_read_is_shown_with_what_is_wrong(values: dict, enabled: bool) -> None:

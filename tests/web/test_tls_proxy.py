@@ -107,6 +107,7 @@ def test_behind_a_tls_proxy_people_sign_in_with_a_secure_cookie(trusted: bool, t
         proxy.listening.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io"])
 def test_a_foreign_name_that_leads_to_a_loopback_server_reads_nothing(name: str) -> None:
     """As a page of the name sees it once the name leads here: DNS rebinding."""

@@ -32,6 +32,7 @@ def text_of(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"</(td|th|dt|dd|p)>", " ", page))).split())
 
 
+@pytest.mark.long
 def test_a_checkpoint_proves_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     boosted(audited("standard", 10, flags=("zero_gradients",)), audited("better", 80))
     page = client().get("/checkpoints/1")
@@ -93,6 +94,7 @@ def test_long_lists_come_in_pages(path: str, link: str, monkeypatch: pytest.Monk
     assert server.get(f"{path}?cursor=x").status_code == 422
 
 
+@pytest.mark.long
 def test_an_adaptation_shows_its_classes_scores_and_command() -> None:
     adapted(state="failed")
     adapted()

@@ -12,6 +12,7 @@ from tests.factories.records import REQUEST, entry, record
 from tests.web.serving import client
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["failed", "cancelled", "queued"])
 def test_an_audit_without_a_result_has_a_page_that_says_why(state: str) -> None:
     engine = open_database(settings().database_url)
@@ -49,6 +50,7 @@ def test_an_interrupted_scan_does_not_look_complete() -> None:
     assert "Retry the 2 failed and cancelled" in page
 
 
+@pytest.mark.long
 def test_the_command_that_repeats_a_failed_audit_has_the_options_of_its_scan() -> None:
     store = Store(open_database(settings().database_url))
     one = dataclasses.replace(entry("one"), eps=0.123456789)

@@ -51,6 +51,7 @@ def send(server: Any, path: str, **options: Any) -> Any:
     return server.request("PUT" if "schedules" in path else "POST", f"/api/v1{path}", **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", GOOD)
 def test_every_field_of_every_body_says_what_it_expects(path: str, server: Any) -> None:
     shape = {"/scans": "ScanBody", "/boosts": "BoostBody", "/schedules/nightly": "ScheduleBody"}[path]
@@ -110,6 +111,7 @@ def test_a_model_and_a_name_are_asked_for_in_words(server: Any) -> None:
     )
 
 
+@pytest.mark.long
 def test_every_parameter_says_what_it_expects(server: Any) -> None:
     refused = set()
     for path, operations in server.app.openapi()["paths"].items():

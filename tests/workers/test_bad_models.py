@@ -53,6 +53,7 @@ def test_a_process_of_the_pool_that_hangs_is_killed_at_the_hard_limit(
     assert not psutil.pid_exists(frozen)
 
 
+@pytest.mark.long
 def test_code_that_the_worker_does_not_trust_is_not_run(team: Team) -> None:
     team.zoo.gate("held")
     scan = team.scan("--protocol", "screen")

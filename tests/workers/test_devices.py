@@ -154,6 +154,7 @@ def test_a_worker_without_its_gpus_ends_with_one_line(driver: Any) -> None:
     assert len(found.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "module",
     ["workers.app", "workers.process", "workers.tasks", "workers.reaper", "workers.__main__", "auditor.jobs.queue"],

@@ -150,6 +150,7 @@ def send_real(app: Celery, queue: str) -> None:
     app.send_task("auditor.audit", args=[ABSENT], queue=queue, soft_time_limit=100, time_limit=200)
 
 
+@pytest.mark.long
 def test_a_worker_of_redis_lives_through_junk(team: Team) -> None:
     worker = team.worker().ready()
     pool = worker.pool()

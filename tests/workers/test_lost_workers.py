@@ -189,6 +189,7 @@ def test_attacks_go_on_where_a_killed_worker_had_come_with_the_same_result(
     assert len(rows) == 4
 
 
+@pytest.mark.long
 def test_a_reaper_that_is_killed_is_replaced(team: Team) -> None:
     worker = team.worker().ready()
 

@@ -33,6 +33,7 @@ def test_workers_do_what_was_asked_over_http(
     assert audit["state"] == "done"
 
 
+@pytest.mark.long
 def test_a_broker_that_is_away_loses_nothing(
     own_broker: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

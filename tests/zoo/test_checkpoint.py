@@ -81,6 +81,7 @@ def _local(folder: Path, architecture: str, network: torch.nn.Module) -> ZooEntr
     return entry
 
 
+@pytest.mark.long
 def test_a_timm_architectures_checkpoint_loads_in_timm_by_strict_keys(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = import_timm().create_model("resnet18", num_classes=10)
@@ -180,6 +181,7 @@ def test_numbers_are_in_their_order_and_other_folders_are_none(tmp_path: Path) -
     assert names == ["checkpoint:2", "checkpoint:9", "checkpoint:10"]
 
 
+@pytest.mark.long
 def test_it_is_scanned_like_any_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin, model = _demo("at-eps0.10")
     monkeypatch.setenv("AUDITOR_CHECKPOINTS", str(tmp_path / "kept"))

@@ -183,6 +183,7 @@ class Config:
     steps: tuple[int, ...] = (1, 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LOADING)
 def test_what_has_one_reading_loads_by_itself(name: str, tmp_path: Path) -> None:
     load(LOADING[name](), tmp_path / "w.pt")
@@ -243,6 +244,7 @@ def test_what_lies_beside_the_weights_does_not_matter(name: str, legacy: bool, t
     assert downloaded["state_dict"].keys() == STATE.keys()
 
 
+@pytest.mark.long
 def test_classes_that_are_not_installed_are_not_needed(tmp_path: Path) -> None:
     """As omegaconf's and old Lightning's: objects with attributes, dicts and tuples of classes of their own."""
     (tmp_path / "gone.py").write_text(

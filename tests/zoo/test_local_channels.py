@@ -96,6 +96,7 @@ def _of_colours(folder: Path, more: str = "") -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_colours_for_a_grey_model_from_message_to_figures(tmp_path: Path) -> None:
     failed = _scan(_of_colours(tmp_path / "a"))
     assert failed["status"] == "failed"
@@ -110,6 +111,7 @@ def test_colours_for_a_grey_model_from_message_to_figures(tmp_path: Path) -> Non
     assert (same["clean_accuracy"], same["robust_accuracy"]) == (done["clean_accuracy"], done["robust_accuracy"])
 
 
+@pytest.mark.long
 def test_grey_pictures_for_a_colour_model(tmp_path: Path) -> None:
     grey = _scan(garden.make(tmp_path / "grey"))
     folder = garden.make(tmp_path / "colour")

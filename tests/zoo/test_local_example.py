@@ -46,6 +46,7 @@ def test_the_weights_fit_and_17_of_20_pictures_are_recognized(folder: Path) -> N
     assert _right(Normalized(model, [0.5] * 3, [0.5] * 3).eval(), folder) == 17
 
 
+@pytest.mark.long
 def test_it_is_a_local_zoo_on_imagenets_classes(folder: Path) -> None:
     (entry,) = LocalZoo(folder).entries()
     assert entry.own_data.classes == CLASSES["imagenet"]

@@ -49,6 +49,7 @@ TEXTS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_hostile_text_is_a_few_lines_and_soon(name: str, tmp_path: Path) -> None:
     text, message = TEXTS[name]
@@ -165,6 +166,7 @@ WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.long
 def test_one_bad_model_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(CODE)
     torch.manual_seed(0)

@@ -56,6 +56,7 @@ def test_the_originals_logits_gradients_and_digest(exported: Path, tmp_path: Pat
     assert sum(one.numel() for one in loaded.model.parameters()) == 3 * 4 * 9 + 4 + 36 * 3 + 3  # no weights twice
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("options", "treatment"), [({}, "fold"), ({"optimize": False}, "remove"), (LEGACY, "remove")])
 def test_w_is_the_originals_where_the_export_kept_batch_norm_and_else_the_folded_one(

@@ -78,6 +78,7 @@ def test_a_zoo_with_code_is_refused_without_trust(folder: Path) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", ["screen", "quick"])
 def test_each_model_ends_as_it_should(folder: Path, protocol: str) -> None:
     samples = () if protocol == "screen" else ("--samples", "20")

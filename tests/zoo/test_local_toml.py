@@ -227,6 +227,7 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
         LocalZoo(tmp_path).entries()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ['{ python = "nets.py:make" }', '{ timm = "resnet18" }'])
 def test_listing_runs_no_code_and_imports_no_torch_where_all_is_said(tmp_path: Path, architecture: str) -> None:
     zoo(tmp_path, changed(architecture=architecture, resize='"none"'))

@@ -136,6 +136,7 @@ def put(name: str, contents: list[object], folder: Path) -> list[Path]:
     return places
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case.name}, {case.layout.__name__}")
 def test_the_loaded_model_is_the_published_one(
     case: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -274,6 +275,7 @@ def test_robustbenchs_xcit_has_the_keys_and_shapes_of_timms(mine: str, timms: st
     assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in theirs.items()}
 
 
+@pytest.mark.long
 def test_the_catalogue_is_what_the_installed_robustbench_lists() -> None:
     from auditor.zoo.robustbench.build import installed
 

@@ -259,6 +259,7 @@ def silence(*_: object, **__: object) -> list:
     return []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("lookup", "cause"),
     [

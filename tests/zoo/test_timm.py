@@ -191,6 +191,7 @@ def test_a_pickle_in_the_cache_runs_nothing(entries: list[ZooEntry], hub: Path, 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("there", ["<!DOCTYPE html><title>Sign in</title>", "another network's weights", None])
 def test_weights_from_an_address_are_checked_like_all_downloads(
     there: str | None, entries: list[ZooEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -130,6 +130,7 @@ def test_weights_come_from_the_cache_and_normalization_is_inside(
     assert (loaded.notes, loaded.flags, loaded.model.training) == ((), (), False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_networks_with_auxiliary_heads_give_one_output_in_training_too(
     name: str, entries: list[ZooEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,6 +176,7 @@ def test_weights_that_do_not_fill_the_network_are_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("there", ["<!DOCTYPE html><title>Sign in</title>", "another network's weights", None])
 def test_files_in_the_cache_and_downloads_are_checked(
     there: str | None, entries: list[ZooEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
