@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.database [--server URL] [--models 1000] [--nights 1000] [--repeats 20]
 
 Made for the measurement and dropped after it is a database of so many models, each audited every night: one audit a
-model and night, with the clustering of its weights, of two data sets and protocols. One line a list: the median and the
-longest of the repeats, then how PostgreSQL finds the first of them. Reach: under 100 ms to filter, sort and limit.
-`--keep NAME` makes the database by that name where there is none, and leaves it. The seconds are of this machine.
+model and night, with the clustering of its weights and the verdicts on 256 samples, of two data sets and protocols. One
+line a list: the median and the longest of the repeats; then how PostgreSQL finds the first of them. Reach: at most 100
+ms at the median. Last, the sizes of the tables, a backup by `pg_dump -Fc`, and pruning. `--keep NAME` makes the database
+by that name where there is none, and leaves it as it is. The seconds are of this machine.
 """
 
 import argparse
@@ -13,17 +14,25 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, text
+import numpy as np
+from sqlalchemy import Connection, Engine, create_engine, event, text
 
+from auditor.db.boards import count_boards, load_board
+from auditor.db.codec import pack_bits, pack_indices, pack_numbers, pack_pictures
+from auditor.db.filters import Cursor
 from auditor.db.prune import prune
 from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 
+SAMPLES = 256
+"""Of the verdicts of each audit, as under `quick`."""
 MODELS = """
 INSERT INTO models (name, source, description, dataset, architecture, training)
 SELECT 'timm:model-' || LPAD(m::text, 4, '0'), 'timm', 'a network of the benchmark', 'cifar10',
@@ -60,8 +69,24 @@ SELECT id, 'weights', random(), random(), random(), random(), random(), random()
        '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]', '{}', 10, decode(repeat(md5(id::text), 12), 'hex')
 FROM audits WHERE state = 'done' AND id > :before AND id <= :upto
 """
-SEQUENCE = "SELECT setval('audits_id_seq', (SELECT MAX(id) FROM audits))"
+PACKED = "n, indices, correct, survived, pictures, labels, predicted, broken_at"
+VERDICTS = f"""
+INSERT INTO verdicts (audit_id, {PACKED})
+SELECT id, made_verdicts.{PACKED} FROM made_verdicts JOIN audits ON model_id = m
+WHERE state = 'done' AND id > :before AND id <= :upto
+"""
+SCANS = """
+INSERT INTO scans (id, source, request, state, queue, pending, started_at, finished_at)
+SELECT :night, 'timm', '{"protocol": "standard"}', 'done', 'cpu', 0, began, began + interval '6 h'
+FROM (SELECT timestamptz '2023-01-01 00:00Z' + :night * interval '1 day' AS began) night
+"""
+LINKS = "INSERT INTO scan_audits SELECT :night, id, false, false FROM audits WHERE id > :before AND id <= :upto"
+SEQUENCES = ("audits", "scans")
 
+COLUMNS = ("robust_accuracy", "clean_accuracy", "gap", "p_value", "effective_rank", "seconds", "started_at")
+SORTS = tuple(f"{sign}{column}" for column in COLUMNS for sign in ("-", ""))
+REACH = 100
+"""Milliseconds, of the median."""
 LISTS: dict[str, tuple[dict[str, Any], str, int | None]] = {
     "data set and protocol, by robust accuracy, 20": (
         {"dataset": "cifar10", "protocol": "standard"}, "-robust_accuracy", 20,
@@ -78,10 +103,20 @@ LISTS: dict[str, tuple[dict[str, Any], str, int | None]] = {
     "history, oldest first, 20": ({"history": True}, "started_at", 20),
     "history of a model, newest first, 20": ({"history": True, "model": "timm:model-0500"}, "-started_at", 20),
     "history of a model, no limit": ({"history": True, "model": "timm:model-0500"}, "-started_at", None),
-    "history, by robust accuracy, 20": ({"history": True}, "-robust_accuracy", 20),
-    "history, by gap, 20": ({"history": True}, "-gap", 20),
+    "history of a data set, unflagged, by gap, 20": (
+        {"history": True, "dataset": "cifar10", "flagged": False}, "-gap", 20,
+    ),
     "history, failed, newest first, 20": ({"history": True, "status": "failed"}, "-started_at", 20),
 }  # fmt: skip
+
+
+LISTS |= {f"history, by {sort}, 20": ({"history": True}, sort, 20) for sort in SORTS}
+DEEP = {f"history, by {sort}, 20 from the middle": ({"history": True}, sort, 20) for sort in ("-gap", "-started_at")}
+FACETS: dict[str, dict[str, Any]] = {
+    "settings with their numbers of results": {},
+    "settings of a data set": {"dataset": "cifar10"},
+    "settings of matching models": {"match": "*-00*"},
+}
 
 
 def seed(engine: Engine, models: int, nights: int) -> None:
@@ -92,15 +127,43 @@ def seed(engine: Engine, models: int, nights: int) -> None:
         if not known:
             connection.execute(text(MODELS), numbers)
         done = connection.execute(text("SELECT COALESCE(MAX(id), 0) / :models FROM audits"), numbers).scalar_one()
+        make_verdicts(connection, models)
     for night in range(done + 1, nights + 1):
         made = numbers | {"night": night, "before": (night - 1) * models, "upto": night * models}
         with engine.begin() as connection:
             connection.execute(text("SET LOCAL synchronous_commit = off"))
             connection.execute(text(AUDITS), made)
-            connection.execute(text(CLUSTERINGS), made)
+            for rows in (CLUSTERINGS, VERDICTS, SCANS, LINKS):
+                connection.execute(text(rows), made)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(SEQUENCE))
+        connection.execute(text("DROP TABLE made_verdicts"))
+        for table in SEQUENCES:
+            connection.execute(text(f"SELECT setval('{table}_id_seq', (SELECT MAX(id) FROM {table}))"))
         connection.execute(text("VACUUM ANALYZE"))
+
+
+def make_verdicts(connection: Connection, models: int) -> None:
+    """One row of verdicts a model, by the product's own packers; each of its audits gets them."""
+    made = f"CREATE TABLE made_verdicts AS SELECT audit_id AS m, {PACKED} FROM verdicts LIMIT 0"
+    connection.execute(text("DROP TABLE IF EXISTS made_verdicts"))
+    connection.execute(text(made))
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 2**63, SAMPLES).astype(np.uint64)  # the same images in all audits
+    rows = [verdicts_row(number, pictures, draw) for number in range(1, models + 1)]
+    values = ", ".join(f":{name}" for name in rows[0])
+    connection.execute(text(f"INSERT INTO made_verdicts VALUES ({values})"), rows)
+
+
+def verdicts_row(model: int, pictures: np.ndarray[Any, Any], draw: np.random.Generator) -> dict[str, Any]:
+    correct = draw.random(SAMPLES) < 0.85
+    survived = correct & (draw.random(SAMPLES) < 0.6)
+    return {
+        "m": model, "n": SAMPLES, "indices": pack_indices(np.arange(SAMPLES)), "correct": pack_bits(correct),
+        "survived": pack_bits(survived), "pictures": pack_pictures(pictures),
+        "labels": pack_numbers(np.arange(SAMPLES) % 10),
+        "predicted": pack_numbers(draw.integers(0, 10, (~survived).sum())),
+        "broken_at": pack_numbers(draw.integers(0, 4, (correct & ~survived).sum())),
+    }  # fmt: skip
 
 
 def timed(run: Callable[[], Any], repeats: int) -> tuple[str, Any]:
@@ -132,11 +195,23 @@ def explain(engine: Engine, run: Callable[[], Any]) -> str:
 def measure(engine: Engine, url: str, repeats: int) -> None:
     for name, (asked, sort, limit) in LISTS.items():
 
-        def run(asked: dict[str, Any] = asked, sort: str = sort, limit: int | None = limit) -> list[dict[str, Any]]:
+        def run(asked: dict[str, Any] = asked, sort: str = sort, limit: int | None = limit) -> list[Any]:
             return list_results(engine, Filter(**asked), sort=sort, limit=limit)
 
         took, rows = timed(run, repeats)
         print(f"{name}: {took}, {len(rows)} rows", flush=True)
+    for name, (asked, sort, limit) in DEEP.items():
+        middle = middle_of(engine, sort)
+        took, rows = timed(
+            partial(list_results, engine, Filter(**asked, after=middle), sort=sort, limit=limit), repeats
+        )
+        print(f"{name}: {took}, {len(rows)} rows", flush=True)
+    for name, asked in FACETS.items():
+        took, boards = timed(partial(count_boards, engine, Filter(**asked)), repeats)
+        print(f"{name}: {took}, {len(boards)} settings", flush=True)
+    largest = max(boards, key=boards.__getitem__)
+    took, rows = timed(partial(load_board, engine, largest, "-robust_accuracy"), repeats)
+    print(f"facets of a board: {took}, {len(rows)} rows", flush=True)
     (asked, sort, limit), *_ = LISTS.values()
     print(explain(engine, lambda: list_results(engine, Filter(**asked), sort=sort, limit=limit)), flush=True)
     line = "results list --limit 20 --sort -robust_accuracy --dataset cifar10 --format json"
@@ -145,9 +220,36 @@ def measure(engine: Engine, url: str, repeats: int) -> None:
         lambda: subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL), min(repeats, 5)
     )
     print(f"auditor {line}, as a whole: {took}", flush=True)
-    started = time.perf_counter()
-    print(f"what db prune --keep-per-model 30 would remove: {prune(engine, 30, dry_run=True)}")
-    print(f"  in {time.perf_counter() - started:.1f} s", flush=True)
+
+
+def middle_of(engine: Engine, sort: str) -> Cursor:
+    """The place of some audit among all of them."""
+    with engine.connect() as connection:
+        number = connection.execute(text("SELECT MAX(id) / 2 FROM audits WHERE state = 'done'")).scalar_one()
+    (row,) = list_results(engine, Filter(id=number, history=True))
+    return Cursor(getattr(row, sort.removeprefix("-")), row.id)
+
+
+def upkeep(engine: Engine, url: str) -> None:
+    """What sizes, a backup and pruning take."""
+    sizes = text(
+        "SELECT relname, pg_size_pretty(pg_table_size(oid)), pg_size_pretty(pg_indexes_size(oid)) FROM pg_class"
+        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY pg_total_relation_size(oid) DESC LIMIT 4"
+    )
+    with engine.connect() as connection:
+        for name, table, indices in connection.execute(sizes):
+            print(f"table {name}: {table}, its indices {indices}")
+        print(f"database: {connection.scalar(text('SELECT pg_size_pretty(pg_database_size(current_database()))'))}")
+    plain = url.replace("postgresql+psycopg", "postgresql")
+    with tempfile.NamedTemporaryFile() as file:
+        started = time.perf_counter()
+        subprocess.run(["pg_dump", "-Fc", "-f", file.name, plain], check=True)
+        seconds = time.perf_counter() - started
+        print(f"pg_dump -Fc: {seconds:.0f} s, {os.path.getsize(file.name) / 1e6:,.0f} MB", flush=True)
+    for words, dry_run in (("what db prune --keep-per-model 30 would remove", True), ("db prune", False)):
+        started = time.perf_counter()
+        print(f"{words}: {prune(engine, 30, dry_run=dry_run)}")
+        print(f"  in {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def main() -> None:
@@ -170,6 +272,8 @@ def main() -> None:
         seed(engine, options.models, options.nights)
         print(f"{options.models * options.nights:,} audits made in {time.perf_counter() - started:.0f} s", flush=True)
         measure(engine, url, options.repeats)
+        if not options.keep:
+            upkeep(engine, url)
         engine.dispose()
     finally:
         if not options.keep:

@@ -20,10 +20,11 @@ from auditor.db.filters import (
     OF_WEIGHTS,
     Filter,
     conditions_of,
+    find_ids,
+    has_id,
     json_text,
     order_by,
     parse_json,
-    select_ids,
 )
 from auditor.records.results import Setting
 
@@ -68,10 +69,10 @@ def list_failed(engine: Engine, filter: Filter, limit: int) -> list[FailedRow]:
     """List the models whose newest audit failed and that match a filter, the newest first."""
     audit, model = tables.Audit, tables.Model
     with Session(engine) as session:
-        ids = select_ids(session, replace(filter, status="failed"), "-started_at", limit).subquery()
+        ids = find_ids(session, replace(filter, status="failed"), "-started_at", limit)
         query = (
             select(audit.id, model.name, audit.reason)
-            .join(ids, ids.c.id == audit.id)
+            .where(has_id(ids))
             .join(model, model.id == audit.model_id)
             .order_by(audit.started_at.desc(), audit.id)
         )

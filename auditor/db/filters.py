@@ -8,7 +8,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, String, bindparam, cast, select
+from sqlalchemy import ColumnElement, Integer, Select, String, bindparam, cast, false, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
@@ -24,6 +24,8 @@ SORTABLE = (
     "silhouette", "p_value", "effective_rank", "screen_score", "margin", "local_gap", "data_margin",
     "certified_accuracy", "smoothed_certified_accuracy", "seconds", "started_at",
 )  # fmt: skip
+NEVER_NULL = ("model", "source", "dataset", "protocol", "eps")
+"""The sortable columns that every audit has a value of."""
 EPS_TOLERANCE = 1e-3
 STATES = ("done", "failed", "cancelled", "queued", "running")
 
@@ -79,8 +81,11 @@ def check_filter(filter: Filter, sort: str) -> None:
 
 def order_by(session: Session, sort: str, weights: Any) -> tuple[ColumnElement[Any], ColumnElement[int]]:
     """Order by a column, largest first with ``-`` in front; rows without a value come last, equal rows by id."""
-    key = _key(session, sort, weights)
-    return (key.desc() if sort.startswith("-") else key.asc()).nulls_last(), tables.Audit.id.asc()
+    return _direction(_key(session, sort, weights), sort).nulls_last(), tables.Audit.id.asc()
+
+
+def _direction(key: ColumnElement[Any], sort: str) -> ColumnElement[Any]:
+    return key.desc() if sort.startswith("-") else key.asc()
 
 
 def _key(session: Session, sort: str, weights: Any) -> ColumnElement[Any]:
@@ -102,36 +107,81 @@ def _is_after(session: Session, sort: str, weights: Any, cursor: Cursor) -> Colu
     key, later = _key(session, sort, weights), tables.Audit.id > cursor.id
     if cursor.value is None:
         return key.is_(None) & later
-    value = cursor.value
-    if sort.removeprefix("-") == "started_at":  # result rows round it to seconds
-        audit = aliased(tables.Audit)
-        value = select(audit.started_at).where(audit.id == cursor.id).scalar_subquery()
+    value = _cursor_value(sort, cursor)
     beyond: ColumnElement[bool] = key < value if sort.startswith("-") else key > value
     behind: ColumnElement[bool] = beyond | ((key == value) & later) | key.is_(None)
     return behind
 
 
-def select_ids(session: Session, filter: Filter, sort: str, limit: int | None) -> Select[int]:
-    """Select the ids of the matching audits with as few joins as possible; the caller applies ``flagged``."""
-    audit, model, weights = tables.Audit, tables.Model, aliased(tables.Clustering)
-    query = select(audit.id).where(*conditions_of(session, filter))
-    name = sort.removeprefix("-")
-    ordered = limit is not None or filter.after is not None
-    if filter.source is not None or (ordered and name in _OF_MODEL):
-        query = query.join(model, model.id == audit.model_id)
-    if ordered and name in OF_WEIGHTS:
-        query = query.outerjoin(weights, (weights.audit_id == audit.id) & (weights.kind == "weights"))
-    if ordered and name in OF_SCREENING:
-        query = query.outerjoin(tables.Screening, tables.Screening.audit_id == audit.id)
-    if ordered and name in OF_CERTIFICATE:
-        query = query.outerjoin(tables.Certificate, tables.Certificate.audit_id == audit.id)
-    if filter.after is not None:
-        query = query.where(_is_after(session, sort, weights, filter.after))
-    if limit is None:
-        return query
+def _not_before(sort: str, key: ColumnElement[Any], cursor: Cursor) -> ColumnElement[bool]:
+    """A range of the sorted column that an index starts at; :func:`_is_after` decides about equal values."""
+    if cursor.value is None:
+        return false()
+    value = _cursor_value(sort, cursor)
+    range_: ColumnElement[bool] = key <= value if sort.startswith("-") else key >= value
+    return range_
+
+
+def _cursor_value(sort: str, cursor: Cursor) -> Any:
+    if sort.removeprefix("-") != "started_at":
+        return cursor.value
+    audit = aliased(tables.Audit)  # result rows round the time to seconds
+    return select(audit.started_at).where(audit.id == cursor.id).scalar_subquery()
+
+
+def find_ids(session: Session, filter: Filter, sort: str, limit: int) -> list[int]:
+    """The ids of the first matching audits, in order; the caller applies ``flagged``.
+
+    Audits with a value come from one statement and those without from another, because no index has an order that
+    goes both ways with NULL at the end.
+    """
+    found = list(session.scalars(_select_part(session, filter, sort, limit, with_value=True)))
+    if len(found) < limit and sort.removeprefix("-") not in NEVER_NULL:
+        rest = _select_part(session, filter, sort, limit - len(found), with_value=False)
+        found += session.scalars(rest)
+    return found
+
+
+def select_ids(session: Session, filter: Filter, sort: str) -> Select[int]:
+    """Select the ids of all matching audits, in any order; the caller applies ``flagged``."""
+    return _join_key(session, filter, sort if filter.after is not None else None)
+
+
+def _select_part(session: Session, filter: Filter, sort: str, limit: int, *, with_value: bool) -> Select[int]:
+    """Select the first ids of the audits that have a value to sort by, or of those that have none."""
+    weights = aliased(tables.Clustering)
+    key, audit_id = _key(session, sort, weights), tables.Audit.id.asc()
+    query = _join_key(session, filter, sort, weights, inner=with_value)
     # In the statement's text: SQLite plans a statement before it sees the parameters.
     known = bindparam("limit", limit, Integer, literal_execute=True)
-    return query.order_by(*order_by(session, sort, weights)).limit(known)
+    if not with_value:
+        return query.where(key.is_(None)).order_by(audit_id).limit(known)
+    if filter.after is not None:
+        query = query.where(_not_before(sort, key, filter.after))
+    return query.where(key.is_not(None)).order_by(_direction(key, sort), audit_id).limit(known)
+
+
+def _join_key(
+    session: Session, filter: Filter, sort: str | None, weights: Any = tables.Clustering, *, inner: bool = False
+) -> Select[int]:
+    """Select the ids of the matching audits with few joins: what the filter and the sorted column need.
+
+    ``sort``: None for any order. ``inner``: leave out audits without a row to sort by.
+    """
+    audit, model = tables.Audit, tables.Model
+    query = select(audit.id).where(*conditions_of(session, filter))
+    name = (sort or "").removeprefix("-")
+    if filter.source is not None or name in _OF_MODEL:
+        query = query.join(model, model.id == audit.model_id)
+    if name in OF_WEIGHTS:  # in the statement's text: the condition of partial indices
+        is_weights = weights.kind == literal_column("'weights'")
+        query = query.join(weights, (weights.audit_id == audit.id) & is_weights, isouter=not inner)
+    for table, names in ((tables.Screening, OF_SCREENING), (tables.Certificate, OF_CERTIFICATE)):
+        if name in names:
+            query = query.join(table, table.audit_id == audit.id, isouter=not inner)
+    if sort is not None and filter.after is not None:
+        query = query.where(_is_after(session, sort, weights, filter.after))
+    return query
 
 
 def conditions_of(session: Session, filter: Filter) -> Iterator[ColumnElement[bool]]:
@@ -148,8 +198,8 @@ def conditions_of(session: Session, filter: Filter) -> Iterator[ColumnElement[bo
     ):
         if value is not None:
             yield column == value
-    if filter.ids is not None:  # in the statement's text: databases limit the number of parameters
-        yield audit.id.in_(bindparam("ids", list(filter.ids), expanding=True, literal_execute=True))
+    if filter.ids is not None:
+        yield has_id(filter.ids)
     if filter.correlation is not None:
         yield audit.sketch.is_(None) if filter.correlation == "exact" else audit.sketch.is_not(None)
     if filter.eps is not None:
@@ -167,6 +217,11 @@ def conditions_of(session: Session, filter: Filter) -> Iterator[ColumnElement[bo
         yield audit.id.in_(select(tables.ScanAudit.audit_id).where(tables.ScanAudit.scan_id == filter.scan))
     elif not filter.history and filter.status in (None, "done", "failed"):
         yield (audit.latest_done if filter.status == "done" else audit.latest).expression
+
+
+def has_id(ids: Sequence[int]) -> ColumnElement[bool]:
+    """Whether an audit is one of these; in the statement's text, because databases limit the number of parameters."""
+    return tables.Audit.id.in_(bindparam("ids", list(ids), expanding=True, literal_execute=True))
 
 
 def _matching_models(session: Session, filter: Filter) -> list[int]:

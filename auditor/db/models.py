@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from auditor.db.base import Base
@@ -176,8 +176,7 @@ class Audit(Leased, Base):
     __table_args__ = (
         Index("ix_audits_identity_state", "identity", "state"),
         Index("ix_audits_model_id_state_confirmed_at", "model_id", "state", "confirmed_at"),
-        Index("ix_audits_started_at", text("started_at DESC NULLS LAST")).ddl_if(dialect="postgresql"),
-        Index("ix_audits_newest", "started_at", info={"only": "sqlite"}).ddl_if(dialect="sqlite"),
+        Index("ix_audits_newest", "started_at"),
     )
 
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))

@@ -1,11 +1,12 @@
 """Reads stored audits as records: one row for lists, everything about one audit for its page."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, func, select
+from sqlalchemy import Engine, FromClause, Row, Select, func, select
 from sqlalchemy.orm import Session, aliased, joinedload, load_only, selectinload
 
 from auditor.db import models as tables
@@ -23,7 +24,7 @@ from auditor.db.codec import (
 )
 from auditor.db.corruptions import corruption_score
 from auditor.db.curves import curve_record
-from auditor.db.filters import OF_CERTIFICATE, Filter, check_filter, order_by, select_ids
+from auditor.db.filters import OF_CERTIFICATE, Cursor, Filter, check_filter, find_ids, has_id, order_by, select_ids
 from auditor.db.published import PUBLISHED, published_record
 from auditor.errors import NotFoundError
 from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts, ZooEntry
@@ -40,6 +41,8 @@ __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "l
 
 ALL = 2**31 - 1
 """A limit that no list reaches."""
+FIRST_PAGE, LARGEST_PAGE = 200, 5000
+"""Numbers of rows that are found by their ids before they are read; longer lists are one statement."""
 _OTHER_GAPS = {kind: name for kind, name in GAP_FIELDS.items() if kind != "weights"}
 _NAMES = [field.name for field in fields(ResultRow)]
 _OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
@@ -88,12 +91,23 @@ def list_results(
     check_filter(filter, sort)
     with Session(engine) as session:
         if filter.flagged is None:
-            return [_row(found) for found in session.execute(_query(session, filter, sort, limit))]
-        # Flags depend on published figures, which may be newer than the audit: computed row by row until the limit.
-        query = _query(session, filter, sort, None).execution_options(yield_per=200)
-        with session.execute(query) as found:
-            rows = (_row(parts) for parts in found)
-            return list(islice((row for row in rows if bool(row.flags) == filter.flagged), limit))
+            return _rows(session, filter, sort, limit)
+        return list(islice(_flagged_rows(session, filter, sort, FIRST_PAGE), limit))
+
+
+def _rows(session: Session, filter: Filter, sort: str, limit: int | None) -> list[ResultRow]:
+    return [_row(found) for found in session.execute(_query(session, filter, sort, limit))]
+
+
+def _flagged_rows(session: Session, filter: Filter, sort: str, size: int) -> Iterator[ResultRow]:
+    """The rows with flags, or without, page by page, because published figures that are newer than an audit flag it."""
+    column = sort.removeprefix("-")
+    while rows := _rows(session, filter, sort, size):
+        yield from (row for row in rows if bool(row.flags) == filter.flagged)
+        if len(rows) < size:
+            return
+        filter = replace(filter, after=Cursor(getattr(rows[-1], column), rows[-1].id))
+        size = min(2 * size, LARGEST_PAGE)
 
 
 def list_ids(engine: Engine, filter: Filter, sort: str) -> list[int]:
@@ -103,7 +117,7 @@ def list_ids(engine: Engine, filter: Filter, sort: str) -> list[int]:
     """
     check_filter(filter, sort)
     with Session(engine) as session:
-        return list(session.scalars(select_ids(session, filter, sort, ALL)))
+        return find_ids(session, filter, sort, ALL)
 
 
 def count_audits(engine: Engine) -> int:
@@ -188,7 +202,10 @@ def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
     """
     audit, model, screening, published = tables.Audit, tables.Model, tables.Screening, tables.Published
     columns, weights, others = _columns()
-    ids = select_ids(session, filter, sort, limit).subquery()
+    if limit is not None and limit <= LARGEST_PAGE:
+        ids: FromClause = select(audit.id).where(has_id(find_ids(session, filter, sort, limit))).subquery()
+    else:
+        ids = select_ids(session, filter, sort).subquery()
     query: Select[*tuple[Any, ...]] = (
         select(*columns)
         .select_from(ids)
@@ -200,7 +217,8 @@ def _query(session: Session, filter: Filter, sort: str, limit: int | None) -> Se
     )
     for kind, other in zip(("weights", *_OTHER_GAPS), (weights, *others), strict=True):
         query = query.outerjoin(other, (other.audit_id == audit.id) & (other.kind == kind))
-    return query.order_by(*order_by(session, sort, weights))
+    query = query.order_by(*order_by(session, sort, weights))
+    return query if limit is None or limit <= LARGEST_PAGE else query.limit(limit)
 
 
 @functools.cache
