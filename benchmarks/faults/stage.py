@@ -24,7 +24,7 @@ LEASE = 5.0
 LOGGED = {
     "waits for the database": r"waiting for the database",
     "messages sent again": r"(\d+) messages sent again",
-    "late results refused": r": taken after",
+    "late or repeated attempts refused": r": taken after",
 }
 """What is counted in the logs of the workers."""
 
