@@ -15,6 +15,7 @@ from tests.workers.team import Redis
 class DatabaseRestarted(Scenario):
     name = "PostgreSQL restarted"
     fault = "PostgreSQL stops at once, as in a crash, and starts again after 6 s"
+    every = 20
 
     def inject(self, stage: Stage) -> None:
         stage.cluster.stop()
@@ -43,6 +44,7 @@ class ConnectionsEnded(Scenario):
 class DatabaseReadOnly(Scenario):
     name = "PostgreSQL read-only"
     fault = "PostgreSQL takes no writes for 8 s (default_transaction_read_only)"
+    every = 20
 
     def inject(self, stage: Stage) -> None:
         self.set_read_only(stage, "on")
@@ -58,6 +60,7 @@ class DatabaseReadOnly(Scenario):
 class DiskFull(Scenario):
     name = "disk full"
     fault = "the file system of PostgreSQL, a tmpfs, has no free byte for 8 s"
+    every = 20
     size = "224m"
 
     def __init__(self) -> None:

@@ -51,6 +51,7 @@ class BrokerFlushed(Scenario):
 class BrokerKilled(Scenario):
     name = "broker killed"
     fault = "SIGKILL for Redis, which starts again after 5 s with its append-only file"
+    every = 15
 
     @contextlib.contextmanager
     def make_services(self, folder: Path) -> Iterator[tuple[Cluster, Redis]]:
@@ -66,6 +67,7 @@ class BrokerKilled(Scenario):
 class BrokerReplaced(Scenario):
     name = "broker replaced"
     fault = "SIGKILL for Redis; after 5 s an empty one serves its address"
+    every = 15
 
     def inject(self, stage: Stage) -> None:
         stage.broker.kill()
