@@ -26,13 +26,13 @@ class Upgraded(Scenario):
         self.environment: dict[str, str] = {}
 
     def begin(self, stage: Stage) -> None:
-        """The version before queues the scan and starts half of the workers."""
+        """The version before queues the scan and starts all workers but one."""
         program = stage.folder / "old"
         export(self.commit, program)
         self.environment = {"PYTHONPATH": str(program), "PYTHONSAFEPATH": "1"}
         stage.queue_scan(**self.environment)
         self.revision = self.revision_of(stage)
-        for _ in range(max(1, stage.options.workers // 2)):
+        for _ in range(max(1, stage.options.workers - 1)):
             self.old.append(stage.start_worker(**self.environment))
 
     def is_due(self, stage: Stage, counts: dict[str, int], seconds: float) -> bool:  # noqa: ARG002
