@@ -86,10 +86,10 @@ class Stage:
     def queue_scan(self, **environment: str) -> None:
         run_auditor([*scan_command(self.zoo, self.options.samples), "--queue"], self.environment | environment)
 
-    def sql(self, statement: str, database: str | None = None) -> list[tuple[Any, ...]]:
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """The rows of one statement, run by the superuser and never refused as read-only."""
         settings = "-c default_transaction_read_only=off"
-        where = {"host": str(self.cluster.folder), "port": self.cluster.port, "dbname": database or self.database}
+        where = {"host": str(self.cluster.folder), "port": self.cluster.port, "dbname": self.database}
         with psycopg.connect(user="postgres", autocommit=True, options=settings, **where) as connection:
             cursor = connection.execute(statement)  # type: ignore[arg-type]
             return cursor.fetchall() if cursor.description else []
