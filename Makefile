@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long soak coverage findings \
+.PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long faults coverage findings \
     constraints docs client site notebooks release-check clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
@@ -97,10 +97,10 @@ bench: $(VENV)/.installed-bench
 bench-long: $(VENV)/.installed-bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.autoattack --images 500 --store benchmarks/runs/autoattack
 
-# Takes a quarter of an hour. It needs PostgreSQL at 127.0.0.1:5432 and Debian's package redis-server, like
-# benchmarks.queue.
-soak: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
+# Real workers while processes, services and links fail. Takes an hour, and needs root and Debian's packages postgresql,
+# redis-server and iproute2. Finished scenarios are stored and not repeated.
+faults: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --write docs/service-measured.md
 
 # Measures for docs/coverage.md and docs/findings.md, and writes them. Both are resumable and take half an hour or more.
 coverage findings: $(VENV)/.installed-test

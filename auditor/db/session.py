@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Inspector, create_engine, event, inspect, text
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError
+from sqlalchemy.engine import URL, ExceptionContext
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
@@ -22,6 +22,9 @@ from auditor.text.redaction import redact_urls
 
 HEAD = "0017"
 """The newest revision under migrations/; a test compares the two."""
+
+READ_ONLY = "25006"
+"""PostgreSQL's code for a write to a server, or in a transaction, that takes none."""
 
 IDLE_SECONDS = 1.0
 """A connection that was idle for longer is tested before it is used again."""
@@ -72,6 +75,7 @@ def make_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
     else:
         _try_idle(engine)
+        event.listen(engine, "handle_error", _reconnect_if_read_only, retval=True)
     return engine
 
 
@@ -123,6 +127,18 @@ def _try_idle(engine: Engine) -> None:
 
     event.listen(engine, "checkin", note_return)
     event.listen(engine, "checkout", ping_if_idle)
+
+
+def _reconnect_if_read_only(context: ExceptionContext) -> OperationalError | None:
+    """Treat a server that takes no writes as unavailable, because it may be a standby; psycopg calls it InternalError.
+
+    After a failover another connection may lead to the new primary server, so this one is not used again.
+    """
+    error = context.original_exception
+    if READ_ONLY not in (getattr(error, "sqlstate", None), getattr(error, "pgcode", None)):  # psycopg, psycopg2
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, context.parameters, error, connection_invalidated=True)
 
 
 def _make_folder(url: URL) -> None:

@@ -5,6 +5,7 @@ import warnings
 warnings.simplefilter("ignore")  # libraries address these to programmers, not to users
 
 import safetensors.torch  # noqa: E402, F401
+import torch._dynamo  # noqa: E402
 import torch.fx.experimental.symbolic_shapes  # noqa: E402
 import torch.nested  # noqa: E402, F401
 

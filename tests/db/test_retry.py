@@ -19,6 +19,7 @@ from auditor.db.retry import with_retries
 from auditor.db.session import make_engine
 from auditor.db.store import Store
 from tests.factories.records import REQUEST, entry
+from tests.factories.services import EMPTY, lent
 
 
 def wrong(kind: type[Exception]) -> Exception:
@@ -147,6 +148,21 @@ def test_a_claim_waits_for_a_real_database_that_is_locked(url: str, monkeypatch:
     assert Store(engine, patience=60).claim(job.audit_id) == 1
     assert len(waits) == 2
     engine.dispose()
+
+
+def test_a_claim_waits_for_a_server_that_takes_no_writes_and_connects_again(
+    migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("auditor.db.retry.Retrying", _with_sleep(waits.append))
+    with lent(migrated, *EMPTY) as url:
+        engine = make_engine(url)
+        _, (job,) = Store(engine).create_scan("demo", REQUEST, [entry()])
+        with engine.begin() as connection:  # as after a failover: this connection stays with a server that is read-only
+            connection.execute(text("SET default_transaction_read_only = on"))
+        assert Store(engine, patience=60).claim(job.audit_id) == 1
+        engine.dispose()
+    assert waits == [0.25]
 
 
 def _with_sleep(sleep: Callable[[float], None]) -> Callable[..., object]:

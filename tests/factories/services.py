@@ -96,6 +96,14 @@ class Cluster:
         """Stop at once, as in a crash."""
         self._run("pg_ctl", "-D", self.folder / "cluster", "-m", "immediate", "-w", "stop")
 
+    def is_running(self) -> bool:
+        """Whether the server runs, also if it accepts no connections."""
+        try:
+            self._run("pg_ctl", "-D", self.folder / "cluster", "status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
     def _run(self, program: str, *arguments: str | Path) -> None:
         if self.as_user:  # pytest makes its folders unreadable for other users in each run
             top = Path(tempfile.gettempdir())

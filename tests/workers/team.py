@@ -73,6 +73,11 @@ class Redis:
         self.process.terminate()
         self.process.wait(20)
 
+    def kill(self) -> None:
+        """SIGKILL; what it has not written to a file is lost."""
+        self.process.kill()
+        self.process.wait()
+
     def ask(self, *words: str) -> str:
         where = ["-p", str(self.port)] if self.socket is None else ["-s", str(self.socket)]
         command = ["redis-cli", *where, *words]
