@@ -1,7 +1,8 @@
 """Finds lost jobs, scans and messages: puts jobs back, ends scans, sends messages again."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sqlalchemy import Engine
@@ -29,10 +30,18 @@ class Broker(Protocol):
 class Reaper:
     """Checks leases and queues. Each worker has a reaper; several may check at once, and each change is made once."""
 
-    def __init__(self, engine: Engine, lease: float, broker: Broker | None = None, queues: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        lease: float,
+        broker: Broker | None = None,
+        queues: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.engine, self.broker, self.queues = engine, broker, queues
         self.leases = {leases.kind: leases for leases in (Leases(engine), TrainingLeases(engine))}
-        self._jobs, self._scans, self._workers = ExpiryWatch(lease), ExpiryWatch(lease), ExpiryWatch(2 * lease)
+        self._jobs, self._scans = ExpiryWatch(lease, clock), ExpiryWatch(lease, clock)
+        self._workers = ExpiryWatch(2 * lease, clock)
         self._missing: dict[str, int] = {}
 
     def check(self) -> None:

@@ -26,7 +26,7 @@ from auditor.db.store import Store
 from auditor.db.workers import WorkerStatus, list_workers, report_worker
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.jobs import queue as dispatch
-from auditor.jobs.lease import ExpiryWatch, host_name
+from auditor.jobs.lease import host_name
 from auditor.jobs.reaper import Reaper, abandon_dead_scans
 from tests.factories.records import REQUEST, entry
 from tests.workers.team import Redis
@@ -68,10 +68,8 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("auditor.jobs.reaper.ExpiryWatch", lambda seconds: ExpiryWatch(seconds, clock))
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -80,8 +78,8 @@ def shelf() -> Shelf:
 
 
 @pytest.fixture
-def reaper(engine: Engine, clock: Clock, shelf: Shelf) -> Reaper:  # noqa: ARG001
-    return Reaper(engine, LEASE, shelf, ("cpu", "gpu"))
+def reaper(engine: Engine, clock: Clock, shelf: Shelf) -> Reaper:
+    return Reaper(engine, LEASE, shelf, ("cpu", "gpu"), clock)
 
 
 def look(reaper: Reaper, clock: Clock, seconds: float, between: Callable[[], object] = lambda: None) -> None:
@@ -346,7 +344,7 @@ def test_a_broker_that_is_away_is_only_logged(
 def test_two_reapers_put_a_job_back_once(engine: Engine, clock: Clock, shelf: Shelf) -> None:
     scan_id, (audit_id,) = scan(engine)
     Store(engine).claim(audit_id)
-    reapers = [Reaper(engine, LEASE, shelf, ("cpu",)) for _ in range(2)]
+    reapers = [Reaper(engine, LEASE, shelf, ("cpu",), clock) for _ in range(2)]
     for _ in range(6):
         for reaper in reapers:
             reaper.check()
