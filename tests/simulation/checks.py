@@ -1,18 +1,18 @@
 """Which contents of the database are consistent, whatever led to them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from auditor.db.leases import MOST_LOSSES
-from auditor.db.results import load_verdicts
+from auditor.db.results import _verdicts
 from auditor.records import AuditRecord
 from tests.factories.records import record
-from tests.simulation.database import JOB_TABLES, Contents, Database
+from tests.simulation.database import TABLES, Database, Row, Rows
 
 Key = tuple[str, int]
 ENDED = ("done", "failed", "cancelled")
@@ -24,6 +24,8 @@ RECORDS = {
 """What measuring a model gives, wherever and however often it is measured; ``bad`` is never measured."""
 RESULT = {"accuracy": 0.75}
 """What an adaptation gives."""
+MOST_LOSSES = 2
+"""With one more, a job has ended."""
 
 
 class ViolationError(BaseException):
@@ -43,41 +45,67 @@ class JobView:
 
 @dataclass(frozen=True)
 class View:
-    """What the contents say: the jobs, their leases, and the done audits by identity; ``problem``: what is wrong."""
+    """What the contents say of the jobs, and of when their leases end; ``problem``: what is wrong, or None."""
 
     jobs: dict[Key, JobView]
     leases: dict[Key, str | None]
-    identities: dict[Key, str | None]
     problem: str | None
 
 
-def examine(database: Database, contents: Contents) -> View:
-    """Read the contents of the tables of jobs, and check them."""
-    rows = {
-        name: [dict(zip(database.columns[name], row, strict=True)) for row in found]
-        for name, found in zip(JOB_TABLES, contents.rows, strict=True)
-    }
-    jobs = [(("audit", row["id"]), row) for row in rows["audits"]]
-    jobs += [(("training", row["id"]), row) for row in rows["trainings"]]
-    problem = next((text for text in _problems(database, rows, jobs)), None)
-    views = {
-        key: JobView(row["state"], row["attempt"], row["losses"], row["cancelling"] is not None, row["queue"])
-        for key, row in jobs
-    }
-    leases = {key: row["lease_until"] for key, row in jobs}
-    return View(views, leases, {key: row.get("identity") for key, row in jobs}, problem)
+@dataclass(frozen=True)
+class JobRow:
+    """A row of a job, taken apart; ``result``, ``series``: what the checks of results and of the latest ones need."""
+
+    key: Key
+    view: JobView
+    lease: str | None
+    problem: str | None
+    result: tuple[Any, ...]
+    series: tuple[Any, ...]
 
 
-def _problems(database: Database, rows: dict[str, Any], jobs: list[tuple[Key, Any]]) -> Iterator[str]:
-    for key, row in jobs:
-        yield from (f"{key} {text}" for text in _problems_of_job(row))
-    for scan in rows["scans"]:
-        yield from (f"scan {scan['id']} {text}" for text in _problems_of_scan(scan, rows))
-    yield from _problems_of_results(database, rows)
-    yield from _problems_of_latest(rows["audits"])
+class Examiner:
+    """Makes views of contents. What was found of a part of the contents is remembered with that part."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, Any] = {}
+
+    def __call__(self, database: Database, rows: Rows) -> View:
+        scans, audits, links, progress, verdicts, trainings, _ = rows
+        columns = dict(zip(TABLES, database.columns, strict=True))
+        own = [self._once(_read_job, columns["audits"], "audit", row) for row in audits]
+        jobs = own + [self._once(_read_job, columns["trainings"], "training", row) for row in trainings]
+        states = tuple([(job.key[1], job.view.state) for job in own])
+        problem = (
+            next((f"{job.key} {job.problem}" for job in jobs if job.problem), None)
+            or self._once(_problem_of_scans, columns, scans, links, states)
+            or self._once(_problem_of_progress, columns, tuple([row[0] for row in progress]), states)
+            or self._once(_problem_of_results, columns, verdicts, tuple([job.result for job in own]))
+            or self._once(_problem_of_latest, columns, tuple([job.series for job in own]))
+        )
+        views = {job.key: job.view for job in jobs}
+        return View(views, {job.key: job.lease for job in jobs}, problem)
+
+    def _once(self, examine: Callable[..., Any], columns: Any, *parts: Any) -> Any:
+        key = (examine, parts)
+        if key not in self._found:
+            self._found[key] = examine(columns, *parts)
+        return self._found[key]
 
 
-def _problems_of_job(row: Any) -> Iterator[str]:
+def _read_job(columns: list[str], kind: str, values: Row) -> JobRow:
+    row = dict(zip(columns, values, strict=True))
+    view = JobView(row["state"], row["attempt"], row["losses"], row["cancelling"] is not None, row["queue"])
+    problem = next(_problems_of_job(kind, row), None)
+    result: tuple[Any, ...] = ()
+    series: tuple[Any, ...] = ()
+    if kind == "audit":
+        result = tuple(row[name] for name in ("id", "state", "identity", "robust_accuracy", "entry"))
+        series = tuple(row[name] for name in ("id", "state", "model_id", "confirmed_at", "latest", "latest_done"))
+    return JobRow((kind, row["id"]), view, row["lease_until"], problem, result, series)
+
+
+def _problems_of_job(kind: str, row: dict[str, Any]) -> Iterator[str]:
     state = row["state"]
     if (row["lease_until"] is not None) != (state == "running"):
         yield f"is {state} and has the lease {row['lease_until']}"
@@ -87,63 +115,67 @@ def _problems_of_job(row: Any) -> Iterator[str]:
         yield f"is {state} for the reason {row['reason']!r}"
     if row["cancelling"] is not None and state != "running":
         yield f"is {state} and is being cancelled"
-    if not 0 <= row["losses"] < MOST_LOSSES:
+    if not 0 <= row["losses"] <= MOST_LOSSES:
         yield f"has {row['losses']} losses"
-    if state in ("queued", "running") and row["attempt"] < (state == "running"):
-        yield f"is {state} at attempt {row['attempt']}"
+    if state == "running" and row["attempt"] < 1:
+        yield "runs without an attempt"
+    if kind == "training":
+        result = None if row["result"] is None else json.loads(row["result"])
+        if result != (RESULT if state == "done" else None):
+            yield f"is {state} with the result {result}"
 
 
-def _problems_of_scan(scan: Any, rows: dict[str, Any]) -> Iterator[str]:
-    own = {link["audit_id"] for link in rows["scan_audits"] if (link["scan_id"], link["reused"]) == (scan["id"], 0)}
-    states = [row["state"] for row in rows["audits"] if row["id"] in own]
-    pending = sum(state not in ENDED for state in states)
-    expected = "running" if pending else "interrupted" if "cancelled" in states else "done"
-    if scan["pending"] != pending:
-        yield f"has {scan['pending']} pending audits, but {pending} that have not ended"
-    if scan["state"] != expected:
-        yield f"is {scan['state']}, but its audits are {', '.join(states) or 'all reused'}"
-    if (scan["finished_at"] is None) != (expected == "running"):
-        yield f"is {scan['state']} and ended at {scan['finished_at']}"
+def _problem_of_scans(columns: Any, scans: Any, links: Any, states: tuple[tuple[int, str], ...]) -> str | None:
+    """A scan counts its audits that have not ended, and ends with the last one."""
+    linked = [dict(zip(columns["scan_audits"], row, strict=True)) for row in links]
+    for values in scans:
+        scan = dict(zip(columns["scans"], values, strict=True))
+        own = {link["audit_id"] for link in linked if (link["scan_id"], link["reused"]) == (scan["id"], 0)}
+        found = [state for audit_id, state in states if audit_id in own]
+        pending = sum(state not in ENDED for state in found)
+        expected = "running" if pending else "interrupted" if "cancelled" in found else "done"
+        if (scan["pending"], scan["state"]) != (pending, expected):
+            return f"scan {scan['id']} is {scan['state']}, {scan['pending']} pending; its audits are {found}"
+        if (scan["finished_at"] is None) != (expected == "running"):
+            return f"scan {scan['id']} is {scan['state']} and ended at {scan['finished_at']}"
+    return None
 
 
-def _problems_of_results(database: Database, rows: dict[str, Any]) -> Iterator[str]:
-    """Only done audits have results, each has one, and it is what the model gives."""
-    done = {row["id"]: row for row in rows["audits"] if row["state"] == "done"}
-    unfinished = {row["id"] for row in rows["audits"] if row["state"] in ("queued", "running")}
-    for saved in rows["attack_progress"]:
-        if saved["audit_id"] not in unfinished:
-            yield f"there is saved progress of audit {saved['audit_id']}, which has ended"
-    stored = [row["audit_id"] for row in rows["verdicts"]]
-    if sorted(stored) != sorted(done):
-        yield f"audits {sorted(done)} are done, and verdicts are stored of {sorted(stored)}"
-        return
-    for row in done.values():
-        name = json.loads(row["entry"])["model"].partition(":")[2]
-        if not _is_measured(database, row, RECORDS[name]):
-            yield f"audit {row['id']} of {name} has another result than its model gives"
-    for row in rows["trainings"]:
-        if (row["result"] is not None and json.loads(row["result"]) == RESULT) != (row["state"] == "done"):
-            yield f"training {row['id']} is {row['state']} with the result {row['result']}"
+def _problem_of_progress(_: Any, saved: tuple[int, ...], states: tuple[tuple[int, str], ...]) -> str | None:
+    ended = {audit_id for audit_id, state in states if state in ENDED}
+    left = ended.intersection(saved)
+    return f"progress of audits {sorted(left)} is left, which have ended" if left else None
 
 
-def _is_measured(database: Database, row: Any, expected: AuditRecord) -> bool:
-    stored, verdicts = load_verdicts(database.engine, row["id"]), expected.verdicts
-    assert verdicts is not None
-    assert verdicts.predicted is not None
-    same = stored is not None and all(
-        np.array_equal(getattr(stored, name), getattr(verdicts, name))
-        for name in ("indices", "correct", "survived", "labels", "broken_at")
-    )
-    return bool(same) and (row["identity"], row["robust_accuracy"]) == (expected.identity, expected.robust_accuracy)
+def _problem_of_results(columns: Any, verdicts: Any, results: tuple[Any, ...]) -> str | None:
+    """Each done audit has a result, which is what its model gives; no other audit has one."""
+    stored = {row[0]: row for row in verdicts}
+    done = {audit_id for audit_id, state, *_ in results if state == "done"}
+    if set(stored) != done:
+        return f"audits {sorted(done)} are done, but audits {sorted(stored)} have verdicts"
+    for audit_id, state, identity, robust, entry in results:
+        if state == "done":
+            expected = RECORDS[json.loads(entry)["model"].partition(":")[2]]
+            same = (identity, robust) == (expected.identity, expected.robust_accuracy)
+            if not same or not _same_verdicts(columns["verdicts"], stored[audit_id], expected):
+                return f"audit {audit_id} has another result than its model gives"
+    return None
 
 
-def _problems_of_latest(audits: list[Any]) -> Iterator[str]:
-    """Of each model's ended audits the one confirmed last is the latest."""
-    for flag, states in (("latest", ("done", "failed")), ("latest_done", ("done",))):
-        for model in {row["model_id"] for row in audits}:
-            own = [row for row in audits if row["model_id"] == model]
-            marked = [row["id"] for row in own if row[flag]]
-            times = [(datetime.fromisoformat(row["confirmed_at"]), row["id"]) for row in own if row["state"] in states]
+def _same_verdicts(columns: list[str], row: Row, expected: AuditRecord) -> bool:
+    stored = _verdicts(SimpleNamespace(**dict(zip(columns, row, strict=True))))  # type: ignore[arg-type]
+    names = ("indices", "correct", "survived", "labels", "broken_at")
+    return all(np.array_equal(getattr(stored, name), getattr(expected.verdicts, name)) for name in names)
+
+
+def _problem_of_latest(_: Any, series: tuple[Any, ...]) -> str | None:
+    """Of each model's ended audits the one confirmed last is marked as the latest."""
+    for flag, states in ((4, ("done", "failed")), (5, ("done",))):
+        for model in {row[2] for row in series}:
+            own = [row for row in series if row[2] == model]
+            times = [(datetime.fromisoformat(row[3]), row[0]) for row in own if row[1] in states]
             expected = [max(times)[1]] if times else []
+            marked = [row[0] for row in own if row[flag]]
             if marked != expected:
-                yield f"the {flag} audits of model {model} are {marked}, expected {expected}"
+                return f"of model {model} the audits {marked} are marked as the latest, expected {expected}"
+    return None

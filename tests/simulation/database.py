@@ -1,8 +1,10 @@
-"""The store on SQLite in memory. What a transaction did to a state of the database is remembered and not repeated.
+"""The store on SQLite in memory. What a transaction did is remembered, and not repeated where it would do the same.
 
-A transaction is a function of the database's contents, its arguments and the wall clock. Its first call on some contents
-runs the project's code. Further calls on the same contents take its result and the contents that it left from a table,
-because running it takes a hundred times as long. ``remember=False`` runs every call.
+A transaction is a function of what it reads, of its arguments and of the wall clock. SQLite tells which columns its
+statements read and write (``set_authorizer``). The first call runs the project's code; what it returned and what it
+changed are stored under its arguments, the wall clock, and the values of these columns in all rows. Further calls with
+the same key take both from there, because running SQLAlchemy takes a hundred times as long. ``remember=False`` runs
+every call.
 """
 
 import contextlib
@@ -10,8 +12,8 @@ import functools
 import inspect
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -21,7 +23,6 @@ from sqlalchemy import event
 import auditor.db.scans
 import auditor.jobs.lease
 import auditor.jobs.reaper
-from auditor.db import models as tables
 from auditor.db.leases import Leases
 from auditor.db.retry import with_retries
 from auditor.db.session import open_database
@@ -29,9 +30,10 @@ from auditor.db.store import Store
 from auditor.db.trainings import TrainingLeases, Trainings
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
-JOB_TABLES = ("scans", "audits", "scan_audits", "attack_progress", "verdicts", "trainings")
-ALL_TABLES = (*JOB_TABLES, "workers")
-MOST_REMEMBERED = 300_000
+TABLES = ("scans", "audits", "scan_audits", "attack_progress", "verdicts", "trainings", "workers")
+"""The tables that transactions change. The others stay as they were when the first schedule began."""
+MOST_CONTENTS = 150_000
+"""As many contents of the database are remembered; then all are forgotten."""
 
 READS = {
     Leases: ("running", "count_queued", "longest_unsent", "load_progress", "has_progress"),
@@ -49,11 +51,12 @@ WRITES = {
     auditor.jobs.reaper: ("remove_worker",),
     auditor.jobs.lease: ("remove_worker", "report_worker"),
 }
-USE_WORKERS = {"list_local_scans", "list_workers", "remove_worker", "report_worker", "reuse"}
-"""Transactions that read or write the table of workers. The key of all others leaves it out."""
-ONLY_WORKERS = {"list_workers", "remove_worker", "report_worker"}
-"""Of the other tables these use nothing, or only which jobs exist. ``list_workers`` also shows the workers' jobs, but the
-reaper reads only names and times."""
+OF_ONE_JOB = {"claim", "renew", "give_back"}
+"""Transactions that use only the row of the job that is their first argument."""
+
+Row = tuple[Any, ...]
+Rows = tuple[tuple[Row, ...], ...]
+"""The rows of each of ``TABLES``, in the order of their row numbers."""
 
 
 @dataclass(frozen=True)
@@ -65,122 +68,179 @@ class Call:
     arguments: tuple[Any, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """What a call returned or raised, and the numbers of the contents that it left."""
+    """What a call returned or raised, and what it changed.
+
+    ``changes``: by the number of the table and the number of the row, the new row as a tuple, the changed columns of an
+    old one as a dictionary, or None if it was deleted.
+    """
 
     result: Any
     error: Exception | None
-    jobs: int
-    workers: int
+    changes: dict[int, dict[Any, Any]]
 
 
 @dataclass
-class Contents:
-    """The rows of some tables. ``ids`` is the number of the set of jobs that exist."""
+class Footprint:
+    """The columns that a transaction reads or writes: the numbers of tables with those of their columns."""
 
-    rows: tuple[tuple[tuple[Any, ...], ...], ...]
-    ids: int = 0
-    view: Any = None
+    number: int
+    columns: set[tuple[int, int]] = field(default_factory=set)
+    by_table: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the tables contain; ``view`` is what the simulation reads from that."""
+
+    rows: Rows
+    view: Any
 
 
 class Database:
     """The database of a simulation.
 
     Args:
-        examine: makes the view of new contents of the tables of jobs, and checks them.
-        before, after: called before a transaction, and with its call and outcome after it.
+        examine: makes the view of contents, see :class:`Contents`.
     """
 
-    def __init__(
-        self, examine: Callable[["Database", Contents], Any], *, remember: bool = True
-    ) -> None:
+    def __init__(self, examine: Callable[["Database", Rows], Any], *, remember: bool = True) -> None:
         self.engine = open_database("sqlite://")
         self.examine, self.remember = examine, remember
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[Call, Outcome], None] = lambda *_: None
         self.now: Callable[[], datetime] = lambda: START
-        self.calls = self.executed = 0
-        self.jobs, self.workers = 0, 0
+        self.calls = self.executed = self.state = 0
         self._raw: sqlite3.Connection = self.engine.raw_connection().driver_connection  # type: ignore[assignment]
-        self.columns = {
-            name: [row[1] for row in self._raw.execute(f"PRAGMA table_info({name})")] for name in ALL_TABLES
-        }
+        self.columns = [self._columns(name) for name in TABLES]
+        self._parents = [self._raw.execute(f"PRAGMA foreign_key_list({name})").fetchall() for name in TABLES]
         self._inside = False
+        self._read_or_written: set[tuple[int, int]] = set()
+        self._written: set[int] = set()
         event.listen(self.engine, "begin", self._check_inside)
+        self._stored: list[Any] = [None] * len(TABLES)
+        self._footprints: dict[tuple[str, str], Footprint] = {}
         self.forget()
 
+    def _columns(self, name: str) -> list[str]:
+        """The columns of a table, the row number first; most tables have it as their primary key."""
+        found = self._raw.execute(f"PRAGMA table_info({name})").fetchall()
+        keys = [(row[1], row[2]) for row in found if row[5]]
+        names = [row[1] for row in found]
+        return names if keys == [(names[0], "INTEGER")] else ["rowid", *names]
+
     def forget(self) -> None:
-        """Forget all calls and contents; the database is empty afterwards."""
+        """Forget all calls and contents."""
         self._calls: dict[Any, Outcome] = {}
-        self._numbers: dict[Any, int] = {}
+        self._numbers: dict[Rows, int] = {}
         self._contents: list[Contents] = []
-        self._ids: dict[Any, int] = {}
-        self._rows: dict[Any, Any] = {}
-        self._stored: dict[str, Any] = {}
-        self._restore(dict.fromkeys(ALL_TABLES, ()))
-        self.jobs, self.workers = self._read()
+        self._projected: dict[Any, int] = {}
+        self._projections: dict[Any, int] = {}
+        self._same: dict[Any, Any] = {}
 
     @property
-    def contents(self) -> Contents:
-        return self._contents[self.jobs]
+    def view(self) -> Any:
+        return self._contents[self.state].view
+
+    @property
+    def rows(self) -> Rows:
+        return self._contents[self.state].rows
 
     @property
     def is_full(self) -> bool:
-        return len(self._calls) > MOST_REMEMBERED
+        return len(self._contents) > MOST_CONTENTS
 
-    def return_to(self, jobs: int, workers: int) -> None:
-        """Return to contents that were left by a call."""
-        self.jobs, self.workers = jobs, workers
+    def adopt(self, rows: Rows) -> int:
+        """Let the tables contain these rows; returns the number of the contents."""
+        self.state = self._number(rows)
+        return self.state
 
-    def adopt(self, rows: dict[str, Any]) -> tuple[int, int]:
-        """Write these rows of all tables; returns the numbers of the contents."""
-        self._restore(rows)
-        self.jobs, self.workers = self._read()
-        return self.jobs, self.workers
-
-    def all_rows(self) -> dict[str, Any]:
-        """The rows of all tables now."""
-        return dict(zip(JOB_TABLES, self.contents.rows, strict=True)) | {"workers": self._contents[self.workers].rows[0]}
-
-    def run_directly(self, work: Callable[[], Any]) -> Any:
-        """Run the project's code outside of any schedule; returns its result."""
-        self._materialize()
+    def run_directly(self, work: Callable[[], Any]) -> Rows:
+        """Run the project's code on empty tables, outside of any schedule; returns the rows that it left."""
+        self._write(((),) * len(TABLES))
         self._inside = True
         try:
-            return work()
+            work()
         finally:
             self._inside = False
-            self.jobs, self.workers = self._read()
+        return tuple(self._read(number) for number in range(len(TABLES)))
 
-    def call(self, name: str, writes: bool, raw: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a transaction, or take what it does from the table."""
+    def call(
+        self, name: str, writes: bool, raw: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a transaction, or take from memory what it returns and changes."""
         if self._inside:
             return raw(*args, **kwargs)
         self.before()
         self.calls += 1
         subject = getattr(args[0], "kind", None) or type(args[0]).__name__
         call = Call(name, subject, tuple(map(_freeze, args[1:])) + tuple(kwargs.values()))
-        parts = (self.contents.ids if name in ONLY_WORKERS else self.jobs, self.workers if name in USE_WORKERS else None)
-        key = (name, subject, call.arguments, parts, self.now() if writes else None)
-        outcome = self._calls.get(key)
+        footprint = self._footprints.get((name, subject)) or self._new_footprint(name, subject, set())
+        at = self.now() if writes else None
+        job = call.arguments[0] if name in OF_ONE_JOB else None
+        outcome = self._calls.get((footprint.number, self._project(footprint, job), call.arguments, at))
         if outcome is None or not self.remember:
-            outcome = self._execute(raw, args, kwargs)
-            if not writes and (outcome.jobs, outcome.workers) != (self.jobs, self.workers):
-                raise AssertionError(f"{name} is listed as reading, but changed the database")
-            self._calls[key] = outcome
-        if name not in ONLY_WORKERS:
-            self.jobs = outcome.jobs
-        if name in USE_WORKERS:
-            self.workers = outcome.workers
+            outcome, columns = self._execute(raw, args, kwargs)
+            if outcome.changes and not writes:
+                raise AssertionError(f"{name} is listed as reading, but writes")
+            if name == "list_workers":  # it also shows the workers' jobs, but the reaper reads only names and times
+                columns = {(table, column) for table, column in columns if TABLES[table] == "workers"}
+            if not columns <= footprint.columns:
+                footprint = self._new_footprint(name, subject, columns | footprint.columns)
+            if job is not None and any(set(rows) != {job} for rows in outcome.changes.values()):
+                raise AssertionError(f"{call} is listed as of one job, but changed others")
+            self._calls[footprint.number, self._project(footprint, job), call.arguments, at] = outcome
+        if outcome.changes:
+            self.state = self._number(self._changed(outcome))
         self.after(call, outcome)
         if outcome.error is not None:
             raise outcome.error.with_traceback(None)
         return outcome.result
 
-    def _execute(self, raw: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
-        self._materialize()
+    def _new_footprint(self, name: str, subject: str, columns: set[tuple[int, int]]) -> Footprint:
+        """A footprint with a number of its own, so that what was stored under a smaller one is not used."""
+        number = 1 + max((one.number for one in self._footprints.values()), default=0)
+        by_table = {table: tuple(sorted(c for t, c in columns if t == table)) for table, _ in sorted(columns)}
+        made = self._footprints[name, subject] = Footprint(number, columns, tuple(by_table.items()))
+        return made
+
+    def _project(self, footprint: Footprint, job: Any) -> int:
+        """The number of the values of a footprint's columns in the current contents, or in one job's row of them."""
+        key = (footprint.number, self.state, job)
+        found = self._projected.get(key)
+        if found is None:
+            rows = self.rows
+            values = tuple(
+                tuple([tuple([row[column] for column in columns]) for row in rows[table] if job is None or row[0] == job])
+                for table, columns in footprint.by_table
+            )
+            found = self._projected[key] = self._projections.setdefault(values, len(self._projections))
+        return found
+
+    def _changed(self, outcome: Outcome) -> Rows:
+        """The current rows, changed as a call changed them."""
+        rows = list(self.rows)
+        for table, changes in outcome.changes.items():
+            new = {row[0]: row for row in rows[table]}
+            for number, change in changes.items():
+                if change is None:
+                    del new[number]
+                elif isinstance(change, dict):
+                    new[number] = tuple([change.get(column, value) for column, value in enumerate(new[number])])
+                else:
+                    new[number] = change
+            rows[table] = tuple([new[number] for number in sorted(new)])
+        return tuple(rows)
+
+    def _execute(
+        self, raw: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Outcome, set[tuple[int, int]]]:
+        """Run a transaction; returns its outcome and the columns that it read or wrote."""
+        self._write(self.rows)
         self.executed += 1
+        self._read_or_written, self._written = set(), set()
+        self._raw.set_authorizer(self._note)  # SQLite prepares all statements again, so it tells of each
         self._inside, result, error = True, None, None
         try:
             result = raw(*args, **kwargs)
@@ -188,53 +248,86 @@ class Database:
             error = raised
         finally:
             self._inside = False
-        return Outcome(result, error, *self._read())
+            self._raw.set_authorizer(None)
+        changes = {table: _difference(self.rows[table], self._read(table)) for table in sorted(self._written)}
+        made = {table: change for table, change in changes.items() if change}
+        return Outcome(result, error, made), self._read_or_written
+
+    def _note(self, action: int, first: str | None, second: str | None, *_: Any) -> int:
+        """SQLite's authorizer: a statement that is being prepared uses this table and column."""
+        if action == sqlite3.SQLITE_READ and first in TABLES:
+            table = TABLES.index(first)
+            names = self.columns[table]
+            self._read_or_written.add((table, names.index(second) if second in names else 0))
+        elif action in (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE):
+            if first not in TABLES:  # a foreign key reaches into an empty table
+                assert action != sqlite3.SQLITE_INSERT, f"a transaction writes {first}, see TABLES"
+                return sqlite3.SQLITE_OK
+            table = TABLES.index(first)
+            self._written.add(table)
+            if action == sqlite3.SQLITE_UPDATE:
+                self._read_or_written.add((table, self.columns[table].index(second or "")))
+            else:
+                self._read_or_written |= {(table, column) for column in range(len(self.columns[table]))}
+            self._note_relatives(table, is_deleted=action == sqlite3.SQLITE_DELETE)
+        return sqlite3.SQLITE_OK
+
+    def _note_relatives(self, table: int, *, is_deleted: bool) -> None:
+        """Foreign keys read the keys of parents, and a deleted row may change its children."""
+        for parent in self._parents[table]:
+            if parent[2] in TABLES:
+                self._read_or_written.add((TABLES.index(parent[2]), 0))
+        for child, name in enumerate(TABLES):
+            if is_deleted and any(parent[2] == TABLES[table] for parent in self._parents[child]):
+                self._written.add(child)
+                self._read_or_written |= {(child, column) for column in range(len(self.columns[child]))}
+                assert name != TABLES[table]
 
     def _check_inside(self, _: Any) -> None:
         assert self._inside, "a transaction that tests/simulation/database.py does not list"
 
-    def _materialize(self) -> None:
-        """Write the current contents to the database."""
-        self._restore(self.all_rows())
-
-    def _restore(self, expected: dict[str, Any]) -> None:
-        changed = [name for name in ALL_TABLES if self._stored.get(name) != expected[name]]
+    def _write(self, rows: Rows) -> None:
+        """Write these rows to SQLite."""
+        changed = [number for number in range(len(TABLES)) if self._stored[number] != rows[number]]
         if not changed:
             return
-        connection = self._raw
-        connection.execute("PRAGMA foreign_keys = OFF")
-        for name in changed:
-            connection.execute(f"DELETE FROM {name}")
-            rows = expected[name]
-            if rows:
-                places = ", ".join("?" * len(rows[0]))
-                connection.executemany(f"INSERT INTO {name} VALUES ({places})", rows)
-            self._stored[name] = rows
-        connection.commit()
-        connection.execute("PRAGMA foreign_keys = ON")
+        self._raw.execute("PRAGMA foreign_keys = OFF")
+        for number in changed:
+            names = self.columns[number]
+            self._raw.execute(f"DELETE FROM {TABLES[number]}")
+            into = f"INSERT INTO {TABLES[number]} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            self._raw.executemany(into, rows[number])
+            self._stored[number] = rows[number]
+        self._raw.commit()
+        self._raw.execute("PRAGMA foreign_keys = ON")
 
-    def _read(self) -> tuple[int, int]:
-        """The numbers of what the database contains now."""
-        rows = self._rows
-        for name in ALL_TABLES:
-            found = tuple(rows.setdefault(row, row) for row in self._raw.execute(f"SELECT * FROM {name} ORDER BY rowid"))
-            self._stored[name] = rows.setdefault(found, found)
-        jobs = self._number(tuple(self._stored[name] for name in JOB_TABLES), is_jobs=True)
-        return jobs, self._number((self._stored["workers"],), is_jobs=False)
+    def _read(self, number: int) -> tuple[Row, ...]:
+        """The rows of a table in SQLite."""
+        query = f"SELECT {', '.join(self.columns[number])} FROM {TABLES[number]} ORDER BY rowid"
+        found = tuple(self._raw.execute(query).fetchall())
+        self._stored[number] = found
+        return found
 
-    def _number(self, rows: tuple[Any, ...], *, is_jobs: bool) -> int:
+    def _number(self, rows: Rows) -> int:
         number = self._numbers.get(rows)
         if number is None:
+            same = self._same  # equal rows are one object
+            rows = tuple([same.setdefault(one, one) for one in rows])
             number = self._numbers[rows] = len(self._contents)
-            contents = Contents(rows)
-            self._contents.append(contents)
-            if is_jobs:
-                ids = tuple(tuple(row[0] for row in rows[JOB_TABLES.index(name)]) for name in ("audits", "trainings"))
-                contents.ids = self._ids.setdefault(ids, len(self._ids))
-                inside, self._inside = self._inside, True
-                contents.view = self.examine(self, contents)
-                self._inside = inside
+            self._contents.append(Contents(rows, self.examine(self, rows)))
         return number
+
+
+def _difference(old: tuple[Row, ...], new: tuple[Row, ...]) -> dict[Any, Any]:
+    """The changed rows of a table, as :attr:`Outcome.changes` has them."""
+    before, after = {row[0]: row for row in old}, {row[0]: row for row in new}
+    changes: dict[Any, Any] = dict.fromkeys(before.keys() - after.keys())
+    for number, row in after.items():
+        if number not in before:
+            changes[number] = row
+        elif row != before[number]:
+            changes[number] = {c: value for c, value in enumerate(row) if value != before[number][c]}
+    return changes
 
 
 def _freeze(argument: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 import auditor.db.scans
+import auditor.jobs.lease
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings
 from auditor.records import AuditRequest, Measurement
@@ -20,8 +21,8 @@ from auditor.records.adaptations import AdaptRequest
 from auditor.scans.request import ScanRequest
 from auditor.trainings.adapt import AdaptJobRequest
 from tests.factories.records import entry
-from tests.simulation.checks import Key, View, ViolationError, examine
-from tests.simulation.database import Database, routed
+from tests.simulation.checks import Examiner, Key, ViolationError
+from tests.simulation.database import Database, Rows, routed
 from tests.simulation.model import Model
 from tests.simulation.world import World, fake_time
 
@@ -38,8 +39,9 @@ TEMPLATES: dict[str, tuple[list[list[str]], int]] = {
 }
 """What is stored when a schedule begins: the models of each scan, and the number of adaptations."""
 WEIGHTS = {
-    "step": 30, "finish": 8, "deliver": 14, "beat": 6, "check processes": 4, "check messages": 4, "elapse": 14,
-    "kill": 4, "stop": 3, "freeze": 3, "thaw": 3, "lose a message": 2, "repeat a message": 3, "empty the broker": 1,
+    "step": 34, "finish": 3, "deliver": 16, "beat": 6, "check processes": 3, "check messages": 3, "elapse": 8,
+    "silence": 6, "kill": 5, "stop": 3, "freeze": 5, "thaw": 3, "lose a message": 2, "repeat a message": 3,
+    "empty the broker": 1,
     "broker away": 1, "broker back": 2, "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2,
     "cancel": 3, "retry": 3,
 }  # fmt: skip
@@ -59,6 +61,8 @@ class Schedule:
     patience: float
     keys: int
     lease_of_reapers: float
+    reports: bool
+    sent: bool
     events: tuple[Event, ...]
 
 
@@ -73,6 +77,8 @@ def draw(seed: str) -> Schedule:
         patience=source.choice((0.0, 0.0, 20.0)),
         keys=source.choice((1, 1, 2)),
         lease_of_reapers=source.choice((60.0, 30.0)),
+        reports=source.random() < 0.05,
+        sent=source.random() < 0.8,
         events=tuple((name, source.getrandbits(16)) for name in names),
     )
 
@@ -81,11 +87,10 @@ class Simulation:
     """Runs schedules on one database; ``remember`` as in :class:`Database`."""
 
     def __init__(self, *, remember: bool = True) -> None:
-        self.database = Database(examine, remember=remember)
+        self.database = Database(Examiner(), remember=remember)
         self.world: World | None = None
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, Rows] = {}
         self._scans: dict[str, dict[Key, int | None]] = {}
-        self._numbers: dict[str, tuple[int, int]] = {}
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Simulation"]:
@@ -93,12 +98,18 @@ class Simulation:
         time = fake_time(lambda: self.world)
         names = ("tenacity.time", "tenacity.nap.time", "auditor.trainings.job.time", "auditor.jobs.audit.time")
         with contextlib.ExitStack() as patches:
+            patches.enter_context(routed(self.database))
+            self._report_worker = auditor.jobs.lease.report_worker
             for name in names:
                 patches.enter_context(mock.patch(name, time))
+            patches.enter_context(mock.patch("auditor.jobs.lease.report_worker", self._report))
             patches.enter_context(mock.patch("workers.process.find_source", lambda *_, **__: None))
             patches.enter_context(mock.patch("auditor.jobs.queue.send", lambda *given: self._broker().send(*given)))
-            patches.enter_context(routed(self.database))
             yield self
+
+    def _report(self, *given: Any) -> None:
+        if self.world is not None and self.world.reports:
+            self._report_worker(*given)
 
     def _broker(self) -> Any:
         assert self.world is not None
@@ -111,6 +122,8 @@ class Simulation:
         try:
             keys = list(world.model.jobs)
             world.submit(keys, "cpu")
+            for task in list(world.tasks) if schedule.sent else ():
+                world.finish(task)
             for name, number in schedule.events:
                 EVENTS[name](world, number)
             come_to_rest(world)
@@ -125,24 +138,21 @@ class Simulation:
         database = self.database
         if database.is_full:
             database.forget()
-            self._numbers = {}
+            database.examine = Examiner()
         template = schedule.template
         if template not in self._rows:
             self._make(template)
-        if template not in self._numbers:
-            self._numbers[template] = database.adopt(self._rows[template])
-        database.return_to(*self._numbers[template])
-        model = Model(database.contents.view, self._scans[template], lambda: 0.0)
+        database.adopt(self._rows[template])
+        model = Model(database.view, self._scans[template], lambda: 0.0)
         self.world = World(
             database, model, workers=schedule.workers, reapers=schedule.reapers, patience=schedule.patience,
-            keys=schedule.keys, lease_of_reapers=schedule.lease_of_reapers,
+            keys=schedule.keys, lease_of_reapers=schedule.lease_of_reapers, reports=schedule.reports,
         )  # fmt: skip
         return self.world
 
     def _make(self, template: str) -> None:
         """Store the scans and adaptations of a template, by the project's own code."""
         database = self.database
-        database.adopt(dict.fromkeys(database.columns, ()))
         scans, adaptations = TEMPLATES[template]
         found: dict[Key, int | None] = {}
 
@@ -156,8 +166,8 @@ class Simulation:
                 job = Trainings(database.engine).create("adapt", "small_resnet", None, ADAPTATION.to_json(), "cpu")
                 found["training", job.training_id] = None
 
-        database.run_directly(store)
-        self._scans[template], self._rows[template] = found, database.all_rows()
+        self._rows[template] = database.run_directly(store)
+        self._scans[template] = found
 
 
 # The events.
@@ -207,8 +217,8 @@ def _check(world: World, number: int, start: str) -> None:
         getattr(world, start)(host)
 
 
-def _elapse(world: World, number: int) -> None:
-    for _ in range((1, 1, 2, 5)[number % 4]):
+def _elapse(world: World, number: int, *, quarters: int) -> None:
+    for _ in range(quarters + number % 2):
         world.elapse()
 
 
@@ -325,7 +335,8 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "beat": _beat,
     "check processes": lambda world, number: _check(world, number, "check_processes"),
     "check messages": lambda world, number: _check(world, number, "check_messages"),
-    "elapse": _elapse,
+    "elapse": lambda world, number: _elapse(world, number, quarters=1),
+    "silence": lambda world, number: _elapse(world, number, quarters=5),
     "kill": lambda world, number: _end(world, number, politely=False),
     "stop": lambda world, number: _end(world, number, politely=True),
     "freeze": _freeze,

@@ -131,14 +131,17 @@ class World:
     Args:
         workers: the queue of each worker process.
         patience: for how many seconds the workers retry while the database is away.
+        reports: whether heartbeats also write the table of workers, on which no queued job depends.
         keys: on how many kinds of machine the workers are; progress that was saved on another kind is of no use.
     """
 
     def __init__(
         self, database: Database, model: Model, *, workers: Sequence[str], reapers: int, patience: float, keys: int,
-        lease_of_reapers: float,
+        lease_of_reapers: float, reports: bool,
     ) -> None:  # fmt: skip
         self.database, self.model = database, model
+        self.queues = sorted(set(workers))
+        self.reports = reports
         self.clock = 0.0
         self.patience, self.keys = patience, keys
         self.scheduler = greenlet.getcurrent()
@@ -233,14 +236,14 @@ class World:
             raise KilledError
         if self.database_away:
             raise OperationalError("", {}, Exception("the database is away"))
-        self._view = self.database.contents.view
+        self._view = self.database.view
 
     def _after(self, call: Call, outcome: Outcome) -> None:
         if self.trace is not None:
             name = self.task.name if self.task is not None else ""
             self.trace.append((name, call, None if call.name == "list_workers" else outcome.result, outcome.error))
         try:
-            self.model.check(call, outcome, self._view, self.database.contents.view)
+            self.model.check(call, outcome, self._view, self.database.view)
         except ViolationError as error:
             self.violation = self.violation or error
             raise
@@ -265,7 +268,7 @@ class World:
 
     def _start_reaper(self, lease: float) -> Host:
         host = self._host("reaper")
-        host.reaper = Reaper(self.database.engine, lease, self.broker, ("cpu", "gpu"), lambda: self.clock)
+        host.reaper = Reaper(self.database.engine, lease, self.broker, self.queues, lambda: self.clock)
         return host
 
     def job_task(self, host: Host) -> Task | None:
