@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 from sqlalchemy import Engine
@@ -105,6 +106,7 @@ class Reaper:
             self._missing[queue] = missing
             if lost > 0:
                 jobs = [job for leases in self.leases.values() for job in leases.longest_unsent(queue, lost)]
+                jobs = sorted(jobs, key=_when_sent)[:lost]
                 for kind, leases in self.leases.items():
                     leases.mark_sent([job.job_id for job in jobs if job.kind == kind])
                 self.broker.send(jobs, queue)
@@ -114,6 +116,11 @@ class Reaper:
             raise
         except (AuditorError, OSError) as error:
             logger.warning("queue %s: %s", queue, error)
+
+
+def _when_sent(job: Unsent) -> tuple[bool, datetime]:
+    """Sorts jobs that were never sent before those that were sent longest ago."""
+    return (job.sent_at is not None, job.sent_at or datetime.min.replace(tzinfo=UTC))
 
 
 def lost_reason(worker: str | None) -> str:

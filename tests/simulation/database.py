@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 from sqlalchemy import event
@@ -23,7 +23,7 @@ from sqlalchemy import event
 import auditor.db.scans
 import auditor.jobs.lease
 import auditor.jobs.reaper
-from auditor.db.leases import Leases
+from auditor.db.leases import Lease, Leases
 from auditor.db.retry import with_retries
 from auditor.db.session import open_database
 from auditor.db.store import Store
@@ -33,7 +33,7 @@ START = datetime(2030, 1, 1, tzinfo=UTC)
 TABLES = ("scans", "audits", "scan_audits", "attack_progress", "verdicts", "trainings", "workers")
 """The tables that transactions change. The others stay as they were when the first schedule began."""
 MOST_CONTENTS = 150_000
-"""As many contents of the database are remembered; then all are forgotten."""
+"""As many contents of the database are remembered; then they are forgotten, which the calls are not."""
 
 READS = {
     Leases: ("running", "count_queued", "longest_unsent", "load_progress", "has_progress"),
@@ -59,8 +59,7 @@ Rows = tuple[tuple[Row, ...], ...]
 """The rows of each of ``TABLES``, in the order of their row numbers."""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """A call of a transaction; ``subject``: the kind of job of leases, or the class of the method."""
 
     name: str
@@ -109,7 +108,7 @@ class Database:
         self.engine = open_database("sqlite://")
         self.examine, self.remember = examine, remember
         self.before: Callable[[], None] = lambda: None
-        self.after: Callable[[Call, Outcome], None] = lambda *_: None
+        self.after: Callable[[Call, Outcome, bool], None] = lambda *_: None
         self.now: Callable[[], datetime] = lambda: START
         self.calls = self.executed = self.state = 0
         self._raw: sqlite3.Connection = self.engine.raw_connection().driver_connection  # type: ignore[assignment]
@@ -121,7 +120,9 @@ class Database:
         event.listen(self.engine, "begin", self._check_inside)
         self._stored: list[Any] = [None] * len(TABLES)
         self._footprints: dict[tuple[str, str], Footprint] = {}
-        self.forget()
+        self._calls: dict[Any, Outcome] = {}
+        self._projections: dict[Any, int] = {}
+        self.forget_contents()
 
     def _columns(self, name: str) -> list[str]:
         """The columns of a table, the row number first; most tables have it as their primary key."""
@@ -130,13 +131,11 @@ class Database:
         names = [row[1] for row in found]
         return names if keys == [(names[0], "INTEGER")] else ["rowid", *names]
 
-    def forget(self) -> None:
-        """Forget all calls and contents."""
-        self._calls: dict[Any, Outcome] = {}
+    def forget_contents(self) -> None:
+        """Forget all contents, but no call."""
         self._numbers: dict[Rows, int] = {}
         self._contents: list[Contents] = []
         self._projected: dict[Any, int] = {}
-        self._projections: dict[Any, int] = {}
         self._same: dict[Any, Any] = {}
 
     @property
@@ -175,12 +174,13 @@ class Database:
         self.before()
         self.calls += 1
         subject = getattr(args[0], "kind", None) or type(args[0]).__name__
-        call = Call(name, subject, tuple(map(_freeze, args[1:])) + tuple(kwargs.values()))
+        call = Call(name, subject, tuple([_freeze(one) for one in (*args[1:], *kwargs.values())]))
         footprint = self._footprints.get((name, subject)) or self._new_footprint(name, subject, set())
         at = self.now() if writes else None
         job = call.arguments[0] if name in OF_ONE_JOB else None
         outcome = self._calls.get((footprint.number, self._project(footprint, job), call.arguments, at))
-        if outcome is None or not self.remember:
+        is_new = outcome is None or not self.remember
+        if outcome is None or is_new:
             outcome, columns = self._execute(raw, args, kwargs)
             if outcome.changes and not writes:
                 raise AssertionError(f"{name} is listed as reading, but writes")
@@ -193,7 +193,7 @@ class Database:
             self._calls[footprint.number, self._project(footprint, job), call.arguments, at] = outcome
         if outcome.changes:
             self.state = self._number(self._changed(outcome))
-        self.after(call, outcome)
+        self.after(call, outcome, writes or is_new)
         if outcome.error is not None:
             raise outcome.error.with_traceback(None)
         return outcome.result
@@ -212,7 +212,9 @@ class Database:
         if found is None:
             rows = self.rows
             values = tuple(
-                tuple([tuple([row[column] for column in columns]) for row in rows[table] if job is None or row[0] == job])
+                tuple(
+                    [tuple([row[column] for column in columns]) for row in rows[table] if job is None or row[0] == job]
+                )
                 for table, columns in footprint.by_table
             )
             found = self._projected[key] = self._projections.setdefault(values, len(self._projections))
@@ -332,11 +334,16 @@ def _difference(old: tuple[Row, ...], new: tuple[Row, ...]) -> dict[Any, Any]:
 
 def _freeze(argument: Any) -> Any:
     """An argument as part of a key."""
+    if type(argument) in _PLAIN:
+        return argument
     if isinstance(argument, list):
         return tuple(argument)
     if isinstance(argument, dict):
         return json.dumps(argument, sort_keys=True)
     return argument if argument.__hash__ is not None and not hasattr(argument, "verdicts") else _Same(argument)
+
+
+_PLAIN = {int, str, float, bytes, bool, type(None), Lease}
 
 
 class _Same:

@@ -137,7 +137,7 @@ class Simulation:
     def _begin(self, schedule: Schedule) -> World:
         database = self.database
         if database.is_full:
-            database.forget()
+            database.forget_contents()
             database.examine = Examiner()
         template = schedule.template
         if template not in self._rows:
@@ -316,9 +316,7 @@ def world_trainings(world: World) -> Trainings:
     return Trainings(world.database.engine)
 
 
-def _ask(
-    world: World, number: int, of_scan: Callable[[int, str], Any], of_training: Callable[[int, str], Any]
-) -> None:
+def _ask(world: World, number: int, of_scan: Callable[[int, str], Any], of_training: Callable[[int, str], Any]) -> None:
     """A client asks for something about a scan or a training."""
     subjects = sorted({("scan", job.scan) if job.scan else job.key for job in world.model.jobs.values()})
     subject = _among(subjects, number)
