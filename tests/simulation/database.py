@@ -3,8 +3,8 @@
 A transaction is a function of what it reads, of its arguments and of the wall clock. SQLite tells which columns its
 statements read and write (``set_authorizer``). The first call runs the project's code; what it returned and what it
 changed are stored under its arguments, the wall clock, and the values of these columns in all rows. Further calls with
-the same key take both from there, because running SQLAlchemy takes a hundred times as long. ``remember=False`` runs
-every call.
+the same key take both from there, because running SQLAlchemy takes a hundred times as long. Of a transaction that writes
+all times count from now: nothing in the protocol depends on the date. ``remember=False`` runs every call.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ class Outcome:
     """What a call returned or raised, and what it changed.
 
     ``changes``: by the number of the table and the number of the row, the new row as a tuple, the changed columns of an
-    old one as a dictionary, or None if it was deleted.
+    old one as a dictionary, or None if it was deleted; times in microseconds from now.
     """
 
     result: Any
@@ -82,11 +82,14 @@ class Outcome:
 
 @dataclass
 class Footprint:
-    """The columns that a transaction reads or writes: the numbers of tables with those of their columns."""
+    """The columns that a transaction reads or writes: the numbers of tables with those of their columns.
+
+    ``by_table`` says of each column whether it is a time.
+    """
 
     number: int
     columns: set[tuple[int, int]] = field(default_factory=set)
-    by_table: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    by_table: tuple[tuple[int, tuple[tuple[int, bool], ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Database:
         self.calls = self.executed = self.state = 0
         self._raw: sqlite3.Connection = self.engine.raw_connection().driver_connection  # type: ignore[assignment]
         self.columns = [self._columns(name) for name in TABLES]
+        self._times = [self._time_columns(number) for number in range(len(TABLES))]
         self._parents = [self._raw.execute(f"PRAGMA foreign_key_list({name})").fetchall() for name in TABLES]
         self._inside = False
         self._read_or_written: set[tuple[int, int]] = set()
@@ -130,6 +134,10 @@ class Database:
         keys = [(row[1], row[2]) for row in found if row[5]]
         names = [row[1] for row in found]
         return names if keys == [(names[0], "INTEGER")] else ["rowid", *names]
+
+    def _time_columns(self, number: int) -> frozenset[int]:
+        kinds = {row[1]: row[2] for row in self._raw.execute(f"PRAGMA table_info({TABLES[number]})")}
+        return frozenset(c for c, name in enumerate(self.columns[number]) if kinds.get(name) == "DATETIME")
 
     def forget_contents(self) -> None:
         """Forget all contents, but no call."""
@@ -178,10 +186,11 @@ class Database:
         footprint = self._footprints.get((name, subject)) or self._new_footprint(name, subject, set())
         at = self.now() if writes else None
         job = call.arguments[0] if name in OF_ONE_JOB else None
-        outcome = self._calls.get((footprint.number, self._project(footprint, job), call.arguments, at))
+        given = call.arguments if at is None else tuple([_from(at, one) for one in call.arguments])
+        outcome = self._calls.get((footprint.number, self._project(footprint, job, at), given))
         is_new = outcome is None or not self.remember
         if outcome is None or is_new:
-            outcome, columns = self._execute(raw, args, kwargs)
+            outcome, columns = self._execute(raw, args, kwargs, at)
             if outcome.changes and not writes:
                 raise AssertionError(f"{name} is listed as reading, but writes")
             if name == "list_workers":  # it also shows the workers' jobs, but the reaper reads only names and times
@@ -190,9 +199,9 @@ class Database:
                 footprint = self._new_footprint(name, subject, columns | footprint.columns)
             if job is not None and any(set(rows) != {job} for rows in outcome.changes.values()):
                 raise AssertionError(f"{call} is listed as of one job, but changed others")
-            self._calls[footprint.number, self._project(footprint, job), call.arguments, at] = outcome
-        if outcome.changes:
-            self.state = self._number(self._changed(outcome))
+            self._calls[footprint.number, self._project(footprint, job, at), given] = outcome
+        if at is not None and outcome.changes:
+            self.state = self._number(self._changed(outcome, at))
         self.after(call, outcome, writes or is_new)
         if outcome.error is not None:
             raise outcome.error.with_traceback(None)
@@ -202,41 +211,52 @@ class Database:
         """A footprint with a number of its own, so that what was stored under a smaller one is not used."""
         number = 1 + max((one.number for one in self._footprints.values()), default=0)
         by_table = {table: tuple(sorted(c for t, c in columns if t == table)) for table, _ in sorted(columns)}
-        made = self._footprints[name, subject] = Footprint(number, columns, tuple(by_table.items()))
+        parts = tuple(
+            (table, tuple((column, column in self._times[table]) for column in found))
+            for table, found in by_table.items()
+        )
+        made = self._footprints[name, subject] = Footprint(number, columns, parts)
         return made
 
-    def _project(self, footprint: Footprint, job: Any) -> int:
+    def _project(self, footprint: Footprint, job: Any, at: datetime | None) -> int:
         """The number of the values of a footprint's columns in the current contents, or in one job's row of them."""
-        key = (footprint.number, self.state, job)
+        key = (footprint.number, self.state, job, at)
         found = self._projected.get(key)
         if found is None:
             rows = self.rows
             values = tuple(
                 tuple(
-                    [tuple([row[column] for column in columns]) for row in rows[table] if job is None or row[0] == job]
+                    [
+                        tuple([_offset(at, row[column]) if is_time else row[column] for column, is_time in columns])
+                        for row in rows[table]
+                        if job is None or row[0] == job
+                    ]
                 )
                 for table, columns in footprint.by_table
             )
             found = self._projected[key] = self._projections.setdefault(values, len(self._projections))
         return found
 
-    def _changed(self, outcome: Outcome) -> Rows:
+    def _changed(self, outcome: Outcome, at: datetime) -> Rows:
         """The current rows, changed as a call changed them."""
         rows = list(self.rows)
         for table, changes in outcome.changes.items():
-            new = {row[0]: row for row in rows[table]}
+            new, times = {row[0]: row for row in rows[table]}, self._times[table]
             for number, change in changes.items():
                 if change is None:
                     del new[number]
                 elif isinstance(change, dict):
-                    new[number] = tuple([change.get(column, value) for column, value in enumerate(new[number])])
+                    row = list(new[number])
+                    for column, value in change.items():
+                        row[column] = _time(at, value) if column in times else value
+                    new[number] = tuple(row)
                 else:
-                    new[number] = change
+                    new[number] = tuple([_time(at, value) if c in times else value for c, value in enumerate(change)])
             rows[table] = tuple([new[number] for number in sorted(new)])
         return tuple(rows)
 
     def _execute(
-        self, raw: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, raw: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], at: datetime | None
     ) -> tuple[Outcome, set[tuple[int, int]]]:
         """Run a transaction; returns its outcome and the columns that it read or wrote."""
         self._write(self.rows)
@@ -251,7 +271,10 @@ class Database:
         finally:
             self._inside = False
             self._raw.set_authorizer(None)
-        changes = {table: _difference(self.rows[table], self._read(table)) for table in sorted(self._written)}
+        changes = {
+            table: _difference(self.rows[table], self._read(table), self._times[table], at)
+            for table in sorted(self._written)
+        }
         made = {table: change for table, change in changes.items() if change}
         return Outcome(result, error, made), self._read_or_written
 
@@ -320,15 +343,39 @@ class Database:
         return number
 
 
-def _difference(old: tuple[Row, ...], new: tuple[Row, ...]) -> dict[Any, Any]:
+@functools.lru_cache(100_000)
+def _offset(at: datetime | None, value: str | None) -> Any:
+    """A stored time in microseconds from ``at``; without ``at`` as it is."""
+    if at is None or value is None:
+        return value
+    return (datetime.fromisoformat(value).replace(tzinfo=UTC) - at) // timedelta(microseconds=1)
+
+
+@functools.lru_cache(100_000)
+def _time(at: datetime, offset: int | None) -> str | None:
+    """The stored time that is so many microseconds from ``at``."""
+    return None if offset is None else (at + timedelta(microseconds=offset)).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _from(at: datetime, argument: Any) -> Any:
+    """An argument with its time from ``at``."""
+    if isinstance(argument, Lease) and argument.until is not None:
+        return (argument.job_id, argument.attempt, argument.until - at, argument.worker, argument.seconds)
+    return argument
+
+
+def _difference(
+    old: tuple[Row, ...], new: tuple[Row, ...], times: frozenset[int], at: datetime | None
+) -> dict[Any, Any]:
     """The changed rows of a table, as :attr:`Outcome.changes` has them."""
     before, after = {row[0]: row for row in old}, {row[0]: row for row in new}
     changes: dict[Any, Any] = dict.fromkeys(before.keys() - after.keys())
     for number, row in after.items():
         if number not in before:
-            changes[number] = row
+            changes[number] = tuple(_offset(at, value) if c in times else value for c, value in enumerate(row))
         elif row != before[number]:
-            changes[number] = {c: value for c, value in enumerate(row) if value != before[number][c]}
+            changed = {c: value for c, value in enumerate(row) if value != before[number][c]}
+            changes[number] = {c: _offset(at, value) if c in times else value for c, value in changed.items()}
     return changes
 
 
