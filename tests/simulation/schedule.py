@@ -77,7 +77,7 @@ def draw(seed: str) -> Schedule:
         patience=source.choice((0.0, 0.0, 20.0)),
         keys=source.choice((1, 1, 2)),
         lease_of_reapers=source.choice((60.0, 30.0)),
-        reports=source.random() < 0.05,
+        reports=source.random() < 0.02,
         sent=source.random() < 0.8,
         events=tuple((name, source.getrandbits(16)) for name in names),
     )
