@@ -12,6 +12,7 @@ import functools
 import inspect
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from auditor.db.retry import with_retries
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingLeases, Trainings
+from auditor.db.workers import WorkerStatus
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 TABLES = ("scans", "audits", "scan_audits", "attack_progress", "verdicts", "trainings", "workers")
@@ -51,6 +53,7 @@ WRITES = {
     auditor.jobs.reaper: ("remove_worker",),
     auditor.jobs.lease: ("remove_worker", "report_worker"),
 }
+WRITING = {name for names in WRITES.values() for name in names}
 OF_ONE_JOB = {"claim", "renew", "give_back"}
 """Transactions that use only the row of the job that is their first argument."""
 
@@ -125,6 +128,7 @@ class Database:
         event.listen(self.engine, "begin", self._check_inside)
         self._stored: list[Any] = [None] * len(TABLES)
         self._footprints: dict[tuple[str, str], Footprint] = {}
+        self.tally: Counter[str] = Counter()
         self._calls: dict[Any, Outcome] = {}
         self._projections: dict[Any, int] = {}
         self.forget_contents()
@@ -225,6 +229,8 @@ class Database:
             self._calls[footprint.number, self._project(footprint, job, at), given] = outcome
         if at is not None and outcome.changes:
             self.state = self._number(self._changed(outcome, at))
+        if writes:
+            self.tally[_told(call, outcome)] += 1
         self.after(call, outcome)
         if outcome.error is not None:
             raise outcome.error.with_traceback(None)
@@ -313,7 +319,9 @@ class Database:
                 return sqlite3.SQLITE_OK
             table = TABLES.index(first)
             self._written.add(table)
-            changed = {self.columns[table].index(second or "")} if action == sqlite3.SQLITE_UPDATE else self._keys[table]
+            changed = (
+                {self.columns[table].index(second or "")} if action == sqlite3.SQLITE_UPDATE else self._keys[table]
+            )
             self._read_or_written |= {(table, column) for column in changed}
             self._note_relatives(table, is_deleted=action == sqlite3.SQLITE_DELETE)
         return sqlite3.SQLITE_OK
@@ -379,6 +387,8 @@ def _time(at: datetime, offset: int | None) -> str | None:
 
 def _from(at: datetime, argument: Any) -> Any:
     """An argument with its time from ``at``."""
+    if isinstance(argument, WorkerStatus):
+        return tuple(value - at if isinstance(value, datetime) else value for value in argument.__dict__.values())
     if isinstance(argument, Lease) and argument.until is not None:
         return (argument.job_id, argument.attempt, argument.until - at, argument.worker, argument.seconds)
     return argument
@@ -397,6 +407,16 @@ def _difference(
             changed = {c: value for c, value in enumerate(row) if value != before[number][c]}
             changes[number] = {c: _offset(at, value) if c in times else value for c, value in changed.items()}
     return changes
+
+
+def _told(call: Call, outcome: Outcome) -> str:
+    """A call and what it returned, in a few words."""
+    result = outcome.result
+    if outcome.error is not None:
+        return f"{call.name}: {type(outcome.error).__name__}"
+    if call.name == "claim":
+        return f"claim: {'refused' if result is None else 'claimed'}"
+    return f"{call.name}: {result}" if isinstance(result, str | bool) or result is None else call.name
 
 
 def _freeze(argument: Any) -> Any:
@@ -425,6 +445,9 @@ class _Same:
     def __hash__(self) -> int:
         return id(self.value)
 
+    def __repr__(self) -> str:
+        return type(self.value).__name__
+
 
 _current: Database | None = None
 
@@ -443,24 +466,29 @@ def _routed(owner: Any, name: str, writes: bool) -> Callable[..., Any]:
     return with_retries(route) if whole is not raw else route
 
 
+class _Wall:
+    """In place of the class ``datetime`` where the project reads the wall clock."""
+
+    @staticmethod
+    def now(_: Any) -> datetime:
+        return START if _current is None else _current.now()
+
+
+def routes() -> list[Any]:
+    """Patches by which the project's transactions and wall clock go to the current database."""
+    patches: list[Any] = [mock.patch("auditor.db.completion.datetime", _Wall)]
+    for table, writes in ((READS, False), (WRITES, True)):
+        for owner, names in table.items():
+            patches += [mock.patch.object(owner, name, _routed(owner, name, writes)) for name in names]
+    return patches
+
+
 @contextlib.contextmanager
-def routed(database: Database) -> Iterator[None]:
-    """The project's transactions go to this database while the context lasts."""
+def current(database: Database) -> Iterator[None]:
+    """Transactions go to this database while the context lasts."""
     global _current
-
-    class Wall:
-        @staticmethod
-        def now(_: Any) -> datetime:
-            return database.now()
-
-    with contextlib.ExitStack() as patches:
-        patches.enter_context(mock.patch("auditor.db.completion.datetime", Wall))
-        for table, writes in ((READS, False), (WRITES, True)):
-            for owner, names in table.items():
-                for name in names:
-                    patches.enter_context(mock.patch.object(owner, name, _routed(owner, name, writes)))
-        _current = database
-        try:
-            yield
-        finally:
-            _current = None
+    before, _current = _current, database
+    try:
+        yield
+    finally:
+        _current = before

@@ -13,7 +13,6 @@ from typing import Any
 from unittest import mock
 
 import auditor.db.scans
-import auditor.jobs.lease
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings
 from auditor.records import AuditRequest, Measurement
@@ -22,7 +21,7 @@ from auditor.scans.request import ScanRequest
 from auditor.trainings.adapt import AdaptJobRequest
 from tests.factories.records import entry
 from tests.simulation.checks import Examiner, Key, ViolationError
-from tests.simulation.database import Database, Rows, routed
+from tests.simulation.database import START, Database, Rows, current, routes
 from tests.simulation.model import Model
 from tests.simulation.world import World, fake_time
 
@@ -40,7 +39,7 @@ TEMPLATES: dict[str, tuple[list[list[str]], int]] = {
 """What is stored when a schedule begins: the models of each scan, and the number of adaptations."""
 WEIGHTS = {
     "step": 34, "finish": 3, "deliver": 16, "beat": 6, "check processes": 3, "check messages": 3, "elapse": 8,
-    "silence": 6, "kill": 5, "stop": 3, "freeze": 5, "thaw": 3, "lose a message": 2, "repeat a message": 3,
+    "silence": 6, "kill": 5, "crash": 6, "stop": 3, "freeze": 5, "thaw": 3, "lose a message": 2, "repeat a message": 3,
     "empty the broker": 1,
     "broker away": 1, "broker back": 2, "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2,
     "cancel": 3, "retry": 3,
@@ -83,6 +82,38 @@ def draw(seed: str) -> Schedule:
     )
 
 
+_simulations: list["Simulation"] = []
+
+
+def _world() -> World | None:
+    return _simulations[-1].world if _simulations else None
+
+
+def _patches() -> list[Any]:
+    """What stands in for clocks, the broker's client, sources of models, and the store's transactions."""
+    time, stores = fake_time(_world), routes()
+    report = next(one.new for one in stores if one.attribute == "report_worker")
+
+    def report_worker(*given: Any) -> None:
+        world = _world()
+        if world is not None and world.reports:
+            report(*given)
+
+    def send(*given: Any) -> None:
+        world = _world()
+        assert world is not None
+        world.broker.send(*given)
+
+    names = ("tenacity.time", "tenacity.nap.time", "auditor.trainings.job.time", "auditor.jobs.audit.time")
+    return [
+        *stores,
+        *(mock.patch(name, time) for name in names),
+        mock.patch("auditor.jobs.lease.report_worker", report_worker),
+        mock.patch("auditor.jobs.queue.send", send),
+        mock.patch("workers.process.find_source", return_value=None),
+    ]
+
+
 class Simulation:
     """Runs schedules on one database; ``remember`` as in :class:`Database`."""
 
@@ -95,25 +126,14 @@ class Simulation:
     @contextlib.contextmanager
     def running(self) -> Iterator["Simulation"]:
         """The project's transactions, clocks and pauses are in the hand of this simulation while the context lasts."""
-        time = fake_time(lambda: self.world)
-        names = ("tenacity.time", "tenacity.nap.time", "auditor.trainings.job.time", "auditor.jobs.audit.time")
-        with contextlib.ExitStack() as patches:
-            patches.enter_context(routed(self.database))
-            self._report_worker = auditor.jobs.lease.report_worker
-            for name in names:
-                patches.enter_context(mock.patch(name, time))
-            patches.enter_context(mock.patch("auditor.jobs.lease.report_worker", self._report))
-            patches.enter_context(mock.patch("workers.process.find_source", lambda *_, **__: None))
-            patches.enter_context(mock.patch("auditor.jobs.queue.send", lambda *given: self._broker().send(*given)))
+        with contextlib.ExitStack() as stack:
+            if not _simulations:
+                for patch in _patches():
+                    stack.enter_context(patch)
+            _simulations.append(self)
+            stack.callback(_simulations.pop)
+            stack.enter_context(current(self.database))
             yield self
-
-    def _report(self, *given: Any) -> None:
-        if self.world is not None and self.world.reports:
-            self._report_worker(*given)
-
-    def _broker(self) -> Any:
-        assert self.world is not None
-        return self.world.broker
 
     def run(self, schedule: Schedule, trace: list[Any] | None = None) -> ViolationError | None:
         """Run a schedule to its end; returns what was wrong. ``trace`` gets each transaction with its result."""
@@ -140,8 +160,8 @@ class Simulation:
             database.forget_contents()
             database.examine = Examiner()
         template = schedule.template
-        if template not in self._rows:
-            self._make(template)
+        for name in TEMPLATES if not self._rows else ():
+            self._make(name)
         database.adopt(self._rows[template])
         model = Model(database.view, self._scans[template], lambda: 0.0)
         self.world = World(
@@ -153,6 +173,7 @@ class Simulation:
     def _make(self, template: str) -> None:
         """Store the scans and adaptations of a template, by the project's own code."""
         database = self.database
+        database.now = lambda: START
         scans, adaptations = TEMPLATES[template]
         found: dict[Key, int | None] = {}
 
@@ -198,6 +219,10 @@ def _deliver(world: World, number: int) -> None:
     if host is not None and not world.broker.away:
         messages = world.broker.messages[host.queue]
         world.deliver(host, messages.pop((number >> 4) % len(messages)))
+        for _ in range((number >> 8) % 8):
+            task = world.job_task(host)
+            if task is not None and world.is_ready(task):
+                world.step(task)
 
 
 def _alive(hosts: list[Any]) -> list[Any]:
@@ -223,13 +248,28 @@ def _elapse(world: World, number: int, *, quarters: int) -> None:
 
 
 def _end(world: World, number: int, *, politely: bool) -> None:
-    host = _among(_alive(world.workers) if politely else world.workers, number)
+    host = _among(_likely(world, _alive(world.workers) if politely else world.workers, number), number)
     if host is not None:
         world.end_worker(host, politely=politely, redeliver=bool(number & 256))
 
 
+def _crash(world: World, number: int) -> None:
+    """A job's process is killed, nobody notices until the lease ends, and another process takes the job."""
+    host = _among([one for one in world.workers if world.job_task(one) is not None], number)
+    if host is not None:
+        world.end_worker(host, politely=False, redeliver=False)
+        _elapse(world, number, quarters=7)
+        _deliver(world, number)
+
+
+def _likely(world: World, hosts: list[Any], number: int) -> list[Any]:
+    """Three times in four the hosts that have a job, if any."""
+    busy = [host for host in hosts if world.job_task(host) is not None]
+    return busy if busy and number & 0xC00 else hosts
+
+
 def _freeze(world: World, number: int) -> None:
-    _among([*world.workers, *world.reapers], number).frozen = True
+    _among(_likely(world, [*world.workers, *world.reapers], number), number).frozen = True
 
 
 def _thaw(world: World, number: int) -> None:
@@ -337,6 +377,7 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "silence": lambda world, number: _elapse(world, number, quarters=5),
     "kill": lambda world, number: _end(world, number, politely=False),
     "stop": lambda world, number: _end(world, number, politely=True),
+    "crash": _crash,
     "freeze": _freeze,
     "thaw": _thaw,
     "lose a message": _lose_message,

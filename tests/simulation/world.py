@@ -24,7 +24,7 @@ from auditor.jobs.queue import send_queued
 from auditor.jobs.reaper import Reaper
 from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
 from tests.simulation.checks import RECORDS, RESULT, Key, ViolationError
-from tests.simulation.database import START, Call, Database, Outcome
+from tests.simulation.database import START, WRITING, Call, Database, Outcome
 from tests.simulation.model import LEASE, Model
 from workers.options import Options
 from workers.process import Process
@@ -239,13 +239,13 @@ class World:
     def _after(self, call: Call, outcome: Outcome) -> None:
         if self.trace is not None:
             name = self.task.name if self.task is not None else ""
-            self.trace.append((name, call, None if call.name == "list_workers" else outcome.result, outcome.error))
+            self.trace.append((name, call, outcome.result, outcome.error, self.database.rows))
         try:
             self.model.check(call, outcome, self._view, self.database.view)
         except ViolationError as error:
             self.violation = self.violation or error
             raise
-        if self.lose_reply:
+        if self.lose_reply and call.name in WRITING:
             self.lose_reply = False
             raise OperationalError("", {}, Exception("the connection was lost during the commit"))
 
