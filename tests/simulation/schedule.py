@@ -25,7 +25,7 @@ from tests.simulation.database import START, Database, Rows, current, routes
 from tests.simulation.model import Model
 from tests.simulation.world import World, fake_time
 
-MOST_ROUNDS = 80
+MOST_ROUNDS = 50
 REQUEST = ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="quick"), samples=3), seconds=9.0)
 ADAPTATION = AdaptJobRequest(adapt=AdaptRequest(), seconds=9.0)
 TEMPLATES: dict[str, tuple[list[list[str]], int]] = {
@@ -68,14 +68,14 @@ class Schedule:
 def draw(seed: str) -> Schedule:
     """Draw a schedule; the same seed gives the same schedule."""
     source = random.Random(seed)
-    names = source.choices(_NAMES, cum_weights=_TOTALS, k=source.randint(6, 24))
+    names = source.choices(_NAMES, cum_weights=_TOTALS, k=source.randint(4, 18))
     return Schedule(
         template=source.choice(tuple(TEMPLATES)),
         workers=source.choice((("cpu",), ("cpu", "cpu"), ("cpu", "cpu"), ("cpu", "gpu"))),
         reapers=source.choice((1, 1, 2)),
         patience=source.choice((0.0, 0.0, 20.0)),
         keys=source.choice((1, 1, 2)),
-        lease_of_reapers=source.choice((60.0, 30.0)),
+        lease_of_reapers=source.choice((60.0, 60.0, 90.0)),
         reports=source.random() < 0.02,
         sent=source.random() < 0.8,
         events=tuple((name, source.getrandbits(16)) for name in names),
@@ -242,8 +242,8 @@ def _check(world: World, number: int, start: str) -> None:
         getattr(world, start)(host)
 
 
-def _elapse(world: World, number: int, *, quarters: int) -> None:
-    for _ in range(quarters + number % 2):
+def _elapse(world: World, number: int, *, ticks: int) -> None:
+    for _ in range(ticks + number % 2):
         world.elapse()
 
 
@@ -258,7 +258,7 @@ def _crash(world: World, number: int) -> None:
     host = _among([one for one in world.workers if world.job_task(one) is not None], number)
     if host is not None:
         world.end_worker(host, politely=False, redeliver=False)
-        _elapse(world, number, quarters=7)
+        _elapse(world, number, ticks=4)
         _deliver(world, number)
 
 
@@ -373,8 +373,8 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "beat": _beat,
     "check processes": lambda world, number: _check(world, number, "check_processes"),
     "check messages": lambda world, number: _check(world, number, "check_messages"),
-    "elapse": lambda world, number: _elapse(world, number, quarters=1),
-    "silence": lambda world, number: _elapse(world, number, quarters=5),
+    "elapse": lambda world, number: _elapse(world, number, ticks=1),
+    "silence": lambda world, number: _elapse(world, number, ticks=3),
     "kill": lambda world, number: _end(world, number, politely=False),
     "stop": lambda world, number: _end(world, number, politely=True),
     "crash": _crash,
@@ -398,7 +398,7 @@ def come_to_rest(world: World) -> None:
     """All faults end; then every job must end, and no message be left.
 
     Raises:
-        ViolationError: there is an unfinished job, or a message, after ``MOST_ROUNDS`` quarters of a lease.
+        ViolationError: there is an unfinished job, or a message, after ``MOST_ROUNDS`` halves of a lease.
     """
     world.broker.away = world.database_away = world.lose_reply = False
     for host in world.hosts:
@@ -413,7 +413,7 @@ def come_to_rest(world: World) -> None:
             return
         world.elapse()
     left = [(job.key, job.view) for job in world.model.unfinished()]
-    raise ViolationError(f"after {MOST_ROUNDS} quarters of a lease there are {left}, {world.broker.messages}")
+    raise ViolationError(f"after {MOST_ROUNDS} halves of a lease there are {left}, {world.broker.messages}")
 
 
 def abandon(world: World) -> None:

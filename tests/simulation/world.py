@@ -29,7 +29,8 @@ from tests.simulation.model import LEASE, Model
 from workers.options import Options
 from workers.process import Process
 
-QUARTER = LEASE / 4
+TICK = LEASE / 2
+"""The time between two checks of a reaper, which is the longest that reapers allow."""
 PARTS = 2
 """The parts of a measurement; its progress is saved after each."""
 OPTIONS = {
@@ -147,7 +148,8 @@ class World:
         self.task: Task | None = None
         self.hosts: list[Host] = []
         self.broker = Broker(self)
-        self.database_away = self.lose_reply = False
+        self.database_away = self.lose_reply = self.reply_was_lost = False
+        self.replies: dict[int, Any] = {}
         self.violation: ViolationError | None = None
         self.trace: list[Any] | None = None
         database.before, database.after, database.now = self._before, self._after, self.wall_clock
@@ -246,8 +248,10 @@ class World:
             self.violation = self.violation or error
             raise
         if self.lose_reply and call.name in WRITING:
-            self.lose_reply = False
+            self.lose_reply, self.reply_was_lost = False, True
             raise OperationalError("", {}, Exception("the connection was lost during the commit"))
+        if self.task is not None and call.name in ("renew", "claim"):
+            self.replies[self.task.host.number] = outcome.result
 
     # Processes.
 
@@ -297,13 +301,27 @@ class World:
         message = task.message if task is not None else None
         if politely and task is not None:
             self.throw(task, SystemExit())
-            self.finish(task) if not task.greenlet.dead else None
+            if not task.greenlet.dead:
+                self.finish(task)
+            self._check_given_back(host, task)
         host.dead = True
         for other in [one for one in self.tasks if one.host is host]:
             self.throw(other, KilledError())
         self.workers[self.workers.index(host)] = self._start_worker(host.queue)
         if redeliver and message is not None:
             self.broker.messages[host.queue].append(message)
+
+    def _check_given_back(self, host: Host, task: Task) -> None:
+        """A process that ends on a signal gives its job back, unless it cannot reach the database."""
+        held = [job.key for job in self.model.jobs.values() if job.state == "running" and job.owner == host.number]
+        if task.greenlet.dead and not self.database_away and held and not self.reply_was_lost:
+            raise ViolationError(f"{host.name} ended on a signal, and {held} still runs")
+
+    def check_told(self, host: Host) -> None:
+        """A process whose last heartbeat found that its job is lost or cancelled does not work on."""
+        reply = self.replies.get(host.number)
+        if reply in ("lost", "cancelling"):
+            raise ViolationError(f"{host.name} works on, although its heartbeat found that its job is {reply}")
 
     def submit(self, keys: Sequence[Key], queue: str) -> None:
         """A client sends jobs that it has stored or put back."""
@@ -314,8 +332,8 @@ class World:
                 self.start(self.client, f"client sends {jobs}", run)
 
     def elapse(self) -> None:
-        """A quarter of a lease passes, in which all heartbeats and reapers that are not frozen run."""
-        self.clock += QUARTER
+        """Half a lease passes, in which all heartbeats and reapers that are not frozen run."""
+        self.clock += TICK
         for host in (*self.workers, *self.reapers):
             if host.frozen:
                 continue
@@ -363,6 +381,7 @@ def _measure(
         context.stopped()
         if name == "bad":
             raise AuditorError("this model cannot be measured")
+        world.check_told(host)
         done += 1
         context.progress("attack", done, PARTS)
         context.save(key, f"{name} {key} {done}".encode())
@@ -378,10 +397,11 @@ def _read_progress(saved: bytes, name: str, key: str) -> int:
     return int(done)
 
 
-def _adapt(world: World, _: Host, __: Any, ___: Any, ____: Any, context: JobContext) -> dict[str, Any]:
+def _adapt(world: World, host: Host, __: Any, ___: Any, ____: Any, context: JobContext) -> dict[str, Any]:
     for done in range(PARTS):
         world.pause()
         context.stopped()
+        world.check_told(host)
         context.progress("tuning", done + 1, PARTS)
     return RESULT
 
