@@ -11,6 +11,7 @@ from typing import Any
 
 import billiard
 from celery.signals import worker_process_init, worker_process_shutdown
+from sqlalchemy import Engine
 
 from auditor.config import settings
 from auditor.db.session import make_engine
@@ -38,17 +39,21 @@ WARM_UP_SECONDS = 30.0
 
 
 class Process:
-    """What a process of the pool keeps between its jobs."""
+    """What a process of the pool keeps between its jobs; the caller starts the heartbeat."""
 
-    def __init__(self, options: Options, slot: int) -> None:
-        self.options = options
+    def __init__(self, options: Options, heartbeat: Heartbeat, engine: Engine, patience: float) -> None:
+        self.options, self.heartbeat = options, heartbeat
+        self.store, self.trainings = Store(engine, patience), Trainings(engine, patience)
+        self.make_child = ChildFactory(processes=options.processes, threads=options.threads)
+
+    @classmethod
+    def start(cls, options: Options, slot: int) -> "Process":
+        """The state of the pool's process number ``slot``, with its device, its engine and a running heartbeat."""
         device = assign_device(slot, options.gpus, options.threads)
         engine = make_engine(settings().database_url)
-        self.store = Store(engine, settings().database_patience)
-        self.trainings = Trainings(engine, settings().database_patience)
-        self.heartbeat = Heartbeat(engine, queue=options.queue, device=device, lease=settings().lease_seconds)
-        self.heartbeat.__enter__()
-        self.make_child = ChildFactory(processes=options.processes, threads=options.threads)
+        heartbeat = Heartbeat(engine, queue=options.queue, device=device, lease=settings().lease_seconds)
+        heartbeat.__enter__()
+        return cls(options, heartbeat, engine, settings().database_patience)
 
     def run_audit(self, audit_id: int) -> None:
         """Run the audit with the ID that a message carried."""
@@ -153,7 +158,7 @@ def _start_process(**_: Any) -> None:
     multiprocessing.process._current_process = _MAIN  # type: ignore[attr-defined]
     signal.signal(signal.SIGTERM, _exit_on_signal)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    _process = Process(_options, billiard.current_process().index)
+    _process = Process.start(_options, billiard.current_process().index)
     # Wait for torch first: a job that is claimed now would count a loss if this process were killed during the import.
     warming = threading.Thread(target=warm_up, daemon=True)
     warming.start()

@@ -178,13 +178,12 @@ def send_and_follow(
     from auditor.db.leases import Leases, Unsent
     from auditor.db.scans import load_scan
     from auditor.errors import EnvironmentUnusableError
-    from auditor.jobs.queue import send
+    from auditor.jobs.queue import send_queued
     from auditor.scans.local import ScanOutcome
     from auditor.text.signs import no_worker, start_worker
 
     try:
-        Leases(store.engine).mark_sent([job.audit_id for job in jobs])
-        send([Unsent(job.audit_id, request.seconds) for job in jobs], where.queue)
+        send_queued(Leases(store.engine), [Unsent(job.audit_id, request.seconds) for job in jobs], where.queue)
     except EnvironmentUnusableError as error:
         say(f"{error}; the scan is stored, and a worker sends it once the broker answers")
     except KeyboardInterrupt:

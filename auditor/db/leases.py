@@ -1,6 +1,6 @@
 """Leases of jobs: claim, renew, give back, expire and cancel; also the saved progress of a job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -31,11 +31,15 @@ class Lease:
 
 @dataclass(frozen=True)
 class Unsent:
-    """A queued job whose message may be lost: an audit or a training; ``seconds`` is its time limit."""
+    """A queued job whose message may be lost: an audit or a training; ``seconds`` is its time limit.
+
+    ``sent_at``: when its message was sent last, if the database knows that.
+    """
 
     job_id: int
     seconds: float
     kind: Literal["audit", "training"] = "audit"
+    sent_at: datetime | None = field(default=None, compare=False)
 
 
 class Leases:
@@ -146,10 +150,15 @@ class Leases:
     def longest_unsent(self, queue: str, number: int) -> list[Unsent]:
         """The queued jobs whose message was never sent, or longest ago: the likeliest to have lost it."""
         audit, link, scan = tables.Audit, tables.ScanAudit, tables.Scan
-        query = select(audit.id, scan.request).join(link, (link.audit_id == audit.id) & ~link.reused).join(scan)
+        query = (
+            select(audit.id, scan.request, audit.sent_at)
+            .join(link, (link.audit_id == audit.id) & ~link.reused)
+            .join(scan)
+        )
         query = query.where(*self._queued(queue)).order_by(audit.sent_at.is_not(None), audit.sent_at, audit.id)
         with Session(self.engine) as session:
-            return [Unsent(row[0], row[1]["seconds"]) for row in session.execute(query.limit(number))]
+            found = session.execute(query.limit(number))
+            return [Unsent(row[0], row[1]["seconds"], sent_at=row[2]) for row in found]
 
     def mark_sent(self, job_ids: list[int]) -> None:
         with Session(self.engine) as session, session.begin():

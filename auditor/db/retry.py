@@ -36,6 +36,8 @@ def with_retries(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate
 
     @functools.wraps(method)
     def repeated(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.patience <= 0:
+            return method(self, *args, **kwargs)
         trying = Retrying(
             retry=retry_if_exception_type(UNAVAILABLE),
             wait=wait_exponential(multiplier=0.25, max=10),

@@ -43,10 +43,10 @@ class TrainingLeases(Leases):
 
     def longest_unsent(self, queue: str, number: int) -> list[Unsent]:
         job = self.table
-        query = select(job.id, tables.Training.request).where(*self._queued(queue))
+        query = select(job.id, tables.Training.request, job.sent_at).where(*self._queued(queue))
         query = query.order_by(job.sent_at.is_not(None), job.sent_at, job.id).limit(number)
         with Session(self.engine) as session:
-            return [Unsent(number, request["seconds"], "training") for number, request in session.execute(query)]
+            return [Unsent(row[0], row[1]["seconds"], "training", row[2]) for row in session.execute(query)]
 
     def running(self) -> list[Lease]:
         """The leases of all running jobs, with and without a worker."""

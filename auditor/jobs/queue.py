@@ -13,7 +13,7 @@ from celery.loaders.app import AppLoader
 from kombu.entity import Exchange, Queue
 
 from auditor.config import settings
-from auditor.db.leases import Unsent
+from auditor.db.leases import Leases, Unsent
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 from auditor.network import connections
 from auditor.network.brokers import advice, read_broker
@@ -78,6 +78,16 @@ def check_broker() -> None:
     app = _app(broker_url())
     with _answering(), app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=10)
+
+
+def send_queued(leases: Leases, jobs: Sequence[Unsent], queue: str) -> None:
+    """Note in the database that the IDs of these queued jobs, all of the kind of ``leases``, are sent; then send them.
+
+    Raises:
+        EnvironmentUnusableError: as :func:`send`.
+    """
+    leases.mark_sent([job.job_id for job in jobs])
+    send(jobs, queue)
 
 
 def send(jobs: Sequence[Unsent], queue: str) -> None:

@@ -1,7 +1,9 @@
 """Finds lost jobs, scans and messages: puts jobs back, ends scans, sends messages again."""
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
 from sqlalchemy import Engine
@@ -29,10 +31,18 @@ class Broker(Protocol):
 class Reaper:
     """Checks leases and queues. Each worker has a reaper; several may check at once, and each change is made once."""
 
-    def __init__(self, engine: Engine, lease: float, broker: Broker | None = None, queues: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        lease: float,
+        broker: Broker | None = None,
+        queues: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.engine, self.broker, self.queues = engine, broker, queues
         self.leases = {leases.kind: leases for leases in (Leases(engine), TrainingLeases(engine))}
-        self._jobs, self._scans, self._workers = ExpiryWatch(lease), ExpiryWatch(lease), ExpiryWatch(2 * lease)
+        self._jobs, self._scans = ExpiryWatch(lease, clock), ExpiryWatch(lease, clock)
+        self._workers = ExpiryWatch(2 * lease, clock)
         self._missing: dict[str, int] = {}
 
     def check(self) -> None:
@@ -96,6 +106,7 @@ class Reaper:
             self._missing[queue] = missing
             if lost > 0:
                 jobs = [job for leases in self.leases.values() for job in leases.longest_unsent(queue, lost)]
+                jobs = sorted(jobs, key=_when_sent)[:lost]
                 for kind, leases in self.leases.items():
                     leases.mark_sent([job.job_id for job in jobs if job.kind == kind])
                 self.broker.send(jobs, queue)
@@ -105,6 +116,11 @@ class Reaper:
             raise
         except (AuditorError, OSError) as error:
             logger.warning("queue %s: %s", queue, error)
+
+
+def _when_sent(job: Unsent) -> tuple[bool, datetime]:
+    """Sorts jobs that were never sent before those that were sent longest ago."""
+    return (job.sent_at is not None, job.sent_at or datetime.min.replace(tzinfo=UTC))
 
 
 def lost_reason(worker: str | None) -> str:

@@ -60,41 +60,35 @@ class JobAttempt(Protocol[ResultT_contra]):
 
 
 def run_claimed(attempt: JobAttempt[ResultT], heartbeat: Heartbeat, work: Callable[[LeaseHandle], ResultT]) -> str:
-    """Do the work of a claimed job and store its result; returns the outcome, see :meth:`Reporter.ended`."""
-    leases, key = attempt.leases, (attempt.job_id, attempt.attempt)
-    with heartbeat.keep_lease(leases, *key) as handle:
-        try:
-            result = work(handle)
-        except LeaseLostError:
-            return "taken"
-        except JobCancelledError:
-            return "cancelled" if leases.cancelled(*key) else "taken"
-        except SQLAlchemyError as error:
-            return _not_stored(attempt, error)
-        except Exception as error:  # whatever a model's code raises fails its audit, not the scan
-            text = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
-            reason = one_line(text)
-            logger.debug("%s failed", attempt.name, exc_info=True)
-            return f"failed: {reason}" if attempt.fail(reason) else "taken"
-        except BaseException:
-            with contextlib.suppress(SQLAlchemyError):  # the first error is raised
-                leases.give_back(*key) or leases.cancelled(*key)
-            raise
-        try:
-            return attempt.store_result(result)
-        except SQLAlchemyError as error:
-            return _not_stored(attempt, error)
-
-
-def _not_stored(attempt: JobAttempt[ResultT], error: SQLAlchemyError) -> str:
-    """Give the job back if the database is unavailable; fail the job if the database refuses its result.
+    """Do the work of a claimed job and store its result; returns the outcome, see :meth:`Reporter.ended`.
 
     Raises:
         SQLAlchemyError: the database is unavailable; if it cannot even take the job back, the lease will expire.
     """
-    reason = one_line(f"could not be stored: {cause_of(error)}")
-    if isinstance(error, UNAVAILABLE):
-        logger.error("%s: %s", attempt.name, reason)
-        attempt.leases.give_back(attempt.job_id, attempt.attempt)
-        raise error
+    leases, key = attempt.leases, (attempt.job_id, attempt.attempt)
+    with heartbeat.keep_lease(leases, *key) as handle:
+        try:
+            return _run_to_outcome(attempt, handle, work)
+        except BaseException:  # this process must end, perhaps while it was storing, or the database is unavailable
+            with contextlib.suppress(SQLAlchemyError):  # the first error is raised
+                leases.give_back(*key) or leases.cancelled(*key)
+            raise
+
+
+def _run_to_outcome(attempt: JobAttempt[ResultT], handle: LeaseHandle, work: Callable[[LeaseHandle], ResultT]) -> str:
+    try:
+        return attempt.store_result(work(handle))
+    except LeaseLostError:
+        return "taken"
+    except JobCancelledError:
+        return "cancelled" if attempt.leases.cancelled(attempt.job_id, attempt.attempt) else "taken"
+    except UNAVAILABLE as error:
+        logger.error("%s: could not be stored: %s", attempt.name, cause_of(error))
+        raise
+    except SQLAlchemyError as error:
+        reason = f"could not be stored: {cause_of(error)}"
+    except Exception as error:  # whatever a model's code raises fails its audit, not the scan
+        reason = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
+        logger.debug("%s failed", attempt.name, exc_info=True)
+    reason = one_line(reason)
     return f"failed: {reason}" if attempt.fail(reason) else "taken"

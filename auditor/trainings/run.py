@@ -59,7 +59,6 @@ def send_training(trainings: Trainings, job: TrainingJob, queue: str) -> None:
     Raises:
         EnvironmentUnusableError: the broker does not answer; a worker's reaper will send the ID.
     """
-    from auditor.jobs.queue import send
+    from auditor.jobs.queue import send_queued
 
-    trainings.leases.mark_sent([job.training_id])
-    send([Unsent(job.training_id, job.request["seconds"], "training")], queue)
+    send_queued(trainings.leases, [Unsent(job.training_id, job.request["seconds"], "training")], queue)

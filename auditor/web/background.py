@@ -136,10 +136,9 @@ class BackgroundJobs:
             logger.warning("%s; %s is stored, and a worker sends it when the broker responds again", error, job_name)
 
     def _send_jobs(self, jobs: list[Job], request: ScanRequest, queue: str) -> None:
-        from auditor.jobs.queue import send
+        from auditor.jobs.queue import send_queued
 
-        Leases(self.store.engine).mark_sent([job.audit_id for job in jobs])
-        send([Unsent(job.audit_id, request.seconds) for job in jobs], queue)
+        send_queued(Leases(self.store.engine), [Unsent(job.audit_id, request.seconds) for job in jobs], queue)
 
     def _run_scan(self, scan_id: int, jobs: list[Job], zoo: Source, request: ScanRequest) -> None:
         make_child = ChildFactory(preload=zoo.preload, threads=settings().threads)

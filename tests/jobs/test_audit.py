@@ -66,6 +66,41 @@ def test_a_database_that_stays_away_gets_the_job_back(store: Store, monkeypatch:
     assert (audit.state, audit.losses) == ("queued", 0)
 
 
+def test_a_process_that_ends_while_it_stores_gives_its_job_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM arrives after the measurement and before the commit."""
+
+    def end(*_: Any) -> bool:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(store, "finish", end)
+    with pytest.raises(SystemExit):
+        run(store)
+    (audit,) = load_scan(store.engine, 1).audits
+    assert (audit.state, audit.losses) == ("queued", 0)
+
+
+def test_a_process_that_ends_while_it_fails_a_job_gives_it_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: Any) -> bool:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(store, "finish", refuse(DataError))
+    monkeypatch.setattr(store, "fail", end)
+    with pytest.raises(SystemExit):
+        run(store)
+    (audit,) = load_scan(store.engine, 1).audits
+    assert (audit.state, audit.losses) == ("queued", 0)
+
+
+def test_a_result_that_cannot_be_packed_is_the_audits_failure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pack(*_: Any) -> bool:
+        raise OverflowError("too many classes")
+
+    monkeypatch.setattr(store, "finish", pack)
+    ended, audit = run(store)
+    assert ended == "failed: OverflowError: too many classes"
+    assert (audit.state, audit.reason) == ("failed", "OverflowError: too many classes")
+
+
 def test_an_audit_of_another_queue_is_left_alone(store: Store) -> None:
     scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()], queue="gpu")
     with Heartbeat(store.engine, queue="cpu", device="cpu", lease=60) as heartbeat:

@@ -23,10 +23,11 @@ from auditor.db.models import Scan, Worker
 from auditor.db.scans import load_scan
 from auditor.db.session import open_database
 from auditor.db.store import Store
+from auditor.db.trainings import TrainingLeases, Trainings
 from auditor.db.workers import WorkerStatus, list_workers, report_worker
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.jobs import queue as dispatch
-from auditor.jobs.lease import ExpiryWatch, host_name
+from auditor.jobs.lease import host_name
 from auditor.jobs.reaper import Reaper, abandon_dead_scans
 from tests.factories.records import REQUEST, entry
 from tests.workers.team import Redis
@@ -47,12 +48,14 @@ class Shelf:
 
     def __init__(self) -> None:
         self.messages: dict[str, list[int]] = {"cpu": [], "gpu": []}
+        self.jobs: list[tuple[str, int]] = []
         self.error: Exception | None = None
 
     def send(self, jobs: Sequence[Unsent], queue: str) -> None:
         if self.error:
             raise self.error
         self.messages[queue] += [job.job_id for job in jobs]
+        self.jobs += [(job.kind, job.job_id) for job in jobs]
 
     def count_waiting(self, queue: str) -> int:
         if self.error:
@@ -68,10 +71,8 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("auditor.jobs.reaper.ExpiryWatch", lambda seconds: ExpiryWatch(seconds, clock))
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -80,8 +81,8 @@ def shelf() -> Shelf:
 
 
 @pytest.fixture
-def reaper(engine: Engine, clock: Clock, shelf: Shelf) -> Reaper:  # noqa: ARG001
-    return Reaper(engine, LEASE, shelf, ("cpu", "gpu"))
+def reaper(engine: Engine, clock: Clock, shelf: Shelf) -> Reaper:
+    return Reaper(engine, LEASE, shelf, ("cpu", "gpu"), clock)
 
 
 def look(reaper: Reaper, clock: Clock, seconds: float, between: Callable[[], object] = lambda: None) -> None:
@@ -317,6 +318,22 @@ def test_those_sent_longest_ago_are_sent_again_first(engine: Engine, reaper: Rea
     assert shelf.messages["cpu"] == [-1, -2, ids[3], ids[1]]  # it goes round
 
 
+def test_a_lost_message_is_one_message_whatever_kinds_of_jobs_wait(
+    engine: Engine, reaper: Reaper, shelf: Shelf
+) -> None:
+    """An audit and a training wait, and one message is lost: the job that was sent longest ago is sent again."""
+    _, (audit_id,) = scan(engine)
+    training = Trainings(engine).create("adapt", "demo:m", None, {"seconds": 9}, "cpu")
+    Leases(engine).mark_sent([audit_id])
+    TrainingLeases(engine).mark_sent([training.training_id])
+    for oldest in (("audit", audit_id), ("training", training.training_id), ("audit", audit_id)):
+        shelf.jobs.clear()
+        shelf.messages["cpu"] = [-1]
+        for _ in range(2):
+            reaper.check()
+        assert shelf.jobs == [oldest]
+
+
 def test_each_queue_is_counted_for_itself(engine: Engine, reaper: Reaper, shelf: Shelf) -> None:
     _, cpu = scan(engine, 1)
     _, gpu = scan(engine, 2, "gpu")
@@ -346,7 +363,7 @@ def test_a_broker_that_is_away_is_only_logged(
 def test_two_reapers_put_a_job_back_once(engine: Engine, clock: Clock, shelf: Shelf) -> None:
     scan_id, (audit_id,) = scan(engine)
     Store(engine).claim(audit_id)
-    reapers = [Reaper(engine, LEASE, shelf, ("cpu",)) for _ in range(2)]
+    reapers = [Reaper(engine, LEASE, shelf, ("cpu",), clock) for _ in range(2)]
     for _ in range(6):
         for reaper in reapers:
             reaper.check()
