@@ -1,12 +1,19 @@
-"""Atomic writes, digests and sizes of files."""
+"""Atomic writes, digests and sizes of files, and limits for files of others."""
 
 import contextlib
 import hashlib
 import os
 import secrets
+import stat
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+LARGEST_JSON: Final = 1 << 26
+"""Bytes of the largest file of JSON that is read: it is made of far fewer."""
+EXPANDED, RATIO = 1 << 28, 100
+"""An archive that becomes larger than so many bytes may not be so many times larger than its file."""
 
 
 @contextlib.contextmanager
@@ -35,6 +42,41 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal digits, read in pieces. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_limited(path: Path, most: int = LARGEST_JSON) -> bytes:
+    """Read a file that somebody else may have made to fill the memory, or to make a program wait.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is larger than ``most`` bytes, or a folder, a pipe or a device.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise ValueError(f"expected a file, got {kind}")
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"expected at most {most // 1_000_000} MB, got a larger file")
+    return content
+
+
+def check_expansion(file: BinaryIO) -> None:
+    """Refuse a zip archive that is a decompression bomb; the position of ``file`` stays.
+
+    Raises:
+        ValueError: the archive is one.
+        OSError, zipfile.BadZipFile: it cannot be read, or is no archive.
+    """
+    place = file.tell()
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    expanded = sum(member.file_size for member in members)
+    if expanded > EXPANDED and expanded > RATIO * size:
+        raise ValueError(f"a decompression bomb: {size:,} bytes would become {expanded:,}")
 
 
 def largest_file(paths: Iterable[Path]) -> int | None:

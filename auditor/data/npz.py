@@ -1,5 +1,6 @@
 """Data sets in one .npz file: arrays of images and labels, read without unpickling anything."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from auditor.data.samples import Arrays
 from auditor.errors import DataError, first_line
+from auditor.files import check_expansion
 
 KEYS = (("images", "labels"), ("x", "y"))
 CHANNELS = (1, 3)
@@ -24,6 +26,9 @@ def read_npz(path: Path, classes: int) -> Arrays:
     """
     try:
         with path.open("rb") as stream:
+            if zipfile.is_zipfile(stream):
+                check_expansion(stream)
+            stream.seek(0)
             images, labels, layout = _arrays(np.load(stream, allow_pickle=False))
     except Exception as error:  # damaged archives and headers raise many types of errors
         raise DataError(

@@ -80,7 +80,8 @@ def _missing(detail: Detail, parts: Sequence[Templates]) -> str:
     if not kinds and not why and row.sketch is None:
         return (
             "This audit stored no templates, or they were pruned; `auditor scan … --force` stores them, and "
-            f"`auditor results plot {shlex.quote(row.model)} --id {row.id} --templates -o FILE` draws them from the model."
+            f"`auditor results plot {shlex.quote(row.model)} --id {row.id} --templates -o FILE` draws them from the "
+            "model."
         )
     if "linearized" not in kinds:
         reason = f"not measurable ({why})" if why else "not computed, because C was estimated by a sketch"

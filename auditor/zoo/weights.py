@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +16,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError, first_line, one_line
+from auditor.files import LARGEST_JSON
 from auditor.zoo.containers import choose, notes_of
 from auditor.zoo.file_types import INDEX, TORCH_TYPES, WEIGHT_TYPES, file_type
 from auditor.zoo.pickles import load_torch
@@ -29,7 +30,8 @@ def read_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
         ModelLoadError: the file is missing, has another digest than ``sha256``, or is damaged.
     """
     file_type(path)  # raises if the path is no readable file, for example a pipe
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = _read_whole(file, path.name)
     check_digest(hashlib.sha256(content).hexdigest(), sha256, path.name)
     return _safetensors(content, path.name)
 
@@ -53,8 +55,9 @@ def read_content(path: Path, sha256: str | None = None, name: str | None = None)
             file.seek(0)
         if kind in TORCH_TYPES:
             return load_torch(file, name)
-        content = file.read()
-    return _read_shards(path, content, name) if kind == INDEX else _safetensors(content, name)
+        if kind == INDEX:
+            return _read_shards(path, file.read(LARGEST_JSON), name)  # a longer one is cut, and then no JSON
+        return _safetensors(_read_whole(file, name), name)
 
 
 def read_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -121,6 +124,13 @@ def check_digest(found: str, expected: str | None, name: str) -> None:
     """
     if expected is not None and found != expected.lower():
         raise ModelLoadError(f"{name}: expected SHA-256 {expected[:12]}…, got {found[:12]}…: not the expected file")
+
+
+def _read_whole(file: BinaryIO, name: str) -> bytes:
+    try:
+        return file.read()
+    except (MemoryError, OverflowError) as error:  # a file with holes may claim any size
+        raise ModelLoadError(f"{name} is larger than the memory that is left") from error
 
 
 def _safetensors(content: bytes, name: str) -> dict[str, Tensor]:

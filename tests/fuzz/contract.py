@@ -42,6 +42,7 @@ class Target:
         read: calls the reader with the bytes; the folder is empty, and may be written to.
         seeds: makes real inputs; ``read`` accepts the first.
         libraries: modules whose branches guide the search, beside auditor's own.
+        closed: whether only published files are read, so that no input is accepted.
         length: bytes of the longest input that is tried.
         allowed: audit events that the reader may cause, because it is what the call is for.
     """
@@ -51,6 +52,7 @@ class Target:
     seeds: Callable[[], Sequence[bytes]]
     libraries: tuple[str, ...] = ()
     length: int = 4096
+    closed: bool = False
     allowed: tuple[str, ...] = ()
 
 

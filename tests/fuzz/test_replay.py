@@ -1,5 +1,6 @@
 """Every seed and every past finding keeps the contract, and the contract itself notices what breaks it."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -31,7 +32,8 @@ SLOW = ("hub-snapshot",)
     "target", [pytest.param(one, marks=[pytest.mark.long] * (name in SLOW), id=name) for name, one in TARGETS.items()]
 )
 def test_seeds_and_findings_keep_the_contract(target: Target, tmp_path: Path) -> None:
-    target.read(target.seeds()[0], tmp_path)  # accepted, and all modules are imported
+    with pytest.raises(AuditorError) if target.closed else contextlib.nullcontext():
+        target.read(target.seeds()[0], tmp_path)  # which also imports all that it needs
     for number, (name, data) in enumerate(_past(target)):
         (folder := tmp_path / str(number)).mkdir()
         assert check(target, data, folder) is None, name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import ModelLoadError, NotFoundError, first_line
+from auditor.files import read_limited
 from auditor.text.printable import check_printable
 from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 
@@ -14,7 +15,6 @@ CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files that may hold the weights; the first one that exists is read."""
 DESCRIPTIONS = (CONFIG, "preprocessor_config.json", "processor_config.json")
-LARGEST_JSON = 2**26
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelLoadError: the file is missing, too large, or holds something else.
     """
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ModelLoadError(f"{path.name} is larger than {LARGEST_JSON >> 20} MiB")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_limited(path).decode())
     except OSError as error:
         raise ModelLoadError(f"expected {path.name} in {path.parent}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

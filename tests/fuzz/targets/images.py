@@ -191,7 +191,7 @@ TARGETS = (
     Target("idx", idx, idx_seeds, ("gzip",)),
     Target("picture", picture, picture_seeds, PIL),
     Target("image-folder", folder_names, folder_seeds, length=512),
-    Target("svhn", mat, mat_seeds, ("scipy.io.matlab._mio5",), length=8192),
+    Target("svhn", mat, mat_seeds, length=8192, closed=True),
     Target("corruptions", corruption, corruption_seeds, NUMPY),
     Target("adversarials", adversarials, adversarial_seeds, NUMPY),
 )
