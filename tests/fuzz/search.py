@@ -26,12 +26,12 @@ def main(name: str, corpus: Path, findings: Path, seconds: int) -> None:
     """Fuzz a target; findings are written as they come, one for each place, and the search goes on."""
     with atheris.instrument_imports(include=["auditor", "workers"]):
         from auditor.errors import AuditorError
-        from tests.fuzz.contract import check
+        from tests.fuzz.contract import check, warm_up
         from tests.fuzz.targets import TARGETS
 
         target = TARGETS[name]
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(AuditorError):
-            target.read(target.seeds()[0], Path(folder))  # imports all that it needs
+            warm_up(target, Path(folder))
     for module in target.libraries:
         _instrument(importlib.import_module(module))
     known = {path.stem for path in findings.glob("*.bin")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import AuditorError
-from tests.fuzz.contract import BrokenPromiseError, Target, check
+from tests.fuzz.contract import BrokenPromiseError, Target, check, warm_up
 from tests.fuzz.targets import TARGETS
 
 FINDINGS = Path(__file__).parent / "findings"
@@ -24,8 +24,8 @@ def _past(target: Target) -> Iterator[tuple[str, bytes]]:
     yield "nothing", b""
 
 
-SLOW = ("hub-snapshot",)
-"""They import transformers and timm, which takes seconds."""
+SLOW = ("hub-snapshot", "evidence", "web-address", "web-body")
+"""They import transformers, or make a database first."""
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ SLOW = ("hub-snapshot",)
 )
 def test_seeds_and_findings_keep_the_contract(target: Target, tmp_path: Path) -> None:
     with pytest.raises(AuditorError) if target.closed else contextlib.nullcontext():
-        target.read(target.seeds()[0], tmp_path)  # which also imports all that it needs
+        warm_up(target, tmp_path)
     for number, (name, data) in enumerate(_past(target)):
         (folder := tmp_path / str(number)).mkdir()
         assert check(target, data, folder) is None, name
