@@ -13,6 +13,7 @@ from auditor.data import image_folder
 from auditor.data.downloads import data_folder, download
 from auditor.data.samples import Arrays, Samples
 from auditor.errors import DataError, first_line
+from auditor.files import open_regular
 
 CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat",
@@ -40,7 +41,7 @@ def read_idx(path: Path) -> Pixels:
         DataError: the file is missing, damaged, or not an idx file of unsigned bytes.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_regular(path) as stored, gzip.open(stored) if path.suffix == ".gz" else stored as file:
             head = file.read(4)
             zeros, kind, dimensions = struct.unpack(">HBB", head)
             if zeros != 0 or kind != 0x08:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from auditor.data.samples import Arrays
 from auditor.errors import DataError, first_line
-from auditor.files import check_expansion
+from auditor.files import check_expansion, open_regular
 
 KEYS = (("images", "labels"), ("x", "y"))
 CHANNELS = (1, 3)
@@ -25,7 +25,7 @@ def read_npz(path: Path, classes: int) -> Arrays:
         DataError: the file is no such .npz file, or an array has an unexpected shape, type or range.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             if zipfile.is_zipfile(stream):
                 check_expansion(stream)
             stream.seek(0)
