@@ -45,7 +45,7 @@ class Connection:
     def __init__(self, url: str, token: str | None, timeout: float, insecure: bool) -> None:
         try:
             base = httpx.URL(url)
-        except (httpx.InvalidURL, TypeError):
+        except (httpx.InvalidURL, TypeError, ValueError):  # the last one for halves of pairs
             base = httpx.URL("")
         if base.scheme not in ("http", "https") or not base.host or base.userinfo:
             raise UsageError("url: expected an address such as https://audits.example.com, without user and password")

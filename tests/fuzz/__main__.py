@@ -22,6 +22,8 @@ WORK = ROOT / ".fuzz"
 FINDINGS = Path(__file__).parent / "findings"
 SHORTEST, LONGEST = 30, 180
 """Seconds of one turn."""
+FIGURES = "as `python -m tests.fuzz --write docs/fuzzing.md` wrote them:\n\n"
+"""What precedes the table in docs/fuzzing.md."""
 
 
 @dataclass
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="of all targets together")
     parser.add_argument("--target", action="append", choices=TARGETS, help="only these; by default all")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the figures at the end of this page")
     options = parser.parse_args(arguments)
     chosen = [TARGETS[name] for name in options.target or TARGETS]
     end = time.monotonic() + 60 * options.minutes
@@ -48,7 +51,10 @@ def main(arguments: Sequence[str]) -> int:
             if time.monotonic() < end:
                 found += _take_turn(target, turn, tallies[target.name])
                 _save(tallies)
-    print(as_table(tallies))
+    print(table := as_table(tallies))
+    if options.write:
+        text, heading, _ = options.write.read_text(encoding="utf-8").partition(FIGURES)
+        options.write.write_text(f"{text}{heading}{table}\n", encoding="utf-8")
     return 1 if found else 0
 
 
