@@ -8,6 +8,7 @@ import secrets
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -46,7 +47,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_regular(path: Path, *, beneath: Path | None = None) -> BinaryIO:
+def open_regular(path: Path, *, beneath: Path | None = None) -> BufferedReader:
     """Open a file to read it; a pipe or a device is refused without waiting for it.
 
     Args:

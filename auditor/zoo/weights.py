@@ -7,6 +7,7 @@ Users' files and downloads have one reader. :mod:`auditor.zoo.pickles` reads fil
 import hashlib
 import json
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -127,7 +128,7 @@ def check_digest(found: str, expected: str | None, name: str) -> None:
         raise ModelLoadError(f"{name}: expected SHA-256 {expected[:12]}…, got {found[:12]}…: not the expected file")
 
 
-def _open(path: Path, beneath: Path | None = None) -> BinaryIO:
+def _open(path: Path, beneath: Path | None = None) -> BufferedReader:
     try:
         return open_regular(path, beneath=beneath)
     except (OSError, ValueError) as error:
