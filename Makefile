@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long faults coverage findings \
+.PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long faults coverage findings fuzz \
     constraints docs client site notebooks release-check clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
@@ -105,6 +105,16 @@ faults: $(VENV)/.installed-test
 # Measures for docs/coverage.md and docs/findings.md, and writes them. Both are resumable and take half an hour or more.
 coverage findings: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.$@ --write docs/$@.md
+
+# Searches for inputs that break a reader: an hour by default, and the next run goes on from the corpus in .fuzz.
+# A finding is written to tests/fuzz/findings, where `make test` reads it. docs/fuzzing.md says what is promised.
+MINUTES ?= 60
+$(VENV)/.installed-fuzz: $(VENV)/.installed-test
+	$(BIN)/pip install --quiet -e '.[fuzz]'
+	touch $@
+
+fuzz: $(VENV)/.installed-fuzz
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 # Pins the versions with which the tests passed: constraints.txt for installations and the image, and
 # constraints-test.txt for what only tests and other extras need.

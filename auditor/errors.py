@@ -5,9 +5,12 @@ import traceback
 from enum import IntEnum
 from pathlib import Path
 
+from auditor.text.printable import clean_lines
 from auditor.text.redaction import redact, redact_urls
 
 LONGEST = 500
+LONGEST_LINE = 2000
+"""Characters of a line of an :class:`AuditorError`, which may name a path and say what to do."""
 
 
 class ExitCode(IntEnum):
@@ -78,8 +81,9 @@ class AuditorError(Exception):
     exit_code = ExitCode.FAILED
 
     def __str__(self) -> str:
-        """The message without passwords in URLs."""
-        return redact_urls(super().__str__())
+        """The message without passwords in URLs and without control characters, which names of files may have."""
+        lines = clean_lines(redact_urls(super().__str__())).split("\n")
+        return "\n".join(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in lines)
 
 
 class UsageError(AuditorError):

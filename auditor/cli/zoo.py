@@ -1,5 +1,6 @@
 """``auditor zoo``: list models, start and check local zoos, import published results."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,8 @@ def init(folder: Path) -> None:
         raise UsageError(f"{file} already exists and was not changed; name another folder") from error
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
-    click.echo(f"{file}: fill in the names of your files, then check it with `auditor zoo list local {folder}`")
+    check = shlex.join(["auditor", "zoo", "list", "local", str(folder)])
+    click.echo(clean_line(f"{file}: fill in the names of your files, then check it with `{check}`"))
 
 
 @command.command()

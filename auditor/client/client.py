@@ -15,7 +15,7 @@ import msgspec
 from httpx_sse import EventSource
 
 from auditor.client import models
-from auditor.client.connection import Connection
+from auditor.client.connection import Connection, UnreadableAnswerError
 from auditor.client.listing import Listing
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.files import write_atomically
@@ -297,8 +297,10 @@ class Client:
                         if event.event == "end":
                             return
                         if event.event == name:
-                            yield msgspec.json.decode(event.data, type=job_type)
+                            yield self._connection.decode(event.data, job_type)
                 failure: Exception = EnvironmentUnusableError(f"the event stream of {path} ended before the job did")
+            except UnreadableAnswerError:
+                raise
             except EnvironmentUnusableError as error:
                 failure = error
             except httpx.HTTPError as error:

@@ -21,6 +21,10 @@ class AccessDeniedError(UsageError):
     """The token is missing, invalid or expired, or does not have the scope that the request needs."""
 
 
+class UnreadableAnswerError(EnvironmentUnusableError):
+    """The server is of another version, or something between answers in its place."""
+
+
 class _TryAgainError(Exception):
     """The server did not run the request, and may do so later; ``after`` is the number of seconds that it asks for."""
 
@@ -45,7 +49,7 @@ class Connection:
     def __init__(self, url: str, token: str | None, timeout: float, insecure: bool) -> None:
         try:
             base = httpx.URL(url)
-        except (httpx.InvalidURL, TypeError):
+        except (httpx.InvalidURL, TypeError, ValueError):  # the last one for halves of pairs
             base = httpx.URL("")
         if base.scheme not in ("http", "https") or not base.host or base.userinfo:
             raise UsageError("url: expected an address such as https://audits.example.com, without user and password")
@@ -128,10 +132,14 @@ class Connection:
     def _decode(self, response: httpx.Response, response_type: type[T]) -> T:
         if response.status_code == 204:
             return msgspec.convert(None, response_type)
+        return self.decode(response.content, response_type)
+
+    def decode(self, content: bytes | str, response_type: type[T]) -> T:
+        """Read JSON of the server. Raises UnreadableAnswerError: it is not of this type."""
         try:
-            return msgspec.json.decode(response.content, type=response_type)
-        except msgspec.MsgspecError as error:
-            raise EnvironmentUnusableError(
+            return msgspec.json.decode(content, type=response_type)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise UnreadableAnswerError(
                 f"the server at {self.host} answered what this version of auditor.client cannot read "
                 f"({one_line(str(error))}); install the version of the server, which GET /api/v1/health says"
             ) from error

@@ -1,6 +1,7 @@
 """Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): the shipped demo subset, and the whole set if it is installed."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -12,6 +13,7 @@ from auditor.data import image_folder
 from auditor.data.downloads import data_folder, download
 from auditor.data.samples import Arrays, Samples
 from auditor.errors import DataError, first_line
+from auditor.files import open_regular
 
 CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat",
@@ -25,6 +27,9 @@ _FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
+MOST_BYTES = 1 << 30
+"""Of an idx file; the largest that is published, EMNIST's, has 640 million."""
+
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -36,12 +41,20 @@ def read_idx(path: Path) -> Pixels:
         DataError: the file is missing, damaged, or not an idx file of unsigned bytes.
     """
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zeros, kind, dimensions = struct.unpack(">HBB", raw[:4])
-        shape = struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
-        if zeros != 0 or kind != 0x08:
-            raise ValueError(f"header {raw[:4].hex()} is not that of an idx file of unsigned bytes")
-        return np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        with open_regular(path) as stored, gzip.open(stored) if path.suffix == ".gz" else stored as file:
+            head = file.read(4)
+            zeros, kind, dimensions = struct.unpack(">HBB", head)
+            if zeros != 0 or kind != 0x08:
+                raise ValueError(f"header {head.hex()} is not that of an idx file of unsigned bytes")
+            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+            size = math.prod(shape)
+            if size > MOST_BYTES:
+                raise ValueError(f"expected at most {MOST_BYTES:,} bytes, got the shape {shape}")
+            raw = file.read(size + 1)  # reads no more than the header says, because a few bytes may expand to many
+        if len(raw) != size:
+            more = "more" if len(raw) > size else f"{len(raw):,}"
+            raise ValueError(f"expected {size:,} bytes for the shape {shape}, got {more}")
+        return np.frombuffer(raw, np.uint8).reshape(shape)
     except (OSError, EOFError, struct.error, zlib.error, ValueError, MemoryError) as error:
         raise DataError(f"cannot read the idx file {path}: {first_line(error)}") from error
 

@@ -1,7 +1,6 @@
 """Data sets in one .npz file: arrays of images and labels, read without unpickling anything."""
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from auditor.data.samples import Arrays
 from auditor.errors import DataError, first_line
+from auditor.files import check_expansion, open_regular
 
 KEYS = (("images", "labels"), ("x", "y"))
 CHANNELS = (1, 3)
@@ -25,9 +25,12 @@ def read_npz(path: Path, classes: int) -> Arrays:
         DataError: the file is no such .npz file, or an array has an unexpected shape, type or range.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
+            if zipfile.is_zipfile(stream):
+                check_expansion(stream)
+            stream.seek(0)
             images, labels, layout = _arrays(np.load(stream, allow_pickle=False))
-    except (OSError, ValueError, EOFError, MemoryError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # damaged archives and headers raise many types of errors
         raise DataError(
             f"cannot read {path}: expected an .npz file of arrays images and labels, or x and y ({_reason(error)})"
         ) from error

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from auditor.data.channels import REPEATED, check_channels, colours_error, has_colours
 from auditor.data.transforms import pipeline
 from auditor.errors import DataError, first_line
+from auditor.files import open_regular
 from auditor.records import Transform
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -102,7 +103,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with open_regular(path) as file, Image.open(file) as picture:
                 if picture.mode.startswith(("I", "F")) or any(
                     ";16" in str(tile) for tile in getattr(picture, "tile", ())
                 ):

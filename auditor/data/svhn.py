@@ -1,5 +1,9 @@
-"""SVHN, cropped digits (Netzer et al., 2011): MATLAB files of 32 x 32 pictures, read with SciPy."""
+"""SVHN, cropped digits (Netzer et al., 2011): MATLAB files of 32 x 32 pictures, read with SciPy.
 
+SciPy's reader is compiled code, which a damaged file can crash: only the published files are read with it.
+"""
+
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,11 @@ from auditor.data.samples import Arrays, Samples
 from auditor.errors import DataError, first_line
 
 CLASSES = tuple("0123456789")
+PUBLISHED = {
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+}
+"""The MD5 of each file that is read, as torchvision has them."""
 
 
 def find(place: Path | None, samples: int | None) -> Samples:  # noqa: ARG001
@@ -42,12 +51,16 @@ def read_mat(path: Path) -> Arrays:
     """``X (32, 32, 3, N)`` uint8 and ``y (N, 1)`` from 1 to 10, where 10 is the digit 0.
 
     Raises:
-        DataError: the file is damaged, or holds other arrays.
+        DataError: the file is not the published one, or holds other arrays.
     """
     from scipy.io import loadmat
 
     try:
-        content = loadmat(str(path), variable_names=("X", "y"))
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "md5").hexdigest() != PUBLISHED.get(path.name):
+                raise ValueError(f"its MD5 is not that of the published {path.name}: download it again")
+            file.seek(0)
+            content = loadmat(file, variable_names=("X", "y"))
         images, labels = (np.asarray(content[name]) for name in ("X", "y"))
     except Exception as error:  # SciPy raises many types of errors for damaged files
         raise DataError(f"cannot read {path}: expected SVHN's arrays X and y ({_reason(error)})") from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def load_signer(path: Path) -> "CryptoSigner":
 
     content = _read(path, "`auditor evidence keygen` makes a key, and --key FILE names another one")
     if os.name == "posix" and path.stat().st_mode & 0o077:
-        raise UsageError(f"other users can read the private key {path}: run `chmod 600 {path}`")
+        raise UsageError(f"other users can read the private key {path}: run `chmod 600 {shlex.quote(str(path))}`")
     try:
         private = load_pem_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

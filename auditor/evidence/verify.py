@@ -6,7 +6,6 @@ that the verdicts are true: for that, repeat the audit (seed, versions and diges
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from auditor.evidence import bom, card, junit, layout, sarif
 from auditor.evidence.figures import compute_figures, find_differences
 from auditor.evidence.keys import check_installed, public_pem, read_public
 from auditor.evidence.statement import open_envelope, subject_of, summary_of
+from auditor.files import open_regular
 from auditor.records.evidence import EvidenceRecord, record_from
 
 if TYPE_CHECKING:
@@ -126,12 +126,12 @@ class _Files:
         if path is None:
             raise EvidenceError(f"{name}: missing")
         try:
-            about = path.lstat()
-            if not stat.S_ISREG(about.st_mode):
-                raise EvidenceError(f"{name}: expected a file, got a link or something else")
-            if about.st_size > MOST_BYTES:
-                raise EvidenceError(f"{name}: larger than {MOST_BYTES // 1_000_000:,} MB")
-            self.content[name] = path.read_bytes()
+            with open_regular(path, beneath=self.folder) as file:
+                if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                    raise EvidenceError(f"{name}: larger than {MOST_BYTES // 1_000_000:,} MB")
+                self.content[name] = file.read()
+        except ValueError as error:
+            raise EvidenceError(f"{name}: expected a file, got a link or something else") from error
         except OSError as error:
             raise EvidenceError(f"{name}: cannot be read: {error.strerror}") from error
         return self.content[name]

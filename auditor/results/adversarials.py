@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from auditor.db.results import Detail
 from auditor.errors import DataError, first_line, one_line
 from auditor.records.adversarials import AdversarialSample
+from auditor.records.norms import NORM_NAMES
 from auditor.records.results import ResultRow
 from auditor.text.printable import check_storable
 
@@ -179,6 +180,8 @@ def open_saved(path: Path) -> SavedAdversarials:
     try:
         model, identity, norm, eps = (str(arrays[name].read()[()]) for name in names[5:])
         radius = float(eps)
+        if norm not in NORM_NAMES:
+            raise ValueError(f"expected one of the norms {', '.join(NORM_NAMES)}, got {norm!r:.60}")
         attacks = [check_storable(str(name)) for name in arrays["attacks"].read().tolist()]
     except (ValueError, SystemError) as error:  # NumPy raises the latter for characters that do not exist
         raise _wrong(path, f"a fact cannot be read: {first_line(error)}") from error

@@ -1,5 +1,6 @@
 """What an audit's pages show as pictures: templates, adversarial images, and the order of C and F."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -79,7 +80,8 @@ def _missing(detail: Detail, parts: Sequence[Templates]) -> str:
     if not kinds and not why and row.sketch is None:
         return (
             "This audit stored no templates, or they were pruned; `auditor scan … --force` stores them, and "
-            f"`auditor results plot {row.model} --id {row.id} --templates -o FILE` draws them from the model."
+            f"`auditor results plot {shlex.quote(row.model)} --id {row.id} --templates -o FILE` draws them from the "
+            "model."
         )
     if "linearized" not in kinds:
         reason = f"not measurable ({why})" if why else "not computed, because C was estimated by a sketch"

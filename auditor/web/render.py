@@ -1,4 +1,4 @@
-"""Rendering of templates; values are escaped, and a missing value is an error."""
+"""Rendering of templates; values are escaped and printable, and a missing value is an error."""
 
 import functools
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES, PROTOCOL_NAMES
 from auditor.records.sources import REMOTE_SOURCE_NAMES, SOURCE_NAMES
 from auditor.results.meanings import FLAGS, TERMS
 from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
+from auditor.text.printable import clean_lines
 from auditor.text.signs import no_sign_of_life
 from auditor.text.times import as_utc, format_duration, format_moment, relative_time
 from auditor.web.access import sign_in_address
@@ -25,6 +26,7 @@ def environment() -> Environment:
         loader=PackageLoader("auditor.web", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -43,6 +45,11 @@ def environment() -> Environment:
     shared.globals.update(SOURCE_NAMES=SOURCE_NAMES, REMOTE_SOURCE_NAMES=REMOTE_SOURCE_NAMES)
     shared.globals.update(LOCAL_QUEUE=LOCAL_QUEUE, FLAGS=FLAGS, TERMS=TERMS, sign_in_address=sign_in_address)
     return shared
+
+
+def _printable(value: Any) -> Any:
+    """Text without control characters: a saved page may be shown in a terminal, and direction marks hide words."""
+    return clean_lines(value) if type(value) is str else value  # not Markup, which was cleaned when it was made
 
 
 def render(template: str, **context: Any) -> str:

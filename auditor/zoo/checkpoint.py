@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, NotFoundError, first_line
-from auditor.files import largest_file, write_atomically
+from auditor.files import largest_file, read_limited, write_atomically
 from auditor.records import ZooEntry
 from auditor.records.entries import entry_from, entry_to
 from auditor.zoo.source import LoadedModel, Source
@@ -149,8 +149,8 @@ def read_description(folder: Path) -> tuple[ZooEntry, ZooEntry, Path | None]:
         EnvironmentUnusableError: the description in ``folder`` is missing or cannot be read.
     """
     try:
-        stored = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        stored = json.loads(read_limited(folder / FILE))
         entry, origin = (entry_from(stored[name]) for name in ("entry", "origin"))
         return entry, origin, Path(stored["place"]) if stored["place"] else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise EnvironmentUnusableError(f"cannot read the checkpoint's {folder / FILE}: {first_line(error)}") from error

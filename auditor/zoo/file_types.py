@@ -1,10 +1,12 @@
 """The type of a weight file by its first bytes; its name does not matter, except for an index of shards."""
 
+import os
 import re
 import stat
 from pathlib import Path
 
 from auditor.errors import ModelLoadError, first_line, one_line
+from auditor.files import open_regular
 
 TORCH_TYPES = ("zip", "pickle")
 WEIGHT_TYPES = (*TORCH_TYPES, "safetensors")
@@ -26,9 +28,9 @@ def file_type(path: Path) -> str:
         if not stat.S_ISREG(mode):
             kind = "a folder: name the file in it" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
             raise ModelLoadError(f"cannot read the weights {path}: expected a file, got {kind}")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(4096)
-        size = path.stat().st_size
+            size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
         raise ModelLoadError(
             f"cannot read the weights {path}: {getattr(error, 'strerror', None) or first_line(error)}"

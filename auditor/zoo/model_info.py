@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from auditor.errors import UsageError, first_line
+from auditor.files import read_limited
 from auditor.records import Published
 from auditor.text.eps import parse_eps
 
@@ -80,12 +81,12 @@ def _check(published: Published) -> None:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    if file.exists() and not file.is_file():
-        raise UsageError("cannot be read: expected a file, got a folder, a pipe or a device")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_conflicts)
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}") from error
+        content = read_limited(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot be read: {getattr(error, 'strerror', None) or first_line(error)}") from error
+    try:
+        values = json.loads(content.decode(), object_pairs_hook=_without_conflicts)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"is not JSON: {first_line(error)}") from error
     if not isinstance(values, dict):

@@ -8,12 +8,14 @@ import pickle
 import re
 import sys
 import warnings
+import zipfile
 from collections import OrderedDict
 from typing import Any, BinaryIO
 
 import torch
 
 from auditor.errors import ModelLoadError, one_line
+from auditor.files import check_expansion
 
 MOST_CLASSES = 200
 """A file that names more classes is refused, because each class costs one more pass over the file."""
@@ -101,6 +103,7 @@ def load_torch(file: BinaryIO, name: str) -> Any:
         ModelLoadError: the file is damaged, or its pickle asks for code. The message leaves out torch's advice to try
             again without ``weights_only``.
     """
+    _refuse_bomb(file, name)
     stand_ins = {**STAND_INS}
     while True:
         file.seek(0)
@@ -116,6 +119,15 @@ def load_torch(file: BinaryIO, name: str) -> Any:
             if requested is None or stand_in is None or len(stand_ins) > MOST_CLASSES:
                 raise ModelLoadError(f"{name} {_reason(file, requested and requested[1], str(error))}") from error
             stand_ins[requested[1]] = stand_in
+
+
+def _refuse_bomb(file: BinaryIO, name: str) -> None:
+    try:
+        check_expansion(file)
+    except (OSError, zipfile.BadZipFile):  # torch's older format, or a damaged file
+        return
+    except ValueError as error:
+        raise ModelLoadError(f"{name} is {error}") from error
 
 
 def _stand_in(name: str) -> type | None:

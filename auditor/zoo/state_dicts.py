@@ -79,7 +79,7 @@ class ExpectedNames:
 
 def state_dicts(content: Any) -> Iterator[Candidate]:
     """All dicts of names and tensors in a container, the outer ones first."""
-    level: list[tuple[str, Any]] = [("", content)]
+    level: list[tuple[str, Any]] = [("", content)] if isinstance(content, dict | list | tuple) else []
     seen: set[int] = set()
     for _ in range(DEEPEST):
         below: list[tuple[str, Any]] = []

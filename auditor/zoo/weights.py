@@ -7,8 +7,9 @@ Users' files and downloads have one reader. :mod:`auditor.zoo.pickles` reads fil
 import hashlib
 import json
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +17,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError, first_line, one_line
+from auditor.files import LARGEST_JSON, open_regular
 from auditor.zoo.containers import choose, notes_of
 from auditor.zoo.file_types import INDEX, TORCH_TYPES, WEIGHT_TYPES, file_type
 from auditor.zoo.pickles import load_torch
@@ -29,15 +31,17 @@ def read_safetensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]
         ModelLoadError: the file is missing, has another digest than ``sha256``, or is damaged.
     """
     file_type(path)  # raises if the path is no readable file, for example a pipe
-    content = path.read_bytes()
+    with _open(path) as file:
+        content = _read_whole(file, path.name)
     check_digest(hashlib.sha256(content).hexdigest(), sha256, path.name)
     return _safetensors(content, path.name)
 
 
-def read_content(path: Path, sha256: str | None = None, name: str | None = None) -> Any:
+def read_content(path: Path, sha256: str | None = None, name: str | None = None, *, beneath: Path | None = None) -> Any:
     """The tensors and plain values in a weight file; its suffix does not matter.
 
     Args:
+        beneath: a folder with its links resolved that the file must be in; below it no link is followed.
         name: the name of the file in errors; the last part of its path by default.
 
     Raises:
@@ -47,14 +51,15 @@ def read_content(path: Path, sha256: str | None = None, name: str | None = None)
     kind = file_type(path)
     if kind not in (*WEIGHT_TYPES, INDEX):
         raise ModelLoadError(f"{name} is {kind}")
-    with path.open("rb") as file:
+    with _open(path, beneath) as file:
         if sha256 is not None:
             check_digest(hashlib.file_digest(file, "sha256").hexdigest(), sha256, name)
             file.seek(0)
         if kind in TORCH_TYPES:
             return load_torch(file, name)
-        content = file.read()
-    return _read_shards(path, content, name) if kind == INDEX else _safetensors(content, name)
+        if kind == INDEX:
+            return _read_shards(path, file.read(LARGEST_JSON), name, beneath)  # a longer one is cut, and then no JSON
+        return _safetensors(_read_whole(file, name), name)
 
 
 def read_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -123,6 +128,21 @@ def check_digest(found: str, expected: str | None, name: str) -> None:
         raise ModelLoadError(f"{name}: expected SHA-256 {expected[:12]}…, got {found[:12]}…: not the expected file")
 
 
+def _open(path: Path, beneath: Path | None = None) -> BufferedReader:
+    try:
+        return open_regular(path, beneath=beneath)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ModelLoadError(f"cannot read the weights {path}: {reason}") from error
+
+
+def _read_whole(file: BinaryIO, name: str) -> bytes:
+    try:
+        return file.read()
+    except (MemoryError, OverflowError) as error:  # a file with holes may claim any size
+        raise ModelLoadError(f"{name} is larger than the memory that is left") from error
+
+
 def _safetensors(content: bytes, name: str) -> dict[str, Tensor]:
     try:
         return load(content)
@@ -130,7 +150,7 @@ def _safetensors(content: bytes, name: str) -> dict[str, Tensor]:
         raise ModelLoadError(f"{name} is not a complete safetensors file: {first_line(error)}") from error
 
 
-def _read_shards(path: Path, content: bytes, name: str) -> dict[str, Tensor]:
+def _read_shards(path: Path, content: bytes, name: str, beneath: Path | None) -> dict[str, Tensor]:
     """All files that an index names, which are in its folder, as one state dict."""
     try:
         files = json.loads(content)["weight_map"]
@@ -145,7 +165,7 @@ def _read_shards(path: Path, content: bytes, name: str) -> dict[str, Tensor]:
             raise ModelLoadError(f"{name}: its file {place.name!r} is a link: replace it by the file")
         if file_type(place) == INDEX:
             raise ModelLoadError(f"{name}: its file {place.name!r} is an index, expected weights")
-        shard = read_content(place)
+        shard = read_content(place, beneath=beneath or path.parent)
         keys = [key for key, other in shards.items() if other == place]
         if not isinstance(shard, dict) or any(not isinstance(shard.get(key), Tensor) for key in keys):
             raise ModelLoadError(f"{name}: {place.name} lacks tensors that the index lists")

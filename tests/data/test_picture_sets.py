@@ -24,19 +24,21 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("place", ["itself", "data folder", "torchvision's"])
-def test_svhn(place: str, data_folder: Path) -> None:
+def test_svhn(place: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = [0, 1, 9, 5]
     pixels = layouts.random_pixels(4, 3, 32, 32)
-    picture_sets.svhn(data_folder / "svhn" if place == "torchvision's" else data_folder, "test", pixels, digits)
+    folder = data_folder / "svhn" if place == "torchvision's" else data_folder
+    picture_sets.publish_svhn(monkeypatch, picture_sets.svhn(folder, "test", pixels, digits) / "test_32x32.mat")
     found = load_images("svhn", None, None if place == "data folder" else data_folder)
     assert np.array_equal(found.images, pixels.astype(np.float32) / 255)
     assert found.labels.tolist() == digits
 
 
-def test_svhn_training(data_folder: Path) -> None:
+def test_svhn_training(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = [k for k in range(10) for _ in range(10)]
     pixels = layouts.random_pixels(100, 3, 32, 32)
-    found = load_training("svhn", picture_sets.svhn(data_folder, "train", pixels, digits))
+    picture_sets.publish_svhn(monkeypatch, picture_sets.svhn(data_folder, "train", pixels, digits) / "train_32x32.mat")
+    found = load_training("svhn", data_folder)
     assert (len(found.labels), len(found.held_labels)) == (90, 10)
     assert sorted(found.held_labels.tolist()) == list(range(10))
 
@@ -80,7 +82,17 @@ def test_what_is_not_there(name: str, given: bool, data_folder: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_damaged_files(data_folder: Path) -> None:
+def test_an_svhn_file_that_is_not_the_published_one_is_not_parsed(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SciPy's reader is compiled code, which a damaged file can crash."""
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("the file was parsed"))
+    picture_sets.svhn(data_folder, "test", layouts.random_pixels(1, 3, 32, 32), [1])
+    with pytest.raises(DataError, match=r"its MD5 is not that of the published test_32x32\.mat"):
+        load_images("svhn", 1, data_folder)
+
+
+def test_damaged_files(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = data_folder / "test_32x32.mat"
     _mat(file, X=np.zeros((32, 32, 3, 2), np.uint8))
     cases = [(r"cannot read .*y is missing", None)]
@@ -89,6 +101,7 @@ def test_damaged_files(data_folder: Path) -> None:
     for message, more in cases:
         if more is not None:
             _mat(file, X=np.zeros((32, 32, 3, 2), np.uint8), **more)
+        picture_sets.publish_svhn(monkeypatch, file)
         with pytest.raises(DataError, match=message):
             load_images("svhn", 1, data_folder)
     file.write_bytes(b"<html>moved</html>")

@@ -1,5 +1,6 @@
 """From stored results to pictures: the templates of a model, and its adversarial images."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,7 @@ def _find_saved(model: str, path: Path, identities: list[str]) -> SavedAdversari
         if name.exists():
             return open_saved(name)
     raise UsageError(
-        f"expected {names[0].name} in {path}, found no such file; `auditor scan … --save-adversarials {path} --force` "
+        f"expected {names[0].name} in {path}, found no such file; `auditor scan … --save-adversarials "
+        f"{shlex.quote(str(path))} --force` "
         "writes it"
     )

@@ -78,7 +78,7 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any] | None) 
         raise DataError(f"the corruption file {path.name} is missing in {path.parent}")
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # damaged headers raise many types of errors
         pickled = "pickle" in str(error) or "Python objects" in str(error)
         reason = "pickled objects are not read" if pickled else first_line(error)
         raise DataError(f"cannot read {path}: expected an array of {shape} bytes ({reason})") from error

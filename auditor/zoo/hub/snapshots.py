@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import ModelLoadError, NotFoundError, first_line
+from auditor.files import read_limited
+from auditor.text.printable import check_printable
 from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """The files that may hold the weights; the first one that exists is read."""
 DESCRIPTIONS = (CONFIG, "preprocessor_config.json", "processor_config.json")
-LARGEST_JSON = 2**26
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,21 @@ def local_snapshots(folder: Path) -> list[Snapshot]:
 
     Raises:
         NotFoundError: there is none.
+        ModelLoadError: the name of a snapshot's folder, which becomes the model's name, has control characters.
     """
     folder = folder.expanduser().absolute()
     folders = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
-    found = [Snapshot(path.name, path) for path in folders if (path / CONFIG).is_file()]
+    found = [Snapshot(_model_name(path), path) for path in folders if (path / CONFIG).is_file()]
     if not found:
         raise NotFoundError(f"expected a snapshot of the hub, with {CONFIG}, in {folder} or in its folders, got none")
     return found[:1] if found[0].folder == folder else found
+
+
+def _model_name(folder: Path) -> str:
+    try:
+        return check_printable(folder.name)
+    except ValueError as error:
+        raise ModelLoadError(f"name of a snapshot's folder: {error}; rename the folder") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -80,9 +89,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelLoadError: the file is missing, too large, or holds something else.
     """
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ModelLoadError(f"{path.name} is larger than {LARGEST_JSON >> 20} MiB")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_limited(path).decode())
     except OSError as error:
         raise ModelLoadError(f"expected {path.name} in {path.parent}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

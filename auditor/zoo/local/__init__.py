@@ -128,8 +128,8 @@ class LocalZoo:
         if graph := self._graph(entry):
             model = set_eval(normalized(graph.network, entry.preprocessing))
             return LoadedModel(model, graph.sha256, (*local_model.notes, *graph.notes))
-        path, origin = self._resolve(entry, local_model.weights)
-        content = read_content(path, entry.file_sha256)
+        path, origin, beneath = self._resolve(entry, local_model.weights)
+        content = read_content(path, entry.file_sha256, beneath=beneath)
         model = self._construct(entry).float()
         notes = fill(model, content, path.name, key=local_model.key, prefix=local_model.prefix)
         notes = (*local_model.notes, *origin, *notes)
@@ -156,19 +156,19 @@ class LocalZoo:
         kinds: tuple[Kind, ...] = ("onnx", "export")
         for kind in kinds:
             if kind in entry.architecture:
-                path, origin = self._resolve(entry, entry.architecture[kind])
+                path, origin, beneath = self._resolve(entry, entry.architecture[kind])
                 digests = (entry.file_sha256, entry.architecture.get("sha256"))
-                graph = load_graph(kind, path, entry.input_size, entry.preprocessing, digests)
+                graph = load_graph(kind, path, entry.input_size, entry.preprocessing, digests, beneath)
                 return replace(graph, notes=(*origin, *graph.notes))
         return None
 
-    def _resolve(self, entry: ZooEntry, name: str) -> tuple[Path, tuple[str, ...]]:
-        """The file of a model's weights, and notes on where it came from."""
+    def _resolve(self, entry: ZooEntry, name: str) -> tuple[Path, tuple[str, ...], Path | None]:
+        """The file of a model's weights, notes on where it came from, and the folder that it must be in."""
         if is_registered(name):
             path, note = fetch_registered(name)
-            return path, (note,)
+            return path, (note,), None
         try:
-            return resolve_inside(self.folder, name), ()
+            return resolve_inside(self.folder, name), (), self.folder.resolve()
         except ValueError as error:
             raise ModelLoadError(f"{entry.model}: {error}") from error
 

@@ -1,31 +1,11 @@
-"""Read a zoo.toml, and refuse files that are too large or nested too deep."""
+"""Refuse a zoo.toml that is too large or nested too deep."""
 
 import re
-import stat
-from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 4_000_000
 DEEPEST = 50
 KEY = re.compile(r"""[ \t]*([\w-]+|"[^"]*"|'[^']*')[ \t]*""")
-
-
-def read_file(path: Path) -> bytes:
-    """Read a file.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is too large, or a folder, a pipe or a device.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise ValueError(f"expected a file, got {kind}")
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"expected at most {MOST_BYTES // 1_000_000} MB, got a larger file")
-    return content
 
 
 def check_dots(text: str) -> None:

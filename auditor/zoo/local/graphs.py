@@ -4,13 +4,14 @@ Their networks are compared with a reference before use, on batches of a size th
 """
 
 import hashlib
-import stat
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, describe, first_line
+from auditor.files import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,6 +46,7 @@ def load_graph(
     input_size: tuple[int, int, int],
     preprocessing: dict[str, Any],
     digests: Iterable[str | None] = (),
+    beneath: Path | None = None,
 ) -> Graph:
     """Read the network in a file. **A program of torch.export can run code while it is read.**
 
@@ -52,6 +54,7 @@ def load_graph(
         input_size: ``(C, H, W)`` of one image.
         preprocessing: mean and std, which the images of the comparison get first.
         digests: SHA-256 of the file, from all who know it.
+        beneath: a folder with its links resolved that the file must be in; below it no link is followed.
 
     Raises:
         ModelLoadError: the file is missing, damaged, too large or not the expected one, the network has an operation
@@ -60,7 +63,7 @@ def load_graph(
     """
     from auditor.zoo.weights import check_digest
 
-    content = _read(path)
+    content = _read(path, beneath)
     found = hashlib.sha256(content).hexdigest()
     for digest in digests:
         check_digest(found, digest, path.name)
@@ -77,18 +80,15 @@ def load_graph(
     return onnx_files.load(content, path, input_size, preprocessing)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, beneath: Path | None) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelLoadError(f"cannot read {path}: expected a file, got a folder, a pipe, a socket or a device")
-        if status.st_size > LARGEST:
-            raise ModelLoadError(
-                f"{path.name}: expected at most {LARGEST / 1e9:.1f} GB, got {status.st_size / 1e9:.1f} GB"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelLoadError(f"cannot read {path}: {error.strerror or first_line(error)}") from error
+        with open_regular(path, beneath=beneath) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST:
+                raise ModelLoadError(f"{path.name}: expected at most {LARGEST / 1e9:.1f} GB, got {size / 1e9:.1f} GB")
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"cannot read {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
 
 
 def check_input_size(name: str, shape: tuple[int | None, ...], expected: tuple[int, int, int]) -> None:

@@ -10,11 +10,12 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from auditor.errors import UsageError, first_line, one_line
+from auditor.files import read_limited
 from auditor.records import ZooEntry
 from auditor.text.validation import describe_error
 from auditor.zoo.local.datasets import Dataset, DatasetTable, check_name, make_dataset, suggest
 from auditor.zoo.local.entries import EntryError, entry_of
-from auditor.zoo.local.file import check_depth, check_dots, read_file
+from auditor.zoo.local.file import MOST_BYTES, check_depth, check_dots
 from auditor.zoo.local.lines import Key, line_of, lines_of
 from auditor.zoo.local.tables import Model, ZooContext
 from auditor.zoo.local.text import decode, explain
@@ -46,7 +47,7 @@ def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
         UsageError: the file does not exist, or it has mistakes: one line for each, with the line number.
     """
     try:
-        content = read_file(folder / FILE)
+        content = read_limited(folder / FILE, MOST_BYTES)
     except FileNotFoundError:
         raise UsageError(
             f"there is no {FILE} in {folder}: `auditor zoo init {shlex.quote(str(folder))}` writes an example"
@@ -79,7 +80,7 @@ def read_zoo(folder: Path, only: str | None = None) -> list[LocalModel]:
 def find_model_lines(folder: Path) -> dict[str, int]:
     """The line of each model's name in a folder's zoo.toml; empty if the file cannot be read."""
     try:
-        text = decode(read_file(folder / FILE))
+        text = decode(read_limited(folder / FILE, MOST_BYTES))
         tables = tomllib.loads(text)["models"]
         lines = lines_of(text)
         return {table["name"]: line_of(("models", number, "name"), lines) for number, table in enumerate(tables)}

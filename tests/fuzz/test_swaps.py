@@ -1,0 +1,176 @@
+"""Files that are exchanged after their path was checked: what is read is never outside of the folder, and never a pipe.
+
+Each test makes the exchange at the worst moment: in the function that is called between the check and the use.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from auditor.data import fashion_mnist, npz, pictures
+from auditor.data.fashion_mnist import read_idx
+from auditor.data.npz import read_npz
+from auditor.errors import AuditorError, DataError, ModelLoadError, UsageError
+from auditor.evidence import verify
+from auditor.evidence.keys import make_key
+from auditor.files import open_regular, read_limited, write_atomically
+from auditor.zoo import file_types, local, weights
+from auditor.zoo.local import graphs
+from auditor.zoo.weights import read_content
+from tests.factories.evidence import make_evidence
+from tests.factories.graphs import graph_zoo
+from tests.factories.local_zoo import changed, zoo
+
+NETWORK = "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))\n"
+
+
+def exchange_after(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, exchange: Callable[[], None]) -> list[str]:
+    """Let a function make the exchange as its last act, at its first call; the list says that it was called."""
+    original, calls = getattr(place, name), list[str]()
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        if not calls:
+            exchange()
+        calls.append(name)
+        return result
+
+    monkeypatch.setattr(place, name, call)
+    return calls
+
+
+def exchange_before(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, exchange: Callable[[], None]) -> None:
+    """Let a function make the exchange as its first act."""
+    original = getattr(place, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        exchange()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(place, name, call)
+
+
+def become_link(path: Path, target: Path) -> None:
+    """Replace a file or a folder by a link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+def become_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def linear_weights(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"1.weight": torch.zeros(3, 192), "1.bias": torch.zeros(3)}, path)
+    return path
+
+
+@pytest.mark.parametrize("exchanged", ["file", "folder"])
+def test_weights_that_become_a_link_between_check_and_reading_are_refused(
+    exchanged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = linear_weights(tmp_path / "outside" / "net.safetensors")
+    (folder := tmp_path / "zoo").mkdir()
+    inside = linear_weights(folder / "sub" / "net.safetensors")
+    zoo(folder, changed(weights='"sub/net.safetensors"'), NETWORK)
+    found = local.LocalZoo(folder, trust_code=True)
+    (entry,) = found.entries()
+    assert found.load(entry).model is not None
+    source, target = (inside, outside) if exchanged == "file" else (inside.parent, outside.parent)
+    calls = exchange_after(monkeypatch, local, "resolve_inside", lambda: become_link(source, target))
+    with pytest.raises(ModelLoadError, match="has become a link"):
+        found.load(entry)
+    assert calls
+
+
+def test_an_exported_network_that_becomes_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (outside := tmp_path / "secret.onnx").write_bytes(b"secret")
+    (folder := tmp_path / "zoo").mkdir()
+    (inside := folder / "net.onnx").write_bytes(b"onnx")
+    found = graph_zoo(folder, "net.onnx")
+    (entry,) = found.entries()
+    exchange_before(monkeypatch, graphs, "open_regular", lambda: become_link(inside, outside))
+    with pytest.raises(ModelLoadError, match="has become a link"):
+        found.load(entry)
+
+
+def test_a_shard_that_becomes_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = linear_weights(tmp_path / "outside.safetensors")
+    inside = linear_weights(tmp_path / "zoo" / "part.safetensors")
+    index = inside.with_name("model.safetensors.index.json")
+    index.write_text('{"weight_map": {"1.weight": "part.safetensors", "1.bias": "part.safetensors"}}')
+    assert set(read_content(index)) == {"1.weight", "1.bias"}
+    original = weights.file_type
+
+    def call(path: Path) -> str:
+        kind = original(path)
+        if path == inside:
+            become_link(inside, outside)
+        return kind
+
+    monkeypatch.setattr(weights, "file_type", call)
+    with pytest.raises(ModelLoadError, match="has become a link"):
+        read_content(index)
+
+
+@pytest.mark.parametrize("name", ["audits/1/record.json", "audits/1"])
+def test_evidence_that_becomes_a_link_is_reported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = make_evidence(tmp_path)
+    assert verify.verify_evidence(folder).problems == ()
+    shutil.copytree(folder, copy := tmp_path / "copy")
+    exchange_before(monkeypatch, verify, "open_regular", lambda: become_link(folder / name, copy / name))
+    problems = verify.verify_evidence(folder).problems
+    assert any("audits/1/record.json: expected a file, got a link" in problem for problem in problems)
+
+
+READERS: dict[str, tuple[Any, Callable[[Path], object], type[AuditorError]]] = {
+    "weights": (file_types, read_content, ModelLoadError),
+    "picture": (pictures, lambda path: pictures.read([path], None, grey=False), DataError),
+    "npz": (npz, lambda path: read_npz(path, 3), DataError),
+    "idx": (fashion_mnist, read_idx, DataError),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, read, error = READERS[name]
+    (path := tmp_path / "a").write_bytes(b"a")
+    exchange_before(monkeypatch, module, "open_regular", lambda: become_pipe(path))
+    with pytest.raises(error, match="expected a file, got a pipe"):
+        read(path)
+
+
+def test_a_pipe_in_place_of_a_text_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "entry.json")
+    with pytest.raises(ValueError, match="expected a file, got a pipe"):
+        read_limited(tmp_path / "entry.json")
+    with pytest.raises(ValueError, match="expected a file, got a folder"):
+        open_regular(tmp_path)
+
+
+def test_a_link_in_place_of_the_result_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (outside := tmp_path / "outside").write_text("kept")
+    (path := tmp_path / "a.json").symlink_to(outside)
+    with write_atomically(path) as file:
+        file.write(b"new")
+    assert (outside.read_text(), path.read_text(), path.is_symlink()) == ("kept", "new", False)
+
+
+def test_a_link_in_place_of_a_key_is_not_followed(tmp_path: Path) -> None:
+    (path := tmp_path / "a.key").symlink_to(tmp_path / "outside")
+    with pytest.raises(UsageError, match="already exists"):
+        make_key(path)
+    assert not (tmp_path / "outside").exists()
