@@ -92,7 +92,8 @@ class Search:
         together: bool,
         mixed: nn.Module | None = None,
     ) -> None:
-        self.climbing, self.confirm = (network, None) if mixed is None else (mixed, network)
+        self.climbing: nn.Module = network if mixed is None else mixed
+        self.confirm: nn.Module | None = None if mixed is None else network
         self.network, self.images, self.labels, self.numbers = network, images, labels, numbers
         self.norm, self.eps, self.seed, self.together = norm, eps, seed, together
         self.found = images.clone()
