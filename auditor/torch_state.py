@@ -34,8 +34,9 @@ def default_modes(default_dtype: torch.dtype = torch.float32, *, exact: bool = T
 
 def _products() -> tuple[Any, ...]:
     """The operations for which torch may round the factors of a float32 product to a shorter format."""
-    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
-    return cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, mkldnn.conv, mkldnn.matmul
+    backends: Any = torch.backends
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    return cudnn.conv, cudnn.rnn, backends.cuda.matmul, mkldnn.conv, mkldnn.matmul
 
 
 @contextmanager

@@ -107,12 +107,19 @@ def test_the_caller_s_modes_change_no_template(mode: str) -> None:
         assert linearize(model)(torch.zeros(2, 1, 6, 6)).shape == (2, 5)
 
 
+PRODUCTS: list[Any] = [
+    torch.backends.cudnn.conv,
+    torch.backends.cudnn.rnn,
+    torch.backends.cuda.matmul,
+    torch.backends.mkldnn.conv,
+    torch.backends.mkldnn.matmul,
+]
+
+
 def _precisions() -> list[object]:
     """Of the five operations, and of the older settings; None where torch refuses to read one."""
-    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
-    parts = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, mkldnn.conv, mkldnn.matmul)
-    found: list[object] = [part.fp32_precision for part in parts]
-    for read in (lambda: cudnn.allow_tf32, torch.get_float32_matmul_precision):
+    found: list[object] = [part.fp32_precision for part in PRODUCTS]
+    for read in (lambda: torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision):
         try:
             found.append(read())
         except RuntimeError:
@@ -149,7 +156,8 @@ def test_products_of_float32_are_exact_inside_and_the_settings_are_restored(chan
         _set_convolutions("tf32")
         torch.backends.cudnn.allow_tf32 = True
         torch.set_float32_matmul_precision("highest")
-        torch.backends.cuda.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision = "none"
+        for part, precision in zip(PRODUCTS, start, strict=False):
+            part.fp32_precision = precision
         assert _precisions() == start
 
 
