@@ -257,7 +257,7 @@ def test_own_and_transferred_attacks_run_on_the_device(device: torch.device) -> 
     images, labels, reach, eps = clear_images(Linear(5), "Linf", device)
     seen = []
 
-    def shift(model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, **_: object) -> Tensor:
+    def shift(_model: nn.Module, images: Tensor, _labels: Tensor, *, eps: float, **_: object) -> Tensor:
         seen.append(images.device.type)
         return images + eps
 
