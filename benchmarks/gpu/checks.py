@@ -182,4 +182,3 @@ def mixed_precision(run: Run) -> Iterator[Finding]:
         f"of {len(points)} successes in mixed precision, float32 confirms {int((wrong & inside).sum())}",
         passed=bool((wrong & inside).all()) and len(points) == int((~mixed.survived & mixed.correct).sum()),
     )
-

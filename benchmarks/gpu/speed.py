@@ -40,7 +40,7 @@ def autoattack(run: Run) -> Iterator[Finding]:
     def theirs() -> None:
         suite = AutoAttack(network, norm="Linf", eps=EPS, seed=0, version="standard", device=run.device)
         with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(), exact_products():
-            found, _ = suite.run_standard_evaluation(images.clone(), labels.clone(), bs=count)
+            found, _ = suite.run_standard_evaluation(images.clone(), labels.clone(), batch_size=count)
             with torch.no_grad():
                 verdicts["theirs"] = (network(found).argmax(1) == labels).cpu()
 

@@ -20,7 +20,7 @@ STEPS: dict[str, Step] = {
         Step("agreement", "Verdicts, W and C on CPU and GPU", agreement, 80),
         Step("memory", "Memory that runs out, and is given back", memory, 40),
         Step("mixed", "Mixed precision for the search", mixed_precision, 50),
-        Step("workers", "Two workers on one GPU", two_workers, 100),
+        Step("workers", "Two workers on one GPU", two_workers, 110),
         Step("precisions", "Float32, TF32 and bfloat16", precisions, 25),
         Step("resnet", "W and C of ResNet-50", templates_of_residual, 50),
         Step("vit", "W and C of ViT-B", templates_of_transformer, 60),

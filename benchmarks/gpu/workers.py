@@ -11,11 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from auditor.db.filters import Filter
+from auditor.db.results import list_results, load_verdicts
+from auditor.db.session import open_database
+from auditor.db.workers import list_workers
 from auditor.machine.devices import find_gpus
 from benchmarks.gpu.runner import Finding, Run
 from benchmarks.side_by_side import ROOT
 
-MODELS = ("at-eps0.10", "at-eps0.08", "at-eps0.05", "trades-eps0.05", "trades-eps0.10", "noise", "standard", "fgsm-eps0.10")
+MODELS = (
+    "at-eps0.10",
+    "at-eps0.08",
+    "at-eps0.05",
+    "trades-eps0.05",
+    "trades-eps0.10",
+    "noise",
+    "standard",
+    "fgsm-eps0.10",
+)
 
 
 def two_workers(run: Run) -> Iterator[Finding]:
@@ -73,12 +86,12 @@ def _scan_by_both(run: Run, folder: Path, environment: dict[str, str]) -> Iterat
         "time",
         passed=[audit["state"] for audit in audits] == ["done"] * len(models) and len(names) == 2,
     )
-    together = _verdicts(environment, folder)
+    together = _verdicts(environment)
     alone = environment | {"AUDITOR_DATABASE_URL": f"sqlite:///{folder}/alone.db"}
     began = time.perf_counter()
     _call(alone, folder, *scan, "--here")
     seconds = time.perf_counter() - began
-    expected = _verdicts(alone, folder)
+    expected = _verdicts(alone)
     equal = sum(together[model] == expected[model] for model in expected)
     yield Finding(
         f"the same scan in one process, {seconds:.0f} s: all verdicts equal for {equal} of {len(expected)} models",
@@ -88,20 +101,23 @@ def _scan_by_both(run: Run, folder: Path, environment: dict[str, str]) -> Iterat
 
 
 def _wait_for_workers(environment: dict[str, str], folder: Path, seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
+    engine, deadline = open_database(environment["AUDITOR_DATABASE_URL"]), time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if len(_json(environment, folder, "workers")) == 2:
+        if len(list_workers(engine)) == 2:
             return
-        time.sleep(1)
+        time.sleep(0.5)
     logs = "; ".join(file.read_text()[-500:] for file in sorted(folder.glob("worker-*.log")))
     raise RuntimeError(f"expected 2 workers after {seconds:.0f} s: {logs}")
 
 
-def _verdicts(environment: dict[str, str], folder: Path) -> dict[str, list[bool]]:
+def _verdicts(environment: dict[str, str]) -> dict[str, list[bool]]:
+    """Which samples of each model have survived, from the database."""
+    engine = open_database(environment["AUDITOR_DATABASE_URL"])
     found = {}
-    for row in _json(environment, folder, "results", "list"):
-        (detail,) = _json(environment, folder, "results", "show", row["model"])
-        found[row["model"]] = detail["verdicts"]["survived"]
+    for row in list_results(engine, Filter()):
+        verdicts = load_verdicts(engine, row.id)
+        assert verdicts is not None
+        found[row.model] = verdicts.survived.tolist()
     return found
 
 
