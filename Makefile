@@ -132,7 +132,7 @@ release-check: $(VENV)/.installed-test
 client: $(VENV)/.installed-test
 	$(BIN)/python -m tests.client_models
 
-# Checks and measures auditor on a GPU within eight minutes. Needs no network, only CUDA, PyTorch and the folder of wheels;
+# Checks and measures auditor on a GPU within eight minutes. Needs no network: only CUDA, PyTorch and a folder of wheels;
 # GPU_CHECK="--write docs/performance.md" also writes the page.
 gpu-check:
 	$(PYTHON) tools/gpu_check.py $(GPU_CHECK)

@@ -53,8 +53,8 @@ def autoattack(run: Run) -> Iterator[Finding]:
     other = seconds_of(theirs, run.device)
     equal = float((verdicts["ours"] == verdicts["theirs"]).double().mean())
     yield Finding(
-        f"pyautoattack: {other:.1f} s, robust {float(verdicts['theirs'].double().mean()):.1%}; {mine / other:.2f} of its "
-        f"time; verdicts equal on {equal:.1%}",
+        f"pyautoattack: {other:.1f} s, robust {float(verdicts['theirs'].double().mean()):.1%}; {mine / other:.2f} of "
+        f"its time; verdicts equal on {equal:.1%}",
         passed=equal >= 0.98,
         values={"pyautoattack_seconds": other},
     )

@@ -82,8 +82,8 @@ def _scan_by_both(run: Run, folder: Path, environment: dict[str, str]) -> Iterat
     audits = shown["audits"]
     names = {audit["worker"] for audit in audits}
     yield Finding(
-        f"{len(audits)} audits by {len(names)} workers in {seconds:.0f} s, {_overlaps(audits)} pairs of them at the same "
-        "time",
+        f"{len(audits)} audits by {len(names)} workers in {seconds:.0f} s, {_overlaps(audits)} pairs of them at the "
+        "same time",
         passed=[audit["state"] for audit in audits] == ["done"] * len(models) and len(names) == 2,
     )
     together = _verdicts(environment)
