@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long faults coverage findings fuzz \
-    constraints docs client site notebooks release-check clean
+    constraints docs client site notebooks release-check gpu-check gpu-wheels clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
@@ -142,5 +142,15 @@ release-check: $(VENV)/.installed-test
 client: $(VENV)/.installed-test
 	$(BIN)/python -m tests.client_models
 
+# Checks and measures auditor on a GPU within eight minutes. Needs no network: only CUDA, PyTorch and a folder of wheels;
+# GPU_CHECK="--write docs/performance.md" also writes the page.
+gpu-check:
+	$(PYTHON) tools/gpu_check.py $(GPU_CHECK)
+
+# Fills that folder, .gpu-wheels, where there is a network: GPU_WHEELS="--python 3.12 --freeze FILE" for another Python,
+# and without what `pip freeze` prints on the machine with the GPU.
+gpu-wheels: $(VENV)/.installed-test
+	$(BIN)/python tools/gpu_check.py --fill $(GPU_WHEELS)
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .gpu-check $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         webhook_private: whether the webhook may have a private address.
         log_format: the format of the logs of workers, the reaper and scans: text or JSON.
         batch_size: images attacked at once.
+        measure_batch: whether a GPU measures how many images to attack at once.
         threads: CPU threads of each model; all cores by default, or a share of them.
         debug: whether errors have tracebacks, as with `auditor --debug`.
     """
@@ -52,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_private: bool = False
     log_format: Literal["text", "json"] = "text"
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
+    measure_batch: bool = False
     threads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     debug: bool = False
 

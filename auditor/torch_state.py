@@ -1,7 +1,7 @@
 """torch's global modes and inference tensors: auditor's numbers depend on neither."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def default_modes(default_dtype: torch.dtype = torch.float32) -> Iterator[None]:
+def default_modes(default_dtype: torch.dtype = torch.float32, *, exact: bool = True) -> Iterator[None]:
     """Inside: gradients on, inference mode and autocast off, this default dtype. Afterwards all modes are restored.
 
     Otherwise a caller inside ``no_grad`` or ``inference_mode``, or after ``set_grad_enabled(False)``, would silently
-    leave gradient attacks without gradients.
+    leave gradient attacks without gradients. Products are those of :func:`exact_products`, unless ``exact`` is False,
+    for training.
     """
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     torch.set_default_dtype(default_dtype)
@@ -23,11 +24,53 @@ def default_modes(default_dtype: torch.dtype = torch.float32) -> Iterator[None]:
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False),
+            exact_products() if exact else nullcontext(),
         ):
             yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
+
+
+def _products() -> tuple[Any, ...]:
+    """The operations for which torch may round the factors of a float32 product to a shorter format."""
+    backends: Any = torch.backends
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    return cudnn.conv, cudnn.rnn, backends.cuda.matmul, mkldnn.conv, mkldnn.matmul
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Inside, products of float32 are made in float32. Afterwards torch is as before.
+
+    By default torch rounds the factors of convolutions to TF32 on a GPU, to three digits. W and verdicts would be
+    others than on a CPU. The older settings of torch are set, too, because torch refuses to read those that contradict
+    the newer ones.
+    """
+    before = [product.fp32_precision for product in _products()]
+    convolutions = _setting(lambda: torch.backends.cudnn.allow_tf32)
+    matrices = _setting(torch.get_float32_matmul_precision)
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    for product in _products():
+        product.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        if convolutions is not None:
+            torch.backends.cudnn.allow_tf32 = convolutions
+        if matrices is not None:
+            torch.set_float32_matmul_precision(matrices)
+        for product, precision in zip(_products(), before, strict=True):
+            product.fp32_precision = precision
+
+
+def _setting(read: Callable[[], Any]) -> Any:
+    """The value of an older setting; None where it contradicts a newer one."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
 
 
 @contextmanager

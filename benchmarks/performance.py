@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.gpu.page import find_section, put_section
 from benchmarks.side_by_side import ROOT
 
 PARTS = {
@@ -86,7 +87,9 @@ def main() -> None:
             blocks.insert(1, f"## The same on 500 images\n\n`make bench-long`\n\n```\n{said}\n```\n")
         machine = f"{platform.machine()}, {torch.get_num_threads()} thread(s) of torch"
         head = HEAD.format(when=datetime.now(UTC).date(), machine=machine, torch=version("torch"))
-        options.write.write_text("\n".join([head, *blocks]))
+        page, before = "\n".join([head, *blocks]), options.write.read_text() if options.write.exists() else ""
+        measured = find_section(before)  # on another machine
+        options.write.write_text(put_section(page, measured) if measured else page)
     sys.exit(0 if well else 1)
 
 

@@ -41,6 +41,7 @@ def ascend(
     iterations: int,
     start: Tensor,
     together: bool = False,
+    confirm: nn.Module | None = None,
 ) -> Ascent:
     """Maximise a loss in the ball and the box; ``iterations`` gradients per sample at most.
 
@@ -52,6 +53,7 @@ def ascend(
         iterations: the number of gradients, 1 or more.
         start: points ``(N, C, H, W)`` in the ball and the box.
         together: keep all samples in every pass, because the model's logits may depend on the batch.
+        confirm: decides what is misclassified in place of ``model``, which is the same function in mixed precision.
     """
     count, everything = len(images), torch.arange(len(images), device=images.device)
     points, before = start.clone(), start.clone()
@@ -73,6 +75,8 @@ def ascend(
         if together:
             gradient, logits, value = gradient[moving], logits[moving], value[moving]
         wrong = logits.argmax(1) != labels[moving]
+        if confirm is not None:
+            wrong = confirm_wrong(confirm, points[moving], labels[moving], wrong)
         better = (value > best_loss[moving]) | wrong
         best = best.index_copy(0, moving[better], points[moving[better]])
         best_gradient = best_gradient.index_copy(0, moving[better], gradient[better])
@@ -100,7 +104,19 @@ def ascend(
             ahead = norm.project(mixed, clean, radius[moving])
         before = before.index_copy(0, moving, now)
         points = points.index_copy(0, moving, ahead)
+    if confirm is not None:
+        broken = broken | confirm_wrong(confirm, best, labels, ~broken)
     return Ascent(best.detach(), broken)
+
+
+def confirm_wrong(model: nn.Module, points: Tensor, labels: Tensor, candidates: Tensor) -> Tensor:
+    """``(N,)`` bool: which of the candidates, ``(N,)`` bool, the model really misclassifies."""
+    chosen = candidates.nonzero().flatten()
+    if not len(chosen):
+        return candidates
+    with torch.no_grad():
+        logits = model(points[chosen].clone())  # the model may work in place
+    return candidates.index_copy(0, chosen, logits.argmax(1) != labels[chosen])
 
 
 def check_after(iterations: int) -> dict[int, int]:

@@ -10,6 +10,7 @@ from auditor.attacks.autoattack import run_autoattack
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.first_step import FirstStep
 from auditor.attacks.gradient import LOSSES, pgd
+from auditor.attacks.mixed_precision import MixedPrecision
 from auditor.attacks.norms import Norm
 from auditor.attacks.own import OwnAttack, run_own
 from auditor.attacks.protocols import EXTRA, Attack
@@ -168,7 +169,14 @@ class Attacker:
             eps=self.eps,
             seed=self.seed,
             together=not self.copy.reproducible,
+            mixed=self._mixed(network, attack),
         )
         search.run(attack.parameters)
         self.lack[samples] = torch.minimum(self.lack[samples], search.lack)
         return search.found
+
+    def _mixed(self, network: nn.Module, attack: Attack) -> nn.Module | None:
+        """The network in mixed precision, if the attack asks for it and the logits do not depend on the batch."""
+        if "precision" not in attack.parameters or not self.copy.reproducible:
+            return None
+        return MixedPrecision(network)

@@ -109,6 +109,33 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
+MIXED_PRECISION = "bfloat16"
+"""The short number format of mixed precision, in which large products are made. Its range is that of float32."""
+
+
+def in_mixed_precision(protocol: Protocol) -> Protocol:
+    """The protocol whose search takes its gradients in mixed precision; float32 confirms what it breaks."""
+    attacks = (
+        replace(attack, parameters={**attack.parameters, "precision": MIXED_PRECISION})
+        if attack.engine == "search"
+        else attack
+        for attack in protocol.attacks
+    )
+    return replace(protocol, attacks=tuple(attacks))
+
+
+def requested_protocol(name: str, mixed_precision: bool) -> Protocol:
+    """The protocol with this name as an audit's request has it. Raises NotFoundError if there is none."""
+    protocol = find_protocol(name)
+    return in_mixed_precision(protocol) if mixed_precision else protocol
+
+
+def draws_by_sample(protocol: Protocol) -> bool:
+    """Whether every attack draws by sample, so that no verdict depends on the batch size."""
+    batched = (attack for attack in protocol.attacks if attack.engine == "autoattack" and attack.name != "fab-t")
+    return all(attack.parameters.get("draws") == "sample" for attack in batched)
+
+
 def find_protocol(name: str) -> Protocol:
     """The protocol with this name.
 

@@ -69,6 +69,8 @@ class Search:
         norm, eps: the budget.
         seed: the seed for every random draw.
         together: keep all samples of a pass until it ends, because the model's logits may depend on the batch.
+        mixed: the network in mixed precision, which then takes the ascents' gradients; ``network`` still decides what
+            is broken, and measures the lack.
 
     Attributes:
         found: ``(N, C, H, W)``: a misclassified point of each broken sample, else the clean image.
@@ -88,7 +90,10 @@ class Search:
         eps: float,
         seed: int,
         together: bool,
+        mixed: nn.Module | None = None,
     ) -> None:
+        self.climbing: nn.Module = network if mixed is None else mixed
+        self.confirm: nn.Module | None = None if mixed is None else network
         self.network, self.images, self.labels, self.numbers = network, images, labels, numbers
         self.norm, self.eps, self.seed, self.together = norm, eps, seed, together
         self.found = images.clone()
@@ -158,7 +163,7 @@ class Search:
         samples, sizes = torch.cat([rows.samples for rows in groups]), [len(rows) for rows in groups]
         images, labels = self.images[samples], self.labels[samples]
         end = ascend(
-            self.network,
+            self.climbing,
             images,
             labels,
             lambda chosen: self._loss(groups, chosen, Rows.loss),
@@ -167,6 +172,7 @@ class Search:
             iterations=iterations,
             start=torch.cat([self._start(rows) for rows in groups]),
             together=self.together,
+            confirm=self.confirm,
         )
         for row in end.broken.nonzero().flatten().flip(0).tolist():  # of several rows of a sample the first counts
             self.found[samples[row]] = end.points[row]
@@ -204,7 +210,7 @@ class Search:
         if not rows.diverse:
             return points
         draws = generators(numbers, self.seed, f"{rows.name} w")
-        return climb(self.network, points, images, draws, norm=self.norm, eps=self.eps, targets=rows.targets)
+        return climb(self.climbing, points, images, draws, norm=self.norm, eps=self.eps, targets=rows.targets)
 
 
 def climb(

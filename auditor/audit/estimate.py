@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from auditor import clustering
-from auditor.attacks import Protocol, RobustnessResult, evaluate_robustness, find_protocol
+from auditor.attacks import Protocol, RobustnessResult, evaluate_robustness
 from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.minimal import most_passes
-from auditor.attacks.protocols import Attack, for_randomized
+from auditor.attacks.protocols import Attack, for_randomized, requested_protocol
 from auditor.attacks.selection import choose_size, is_in_reach, is_near
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
 from auditor.audit.certificates import measure_certificate
@@ -227,7 +227,8 @@ def attack_seconds(
 
     Some images show how soon they break, because later attacks skip a broken image.
     """
-    n, attacks = len(images.labels), find_protocol(request.protocol).attacks
+    n = len(images.labels)
+    attacks = requested_protocol(request.protocol, request.mixed_precision).attacks
     pixels, labels = (torch.from_numpy(part).to(request.device) for part in (images.images, images.labels))
     first = pixels[:PROBES]
     with frozen(model), torch.no_grad():

@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from auditor.attacks import find_protocol
 from auditor.attacks.minimal import PARAMETERS as MINIMAL
+from auditor.attacks.protocols import requested_protocol
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
 from auditor.audit.earlier import Earlier
@@ -28,7 +28,7 @@ def identity(
     ``earlier``: the result beside which a regression is looked for.
     ``extra``: the identity of the attacks beyond the protocol's, see :mod:`auditor.audit.extra_attacks`.
     """
-    protocol, hierarchy = find_protocol(request.protocol), hierarchy_of(entry)
+    protocol, hierarchy = requested_protocol(request.protocol, request.mixed_precision), hierarchy_of(entry)
     parts = {
         "method": METHOD_VERSION,
         "weights": weights_sha256,

@@ -73,7 +73,7 @@ def fine_tune(
         InputError: the recipe, the images and the superclasses do not fit together, or the loss was not finite in the
             first epoch.
     """
-    with default_modes(torch.get_default_dtype()), trackable(checked_model(model), keep=True):
+    with default_modes(torch.get_default_dtype(), exact=False), trackable(checked_model(model), keep=True):
         return _fine_tune(model, training, validation, recipe, superclasses, on_step, on_epoch, load, save)
 
 

@@ -161,7 +161,8 @@ class _Reader:
         self.numbers[node.name] = number
 
     def _unit(self, dtype: torch.dtype, name: str) -> float:
-        fast = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+        backends: Any = torch.backends
+        fast = "tf32" in (backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision)
         products = name.startswith("conv") or name in ("linear", "addmm", "mm", "matmul")
         if self.image.is_cuda and dtype == torch.float32 and fast and products:
             return TF32_UNIT

@@ -170,6 +170,7 @@ class AuditOptions:
     curve: bool = False
     certify: CertificateMethod | None = None
     sigma: float | None = None
+    mixed_precision: bool = False
     time_limit: float | None = None
     memory_limit: float | None = None
     force: bool = False
@@ -206,6 +207,8 @@ class AuditOptions:
             curve=self.curve,
             certify=self.certify,
             sigma=self.sigma,
+            mixed_precision=self.mixed_precision,
+            measure_batch=settings().measure_batch,
             stop_at=None if gates is None else gates.stop_at,
             stop_on_regression=gates is not None and gates.stop_on_regression,
             extra_attacks=find_extra_attacks(

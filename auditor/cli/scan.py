@@ -99,6 +99,12 @@ class ScanOptions:
     type=FiniteRange(0, min_open=True),
     help="Use noise of this standard deviation for --certify smoothing, in [0, 1] pixels. By default: half of ε.",
 )
+@click.option(
+    "--mixed-precision",
+    is_flag=True,
+    help="With --protocol strong: let the search take its gradients in bfloat16, for GPUs that multiply faster in it. "
+    "Float32 decides what is broken, and the result has an identity of its own.",
+)
 @shared.ATTACK
 @shared.TRANSFER_FROM
 @shared.TRANSFER_ZOO

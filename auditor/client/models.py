@@ -501,6 +501,7 @@ class ScanBody(Struct, frozen=True, kw_only=True):
     stop_at: float | None = None
     certify: Literal["bounds", "smoothing"] | None = None
     sigma: float | None = None
+    mixed_precision: bool = False
     seed: int = 0
     device: str = "cpu"
     force: bool = False

@@ -107,7 +107,7 @@ class ZooEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRequest:
-    """What to measure on a model. ``device`` and ``batch_size`` are not part of an audit's identity.
+    """What to measure on a model. Devices and batch sizes are not part of an audit's identity.
 
     ``sketch``: the number of random images from which C is estimated; None computes C exactly.
     ``triage``: a screening score from 0 to 1 from which models are attacked, and a random tenth of the others; None
@@ -119,6 +119,8 @@ class AuditRequest:
     ``extra_attacks``: run after those of the protocol; None runs none.
     ``certify``: also measure a lower bound, by ``bounds`` or ``smoothing``, whose noise has the standard deviation
     ``sigma``; None for half of eps.
+    ``mixed_precision``: the search of protocol strong takes its gradients in bfloat16; float32 confirms what it breaks.
+    ``measure_batch``: on a GPU, the batch size is measured instead, if the protocol's verdicts do not depend on it.
     """
 
     protocol: str
@@ -135,6 +137,8 @@ class AuditRequest:
     sigma: float | None = None
     stop_on_regression: bool = False
     extra_attacks: ExtraAttacks | None = None
+    mixed_precision: bool = False
+    measure_batch: bool = False
 
     @property
     def may_stop(self) -> bool:
@@ -149,7 +153,14 @@ class AuditRequest:
     def without_attacks(self, protocol: str) -> "AuditRequest":
         """The same request under a protocol, without all that needs attacks."""
         return replace(
-            self.complete, protocol=protocol, targeted=None, curve=False, extra_attacks=None, certify=None, sigma=None
+            self.complete,
+            protocol=protocol,
+            targeted=None,
+            curve=False,
+            extra_attacks=None,
+            certify=None,
+            sigma=None,
+            mixed_precision=False,
         )
 
     def under(self, norm: str) -> "AuditRequest":

@@ -57,6 +57,8 @@ class ScanRequest:
             raise UsageError(f"--targeted has no meaning under {protocol.name!r}, which attacks no model")
         if audit.curve and protocol.samples == 0:
             raise UsageError(f"--curve has no meaning under {protocol.name!r}, which attacks no model")
+        if audit.mixed_precision and not any(attack.engine == "search" for attack in protocol.attacks):
+            raise UsageError(f"--mixed-precision has no meaning under {protocol.name!r}: only strong has a search")
         if samples is not None and protocol.samples == 0:
             raise UsageError(f"--samples has no meaning under {protocol.name!r}, which uses no images")
         if audit.extra_attacks is not None and protocol.samples == 0:
@@ -101,7 +103,7 @@ class ScanRequest:
 
 ADDED_LATER = {
     "audit", "measurement", "reverify", "triage", "targeted", "or_fewer", "stop_at", "curve", "stop_on_regression",
-    "extra_attacks", "certify", "sigma",
+    "extra_attacks", "certify", "sigma", "mixed_precision", "measure_batch",
 }  # fmt: skip
 STORED = [
     field.name

@@ -121,6 +121,7 @@ def _options_of(detail: Detail, request: Mapping[str, Any]) -> dict[str, Any]:
     return {name: request.get(name) for name in gate} | {
         "targeted": None if detail.targeted is None else "superclass",
         "curve": detail.curve is not None,
+        "mixed_precision": any("precision" in score.parameters for score in detail.attacks),
         "certify": None if found is None else found.method,
         "sigma": None if found is None else found.parameters.get("sigma"),
     }
@@ -129,8 +130,8 @@ def _options_of(detail: Detail, request: Mapping[str, Any]) -> dict[str, Any]:
 def repeat_command(row: ResultRow, options: Mapping[str, Any]) -> str:
     """Write the command that repeats the audit; ``DIR`` stands for the folder of a local zoo, which is not stored.
 
-    ``options``: what was measured beside the attacks, as in a stored request: targeted, curve, certify, sigma; and, of
-    an audit that may stop early, its gate and the number of images to draw from.
+    ``options``: what was measured beside the attacks and how, as in a stored request: targeted, curve, certify, sigma,
+    mixed_precision; and, of an audit that may stop early, its gate and the number of images to draw from.
     """
     words = ["auditor", "scan", row.source, *(["DIR"] if row.source == "local" else [])]
     words += ["--model", row.model.partition(":")[2], "--protocol", row.protocol]
@@ -145,6 +146,7 @@ def repeat_command(row: ResultRow, options: Mapping[str, Any]) -> str:
     words += ["--norm", row.norm, "--eps", eps, "--seed", str(row.seed)]
     words += ["--targeted", str(options["targeted"])] if options.get("targeted") else []
     words += ["--curve"] if options.get("curve") else []
+    words += ["--mixed-precision"] if options.get("mixed_precision") else []
     words += ["--certify", str(options["certify"])] if options.get("certify") else []
     words += ["--sigma", f"{options['sigma']:.15g}"] if options.get("sigma") else []
     return shlex.join([*words, *gate, *_further_options(row)])

@@ -32,6 +32,8 @@ def build_scan_request(body: ScanBody) -> tuple[Source, list[ZooEntry], ScanRequ
         curve=body.curve,
         certify=body.certify,
         sigma=body.sigma,
+        mixed_precision=body.mixed_precision,
+        measure_batch=settings().measure_batch,
         seed=body.seed,
         device=body.device,
         batch_size=settings().batch_size,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.linear import implicit_weight, linearize
+from auditor.torch_state import default_modes, exact_products
 from tests.factories.attacked_models import Linear
 
 EPS = {"Linf": 0.0086, "L2": 0.04}  # breaks about half of the images
@@ -63,6 +64,15 @@ def _deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
+@contextmanager
+def _short_products() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")  # bfloat16 on CPUs that have it, TF32 on GPUs
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 MODES: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
@@ -70,6 +80,7 @@ MODES: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "default dtype float64": _float64,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "deterministic": _deterministic,
+    "short products": _short_products,
 }
 
 
@@ -94,6 +105,60 @@ def test_the_caller_s_modes_change_no_template(mode: str) -> None:
     with MODES[mode]():
         torch.testing.assert_close(implicit_weight(model, (1, 6, 6)), expected)
         assert linearize(model)(torch.zeros(2, 1, 6, 6)).shape == (2, 5)
+
+
+PRODUCTS: list[Any] = [
+    torch.backends.cudnn.conv,
+    torch.backends.cudnn.rnn,
+    torch.backends.cuda.matmul,
+    torch.backends.mkldnn.conv,
+    torch.backends.mkldnn.matmul,
+]
+
+
+def _precisions() -> list[object]:
+    """Of the five operations, and of the older settings; None where torch refuses to read one."""
+    found: list[object] = [part.fp32_precision for part in PRODUCTS]
+    for read in (lambda: torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision):
+        try:
+            found.append(read())
+        except RuntimeError:
+            found.append(None)
+    return found
+
+
+def _set_convolutions(name: str) -> None:
+    torch.backends.cudnn.conv.fp32_precision = name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: None,
+        lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+        lambda: torch.set_float32_matmul_precision("high"),
+        lambda: _set_convolutions("ieee"),  # contradicts the older setting, which cannot be read any more
+    ],
+)
+def test_products_of_float32_are_exact_inside_and_the_settings_are_restored(change: Callable[[], None]) -> None:
+    start = _precisions()
+    change()
+    before = _precisions()
+    try:
+        with exact_products():
+            assert _precisions() == [*["ieee"] * 5, False, "highest"]
+            with torch.backends.cudnn.flags(enabled=True):  # reads the older settings
+                pass
+        assert _precisions() == before
+        with default_modes(exact=False):
+            assert _precisions() == before
+    finally:
+        _set_convolutions("tf32")
+        torch.backends.cudnn.allow_tf32 = True
+        torch.set_float32_matmul_precision("highest")
+        for part, precision in zip(PRODUCTS, start, strict=False):
+            part.fp32_precision = precision
+        assert _precisions() == start
 
 
 def test_what_was_made_in_inference_mode_is_measured_like_all_else() -> None:

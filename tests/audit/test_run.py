@@ -176,13 +176,19 @@ IMAGES = load_images("fashion_mnist", 20)
         ({"request": replace(REQUEST, targeted="superclass")}, False),
         ({"request": replace(REQUEST, targeted=None)}, True),
         ({"request": replace(REQUEST, protocol="standard")}, False),
-        ({"request": replace(REQUEST, device="cuda", batch_size=7)}, True),
+        ({"request": replace(REQUEST, device="cuda", batch_size=7, measure_batch=True)}, True),
         ({"entry": replace(ENTRY, model="demo:renamed", description="words", training={})}, True),
     ],
 )
 def test_identity_is_all_that_can_change_the_numbers(change: dict, same: bool) -> None:
     parts = {"entry": ENTRY, "weights_sha256": "w" * 64, "request": REQUEST, "images": IMAGES}
     assert (identity(**parts) == identity(**(parts | change))) is same
+
+
+def test_mixed_precision_has_an_identity_of_its_own() -> None:
+    parts = {"entry": ENTRY, "weights_sha256": "w" * 64, "images": IMAGES}
+    strong = replace(REQUEST, protocol="strong")
+    assert identity(**parts, request=strong) != identity(**parts, request=replace(strong, mixed_precision=True))
 
 
 @pytest.mark.parametrize("right", [0, 1, 3])

@@ -15,6 +15,7 @@ import pytest
 
 from auditor.zoo.demo import WEIGHTS
 from tests.factories.command import audits, rows, run
+from tests.web.serving import client
 
 KEYS = {
     "model", "source", "dataset", "threat_model", "norm", "eps", "protocol", "linearization", "hierarchy", "status",
@@ -125,6 +126,7 @@ def test_one_model_that_fails_is_stored_and_the_scan_goes_on(zoo: Path) -> None:
         (("--samples", "50000"), 2, "has 10000 test images"),
         (("--samples", "5", "--protocol", "screen"), 2, "uses no images"),
         (("--protocol", "best"), 2, "protocol"),
+        (("--mixed-precision",), 2, "no meaning under 'quick'"),
         (("--device", "gpu"), 2, "cpu, cuda"),
         (("--device", "cuda:77"), 3, "torch finds"),
         (("--data", "/no/such/folder"), 2, "does not exist"),
@@ -136,6 +138,24 @@ def test_bad_usage(arguments: tuple, code: int, message: str) -> None:
     assert result.exit_code == code
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.usefixtures("fashion_mnist")
+def test_a_search_in_mixed_precision_has_a_result_of_its_own() -> None:
+    scan = ("scan", "demo", "--model", "at-eps0.02", "--samples", "10", "--protocol", "strong")
+    assert run(*scan).exit_code == 0
+    mixed = run(*scan, "--mixed-precision")
+    assert mixed.exit_code == 0
+    assert "1 audited" in mixed.stderr
+    (found,) = json.loads(run("results", "show", "at-eps0.02", "--format", "json").stdout)
+    assert [attack["parameters"].get("precision") for attack in found["attacks"]] == [
+        None,
+        None,
+        "bfloat16",
+        None,
+        None,
+    ]
+    assert "--mixed-precision --device cpu" in client().get(f"/audits/{found['id']}").text
 
 
 def test_a_folder_without_the_data_is_one_error_before_any_model(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ WHOLE = {
     "source": "demo", "models": "at-eps0.10, standard", "dataset": "fashion_mnist", "threat_model": "Linf",
     "pretrained_only": "true", "limit": "3", "protocol": "standard", "samples": "30", "norm": "L2", "eps": "8/255",
     "linearization": "fold", "sketch": "64", "triage": "0.2", "targeted": "superclass", "stop_at": "0.45", "seed": "5",
-    "curve": "true", "certify": "smoothing", "sigma": "0.25",
+    "curve": "true", "mixed_precision": "true", "certify": "smoothing", "sigma": "0.25",
     "device": "cuda:1",
     "force": "true", "match": "",
 }  # fmt: skip

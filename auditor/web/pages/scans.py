@@ -281,6 +281,7 @@ def _describe(settings: ScanSettings, models: int) -> list[tuple[str, str]]:
     pairs += [(words, str(request[name])) for name, words in named.items() if request.get(name) is not None]
     pairs += [("stops once decided", "worse or better than before")] if request.get("stop_on_regression") else []
     pairs += [("curves", "measured")] if request.get("curve") else []
+    pairs += [("gradients of the search", "mixed precision")] if request.get("mixed_precision") else []
     if label := attacks_label(request.get("extra_attacks")):
         pairs.append(("beyond the protocol", label))
     return [*pairs, ("device", str(request.get("device", "cpu")))]

@@ -88,6 +88,7 @@ class ScanBody(BaseModel):
     ] = None
     certify: CertificateMethod | None = None
     sigma: Annotated[float, Field(gt=0, le=1000)] | None = None
+    mixed_precision: bool = False
     seed: Seed = 0
     device: Device = "cpu"
     force: bool = False

@@ -1,0 +1,96 @@
+"""The steps of the GPU check at a small size on the CPU, and what they say of a device that computes otherwise."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.autograd import DeviceType
+
+from benchmarks.gpu import card, checks
+from benchmarks.gpu.runner import Finding, Run
+from benchmarks.gpu.steps import STEPS
+
+RATES = {"rates": {"float32": 1e12, "bfloat16": 2e12}}
+HEAVY = ("workers", "tests")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [name for name in STEPS if name not in HEAVY])
+def test_each_step_runs_on_a_cpu(name: str) -> None:
+    found = list(STEPS[name].work(Run("cpu", small=True, known=RATES)))
+    assert found
+    assert [finding.text for finding in found if finding.passed is False] == []
+
+
+@pytest.mark.long
+def test_two_workers_share_a_device() -> None:
+    found = list(STEPS["workers"].work(Run("cpu", small=True)))
+    assert [finding.passed for finding in found] == [True, True, True]
+    assert found[0].text.startswith("3 audits by 2 workers")
+
+
+def _results(survived: list[bool]) -> SimpleNamespace:
+    return SimpleNamespace(survived=torch.tensor(survived), robust_accuracy=0.5, flags=[])
+
+
+def test_other_verdicts_than_the_cpu_s_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = {"cpu": [True] * 50 + [False] * 50, "fake": [True] * 48 + [False] * 52}
+    monkeypatch.setattr(checks, "_evaluate", lambda *arguments: _results(sides[arguments[-1]]))
+    monkeypatch.setattr(checks, "_compare_templates", lambda *_: Finding("", passed=True))
+    monkeypatch.setattr(checks, "demo", lambda *_: None)
+    first = next(checks.agreement(Run("fake", small=True)))
+    assert first.passed is False
+    assert "2.00% of the verdicts differ" in first.text
+
+
+@pytest.mark.parametrize(("difference", "passed"), [(0.9e-4, True), (1.1e-4, False)])
+def test_another_w_than_the_cpu_s_fails(difference: float, passed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = iter([torch.tensor([[[[2.0, 0.0]]]]) + 2 * difference, torch.tensor([[[[2.0, 0.0]]]])])
+    monkeypatch.setattr(checks, "implicit_weight", lambda *_: next(weights))
+    monkeypatch.setattr(checks, "class_correlation", lambda *_: torch.eye(2))
+    found = checks._compare_templates("net", torch.nn.Flatten(), (1, 1, 2), Run("cpu"))
+    assert found.passed is passed
+
+
+def test_memory_that_is_not_given_back_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    amounts = iter([0, 5 * 2**20])
+    monkeypatch.setattr(checks, "_allocated", lambda _: next(amounts))
+    found = list(checks.memory(Run("cpu", small=True)))
+    assert [finding.passed for finding in found] == [True, False]
+    assert "5.0 MiB more" in found[1].text
+
+
+@dataclass
+class Row:
+    device_type: Any
+    self_device_time_total: float
+    is_user_annotation: bool = False
+
+
+def test_only_kernels_count_as_busy() -> None:
+    rows = [
+        Row(DeviceType.CUDA, 300.0),
+        Row(DeviceType.CUDA, 200.0),
+        Row(DeviceType.CPU, 500.0),  # the same kernels once more, under the operation that started them
+        Row(DeviceType.CUDA, 900.0, is_user_annotation=True),
+    ]
+    assert card.busy_microseconds(rows) == 500.0
+
+
+def test_operations_are_those_of_forward_and_backward_passes() -> None:
+    left, right = torch.rand(3, 4, requires_grad=True), torch.rand(4, 5)
+    assert card.operations_of(lambda: left @ right) == 2 * 3 * 4 * 5
+    assert card.operations_of(lambda: torch.autograd.grad((left @ right).sum(), left)) == 2 * 2 * 3 * 4 * 5
+
+
+def test_what_cannot_be_profiled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> float:
+        raise RuntimeError("no profiler")
+
+    monkeypatch.setattr(card, "busy_share", fails)
+    words, values = card.use_of(lambda: torch.rand(8, 8) @ torch.rand(8, 8), "cpu", {"float32": 1e12})
+    assert "not profiled (RuntimeError)" in words
+    assert values["operations"] == 1024.0
+    assert values["share"] == pytest.approx(1024.0 / values["seconds"] / 1e12)
