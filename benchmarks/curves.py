@@ -37,10 +37,13 @@ from benchmarks.attacks import read as read_store
 from benchmarks.autoattack import load
 
 STORE = Path(__file__).with_suffix(".json")
-EPS = {"Linf": 0.1, "L2": 1.5, "L1": 15.0}
+EPS = {"Linf": 0.1, "L2": 0.5, "L1": 5.0}
+"""Near the median critical radii of demo:at-eps0.10 in L2 and L1, so that R falls between the five radii."""
 RADII = (0.25, 0.5, 1.0, 1.5, 2.0)
 """In eps."""
 ROBUST = ("at-eps0.10", "trades-eps0.10", "plain-at-eps0.10")
+OTHERS = ("noise",)
+"""Robust in L2 alone."""
 COMPARED = ("at-eps0.10", "standard")
 STEPS = 300
 PART = 200
@@ -107,9 +110,9 @@ def measure_candidate(name: str, model_name: str, norm: str, images: int) -> dic
     return {"sizes": [round(size, 6) for size in sizes.tolist()], "passes": passes}
 
 
-def measure_curve(model_name: str, norm: str, first: int) -> dict[str, Any]:
-    pixels, labels = test_images(first, PART)
-    numbers = range(first, first + PART)
+def measure_curve(model_name: str, norm: str, first: int, count: int) -> dict[str, Any]:
+    pixels, labels = test_images(first, count)
+    numbers = range(first, first + count)
     passes, sizes = [], []
     for curve in (False, True):
         counted = Counted(load(model_name))
@@ -121,12 +124,14 @@ def measure_curve(model_name: str, norm: str, first: int) -> dict[str, Any]:
     return {"settings": PARAMETERS, "sizes": sizes, "passes": passes[1] - passes[0], "quick": passes[0]}
 
 
-def measure_protocol(model_name: str, norm: str, first: int, radius: float, protocol: str) -> dict[str, Any]:
-    pixels, labels = test_images(first, PART)
+def measure_protocol(
+    model_name: str, norm: str, first: int, count: int, radius: float, protocol: str
+) -> dict[str, Any]:
+    pixels, labels = test_images(first, count)
     counted = Counted(load(model_name))
     found = evaluate_robustness(
         counted, pixels, labels, norm=norm, eps=radius * EPS[norm], protocol=protocol,
-        indices=range(first, first + PART),
+        indices=range(first, first + count),
     )  # fmt: skip
     passes = counted.passes.forward + counted.passes.backward
     return {"survived": "".join(str(int(bit)) for bit in found.survived), "passes": passes}
@@ -161,14 +166,15 @@ def measure_candidates(norms: Sequence[str], images: int) -> None:
                 )
 
 
-def measure_agreement(norm: str, images: int, protocol: str) -> None:
-    for first in range(FIRST, FIRST + images, PART):
-        for model in ROBUST:
-            store((norm, model, "curve", str(first)), lambda: measure_curve(model, norm, first))  # noqa: B023
+def measure_agreement(norm: str, models: Sequence[str], images: int, protocol: str) -> None:
+    for model in models:
+        for first in range(FIRST, FIRST + images, PART):
+            count = min(PART, FIRST + images - first)
+            store((norm, model, "curve", str(first)), lambda: measure_curve(model, norm, first, count))  # noqa: B023
             for radius in RADII:
                 store(
                     (norm, model, f"{protocol} {radius:g}", str(first)),
-                    lambda: measure_protocol(model, norm, first, radius, protocol),  # noqa: B023
+                    lambda: measure_protocol(model, norm, first, count, radius, protocol),  # noqa: B023
                 )
 
 
@@ -238,12 +244,13 @@ def main() -> None:
     parser.add_argument("--norms", nargs="+", choices=EPS, default=list(EPS))
     parser.add_argument("--norm", choices=EPS, default="Linf")
     parser.add_argument("--images", type=int)
+    parser.add_argument("--models", nargs="+", choices=(*ROBUST, *OTHERS), default=list(ROBUST))
     parser.add_argument("--protocol", default="strong")
     options = parser.parse_args()
     if options.what == "candidates":
         measure_candidates(options.norms, options.images or 32)
     if options.what == "agreement":
-        measure_agreement(options.norm, options.images or 200, options.protocol)
+        measure_agreement(options.norm, options.models, options.images or 200, options.protocol)
     for line in (*candidate_lines(read_store(STORE)), *agreement_lines(read_store(STORE))):
         print(line, flush=True)
 

@@ -63,8 +63,9 @@ class Cascade(CascadeState):
         self.predicted = self.logits.argmax(1)
         self.broken_at = torch.full_like(self.predicted, UNBROKEN)
         first = self._all()[: self.batch_size]
-        self.flags += flags.output_flags(self.model, self.images[first], self.logits[first])
-        before = find_logits(self.model, self.images[first[:PROBES]], self.logits.shape[1])
+        beside = self.images[: flags.ALONE]
+        self.flags += flags.output_flags(self.model, self.images[first], self.logits[first], beside)
+        before = find_logits(self.model, self.images[:PROBES], self.logits.shape[1], self.batch_size)
         self._aim(choose_target(self.model, before, self.logits, without_gradients=False))
         zeros, correct = self._count_zero_gradients(), int(self.correct.sum())
         finding = flags.zero_gradient_finding(zeros, correct) if correct else ([], [])

@@ -15,16 +15,25 @@ Finding = tuple[list[str], list[str]]
 """Flags and notes."""
 
 
-def output_flags(model: nn.Module, images: Tensor, logits: Tensor) -> list[str]:
-    """``softmax_output``, ``randomized`` and ``batch_dependent``, from more passes over a batch; ``logits (N, K)``."""
+def output_flags(model: nn.Module, images: Tensor, logits: Tensor, beside: Tensor | None = None) -> list[str]:
+    """``softmax_output``, ``randomized`` and ``batch_dependent``, from more passes over a batch.
+
+    Args:
+        images, logits: ``(N, C, H, W)`` and what the model gave for them, ``(N, K)``.
+        beside: other images ``(M, C, H, W)``, for a batch of one: its image first, then its neighbours.
+    """
     flags = []
     sums_to_one = (logits.sum(1) - 1).abs().max() < 1e-5
     if sums_to_one and logits.min() > -1e-5 and logits.max() < 1 + 1e-5:
         flags.append("softmax_output")
     if any(_differ(model, images, logits) for _ in range(4)):
         flags.append("randomized")
-    elif depends_on_batch(model, images, logits):
-        flags.append("batch_dependent")
+    else:
+        if len(images) == 1 and beside is not None:
+            with torch.no_grad():
+                images, logits = beside, model(beside.clone())
+        if depends_on_batch(model, images, logits):
+            flags.append("batch_dependent")
     return flags
 
 
@@ -52,12 +61,12 @@ def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> Fi
 def saturates(outputs: Tensor) -> bool:
     """Whether all outputs ``(N, K)`` are from -1 to 1, or over 5 % of them within 1 % of an end of their range.
 
-    Classes whose output is one constant say nothing about saturation.
+    The two that are its ends do not count. Classes whose output is one constant say nothing about saturation.
     """
     low, high = float(outputs.min()), float(outputs.max())
     near, varying = NEAR * (high - low), outputs[:, outputs.amax(0) > outputs.amin(0)]
     ends = (varying <= low + near) | (varying >= high - near)
-    return (low >= -1 and high <= 1) or (ends.numel() > 0 and float(ends.float().mean()) > SATURATED_SHARE)
+    return (low >= -1 and high <= 1) or int(ends.sum()) - 2 > SATURATED_SHARE * ends.numel()
 
 
 def vanishing_finding(broken: int, n: int) -> Finding:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from auditor.compute.batches import map_batches
 from auditor.errors import AuditorError
 
 PROBES = 64
@@ -129,23 +130,56 @@ class _Recorder(TorchFunctionMode):
         return result
 
 
-def find_logits(model: nn.Module, images: Tensor, classes: int) -> Logits | None:
-    """The earliest logits before a model's outputs, from one pass over these images; None if none are found.
+def find_logits(model: nn.Module, images: Tensor, classes: int, batch_size: int = PROBES) -> Logits | None:
+    """The earliest logits before a model's outputs, from one pass over the first images; None if none are found.
 
-    Random generators keep their state. A scripted model hides its operations, so none are found.
+    Too few images to order enough classes are filled up with mixtures of them and noise. Neither their number nor the
+    batch size decides what is found. Random generators keep their state. A scripted model hides its operations, so none
+    are found.
     """
     devices = [images.device] if images.device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices), torch.enable_grad():
-            outputs, records = record(model, images.detach().clone().requires_grad_().clone(), classes)
-    except (AuditorError, RuntimeError, TypeError):  # the model does not run under a function mode
-        return None
-    outputs = outputs.detach().double()
+    probes = images[:PROBES].detach()
+    for chosen in (probes, _fill_up(probes)) if len(probes) < PROBES else (probes,):
+        try:
+            with torch.random.fork_rng(devices), torch.enable_grad():
+                found = _find_among(*_record_batches(model, chosen, classes, batch_size), classes)
+        except (AuditorError, RuntimeError, TypeError):  # the model does not run under a function mode
+            return None
+        if found is not None:
+            return found
+    return None
+
+
+def _record_batches(
+    model: nn.Module, images: Tensor, classes: int, batch_size: int
+) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+    """:func:`record` in batches, joined; no records if not all batches run the same operations."""
+    passes = map_batches(
+        lambda batch: record(model, batch.clone().requires_grad_().clone(), classes), images, batch_size
+    )
+    names = [[name for name, _ in records] for _, records in passes]
+    outputs = torch.cat([part.detach() for part, _ in passes])
+    if any(other != names[0] for other in names):
+        return outputs, []
+    tensors = [[tensor.detach() for _, tensor in records] for _, records in passes]
+    joined = [torch.cat(parts) for parts in zip(*tensors, strict=True)]
+    return outputs, list(zip(names[0], joined, strict=True))
+
+
+def _find_among(outputs: Tensor, records: list[tuple[str, Tensor]], classes: int) -> Logits | None:
+    outputs = outputs.double()
     for number, (name, tensor) in enumerate(records):
-        logits = tensor.detach().double()
+        logits = tensor.double()
         if orders_alike(logits, outputs):
             return Logits(number, name, classes, nonlinearity(logits, outputs), spread(logits), spread(outputs))
     return None
+
+
+def _fill_up(images: Tensor) -> Tensor:
+    """The images, and mixtures of them and noise: ``PROBES`` in all."""
+    count = PROBES - len(images)
+    noise = torch.rand((count, *images.shape[1:]), generator=torch.Generator().manual_seed(0)).to(images)
+    return torch.cat([images, (images[torch.arange(count) % len(images)] + noise) / 2])
 
 
 def choose_target(model: nn.Module, found: Logits | None, outputs: Tensor, *, without_gradients: bool) -> nn.Module:

@@ -16,6 +16,7 @@ from auditor.attacks.result import RobustnessResult
 from auditor.attacks.squashing import Unsquashed, find_logits, nonlinearity, orders_alike
 from auditor.data import load_images
 from auditor.zoo.demo import DemoZoo
+from tests.factories.attacked_models import Linear
 
 IMAGES = 64
 
@@ -210,3 +211,47 @@ def test_a_plain_network_is_attacked_itself_whatever_its_spread_on_further_image
     scaled[0][1].bias.data *= 20
     found = squashing.find_logits(scaled, images[:64], 5)
     assert squashing.choose_target(scaled, found, outputs, without_gradients=False) is scaled
+
+
+@pytest.mark.parametrize("count", [2, 64])
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+@pytest.mark.parametrize(
+    ("last", "flags"),
+    [(lambda z: z, []), (torch.sigmoid, ["squashed_output"]), (lambda z: z / 1e4, [])],
+    ids=["logits", "sigmoid", "temperature"],
+)
+def test_the_flag_depends_on_neither_the_batch_size_nor_the_number_of_images(
+    last: Callable[[Tensor], Tensor], flags: list[str], batch_size: int, count: int
+) -> None:
+    images = torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    model = Headed(Linear(4), last)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    found = evaluate_robustness(
+        model, images, labels, norm="Linf", eps=0.01, protocol="quick", batch_size=batch_size
+    )  # fmt: skip
+    assert found.flags == flags
+    assert all("attacks run on the logits before that, the result of add" in note for note in found.notes)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("count", [1, 2, 64])
+def test_hidden_logits_that_nothing_squashes_are_not_flagged(count: int) -> None:
+    images = torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    model = torch.jit.script(Linear(4))
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    found = evaluate_robustness(model, images, labels, norm="Linf", eps=0.01, protocol="quick")
+    assert "squashed_output" not in found.flags
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_a_model_that_looks_at_its_neighbours_is_flagged_at_any_batch_size(batch_size: int) -> None:
+    images = torch.rand(64, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    model = Headed(Linear(4), lambda z: z - 2 * z.mean(0))
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    found = evaluate_robustness(
+        model, images, labels, norm="Linf", eps=0.01, protocol="quick", batch_size=batch_size
+    )  # fmt: skip
+    assert "batch_dependent" in found.flags
