@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from auditor.db.schedules import (
     Run,
@@ -261,9 +262,29 @@ def _run(program: list[str], halted: threading.Event) -> tuple[int, str]:
     return process.returncode, one_line((stderr.strip().splitlines() or [""])[-1])
 
 
-def run_due(engine: Engine, here: bool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-    """Run all schedules that are due now."""
+def run_due(
+    engine: Engine,
+    here: bool,
+    halted: threading.Event | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Run all schedules that are due now: here one after another; on workers each in a thread, as some wait for them.
+
+    ``halted``: once it is set, the programs are interrupted.
+    """
     for run in take_due(engine, clock()):
-        reason = run_schedule(engine, run, here)
-        if reason is not None:
-            logger.error("schedule %s: %s", run.schedule.name, reason)
+        if here:
+            _run_and_log(engine, run, here, halted)
+        else:
+            threading.Thread(
+                target=_run_and_log, args=(engine, run, here, halted), daemon=True, name=run.schedule.name
+            ).start()
+
+
+def _run_and_log(engine: Engine, run: Run, here: bool, halted: threading.Event | None) -> None:
+    try:
+        reason = run_schedule(engine, run, here, halted)
+    except SQLAlchemyError as error:  # in a thread nobody else would notice; a run without a scan starts again
+        reason = f"cannot store how the run ended: {first_line(error)}"
+    if reason is not None:
+        logger.error("schedule %s: %s", run.schedule.name, reason)

@@ -22,7 +22,8 @@ def test_a_scheduled_scan_is_run_by_workers_and_its_failures_are_told(
     monkeypatch.setenv("AUDITOR_WEBHOOK_PRIVATE", "true")
     team.zoo.add("good")
     team.zoo.add("bad", function="killed")
-    words = ["scan", "local", team.zoo.folder, "--trust-code", "--protocol", "screen"]
+    report = team.folder / "night.xml"
+    words = ["scan", "local", team.zoo.folder, "--trust-code", "--protocol", "screen", "--junit", report]
     assert team.auditor("schedule", "add", "nightly", "--cron", "0 2 * * *", "--", *words).exit_code == 0
     engine = create_engine(team.url)  # let it be due once, whatever the time is
     with engine.begin() as connection:
@@ -34,7 +35,7 @@ def test_a_scheduled_scan_is_run_by_workers_and_its_failures_are_told(
     with log.open("wb") as said:
         beat = subprocess.Popen([sys.executable, "-m", "auditor", "beat"], stderr=said, env=dict(os.environ))
     try:
-        until(lambda: hook.heard, 90, log.read_text())
+        until(lambda: hook.heard and report.exists(), 90, log.read_text())
     finally:
         beat.terminate()
         assert beat.wait(30) == 0
@@ -42,5 +43,6 @@ def test_a_scheduled_scan_is_run_by_workers_and_its_failures_are_told(
     assert message["text"].startswith("schedule nightly, scan 1: 1 failed")
     assert "failed: local:bad: its process was killed" in message["text"]
     assert "SECRET" not in log.read_text()
+    assert 'name="local:good"' in report.read_text()  # the scheduled command has waited for its results
     found = team.ended(1)
     assert {name: row["state"] for name, row in found.items()} == {"good": "done", "bad": "failed"}
