@@ -1,6 +1,7 @@
 """Shared by all tests. In CI a skipped test is a failure, unless what it misses is an accelerator."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
 
+from auditor import logs
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
 from auditor.text import redaction
@@ -53,6 +55,9 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     for name in [name for name in os.environ if name.startswith("AUDITOR_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logs, "_settings", None)
+    root = logging.getLogger()
+    level = root.level
     with _own_database(request, tmp_path) as url:
         monkeypatch.setenv("AUDITOR_DATABASE_URL", url)
         settings.cache_clear()
@@ -60,6 +65,8 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         yield
         settings.cache_clear()
         redaction.forget()
+    root.handlers[:] = [handler for handler in root.handlers if not isinstance(handler, logs._ToStderr)]
+    root.setLevel(level)
 
 
 def _own_database(request: pytest.FixtureRequest, folder: Path) -> contextlib.AbstractContextManager[str]:
