@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long soak coverage findings \
+    simulate mutants \
     constraints docs client site notebooks release-check clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
@@ -101,6 +102,15 @@ bench-long: $(VENV)/.installed-bench
 # benchmarks.queue.
 soak: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
+
+# A million random interleavings of the lease protocol, see tests/simulation; it needs no service. SIMULATE="--seed 2"
+# draws others.
+simulate: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation $(SIMULATE)
+
+# Small mistakes in the code of leases, each of which the simulation or a test must notice. Resumable; takes half an hour.
+mutants: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation.mutants --write docs/service-measured.md $(MUTANTS)
 
 # Measures for docs/coverage.md and docs/findings.md, and writes them. Both are resumable and take half an hour or more.
 coverage findings: $(VENV)/.installed-test

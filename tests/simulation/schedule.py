@@ -42,7 +42,7 @@ WEIGHTS = {
     "silence": 6, "kill": 5, "crash": 6, "stop": 3, "freeze": 5, "thaw": 3, "lose a message": 2, "repeat a message": 3,
     "empty the broker": 1,
     "broker away": 1, "broker back": 2, "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2,
-    "cancel": 3, "retry": 3,
+    "cancel": 5, "retry": 5,
 }  # fmt: skip
 """How often each event is drawn."""
 _NAMES, _TOTALS = tuple(WEIGHTS), tuple(itertools.accumulate(WEIGHTS.values()))
