@@ -1,6 +1,6 @@
 """Small mistakes in the code of claims, leases, reaper and dispatch, each of which a simulation or a test must notice.
 
-    python -m tests.simulation.mutants [--interleavings 2000] [--store FILE] [--write docs/service-measured.md] [NAME ...]
+    python -m tests.simulation.mutants [--interleavings 2000] [--store FILE] [--write PAGE] [NAME ...]
 
 Each mutant is a copy of the source tree with one text in place of another. The simulation runs on it; if that notices
 nothing, the mutant's tests run. A simulation of the unchanged copy must pass first. Results are stored as they come, so
@@ -27,7 +27,7 @@ START, END = "<!-- mutants -->", "<!-- end of mutants -->"
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mistake: ``new`` in place of ``old``, which occurs once in the file. ``tests`` run if the simulation passes."""
+    """One mistake: ``new`` in place of ``old``, which the file has once. ``tests`` run if the simulation passes."""
 
     name: str
     file: str
