@@ -2,9 +2,9 @@
 
     python -m tests.simulation.mutants [--interleavings 2000] [--store FILE] [--write PAGE] [NAME ...]
 
-Each mutant is a copy of the source tree with one text in place of another. The simulation runs on it; if that notices
-nothing, the mutant's tests run; a mutant with tests gets a fifth of the interleavings. A simulation of the unchanged copy must pass first. Results are stored as they come, so
-that a run that was interrupted continues; ``--store`` names the file.
+Each mutant is a copy of the source tree with one text in place of another. The simulation runs on it, a fifth as long
+if the mutant names tests; if nothing is noticed, these tests run. A simulation of the unchanged copy must pass first.
+Results are stored as they come, so that a run that was interrupted continues; ``--store`` names the file.
 """
 
 import argparse

@@ -39,10 +39,9 @@ TEMPLATES: dict[str, tuple[list[list[str]], int]] = {
 """What is stored when a schedule begins: the models of each scan, and the number of adaptations."""
 WEIGHTS = {
     "step": 34, "finish": 3, "deliver": 16, "beat": 6, "check processes": 3, "check messages": 3, "elapse": 8,
-    "silence": 6, "kill": 5, "crash": 6, "take over": 6, "stop": 3, "freeze": 5, "thaw": 3, "lose a message": 2, "repeat a message": 3,
-    "empty the broker": 1,
-    "broker away": 1, "broker back": 2, "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2,
-    "cancel": 5, "retry": 5,
+    "silence": 6, "kill": 5, "crash": 6, "take over": 6, "stop": 3, "freeze": 5, "thaw": 3,
+    "lose a message": 2, "repeat a message": 3, "empty the broker": 1, "broker away": 1, "broker back": 2,
+    "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2, "cancel": 5, "retry": 5,
 }  # fmt: skip
 """How often each event is drawn."""
 _NAMES, _TOTALS = tuple(WEIGHTS), tuple(itertools.accumulate(WEIGHTS.values()))
