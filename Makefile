@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test check test-long test-slow lint lint-deploy image-test bench bench-long faults coverage findings fuzz \
-    constraints docs client site notebooks release-check gpu-check gpu-wheels clean
+    simulate mutants constraints docs client site notebooks release-check gpu-check gpu-wheels clean
 
 # Debian's ensurepip is in the package python3-venv. Without it, the installed pip installs one into the environment.
 $(BIN)/pip:
@@ -101,6 +101,15 @@ bench-long: $(VENV)/.installed-bench
 # redis-server and iproute2. Finished scenarios are stored and not repeated.
 faults: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --write docs/service-measured.md
+
+# A million random interleavings of the lease protocol, see tests/simulation; it needs no service. SIMULATE="--seed 2"
+# draws others.
+simulate: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation $(SIMULATE)
+
+# Small mistakes in the code of leases, each of which the simulation or a test must notice. Resumable; takes half an hour.
+mutants: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation.mutants --write docs/service-measured.md $(MUTANTS)
 
 # Measures for docs/coverage.md and docs/findings.md, and writes them. Both are resumable and take half an hour or more.
 coverage findings: $(VENV)/.installed-test

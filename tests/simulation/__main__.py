@@ -29,7 +29,7 @@ REPORT_SECONDS = 60.0
 
 @dataclass
 class Totals:
-    """What a process has done. ``seconds`` are CPU time; ``calls`` counts the writing transactions by what they returned."""
+    """What a process has done. ``seconds`` are CPU time; ``calls``: the writing transactions by what they returned."""
 
     interleavings: int = 0
     events: int = 0

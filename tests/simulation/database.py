@@ -3,8 +3,8 @@
 A transaction is a function of what it reads, of its arguments and of the wall clock. SQLite tells which columns its
 statements read and write (``set_authorizer``). The first call runs the project's code; what it returned and what it
 changed are stored under its arguments, the wall clock, and the values of these columns in all rows. Further calls with
-the same key take both from there, because running SQLAlchemy takes a hundred times as long. Of a transaction that writes
-all times count from now: nothing in the protocol depends on the date. ``remember=False`` runs every call.
+the same key take both from there, because running SQLAlchemy takes a hundred times as long. Of a transaction that
+writes all times count from now: nothing in the protocol depends on the date. ``remember=False`` runs every call.
 """
 
 import contextlib
@@ -113,7 +113,7 @@ class Database:
     def __init__(self, examine: Callable[["Database", Rows], Any], *, remember: bool = True) -> None:
         self.engine = open_database("sqlite://")
         self.examine, self.remember = examine, remember
-        self.before: Callable[[], None] = lambda: None
+        self.before: Callable[[str], None] = lambda _: None
         self.after: Callable[[Call, Outcome], None] = lambda *_: None
         self.now: Callable[[], datetime] = lambda: START
         self.calls = self.executed = self.state = 0
@@ -193,7 +193,7 @@ class Database:
         """Run a transaction, or take from memory what it returns and changes."""
         if self._inside:
             return raw(*args, **kwargs)
-        self.before()
+        self.before(name)
         self.calls += 1
         if not writes and self.remember and name != "load_progress":
             return self._read_again(name, raw, args)

@@ -10,7 +10,7 @@ from typing import Any
 
 from auditor.errors import ConflictError
 from auditor.records import LOCAL_QUEUE
-from tests.simulation.checks import Key, JobView, View, ViolationError
+from tests.simulation.checks import JobView, Key, View, ViolationError
 from tests.simulation.database import Call, Outcome
 
 LEASE = 60.0
@@ -90,7 +90,7 @@ class Model:
             if after.jobs[key] != job.view:
                 raise ViolationError(f"after {call} job {key} is {after.jobs[key]}, in the model {job.view}")
 
-    def on_claim(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_claim(self, kind: str, call: Call, *_: Any) -> Any:
         job_id, _, _, queue = call.arguments
         job = self.jobs.get((kind, job_id))
         if job is None or job.state != "queued" or job.queue != queue:
@@ -99,7 +99,7 @@ class Model:
         job.resumes = job.saved is None
         return _returns(job.attempt)
 
-    def on_renew(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_renew(self, kind: str, call: Call, *_: Any) -> Any:
         job_id, attempt, _ = call.arguments
         job = self.jobs.get((kind, job_id))
         if job is None or not job.has(attempt):
@@ -107,14 +107,14 @@ class Model:
         job.renewed = self.clock()
         return _returns("cancelling" if job.cancelling else "active")
 
-    def on_give_back(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_give_back(self, kind: str, call: Call, *_: Any) -> Any:
         job = self.jobs.get((kind, call.arguments[0]))
         if job is None or not job.has(call.arguments[1]) or job.cancelling:
             return _returns(False)
         job.put_back(lost=0)
         return _returns(True)
 
-    def on_cancelled(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_cancelled(self, kind: str, call: Call, *_: Any) -> Any:
         job = self.jobs.get((kind, call.arguments[0]))
         if job is None or not job.has(call.arguments[1]):
             return _returns(False)
@@ -123,7 +123,7 @@ class Model:
         job.end("cancelled")
         return _returns(True)
 
-    def on_expire(self, kind: str, call: Call, outcome: Outcome, before: View) -> Any:
+    def on_expire(self, kind: str, call: Call, _: Outcome, before: View) -> Any:
         (lease,) = call.arguments
         key = (kind, lease.job_id)
         job = self.jobs.get(key)
@@ -142,7 +142,7 @@ class Model:
         job.put_back(lost=1)
         return _returns("queued")
 
-    def on_save_progress(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_save_progress(self, kind: str, call: Call, *_: Any) -> Any:
         job_id, attempt, key, *_ = call.arguments
         job = self.jobs.get((kind, job_id))
         if job is not None and job.has(attempt):
@@ -151,7 +151,7 @@ class Model:
             job.saved = key
         return _returns(None)
 
-    def on_load_progress(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_load_progress(self, kind: str, call: Call, outcome: Outcome, *_: Any) -> Any:
         job_id, key = call.arguments
         job = self.jobs.get((kind, job_id))
         found = job is not None and job.saved == key
@@ -161,12 +161,12 @@ class Model:
             job.resumes = True
         return None
 
-    def on_finish(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_finish(self, kind: str, call: Call, *_: Any) -> Any:
         return self._end(kind, call.arguments, "done")
 
     on_finish_adaptation = on_finish
 
-    def on_fail(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_fail(self, kind: str, call: Call, *_: Any) -> Any:
         return self._end(kind, call.arguments, "failed")
 
     def _end(self, kind: str, arguments: tuple[Any, ...], state: str) -> Any:
@@ -176,7 +176,7 @@ class Model:
         job.end(state)
         return _returns(True)
 
-    def on_reuse(self, kind: str, call: Call, outcome: Outcome, before: View) -> Any:
+    def on_reuse(self, kind: str, call: Call, *_: Any) -> Any:
         _, audit_id, attempt, done_id, *_ = call.arguments
         job = self.jobs.get((kind, audit_id))
         if job is None or not job.has(attempt):
@@ -187,7 +187,7 @@ class Model:
         self.removed[job.key] = self.jobs.pop(job.key)
         return _returns(True)
 
-    def on_cancel_scan(self, _: str, call: Call, outcome: Outcome, __: View) -> Any:
+    def on_cancel_scan(self, _: str, call: Call, *__: Any) -> Any:
         for job in self._of_scan(call.arguments[0]):
             if job.state == "queued":
                 job.end("cancelled")
@@ -195,7 +195,7 @@ class Model:
                 job.cancelling = True
         return _returns(None)
 
-    def on_cancel(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_cancel(self, kind: str, call: Call, *_: Any) -> Any:
         if kind == "training":
             job = self.jobs["training", call.arguments[0]]
             if job.state == "queued":
@@ -208,7 +208,7 @@ class Model:
                 job.end("cancelled")
         return _returns(None)
 
-    def on_retry_scan(self, _: str, call: Call, outcome: Outcome, before: View) -> Any:
+    def on_retry_scan(self, _: str, call: Call, outcome: Outcome, *__: Any) -> Any:
         scan_id, queue, *_ = call.arguments
         jobs = self._of_scan(scan_id)
         runs = any(job.state in ("queued", "running") for job in jobs)
@@ -221,19 +221,19 @@ class Model:
             raise ViolationError(f"{call} returned {outcome.result}")
         return None
 
-    def on_resume(self, _: str, call: Call, outcome: Outcome, __: View) -> Any:
+    def on_resume(self, _: str, call: Call, *__: Any) -> Any:
         job = self.jobs["training", call.arguments[0]]
         if job.state not in ("failed", "cancelled"):
             return (None, ConflictError)
         job.state, job.queue, job.losses = "queued", call.arguments[1], 0
         return None
 
-    def on_count_queued(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_count_queued(self, kind: str, call: Call, *_: Any) -> Any:
         jobs = self.jobs.values()
         wait = [job for job in jobs if (job.key[0], job.state, job.queue) == (kind, "queued", call.arguments[0])]
         return _returns(len(wait))
 
-    def on_running(self, kind: str, call: Call, outcome: Outcome, _: View) -> Any:
+    def on_running(self, kind: str, call: Call, outcome: Outcome, *_: Any) -> Any:
         expected = {
             (job.key[1], job.attempt)
             for job in self.jobs.values()

@@ -39,10 +39,9 @@ TEMPLATES: dict[str, tuple[list[list[str]], int]] = {
 """What is stored when a schedule begins: the models of each scan, and the number of adaptations."""
 WEIGHTS = {
     "step": 34, "finish": 3, "deliver": 16, "beat": 6, "check processes": 3, "check messages": 3, "elapse": 8,
-    "silence": 6, "kill": 5, "crash": 6, "stop": 3, "freeze": 5, "thaw": 3, "lose a message": 2, "repeat a message": 3,
-    "empty the broker": 1,
-    "broker away": 1, "broker back": 2, "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2,
-    "cancel": 3, "retry": 3,
+    "silence": 6, "kill": 5, "crash": 6, "take over": 6, "stop": 3, "freeze": 5, "thaw": 3,
+    "lose a message": 2, "repeat a message": 3, "empty the broker": 1, "broker away": 1, "broker back": 2,
+    "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2, "cancel": 5, "retry": 5,
 }  # fmt: skip
 """How often each event is drawn."""
 _NAMES, _TOTALS = tuple(WEIGHTS), tuple(itertools.accumulate(WEIGHTS.values()))
@@ -262,6 +261,16 @@ def _crash(world: World, number: int) -> None:
         _deliver(world, number)
 
 
+def _take_over(world: World, number: int) -> None:
+    """A job's process is frozen, another one takes the job after the lease has ended, and the first one is thawed."""
+    host = _among([one for one in _alive(world.workers) if world.job_task(one) is not None], number)
+    if host is not None:
+        host.frozen = True
+        _elapse(world, number, ticks=4)
+        _deliver(world, number)
+        host.frozen = False
+
+
 def _likely(world: World, hosts: list[Any], number: int) -> list[Any]:
     """Three times in four the hosts that have a job, if any."""
     busy = [host for host in hosts if world.job_task(host) is not None]
@@ -378,6 +387,7 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "kill": lambda world, number: _end(world, number, politely=False),
     "stop": lambda world, number: _end(world, number, politely=True),
     "crash": _crash,
+    "take over": _take_over,
     "freeze": _freeze,
     "thaw": _thaw,
     "lose a message": _lose_message,

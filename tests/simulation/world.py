@@ -63,7 +63,10 @@ class Host:
 
 @dataclass(eq=False)
 class Task:
-    """A thread of a process. ``lock``: it waits for this lock; ``wake``: it sleeps until then."""
+    """A thread of a process. ``lock``: it waits for this lock; ``wake``: it sleeps until then.
+
+    ``next``: the transaction before which it has paused, or paused last. ``alone``: no other task has run meanwhile.
+    """
 
     host: Host
     name: str
@@ -72,6 +75,7 @@ class Task:
     wake: float = 0.0
     message: "Message | None" = None
     alone: bool = True
+    next: str | None = None
     greenlet: Any = None
 
 
@@ -230,7 +234,9 @@ class World:
 
     # Transactions.
 
-    def _before(self) -> None:
+    def _before(self, name: str) -> None:
+        if self.task is not None:
+            self.task.next = name
         self.pause()
         if self.task is not None and self.task.host.dead:
             raise KilledError
@@ -300,10 +306,12 @@ class World:
         task = self.job_task(host)
         message = task.message if task is not None else None
         if politely and task is not None:
+            was_leaving = task.next in ("give_back", "cancelled")  # a signal can interrupt that, too
             self.throw(task, SystemExit())
             if not task.greenlet.dead:
                 self.finish(task)
-            self._check_given_back(host, task)
+            if not was_leaving:
+                self._check_given_back(host, task)
         host.dead = True
         for other in [one for one in self.tasks if one.host is host]:
             self.throw(other, KilledError())
