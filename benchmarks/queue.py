@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.queue [--broker redis://127.0.0.1:6379/9] [--sizes 50,500,5000,20000]
 
 One line a number of audits: milliseconds an audit from the end of the first to the end of the last one, by the
-database's rows; then, an audit, its transactions and the CPU time of workers and PostgreSQL; last, for each number of
-workers, the most memory that they had together. Reach: at most 15 ms an audit, as many for 20,000 as for 50. Last, for comparison, what a measurement in a process of its own
-takes: real `screen` audits of tiny models by two workers, and in one process by `auditor scan --here`.
+database's rows; then, an audit, its transactions and the CPU time of workers and PostgreSQL; then, for each number of
+workers, the memory that they have together. Reach: at most 15 ms an audit, as many for 20,000 as for 50. Last, for
+comparison, what a measurement in a process of its own takes: real `screen` audits of tiny models by two workers, and in
+one process by `auditor scan --here`.
 
 The database is made for the measurement and dropped after it. The broker's queue must be empty, and nobody else's: its
 messages would be lost, and its workers would take these. The times are of this machine.
