@@ -10,6 +10,7 @@ and 500 MB for the reports; 15 ms an audit in the queue. The broker's queue must
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,21 +28,23 @@ SCANS = (("timm", "--pretrained-only"), ("robustbench",))
 PLAN_MB, REPORT_MB = 1000, 500
 
 
+PEAK = """
+import resource, subprocess, sys
+ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(ended)
+"""
+"""A small process that starts a command: Linux counts the memory of whoever starts it in the command's peak."""
+
+
 def command_line(words: list[str], reach: int) -> str:
     """Run `auditor` with these words; what it took."""
-    started, null = time.perf_counter(), os.open(os.devnull, os.O_WRONLY)
-    child = os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-m", "auditor", *words],
-        os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, null, 1)],
-    )
-    os.close(null)
-    _, status, usage = os.wait4(child, 0)
-    if status:
-        raise SystemExit(f"auditor {' '.join(words)} ended with exit code {os.waitstatus_to_exitcode(status)}")
-    seconds, size = time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e6
-    return f"auditor {' '.join(words)}: {seconds:.1f} s, at most {size:,.0f} MB (reach: {reach:,} MB)"
+    started = time.perf_counter()
+    command = [sys.executable, "-I", "-S", "-c", PEAK, sys.executable, "-m", "auditor", *words]
+    peak = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    seconds, size = time.perf_counter() - started, int(peak) * 1024 / 1e6
+    shown = " ".join(Path(word).name if word.startswith("/") else word for word in words)
+    return f"auditor {shown}: {seconds:.1f} s, at most {size:,.0f} MB (reach: {reach:,} MB)"
 
 
 def measure(engine: Engine, number: int, folder: Path) -> None:
