@@ -1,6 +1,7 @@
 """``auditor worker`` whose models take no time: ``python -m benchmarks.no_op_worker OPTIONS`` for benchmarks.queue.
 
-How a model is measured is replaced, and nothing else: claims, leases, signs of life, rows and messages are real.
+How a model is measured is replaced, and the import of torch before it: claims, leases, signs of life, rows and messages
+are real.
 """
 
 import sys  # noqa: I001
@@ -11,7 +12,7 @@ from auditor.jobs.audit import Measure
 from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
 from auditor.scans.request import ScanRequest
 from auditor.zoo import Source
-from workers.process import Process
+from workers import process
 
 
 def nothing(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> AuditRecord | None:  # noqa: ARG001
@@ -28,15 +29,16 @@ def nothing(source: Source, entry: ZooEntry, request: Measurement, context: JobC
         hierarchy="",
         seed=request.audit.seed,
         weights_sha256="",
-        classes=(),
-        superclasses=(),
+        classes=("cat", "dog"),
+        superclasses=("cat", "dog"),
     )
 
 
-def measure(self: Process, request: ScanRequest) -> Measure:  # noqa: ARG001
+def measure(self: process.Process, request: ScanRequest) -> Measure:  # noqa: ARG001
     return nothing
 
 
 if __name__ == "__main__":
-    Process.measure = measure  # type: ignore[method-assign]
+    process.Process.measure = measure  # type: ignore[method-assign]
+    process.warm_up = lambda: None  # sixteen imports of torch would take the machine's memory, and no audit needs one
     main(sys.argv[1])

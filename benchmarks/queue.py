@@ -1,11 +1,12 @@
 """What the queue adds to an audit: no-op audits through a broker and PostgreSQL, with real workers.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.queue [--broker redis://127.0.0.1:6379/9] [--sizes 50,500,5000]
+    OMP_NUM_THREADS=1 python -m benchmarks.queue [--broker redis://127.0.0.1:6379/9] [--sizes 50,500,5000,20000]
 
 One line a number of audits: milliseconds an audit from the end of the first to the end of the last one, by the
-database's rows; then, an audit, its transactions and the CPU time of workers and PostgreSQL. Reach: at most 15 ms an
-audit with two workers, as many for 5,000 as for 50. Last, for comparison, what a measurement in a process of its own
-takes: real `screen` audits of tiny models by the same number of workers, and in one process by `auditor scan --here`.
+database's rows; then, an audit, its transactions and the CPU time of workers and PostgreSQL; then, for each number of
+workers, the memory that they have together. Reach: at most 15 ms an audit, as many for 20,000 as for 50. Last, for
+comparison, what a measurement in a process of its own takes: real `screen` audits of tiny models by two workers, and in
+one process by `auditor scan --here`.
 
 The database is made for the measurement and dropped after it. The broker's queue must be empty, and nobody else's: its
 messages would be lost, and its workers would take these. The times are of this machine.
@@ -90,16 +91,26 @@ def through_queue(engine: Engine, models: Sequence[ZooEntry], request: ScanReque
     scan_id, jobs = Store(engine).create_scan("local", request.to_json(), models, queue="cpu")
     Leases(engine).mark_sent([job.audit_id for job in jobs])
     send([Unsent(job.audit_id, request.seconds) for job in jobs], "cpu")
+    wait_for(engine, scan_id)
+    return time_scan(engine, scan_id, len(models))
+
+
+def wait_for(engine: Engine, scan_id: int) -> None:
+    """Wait until a scan has ended."""
     while _pending(engine, scan_id):
         time.sleep(0.5)
+
+
+def time_scan(engine: Engine, scan_id: int, audits: int) -> float:
+    """Milliseconds an audit, from the first one's end to the last one's; all must be done at the first attempt."""
     ends = text(
         "SELECT COUNT(*), EXTRACT(EPOCH FROM MAX(finished_at) - MIN(finished_at)) FROM audits"
         " JOIN scan_audits ON audit_id = audits.id WHERE scan_id = :scan AND state = 'done' AND attempt = 1"
     )
     with engine.connect() as connection:
         done, seconds = connection.execute(ends, {"scan": scan_id}).one()
-    if done != len(models):
-        raise SystemExit(f"expected {len(models)} audits done at the first attempt, got {done}")
+    if done != audits:
+        raise SystemExit(f"expected {audits} audits done at the first attempt, got {done}")
     return 1000 * float(seconds) / (done - 1)
 
 
@@ -149,14 +160,19 @@ def _seconds(process: psutil.Process) -> float:
 
 def no_ops(engine: Engine, sizes: Sequence[int], number: int, folder: Path) -> None:
     with workers("benchmarks.no_op_worker", number, folder) as family:
-        through_queue(engine, entries(folder, 20, "warm"), screen(folder))
+        through_queue(engine, entries(folder, 20, f"warm-{number}"), screen(folder))
         before = Cost.now(engine, family)
         for size in sizes:
-            took = through_queue(engine, entries(folder, size, f"no-op-{size}"), screen(folder))
+            took = through_queue(engine, entries(folder, size, f"no-op-{number}-{size}"), screen(folder))
             after = Cost.now(engine, family)
             print(f"{size:,} no-op audits, {number} workers: {took:.1f} ms an audit", flush=True)
             print(f"  an audit: {after.since(before, size)}", flush=True)
             before = after
+        memory = sum(process.memory_info().rss for process in family)
+        print(
+            f"  {number} workers with reapers: {memory / 1e6:,.0f} MB resident, shared pages counted in each",
+            flush=True,
+        )
 
 
 def isolated(engine: Engine, server: str, audits: int, number: int, folder: Path) -> None:
@@ -184,8 +200,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="postgresql+psycopg://postgres@127.0.0.1:5432/")
     parser.add_argument("--broker", default="redis://127.0.0.1:6379/9")
-    parser.add_argument("--sizes", default="50,500,5000")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sizes", default="50,500,5000,20000")
+    parser.add_argument("--workers", default="1,4,16", help="one measurement for each number of workers")
     parser.add_argument("--isolated", type=int, default=40, help="real audits for comparison; 0 for none")
     options = parser.parse_args()
     with scratch_database(options.server) as url, tempfile.TemporaryDirectory() as folder:
@@ -194,9 +210,10 @@ def main() -> None:
         if count_waiting("cpu"):
             raise SystemExit(f"the queue cpu of {options.broker} holds messages: name another broker with --broker")
         engine = open_database(url)
-        no_ops(engine, [int(size) for size in options.sizes.split(",")], options.workers, Path(folder))
+        for number in map(int, options.workers.split(",")):
+            no_ops(engine, [int(size) for size in options.sizes.split(",")], number, Path(folder))
         if options.isolated:
-            isolated(engine, options.server, options.isolated, options.workers, Path(folder))
+            isolated(engine, options.server, options.isolated, 2, Path(folder))
         engine.dispose()
 
 

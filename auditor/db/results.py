@@ -41,8 +41,8 @@ __all__ = ["Detail", "Filter", "count_audits", "list_results", "load_detail", "l
 
 ALL = 2**31 - 1
 """A limit that no list reaches."""
-FIRST_PAGE, LARGEST_PAGE = 200, 5000
-"""Numbers of rows that are found by their ids before they are read; longer lists are one statement."""
+LARGEST_PAGE = 5000
+"""So many rows are found by their ids before they are read; longer lists are one statement."""
 _OTHER_GAPS = {kind: name for kind, name in GAP_FIELDS.items() if kind != "weights"}
 _NAMES = [field.name for field in fields(ResultRow)]
 _OF_AUDIT = [name for name in _NAMES if name in tables.Audit.__table__.columns]
@@ -92,7 +92,8 @@ def list_results(
     with Session(engine) as session:
         if filter.flagged is None:
             return _rows(session, filter, sort, limit)
-        return list(islice(_flagged_rows(session, filter, sort, FIRST_PAGE), limit))
+        first_page = LARGEST_PAGE if limit is None else min(2 * limit, LARGEST_PAGE)
+        return list(islice(_flagged_rows(session, filter, sort, first_page), limit))
 
 
 def _rows(session: Session, filter: Filter, sort: str, limit: int | None) -> list[ResultRow]:
