@@ -66,6 +66,13 @@ def upsert(session: Session, table: type["Base"], key: str, values: dict[str, An
     session.execute(made.on_conflict_do_update(index_elements=[key], set_=values))
 
 
+def increment(session: Session, counter: type["Base"], name: str) -> None:
+    """Add one to the row ``name`` of a table of counters; safe under concurrent writers."""
+    made = inserting(session, counter).values(name=name, value=1)
+    value = counter.__table__.c.value + 1
+    session.execute(made.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 LOSSES: tuple[tuple[str, str, str], ...] = (
+    ("0018", "the count of expired leases, which starts again from those of the audits", "counters WHERE value > 0"),
     ("0015", "results with attacks of users, which become cancelled audits", "audits WHERE extra_attacks IS NOT NULL"),
     ("0014", "certificates; `auditor scan … --certify bounds --force` makes them again", "certificates"),
     ("0013", "accuracies under one corruption at one severity; their mean stays, and `auditor scan … --force` measures "

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Engine, Select, case, delete, func, select
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.base import upsert
+from auditor.db.base import increment, upsert
 from auditor.db.completion import count_ended, end_audit, now
 from auditor.db.retry import with_retries
 from auditor.db.session import single
@@ -16,6 +16,9 @@ from auditor.records import LOCAL_QUEUE
 
 MOST_LOSSES = 3
 """A job that lost its process this often without progress is not retried, because it may be what kills them."""
+
+LEASES_EXPIRED = "leases_expired"
+"""The counter of audits whose lease has expired."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ class Leases:
             one = session.scalars(query).first()
             if one is None:
                 return None
+            if self.kind == "audit":
+                increment(session, tables.Counter, LEASES_EXPIRED)
             losses, holder = one.losses + 1, one.worker or "its process"
             silent = f"{holder} gave no sign of life for the length of its lease"
             if one.cancelling is not None:

@@ -486,3 +486,12 @@ class ScheduleRun(Base):
     started_at: Mapped[datetime]
     reported_at: Mapped[datetime | None]
     reason: Mapped[str | None]
+
+
+class Counter(Base):
+    """A number of events that never decreases, for monitoring. Names: leases_expired, of audits."""
+
+    __tablename__ = "counters"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int]

@@ -20,7 +20,7 @@ from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 from auditor.network import connections
 from auditor.text.redaction import redact_urls
 
-HEAD = "0017"
+HEAD = "0018"
 """The newest revision under migrations/; a test compares the two."""
 
 READ_ONLY = "25006"

@@ -34,7 +34,6 @@ class DatabaseMetrics:
     queues: Sequence[str] = ("cpu", "gpu")
     clock: Callable[[], float] = time.monotonic
     _counted: tuple[float, list[EndedCount]] | None = None
-    _expired: "MonotonicCount" = field(default_factory=lambda: MonotonicCount())
 
     def collect(self) -> Iterator[Metric]:
         began = time.perf_counter()
@@ -73,7 +72,7 @@ class DatabaseMetrics:
         yield _gauge("auditor_trainings_unfinished", unended, ("state", "queue"), trainings)
         yield _gauge("auditor_oldest_queued_seconds", waits, ("queue",), oldest)
         expired = CounterMetricFamily("auditor_leases_expired", "Expired leases: lost processes.")
-        expired.add_metric((), self._expired.to(sum(one.losses for one in counted)))
+        expired.add_metric((), snapshot.leases_expired)
         yield expired
 
     def _count_all(self) -> list[EndedCount]:
@@ -88,18 +87,6 @@ class DatabaseMetrics:
         silent = [((one.name, one.queue), one.silent) for one in snapshot.workers]
         text = "Seconds since the last heartbeat of a process, which should come every two seconds."
         yield _gauge("auditor_worker_silent_seconds", text, ("worker", "queue"), silent)
-
-
-class MonotonicCount:
-    """Makes a counter of a sum that may shrink when audits are retried or pruned."""
-
-    def __init__(self) -> None:
-        self._total = self._last = 0
-
-    def to(self, now: int) -> int:
-        self._total += max(0, now - self._last)
-        self._last = now
-        return self._total
 
 
 @dataclass(eq=False)

@@ -164,10 +164,11 @@ def mixed_precision(run: Run) -> Iterator[Finding]:
 
         seconds[kind] = seconds_of(evaluate, run.device)
     exact, mixed = results["float32"], results["mixed"]
+    equal = float((exact.survived == mixed.survived).double().mean())
     yield Finding(
         f"demo:{name}, search on {count} images: robust {exact.robust_accuracy:.1%} in float32 "
-        f"({seconds['float32']:.1f} s), {mixed.robust_accuracy:.1%} in mixed precision ({seconds['mixed']:.1f} s), verdicts equal on "
-        f"{float((exact.survived == mixed.survived).double().mean()):.1%}",
+        f"({seconds['float32']:.1f} s), {mixed.robust_accuracy:.1%} in mixed precision "
+        f"({seconds['mixed']:.1f} s), verdicts equal on {equal:.1%}",
         passed=mixed.robust_accuracy <= exact.robust_accuracy + 0.01,
         values={"mixed_seconds": seconds},
     )

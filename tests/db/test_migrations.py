@@ -18,7 +18,7 @@ from auditor.db.views import LEADERBOARD
 
 REVISIONS = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013", "0014",
-    "0015", "0016", "0017",
+    "0015", "0016", "0017", "0018",
 )  # fmt: skip
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MATRIX = zlib.compress(struct.pack("<9f", *range(9)))
