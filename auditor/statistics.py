@@ -144,6 +144,20 @@ def benjamini_hochberg(p_values: Sequence[float], rate: float) -> float:
     return max((p for i, p in enumerate(ordered, 1) if p <= rate * i / m), default=0.0)
 
 
+def e_benjamini_hochberg(e_values: Sequence[float], rate: float) -> float:
+    """The smallest e-value to reject so that the false-discovery rate is at most ``rate``; infinite if none is.
+
+    e-BH (Wang and Ramdas, 2022). It holds whatever the dependence of the tests. An e-value's mean is at most 1 if its
+    null hypothesis is true; the capital of a bet is one, whenever the bet ends.
+
+    Example:
+        >>> e_benjamini_hochberg([45, 41, 39], 0.05), e_benjamini_hochberg([25, 1], 0.05)
+        (39, inf)
+    """
+    ordered, m = sorted(e_values, reverse=True), len(e_values)
+    return min((e for i, e in enumerate(ordered, 1) if e * i * rate >= m), default=math.inf)
+
+
 @dataclass(frozen=True)
 class Paired:
     """Counts of two yes-or-no verdicts on the same samples: yes in both, in one only, or in neither."""

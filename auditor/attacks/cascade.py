@@ -225,7 +225,7 @@ class Cascade(CascadeState):
         attacker, taken, nonfinite = self.attacker, self.model.count.taken, self.model.count.nonfinite
         images, labels, known = self.images[samples], self.labels[samples], self.sizes[samples]
         search = minimal.MinimalSearch(
-            attacker.copy.choose_network(minimal.most_passes(len(samples))),
+            attacker.copy.choose_network(minimal.most_passes(len(samples), attacker.norm)),
             self.model,
             images,
             labels,

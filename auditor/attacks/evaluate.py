@@ -50,6 +50,7 @@ def evaluate_robustness(
     superclasses: Sequence[str] | None = None,
     stop_at: float | None = None,
     earlier: Tensor | None = None,
+    tests: int = 1,
     attacks: Mapping[str, OwnAttack] | None = None,
     transfer_from: Mapping[str, nn.Module | Callable[[Tensor], Tensor]] | None = None,
     curve: bool = False,
@@ -86,6 +87,7 @@ def evaluate_robustness(
             or below this share; each answer is wrong with a probability of at most 5 %. It neither saves nor resumes.
         earlier: ``(N,)`` bool, which samples survived an earlier evaluation: attack chunks as with ``stop_at``, until
             it is decided whether fewer or more survive now; each answer is wrong with a probability of at most 5 %.
+        tests: the number of models about which early answers are given: the 5 % hold for all answers together.
         attacks: own attacks by name, which run last, see :class:`auditor.attacks.own.OwnAttack`. ``saved`` must then
             distinguish other functions of the same names.
         transfer_from: models by name, on the images' device and with the same classes. Adversarials are made on them
@@ -116,7 +118,7 @@ def evaluate_robustness(
         images, clipped = as_images(images)
         images = plain_tensor(images)
         labels, numbers = plain_tensor(as_labels(labels, images)), as_numbers(indices, images)
-        is_decided = _stopping_rule(stop_at, earlier, len(images))
+        is_decided = _stopping_rule(stop_at, earlier, len(images), tests)
         check_device(network, images)
         devices = [images.device] if images.device.type == "cuda" else []
         others = {name: as_model(other) for name, other in (transfer_from or {}).items()}
@@ -150,20 +152,20 @@ def evaluate_robustness(
 
 
 def _stopping_rule(
-    stop_at: float | None, earlier: Tensor | None, count: int
+    stop_at: float | None, earlier: Tensor | None, count: int, tests: int
 ) -> Callable[[Tensor, Tensor], bool] | None:
     """When the attacks may stop, from the samples that survived and were reached; None to attack all."""
     if earlier is None:
         if stop_at is None:
             return None
-        return lambda survived, reached: decide(int(survived.sum()), int(reached.sum()), stop_at) is not None
+        return lambda survived, reached: decide(int(survived.sum()), int(reached.sum()), stop_at, tests) is not None
     if stop_at is not None or earlier.shape != (count,) or earlier.dtype != torch.bool:
         raise InputError(f"expected earlier as {count} bool values, without stop_at, got {tuple(earlier.shape)}")
 
     def is_decided(survived: Tensor, reached: Tensor) -> bool:
         before = earlier.to(survived.device)
         losses, gains = int((before & ~survived & reached).sum()), int((~before & survived & reached).sum())
-        return decide_regression(losses, gains) is not None
+        return decide_regression(losses, gains, tests) is not None
 
     return is_decided
 

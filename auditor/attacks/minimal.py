@@ -16,21 +16,24 @@ from auditor.attacks.ascent import ascend
 from auditor.attacks.autoattack import fab_towards
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, probability_margin, towards
-from auditor.attacks.norms import Norm, generators
+from auditor.attacks.norms import L1, Norm, generators
+from auditor.attacks.primal_dual import minimize_l1
 from auditor.attacks.search import DIVERSE_STEPS, climb
 from auditor.attacks.targeted import choose_targets
 
-NAME = "minimal"
+NAME = "minimal-2"
+"""The search and its version, which changes with the search or its settings: only curves of one version compare."""
 PARAMETERS: dict[str, Any] = {
     "largest": 4.0,
-    "rounds": 60,
-    "iterations": 20,
+    "rounds": 90,
+    "iterations": 25,
     "targets": 9,
     "fab": [[9, 20], [2, 100]],
-    "first_cut": 0.1,
-    "least_cut": 0.005,
-    "patience": 5,
-    "nearest": 3,
+    "primal_dual": {"iterations": 300, "targets": 3},
+    "first_cut": 0.3,
+    "least_cut": 0.0025,
+    "patience": 7,
+    "nearest": 6,
     "growth": 1.5,
     "line_steps": 5,
 }
@@ -38,6 +41,7 @@ PARAMETERS: dict[str, Any] = {
 
 - ``largest``: the largest radius, in eps; ``targets``: the largest number of target classes.
 - ``fab``: pairs of a number of targets and of iterations: all targets at first, then, for longer, the nearest ones.
+- ``primal_dual``: in L1 alone, iterations of PDPGD, once untargeted and towards so many of the nearest targets.
 - ``rounds``: the largest number of ascents, of ``iterations`` gradients each.
 - ``first_cut``: the share by which the first smaller ball is smaller. It is halved once the sample has withstood
   ``patience`` ascents in a row, and below ``least_cut`` the sample is done.
@@ -54,11 +58,13 @@ def largest_radius(norm: Norm, eps: float) -> float:
     return largest
 
 
-def most_passes(samples: int) -> int:
+def most_passes(samples: int, norm: Norm) -> int:
     """The largest number of gradients that a search on so many samples takes."""
+    each = PARAMETERS["primal_dual"]
+    descent = each["iterations"] * (1 + each["targets"]) if norm is L1 else 0
     fab = sum(count * iterations for count, iterations in PARAMETERS["fab"])
     ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"] + PARAMETERS["rounds"] // 4 * DIVERSE_STEPS
-    most: int = samples * (fab + ascents)
+    most: int = samples * (fab + descent + ascents)
     return most
 
 
@@ -127,6 +133,8 @@ class MinimalSearch:
         with torch.no_grad():
             targets = choose_targets(self.network(self.images.clone()), self.labels)[:, : settings["targets"]]
         ranked = targets.gather(1, self._run_fab(targets.shape[1]).argsort(dim=1, stable=True))
+        if self.norm is L1 and settings["primal_dual"]:
+            self._run_primal_dual(ranked, **settings["primal_dual"])
         reach = self._first_reach()
         cut, failed = torch.full_like(reach, settings["first_cut"]), torch.zeros_like(reach)
         for number in range(settings["rounds"]):
@@ -166,6 +174,14 @@ class MinimalSearch:
                     )
                     reached[rows, rank] = self._keep_nearest(rows, points)
         return reached
+
+    def _run_primal_dual(self, ranked: Tensor, iterations: int, targets: int) -> None:
+        """PDPGD towards any wrong class, and towards the nearest ones."""
+        rows = torch.arange(len(self.images), device=self.images.device)
+        towards_targets = [towards(column, self.labels) for column in ranked.unbind(1)[:targets]]
+        for away in (margin(self.labels), *towards_targets):
+            points = minimize_l1(self.network, self.images, self.labels, iterations, away)
+            self._keep_nearest(rows, points)
 
     def _first_reach(self) -> Tensor:
         """``(N,)`` float64: the distance to the boundary to first order, in a plausible range."""

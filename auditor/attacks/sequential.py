@@ -40,10 +40,12 @@ def log_capital(successes: ArrayLike, n: ArrayLike, threshold: float) -> NDArray
     return capital
 
 
-def decide(successes: int, n: int, threshold: float) -> Decision | None:
+def decide(successes: int, n: int, threshold: float, tests: int = 1) -> Decision | None:
     """Whether the share is certainly above or below ``threshold``: each is wrong with a probability of at most 5 %.
 
-    Valid after every image of a random order. None if undecided.
+    Valid after every image of a random order. None if undecided. With several tests, this holds for all of them
+    together: any answer "above" is wrong with at most this probability, and so is any answer "below", whatever the
+    dependence of the tests.
 
     Example:
         >>> decide(60, 64, 0.45), decide(5, 64, 0.45), decide(30, 64, 0.45)
@@ -51,12 +53,23 @@ def decide(successes: int, n: int, threshold: float) -> Decision | None:
     """
     if not 0 < threshold < 1 or n == 0:
         return None
-    if log_capital(successes, n, threshold) >= -np.log(ERROR):
+    enough = np.log(tests / ERROR)
+    if log_capital(successes, n, threshold) >= enough:
         return "above"
-    return "below" if log_capital(n - successes, n, 1 - threshold) >= -np.log(ERROR) else None
+    return "below" if log_capital(n - successes, n, 1 - threshold) >= enough else None
 
 
-def decide_regression(losses: int, gains: int) -> Literal["worse", "better"] | None:
+def e_value_of_regression(losses: int, gains: int) -> float:
+    """The capital of the bet that a model is worse than before, for one unit at the start: an e-value at any time.
+
+    Example:
+        >>> round(e_value_of_regression(12, 0)), e_value_of_regression(0, 0)
+        (130, 1.0)
+    """
+    return float(np.exp(log_capital(losses, losses + gains, 0.5)))
+
+
+def decide_regression(losses: int, gains: int, tests: int = 1) -> Literal["worse", "better"] | None:
     """Whether a model is certainly worse or better than before: each is wrong with a probability of at most 5 %.
 
     Only the images on which the two differ count, as in McNemar's test. Without a change, each is a loss or a gain with
@@ -65,12 +78,13 @@ def decide_regression(losses: int, gains: int) -> Literal["worse", "better"] | N
     Args:
         losses: images that survived before and are broken now.
         gains: images that were broken before and survive now.
+        tests: the number of models, for all of which together the probability holds.
 
     Example:
         >>> decide_regression(12, 0), decide_regression(12, 10), decide_regression(0, 12)
         ('worse', None, 'better')
     """
-    found = decide(losses, losses + gains, 0.5)
+    found = decide(losses, losses + gains, 0.5, tests)
     return None if found is None else "worse" if found == "above" else "better"
 
 
@@ -104,9 +118,9 @@ def describe_stop(accuracy: float, n: int, total: int, threshold: float) -> str:
     )
 
 
-def describe_regression(losses: int, gains: int, n: int, total: int, earlier: int) -> str:
+def describe_regression(losses: int, gains: int, n: int, total: int, earlier: int, tests: int = 1) -> str:
     """What was decided beside an earlier result after how many images, in one line."""
     return (
-        f"decided after {n} of {total} images: {decide_regression(losses, gains)} than result {earlier}, "
+        f"decided after {n} of {total} images: {decide_regression(losses, gains, tests)} than result {earlier}, "
         f"{losses} images are broken that survived then, and {gains} survive that were broken"
     )

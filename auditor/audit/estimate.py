@@ -17,13 +17,14 @@ from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
 from auditor.attacks.minimal import most_passes
+from auditor.attacks.norms import NORMS
 from auditor.attacks.protocols import Attack, for_randomized, requested_protocol
 from auditor.attacks.selection import choose_size, is_in_reach, is_near
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
 from auditor.audit.certificates import measure_certificate
 from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
-from auditor.audit.task import images_of
+from auditor.audit.task import images_of, with_tests
 from auditor.audit.timing import (
     PROBE,
     Counted,
@@ -82,7 +83,7 @@ def estimate(source: Source, entry: ZooEntry, request: Measurement, context: Job
     Raises:
         AuditorError: the model, or its images, cannot be loaded.
     """
-    request, images = request.under(entry.norm), images_of(entry, request)
+    request, images = with_tests(request.under(entry.norm), context), images_of(entry, request)
     with no_downloads():
         loaded, extra = source.load(entry), load_attacks(entry, request.audit)
     complete, name = (
@@ -252,7 +253,8 @@ def attack_seconds(
     search, bound_of_search = 0.0, 0.0
     if request.curve and not randomized:
         # after each gradient of FAB, and in every bisection, there is a forward pass: about as many as gradients
-        bound_of_search = seconds(Work(0, n * most_passes(1), 0, n * most_passes(1)))
+        most = n * most_passes(1, NORMS[entry.norm])
+        bound_of_search = seconds(Work(0, most, 0, most))
         search = USUAL_SEARCH * bound_of_search
     towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
     bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))

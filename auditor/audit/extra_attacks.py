@@ -37,7 +37,7 @@ def load_attacks(entry: ZooEntry, request: AuditRequest) -> LoadedAttacks:
 
     Raises:
         ModelLoadError: a file has changed since the scan began, or is not here; its code raised an error; or a model
-            to transfer from does not fit the audited one.
+            to transfer from has other weights than then, or does not fit the audited one.
     """
     extra = request.extra_attacks
     if extra is None:
@@ -99,4 +99,7 @@ def _load_model(transfer: TransferModel, entry: ZooEntry) -> tuple[dict[str, Any
         )
     if hierarchy_of(other).classes != hierarchy_of(entry).classes:
         raise ModelLoadError(f"{name}: expected the classes of {entry.model}, got those of {other.dataset}")
-    return {key: asdict(other)[key] for key in ("architecture", "preprocessing")}, zoo.load(other)
+    loaded = zoo.load(other)
+    if transfer.weights_sha256 not in (None, loaded.weights_sha256):
+        raise ModelLoadError(f"{name}: its weights have changed since the scan began: scan again")
+    return {key: asdict(other)[key] for key in ("architecture", "preprocessing")}, loaded

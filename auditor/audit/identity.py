@@ -49,10 +49,11 @@ def identity(
     }
     if request.targeted is not None:  # not a key of its own, so that other audits keep their identity
         parts["targeted"] = [request.targeted, PARAMETERS]
+    several = [request.tests] if request.tests > 1 else []
     if request.stop_at is not None:
-        parts["sequential"] = [request.stop_at, SEQUENTIAL]
+        parts["sequential"] = [request.stop_at, SEQUENTIAL, *several]
     if request.stop_on_regression and earlier is not None:
-        parts["sequential"] = [earlier.digest, SEQUENTIAL]
+        parts["sequential"] = [earlier.digest, SEQUENTIAL, *several]
     if request.extra_attacks is not None:
         parts["extra_attacks"] = extra
     if request.curve:

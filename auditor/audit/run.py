@@ -122,14 +122,15 @@ def audit(
     )
 
 
-def _describe_stop(result: RobustnessResult, total: int, stop_at: float | None, earlier: Earlier | None) -> str:
+def _describe_stop(result: RobustnessResult, total: int, request: AuditRequest, earlier: Earlier | None) -> str:
     """Why the attacks stopped before all images were attacked."""
     n = len(result.positions)
     if earlier is None:
-        assert stop_at is not None
-        return describe_stop(result.robust_accuracy, n, total, stop_at)
+        assert request.stop_at is not None
+        return describe_stop(result.robust_accuracy, n, total, request.stop_at)
     before, now = earlier.survived[result.positions.numpy()], result.survived.numpy()
-    return describe_regression(int((before & ~now).sum()), int((now & ~before).sum()), n, total, earlier.audit_id)
+    losses, gains = int((before & ~now).sum()), int((now & ~before).sum())
+    return describe_regression(losses, gains, n, total, earlier.audit_id, request.tests)
 
 
 def _parameters(request: AuditRequest, images: ImageSet | None, extra: LoadedAttacks) -> dict[str, Any]:
@@ -355,6 +356,7 @@ def _attack(run: _Run, extra: LoadedAttacks, earlier: Earlier | None, *, keep: b
         superclasses=None if request.targeted is None else run.hierarchy.superclasses,
         stop_at=request.stop_at,
         earlier=None if earlier is None else torch.from_numpy(earlier.survived.copy()),
+        tests=request.tests,
         attacks=extra.own,
         transfer_from=extra.models,
         curve=request.curve,
@@ -366,7 +368,7 @@ def _attack(run: _Run, extra: LoadedAttacks, earlier: Earlier | None, *, keep: b
     found.notes += result.notes
     if len(kept) < len(images.labels):
         found.flags.append(STOPPED_EARLY)
-        found.notes.append(_describe_stop(result, len(images.labels), request.stop_at, earlier))
+        found.notes.append(_describe_stop(result, len(images.labels), request, earlier))
     reached = pictures[result.positions.to(request.device)]
     _compare_margins(run, reached, result.correct.cpu(), result.survived.cpu())
     found.earlier = result.earlier

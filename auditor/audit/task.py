@@ -1,5 +1,7 @@
 """From a zoo entry to an audit record, in any process: load the images and the model, then audit."""
 
+from dataclasses import replace
+
 from auditor.audit.earlier import pair_earlier
 from auditor.audit.extra_attacks import load_attacks
 from auditor.audit.identity import identity
@@ -17,7 +19,7 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     Raises:
         AuditorError: the model, or its images, cannot be loaded, or do not match.
     """
-    request, images = request.under(entry.norm), images_of(entry, request)
+    request, images = with_tests(request.under(entry.norm), context), images_of(entry, request)
     loaded = source.load(entry)
     extra = load_attacks(entry, request.audit)
     complete = request.audit.complete
@@ -30,6 +32,13 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
         if not context.needs_measuring(stopped):
             return None
     return audit(entry, loaded, asked, images, context, request.adversarials, extra, earlier)
+
+
+def with_tests(request: Measurement, context: JobContext) -> Measurement:
+    """The request with the number of models about which early answers are given together."""
+    if not request.audit.may_stop:
+        return request
+    return replace(request, audit=replace(request.audit, tests=context.models()))
 
 
 def images_of(entry: ZooEntry, request: Measurement) -> ImageSet | None:

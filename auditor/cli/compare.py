@@ -74,6 +74,9 @@ def _print(found: dict[str, Any]) -> None:
     if found["curves"]:
         print_pairs("curves", comparison_pairs(found["curves"]))
         click.echo()
+    if found["curves_obstacle"]:
+        click.echo(f"{found['curves_obstacle']}\n")
+    _print_certified(a, b)
     rows = [(name, *(_gap(side, GAP_FIELDS[kind]) for side in (a, b))) for kind, name in MATRIX_NAMES.items()]
     print_table(("gap", "A", "B"), [row for row in rows if row[1:] != ("–", "–")])
     for side, other in (("a", "b"), ("b", "a")) if "samples" in found else ():
@@ -84,6 +87,28 @@ def _print(found: dict[str, Any]) -> None:
         )
         click.echo(" ".join(map(str, numbers)) or "none")
     click.echo(f"\n{found['verdict']}")
+
+
+def _print_certified(a: dict[str, Any], b: dict[str, Any]) -> None:
+    """The certified accuracies that one of the two has; they are of all its samples, not of the shared ones."""
+    from auditor.cli.output.tables import print_table
+    from auditor.records.certificates import NO_BOUND
+    from auditor.results.certificates import NOT_THE_MODEL
+    from auditor.text.numbers import percent_number
+
+    names = {"certified": "certified_accuracy", "smoothed certified": "smoothed_certified_accuracy"}
+    shown = {words: (a[name], b[name]) for words, name in names.items() if a[name] is not None or b[name] is not None}
+    if not shown:
+        return
+    print_table(
+        ("share of each result's samples", "A %", "B %"),
+        [(words, *map(percent_number, pair)) for words, pair in shown.items()],
+    )
+    if 0 in shown.get("certified", ()):
+        click.echo(f"certified 0: {NO_BOUND}.")
+    if "smoothed certified" in shown:
+        click.echo(f"smoothed certified: {NOT_THE_MODEL}.")
+    click.echo()
 
 
 def _robust(norm: str) -> str:

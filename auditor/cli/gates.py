@@ -74,7 +74,7 @@ def gate_options(command: Callable[..., Any]) -> Callable[..., Any]:
     sequential = click.option(
         "--sequential", is_flag=True,
         help="With --fail-under or --fail-on-regression: attack images in a random order, and stop each audit once its "
-        "gate is decided, with an error of at most 5 % per model. Such a "
+        "gate is decided, with an error of at most 5 % for all models of the scan together. Such a "
         "result is flagged stopped_early, and is not ranked.",
     )  # fmt: skip
     return under(at(area(sequential(regression(command)))))
@@ -156,7 +156,7 @@ def find_unmet(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Sequen
 
     earlier = _find_earlier(engine, rows, scan_id) if gates.fail_on_regression else {}
     early = {row.id for row in rows if gates.sequential and not is_corruptions(row.norm)}
-    level = _regression_level(engine, [row for row in rows if row.id not in early], earlier)
+    level, e_level = _find_levels(engine, rows, early, earlier)
     unmet: list[UnmetGate] = []
     for row in rows:
         if gates.sequential:
@@ -171,13 +171,11 @@ def find_unmet(engine: "Engine", gates: GateOptions, scan_id: int, rows: "Sequen
         if gates.on_curve and row.status == "done":
             found += _too_low_on_curve(engine, row, gates)
         if gates.fail_on_regression:
-            found += ((REGRESSION, text) for text in _worse(engine, row, earlier.get(row.id), level, row.id in early))
+            found += (
+                (REGRESSION, text)
+                for text in _worse(engine, row, earlier.get(row.id), level, e_level if row.id in early else None)
+            )
         unmet += (UnmetGate(audit=row.id, gate=gate, message=text) for gate, text in found)
-    if len(early) > 1:
-        say(
-            "each early answer is wrong with a probability of at most 5 %; this is not corrected for "
-            f"{len(early)} models together"
-        )
     return unmet
 
 
@@ -260,18 +258,25 @@ def _find_earlier(engine: "Engine", rows: "Sequence[ResultRow]", scan_id: int) -
     return {number: before for number, before in found.items() if before is not None}
 
 
-def _regression_level(engine: "Engine", rows: "Sequence[ResultRow]", earlier: "dict[int, ResultRow]") -> float:
-    from auditor.results.regressions import regression_level
+def _find_levels(
+    engine: "Engine", rows: "Sequence[ResultRow]", early: "set[int]", earlier: "dict[int, ResultRow]"
+) -> tuple[float, float]:
+    """The largest p-value, and of audits that may stop early the smallest e-value, that is a regression."""
+    from auditor.results.regressions import regression_level, sequential_level
 
-    return regression_level(engine, [(earlier[row.id], row) for row in rows if row.id in earlier])
+    pairs = [(earlier[row.id], row) for row in rows if row.id in earlier]
+    return (
+        regression_level(engine, [pair for pair in pairs if pair[1].id not in early]),
+        sequential_level(engine, [pair for pair in pairs if pair[1].id in early]),
+    )
 
 
 def _worse(
-    engine: "Engine", row: "ResultRow", before: "ResultRow | None", level: float, sequential: bool
+    engine: "Engine", row: "ResultRow", before: "ResultRow | None", level: float, e_level: float | None
 ) -> Iterator[str]:
     from auditor.cli.output.progress import say
     from auditor.errors import UsageError
-    from auditor.results.regressions import find_regressions
+    from auditor.results.regressions import find_regressions, find_uncompared_curves
 
     if row.status not in ("done", "failed"):
         return
@@ -280,6 +285,8 @@ def _worse(
         return
     named = f"{row.model}: expected no worse than result {before.id} of {before.started_at}, got"
     try:
-        yield from [f"{named} {loss}" for loss in find_regressions(engine, before, row, level, sequential=sequential)]
+        yield from [f"{named} {loss}" for loss in find_regressions(engine, before, row, level, e_level=e_level)]
     except UsageError as error:  # the earlier one lacks what a test needs
         say(f"{row.model}: {error}; nothing to compare with")
+    if remark := find_uncompared_curves(engine, before, row):
+        say(f"{row.model}: {remark}")

@@ -13,7 +13,7 @@ from auditor.jobs.lease import Heartbeat, LeaseHandle
 from auditor.jobs.run import Reporter, log_end, run_claimed
 from auditor.logs import log_context
 from auditor.records import AuditRecord, Estimate, JobContext, Measurement, Verdicts, ZooEntry
-from auditor.results.previous import previous_verdicts
+from auditor.results.previous import count_audits, previous_verdicts
 from auditor.results.reverify import flag_difference
 from auditor.zoo import Source
 
@@ -106,6 +106,7 @@ class AuditAttempt:
             progress=progress,
             needs_measuring=look_up,
             earlier=self.find_earlier,
+            models=self.count_models,
             load=self.load,
             save=self.save,
             stopped=check,
@@ -114,6 +115,10 @@ class AuditAttempt:
     def find_earlier(self) -> tuple[int, Verdicts] | None:
         """The ID and the verdicts of the model's last complete result under this setting; None without one."""
         return previous_verdicts(self.store.engine, self.job.audit_id, self.job.scan_id)
+
+    def count_models(self) -> int:
+        """The number of models of the scan."""
+        return count_audits(self.store.engine, self.job.scan_id)
 
     def find_stored(self, identity: str) -> int | None:
         """The ID of the stored result of this identity; None if there is none, or it is not to be used."""

@@ -48,7 +48,7 @@ ResultT = TypeVar("ResultT")
 Task = Callable[[SourceT, EntryT, RequestT, JobContext], ResultT]
 """A function of a module, which a child process can import; :mod:`auditor.jobs.tasks` has those of auditor."""
 
-ANSWERED = ("needs_measuring", "earlier", "renew_lease", "load")
+ANSWERED = ("needs_measuring", "earlier", "models", "renew_lease", "load")
 """The methods of a job's context whose results a child waits for."""
 POLL_SECONDS = 0.25
 LONGEST_FOLDER = 70
@@ -287,6 +287,7 @@ def _job_context(pipe: Connection) -> JobContext:
         progress=_throttled(pipe),
         needs_measuring=lambda identity: request("needs_measuring", identity),
         earlier=lambda: request("earlier"),
+        models=lambda: request("models"),
         renew_lease=lambda: request("renew_lease"),
         load=lambda key: request("load", key),
         save=lambda key, state: pipe.send(("save", (key, state))),

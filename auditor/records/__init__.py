@@ -116,6 +116,7 @@ class AuditRequest:
     ``curve``: also search for the smallest perturbation of each sample.
     ``stop_at``: the attacks stop once the robust accuracy is decided to be above or below this share; None attacks all.
     ``stop_on_regression``: the attacks stop once it is decided whether fewer images survive than in the last result.
+    ``tests``: the number of models about which early answers are given: the 5 % hold for all answers together.
     ``extra_attacks``: run after those of the protocol; None runs none.
     ``certify``: also measure a lower bound, by ``bounds`` or ``smoothing``, whose noise has the standard deviation
     ``sigma``; None for half of eps.
@@ -136,6 +137,7 @@ class AuditRequest:
     certify: CertificateMethod | None = None
     sigma: float | None = None
     stop_on_regression: bool = False
+    tests: int = 1
     extra_attacks: ExtraAttacks | None = None
     mixed_precision: bool = False
     measure_batch: bool = False
@@ -148,7 +150,7 @@ class AuditRequest:
     @property
     def complete(self) -> "AuditRequest":
         """The same request for all images; its result also answers a gate that may stop early."""
-        return replace(self, stop_at=None, stop_on_regression=False)
+        return replace(self, stop_at=None, stop_on_regression=False, tests=1)
 
     def without_attacks(self, protocol: str) -> "AuditRequest":
         """The same request under a protocol, without all that needs attacks."""
@@ -222,6 +224,7 @@ class JobContext:
         progress: report the part of the task that runs now, how much of it is done, and of how much.
         needs_measuring: whether an audit of this identity has to be measured; called once the model is loaded.
         earlier: the ID and the verdicts of the model's last complete result under the same setting; None without one.
+        models: the number of models of the scan.
         renew_lease: renew the job's lease; False if the job belongs to another process now.
         load: what an earlier attempt saved under this key; None if there is nothing, or it has another key.
         save: store a state under a key for a later attempt, in place of the last one; an empty state says that the
@@ -232,6 +235,7 @@ class JobContext:
     progress: Progress = lambda *_: None
     needs_measuring: Callable[[str], bool] = lambda _: True
     earlier: "Callable[[], tuple[int, Verdicts] | None]" = lambda: None
+    models: Callable[[], int] = lambda: 1
     renew_lease: Callable[[], bool] = lambda: True
     load: Callable[[str], bytes | None] = lambda _: None
     save: Callable[[str, bytes], None] = lambda *_: None

@@ -29,6 +29,11 @@ class Curve:
     attacks: tuple[str, ...]
     seconds: float
 
+    @property
+    def search(self) -> str:
+        """The name of the search and, from the second on, of its version: other ones find other sizes."""
+        return self.attacks[-1]
+
     def broken_within(self, eps: float) -> "NDArray[np.bool_]":
         """``(N,)`` which samples have an adversarial image in the ball, up to the rounding that the attacks accept."""
         broken: NDArray[np.bool_] = self.sizes <= eps * (1 + 2e-5) + 2e-7

@@ -27,11 +27,24 @@ class AttackFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferModel:
-    """A model, ``source:id``, on which adversarials are made; ``folder``: the absolute folder of its zoo."""
+    """A model, ``source:id``, on which adversarials are made.
+
+    Attributes:
+        folder: the absolute folder of its zoo.
+        trust_code: whether code of the zoo may run.
+        weights_sha256: the digest of its weights when the scan began; None in requests that are older than the field.
+    """
 
     model: str
     folder: str | None = None
     trust_code: bool = False
+    weights_sha256: str | None = None
+
+    @property
+    def label(self) -> str:
+        """``transfer from demo:standard@1a2b3c4d``."""
+        digest = "" if self.weights_sha256 is None else f"@{self.weights_sha256[:8]}"
+        return f"transfer from {self.model}{digest}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +56,8 @@ class ExtraAttacks:
 
     @property
     def label(self) -> str:
-        """``transfer from demo:standard, cw.py:attack@1a2b3c4d``; results with another label are of another series."""
-        names = [f"transfer from {one.model}" for one in self.transfer]
-        return ", ".join([*names, *(f"{one.name}@{one.sha256[:8]}" for one in self.own)])
+        """``transfer from demo:standard@5e6f7a8b, cw.py:attack@1a2b3c4d``; another label is of another series."""
+        return ", ".join([*(one.label for one in self.transfer), *(f"{one.name}@{one.sha256[:8]}" for one in self.own)])
 
     @property
     def runs_code(self) -> bool:

@@ -11,7 +11,7 @@ from auditor.records.corruptions import is_corruptions
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import ResultRow
 from auditor.results.corruptions import pair_corruptions, paired_numbers
-from auditor.results.curves import compare_curves
+from auditor.results.curves import compare_curves, find_other_search
 from auditor.results.lookup import find_rows
 from auditor.results.pairing import find_obstacle, pair
 from auditor.statistics import Paired, mcnemar
@@ -55,6 +55,7 @@ def compare_details(a: Detail, b: Detail) -> dict[str, Any]:
         "robust": robust,
         "clean": _numbers(paired.clean),
         "curves": _compare_curves(a, b),
+        "curves_obstacle": find_other_search(a.curve, b.curve),
         "samples": {
             "only_a": [] if corrupted else list(paired.only_first),
             "only_b": [] if corrupted else list(paired.only_second),
@@ -64,8 +65,10 @@ def compare_details(a: Detail, b: Detail) -> dict[str, Any]:
 
 
 def _compare_curves(a: Detail, b: Detail) -> dict[str, Any] | None:
-    """The comparison of the curves on shared samples; None if one of the two has none."""
+    """The comparison of the curves on shared samples; None if one has none, or they are of different searches."""
     if a.curve is None or b.curve is None or a.verdicts is None or b.verdicts is None:
+        return None
+    if find_other_search(a.curve, b.curve):
         return None
     return asdict(compare_curves((a.curve, a.verdicts.indices), (b.curve, b.verdicts.indices)))
 
@@ -106,6 +109,8 @@ def _side(detail: Detail) -> dict[str, Any]:
         "correlation",
         "sketch",
         "extra_attacks",
+        "certified_accuracy",
+        "smoothed_certified_accuracy",
         "gap_error",
     )
     return _pick(detail.row, *names, *GAP_FIELDS.values())

@@ -238,6 +238,27 @@ def paired_sizes(
     )
 
 
+def find_other_search(first: Curve | None, second: Curve | None) -> str | None:
+    """Why two curves cannot be compared, in one line; None if they can, or if one is missing.
+
+    A longer search finds smaller perturbations of the same model.
+
+    Example:
+        >>> def curve(search: str) -> Curve:
+        ...     return Curve(norm="Linf", largest=0.4, sizes=np.float32([0.1]), found_by=np.array([0]),
+        ...                  attacks=(search,), seconds=1.0)
+        >>> find_other_search(curve("minimal"), curve("minimal-2"))  # doctest: +ELLIPSIS
+        'curves not compared: measured by different searches, minimal and minimal-2; repeat ...'
+        >>> find_other_search(curve("minimal-2"), curve("minimal-2"))
+    """
+    if first is None or second is None or first.search == second.search:
+        return None
+    return (
+        f"curves not compared: measured by different searches, {first.search} and {second.search}; repeat the older "
+        "audit with --force"
+    )
+
+
 def count_larger(sizes: NDArray[np.float64], others: NDArray[np.float64]) -> int:
     """The number of samples whose first size is clearly larger."""
     return int((sizes > others * (1 + TIE) + 1e-12).sum())

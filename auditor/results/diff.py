@@ -10,7 +10,13 @@ from auditor.db import models as tables
 from auditor.db.results import Filter, list_results
 from auditor.errors import NotFoundError, UsageError
 from auditor.records.results import ResultRow
-from auditor.results.regressions import comparable, find_regressions, regression_level, stopped_early
+from auditor.results.regressions import (
+    comparable,
+    find_regressions,
+    find_uncompared_curves,
+    regression_level,
+    stopped_early,
+)
 
 
 @dataclass
@@ -107,6 +113,8 @@ def _compare(
     except UsageError as error:
         diff.not_compared[name] = str(error)
         return
+    if remark := find_uncompared_curves(engine, earlier, row):
+        diff.not_compared[name] = remark
     if worse:
         diff.regressions[name] = worse
     elif name not in diff.changed:

@@ -2,7 +2,7 @@
 
 import math
 
-from sqlalchemy import Engine, select, tuple_
+from sqlalchemy import Engine, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
@@ -72,6 +72,13 @@ def previous_verdicts(engine: Engine, audit_id: int, scan_id: int) -> tuple[int,
     (row,) = list_results(engine, Filter(id=audit_id, history=True))
     found = ((number, load_verdicts(engine, number)) for number in _earlier(engine, row, scan_id))
     return next(((number, verdicts) for number, verdicts in found if verdicts is not None), None)
+
+
+def count_audits(engine: Engine, scan_id: int) -> int:
+    """The number of audits of a scan: of its models, each in each of its settings."""
+    link = tables.ScanAudit
+    with Session(engine) as session:
+        return session.scalar(select(func.count()).select_from(link).where(link.scan_id == scan_id)) or 0
 
 
 _REQUEST = (

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from sqlalchemy import Engine
 
-from auditor.attacks.sequential import decide_regression
+from auditor.attacks.sequential import e_value_of_regression
 from auditor.db.corruptions import load_shares
 from auditor.db.curves import load_curve
 from auditor.db.results import load_verdicts
@@ -14,9 +14,9 @@ from auditor.records import STOPPED_EARLY
 from auditor.records.corruptions import is_corruptions
 from auditor.records.results import ResultRow
 from auditor.results.corruptions import TEST, pair_shares
-from auditor.results.curves import count_larger, paired_sizes
+from auditor.results.curves import count_larger, find_other_search, paired_sizes
 from auditor.results.pairing import pair
-from auditor.statistics import Paired, benjamini_hochberg, mcnemar
+from auditor.statistics import Paired, benjamini_hochberg, e_benjamini_hochberg, mcnemar
 from auditor.text.numbers import number, percent, significant
 
 SIGNIFICANT = 0.05
@@ -31,14 +31,14 @@ def find_regressions(
     level: float = SIGNIFICANT,
     *,
     gap_drop: float | None = None,
-    sequential: bool = False,
+    e_level: float | None = None,
 ) -> Iterator[str]:
     """Failures, new flags, a robust accuracy that is lower with a p-value of at most ``level``, critical radii that
     are smaller with such a p-value, and a gap lower by more than ``gap_drop``.
 
     Accuracies are compared on the samples that both results share, by McNemar's exact test, or for corruptions by a
-    paired t-test, one-sided; ``sequential``: by the bet of :func:`auditor.attacks.sequential.decide_regression`, which
-    is valid for audits that may stop early.
+    paired t-test, one-sided. With ``e_level`` they are compared by a bet, whose capital is an e-value, and reported
+    from this e-value on: that is valid for audits that may stop early.
 
     Raises:
         UsageError: the results share no sample.
@@ -49,9 +49,9 @@ def find_regressions(
     new = [flag for flag in row.flags if flag not in (*before.flags, STOPPED_EARLY)]
     if new:
         yield f"the new flag {', '.join(new)}"
-    if sequential and row.robust_accuracy is not None and before.robust_accuracy is not None:
+    if e_level is not None and row.robust_accuracy is not None and before.robust_accuracy is not None:
         robust = _pair(engine, before, row)
-        if decide_regression(robust.only_first, robust.only_second) == "worse":
+        if e_value_of_regression(robust.only_first, robust.only_second) >= e_level:
             yield (
                 f"a lower robust accuracy: of {robust.n} images, {robust.only_first} are broken that survived then, "
                 f"and {robust.only_second} survive that were broken"
@@ -62,7 +62,7 @@ def find_regressions(
             test = TEST if is_corruptions(row.norm) else "McNemar"
             accuracies = f"{percent(row.robust_accuracy)} instead of {percent(before.robust_accuracy)}"
             yield f"a robust accuracy of {accuracies} (one-sided {test} p {significant(p, 2)})"
-    p_curve = None if sequential else curve_p_value(engine, before, row)
+    p_curve = None if e_level is not None else curve_p_value(engine, before, row)
     if p_curve is not None and p_curve <= level:
         test = f"one-sided sign test p {significant(p_curve, 2)}"
         yield f"a smaller critical radius on more samples than a larger one ({test})"
@@ -87,6 +87,21 @@ def regression_level(engine: Engine, pairs: Sequence[tuple[ResultRow, ResultRow]
     return benjamini_hochberg(p_values, SIGNIFICANT)
 
 
+def sequential_level(engine: Engine, pairs: Sequence[tuple[ResultRow, ResultRow]]) -> float:
+    """The e-value from which a lower robust accuracy counts, so that the false-discovery rate is at most 5 %.
+
+    Of audits that may stop early, by e-BH, whatever the dependence of the models. ``pairs``: as for
+    :func:`regression_level`.
+    """
+    e_values = []
+    for before, row in pairs:
+        if before.robust_accuracy is not None and row.robust_accuracy is not None:
+            with suppress(UsageError):  # results that cannot be compared are no test
+                robust = _pair(engine, before, row)
+                e_values.append(e_value_of_regression(robust.only_first, robust.only_second))
+    return e_benjamini_hochberg(e_values, SIGNIFICANT)
+
+
 def regression_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float:
     """One-sided p of a lower robust accuracy on the same samples.
 
@@ -105,15 +120,20 @@ def _pair(engine: Engine, before: ResultRow, now: ResultRow) -> Paired:
 
 
 def curve_p_value(engine: Engine, before: ResultRow, now: ResultRow) -> float | None:
-    """One-sided p of the sign test that critical radii became smaller; None unless both results have a curve."""
+    """One-sided p of the sign test that critical radii became smaller; None unless both have a curve of one search."""
     curve, curve_now = (load_curve(engine, row.id) for row in (before, now))
-    if curve is None or curve_now is None:
+    if curve is None or curve_now is None or find_other_search(curve, curve_now):
         return None
     verdicts, verdicts_now = (load_verdicts(engine, row.id) for row in (before, now))
     if verdicts is None or verdicts_now is None:
         return None
     sizes, sizes_now, _ = paired_sizes((curve, verdicts.indices), (curve_now, verdicts_now.indices))
     return mcnemar(count_larger(sizes, sizes_now), count_larger(sizes_now, sizes), one_sided=True)
+
+
+def find_uncompared_curves(engine: Engine, before: ResultRow, now: ResultRow) -> str | None:
+    """Why the curves of two results were not compared, in one line; None if they were, or if one has none."""
+    return find_other_search(*(load_curve(engine, row.id) for row in (before, now)))
 
 
 def stopped_early(before: ResultRow, row: ResultRow) -> bool:

@@ -1,4 +1,8 @@
-"""The attacks that a scan adds to its protocol, from the words of a command. Runs no code."""
+"""The attacks that a scan adds to its protocol, from the words of a command.
+
+Runs no attack. The models to transfer from are loaded, for the digests of their weights; **that may run their code**,
+if it is trusted.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,4 +76,9 @@ def _transfer_model(model: str, local_zoo: Path | None, trust_code: bool) -> Tra
     if isinstance(zoo, LocalZoo):
         zoo.check([entry])
     needs_trust = trust_code and runs_code(entry)
-    return TransferModel(model=entry.model, folder=None if folder is None else str(folder), trust_code=needs_trust)
+    return TransferModel(
+        model=entry.model,
+        folder=None if folder is None else str(folder),
+        trust_code=needs_trust,
+        weights_sha256=zoo.load(entry).weights_sha256,
+    )

@@ -58,7 +58,7 @@ def plan_scan(
     plan = []
     for entry in entries:
         reporter.model(entry.model)
-        plan.append(_plan_model(store, source, entry, request, reporter, estimator))
+        plan.append(_plan_model(store, source, entry, request, reporter, estimator, len(entries)))
         reporter.ended(entry.model, plan[-1].plan)
     return plan
 
@@ -70,6 +70,7 @@ def _plan_model(
     request: ScanRequest,
     reporter: Reporter,
     estimator: Estimator,
+    models: int,
 ) -> Planned:
     def needs_measuring(identity: str) -> bool:
         return request.force or store.find_done(entry.model, identity) is None
@@ -81,7 +82,7 @@ def _plan_model(
         missing = source.missing(entry)
         if missing:
             return Planned(entry.model, "to download", missing)
-        context = JobContext(progress=progress, needs_measuring=needs_measuring)
+        context = JobContext(progress=progress, needs_measuring=needs_measuring, models=lambda: models)
         estimate = estimator(source, entry, request.measurement, context)
     except AuditorError as error:
         return Planned(entry.model, "fails", one_line(str(error)))

@@ -1,5 +1,6 @@
 """The context of one audit in a page or a report."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def _extra_attacks(label: str | None) -> list[str]:
     words, own = list[str](), False
     for name in label.split(", ") if label else ():
         if name.startswith("transfer from "):
-            words += ["--transfer-from", name.removeprefix("transfer from ")]
+            words += ["--transfer-from", re.sub("@[0-9a-f]{8}$", "", name.removeprefix("transfer from "))]
         else:
             words, own = [*words, "--attack", f"PATH/{name.rpartition('@')[0]}"], True
     return [*words, "--trust-code"] if own else words

@@ -63,7 +63,7 @@ def test_sizes_are_the_distances_to_the_boundary_of_a_linear_model(norm: str) ->
     assert ratio.max() < 1.03
     assert np.isinf(curve.sizes[exact > 1.1 * curve.largest]).all()
     assert set(curve.found_by[curve.sizes == 0].tolist()) == {-1}
-    assert curve.attacks == ("fgsm", "pgd-20", "minimal")
+    assert curve.attacks == ("fgsm", "pgd-20", "minimal-2")
 
 
 @pytest.mark.long

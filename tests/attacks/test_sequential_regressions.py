@@ -7,6 +7,7 @@ import torch
 from auditor.attacks import evaluate_robustness
 from auditor.attacks.sequential import CHUNK, ERROR, decide_regression, log_capital
 from auditor.errors import InputError
+from auditor.statistics import e_benjamini_hochberg
 from tests.factories.attacked_models import Linear
 
 STREAMS, LENGTH = 10_000, 1000
@@ -91,3 +92,59 @@ def test_earlier_verdicts_of_other_samples_are_refused(earlier: torch.Tensor, st
         evaluate_robustness(
             Linear(4), images, labels, norm="Linf", eps=0.1, protocol="quick", earlier=earlier, stop_at=stop_at
         )
+
+
+def _final_e_values(loss: np.ndarray, gain: np.ndarray, draws: np.ndarray, tests: int) -> np.ndarray:
+    """The e-value with which each audit ends: it stops once it is worse or better for all tests together.
+
+    ``loss``, ``gain``: ``(M,)`` of each model; ``draws``: ``(S, M, N)`` uniform, in S scans.
+    """
+    losses = np.cumsum(draws < loss[None, :, None], 2, dtype=np.int16)
+    gains = np.cumsum(draws > 1 - gain[None, :, None], 2, dtype=np.int16)
+    losses, gains = (counts[:, :, CHUNK - 1 :: CHUNK] for counts in (losses, gains))
+    capital, other = log_capital(losses, losses + gains, 0.5), log_capital(gains, losses + gains, 0.5)
+    stopped = (capital >= np.log(tests / ERROR)) | (other >= np.log(tests / ERROR))
+    at = np.where(stopped.any(2), stopped.argmax(2), stopped.shape[2] - 1)
+    return np.exp(np.take_along_axis(capital, at[:, :, None], 2)[:, :, 0])
+
+
+def _false_and_true(e_values: np.ndarray, worse: int) -> tuple[float, float]:
+    """The mean share of false reports, and the mean share of the worse models that are reported, by e-BH.
+
+    The first ``worse`` models are worse.
+    """
+    shares, powers = [], []
+    for row in e_values:
+        reported = row >= e_benjamini_hochberg(row.tolist(), ERROR)
+        shares.append(reported[worse:].sum() / max(reported.sum(), 1))
+        powers.append(reported[:worse].mean() if worse else 0.0)
+    return float(np.mean(shares)), float(np.mean(powers))
+
+
+@pytest.mark.parametrize("worse", [0, 1, 5])
+@pytest.mark.parametrize("shared", [True, False], ids=["the same images are hard for all", "independent"])
+def test_of_many_models_at_most_a_twentieth_of_the_reports_is_false(worse: int, shared: bool) -> None:
+    """Ten models, of which the first have lost ten points, and the others as many images as they have gained."""
+    models, scans, n = 10, 400, 640
+    generator = np.random.default_rng(5)
+    draws = generator.random((scans, 1 if shared else models, n), np.float32)
+    draws = np.broadcast_to(draws, (scans, models, n))
+    loss = np.where(np.arange(models) < worse, 0.15, 0.05)
+    e_values = _final_e_values(loss, np.full(models, 0.05), draws, tests=models)
+    false, found = _false_and_true(e_values, worse)
+    assert false <= ERROR
+    assert not worse or found > 0.9
+    if worse == 0:  # each for itself, more than one scan in twenty would have a false report
+        alone = _final_e_values(loss, np.full(models, 0.05), draws, tests=1)
+        assert shared or (alone >= 1 / ERROR).any(1).mean() > 2 * ERROR
+
+
+def test_an_answer_for_many_models_needs_more_images() -> None:
+    assert decide_regression(10, 0) == decide_regression(14, 0, tests=10) == "worse"
+    assert decide_regression(10, 0, tests=10) is None
+    model = Linear(4)
+    images = torch.rand(640, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(1)
+    given = {"norm": "Linf", "eps": 0.01, "protocol": "quick", "stop_at": 0.3}
+    counts = [len(evaluate_robustness(model, images, labels, **given, tests=tests).positions) for tests in (1, 10**30)]
+    assert counts[0] < counts[1]

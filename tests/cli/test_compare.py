@@ -4,12 +4,15 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from auditor.statistics import Paired
+from auditor.records.certificates import Certificate, CertificateMethod
+from auditor.statistics import Paired, wilson_interval
 from tests.factories.audits import N, audited, compare
 from tests.factories.command import run
+from tests.factories.curves import curve_of
 
 
 def test_the_better_one_wins_whichever_comes_first() -> None:
@@ -65,6 +68,48 @@ def test_the_table_for_people() -> None:
     low, high = Paired(60, 20, 0, 20).interval()
     assert f"+20.0 ({100 * low:+.1f} to {100 * high:+.1f})" in shown
     assert "is more robust than" in shown.splitlines()[-1]
+
+
+def _certificate(method: CertificateMethod, certified: int) -> Certificate:
+    """A certificate of the first samples of N."""
+    low, high = wilson_interval(certified, N)
+    return Certificate(
+        method=method,
+        parameters={"by_intervals": certified, "by_lines": 0} if method == "bounds" else {"sigma": 0.25},
+        certified=np.arange(N) < certified,
+        accuracy=certified / N,
+        low=low,
+        high=high,
+    )
+
+
+def test_certified_accuracies_are_shown_where_a_result_has_one() -> None:
+    audited("strong", 80)
+    audited("middling", 60)
+    assert "certified" not in run("results", "compare", "strong", "middling").stdout
+    audited("proven", 70, certificate=_certificate("bounds", 55))
+    audited("smoothed", 70, certificate=_certificate("smoothing", 40))
+    shown = run("results", "compare", "proven", "middling").stdout
+    assert ["certified", "55.0", "–"] in [line.split() for line in shown.splitlines()]
+    found = compare("strong", "proven")
+    assert [found[side]["certified_accuracy"] for side in "ab"] == [None, 0.55]
+    smoothed = run("results", "compare", "proven", "smoothed").stdout
+    assert ["smoothed", "certified", "–", "40.0"] in [line.split() for line in smoothed.splitlines()]
+    assert "smoothed certified: of the smoothed model" in smoothed
+    audited("unproven", 70, certificate=_certificate("bounds", 0))
+    assert "certified 0: " in run("results", "compare", "proven", "unproven").stdout
+
+
+def test_curves_of_different_searches_are_not_compared() -> None:
+    sizes = [0.1] * N
+    audited("old", 80, curve=curve_of(sizes, search="minimal"))
+    audited("new", 60, curve=curve_of(sizes))
+    found = compare("old", "new")
+    assert found["curves"] is None
+    shown = run("results", "compare", "old", "new").stdout
+    assert "curves not compared: measured by different searches, minimal and minimal-2; repeat the older" in shown
+    audited("newer", 60, curve=curve_of(sizes))
+    assert compare("new", "newer")["curves"]["ties"] == N
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,21 @@
 """``auditor scan --attack`` and ``--transfer-from``: from the command line to the record, and the worked examples."""
 
 import json
+import re
 import runpy
 import shutil
 from pathlib import Path
 
 import pytest
 
+from auditor.audit.extra_attacks import load_attacks
+from auditor.errors import ModelLoadError
+from auditor.records import AuditRequest
+from auditor.records.extra_attacks import ExtraAttacks, TransferModel
+from auditor.zoo import select
+from auditor.zoo.demo import DemoZoo
 from tests.factories.attack_files import ATTACKS, attack_file
-from tests.factories.command import audits, rows, run
+from tests.factories.command import audits, rows, run, swap
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "own_attacks"
@@ -94,7 +101,7 @@ def test_an_attack_that_never_ends_meets_the_time_limit(file: Path) -> None:
 def test_such_a_result_is_of_a_series_of_its_own(file: Path) -> None:
     (plain,) = rows(*ONE)
     (extra,) = rows(*ONE, *attack(file), "--transfer-from", "demo:standard")
-    assert extra["extra_attacks"].startswith("transfer from demo:standard, mine.py:brighter@")
+    assert re.match("transfer from demo:standard@[0-9a-f]{8}, mine.py:brighter@", extra["extra_attacks"])
     assert plain["extra_attacks"] is None
     assert extra["robust_accuracy"] <= plain["robust_accuracy"]
     (detail,) = json.loads(run("results", "show", extra["model"], "--id", extra["id"], "--format", "json").stdout)
@@ -113,6 +120,26 @@ def test_such_a_result_is_of_a_series_of_its_own(file: Path) -> None:
     again = run("scan", "demo", *ONE, *attack(file), "--fail-on-regression")
     assert "no earlier result under this setting" in again.stderr
     assert audits() == 3
+
+
+@pytest.mark.long
+def test_other_weights_of_the_same_name_are_of_another_series(zoo: Path) -> None:
+    words = (*ONE, "--transfer-from", "demo:noise")
+    (first,) = rows(*words)
+    swap(zoo, "noise", "standard")
+    (second,) = rows(*words)
+    assert first["extra_attacks"] != second["extra_attacks"]
+    assert first["id"] != second["id"]
+    listed = run("results", "list").stdout  # neither replaces the other
+    assert all(f"with {one['extra_attacks']}" in listed for one in (first, second))
+
+
+def test_weights_that_changed_since_the_scan_began_are_refused() -> None:
+    (source,) = select(DemoZoo().entries(), models=("demo:at-eps0.10",))
+    transfer = TransferModel(model="demo:noise", weights_sha256="0" * 64)
+    request = AuditRequest(protocol="quick", extra_attacks=ExtraAttacks(transfer=(transfer,)))
+    with pytest.raises(ModelLoadError, match="its weights have changed since the scan began"):
+        load_attacks(source, request)
 
 
 @pytest.mark.long

@@ -113,6 +113,6 @@ def test_a_curve_against_itself_has_no_difference() -> None:
 def test_json_has_null_where_nothing_was_found() -> None:
     values = curve_values(curve_of([0.0, 0.1, np.inf]), 0.1)
     assert values["sizes"] == [0.0, pytest.approx(0.1), None]
-    assert values["found_by"] == [None, "minimal", None]
+    assert values["found_by"] == [None, "minimal-2", None]
     assert values["points"][2] == {"eps": 0.1, "robust": pytest.approx(1 / 3), "low": pytest.approx(0.0615, abs=1e-3),
                                    "high": pytest.approx(0.7923, abs=1e-3)}  # fmt: skip

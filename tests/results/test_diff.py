@@ -191,6 +191,15 @@ def test_smaller_critical_radii_are_a_regression(store: Store, smaller: int, lar
     assert [reasons[0].startswith(reason) for reasons in found.values()] == [True] * worse
 
 
+def test_curves_of_different_searches_are_not_compared_and_a_line_says_so(store: Store) -> None:
+    sizes = np.linspace(0.05, 0.3, N)
+    before = scan(store, {"a": made("a", 150, curve=curve_of(sizes, search="minimal"))})
+    after = scan(store, {"a": made("a", 150, seed=1, curve=curve_of(0.9 * sizes))})
+    found = diff_scans(store.engine, before, after, gap_drop=0.1)
+    assert found.regressions == {}
+    assert "curves not compared: measured by different searches, minimal and minimal-2" in str(found.not_compared)
+
+
 def test_one_curve_alone_is_no_regression(store: Store) -> None:
     before = scan(store, {"a": made("a", 150, curve=curve_of(np.full(N, 0.2)))})
     after = scan(store, {"a": made("a", 150, seed=1)})

@@ -77,8 +77,8 @@ class Exclusive:
 class Comparison:
     """All that is known of the compared models.
 
-    ``remarks``: on certified accuracies. ``differences``: the settings that differ, with the value of each model;
-    ``shared``: the number of shared samples.
+    ``remarks``: on certified accuracies, and curves that are not compared. ``differences``: the settings that differ,
+    with the value of each model; ``shared``: the number of shared samples.
     ``curves``, ``curve_tests``: the robust accuracy at every radius, and what tests say of every two curves.
     ``orders``: the orders of the classes to choose from, by key; ``order`` is the chosen one; empty if the models have
     different classes, and ``matrices`` has each matrix in its own order then.
@@ -155,7 +155,7 @@ def _build(found: GroupComparison, order: str, page: int) -> Comparison:
     chosen = order if order in orders else next(iter(orders), "")
     return Comparison(
         models=models,
-        remarks=certified_remarks([one.row for one in models], ("certified",)),
+        remarks=(*certified_remarks([one.row for one in models], ("certified",)), *_uncompared_curves(found)),
         differences=found.differences,
         tables=tuple(pair_table(pair, LETTERS, len(found.pairs)) for pair in found.pairs if pair.found),
         obstacles=tuple(_obstacle(pair) for pair in found.pairs if pair.obstacle),
@@ -180,6 +180,13 @@ def _curve_tests(found: GroupComparison) -> Iterator[tuple[str, tuple[tuple[str,
         if pair.found and pair.found["curves"]:
             a, b = LETTERS[pair.first], LETTERS[pair.second]
             yield f"{a}, {b}", tuple(comparison_pairs(pair.found["curves"], a, b))
+
+
+def _uncompared_curves(found: GroupComparison) -> Iterator[str]:
+    """The pairs of models whose curves are of different searches."""
+    for pair in found.pairs:
+        if pair.found and (why := pair.found["curves_obstacle"]):
+            yield f"{LETTERS[pair.first]} and {LETTERS[pair.second]}: {why}."
 
 
 def _attacks(details: Sequence[Detail]) -> list[ComparedAttack]:

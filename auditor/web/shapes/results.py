@@ -249,6 +249,8 @@ class Side(Shape):
     correlation: str
     sketch: int | None
     extra_attacks: str | None
+    certified_accuracy: Share | None
+    smoothed_certified_accuracy: Share | None
     gap: float | None
     gap_error: float | None
     gap_centred: float | None
@@ -293,5 +295,6 @@ class Comparison(Shape):
     robust: Paired
     clean: Paired
     curves: CurveComparison | None
+    curves_obstacle: str | None
     more_robust: ModelAt | None
     verdict: str
