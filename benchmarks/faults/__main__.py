@@ -11,6 +11,7 @@ iproute2. The exit code is 1 if anything else than expected is found.
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -50,21 +51,27 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=16, help="that a scenario may take")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[kind.name for kind in SCENARIOS])
     parser.add_argument("--store", type=Path, default=Path("benchmarks/runs/faults"))
+    parser.add_argument("--stored", action="store_true", help="run nothing; show what is stored, of any options")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="write the figures into this page")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that services, mounts and namespaces are removed
     options = Options(given.audits, given.samples, given.workers, given.seed, given.minutes)
     given.store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="auditor-faults-") as folder:
-        rows = run_all(options, given.only, given.store, Path(folder))
+    chosen = [kind for kind in SCENARIOS if not given.only or kind.name in given.only]
+    if given.stored:
+        rows = [row for kind in chosen if (row := load(file_of(kind, given.store), {})) is not None]
+    else:
+        with tempfile.TemporaryDirectory(dir="/tmp", prefix="auditor-faults-") as folder:
+            rows = run_all(options, chosen, given.store, Path(folder))
     print(page.table(rows))
     if given.write:
-        page.write(given.write, rows, json.loads((given.store / "local.json").read_text()))
+        page.write(given.write, rows)
     wrong = [f"{row['scenario']}: {line}" for row in rows for line in row["wrong"]]
     if wrong:
         sys.exit("FAILED:\n" + "\n".join(wrong))
 
 
-def run_all(options: Options, only: list[str] | None, store: Path, folder: Path) -> list[dict[str, Any]]:
+def run_all(options: Options, chosen: list[type[Scenario]], store: Path, folder: Path) -> list[dict[str, Any]]:
     """The rows of the chosen scenarios, from the store or from a run."""
     zoo = make_zoo(folder / "zoo", options.audits).folder
     same = {"audits": options.audits, "samples": options.samples}
@@ -75,10 +82,8 @@ def run_all(options: Options, only: list[str] | None, store: Path, folder: Path)
     print(f"{options.audits} audits in one process, without workers: {local['seconds']:.0f} s", flush=True)
     same |= {"workers": options.workers, "seed": options.seed, "wrong": []}
     rows = []
-    for kind in SCENARIOS:
-        if only and kind.name not in only:
-            continue
-        file = store / f"{kind.name.replace(' ', '-')}.json"
+    for kind in chosen:
+        file = file_of(kind, store)
         row = load(file, same)
         if row is None:
             print(f"{kind.name}: {kind.fault}", flush=True)
@@ -88,6 +93,10 @@ def run_all(options: Options, only: list[str] | None, store: Path, folder: Path)
             print(f"  {page.sentence(row)} ({time.monotonic() - began:.0f} s in all)", flush=True)
         rows.append(row)
     return rows
+
+
+def file_of(kind: type[Scenario], store: Path) -> Path:
+    return store / f"{kind.name.replace(' ', '-')}.json"
 
 
 def load(file: Path, same: dict[str, Any]) -> dict[str, Any] | None:

@@ -9,9 +9,12 @@ from benchmarks.faults.stage import LEASE
 HEADING = "## Faults"
 INTRODUCTION = """\
 `make faults` measures this part and writes it; do not edit it. In each scenario {workers} workers with leases of
-{lease:g} s audit {audits} tiny models under `quick` ({samples} images each), with PostgreSQL and Redis of the
-scenario's own, while one kind of fault happens again and again. One process without workers takes {local:.0f} s for
-these models.
+{lease:g} s audit tiny models under `quick` ({samples} images each), with PostgreSQL and Redis of the scenario's own,
+while one kind of fault happens again and again.
+"""
+FEWER = """\
+{full} of {all} scenarios have been run with {most} audits. The others have figures of a trial with fewer audits,
+some with shorter pauses between faults, which `make faults` replaces.
 """
 EXPLANATION = """\
 A lost attempt ended without a result, and its audit was measured again. An audit is equal to the local run if its
@@ -20,7 +23,7 @@ scenario also checks that there is one scan, that no attack's saved progress is 
 itself. The seconds include the start of the workers, and the time in which services are away.
 """
 COLUMNS = (
-    "scenario", "faults", "done", "failed", "attempts", "lost attempts", "seconds", "equal to the local run",
+    "scenario", "audits", "faults", "done", "failed", "attempts", "lost attempts", "seconds", "equal to the local run",
     "left in the queue",
 )  # fmt: skip
 
@@ -28,6 +31,7 @@ COLUMNS = (
 def cells(row: dict[str, Any]) -> list[str]:
     return [
         row["scenario"],
+        str(row["audits"]),
         str(row["faults"]),
         str(row["done"]),
         str(row["failed"]),
@@ -56,19 +60,16 @@ def logged(row: dict[str, Any]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in row["logged"].items())
 
 
-def section(rows: list[dict[str, Any]], local: dict[str, Any]) -> str:
-    """The part of the page, with its heading.
-
-    Args:
-        rows: the rows of all scenarios, in their order.
-        local: the run without workers.
-    """
-    introduction = INTRODUCTION.format(**rows[0], lease=LEASE, local=local["seconds"])
+def section(rows: list[dict[str, Any]]) -> str:
+    """The part of the page, with its heading, from the rows of all scenarios."""
+    most = max(row["audits"] for row in rows)
+    full = sum(row["audits"] == most for row in rows)
     wrong = [f"- {row['scenario']}: {line}" for row in rows for line in row["wrong"]]
     details = [f"- **{row['scenario']}**: {row['fault']}. {'; '.join([*row['notes'], logged(row)])}." for row in rows]
     parts = [
         HEADING,
-        fill(introduction),
+        fill(INTRODUCTION.format(**rows[0], lease=LEASE)),
+        *([fill(FEWER.format(full=full, all=len(rows), most=most))] if full < len(rows) else []),
         table(rows),
         fill(EXPLANATION),
         "Not as expected:" if wrong else "Everything was as expected in all scenarios.",
@@ -85,9 +86,9 @@ def fill(text: str) -> str:
     return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def write(page: Path, rows: list[dict[str, Any]], local: dict[str, Any]) -> None:
+def write(page: Path, rows: list[dict[str, Any]]) -> None:
     """Replace the last part of a page."""
     before, heading, _ = page.read_text().partition(f"\n{HEADING}\n")
     if not heading:
         raise SystemExit(f"{page}: expected a heading {HEADING!r}, got none")
-    page.write_text(f"{before}\n{section(rows, local)}\n")
+    page.write_text(f"{before}\n{section(rows)}\n")

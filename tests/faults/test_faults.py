@@ -101,17 +101,23 @@ def test_only_scenarios_of_the_same_options_that_went_well_are_not_repeated(
 def test_the_page_keeps_what_others_wrote_and_shows_what_was_measured(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text("# The service\n\nBy hand.\n\n## Faults\n\nold\n")
-    failed = ROW | {"scenario": "disk full", "seconds": None, "wrong": ["2 messages are left in the queue"]}
+    failed = ROW | {
+        "scenario": "disk full",
+        "audits": 20,
+        "seconds": None,
+        "wrong": ["2 messages are left in the queue"],
+    }
     for rows in ([ROW], [ROW, failed]):
-        page.write(file, rows, {"seconds": 120.6})
+        page.write(file, rows)
         lines = file.read_text().splitlines()
         assert lines[:3] == ["# The service", "", "By hand."]
         assert "old" not in lines
-        assert "| workers killed | 40 | 299 | 1 | 310 | 10 | 200 | 299 of 300 | 0 |" in lines
+        assert "| workers killed | 300 | 40 | 299 | 1 | 310 | 10 | 200 | 299 of 300 | 0 |" in lines
         assert "- **workers killed**: SIGKILL. a note; 1,234 waits for the database." in lines
-        assert "audit 300 tiny models under `quick` (16 images each)" in " ".join(lines)
-        assert max(map(len, lines)) <= 120
-    assert "| disk full | 40 | 299 | 1 | 310 | 10 | – | 299 of 300 | 0 |" in lines
+        assert "3 workers with leases of 5 s audit tiny models under `quick` (16 images each)" in " ".join(lines)
+        assert ("1 of 2 scenarios have been run with 300 audits" in " ".join(lines)) == (len(rows) == 2)
+        assert max(len(line) for line in lines if not line.startswith("|")) <= 120
+    assert "| disk full | 20 | 40 | 299 | 1 | 310 | 10 | – | 299 of 20 | 0 |" in lines
     assert "- disk full: 2 messages are left in the queue" in lines
     assert "Everything was as expected in all scenarios." not in lines
 
@@ -120,7 +126,7 @@ def test_a_page_without_the_heading_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "page.md"
     file.write_text("# The service\n")
     with pytest.raises(SystemExit, match="expected a heading '## Faults', got none"):
-        page.write(file, [ROW], {"seconds": 1})
+        page.write(file, [ROW])
     assert file.read_text() == "# The service\n"
 
 
