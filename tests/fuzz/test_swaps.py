@@ -124,6 +124,7 @@ def test_a_shard_that_becomes_a_link_is_refused(tmp_path: Path, monkeypatch: pyt
         read_content(index)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["audits/1/record.json", "audits/1"])
 def test_evidence_that_becomes_a_link_is_reported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = make_evidence(tmp_path)
