@@ -201,7 +201,7 @@ def agreement_lines(results: dict[str, Any]) -> Iterator[str]:
             for name in parts:
                 if name == "curve":
                     continue
-                common = sorted(set(parts[name]) & set(parts["curve"]))
+                common = sorted(set(parts[name]) & set(parts.get("curve", {})))
                 radius = float(name.split()[1]) * EPS[norm]
                 limit = radius * (1 + 2e-5) + 2e-7
                 curve = [size > limit for first in common for size in parts["curve"][first]["sizes"]]
@@ -216,24 +216,31 @@ def agreement_lines(results: dict[str, Any]) -> Iterator[str]:
                     f"{name.split()[0]} {100 * sum(protocol) / n:.1f} %; {fewer} broken by the curve alone, "
                     f"{only} by the protocol alone"
                 )
-            search = {first: part["passes"] for first, part in parts["curve"].items()}
-            quick = sum(part["quick"] for part in parts["curve"].values())
-            line = f"{norm}, demo:{model}: {sum(search.values()) / (PART * len(search)):.0f} passes an image; "
-            line += f"{sum(search.values()) / quick:.1f} times quick's"
-            if any(part.get("settings") != PARAMETERS for part in parts["curve"].values()):
-                line += " (by an earlier search, with other settings)"
-            strong = {first: part["passes"] for first, part in parts.get("strong 1", {}).items() if first in search}
-            if strong:
-                line += f", {sum(search[first] for first in strong) / sum(strong.values()):.2f} times strong's"
-            known = [
-                (part["forward"] + part["backward"]) / OTHER_PART
-                for first, part in standard.get(model, {}).get("standard", {}).items()
-                if any(int(start) <= int(first) < int(start) + PART for start in search)
-            ]
-            if norm == "Linf" and known:
-                mine = sum(search.values()) / (PART * len(search))
-                line += f", {mine / statistics.mean(known):.2f} times standard's"
-            yield line
+            if "curve" in parts:
+                yield cost_line(norm, model, parts, standard)
+
+
+def cost_line(norm: str, model: str, parts: dict[str, Any], standard: dict[str, Any]) -> str:
+    """The passes of the search beside those of the protocols on the same images; without other parts of these."""
+    search = parts["curve"]
+    images = sum(len(part["sizes"]) for part in search.values())
+    mine = sum(part["passes"] for part in search.values())
+    line = f"{norm}, demo:{model}: {mine / images:.0f} passes an image; "
+    line += f"{mine / sum(part['quick'] for part in search.values()):.1f} times quick's"
+    if any(part.get("settings") != PARAMETERS for part in search.values()):
+        line += " (by an earlier search, with other settings)"
+    for protocol in ("strong", "standard"):
+        known = {first: part["passes"] for first, part in parts.get(f"{protocol} 1", {}).items() if first in search}
+        if known:
+            line += f", {sum(search[first]['passes'] for first in known) / sum(known.values()):.2f} times {protocol}'s"
+    known_there = [
+        (part["forward"] + part["backward"]) / OTHER_PART
+        for first, part in standard.get(model, {}).get("standard", {}).items()
+        if any(int(start) <= int(first) < int(start) + PART for start in search)
+    ]
+    if norm == "Linf" and known_there:
+        line += f", {mine / images / statistics.mean(known_there):.2f} times standard's"
+    return line
 
 
 def main() -> None:

@@ -253,8 +253,8 @@ def attack_seconds(
     search, bound_of_search = 0.0, 0.0
     if request.curve and not randomized:
         # after each gradient of FAB, and in every bisection, there is a forward pass: about as many as gradients
-        most = n * most_passes(1, NORMS[entry.norm])
-        bound_of_search = seconds(Work(0, most, 0, most))
+        searched = n * most_passes(1, NORMS[entry.norm])
+        bound_of_search = seconds(Work(0, searched, 0, searched))
         search = USUAL_SEARCH * bound_of_search
     towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
     bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))

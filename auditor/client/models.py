@@ -612,6 +612,8 @@ class Side(Struct, frozen=True, kw_only=True):
     correlation: str
     sketch: int | None
     extra_attacks: str | None
+    certified_accuracy: float | None
+    smoothed_certified_accuracy: float | None
     gap: float | None
     gap_error: float | None
     gap_centred: float | None
@@ -881,6 +883,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     robust: Paired
     clean: Paired
     curves: CurveComparison | None
+    curves_obstacle: str | None
     more_robust: ModelAt | None
     verdict: str
 
