@@ -23,7 +23,7 @@ from tests.factories.records import entry
 from tests.simulation.checks import Examiner, Key, ViolationError
 from tests.simulation.database import START, Database, Rows, current, routes
 from tests.simulation.model import Model
-from tests.simulation.world import World, fake_time
+from tests.simulation.world import TICK, World, fake_time
 
 MOST_ROUNDS = 50
 REQUEST = ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="quick"), samples=3), seconds=9.0)
@@ -42,6 +42,7 @@ WEIGHTS = {
     "silence": 6, "kill": 5, "crash": 6, "take over": 6, "stop": 3, "freeze": 5, "thaw": 3,
     "lose a message": 2, "repeat a message": 3, "empty the broker": 1, "broker away": 1, "broker back": 2,
     "database away": 1, "database back": 3, "lose a reply": 2, "change a clock": 2, "cancel": 5, "retry": 5,
+    "cancel and stop": 2, "renew late": 3,
 }  # fmt: skip
 """How often each event is drawn."""
 _NAMES, _TOTALS = tuple(WEIGHTS), tuple(itertools.accumulate(WEIGHTS.values()))
@@ -269,6 +270,38 @@ def _take_over(world: World, number: int) -> None:
         _elapse(world, number, ticks=4)
         _deliver(world, number)
         host.frozen = False
+        if number & 2:
+            world.end_worker(host, politely=True, redeliver=bool(number & 4))
+
+
+def _cancel_and_stop(world: World, number: int) -> None:
+    """A job is cancelled, and its process ends on a signal before its next heartbeat."""
+    host = _among([one for one in _alive(world.workers) if world.job_task(one) is not None], number)
+    if host is not None:
+        _cancel(world, number)
+        for task in [one for one in world.tasks if one.host is world.client]:
+            world.finish(task)
+        world.end_worker(host, politely=True, redeliver=bool(number & 4))
+
+
+def _renew_late(world: World, number: int) -> None:
+    """A reaper has found that a lease is over; before it expires the lease, the process is thawed and renews it."""
+    host = _among([one for one in _alive(world.workers) if world.job_task(one) is not None], number)
+    reaper = _among(_alive(world.reapers), number)
+    if host is None or reaper is None:
+        return
+    host.frozen = True
+    _elapse(world, 0, ticks=2)
+    world.clock += TICK
+    _check(world, number, "check_processes")
+    check = next((one for one in world.tasks if one.host is reaper and one.name.endswith("processes")), None)
+    while check is not None and not check.greenlet.dead and world.is_ready(check) and check.next != "expire":
+        world.step(check)
+    host.frozen = False
+    if number & 2:
+        _beat(world, world.workers.index(host))
+        for task in [one for one in world.tasks if one.host is host and one.message is None]:
+            world.finish(task)
 
 
 def _likely(world: World, hosts: list[Any], number: int) -> list[Any]:
@@ -388,6 +421,8 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "stop": lambda world, number: _end(world, number, politely=True),
     "crash": _crash,
     "take over": _take_over,
+    "cancel and stop": _cancel_and_stop,
+    "renew late": _renew_late,
     "freeze": _freeze,
     "thaw": _thaw,
     "lose a message": _lose_message,
