@@ -34,6 +34,7 @@ PARTS = {
     "database": "Lists of a million audits in PostgreSQL",
     "web": "The dashboard over 100,000 audits",
     "queue": "The queue",
+    "whole_zoo": "All of timm and RobustBench in the queue",
 }
 HEAD = """\
 # Performance
