@@ -11,7 +11,7 @@ from auditor.db.models import ScanAudit
 from auditor.db.results import Filter, list_results
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.results.previous import previous_result
+from auditor.results.previous import count_audits, previous_result
 from tests.factories.audits import N, audited
 from tests.factories.records import REQUEST, entry
 
@@ -66,3 +66,9 @@ def test_of_several_data_sets_the_last_result_on_this_one_counts() -> None:
     first = audited("a", 50)
     audited("a", 50, dataset="cifar10")
     assert previous(audited("a", 50)) == first
+
+
+def test_the_models_of_a_scan_are_counted() -> None:
+    store = Store(open_database(settings().database_url))
+    ids = [store.create_scan("demo", REQUEST, [entry(name) for name in names])[0] for names in ("a", "bcd")]
+    assert [count_audits(store.engine, scan_id) for scan_id in ids] == [1, 3]
