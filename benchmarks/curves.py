@@ -4,13 +4,15 @@
     OMP_NUM_THREADS=1 python -m benchmarks.curves agreement [--norm Linf] [--images 200]
     python -m benchmarks.curves print
 
+Both take `--models`. Where fewer images than the default are stored, the lines say how many.
+
 Demo models on Fashion-MNIST. Candidates run on the first test images, with which the search was tuned; agreement is
 measured on images from number 500 on. Each part is stored in `benchmarks/curves.json` when it ends, and is not run
 again. A pass is one image through the network, forward or backward, counted around the model; the passes of `standard`
 on the same images are those of `benchmarks/attacks.json`.
 
 The candidates are foolbox's FMN and DDN, adv-lib's PDPGD, pyautoattack's FAB, auditor's ascents in shrinking balls,
-and both of the last two, which is what `--curve` runs. adv-lib needs visdom, whose build fails with today's setuptools;
+both of the last two, and what `--curve` runs: these two, and in L1 auditor's PDPGD as well. adv-lib needs visdom, whose build fails with today's setuptools;
 `pip install --no-deps adv-lib` is enough here, because an empty module stands in for visdom.
 """
 
@@ -92,9 +94,10 @@ CANDIDATES: dict[str, Candidate] = {
     "FMN, steps of 10": of_foolbox(_FMN, max_stepsize=10.0),
     "DDN": of_foolbox({"L2": "DDNAttack"}),
     "PDPGD": pdpgd,
-    "FAB": of_search(fab=[[9, 50]], rounds=0),
-    "ascents": of_search(fab=[], rounds=40),
-    "both": of_search(),
+    "FAB": of_search(fab=[[9, 50]], rounds=0, primal_dual=None),
+    "ascents": of_search(fab=[], rounds=40, primal_dual=None),
+    "FAB and ascents": of_search(primal_dual=None),
+    "--curve": of_search(),
 }
 
 
@@ -154,11 +157,11 @@ def store(path: Sequence[str], measure: Callable[[], dict[str, Any]]) -> None:
         out.write(json.dumps(results, indent=1).encode())
 
 
-def measure_candidates(norms: Sequence[str], images: int) -> None:
+def measure_candidates(norms: Sequence[str], models: Sequence[str], images: int) -> None:
     for norm in norms:
-        for model in COMPARED:
+        for model in models:
             for name in CANDIDATES:
-                if name == "DDN" and norm != "L2":
+                if (name == "DDN" and norm != "L2") or (name == "FAB and ascents" and norm != "L1"):
                     continue
                 store(
                     ("candidates", norm, model, name),
@@ -251,13 +254,13 @@ def main() -> None:
     parser.add_argument("--norms", nargs="+", choices=EPS, default=list(EPS))
     parser.add_argument("--norm", choices=EPS, default="Linf")
     parser.add_argument("--images", type=int)
-    parser.add_argument("--models", nargs="+", choices=(*ROBUST, *OTHERS), default=list(ROBUST))
+    parser.add_argument("--models", nargs="+", choices=(*ROBUST, *OTHERS, "standard"))
     parser.add_argument("--protocol", default="strong")
     options = parser.parse_args()
     if options.what == "candidates":
-        measure_candidates(options.norms, options.images or 32)
+        measure_candidates(options.norms, options.models or COMPARED, options.images or 32)
     if options.what == "agreement":
-        measure_agreement(options.norm, options.models, options.images or 200, options.protocol)
+        measure_agreement(options.norm, options.models or ROBUST, options.images or 200, options.protocol)
     for line in (*candidate_lines(read_store(STORE)), *agreement_lines(read_store(STORE))):
         print(line, flush=True)
 
