@@ -21,11 +21,12 @@ from auditor.text.numbers import counted
 GIB = 2**30
 LITTLE_DISK = 5 * GIB
 EXTRAS = {
-    "zoos": "RobustBench's and timm's models",
-    "hub": "transformers' models on the Hugging Face hub",
-    "onnx": "ONNX files in local zoos",
-    "service": "workers and PostgreSQL",
+    "zoos": ("robustbench", "RobustBench's and timm's models"),
+    "hub": ("transformers", "transformers' models on the Hugging Face hub"),
+    "onnx": ("onnx", "ONNX files in local zoos"),
+    "service": ("celery", "workers and PostgreSQL"),
 }
+"""The package without which an extra is not installed, because extras share others; and what the extra is for."""
 State = Literal["ok", "absent", "broken"]
 
 
@@ -64,8 +65,8 @@ def _packages(_: Settings) -> Iterator[Finding]:
     checked: set[tuple[str, str]] = set()  # extras may share a package
     for extra in ("", *EXTRAS):
         group = [one for one in requirements if _belongs(one, extra)]
-        if extra and _installed(group[0].name) is None:  # the main package of the extra
-            yield Finding(f"[{extra}]", "absent", f"for {EXTRAS[extra]}, run pip install 'auditor[{extra}]'")
+        if extra and _installed(EXTRAS[extra][0]) is None:
+            yield Finding(f"[{extra}]", "absent", f"for {EXTRAS[extra][1]}, run pip install 'auditor[{extra}]'")
             continue
         for one in group:
             found, needed = _installed(one.name), str(one.specifier)

@@ -71,6 +71,17 @@ def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.Mon
     )
 
 
+@pytest.mark.parametrize(("extra", "main"), [(extra, main) for extra, (main, _) in doctor.EXTRAS.items()])
+def test_an_extra_without_its_main_package_is_absent_whatever_it_shares(
+    extra: str, main: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """huggingface-hub belongs to `zoos` and `hub`: that it is installed for one does not break the other."""
+    real = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda n: None if n == main else real(n))
+    assert found(f"[{extra}]").state == "absent"
+    assert not [one for one in doctor.examine(settings()) if one.state == "broken" and one.subject == main]
+
+
 def test_timm_without_its_hub_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.models._hub._has_hf_hub", False)
     assert found("timm's hub").state == "broken"
