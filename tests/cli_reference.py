@@ -1,5 +1,7 @@
 """docs/cli.md from ``--help``: ``make docs`` writes it, a test compares it."""
 
+import copy
+
 import click
 
 from auditor.cli import main
@@ -11,6 +13,8 @@ def reference() -> str:
     parts = [HEAD]
 
     def describe(command: click.Command, path: str, parent: click.Context | None) -> None:
+        command = copy.copy(command)
+        command._help_option = None  # click keeps the one of the first context, which may be a test's
         settings = command.context_settings | {"max_content_width": 110, "terminal_width": 110}
         context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent, **settings)
         parts.append(f"\n## {path}\n\n```\n{command.get_help(context)}\n```\n")

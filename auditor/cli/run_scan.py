@@ -79,17 +79,10 @@ def check_queue() -> None:
     check_broker()
 
 
-def decide(
-    place: "PlaceOptions",
-    device: str,
-    *,
-    minutes: float | None = None,
-    needs_results: bool = False,
-    scheduled: bool = False,
-) -> Where:
+def decide(place: "PlaceOptions", device: str, *, minutes: float | None = None, needs_results: bool = False) -> Where:
     """Decide where work runs, by its options; ``minutes`` is the time limit of an audit.
 
-    ``needs_results``: whether the command does something with the results. A scheduled command then waits by itself.
+    ``needs_results``: whether the command does something with the results.
 
     Raises:
         UsageError: the options contradict each other, or no broker is configured.
@@ -104,14 +97,14 @@ def decide(
         return Where(LOCAL_QUEUE, False, place.jobs)
     if place.jobs:
         raise UsageError("--jobs needs --here: `auditor worker --processes` sets how many audits a worker runs at once")
-    if needs_results and not place.wait and not scheduled:
+    if needs_results and not place.wait:
         raise UsageError("gates, --sarif, --junit and --mlflow need the results: add --wait or --here")
     check_queue()
     from auditor.jobs.queue import LONGEST_DAYS, queue_of
 
     if (minutes or 0) > LONGEST_DAYS * 24 * 60:
         raise UsageError(f"--time-limit: expected at most {LONGEST_DAYS} days for a queued audit; or add --here")
-    return Where(queue_of(device), place.wait or needs_results)
+    return Where(queue_of(device), place.wait)
 
 
 def run_where(

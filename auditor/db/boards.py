@@ -106,6 +106,16 @@ def load_board(engine: Engine, key: BoardKey, sort: str) -> list[BoardRow]:
         return [_row(found, figures.get(found.name)) for found in session.execute(query)]
 
 
+def list_certified(engine: Engine, key: BoardKey) -> set[str]:
+    """The certified accuracies that a row of a board has, of :data:`auditor.db.filters.OF_CERTIFICATE`."""
+    audit, certificate = tables.Audit, tables.Certificate
+    accuracies = (func.max(getattr(certificate, name)).label(name) for name in OF_CERTIFICATE)
+    with Session(engine) as session:
+        query = select(*accuracies).join(audit, certificate.audit_id == audit.id)
+        (found,) = session.execute(query.where(audit.latest_done.expression, *_same(key)))
+        return {name for name in OF_CERTIFICATE if getattr(found, name) is not None}
+
+
 def _row(found: Any, published: Any) -> BoardRow:
     claims = claims_of(found, published)
     flags = (*parse_json(found.flags), *(mismatches(found, claims) if published else ()))

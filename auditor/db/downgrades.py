@@ -8,8 +8,10 @@ LOSSES: tuple[tuple[str, str, str], ...] = (
     ("0018", "the count of expired leases, which starts again from those of the audits", "counters WHERE value > 0"),
     ("0015", "results with attacks of users, which become cancelled audits", "audits WHERE extra_attacks IS NOT NULL"),
     ("0014", "certificates; `auditor scan … --certify bounds --force` makes them again", "certificates"),
-    ("0013", "accuracies under one corruption at one severity; their mean stays, and `auditor scan … --force` measures "
-     "them again", "corruptions"),
+    ("0013", "accuracies under one corruption at one severity; `auditor scan … --force` measures them again",
+     "corruptions"),
+    ("0013", "results under common corruptions, which become cancelled audits",
+     "audits WHERE norm IN ('corruptions', 'corruptions_generated', 'corruptions_3d')"),
     ("0012", "curves, the smallest perturbations by sample; `auditor scan … --curve --force` makes them again",
      "curves"),
     ("0010", "pictures of templates; `auditor scan … --force` makes them again", "templates"),

@@ -22,6 +22,8 @@ try:
 except ImportError:  # not on Windows: there several beats may report the same run
     fcntl = None  # type: ignore[assignment]
 
+COMMAND_SECONDS = 120.0
+"""A command whose scan ended longer ago is gone: it takes seconds to check gates and to write files."""
 TELLER_LOCK = 0x617564_7465_6C6C
 """The number of the advisory lock on PostgreSQL; any unused number."""
 
@@ -173,11 +175,16 @@ def end_run(engine: Engine, run_id: int, state: str, reason: str | None = None) 
 
 
 def runs_to_report(engine: Engine) -> list[tuple[int, str, int | None, str | None]]:
-    """Ended runs, with ended scans, that were not reported yet: id, schedule, scan, reason."""
+    """Ended runs, with ended scans, that were not reported yet: id, schedule, scan, reason.
+
+    A command ends after its scan, because it checks gates then. If its process is gone, the scan is reported without.
+    """
     run, scan = tables.ScheduleRun, tables.Scan
     query = select(run.id, tables.Schedule.name, run.scan_id, run.reason).join(tables.Schedule)
     query = query.outerjoin(scan, scan.id == run.scan_id).where(run.reported_at.is_(None))
-    ended = (run.state == "failed") | scan.state.in_(("done", "interrupted"))
+    late = now() - timedelta(seconds=COMMAND_SECONDS)
+    settled = (run.state == "done") | (scan.finished_at < late)
+    ended = (run.state == "failed") | (scan.state.in_(("done", "interrupted")) & settled)
     with Session(engine) as session:
         return [tuple(row) for row in session.execute(query.where(ended).order_by(run.id))]  # type: ignore[misc]
 

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+
+UNMET: Final = "a gate was not met"
+"""How the reason of a run begins whose command ended so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from auditor.config import settings
 from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.schedules import only_teller, runs_to_report, scan_before, take_report
 from auditor.errors import AuditorError, first_line
+from auditor.records.schedules import UNMET
 from auditor.results.diff import diff_scans
 from auditor.results.regressions import GAP_DROP
 from auditor.scheduling.webhook import describe_diff, post
@@ -85,6 +86,8 @@ class Alerts:
                 raise
             except Exception as error:
                 text, alarming = f"schedule {name}, scan {scan_id} cannot be compared: {first_line(error)}", True
+            if reason is not None and reason.startswith(UNMET):
+                text, alarming = f"{text}\n{reason}", True
         logger.log(logging.WARNING if alarming else logging.INFO, "%s", text)
         return Report(text, alarming, self.clock())
 

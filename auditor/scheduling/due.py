@@ -32,8 +32,8 @@ from auditor.db.schedules import (
     last_runs,
     reclaim_lost_runs,
 )
-from auditor.errors import ConflictError, UsageError, first_line, one_line
-from auditor.records.schedules import LastRun, ScheduleRow
+from auditor.errors import ConflictError, ExitCode, UsageError, first_line, one_line
+from auditor.records.schedules import UNMET, LastRun, ScheduleRow
 from auditor.text.printable import check_printable, check_storable, clean_line
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ POLL_SECONDS = 0.5
 COMMANDS = ("scan",)
 PATH_OPTIONS = ("--attack", "--data", "--junit", "--sarif", "--save-adversarials", "--transfer-zoo")
 """The options of a scan whose values are paths."""
+OF_RESULTS = ("--fail-", "--junit", "--mlflow", "--sarif")
+"""How the options of a scan begin that need its results."""
 PATH_STARTS = ("/", "~", ".")
 FOLDER_PLACE = 3
 """The place of a zoo's folder after ``auditor scan SOURCE``."""
@@ -89,6 +91,11 @@ def check_command(words: Sequence[str]) -> None:
         raise UsageError(
             f"{', '.join(sorted(wrong))} cannot be scheduled: choose with the options of `auditor beat` where scans run"
         )
+
+
+def needs_results(command: Sequence[str]) -> bool:
+    """Whether a command does something with the results of its scan, so that it has to wait for them."""
+    return any(word.startswith(OF_RESULTS) for word in command)
 
 
 def hide_paths(row: ScheduleRow) -> ScheduleRow:
@@ -225,7 +232,8 @@ def run_schedule(engine: Engine, run: Run, here: bool, halted: threading.Event |
     """
     if run.schedule.command is None:
         return _fail(engine, run, str(find_problem(run.schedule)))
-    words = [*run.schedule.command, "--here" if here else "--queue", "--run", str(run.id)]
+    place = ["--here"] if here else ["--queue", *(["--wait"] if needs_results(run.schedule.command) else [])]
+    words = [*run.schedule.command, *place, "--run", str(run.id)]
     name, due = run.schedule.name, run.due_at.isoformat()
     logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(shlex.join(words)))
     try:
@@ -233,7 +241,8 @@ def run_schedule(engine: Engine, run: Run, here: bool, halted: threading.Event |
     except (OSError, ValueError) as error:  # ValueError: a word with a NUL character, or with half of a pair
         code, last_line = -1, first_line(error)
     if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
-        end_run(engine, run.id, "done", last_line if code else None)
+        reason = f"{UNMET}: {last_line}" if code == ExitCode.GATE else last_line
+        end_run(engine, run.id, "done", reason if code else None)
         return None
     return _fail(engine, run, last_line or f"exit code {code}")
 
@@ -265,26 +274,26 @@ def _run(program: list[str], halted: threading.Event) -> tuple[int, str]:
 def run_due(
     engine: Engine,
     here: bool,
-    halted: threading.Event | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    halted: threading.Event | None = None,
 ) -> None:
-    """Run all schedules that are due now: here one after another; on workers each in a thread, as some wait for them.
+    """Run all schedules that are due now.
 
-    ``halted``: once it is set, the programs are interrupted.
+    A command that waits for results of workers has a thread of its own, so that it delays no other schedule. Once
+    ``halted`` is set, it is interrupted; its scan continues.
     """
     for run in take_due(engine, clock()):
-        if here:
-            _run_and_log(engine, run, here, halted)
+        if not here and needs_results(run.schedule.command or ()):
+            arguments = (engine, run, here, halted)
+            threading.Thread(target=_run_and_log, args=arguments, name=f"schedule {run.schedule.name}").start()
         else:
-            threading.Thread(
-                target=_run_and_log, args=(engine, run, here, halted), daemon=True, name=run.schedule.name
-            ).start()
+            _run_and_log(engine, run, here, None)
 
 
 def _run_and_log(engine: Engine, run: Run, here: bool, halted: threading.Event | None) -> None:
     try:
         reason = run_schedule(engine, run, here, halted)
-    except SQLAlchemyError as error:  # in a thread nobody else would notice; a run without a scan starts again
+    except SQLAlchemyError as error:  # in a thread nobody else would notice
         reason = f"cannot store how the run ended: {first_line(error)}"
     if reason is not None:
         logger.error("schedule %s: %s", run.schedule.name, reason)

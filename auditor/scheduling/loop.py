@@ -46,7 +46,7 @@ class Beat:
     def beat(self) -> None:
         """Run what is due; no error ends the loop, and an unavailable database is tried again."""
         try:
-            run_due(self.engine, self.here, self.ended)
+            run_due(self.engine, self.here, halted=self.ended)
         except UNAVAILABLE as error:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception as error:

@@ -101,13 +101,14 @@ def certified_remarks(
     return tuple(remarks)
 
 
-def choose_columns(names: Sequence[str], rows: Sequence[ResultRow], *, claims: bool) -> tuple[Column, ...]:
+def choose_columns(names: Sequence[str], certified: Collection[str], *, claims: bool) -> tuple[Column, ...]:
     """Return the columns of these names in their usual order.
 
-    No names: the default, published figures only with ``claims``, certified ones only if one of the rows has them.
+    No names: the default, published figures only with ``claims``, and of the certified accuracies those in
+    ``certified``, which a row of the board has.
     """
-    certified = [name for name, key in _CERTIFIED.items() if any(getattr(row, key) is not None for row in rows)]
-    chosen = names or [*(name for name in DEFAULT_COLUMNS if claims or name != "published"), *certified]
+    own = [name for name, key in _CERTIFIED.items() if key in certified]
+    chosen = names or [*(name for name in DEFAULT_COLUMNS if claims or name != "published"), *own]
     return tuple(column for column in COLUMNS if column.name in chosen)
 
 
@@ -140,4 +141,5 @@ def _board(setting: str, group: Sequence[ResultRow]) -> Board:
     better = sorted((row.robust_accuracy or 0 for row in group if not row.flags), reverse=True)
     ranks = {row.id: "–" if row.flags else rank_of(row, better) for row in group}
     claims = any(row.claimed_robust_accuracy is not None for row in group)
-    return build_board(setting, best_first(group), ranks, choose_columns((), group, claims=claims))
+    certified = {key for key in _CERTIFIED.values() if any(getattr(row, key) is not None for row in group)}
+    return build_board(setting, best_first(group), ranks, choose_columns((), certified, claims=claims))

@@ -8,7 +8,7 @@ HF_HUB_OFFLINE, HF_TOKEN.
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ class TimmZoo:
     def construct(self, entry: ZooEntry) -> "nn.Module":
         from auditor.zoo.normalized import normalized
 
-        return normalized(_create(_name(entry), False), entry.preprocessing)
+        return normalized(create_model(_name(entry), trained=False), entry.preprocessing)
 
     def load(self, entry: ZooEntry) -> LoadedModel:
         from auditor.torch_state import set_eval
@@ -75,7 +75,7 @@ class TimmZoo:
         if trained:
             _download_by_address(_name(entry))
         with contextlib.nullcontext() if missing else offline():  # cached files are used without asking the hub
-            model = _create(_name(entry), trained)
+            model = create_model(_name(entry), trained=trained)
         notes: tuple[str, ...] = ()
         if not trained:
             tags = [name for name in import_timm().list_models(pretrained=True) if name.split(".")[0] == _name(entry)]
@@ -168,8 +168,14 @@ def _download_by_address(name: str) -> None:
         load_or_download(hub_weight_file(config.url))
 
 
-def _create(name: str, trained: bool) -> "nn.Module":
+def create_model(
+    name: str, *, trained: bool, config: Any = None, arguments: Mapping[str, Any] | None = None
+) -> "nn.Module":
     """``timm.create_model``, with every weight loaded, or with random weights that are always the same.
+
+    Args:
+        config: timm's ``PretrainedCfg`` with the weights; None for timm's own of this name.
+        arguments: of the network.
 
     Raises:
         ModelLoadError: the weights cannot be loaded, or do not fill the model.
@@ -178,17 +184,18 @@ def _create(name: str, trained: bool) -> "nn.Module":
     import torch
 
     timm = import_timm()
+    given = {} if config is None else {"pretrained_cfg": config}
     with torch.random.fork_rng(devices=[]), watched_loading() as loads, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(UNTRAINED_SEED)
         try:
-            model: nn.Module = timm.create_model(name, pretrained=trained)
-        except Exception as error:
+            model: nn.Module = timm.create_model(name, pretrained=trained, **given, **(arguments or {}))
+        except Exception as error:  # timm passes the arguments on to each network's own code
             kind = "download failed" if isinstance(error, httpx.HTTPError | OSError) else "timm cannot construct it"
             is_unsafe = "weights_only" in str(error)
             reason = "its weights are a pickle that holds more than tensors" if is_unsafe else str(error)
             raise ModelLoadError(f"{kind}: {one_line(reason)}") from error
-    custom = trained and timm.get_pretrained_cfg(name).custom_load
+    custom = trained and config is None and timm.get_pretrained_cfg(name).custom_load
     if trained and not custom and not loads:
         raise ModelLoadError(f"timm constructed {name} without loading weights")
     missing = [key for load in loads for key in load.missing_keys]

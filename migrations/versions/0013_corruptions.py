@@ -36,5 +36,10 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP VIEW leaderboard")
+    # An older auditor would take their accuracy for one under attacks: they are kept, but not done.
+    op.execute(
+        "UPDATE audits SET state = 'cancelled', reason = 'under ' || norm || ', not known to 0012', "
+        "latest = false, latest_done = false WHERE norm IN ('corruptions', 'corruptions_generated', 'corruptions_3d')"
+    )
     op.execute(leaderboard(down_revision))
     op.drop_table("corruptions")

@@ -18,6 +18,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from tests.factories.audits import audited
 from tests.factories.command import run
+from tests.factories.evidence import store_attacked
 from tests.factories.records import REQUEST, entry
 
 mlflow = pytest.importorskip("mlflow", reason="needs MLflow, of the extra `test`")
@@ -67,7 +68,7 @@ def test_nights_become_steps_of_one_run(server: str, tmp_path: Path) -> None:
     for scan in (1, 2, 3):
         done = run("scans", "mlflow", str(scan), server, "--experiment", "nights")
         assert done.exit_code == 0, done.output
-        assert done.stderr.strip() == "logged 1 audit to MLflow"
+        assert done.stderr.strip().endswith("logged 1 audit to MLflow")
     again = run("scans", "mlflow", "2", server, "--experiment", "nights")
     assert again.stderr.strip() == "logged 0 audits to MLflow"
     client = mlflow.MlflowClient(server)
@@ -89,6 +90,37 @@ def test_nights_become_steps_of_one_run(server: str, tmp_path: Path) -> None:
     assert (local / "clustering.png").read_bytes().startswith(b"\x89PNG")
     assert (local / "weights.csv").read_text().splitlines()[0].split(",")[1:] == shown["classes"]
     assert other not in (first, second)
+
+
+@pytest.mark.long
+def test_evidence_is_logged_and_verifies(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDITOR_EVIDENCE_KEY", str(tmp_path / "team.key"))
+    settings.cache_clear()
+    assert run("evidence", "keygen").exit_code == 0
+    audit_id, _ = store_attacked("proven", curve=True), audited("doubtful", 80, clean_accuracy=0.123)
+    logged = run("scans", "mlflow", "1", server, "--experiment", "evidence")
+    assert (logged.exit_code, logged.stderr.strip()) == (0, "logged 1 audit to MLflow")
+    run_id = runs_of(server, "evidence")["demo:proven"].info.run_id
+    local = mlflow.MlflowClient(server).download_artifacts(run_id, f"evidence/{audit_id}", str(tmp_path))
+    verified = run("evidence", "verify", local, "--key", tmp_path / "team.key.pub")
+    assert verified.exit_code == 0, verified.stderr
+    assert "not trusted" not in verified.stderr
+    contradicted = run("scans", "mlflow", "2", server, "--experiment", "evidence")
+    assert "demo:doubtful: no evidence is logged: " in contradicted.stderr
+    assert "logged 1 audit to MLflow" in contradicted.stderr
+
+
+@pytest.mark.long
+def test_without_a_key_everything_else_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDITOR_EVIDENCE_KEY", str(tmp_path / "absent.key"))
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    settings.cache_clear()
+    store_attacked()
+    done = run("scans", "mlflow", "1", tmp_path / "mlruns")
+    assert done.exit_code == 0, done.output
+    assert "no evidence is logged: there is no key" in " ".join(done.stderr.split())
+    assert "logged 1 audit to MLflow" in done.stderr
+    assert not list(tmp_path.rglob("evidence.dsse.json"))
 
 
 @pytest.mark.long

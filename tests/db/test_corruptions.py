@@ -5,7 +5,8 @@ import uuid
 import numpy as np
 import pandas
 import pytest
-from sqlalchemy import Engine, delete, func, select
+from alembic import command
+from sqlalchemy import Engine, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from auditor.cli.gates import GateOptions, find_unmet
@@ -15,12 +16,14 @@ from auditor.db.plot_models import list_plot_models
 from auditor.db.prune import prune
 from auditor.db.published import store_published
 from auditor.db.results import Filter, list_results, load_detail
+from auditor.db.session import alembic_config, open_database, schema_drift, upgrade
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.records import Published
 from auditor.records.corruptions import GENERATED, PUBLISHED, variants
 from auditor.results.ranking import setting_of
 from tests.factories.corruptions import corrupted_audit
+from tests.factories.records import REQUEST, entry, record
 
 RIGHT = np.random.default_rng(0).random((75, 9)) < np.linspace(0.1, 0.9, 9)
 
@@ -108,3 +111,22 @@ def test_the_published_accuracy_is_a_claim_about_published_files(
     assert one["robust_accuracy_mismatch"] == len(flags)
     plotted = list_plot_models(shared, setting_of(row), "claimed_robust_accuracy", "robust_accuracy", 2000)
     assert [one.x for one in plotted if one.id == row.id] == ([] if claimed is None else [claimed])
+
+
+def test_down_and_up_again_none_passes_for_a_result_under_attacks(url: str) -> None:
+    engine = open_database(url)
+    store = Store(engine)
+    corrupted = corrupted_audit(store, RIGHT)
+    _, (job,) = store.create_scan("demo", REQUEST, [entry("b")])
+    attacked = job.audit_id
+    assert store.finish(attacked, store.claim(attacked), record("b"))
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0012")
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT audit_id FROM leaderboard")).all() == [attacked]
+    upgrade(engine)
+    assert schema_drift(engine) == []
+    assert [row.id for row in list_results(engine, Filter(status="done"))] == [attacked]
+    (cancelled,) = list_results(engine, Filter(status="cancelled"))
+    assert (cancelled.id, cancelled.reason) == (corrupted, f"under {GENERATED}, not known to 0012")
+    engine.dispose()

@@ -282,7 +282,7 @@ def test_due_times_go_on_while_a_webhook_is_told_or_cannot_be(
     use_webhook(monkeypatch, receiver.url if kind == "hangs" else f"https://{kind}/SECRET")
     fail(engine, "alert")
     ticks: list[float] = []
-    monkeypatch.setattr("auditor.scheduling.loop.run_due", lambda *_: ticks.append(time.monotonic()))
+    monkeypatch.setattr("auditor.scheduling.loop.run_due", lambda *_, **__: ticks.append(time.monotonic()))
     monkeypatch.setattr("auditor.scheduling.loop.until_next_minute", lambda: 0.05)
     beat = Beat(engine, here=True)
     threading.Thread(target=beat.run, daemon=True).start()
@@ -297,7 +297,7 @@ def test_due_times_go_on_while_a_webhook_is_told_or_cannot_be(
 def test_an_error_of_what_is_due_ends_no_loop(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("of the inside")
 
     monkeypatch.setattr("auditor.scheduling.loop.run_due", broken)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -298,6 +299,58 @@ def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
     run_schedule(engine, one, here=True)
     last = last_run(engine, one.schedule)
     assert (last.state, last.scan_state, last.reason) == ("done", "done", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "waits"),
+    [
+        ((), False),
+        (("--fail-under", "45%"), True),
+        (("--fail-on-regression",), True),
+        (("--sarif=a.sarif",), True),
+        (("--junit", "a.xml"), True),
+        (("--mlflow", "mlruns"), True),
+    ],
+)
+def test_a_queued_command_waits_if_it_needs_results(
+    words: tuple[str, ...], waits: bool, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auditor scan --queue` refuses gates, files and MLflow without `--wait`."""
+    programs: list[list[str]] = []
+    monkeypatch.setattr(schedules, "_run", lambda program, _: (programs.append(program), (0, ""))[1])
+    add_schedule(engine, "gated", "0 2 * * *", (*COMMAND, *words))
+    for here in (False, True):
+        run_schedule(engine, schedules.claim_run_now(engine, "gated"), here=here)
+        with Session(engine) as session, session.begin():
+            session.execute(update(tables.ScheduleRun).values(state="failed"))
+    assert ["--wait" in program for program in programs] == [waits, False]
+
+
+def test_a_command_that_waits_for_workers_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, order = threading.Event(), []
+
+    def run_program(program: list[str], halted: threading.Event) -> tuple[int, str]:
+        if "--wait" in program:
+            halted.wait(20)
+            order.append("gated")
+            ended.set()
+        else:
+            order.append("plain")
+        return 4 if "--wait" in program else 0, "1 gate not met"
+
+    monkeypatch.setattr(schedules, "_run", run_program)
+    add(engine, name="a-gated")
+    with Session(engine) as session, session.begin():
+        session.execute(update(tables.Schedule).values(command=[*COMMAND, "--fail-under", "45%"]))
+    add(engine, name="plain")
+    halted = threading.Event()
+    schedules.run_due(engine, False, lambda: at("2026-03-29T02:00"), halted)
+    assert order == ["plain"]
+    halted.set()
+    assert ended.wait(20)
+    gated = find_schedule(engine, "a-gated")
+    until(lambda: last_run(engine, gated).state == "done", 20, "the run has ended")
+    assert last_run(engine, gated).reason == "a gate was not met: 1 gate not met"
 
 
 @pytest.mark.long

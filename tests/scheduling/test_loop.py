@@ -31,7 +31,7 @@ def test_each_check_updates_the_file_and_a_check_that_hangs_does_not(
 ) -> None:
     hanging, checks = threading.Event(), threading.Semaphore(0)
 
-    def run_due(*_: object) -> None:
+    def run_due(*_: object, **__: object) -> None:
         checks.release()
         if hanging.is_set():
             threading.Event().wait()

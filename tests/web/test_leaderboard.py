@@ -27,6 +27,7 @@ from auditor.web.app import create_app
 from auditor.web.leaderboard import DEFAULT_COLUMNS, build_boards
 from tests.factories.audits import audited, screened
 from tests.factories.browser import CHROMIUM
+from tests.factories.evidence import add_bounds, add_smoothing, random_verdicts
 from tests.factories.large_zoo import fill_zoo
 from tests.factories.records import REQUEST, entry
 from tests.web.serving import client
@@ -232,6 +233,18 @@ def test_a_board_without_attacks_is_sorted_by_score() -> None:
     assert re.findall(r'href="/audits/\d+">demo:(\w+)<', upwards) == ["low", "middle", "high", "flagged", "none"]
     boards = build_boards(list_results(open_database(settings().database_url), Filter()))
     assert [place.row.model for place in boards[0].places] == [f"demo:{name}" for name in order]
+
+
+@pytest.mark.parametrize(("method", "name"), [("bounds", "certified"), ("smoothing", "smoothed certified")])
+def test_a_certificate_on_another_page_decides_the_columns(method: str, name: str) -> None:
+    for number in range(50):
+        audited(f"better-{number}", 90)
+    certificate = (add_bounds if method == "bounds" else add_smoothing)(random_verdicts(n=100))
+    audited("worst", 10, certificate=certificate)
+    for page in (1, 2):
+        heads = re.findall(r"<th[^>]*>(.*?)</th>", client().get(f"/?page={page}").text, re.S)
+        shown = [re.sub("<[^>]*>", "", head).strip() for head in heads]
+        assert [one for one in shown if one.startswith(name) and "certified" in one] != [], (page, shown)
 
 
 def test_a_board_that_does_not_exist_is_named(large: TestClient) -> None:

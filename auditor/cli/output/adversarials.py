@@ -36,19 +36,12 @@ def prepare(folder: Path | None, protocol: str, *, dry_run: bool = False) -> Pat
     Raises:
         UsageError: the protocol runs no attack, or the folder is not writable.
     """
-    import tempfile
-
-    from auditor.errors import UsageError
+    from auditor.cli.output.folders import prepare_folder
 
     check_attacks(folder, protocol)
     if folder is None or dry_run:
         return folder and folder.absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"cannot write into {folder}: {error.strerror}; name another folder") from error
+    prepare_folder("--save-adversarials", folder)
     return folder.absolute()
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from auditor.cli.output.progress import say
 from auditor.db.results import Detail, Filter, list_results, load_detail
-from auditor.errors import EnvironmentUnusableError, UsageError
+from auditor.errors import EnvironmentUnusableError, EvidenceError, UsageError
 from auditor.network.mlflow import check_uri, mlflow_client
 from auditor.records.results import ResultRow
 from auditor.results.ranking import describe_setting, setting_of
@@ -28,6 +28,7 @@ from auditor.text.numbers import counted
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
+    from securesystemslib.signer import CryptoSigner
 
 METRICS = (
     "clean_accuracy", "robust_accuracy", "robust_low", "robust_high", "certified_accuracy",
@@ -71,7 +72,8 @@ def log_scan(engine: Engine, scan_id: int, uri: str, experiment: str | None = No
     with mlflow_client(uri) as client:
         name = experiment or f"auditor/{ended[0].source}"
         experiment_id = _find_experiment(client, name, uri)
-        return sum(_log_audit(client, experiment_id, engine, row, scan_id) for row in ended)
+        signer = _find_signer() if any(row.robust_accuracy is not None for row in ended) else None
+        return sum(_log_audit(client, experiment_id, engine, row, scan_id, signer) for row in ended)
 
 
 def log_after_scan(engine: Engine, scan_id: int, uri: str) -> None:
@@ -95,7 +97,14 @@ def _find_experiment(client: "MlflowClient", name: str, uri: str) -> str:
     return str(client.create_experiment(name, artifact_location=place.as_uri() if place else None))
 
 
-def _log_audit(client: "MlflowClient", experiment_id: str, engine: Engine, row: ResultRow, scan_id: int) -> bool:
+def _log_audit(
+    client: "MlflowClient",
+    experiment_id: str,
+    engine: Engine,
+    row: ResultRow,
+    scan_id: int,
+    signer: "CryptoSigner | None",
+) -> bool:
     run = _find_run(client, experiment_id, row)
     run_id = run.info.run_id
     if AUDIT_METRIC in run.data.metrics and any(
@@ -110,6 +119,8 @@ def _log_audit(client: "MlflowClient", experiment_id: str, engine: Engine, row: 
     else:
         client.set_tag(run_id, "mlflow.note.content", describe_audit(detail)[:MOST_LETTERS])
         _log_files(client, run_id, detail)
+        if signer is not None and row.robust_accuracy is not None:
+            _log_evidence(client, run_id, engine, row, signer)
     client.log_batch(run_id, metrics=_metrics(row, detail, scan_id))  # last: it says that the audit is logged
     client.set_terminated(run_id, "FAILED" if row.status == "failed" else "FINISHED")
     return True
@@ -171,6 +182,36 @@ def _log_files(client: "MlflowClient", run_id: str, detail: Detail) -> None:
         if detail.clusterings:
             save(model_figure(detail), Path(folder, "clustering.png"))
         client.log_artifacts(run_id, folder, place)
+
+
+def _find_signer() -> "CryptoSigner | None":
+    """The key that signs evidence; None without one, which is said."""
+    from auditor.config import settings
+    from auditor.evidence.keys import load_signer
+
+    key = settings().evidence_key
+    if not key.exists():
+        say(f"no evidence is logged: there is no key {key}: `auditor evidence keygen` makes it")
+        return None
+    try:
+        return load_signer(key)
+    except (EnvironmentUnusableError, UsageError) as error:
+        say(f"no evidence is logged: {error}")
+        return None
+
+
+def _log_evidence(client: "MlflowClient", run_id: str, engine: Engine, row: ResultRow, signer: "CryptoSigner") -> None:
+    """The signed evidence of an audit, a folder that ``auditor evidence verify`` reads; why there is none is said."""
+    from auditor.evidence.collect import collect_audit
+    from auditor.evidence.export import export_evidence
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            export_evidence(collect_audit(engine, row.id), signer, Path(folder))
+        except (EvidenceError, UsageError) as error:
+            say(f"{row.model}: no evidence is logged: {error}")
+        else:
+            client.log_artifacts(run_id, folder, f"evidence/{row.id}")
 
 
 def _table(classes: Sequence[str], matrix: list[list[float]]) -> str:

@@ -1,6 +1,5 @@
 """``--sarif`` and ``--junit``: the results of a scan as files for CI systems."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +40,11 @@ def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_files(options: ReportOptions) -> None:
     """Make the folders of the files, before a scan that may take hours. Raises UsageError: they are not writable."""
-    from auditor.errors import UsageError
+    from auditor.cli.output.folders import prepare_folder
 
     for option, path in (("--sarif", options.sarif), ("--junit", options.junit)):
-        if path is None:
-            continue
-        try:
-            path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{option}: cannot make the folder of {path}: {error.strerror}") from error
-        if not os.access(path.absolute().parent, os.W_OK):
-            raise UsageError(f"{option}: cannot write into {path.absolute().parent}; name another folder")
+        if path is not None:
+            prepare_folder(option, path.absolute().parent)
 
 
 def write_reports(

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Engine
 
-from auditor.db.boards import BoardKey, BoardRow, FailedRow, count_boards, list_failed, load_board
+from auditor.db.boards import BoardKey, BoardRow, FailedRow, count_boards, list_certified, list_failed, load_board
 from auditor.db.filters import SORTABLE
 from auditor.db.results import Filter, count_audits, list_results
 from auditor.errors import UsageError
@@ -194,8 +194,9 @@ def show_leaderboard(request: Request, engine: Database, _: PageAccess, query: A
     query, view = selected.query, selected.view
     page = last_page(query.page, len(view.rows), ROWS)
     shown = _load(engine, view.rows[(page - 1) * ROWS : page * ROWS])
-    columns = choose_columns(query.columns, shown, claims=view.has_claims)
-    if columns == choose_columns((), shown, claims=view.has_claims):
+    certified = list_certified(engine, selected.key) if selected.key else ()
+    columns = choose_columns(query.columns, certified, claims=view.has_claims)
+    if columns == choose_columns((), certified, claims=view.has_claims):
         query = replace(query, columns=())  # so that another board has its own default
     failed = _load_failed(engine, query)
     statements = tuple(association_of_one_setting(shown)) if len(shown) == view.size else ()

@@ -1,11 +1,12 @@
 """timm's networks from snapshots whose config.json has an ``architecture``; needs timm."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import ModelLoadError, first_line, one_line
+from auditor.errors import ModelLoadError, first_line
 from auditor.records import Transform
 from auditor.zoo.hub.snapshots import CONFIG, Snapshot, read_json, read_weights
-from auditor.zoo.timm import UNTRAINED_SEED, import_timm, transform_of, watched_loading
+from auditor.zoo.timm import create_model, import_timm, transform_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,32 +59,13 @@ def describe(config: Any) -> tuple[tuple[str, ...], dict[str, Any], Transform, t
 
 def construct(architecture: dict[str, Any]) -> "nn.Module":
     """The network with random weights, always the same. Raises ModelLoadError if timm cannot construct it."""
-    return _create(architecture, None, None, "")
+    return create_model(architecture["timm"], trained=False, arguments=architecture["kwargs"])
 
 
 def load(snapshot: Snapshot, architecture: dict[str, Any]) -> "nn.Module":
     """The network with the weights of a snapshot. Raises ModelLoadError if they do not fill it."""
-    return _create(architecture, read_config(snapshot)[1], read_weights(snapshot), snapshot.id)
-
-
-def _create(architecture: dict[str, Any], config: Any, state: Any, where: str) -> "nn.Module":
-    import warnings
-    from dataclasses import replace
-
-    import torch
-
-    timm = import_timm()
-    with torch.random.fork_rng(devices=[]), watched_loading() as loads, warnings.catch_warnings(action="ignore"):
-        torch.manual_seed(UNTRAINED_SEED)
-        given = {} if state is None else {"pretrained_cfg": replace(config, state_dict=state)}
-        try:
-            model: nn.Module = timm.create_model(
-                architecture["timm"], pretrained=state is not None, **given, **architecture["kwargs"]
-            )
-        except Exception as error:  # timm passes the arguments on to each network's own code
-            raise ModelLoadError(f"{where}: timm cannot construct it: {one_line(str(error))}") from error
-    missing = [key for load in loads for key in load.missing_keys]
-    if state is not None and (not loads or missing):
-        got = f"{len(missing)} keys are missing, the first is {missing[0]!r}" if missing else "no weights were loaded"
-        raise ModelLoadError(f"{where}: {got}")
-    return model
+    config = replace(read_config(snapshot)[1], state_dict=read_weights(snapshot))
+    try:
+        return create_model(architecture["timm"], trained=True, config=config, arguments=architecture["kwargs"])
+    except ModelLoadError as error:
+        raise ModelLoadError(f"{snapshot.id}: {error}") from error
