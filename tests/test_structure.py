@@ -11,6 +11,7 @@ from auditor.cli.scan import command as scan
 from auditor.config import Settings, settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
+from tests import cli_reference
 from tests.factories.records import REQUEST, entry
 
 ROOT = Path(__file__).parent.parent

@@ -216,8 +216,7 @@ def command(options: ScanOptions) -> None:
     adversarials = prepare(options.save_adversarials, audit.protocol, dry_run=options.dry_run)
     check_files(options.reports)
     needed = gates.any or options.reports.any or options.mlflow_uri is not None
-    scheduled = options.run_id is not None
-    where = decide(options.place, audit.device, minutes=audit.time_limit, needs_results=needed, scheduled=scheduled)
+    where = decide(options.place, audit.device, minutes=audit.time_limit, needs_results=needed)
     if options.mlflow_uri is not None:
         from auditor.cli.output.mlflow import check_server
 
