@@ -66,13 +66,13 @@ def run_claimed(attempt: JobAttempt[ResultT], heartbeat: Heartbeat, work: Callab
         SQLAlchemyError: the database is unavailable; if it cannot even take the job back, the lease will expire.
     """
     leases, key = attempt.leases, (attempt.job_id, attempt.attempt)
-    with heartbeat.keep_lease(leases, *key) as handle:
-        try:
+    try:
+        with heartbeat.keep_lease(leases, *key) as handle:
             return _run_to_outcome(attempt, handle, work)
-        except BaseException:  # this process must end, perhaps while it was storing, or the database is unavailable
-            with contextlib.suppress(SQLAlchemyError):  # the first error is raised
-                leases.give_back(*key) or leases.cancelled(*key)
-            raise
+    except BaseException:  # this process must end, whatever it is doing, or the database is unavailable
+        with contextlib.suppress(SQLAlchemyError):  # the first error is raised
+            leases.give_back(*key) or leases.cancelled(*key)
+        raise
 
 
 def _run_to_outcome(attempt: JobAttempt[ResultT], handle: LeaseHandle, work: Callable[[LeaseHandle], ResultT]) -> str:

@@ -79,6 +79,21 @@ def test_a_process_that_ends_while_it_stores_gives_its_job_back(store: Store, mo
     assert (audit.state, audit.losses) == ("queued", 0)
 
 
+def test_a_process_that_ends_while_it_waits_for_its_heartbeat_gives_its_job_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM arrives after the claim, while the heartbeat's thread holds the lock because the database is slow."""
+
+    def end(*_: Any) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(Heartbeat, "keep_lease", end)
+    with pytest.raises(SystemExit):
+        run(store)
+    (audit,) = load_scan(store.engine, 1).audits
+    assert (audit.state, audit.losses) == ("queued", 0)
+
+
 def test_a_process_that_ends_while_it_fails_a_job_gives_it_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def end(*_: Any) -> bool:
         raise SystemExit(143)
