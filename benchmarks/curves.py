@@ -12,8 +12,9 @@ again. A pass is one image through the network, forward or backward, counted aro
 on the same images are those of `benchmarks/attacks.json`.
 
 The candidates are foolbox's FMN and DDN, adv-lib's PDPGD, pyautoattack's FAB, auditor's ascents in shrinking balls,
-both of the last two, and what `--curve` runs: these two, and in L1 auditor's PDPGD as well. adv-lib needs visdom, whose build fails with today's setuptools;
-`pip install --no-deps adv-lib` is enough here, because an empty module stands in for visdom.
+both of the last two, and what `--curve` runs: these two, and in L1 auditor's PDPGD as well. adv-lib needs visdom, whose
+build fails with today's setuptools; `pip install --no-deps adv-lib` is enough here, because an empty module stands in
+for visdom.
 """
 
 import argparse
