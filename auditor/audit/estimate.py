@@ -20,6 +20,7 @@ from auditor.attacks.minimal import most_passes
 from auditor.attacks.norms import NORMS
 from auditor.attacks.protocols import Attack, for_randomized, requested_protocol
 from auditor.attacks.selection import choose_size, is_in_reach, is_near
+from auditor.attacks.squashing import find_logits
 from auditor.attacks.targeted import MOST_TARGETS, STEPS
 from auditor.audit.certificates import measure_certificate
 from auditor.audit.extra_attacks import load_attacks
@@ -283,7 +284,9 @@ def attack_seconds(
     except (TooLongError, AuditorError):
         return bound + search, bound + bound_of_search
     once = copying + max(0.0, time.perf_counter() - started - seconds(counted.work))  # the time outside the passes
-    work = once + seconds(counted.work.times(batches, n / tried))
+    looking = Counted(model, math.inf)  # it takes as many passes, whatever the number of images
+    find_logits(looking, pixels[some], logits.shape[1], request.batch_size)
+    work = once + seconds(looking.work) + seconds((counted.work - looking.work).times(batches, n / tried))
     survivors = int(result.survived.sum())
     likely, most = n * survivors / tried, n * (survivors + 1) / (tried + 2)  # the latter by Laplace's rule
     late = late_most = 0.0

@@ -37,6 +37,10 @@ class Work:
     forward_calls: float = 0
     forwards: float = 0
 
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(self.gradient_calls - other.gradient_calls, self.gradients - other.gradients,
+                    self.forward_calls - other.forward_calls, self.forwards - other.forwards)  # fmt: skip
+
     def times(self, batches: float, images: float) -> "Work":
         return Work(self.gradient_calls * batches, self.gradients * images, self.forward_calls * batches,
                     self.forwards * images)  # fmt: skip

@@ -18,6 +18,7 @@ PART = source_training(tiny(48), ASSIGNMENT, None)
 RECIPE = Recipe(epochs=8, batch_size=32, max_lr=0.1)
 
 
+@pytest.mark.long
 def test_it_learns_its_classes_and_the_same_seed_gives_the_same_weights() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -32,6 +33,7 @@ def test_it_learns_its_classes_and_the_same_seed_gives_the_same_weights() -> Non
     assert not models[0].training
 
 
+@pytest.mark.long
 def test_the_regularizer_pulls_sources_of_a_superclass_together() -> None:
     spread = {}
     for beta in (0.0, 1.0):

@@ -77,6 +77,7 @@ def test_an_unknown_data_set_is_an_error() -> None:
         load_data("mnist")
 
 
+@pytest.mark.long
 def test_fashion_mnist_s_parts_share_no_image() -> None:
     data = load_data("fashion_mnist")
     assert (len(data.labels), len(data.test_labels)) == (55_000, 10_000)

@@ -40,6 +40,7 @@ BOTH_ENGINES = Protocol(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("protocol", ["quick", BOTH_ENGINES], ids=["quick", "both engines"])
 def test_what_is_kept_broke_the_sample_within_the_budget(norm: str, protocol: str | Protocol) -> None:

@@ -82,6 +82,7 @@ def test_square_finds_the_same_images(channels: int, eps: float) -> None:
     assert drawn == our_drawn
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("channels", "eps"), [(1, 0.01), (3, 0.005)])
 def test_fab_finds_the_same_images_up_to_rounding(channels: int, eps: float) -> None:
     network, images, labels = _network(channels)

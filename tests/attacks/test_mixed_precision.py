@@ -28,6 +28,7 @@ def _clear_images(model: nn.Module, count: int, norm: str) -> tuple[Tensor, Tens
     return images[clear], labels[clear], reach[clear], eps
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_robust_accuracy_of_a_linear_classifier_is_its_closed_form(norm: str) -> None:
     model = Linear(5)

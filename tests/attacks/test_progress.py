@@ -263,6 +263,7 @@ def test_targeted_attacks_run_again_after_a_crash_to_the_same_rates() -> None:
         _same(_run("quick", kept, **families)[0], expected)
 
 
+@pytest.mark.long
 def test_what_is_done_is_not_done_again() -> None:
     _, passes, _ = _whole("both engines")
     kept = Kept()

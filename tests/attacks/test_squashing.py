@@ -94,6 +94,7 @@ SQUASHINGS: dict[str, Callable[[Tensor], Tensor]] = {
 FACTORS = [1e-30, 1e-6, 1e-3, 0.1, 0.25, 4, 64, 1e4, 1e6]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SQUASHINGS)
 def test_a_squashed_twin_is_as_robust_or_flagged(
     name: str, noise: nn.Module, data: tuple[Tensor, Tensor], plain: dict[str, RobustnessResult]
@@ -129,6 +130,7 @@ def test_weights_that_are_small_leave_no_logits_before_and_are_attacked_times_a_
     assert any("attacks run on the outputs times" in note for note in found.notes)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("head", [nn.Sigmoid, nn.Tanh, nn.Hardsigmoid])
 def test_what_a_script_hides_is_flagged(
@@ -213,6 +215,7 @@ def test_a_plain_network_is_attacked_itself_whatever_its_spread_on_further_image
     assert squashing.choose_target(scaled, found, outputs, without_gradients=False) is scaled
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [2, 64])
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 @pytest.mark.parametrize(

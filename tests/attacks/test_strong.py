@@ -47,6 +47,7 @@ def test_every_protocol_is_in_the_table_of_names() -> None:
     assert tuple(PROTOCOLS) == get_args(ProtocolName)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_robust_accuracy_of_a_linear_classifier_is_its_closed_form(norm: str, classes: int) -> None:
@@ -144,6 +145,7 @@ class _Saved:
         self.states.append(state)
 
 
+@pytest.mark.long
 def test_a_resumed_run_ends_as_one_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditor.attacks.progress.SAVE_SECONDS", 0.0)
     model = Linear(5)
@@ -259,6 +261,7 @@ def test_one_break_makes_the_part_a_little_larger(monkeypatch: pytest.MonkeyPatc
     assert results[0].left_out == results[1].left_out
 
 
+@pytest.mark.long
 def test_a_run_resumed_while_the_part_grows_ends_as_one_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditor.attacks.progress.SAVE_SECONDS", 0.0)
     model, saved = Linear(5), _Saved()

@@ -63,6 +63,7 @@ def test_success_rates_are_those_of_a_linear_programme() -> None:
     assert 0 < score.across < score.across_n
 
 
+@pytest.mark.long
 def test_it_changes_no_verdict_and_depends_on_no_batch() -> None:
     model = Linear(K)
     images, labels = _images(model)

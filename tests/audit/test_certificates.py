@@ -45,6 +45,7 @@ def run(model: nn.Module, request: AuditRequest, eps: float = 0.01, norm: str = 
     return audit(chosen, LoadedModel(model, "w" * 64), request, load_images("fashion_mnist", 40), JobContext())
 
 
+@pytest.mark.long
 def test_the_bound_of_a_linear_model_is_its_robust_accuracy() -> None:
     """Attacks and bounds are both exact there, so lower and upper bound meet."""
     record = run(Means(), BOUNDS)
@@ -62,6 +63,7 @@ def test_a_certified_and_broken_sample_is_a_flag(monkeypatch: pytest.MonkeyPatch
     assert f"{broken} of 40 samples are certified and broken: impossible, so one of the two is wrong" in record.notes
 
 
+@pytest.mark.long
 def test_a_bound_of_0_says_so() -> None:
     record = run(Means(), BOUNDS, eps=0.5)
     assert record.certificate.accuracy == 0
@@ -75,6 +77,7 @@ def test_what_has_no_bounds_is_not_measurable_and_the_rest_is_measured() -> None
     assert "certify: no bounds for the operation gelu" in record.not_measurable
 
 
+@pytest.mark.long
 def test_smoothing_is_about_another_classifier() -> None:
     request = AuditRequest(protocol="quick", certify="smoothing", sigma=0.25)
     record = run(Means(), request, eps=0.3, norm="L2")

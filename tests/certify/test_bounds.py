@@ -53,6 +53,7 @@ def found_margin(model: nn.Module, image: Tensor, label: int, eps: float, norm: 
     return lowest
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_a_linear_model_has_its_closed_form(norm: str) -> None:
     torch.manual_seed(0)

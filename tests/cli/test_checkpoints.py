@@ -116,6 +116,7 @@ def test_another_models_weights_in_its_folder(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: checkpoint:7: model.safetensors: expected SHA-256")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("stored")
 def test_plot_draws_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditor.cli.checkpoints._detail", lambda *_: None)

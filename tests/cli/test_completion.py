@@ -43,6 +43,7 @@ def source_line(shell: str) -> str:
     return re.search(rf"^    (eval .*{shell}_source.*)$", DOCS, re.MULTILINE)[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("words", "expected"), CASES, ids=[" ".join(words) for words, _ in CASES])
 def test_bash(words: list[str], expected: list[str]) -> None:
     if words[1] == "results":

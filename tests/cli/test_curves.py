@@ -64,6 +64,7 @@ def test_a_result_without_a_curve_says_how_to_get_one(tmp_path: Path) -> None:
     assert client().get("/api/v1/audits/1/curve").status_code == 404
 
 
+@pytest.mark.long
 def test_several_models_in_one_plot(tmp_path: Path) -> None:
     _stored("a", [0.1, 0.2, 0.0])
     _stored("b", [0.05, 0.4, 0.0])

@@ -85,6 +85,7 @@ def test_a_bad_attack_fails_the_audit_with_one_clear_line(file: Path, function: 
     assert "\n" not in row["reason"]
 
 
+@pytest.mark.long
 def test_a_syntax_error_names_its_line(file: Path) -> None:
     file.write_text("def brighter(:\n")
     (row,) = rows(*ONE, *attack(file), code=1)

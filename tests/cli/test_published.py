@@ -105,6 +105,7 @@ def test_show_says_it_in_words(model: str, parts: list[str], absent: list[str]) 
     assert not any(part in shown for part in absent), shown
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_claimed")
 def test_lists_of_claims_import_neither_torch_nor_scipy() -> None:
     code = (

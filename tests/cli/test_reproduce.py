@@ -76,6 +76,7 @@ def test_an_interrupt_says_how_to_resume(cifar: Path, tmp_path: Path, monkeypatc
     assert "C of PGD-AT networks has a larger gap" in " ".join(resumed.stdout.split())
 
 
+@pytest.mark.long
 def test_experiments_without_data_or_classes_say_so(cifar: Path, tmp_path: Path) -> None:
     (cifar / "cifar-100-python").rename(cifar / "elsewhere")
     words = ("--dataset", "cifar10", "--data", cifar, "--work", tmp_path / "work", *SMALL)
@@ -127,6 +128,7 @@ def test_bad_input_is_one_line(words: list[str], code: int, message: str, tmp_pa
     assert "Traceback" not in result.output
 
 
+@pytest.mark.long
 def test_a_page_that_cannot_be_written(tmp_path: Path, cifar: Path) -> None:
     (tmp_path / "file").touch()
     words = ("--dataset", "cifar10", "--data", cifar, "--work", tmp_path / "work", *SMALL, "--seeds", 1)

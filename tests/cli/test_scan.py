@@ -140,6 +140,7 @@ def test_bad_usage(arguments: tuple, code: int, message: str) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("fashion_mnist")
 def test_a_search_in_mixed_precision_has_a_result_of_its_own() -> None:
     scan = ("scan", "demo", "--model", "at-eps0.02", "--samples", "10", "--protocol", "strong")

@@ -65,6 +65,7 @@ def test_show_says_exact_or_sketch_and_prefers_the_exact_one() -> None:
     assert "sketch of 64 probes" in run("results", "show", "standard", "--id", sketched["id"]).stdout
 
 
+@pytest.mark.long
 def test_figures_of_sketches_and_of_exact_results_are_not_mixed(tmp_path: Path) -> None:
     for number in range(3):
         audited(f"a{number}", 60 + number)

@@ -29,6 +29,7 @@ def test_adjusted_rand_is_scikit_learns(pair: tuple[np.ndarray, np.ndarray]) -> 
     assert adjusted_rand(first, second) == pytest.approx(adjusted_rand_score(first, second), abs=1e-12)
 
 
+@pytest.mark.long
 @given(labellings, st.integers(0, 10**6), st.booleans())
 def test_silhouette_is_scikit_learns(pair: tuple[np.ndarray, np.ndarray], seed: int, ties: bool) -> None:
     labels = pair[0]

@@ -76,6 +76,7 @@ def test_a_picture_is_the_librarys(name: str, size: int, channels: int) -> None:
     assert not np.array_equal(made, picture)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["gaussian_noise", "glass_blur", "frost", "impulse_noise", "elastic_transform"])
 def test_seed_index_and_severity_give_other_pictures(name: str) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (32, 32, 3)).astype(np.uint8)

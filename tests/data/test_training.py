@@ -25,6 +25,7 @@ def _digests(images: np.ndarray) -> list[str]:
     return sorted(hashlib.sha256(image.tobytes()).hexdigest() for image in images)
 
 
+@pytest.mark.long
 def test_fashion_mnist_holds_out_what_no_demo_model_was_trained_on() -> None:
     images, labels = load_split("train")
     found = load_training("fashion_mnist", tests=load_images("fashion_mnist", None).pictures)

@@ -76,6 +76,7 @@ def test_they_are_gone_with_their_audit(store: Store, engine: Engine) -> None:
         assert connection.scalar(text("SELECT COUNT(*) FROM certificates")) == 0
 
 
+@pytest.mark.long
 def test_the_public_view_has_both_ends(url: str) -> None:
     """The certified accuracies through a downgrade, too, which leaves the certificates where they are."""
     engine = open_database(url)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from alembic import command
 from sqlalchemy import Engine, inspect, text
 
@@ -98,6 +99,7 @@ def test_a_failed_audit_of_a_series_is_the_latest_of_that_series_alone(url: str)
     engine.dispose()
 
 
+@pytest.mark.long
 def test_down_and_up_again_none_passes_for_a_result_of_the_protocol(url: str) -> None:
     engine = open_database(url)
     (plain, _), (own, _) = store(engine, None, 0.9), store(engine, OWN, 0.1)

@@ -251,6 +251,7 @@ def test_every_constraint_has_its_name(url: str, revision: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "column",
     ["x INTEGER PRIMARY KEY", "x INTEGER UNIQUE", "x INTEGER REFERENCES scans (id)", "x INTEGER CHECK (x > 0)"],

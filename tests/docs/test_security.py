@@ -34,6 +34,7 @@ def test_every_claim_names_a_test(claim: str) -> None:
     assert re.search(rf"^def {function}\(", (ROOT / file).read_text(), re.MULTILINE), claim
 
 
+@pytest.mark.long
 def test_names_and_reasons_are_no_markup() -> None:
     audited(MARKUP, 50)
     with client() as server:

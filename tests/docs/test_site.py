@@ -25,6 +25,7 @@ def html(site: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site.build_site(tmp_path_factory.mktemp("site"))
 
 
+@pytest.mark.long
 def test_the_reference_of_the_api_is_current() -> None:
     assert (ROOT / "docs" / "api.md").read_text() == api_reference.reference(), "run `make docs`"
 

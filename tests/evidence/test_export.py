@@ -90,6 +90,7 @@ def test_sarif_fits_the_published_schema() -> None:
     assert model["robust_accuracy"] == random_verdicts().survived.mean()
 
 
+@pytest.mark.long
 def test_junit_is_read_by_its_parser(tmp_path: Path) -> None:
     file = tmp_path / "junit.xml"
     file.write_bytes(make_files(collect_scan(engine(), store_scan()))["junit.xml"])

@@ -76,6 +76,7 @@ def lines_of(call: Callable[..., object], *arguments: Any) -> list[str]:
     return stream.getvalue().removesuffix("\n").split("\n")
 
 
+@pytest.mark.long
 @fuzzed
 @given(names)
 def test_a_terminal_gets_the_same_lines_as_for_a_harmless_name(name: str) -> None:

@@ -54,6 +54,7 @@ def test_another_w_than_the_cpu_s_fails(difference: float, passed: bool, monkeyp
     assert found.passed is passed
 
 
+@pytest.mark.long
 def test_memory_that_is_not_given_back_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     amounts = iter([0, 5 * 2**20])
     monkeypatch.setattr(checks, "_allocated", lambda _: next(amounts))

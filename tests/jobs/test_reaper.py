@@ -103,6 +103,7 @@ def states(engine: Engine, scan_id: int) -> list[str]:
     return [audit.state for audit in load_scan(engine, scan_id).audits]
 
 
+@pytest.mark.long
 def test_a_silent_job_is_put_back_after_its_lease_and_not_before(
     engine: Engine, clock: Clock, reaper: Reaper, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,6 +31,7 @@ class Gated(nn.Module):
         return self.head((shares @ tokens + tokens).mean(1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", [SmallResNet, PlainConvNet, Gated])
 def test_the_gradient_is_that_of_finite_differences(network: type[nn.Module]) -> None:
     torch.manual_seed(0)
@@ -80,6 +81,7 @@ def test_the_gap_is_the_one_that_audits_report() -> None:
     assert 1 - linear_regularizer(model, (1, 28, 28), FAMILIES).item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.long
 def test_steps_along_the_gradient_raise_the_gap() -> None:
     torch.manual_seed(0)
     model = SmallResNet().train()

@@ -89,6 +89,7 @@ def test_norms_become_what_is_left_of_the_mean(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # 1 + eps, where the variance is 1
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     act=st.sampled_from(sorted(ACTIVATIONS)),
@@ -221,6 +222,7 @@ def test_distances_without_a_linear_part_are_refused(head: Head, message: str) -
         weight(PLACES["residual"](identity), POOLINGS["mean"], head)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_networks_are_read_and_quantized_ones_refused() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.GELU(), nn.Linear(8, 3))

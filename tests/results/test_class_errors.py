@@ -45,6 +45,7 @@ def samples(draw: st.DrawFn) -> Verdicts:
     return verdicts(*(list(column) for column in zip(*rows, strict=True)))
 
 
+@pytest.mark.long
 @given(samples())
 def test_all_numbers_are_those_of_a_loop_over_samples(found: Verdicts) -> None:
     errors = class_errors(found, NAMES, FAMILIES, permutations=5)
@@ -75,6 +76,7 @@ def test_all_numbers_are_those_of_a_loop_over_samples(found: Verdicts) -> None:
         assert errors.reasons["severity"] == errors.attack_success.scores.reasons["gap"] == NOTHING_BROKEN
 
 
+@pytest.mark.long
 @given(samples())
 def test_the_p_value_is_the_share_of_all_relabellings_that_are_at_least_as_mild(found: Verdicts) -> None:
     errors = class_errors(found, NAMES, FAMILIES)

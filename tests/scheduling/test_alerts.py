@@ -209,6 +209,7 @@ def test_an_end_that_is_not_alarming_waits_for_no_webhook(engine: Engine, monkey
     assert runs_to_report(engine) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_one_beat_at_a_time_tells(kind: str, request: pytest.FixtureRequest, engine: Engine) -> None:
     if kind == "sqlite":

@@ -11,12 +11,14 @@ its writing transactions must return and leave the same.
 """
 
 import argparse
+import contextlib
 import logging
 import multiprocessing
 import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +52,22 @@ class Totals:
 
 def explore(seed: str, numbers: range, verify_every: int, queue: Any = None) -> Totals:
     """Run the schedules with these numbers, until one fails."""
+    with _without_logs():
+        return _explore(seed, numbers, verify_every, queue)
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """The faults that are drawn are no news."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _explore(seed: str, numbers: range, verify_every: int, queue: Any) -> Totals:
     totals, reported, began = Totals(), time.monotonic(), time.process_time()
     simulation, plain = Simulation(), Simulation(remember=False)
     with simulation.running():

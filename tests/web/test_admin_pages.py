@@ -83,6 +83,7 @@ def test_only_admins_read_tokens(path: str) -> None:
     assert signed_in("admin").get(path).status_code == 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path", ["/checkpoints", "/adaptations", "/adaptations/1", "/schedules", "/schedules/1", "/schedules/1/delete"]
 )

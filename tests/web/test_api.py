@@ -109,6 +109,7 @@ def test_a_comparison() -> None:
     assert client().get("/api/v1/comparison?a=strong&b=middling").json() == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [

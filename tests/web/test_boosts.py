@@ -116,6 +116,7 @@ def test_a_boost_of_a_zoo_with_code_is_not_gone_on_with_over_http(
     assert (answer.status_code, "cannot be resumed over HTTP" in answer.json()["detail"]) == (422, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("scope", "status"), [("read", 403), ("scan", 403), ("boost", 404), ("admin", 404)])
 def test_scopes(scope: str, status: int) -> None:
     for path in ("cancel", "resume"):

@@ -22,6 +22,7 @@ def compared(count: int) -> str:
     return answer.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_every_pair_has_a_drawn_table_and_a_test(count: int) -> None:
     page = compared(count)
@@ -56,6 +57,7 @@ def test_the_old_parameters_still_work() -> None:
     assert 'name="model" value="weak@2"' in one
 
 
+@pytest.mark.long
 def test_matrices_have_one_order_of_classes() -> None:
     orders = {"C": ((4, 3, 2, 1, 0), (1, 0, 2, 3, 4)), "F": ((0, 2, 4, 1, 3), (2, 1, 0, 4, 3))}
     numbers = [
@@ -134,6 +136,7 @@ def test_the_picture_of_a_small_matrix_is_large_enough_to_see() -> None:
     assert Image.open(io.BytesIO(answer.content)).size == (500, 500)
 
 
+@pytest.mark.long
 def test_curves_are_drawn_and_tested_pair_by_pair() -> None:
     """Of three models two have a curve: both are drawn, and one pair has a test of sizes."""
     sizes = np.linspace(0.01, 0.3, 100)

@@ -77,6 +77,7 @@ def bodies(odd: str) -> list[tuple[str, str, Any]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_in_bodies(odd: str, server: Any, admin: list[tuple[str, str]], engine: Engine) -> None:
     for method, path, body in bodies(odd):
@@ -108,6 +109,7 @@ QUERIES = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_in_queries(odd: str, server: Any) -> None:
     """What is no text as UTF-8 arrives with replacement characters, and finds nothing."""

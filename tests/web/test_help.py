@@ -13,6 +13,7 @@ from tests.web.serving import client
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+@pytest.mark.long
 def test_every_flag_and_term_has_an_anchor() -> None:
     page = client().get("/help").text
     for anchor in [*TERMS, *(f"flag-{name}" for name in FLAGS)]:

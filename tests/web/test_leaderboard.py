@@ -235,6 +235,7 @@ def test_a_board_without_attacks_is_sorted_by_score() -> None:
     assert [place.row.model for place in boards[0].places] == [f"demo:{name}" for name in order]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "name"), [("bounds", "certified"), ("smoothing", "smoothed certified")])
 def test_a_certificate_on_another_page_decides_the_columns(method: str, name: str) -> None:
     for number in range(50):

@@ -134,6 +134,7 @@ def test_a_thousand_classes_have_a_page_with_a_search() -> None:
     assert server.get("/audits/99/templates").status_code == 404
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -159,6 +160,7 @@ def _attacked(path: Path, **changes: object) -> int:
     return audit_of(3, **names | {"adversarials": str(path)} | changes)
 
 
+@pytest.mark.long
 def test_adversarial_images_are_filtered_by_class_and_attack(tmp_path: Path) -> None:
     made, number = saved(tmp_path / "a.npz", 60), _attacked(tmp_path / "a.npz")
     server = client()
@@ -183,6 +185,7 @@ def test_adversarial_images_are_filtered_by_class_and_attack(tmp_path: Path) -> 
     assert "0 of 60 samples" in server.get(f"/audits/{number}?class=%3Cb%3E").text
 
 
+@pytest.mark.long
 def test_a_missing_or_foreign_file_is_one_line(tmp_path: Path) -> None:
     number = _attacked(tmp_path / "a.npz")
     server = client()

@@ -68,6 +68,7 @@ def test_behind_a_tls_proxy_that_nobody_named_the_cookie_is_secure_as_the_browse
     assert "secure" not in sign_in(app(), "10.0.0.8", [], "http://testserver").headers["set-cookie"].lower()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "value", ["", ",", "unknown", "[::1", "a" * 5000, b"\xff", "1.2.3.4:99999999999", ", , 8.8.8.8,"]
 )

@@ -81,6 +81,7 @@ def test_the_command_that_is_shown_makes_the_audit_again() -> None:
     assert len({row["identity"] for row in rows}) == 1
 
 
+@pytest.mark.long
 def test_what_failed_is_said_and_hostile_names_do_no_harm() -> None:
     audited("<script>alert(1)</script>", 50)
     store = Store(open_database(settings().database_url))

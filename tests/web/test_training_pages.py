@@ -63,6 +63,7 @@ def test_a_checkpoint_proves_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the files of checkpoint 1 are not on this machine" in gone.text
 
 
+@pytest.mark.long
 def test_checkpoints_without_audits_or_files_are_shown_as_what_they_are(tmp_path: Path) -> None:
     boosted(audited("standard", 10), audited("better", 80))
     with open_database(settings().database_url).begin() as connection:
@@ -74,6 +75,7 @@ def test_checkpoints_without_audits_or_files_are_shown_as_what_they_are(tmp_path
     assert "clean accuracy, % – 100.0" in page
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "link"),
     [("/checkpoints", "Older checkpoints"), ("/adaptations", "Older adaptations"), ("/boosts", "Older boosts")],
@@ -132,6 +134,7 @@ def test_a_running_adaptation_is_followed_and_cancelled() -> None:
     assert "cancelling" in server.get("/adaptations/1").text
 
 
+@pytest.mark.long
 def test_a_boost_that_cannot_be_resumed_says_why_on_its_page() -> None:
     boosted(audited("standard", 10), audited("better", 80))
     server = signed_in("boost")

@@ -56,6 +56,7 @@ def test_all_have_imagenets_classes_in_auditors_order() -> None:
     assert different == [("crane bird", "crane"), ("maillot tank suit", "maillot")]
 
 
+@pytest.mark.long
 def test_photographs_become_inputs_as_torchvisions_own_transforms_make_them(entries: list[ZooEntry]) -> None:
     photographs = [Image.fromarray(pixels[:-1, :-2]) for pixels in load_sample_images().images]
     compared = set()
@@ -110,6 +111,7 @@ def old_name(name: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["squeezenet1_1", "densenet121"])
 def test_weights_come_from_the_cache_and_normalization_is_inside(
     name: str, entries: list[ZooEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
