@@ -29,7 +29,7 @@ def measure_batch_size(
     Once memory runs out, half of the largest size that fitted is the limit, because attacks hold more than one pass.
 
     Example:
-        >>> measure_batch_size(lambda size: time.sleep(0.001), 50)
+        >>> measure_batch_size(lambda size: time.sleep(0.05), 50)
         50
     """
     tried = sorted({min(size, most) for size in sizes})
