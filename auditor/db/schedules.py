@@ -15,7 +15,7 @@ from auditor.db import models as tables
 from auditor.db.base import inserting
 from auditor.db.completion import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
-from auditor.records.schedules import LastRun
+from auditor.records.schedules import LastRun, needs_results
 
 try:
     import fcntl
@@ -177,16 +177,20 @@ def end_run(engine: Engine, run_id: int, state: str, reason: str | None = None) 
 def runs_to_report(engine: Engine) -> list[tuple[int, str, int | None, str | None]]:
     """Ended runs, with ended scans, that were not reported yet: id, schedule, scan, reason.
 
-    A command ends after its scan, because it checks gates then. If its process is gone, the scan is reported without.
+    A command with gates ends after its scan. If its process is gone, the scan is reported without them.
     """
-    run, scan = tables.ScheduleRun, tables.Scan
-    query = select(run.id, tables.Schedule.name, run.scan_id, run.reason).join(tables.Schedule)
-    query = query.outerjoin(scan, scan.id == run.scan_id).where(run.reported_at.is_(None))
+    run, scan, schedule = tables.ScheduleRun, tables.Scan, tables.Schedule
     late = now() - timedelta(seconds=COMMAND_SECONDS)
-    settled = (run.state == "done") | (scan.finished_at < late)
-    ended = (run.state == "failed") | (scan.state.in_(("done", "interrupted")) & settled)
+    settled = (run.state != "started") | (scan.finished_at < late)
+    query = select(run, schedule, settled.label("settled"))
+    query = query.join(schedule).outerjoin(scan, scan.id == run.scan_id).where(run.reported_at.is_(None))
+    ended = (run.state == "failed") | scan.state.in_(("done", "interrupted"))
     with Session(engine) as session:
-        return [tuple(row) for row in session.execute(query.where(ended).order_by(run.id))]  # type: ignore[misc]
+        return [
+            (one.id, plan.name, one.scan_id, one.reason)
+            for one, plan, is_settled in session.execute(query.where(ended).order_by(run.id))
+            if is_settled or not needs_results(_record(plan).command or ())
+        ]
 
 
 @contextlib.contextmanager

@@ -1,11 +1,14 @@
 """Schedules as lists, pages and the API show them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 UNMET: Final = "a gate was not met"
 """How the reason of a run begins whose command ended so."""
+OF_RESULTS: Final = ("--fail-", "--junit", "--mlflow", "--sarif")
+"""How the options of a scan begin that need its results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +38,12 @@ class ScheduleRow:
     problem: str | None
     next: datetime | None
     last: LastRun | None
+
+
+def needs_results(command: Sequence[str]) -> bool:
+    """Whether a command does something with the results of its scan, so that it has to wait for them.
+
+    >>> needs_results(["scan", "demo", "--fail-under", "45%"]), needs_results(["scan", "demo"])
+    (True, False)
+    """
+    return any(word.startswith(OF_RESULTS) for word in command)

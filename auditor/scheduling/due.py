@@ -33,7 +33,7 @@ from auditor.db.schedules import (
     reclaim_lost_runs,
 )
 from auditor.errors import ConflictError, ExitCode, UsageError, first_line, one_line
-from auditor.records.schedules import UNMET, LastRun, ScheduleRow
+from auditor.records.schedules import UNMET, LastRun, ScheduleRow, needs_results
 from auditor.text.printable import check_printable, check_storable, clean_line
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,6 @@ POLL_SECONDS = 0.5
 COMMANDS = ("scan",)
 PATH_OPTIONS = ("--attack", "--data", "--junit", "--sarif", "--save-adversarials", "--transfer-zoo")
 """The options of a scan whose values are paths."""
-OF_RESULTS = ("--fail-", "--junit", "--mlflow", "--sarif")
-"""How the options of a scan begin that need its results."""
 PATH_STARTS = ("/", "~", ".")
 FOLDER_PLACE = 3
 """The place of a zoo's folder after ``auditor scan SOURCE``."""
@@ -91,11 +89,6 @@ def check_command(words: Sequence[str]) -> None:
         raise UsageError(
             f"{', '.join(sorted(wrong))} cannot be scheduled: choose with the options of `auditor beat` where scans run"
         )
-
-
-def needs_results(command: Sequence[str]) -> bool:
-    """Whether a command does something with the results of its scan, so that it has to wait for them."""
-    return any(word.startswith(OF_RESULTS) for word in command)
 
 
 def hide_paths(row: ScheduleRow) -> ScheduleRow:

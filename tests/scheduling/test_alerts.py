@@ -27,11 +27,13 @@ from auditor.db.schedules import (
     runs_to_report,
 )
 from auditor.db.session import open_database
+from auditor.db.store import Store
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.scheduling import alerts as teller
 from auditor.scheduling import due as schedules
 from auditor.scheduling.alerts import FIRST_PAUSE, GIVE_UP, LONGEST_PAUSE, Alerts
 from auditor.scheduling.loop import Beat
+from tests.factories.records import REQUEST, entry, record
 from tests.factories.services import postgresql
 from tests.factories.webhook import Hook, Raw, hook, silent  # noqa: F401
 from tests.workers.team import until
@@ -61,6 +63,22 @@ def fail(engine: Engine, name: str, due: datetime = DUE) -> int:
     assert run is not None
     end_run(engine, run.id, "failed", "no such model")
     return run.id
+
+
+@pytest.mark.parametrize("gates", [(), ("--fail-under", "45%")])
+def test_the_scan_of_a_killed_beat_is_told_at_once_unless_gates_are_to_be_checked(
+    gates: tuple[str, ...], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_schedule(engine, "nightly", "0 2 * * *", ("scan", "demo", *gates))
+    run = claim_run(engine, find_schedule(engine, "nightly"), DUE)
+    store = Store(engine)
+    scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()], run_id=run.id)
+    assert runs_to_report(engine) == []
+    store.finish(job.audit_id, store.claim(job.audit_id), record())
+    told = [(run.id, "nightly", scan_id, None)]
+    assert runs_to_report(engine) == ([] if gates else told)
+    monkeypatch.setattr("auditor.db.schedules.COMMAND_SECONDS", -1.0)  # nobody will end this run
+    assert runs_to_report(engine) == told
 
 
 def use_webhook(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

@@ -390,7 +390,7 @@ def test_on_the_command_line(engine: Engine) -> None:
         remove_schedule(engine, "demo")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_beats_as_processes_one_of_them_killed_make_one_scan(engine: Engine, tmp_path: Path) -> None:
     add(engine, "0 2 * * *", made=datetime.now(UTC) - timedelta(days=2))  # due once, whatever the time is
     beat = [sys.executable, "-m", "auditor", "beat", "--here"]
