@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from auditor.errors import NotFoundError
+from auditor.records import AuditRequest
 
 Engine = Literal["gradient", "search", "autoattack", "transfer", "own"]
 EXTRA: tuple[Engine, ...] = ("transfer", "own")
@@ -124,10 +125,10 @@ def in_mixed_precision(protocol: Protocol) -> Protocol:
     return replace(protocol, attacks=tuple(attacks))
 
 
-def requested_protocol(name: str, mixed_precision: bool) -> Protocol:
-    """The protocol with this name as an audit's request has it. Raises NotFoundError if there is none."""
-    protocol = find_protocol(name)
-    return in_mixed_precision(protocol) if mixed_precision else protocol
+def requested_protocol(request: AuditRequest) -> Protocol:
+    """The protocol that an audit's request names, in its precision. Raises NotFoundError if there is none."""
+    protocol = find_protocol(request.protocol)
+    return in_mixed_precision(protocol) if request.mixed_precision else protocol
 
 
 def draws_by_sample(protocol: Protocol) -> bool:

@@ -230,7 +230,7 @@ def attack_seconds(
     Some images show how soon they break, because later attacks skip a broken image.
     """
     n = len(images.labels)
-    attacks = requested_protocol(request.protocol, request.mixed_precision).attacks
+    attacks = requested_protocol(request).attacks
     pixels, labels = (torch.from_numpy(part).to(request.device) for part in (images.images, images.labels))
     first = pixels[:PROBES]
     with frozen(model), torch.no_grad():

@@ -28,7 +28,7 @@ def identity(
     ``earlier``: the result beside which a regression is looked for.
     ``extra``: the identity of the attacks beyond the protocol's, see :mod:`auditor.audit.extra_attacks`.
     """
-    protocol, hierarchy = requested_protocol(request.protocol, request.mixed_precision), hierarchy_of(entry)
+    protocol, hierarchy = requested_protocol(request), hierarchy_of(entry)
     parts = {
         "method": METHOD_VERSION,
         "weights": weights_sha256,

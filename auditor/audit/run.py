@@ -14,7 +14,7 @@ from auditor import clustering
 from auditor.attacks import Adversarials, RobustnessResult, evaluate_robustness, keep_adversarials
 from auditor.attacks.evaluate import add_attacks
 from auditor.attacks.gradient import frozen
-from auditor.attacks.protocols import Protocol, requested_protocol
+from auditor.attacks.protocols import requested_protocol
 from auditor.attacks.sequential import describe_regression, describe_stop
 from auditor.audit.batch_size import batch_size_of
 from auditor.audit.certificates import contradiction, measure_certificate, silence
@@ -140,13 +140,9 @@ def _parameters(request: AuditRequest, images: ImageSet | None, extra: LoadedAtt
     """
     if images is not None and images.corrupted is not None:
         return {"attacks": [], "corruptions": images.corrupted.identity}
-    protocol = add_attacks(_protocol(request), extra.own, extra.models)
+    protocol = add_attacks(requested_protocol(request), extra.own, extra.models)
     parameters: dict[str, Any] = {"attacks": [asdict(attack) for attack in protocol.attacks]}
     return parameters if extra.identity is None else {**parameters, "extra_attacks": extra.identity}
-
-
-def _protocol(request: AuditRequest) -> Protocol:
-    return requested_protocol(request.protocol, request.mixed_precision)
 
 
 def _check_output(model: torch.nn.Module, entry: ZooEntry, classes: int, images: ImageSet | None) -> None:
@@ -346,7 +342,7 @@ def _attack(run: _Run, extra: LoadedAttacks, earlier: Earlier | None, *, keep: b
         torch.from_numpy(images.labels).to(request.device),
         norm=entry.norm,
         eps=entry.eps,
-        protocol=_protocol(request),
+        protocol=requested_protocol(request),
         batch_size=batch_size_of(run.model, pictures, request),
         seed=request.seed,
         indices=images.indices.tolist(),

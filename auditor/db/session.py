@@ -4,7 +4,6 @@ import contextlib
 import json
 import sqlite3
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,13 +244,8 @@ def schema_drift(engine: Engine) -> list[str]:
     from auditor.db import indices  # noqa: F401, and the tables
     from auditor.db.base import Base
 
-    def belongs(item: Any, _: str | None, kind: str, *__: Any) -> bool:
-        return kind != "index" or item.info.get("only") in (None, engine.dialect.name)  # Alembic ignores ddl_if
-
-    with engine.connect() as connection, warnings.catch_warnings():
-        # SQLite does not have the index that is made for PostgreSQL alone.
-        warnings.filterwarnings("ignore", "autogenerate skipping metadata-specified expression-based index")
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": belongs})
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
         differences = [_in_words(difference) for difference in compare_metadata(context, Base.metadata)]
         return differences + _view_drift(inspect(connection))
 

@@ -121,6 +121,5 @@ def _find_saved(model: str, path: Path, identities: list[str]) -> SavedAdversari
             return open_saved(name)
     raise UsageError(
         f"expected {names[0].name} in {path}, found no such file; `auditor scan … --save-adversarials "
-        f"{shlex.quote(str(path))} --force` "
-        "writes it"
+        f"{shlex.quote(str(path))} --force` writes it"
     )
