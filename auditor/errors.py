@@ -29,6 +29,12 @@ def first_line(error: BaseException) -> str:
     return one_line((str(error).splitlines() or [""])[0]) or type(error).__name__
 
 
+def file_reason(error: Exception) -> str:
+    """Why a file cannot be used: what the system says, without the path again; or the first line of another error."""
+    reason: str | None = getattr(error, "strerror", None)
+    return reason or first_line(error)
+
+
 def describe(error: BaseException, folder: Path | None = None) -> str:
     """Describe an exception of third-party code: type, first line and place, ``KeyError: 'head' (at net.py:12)``."""
     name, message, place = type(error).__name__, first_line(error), place_of(error, folder)

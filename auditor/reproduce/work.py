@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.boost.saved_run import SavedRun
-from auditor.errors import EnvironmentUnusableError, UsageError, first_line
+from auditor.errors import EnvironmentUnusableError, UsageError, file_reason
 from auditor.files import write_atomically
 
 VERSION = 1
@@ -59,7 +59,7 @@ class Work:
             with write_atomically(path) as file:
                 file.write(json.dumps({"key": key, "inputs": dict(inputs), "result": result}).encode())
         except OSError as error:
-            raise EnvironmentUnusableError(f"cannot save {path}: {error.strerror or first_line(error)}") from error
+            raise EnvironmentUnusableError(f"cannot save {path}: {file_reason(error)}") from error
         return result
 
 

@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from tenacity import RetryCallState, Retrying, before_sleep_log, stop_after_attempt, wait_incrementing
 
-from auditor.errors import ModelLoadError, first_line
+from auditor.errors import ModelLoadError, file_reason, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def _resolve(url: str) -> None:
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:
-            reasons.append(error.strerror or first_line(error))
+            reasons.append(file_reason(error))
         else:
             reasons.append("")
 

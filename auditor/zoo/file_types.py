@@ -5,7 +5,7 @@ import re
 import stat
 from pathlib import Path
 
-from auditor.errors import ModelLoadError, first_line, one_line
+from auditor.errors import ModelLoadError, file_reason, one_line
 from auditor.files import open_regular
 
 TORCH_TYPES = ("zip", "pickle")
@@ -32,9 +32,7 @@ def file_type(path: Path) -> str:
             head = file.read(4096)
             size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
-        raise ModelLoadError(
-            f"cannot read the weights {path}: {getattr(error, 'strerror', None) or first_line(error)}"
-        ) from error
+        raise ModelLoadError(f"cannot read the weights {path}: {file_reason(error)}") from error
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head.startswith(LEGACY_TORCH):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from auditor.errors import UsageError, first_line
+from auditor.errors import UsageError, file_reason, first_line
 from auditor.files import read_limited
 from auditor.records import Published
 from auditor.text.eps import parse_eps
@@ -84,7 +84,7 @@ def _object(file: Path) -> dict[str, Any]:
     try:
         content = read_limited(file)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot be read: {getattr(error, 'strerror', None) or first_line(error)}") from error
+        raise UsageError(f"cannot be read: {file_reason(error)}") from error
     try:
         values = json.loads(content.decode(), object_pairs_hook=_without_conflicts)
     except (ValueError, RecursionError) as error:

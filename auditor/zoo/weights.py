@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from auditor.errors import ModelLoadError, first_line, one_line
+from auditor.errors import ModelLoadError, file_reason, first_line, one_line
 from auditor.files import LARGEST_JSON, open_regular
 from auditor.zoo.containers import choose, notes_of
 from auditor.zoo.file_types import INDEX, TORCH_TYPES, WEIGHT_TYPES, file_type
@@ -132,7 +132,7 @@ def _open(path: Path, beneath: Path | None = None) -> BufferedReader:
     try:
         return open_regular(path, beneath=beneath)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
+        reason = file_reason(error)
         raise ModelLoadError(f"cannot read the weights {path}: {reason}") from error
 
 

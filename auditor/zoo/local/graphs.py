@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from auditor.errors import EnvironmentUnusableError, ModelLoadError, describe, first_line
+from auditor.errors import EnvironmentUnusableError, ModelLoadError, describe, file_reason, first_line
 from auditor.files import open_regular
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _read(path: Path, beneath: Path | None) -> bytes:
                 raise ModelLoadError(f"{path.name}: expected at most {LARGEST / 1e9:.1f} GB, got {size / 1e9:.1f} GB")
             return file.read()
     except (OSError, ValueError) as error:
-        raise ModelLoadError(f"cannot read {path}: {getattr(error, 'strerror', None) or first_line(error)}") from error
+        raise ModelLoadError(f"cannot read {path}: {file_reason(error)}") from error
 
 
 def check_input_size(name: str, shape: tuple[int | None, ...], expected: tuple[int, int, int]) -> None:
