@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.zoo import select
+from auditor.zoo.demo import DemoZoo
 from tests.factories.attack_files import attack_file
 from tests.workers.team import Team
 
@@ -22,4 +24,6 @@ def test_a_worker_runs_own_attacks_only_if_it_trusts_code(team: Team, tmp_path: 
     assert trusting or "run Python code that this worker does not trust" in row["reason"]
     plain = team.auditor("scan", "demo", *words, "--queue", "--wait", "--format", "json")
     (row,) = json.loads(plain.stdout)
-    assert (row["status"], row["extra_attacks"]) == ("done", "transfer from demo:saturated")
+    (saturated,) = select(DemoZoo().entries(), models=("demo:saturated",))
+    digest = DemoZoo().load(saturated).weights_sha256
+    assert (row["status"], row["extra_attacks"]) == ("done", f"transfer from demo:saturated@{digest[:8]}")

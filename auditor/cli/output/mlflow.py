@@ -4,12 +4,13 @@ A run belongs to one model under one setting. Each audit adds a step to the run'
 so that MLflow draws the nights of a model as one line.
 """
 
+import functools
 import hashlib
 import json
 import math
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +73,8 @@ def log_scan(engine: Engine, scan_id: int, uri: str, experiment: str | None = No
     with mlflow_client(uri) as client:
         name = experiment or f"auditor/{ended[0].source}"
         experiment_id = _find_experiment(client, name, uri)
-        signer = _find_signer() if any(row.robust_accuracy is not None for row in ended) else None
-        return sum(_log_audit(client, experiment_id, engine, row, scan_id, signer) for row in ended)
+        find_signer = functools.cache(_find_signer)  # says only once why there is none, and only if there is evidence
+        return sum(_log_audit(client, experiment_id, engine, row, scan_id, find_signer) for row in ended)
 
 
 def log_after_scan(engine: Engine, scan_id: int, uri: str) -> None:
@@ -103,7 +104,7 @@ def _log_audit(
     engine: Engine,
     row: ResultRow,
     scan_id: int,
-    signer: "CryptoSigner | None",
+    find_signer: "Callable[[], CryptoSigner | None]",
 ) -> bool:
     run = _find_run(client, experiment_id, row)
     run_id = run.info.run_id
@@ -119,7 +120,7 @@ def _log_audit(
     else:
         client.set_tag(run_id, "mlflow.note.content", describe_audit(detail)[:MOST_LETTERS])
         _log_files(client, run_id, detail)
-        if signer is not None and row.robust_accuracy is not None:
+        if row.robust_accuracy is not None and (signer := find_signer()) is not None:
             _log_evidence(client, run_id, engine, row, signer)
     client.log_batch(run_id, metrics=_metrics(row, detail, scan_id))  # last: it says that the audit is logged
     client.set_terminated(run_id, "FAILED" if row.status == "failed" else "FINISHED")
