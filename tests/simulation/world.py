@@ -150,6 +150,7 @@ class World:
         self.scheduler = greenlet.getcurrent()
         self.tasks: list[Task] = []
         self.task: Task | None = None
+        self.to_end = False
         self.hosts: list[Host] = []
         self.broker = Broker(self)
         self.database_away = self.lose_reply = self.reply_was_lost = False
@@ -168,34 +169,36 @@ class World:
 
     # Tasks.
 
-    def start(self, host: Host, name: str, run: Callable[[], None], message: Message | None = None) -> Task:
-        """Start a task, which pauses at its first transaction."""
+    def start(
+        self, host: Host, name: str, run: Callable[[], None], message: Message | None = None, *, to_end: bool = False
+    ) -> Task:
+        """Start a task, which pauses at its first transaction, or goes on as in :meth:`step`."""
         task = Task(host, name, run, message=message)
         task.greenlet = greenlet(functools.partial(self._guard, task))
         self.tasks.append(task)
-        self.step(task)
+        self.step(task, to_end=to_end)
         return task
 
-    def step(self, task: Task) -> None:
-        """Let a task go on until it pauses again or ends."""
+    def step(self, task: Task, *, to_end: bool = False) -> None:
+        """Let a task go on until it pauses again or ends; with ``to_end`` it pauses only where it has to wait."""
         for other in self.tasks:
             if other is not task:
                 other.alone = False
-        self.task = task
+        self.task, self.to_end = task, to_end
         self.model.process = task.host.number
         task.greenlet.switch()
         self._settle(task)
 
     def throw(self, task: Task, error: BaseException) -> None:
         """Raise an error where a task has paused."""
-        self.task = task
+        self.task, self.to_end = task, False
         task.greenlet.throw(error)
         self._settle(task)
 
     def finish(self, task: Task) -> None:
         """Let a task go on until it ends, sleeps or waits for a lock."""
         while not task.greenlet.dead and self.is_ready(task):
-            self.step(task)
+            self.step(task, to_end=True)
 
     def is_ready(self, task: Task) -> bool:
         waits = task.lock is not None and task.lock.held
@@ -208,7 +211,8 @@ class World:
             return
         if task.host.dead:
             raise KilledError
-        self.scheduler.switch()
+        if not (self.to_end and self.is_ready(task)):
+            self.scheduler.switch()
 
     def sleep(self, seconds: float) -> None:
         assert self.task is not None
@@ -289,17 +293,17 @@ class World:
         run = host.worker.run_audit if kind == "audit" else host.worker.run_training
         self.start(host, f"{host.name}, {kind} {job_id}", functools.partial(run, job_id), message)
 
-    def beat(self, host: Host) -> None:
+    def beat(self, host: Host, *, to_end: bool = False) -> None:
         assert host.worker is not None
-        self.start(host, f"heartbeat of {host.name}", host.worker.heartbeat.beat)
+        self.start(host, f"heartbeat of {host.name}", host.worker.heartbeat.beat, to_end=to_end)
 
-    def check_processes(self, host: Host) -> None:
+    def check_processes(self, host: Host, *, to_end: bool = False) -> None:
         assert host.reaper is not None
-        self.start(host, f"{host.name}, processes", host.reaper.check_processes)
+        self.start(host, f"{host.name}, processes", host.reaper.check_processes, to_end=to_end)
 
-    def check_messages(self, host: Host) -> None:
+    def check_messages(self, host: Host, *, to_end: bool = False) -> None:
         assert host.reaper is not None
-        self.start(host, f"{host.name}, messages", host.reaper.check_messages)
+        self.start(host, f"{host.name}, messages", host.reaper.check_messages, to_end=to_end)
 
     def end_worker(self, host: Host, *, politely: bool, redeliver: bool) -> None:
         """A worker's process ends, by SIGTERM or SIGKILL, and another one takes its place."""
@@ -348,13 +352,10 @@ class World:
             for task in [one for one in self.tasks if one.host is host and one.message is None]:
                 self.finish(task)
             if host.worker is not None:
-                self.beat(host)
-                self.finish(self.tasks[-1]) if self.tasks and self.tasks[-1].host is host else None
+                self.beat(host, to_end=True)
                 continue
             for check in (self.check_processes, self.check_messages):
-                check(host)
-                if self.tasks and self.tasks[-1].host is host:
-                    self.finish(self.tasks[-1])
+                check(host, to_end=True)
 
     def check_resent(self, jobs: Sequence[Unsent], queue: str) -> None:
         """A reaper that nobody disturbed sends no more messages than are missing, and none of them twice."""
