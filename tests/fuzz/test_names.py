@@ -31,7 +31,7 @@ from auditor.db.store import Store
 from auditor.errors import AuditorError, ModelLoadError, UsageError, describe, one_line
 from auditor.evidence.keys import load_signer, make_key
 from auditor.logs import _json, _Redacting, _Text
-from auditor.machine.metrics import _gauge
+from auditor.machine.prometheus import _gauge
 from auditor.records import AttackScore
 from auditor.results.diff import Diff
 from auditor.results.serialize import as_csv

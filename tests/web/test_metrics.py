@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 
 from auditor.config import settings
 from auditor.db.session import open_database
-from auditor.machine.metrics import make_registry
+from auditor.machine.prometheus import make_registry
 from auditor.web.hosts import allowed_hosts
 from auditor.web.metrics import create_metrics_app
 from tests.factories.command import run
