@@ -127,10 +127,10 @@ def _respond(request: Request, status: int, detail: str, headers: dict[str, str]
     except SQLAlchemyError:
         return error_response(request, status, detail, headers)
     page = ErrorPage(HTTPStatus(status).phrase, clean_line(detail), links, searches=missing)
-    return _page(page, status, headers, user=user, here=address_of(request) if request.method == "GET" else "/")
+    return _page(page, status, headers, user=user, address=address_of(request) if request.method == "GET" else "/")
 
 
 def _page(page: ErrorPage, status: int, headers: dict[str, str] | None, **shell: Any) -> Response:
     return HTMLResponse(
-        render("error.html", page=page, path="", **({"user": None, "here": "/"} | shell)), status, headers
+        render("error.html", page=page, path="", **({"user": None, "address": "/"} | shell)), status, headers
     )

@@ -112,9 +112,9 @@ def show_audit(
 
 def _unfinished(engine: Engine, row: ResultRow) -> UnfinishedAuditPage:
     others = list_results(engine, Filter(model=row.model, status="done", history=True), sort="-started_at", limit=20)
-    scan, asked = find_scan(engine, row.id), newest_request(engine, row.id)
+    scan, request = find_scan(engine, row.id), newest_request(engine, row.id)
     sign = _sign_of_life(load_scan(engine, scan), row.id) if scan is not None else ""
-    command = repeat_command(row, asked)
+    command = repeat_command(row, request)
     return UnfinishedAuditPage(row, scan, sign, format_threat(row.norm, row.eps), command, tuple(others))
 
 
