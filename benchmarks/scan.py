@@ -15,7 +15,7 @@ busy: wall time of the same scan beside one process that keeps a core busy, over
 images: an image's cost in an audit of 256 over one of 64, after `screen`'s seconds, the constant, are subtracted.
     Reach: at most 1.25.
 models: a `screen` scan of a made-up zoo of 200 linear classifiers. Wall time of its second half over its first, reach
-    at most 1.1; and the largest resident memory of its processes, measured from outside, over the last models and around
+    at most 1.1; and the largest resident memory of its processes, measured from outside, at the last models and around
     the 20th, reach at most 1.1.
 estimate: what `--dry-run` says an audit takes, over what it then took. The cost model: the passes that the attacks make
     on a few of the images, the templates of a few classes, and what these take. Nothing is fitted, so all models are

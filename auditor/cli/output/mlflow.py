@@ -78,7 +78,10 @@ def log_scan(engine: Engine, scan_id: int, uri: str, experiment: str | None = No
 
 
 def log_after_scan(engine: Engine, scan_id: int, uri: str) -> None:
-    """Log a scan that has just ended, and print how many audits were logged. A failure is printed and not raised, because the scan is stored."""
+    """Log a scan that has just ended, and print the number of logged audits.
+
+    A failure is printed and not raised, because the scan is stored.
+    """
     try:
         count = log_scan(engine, scan_id, uri)
     except (EnvironmentUnusableError, UsageError) as error:
@@ -202,7 +205,7 @@ def _find_signer() -> "CryptoSigner | None":
 
 
 def _log_evidence(client: "MlflowClient", run_id: str, engine: Engine, row: ResultRow, signer: "CryptoSigner") -> None:
-    """The signed evidence of an audit, a folder that ``auditor evidence verify`` reads. If there is none, the reason is printed."""
+    """The signed evidence of an audit, a folder that ``auditor evidence verify`` reads. A failure is printed."""
     from auditor.evidence.collect import collect_audit
     from auditor.evidence.export import export_evidence
 
