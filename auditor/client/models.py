@@ -614,8 +614,8 @@ class Side(Struct, frozen=True, kw_only=True):
     extra_attacks: str | None
     certified_accuracy: float | None
     smoothed_certified_accuracy: float | None
-    gap: float | None
     gap_error: float | None
+    gap: float | None
     gap_centred: float | None
     gap_deflated: float | None
     gap_features: float | None

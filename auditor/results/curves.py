@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import UsageError
+from auditor.records.comparisons import CurveComparison
 from auditor.records.curves import Curve
 from auditor.records.results import ResultRow
 from auditor.statistics import mcnemar, wilson_interval
@@ -196,31 +197,6 @@ def curve_pairs(curve: Curve, eps: float) -> list[tuple[str, str]]:
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CurveComparison:
-    """Two curves on the n samples that both have, up to the radius ``largest`` where the shorter one ends.
-
-    Attributes:
-        larger_a, larger_b, ties: the samples with the larger size in a, in b, and in neither.
-        p: of the two-sided sign test; a sample counts only if its sizes differ by 1 % or more.
-        area_difference, low, high: of a minus b, with a 95 % interval from the paired standard error; of one sample,
-            the interval is all that is possible.
-        gap, gap_at: the largest difference of R, a minus b, and its radius.
-    """
-
-    n: int
-    largest: float
-    larger_a: int
-    larger_b: int
-    ties: int
-    p: float
-    area_difference: float
-    low: float
-    high: float
-    gap: float
-    gap_at: float
-
-
 def paired_sizes(
     first: tuple[Curve, NDArray[np.int64]], second: tuple[Curve, NDArray[np.int64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -293,15 +269,15 @@ def compare_curves(first: tuple[Curve, NDArray[np.int64]], second: tuple[Curve, 
     )
 
 
-def comparison_pairs(found: dict[str, Any], a: str = "A", b: str = "B") -> list[tuple[str, str]]:
-    """Names and values of a :class:`CurveComparison` as a dict, as people read them; ``a``, ``b`` name its sides."""
-    ends = interval(found["low"], found["high"], "{:+.4g}".format)
-    difference = f"{found['area_difference']:+.4g} (95 % interval {ends})"
+def comparison_pairs(found: CurveComparison, a: str = "A", b: str = "B") -> list[tuple[str, str]]:
+    """Names and values of a comparison, as people read them; ``a``, ``b`` name its sides."""
+    ends = interval(found.low, found.high, "{:+.4g}".format)
+    difference = f"{found.area_difference:+.4g} (95 % interval {ends})"
     return [
-        ("critical ε larger", f"in {a} on {found['larger_a']}, in {b} on {found['larger_b']}, ties {found['ties']}"),
-        ("sign test p", p_value(found["p"], "< ")),
-        (f"area, {a} - {b}", f"{difference} up to ε {format_eps(found['largest'])}"),
-        (f"largest difference of R, {a} - {b}", f"{points(found['gap'])} points at ε {found['gap_at']:.4g}"),
+        ("critical ε larger", f"in {a} on {found.larger_a}, in {b} on {found.larger_b}, ties {found.ties}"),
+        ("sign test p", p_value(found.p, "< ")),
+        (f"area, {a} - {b}", f"{difference} up to ε {format_eps(found.largest)}"),
+        (f"largest difference of R, {a} - {b}", f"{points(found.gap)} points at ε {found.gap_at:.4g}"),
     ]
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from auditor.records import AttackScore, Published
+from auditor.records import AttackScore, Published, comparisons
 from auditor.records.certificates import CertificateMethod
 from auditor.records.matrices import MatrixKind
 from auditor.records.results import ResultRow
@@ -177,7 +177,7 @@ class Curve(shape_of(curves.CurveSummary, points=list[CurvePoint])):  # type: ig
     seconds: float
 
 
-class CurveComparison(shape_of(curves.CurveComparison, p=Share)):  # type: ignore[misc]
+class CurveComparison(shape_of(comparisons.CurveComparison, p=Share)):  # type: ignore[misc]
     """Two curves on their shared samples: on how many each has the larger critical radius, and the sign test.
 
     ``area_difference``: of a minus b, with its 95 % interval; ``gap``: the largest difference, at the radius
@@ -239,49 +239,22 @@ class ModelDetail(Model):
     results: list[Result]
 
 
-class Side(Shape):
-    model: str
-    id: int
-    n: int
-    flags: list[str]
-    weights_sha256: str | None
-    linearization: str
-    correlation: str
-    sketch: int | None
-    extra_attacks: str | None
-    certified_accuracy: Share | None
-    smoothed_certified_accuracy: Share | None
-    gap: float | None
-    gap_error: float | None
-    gap_centred: float | None
-    gap_deflated: float | None
-    gap_features: float | None
+_CERTIFIED: dict[str, Any] = dict.fromkeys(("certified_accuracy", "smoothed_certified_accuracy"), Share | None)
 
 
-class Paired(Shape):
+class Side(shape_of(comparisons.Side, **_CERTIFIED)):  # type: ignore[misc]
+    pass
+
+
+class Paired(shape_of(comparisons.PairedAccuracy, a=Share, b=Share, mcnemar_p=Share | None, p_value=Share)):  # type: ignore[misc]
     """How many samples both, one or none of the two get right; the difference is a minus b, with its 95 % interval.
 
     For the mean over corruptions there are no such counts, and ``test`` is a paired t-test instead of McNemar's.
     """
 
-    a: Share
-    b: Share
-    both: int | None
-    only_a: int | None
-    only_b: int | None
-    neither: int | None
-    difference: float
-    low: float
-    high: float
-    interval: str
-    mcnemar_p: Share | None
-    p_value: Share
-    test: str
 
-
-class ModelAt(Shape):
-    model: str
-    id: int
+class ModelAt(shape_of(comparisons.ModelAt)):  # type: ignore[misc]
+    pass
 
 
 class Comparison(Shape):
