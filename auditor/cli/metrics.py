@@ -72,8 +72,8 @@ def serve(host: str, port: int, registry: "CollectorRegistry", names: Sequence[s
 
     from auditor.cli.output.progress import say
     from auditor.web import server
-    from auditor.web.hosts import allowed_hosts
     from auditor.web.metrics import create_metrics_app
+    from auditor.web.security.hosts import allowed_hosts
 
     address = server.check_address(host)
     app = create_metrics_app(registry, allowed_hosts(address, names))

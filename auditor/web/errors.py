@@ -23,8 +23,8 @@ from auditor.errors import (
 )
 from auditor.text.printable import clean_line
 from auditor.text.validation import describe_error
-from auditor.web.access import address_of, find_user
 from auditor.web.render import render
+from auditor.web.security.access import address_of, find_user
 from auditor.web.suggestions import Link, suggest_links
 
 UNREADABLE_BODY = "There was an error parsing the body"

@@ -17,7 +17,7 @@ from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, p
 from auditor.text.printable import clean_lines
 from auditor.text.signs import no_sign_of_life
 from auditor.text.times import as_utc, format_duration, format_moment, relative_time
-from auditor.web.access import sign_in_address
+from auditor.web.security.access import sign_in_address
 
 
 @functools.cache

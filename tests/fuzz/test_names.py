@@ -37,7 +37,7 @@ from auditor.results.diff import Diff
 from auditor.results.serialize import as_csv
 from auditor.scheduling.webhook import describe_diff
 from auditor.text.printable import FORMULAS, clean_line, find_unprintable
-from auditor.web.audit_detail import repeat_command
+from auditor.web.audit.detail import repeat_command
 from auditor.web.report import load_report, write_report
 from auditor.zoo.hub.snapshots import local_snapshots
 from auditor.zoo.local.reading import read_zoo

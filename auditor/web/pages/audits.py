@@ -18,8 +18,8 @@ from auditor.text.eps import format_threat
 from auditor.text.signs import no_sign_of_life, no_worker, start_worker
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import load_result
-from auditor.web.audit_detail import AuditDetail, build_audit_detail, repeat_command
-from auditor.web.audit_pictures import (
+from auditor.web.audit.detail import AuditDetail, build_audit_detail, repeat_command
+from auditor.web.audit.pictures import (
     Order,
     SampleSection,
     build_samples,

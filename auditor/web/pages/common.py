@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from auditor.web.access import SIGN_IN, address_of, find_user, sign_in_address
 from auditor.web.render import render
+from auditor.web.security.access import SIGN_IN, address_of, find_user, sign_in_address
 
 
 def check_page_access(request: Request) -> None:

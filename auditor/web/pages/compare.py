@@ -16,7 +16,7 @@ from auditor.records.results import ResultRow
 from auditor.results.curves import comparison_pairs
 from auditor.results.group_comparison import LETTERS, MOST, GroupComparison, PairComparison, compare_group
 from auditor.web.api.common import Database
-from auditor.web.audit_pictures import build_exclusive
+from auditor.web.audit.pictures import build_exclusive
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap, leaf_order
 from auditor.web.figures.paired import PairTable, pair_table
