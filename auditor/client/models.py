@@ -191,9 +191,9 @@ class Gain(Struct, frozen=True, kw_only=True):
     only_before: int
     only_after: int
     difference: float
+    p_value: float
     low: float
     high: float
-    p_value: float
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -574,14 +574,14 @@ class Scores(Struct, frozen=True, kw_only=True):
     intra: float | None
     inter: float | None
     gap: float | None
-    gap_error: float | None
     silhouette: float | None
     rand_index: float | None
     cophenetic: float | None
     p_value: float | None
     effective_rank: float | None
-    tree_spearman: float | None
     leaf_order: list[int]
+    tree_spearman: float | None
+    gap_error: float | None
     reasons: dict[str, str]
     matrix: list[list[float | None]] | None
     pruned: bool
@@ -795,21 +795,21 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     parent_sha256: str
     weights_sha256: str
     data_sha256: str
+    stopped: str | None
+    verdict: str
+    versions: dict[str, str]
     dataset: str
     norm: str
     eps: float
     recipe: Recipe
-    history: list[Epoch]
-    best: int
-    stopped: str | None
-    verdict: str
-    before: AuditSummary | None
-    after: AuditSummary | None
-    comparison: Gain | None
     protocol: str
     samples: int | None
     device: str
-    versions: dict[str, str]
+    history: list[Epoch]
+    best: int
+    before: AuditSummary | None
+    after: AuditSummary | None
+    comparison: Gain | None
     seconds: float | None
     created_at: datetime
 
@@ -826,21 +826,21 @@ class CheckpointDetail(Struct, frozen=True, kw_only=True):
     parent_sha256: str
     weights_sha256: str
     data_sha256: str
+    stopped: str | None
+    verdict: str
+    versions: dict[str, str]
     dataset: str
     norm: str
     eps: float
     recipe: Recipe
-    history: list[Epoch]
-    best: int
-    stopped: str | None
-    verdict: str
-    before: AuditSummary | None
-    after: AuditSummary | None
-    comparison: Gain | None
     protocol: str
     samples: int | None
     device: str
-    versions: dict[str, str]
+    history: list[Epoch]
+    best: int
+    before: AuditSummary | None
+    after: AuditSummary | None
+    comparison: Gain | None
     seconds: float | None
     created_at: datetime
     file_sha256: str

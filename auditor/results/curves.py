@@ -16,6 +16,7 @@ from auditor.errors import UsageError
 from auditor.records.comparisons import CurveComparison
 from auditor.records.curves import Curve
 from auditor.records.results import ResultRow
+from auditor.results.serialize import nan_to_none
 from auditor.statistics import mcnemar, wilson_interval
 from auditor.text.eps import format_eps
 from auditor.text.numbers import interval, p_value, percent, points
@@ -98,9 +99,9 @@ def summarize_curve(curve: Curve, eps: float) -> CurveSummary:
         n=n,
         norm=curve.norm,
         largest=curve.largest,
-        median=_finite(median),
-        median_low=_finite(low),
-        median_high=_finite(high),
+        median=nan_to_none(median),
+        median_low=nan_to_none(low),
+        median_high=nan_to_none(high),
         area=area,
         area_low=max(0.0, area - 1.96 * error),
         area_high=min(curve.largest, area + 1.96 * error),
@@ -159,7 +160,7 @@ def curve_values(curve: Curve, eps: float) -> dict[str, Any]:
     return serialize(summarize_curve(curve, eps)) | {
         "band": "Dvoretzky, Kiefer and Wolfowitz, 95 %, at all radii at once",
         **{name: values.tolist() for name, values in vars(drawn_points(curve)).items()},
-        "sizes": [_finite(float(size)) for size in curve.sizes],
+        "sizes": [nan_to_none(float(size)) for size in curve.sizes],
         "found_by": [None if k < 0 else curve.attacks[k] for k in curve.found_by.tolist()],
         "seconds": curve.seconds,
     }
@@ -279,7 +280,3 @@ def comparison_pairs(found: CurveComparison, a: str = "A", b: str = "B") -> list
         (f"area, {a} - {b}", f"{difference} up to ε {format_eps(found.largest)}"),
         (f"largest difference of R, {a} - {b}", f"{points(found.gap)} points at ε {found.gap_at:.4g}"),
     ]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -90,45 +90,18 @@ class AuditSummary(shape_of(checkpoints.AuditSummary, **_SHARES)):  # type: igno
     """The result of the audit before or after a boost."""
 
 
-class Gain(Shape):
+class Gain(shape_of(checkpoints.Gain, p_value=Share)):  # type: ignore[misc]
     """Robust accuracy after minus before on the images of both audits, its 95 % interval, and McNemar's p."""
 
-    n: int
-    only_before: int
-    only_after: int
-    difference: float
-    low: float
-    high: float
-    p_value: Share
+
+_CHECKPOINT = {
+    "recipe": Recipe, "history": list[Epoch], "before": AuditSummary | None, "after": AuditSummary | None,
+    "comparison": Gain | None, "created_at": datetime,
+}  # fmt: skip
 
 
-class Checkpoint(Shape):
+class Checkpoint(shape_of(checkpoints.CheckpointRow, omit=("folder",), **_CHECKPOINT)):  # type: ignore[misc]
     """The checkpoint of a boost, with the audits before and after."""
-
-    id: int
-    checkpoint: str
-    model: str
-    lineage: list[str]
-    parent_sha256: str
-    weights_sha256: str
-    data_sha256: str
-    dataset: str
-    norm: str
-    eps: float
-    recipe: Recipe
-    history: list[Epoch]
-    best: int
-    stopped: str | None
-    verdict: str
-    before: AuditSummary | None
-    after: AuditSummary | None
-    comparison: Gain | None
-    protocol: str
-    samples: int | None
-    device: str
-    versions: dict[str, str]
-    seconds: float | None
-    created_at: datetime
 
 
 class Checkpoints(Shape):

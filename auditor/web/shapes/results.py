@@ -1,13 +1,15 @@
 """Results, their matrices, models and comparisons."""
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from auditor.records import AttackScore, Published, comparisons
+from auditor.records import AttackScore, ClusteringScores, Published, comparisons
 from auditor.records.certificates import CertificateMethod
 from auditor.records.matrices import MatrixKind
 from auditor.records.results import ResultRow
-from auditor.results import curves
+from auditor.records.targeted import TargetedScore
+from auditor.results import class_errors, curves
 from auditor.results.corruptions import CorruptionAccuracy
 from auditor.web.shapes import Next, Shape, Share, shape_of
 
@@ -31,21 +33,15 @@ class Result(shape_of(ResultRow, **_NARROWER)):  # type: ignore[misc]
     """A row of ``auditor results list``."""
 
 
-class Scores(Shape):
+_SCORES: dict[str, Any] = dict.fromkeys(
+    ("intra", "inter", "gap", "silhouette", "rand_index", "cophenetic", "effective_rank", "tree_spearman", "gap_error"),
+    float | None,
+)
+
+
+class Scores(shape_of(ClusteringScores, **_SCORES, p_value=Share | None, leaf_order=list[int])):  # type: ignore[misc]
     """The scores of one matrix; ``reasons`` say why a score is null."""
 
-    intra: float | None
-    inter: float | None
-    gap: float | None
-    gap_error: float | None
-    silhouette: float | None
-    rand_index: float | None
-    cophenetic: float | None
-    p_value: Share | None
-    effective_rank: float | None
-    tree_spearman: float | None
-    leaf_order: list[int]
-    reasons: dict[str, str]
     matrix: Matrix | None
     pruned: bool
 
@@ -78,47 +74,28 @@ class ScreeningDetail(Shape):
     reasons: dict[str, str]
 
 
-class ClassAccuracy(Shape):
+_RATES: dict[str, Any] = dict.fromkeys(("robust_accuracy", "low", "high"), Share | None)
+
+
+class ClassAccuracy(shape_of(class_errors.ClassAccuracy, **_RATES)):  # type: ignore[misc]
     """The samples of one class: how many there are, are correct, and survive; the interval of the robust accuracy."""
 
-    name: str
-    superclass: str
-    n: int
-    correct: int
-    survived: int
-    robust_accuracy: Share | None
-    low: Share | None
-    high: Share | None
+
+_ERRORS: dict[str, Any] = {
+    **{one.name: Share | None for one in fields(class_errors.ClassErrors) if one.type is float},
+    "classes": list[ClassAccuracy],
+    "confusion": list[list[int]] | None,
+    "attack_success": Scores | None,
+}
 
 
-class ClassErrors(Shape):
+class ClassErrors(shape_of(class_errors.ClassErrors, **_ERRORS)):  # type: ignore[misc]
     """What the attacks turned the samples into; docs/errors.md. ``reasons`` say why a value is null."""
 
-    classes: list[ClassAccuracy]
-    confusion: list[list[int]] | None
-    attack_success: Scores | None
-    superclass_robust_accuracy: Share | None
-    superclass_robust_low: Share | None
-    superclass_robust_high: Share | None
-    broken: int
-    severity: Share | None
-    severity_low: Share | None
-    severity_high: Share | None
-    severity_chance: Share | None
-    severity_by_c: Share | None
-    severity_p_value: Share | None
-    reasons: dict[str, str]
 
-
-class Targeted(Shape):
+class Targeted(shape_of(TargetedScore)):  # type: ignore[misc]
     """Of the correctly classified samples with a target in their superclass, or in another, those that became one."""
 
-    targets: int
-    n: int
-    within_n: int
-    within: int
-    across_n: int
-    across: int
     within_rate: Share | None
     within_low: Share | None
     within_high: Share | None
