@@ -755,8 +755,8 @@ class Boost(Struct, frozen=True, kw_only=True):
     """
 
     id: int
-    model: str
     state: str
+    model: str
     queue: str
     attempt: int
     losses: int
@@ -764,13 +764,13 @@ class Boost(Struct, frozen=True, kw_only=True):
     silent_since: datetime | None
     unserved: bool
     reason: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
     seconds: float | None
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    part: str | None
+    part_done: int | None
+    part_total: int | None
     recipe: Recipe
     protocol: str
     samples: int | None
@@ -1048,8 +1048,8 @@ class Adaptation(Struct, frozen=True, kw_only=True):
     """
 
     id: int
-    model: str
     state: str
+    model: str
     queue: str
     attempt: int
     losses: int
@@ -1057,13 +1057,13 @@ class Adaptation(Struct, frozen=True, kw_only=True):
     silent_since: datetime | None
     unserved: bool
     reason: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
     seconds: float | None
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    part: str | None
+    part_done: int | None
+    part_total: int | None
     request: AdaptRequest
     device: str
     result: AdaptationResult | None

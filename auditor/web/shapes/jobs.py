@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
-from auditor.records import checkpoints, scans, schedules, workers
-from auditor.records.boosts import Recipe
+from auditor.records import checkpoints, scans, schedules, trainings, workers
+from auditor.records.boosts import EpochScore, Recipe
 from auditor.web.shapes import Next, Shape, Share, shape_of
 
 Time = datetime | None
@@ -35,37 +35,19 @@ class ScanDetail(Scan):
     audits: list[ScanAudit]
 
 
-class Epoch(Shape):
+_EPOCH = {"loss": float | None, "clean_accuracy": Share, "pgd_accuracy": Share, "gap": float | None}
+
+
+class Epoch(shape_of(EpochScore, **_EPOCH)):  # type: ignore[misc]
     """The validation scores after one epoch; number 0 is the model before training."""
 
-    number: int
-    loss: float | None
-    clean_accuracy: Share
-    pgd_accuracy: Share
-    gap: float | None
-    seconds: float
+
+_TIMES = {"silent_since": Time, "queued_at": datetime, "started_at": Time, "finished_at": Time}
+_OF_A_KIND = ("kind", "history", "request", "result")
 
 
-class TrainingJob(Shape):
+class TrainingJob(shape_of(trainings.TrainingRow, omit=_OF_A_KIND, **_TIMES)):  # type: ignore[misc]
     """What boosts and adaptations share. While the job runs, `part` is its present part."""
-
-    id: int
-    model: str
-    state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
-    queue: str
-    attempt: int
-    losses: int
-    worker: str | None
-    silent_since: datetime | None
-    unserved: bool
-    reason: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
-    seconds: float | None
-    queued_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class Boost(TrainingJob):
