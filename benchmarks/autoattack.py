@@ -1,4 +1,4 @@
-"""AutoAttack-standard verdicts: `standard` here against pyautoattack's own standard run.
+"""AutoAttack-standard verdicts: auditor's `standard` against pyautoattack's own standard run.
 
     OMP_NUM_THREADS=1 python -m benchmarks.autoattack [--images 64] [--repeats 3]
     OMP_NUM_THREADS=1 python -m benchmarks.autoattack --images 500 --store benchmarks/runs/autoattack    # resumable

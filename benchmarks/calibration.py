@@ -16,7 +16,7 @@ HEAD = "# Made by `python -m benchmarks.findings none --calibrate`: do not edit.
 def counted(found: Found, variant: str, regularized: bool = True) -> dict[str, dict[str, Any]]:
     """Rows of the demo zoo under `screen`, with the robust accuracy of README's strong attacks.
 
-    Models that an attack has flagged are left out, and those trained with the regularizer where asked.
+    Models that an attack has flagged are left out, and those trained with the regularizer on request.
     """
     flagged = {model for model, row in found["demo/quick/remove"].items() if row["flags"]}
     return {

@@ -119,17 +119,17 @@ def seed(engine: Engine, audits: int) -> None:
         store.finish(job.audit_id, attempt, record(job.entry, number / audits))
 
 
-def asked(engine: Engine) -> tuple[str, tuple[object, ...]]:
+def list_statement(engine: Engine) -> tuple[str, tuple[object, ...]]:
     """The statement of `auditor results list`, which it sends last, with its parameters."""
-    seen: list[tuple[str, tuple[object, ...]]] = []
+    statements: list[tuple[str, tuple[object, ...]]] = []
 
     def remember(_: object, __: object, statement: str, parameters: tuple[object, ...], *___: object) -> None:
-        seen.append((statement, parameters))
+        statements.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", remember)
     list_results(engine, Filter())
     event.remove(engine, "before_cursor_execute", remember)
-    return seen[-1]
+    return statements[-1]
 
 
 def help_line(folder: Path, repeats: int) -> str:
@@ -143,7 +143,7 @@ def list_line(folder: Path, repeats: int, audits: int) -> str:
     url = f"sqlite:///{folder / 'audits.db'}"
     engine = open_database(url)
     seed(engine, audits)
-    statement, parameters = asked(engine)
+    statement, parameters = list_statement(engine)
     engine.dispose()
     bare = folder / "bare_list.py"
     bare.write_text(BARE_LIST.format(url=url, statement=statement, parameters=parameters))

@@ -122,8 +122,8 @@ def main() -> None:
     stored = options.store.read_text().splitlines() if options.store.exists() else []
     done = {json.loads(line)["model"] for line in stored}
     for number, (family, name, build) in enumerate(cases()):
-        wanted = fnmatchcase(name, options.match) or fnmatchcase(family, options.match)
-        if number % parts != part - 1 or name in done or not wanted:
+        chosen = fnmatchcase(name, options.match) or fnmatchcase(family, options.match)
+        if number % parts != part - 1 or name in done or not chosen:
             continue
         row = measure(family, name, build)
         with options.store.open("a") as store:

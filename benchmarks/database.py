@@ -178,43 +178,43 @@ def timed(run: Callable[[], Any], repeats: int) -> tuple[str, Any]:
 
 
 def explain(engine: Engine, run: Callable[[], Any]) -> str:
-    """The plan of what ``run`` asks last."""
-    asked: list[tuple[str, Any]] = []
+    """The plan of the last statement of ``run``."""
+    statements: list[tuple[str, Any]] = []
 
     def remember(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        asked.append((statement, parameters))
+        statements.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", remember)
     run()
     event.remove(engine, "before_cursor_execute", remember)
-    statement, parameters = asked[-1]
+    statement, parameters = statements[-1]
     with engine.connect() as connection:
         lines = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {statement}", parameters).scalars()
         return "\n".join(f"  {line}" for line in lines)
 
 
 def measure(engine: Engine, url: str, repeats: int) -> None:
-    for name, (asked, sort, limit) in LISTS.items():
+    for name, (conditions, sort, limit) in LISTS.items():
 
-        def run(asked: dict[str, Any] = asked, sort: str = sort, limit: int | None = limit) -> list[Any]:
-            return list_results(engine, Filter(**asked), sort=sort, limit=limit)
+        def run(conditions: dict[str, Any] = conditions, sort: str = sort, limit: int | None = limit) -> list[Any]:
+            return list_results(engine, Filter(**conditions), sort=sort, limit=limit)
 
         took, rows = timed(run, repeats)
         print(f"{name}: {took}, {len(rows)} rows", flush=True)
-    for name, (asked, sort, limit) in DEEP.items():
+    for name, (conditions, sort, limit) in DEEP.items():
         middle = middle_of(engine, sort)
         took, rows = timed(
-            partial(list_results, engine, Filter(**asked, after=middle), sort=sort, limit=limit), repeats
+            partial(list_results, engine, Filter(**conditions, after=middle), sort=sort, limit=limit), repeats
         )
         print(f"{name}: {took}, {len(rows)} rows", flush=True)
-    for name, asked in FACETS.items():
-        took, boards = timed(partial(count_boards, engine, Filter(**asked)), repeats)
+    for name, conditions in FACETS.items():
+        took, boards = timed(partial(count_boards, engine, Filter(**conditions)), repeats)
         print(f"{name}: {took}, {len(boards)} settings", flush=True)
     largest = max(boards, key=boards.__getitem__)
     took, rows = timed(partial(load_board, engine, largest, "-robust_accuracy"), repeats)
     print(f"facets of a board: {took}, {len(rows)} rows", flush=True)
-    (asked, sort, limit), *_ = LISTS.values()
-    print(explain(engine, lambda: list_results(engine, Filter(**asked), sort=sort, limit=limit)), flush=True)
+    (conditions, sort, limit), *_ = LISTS.values()
+    print(explain(engine, lambda: list_results(engine, Filter(**conditions), sort=sort, limit=limit)), flush=True)
     line = "results list --limit 20 --sort -robust_accuracy --dataset cifar10 --format json"
     command, environment = [sys.executable, "-m", "auditor", *line.split()], os.environ | {"AUDITOR_DATABASE_URL": url}
     took, _ = timed(

@@ -16,7 +16,7 @@ from workers import process
 
 
 def nothing(source: Source, entry: ZooEntry, request: Measurement, context: JobContext) -> AuditRecord | None:  # noqa: ARG001
-    """Ask whether the audit is wanted, as a real measurement does, and find nothing."""
+    """Check that the audit needs measuring, as a real measurement does, and measure nothing."""
     identity = f"no-op of {entry.model}"
     if not context.needs_measuring(identity):
         return None

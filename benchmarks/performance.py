@@ -63,8 +63,8 @@ def run(name: str, *options: str) -> tuple[bool, str, float]:
     began = time.perf_counter()
     command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip() or '?').splitlines()[-1]}"
-    return done.returncode == 0, said, time.perf_counter() - began
+    output = done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip() or '?').splitlines()[-1]}"
+    return done.returncode == 0, output, time.perf_counter() - began
 
 
 def main() -> None:
@@ -78,14 +78,14 @@ def main() -> None:
     options = parser.parse_args()
     well, blocks = True, []
     for name in options.parts or PARTS:
-        ended, said, seconds = run(name)
+        ended, output, seconds = run(name)
         well &= ended
-        print(f"== {name}, {seconds:.0f} s\n{said}", flush=True)
-        blocks.append(f"## {PARTS[name]}\n\n`python -m benchmarks.{name}`, {seconds:.0f} s\n\n```\n{said}\n```\n")
+        print(f"== {name}, {seconds:.0f} s\n{output}", flush=True)
+        blocks.append(f"## {PARTS[name]}\n\n`python -m benchmarks.{name}`, {seconds:.0f} s\n\n```\n{output}\n```\n")
     if options.write:
         if len(list(LONG.glob("*.json"))) == 9:  # `make bench-long` has been through both models
-            _, said, _ = run("autoattack", "--images", "500", "--store", str(LONG))
-            blocks.insert(1, f"## The same on 500 images\n\n`make bench-long`\n\n```\n{said}\n```\n")
+            _, output, _ = run("autoattack", "--images", "500", "--store", str(LONG))
+            blocks.insert(1, f"## The same on 500 images\n\n`make bench-long`\n\n```\n{output}\n```\n")
         machine = f"{platform.machine()}, {torch.get_num_threads()} thread(s) of torch"
         head = HEAD.format(when=datetime.now(UTC).date(), machine=machine, torch=version("torch"))
         page, before = "\n".join([head, *blocks]), options.write.read_text() if options.write.exists() else ""

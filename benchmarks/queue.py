@@ -40,11 +40,11 @@ from benchmarks.scratch import make_zoo, scratch_database
 @contextlib.contextmanager
 def workers(module: str, number: int, folder: Path) -> Iterator[list[psutil.Process]]:
     """Workers of one process each, ready for messages; yields all of their processes."""
-    asked = {"gpus": None, "queue": "cpu", "processes": 1, "threads": 1, "max_jobs": 10_000, "grace": 5.0}
-    options = json.dumps(asked | {"trust_code": True, "log_level": "INFO"})
+    options = {"gpus": None, "queue": "cpu", "processes": 1, "threads": 1, "max_jobs": 10_000, "grace": 5.0}
+    arguments = json.dumps(options | {"trust_code": True, "log_level": "INFO"})
     logs = [folder / f"{module}-{index}.log" for index in range(number)]
     started = [
-        subprocess.Popen([sys.executable, "-m", module, options], stdout=log.open("wb"), stderr=subprocess.STDOUT)
+        subprocess.Popen([sys.executable, "-m", module, arguments], stdout=log.open("wb"), stderr=subprocess.STDOUT)
         for log in logs
     ]
     try:

@@ -3,7 +3,7 @@
     python -m benchmarks.scan [overhead | jobs | busy | images | models | estimate]     # 8 minutes of two idle cores
 
 One line a ratio. Scans are of the real command line in a process of its own, each with a fresh SQLite database in which
-everything is stored. Threads are AUDITOR_THREADS, 1 unless said otherwise.
+everything is stored. Threads are AUDITOR_THREADS, 1 unless stated otherwise.
 
 overhead: wall time of `auditor scan demo --protocol quick` over the sum of the `seconds` that it stored. These are
     taken inside an audit: linearizing, scoring, attacking. Not in them, and so the scan's own, are the start of
@@ -15,7 +15,7 @@ busy: wall time of the same scan beside one process that keeps a core busy, over
 images: an image's cost in an audit of 256 over one of 64, after `screen`'s seconds, the constant, are subtracted.
     Reach: at most 1.25.
 models: a `screen` scan of a made-up zoo of 200 linear classifiers. Wall time of its second half over its first, reach
-    at most 1.1; and the largest resident memory of its processes, seen from outside, over the last models and around
+    at most 1.1; and the largest resident memory of its processes, measured from outside, at the last models and around
     the 20th, reach at most 1.1.
 estimate: what `--dry-run` says an audit takes, over what it then took. The cost model: the passes that the attacks make
     on a few of the images, the templates of a few classes, and what these take. Nothing is fitted, so all models are
@@ -69,7 +69,7 @@ def fresh(folder: Path) -> Path:
 
 
 def of_database(file: Path, threads: int | None) -> dict[str, str]:
-    number = "" if threads is None else str(threads)  # what is empty is not said
+    number = "" if threads is None else str(threads)  # an empty variable counts as unset
     return {"AUDITOR_DATABASE_URL": f"sqlite:///{file}", "AUDITOR_THREADS": number, "OMP_NUM_THREADS": number}
 
 
@@ -155,7 +155,7 @@ class Watched:
 
 def watch(arguments: list[str], file: Path) -> Watched:
     """Run a scan; off a terminal it prints a line on stderr as each model ends."""
-    seen = Watched()
+    watched = Watched()
     child = subprocess.Popen(
         [sys.executable, *AUDITOR, "scan", *arguments],
         env=environment(**of_database(file, 1)),
@@ -166,17 +166,17 @@ def watch(arguments: list[str], file: Path) -> Watched:
 
     def follow() -> None:
         assert child.stderr is not None
-        seen.ended += (time.perf_counter() for line in child.stderr if line.rstrip().endswith(": done"))
+        watched.ended += (time.perf_counter() for line in child.stderr if line.rstrip().endswith(": done"))
 
     reading = threading.Thread(target=follow)
     reading.start()
     while child.poll() is None:
-        seen.memory.append((len(seen.ended) + 1, resident(child.pid)))
+        watched.memory.append((len(watched.ended) + 1, resident(child.pid)))
         time.sleep(POLL)
     reading.join()
     if child.returncode:
         raise RuntimeError(f"the scan ended with exit code {child.returncode}")
-    return seen
+    return watched
 
 
 def resident(pid: int) -> int:
@@ -194,11 +194,11 @@ def resident(pid: int) -> int:
 def models(folder: Path, number: int) -> Iterator[str]:
     make_zoo(folder / "zoo", number)
     arguments = ["local", str(folder / "zoo"), "--trust-code", "--protocol", "screen"]
-    seen = watch(arguments, fresh(folder))
+    watched = watch(arguments, fresh(folder))
     middle = number // 2
-    halves = (seen.ended[-1] - seen.ended[middle], seen.ended[middle - 1] - seen.ended[0])
+    halves = (watched.ended[-1] - watched.ended[middle], watched.ended[middle - 1] - watched.ended[0])
     yield ratio_line(f"wall time of the second half of {number} models / the first", [halves], 1.1)
-    last, early = seen.peak(number - 9, number), seen.peak(11, 20)
+    last, early = watched.peak(number - 9, number), watched.peak(11, 20)
     yield (
         f"resident memory at the end of {number} models / at the 20th: {last / early:.2f} "
         f"({last:.0f} MB against {early:.0f} MB), reach at most 1.1"
@@ -210,10 +210,10 @@ def estimate(folder: Path, repeats: int) -> Iterator[str]:
         ratios: dict[str, list[float]] = {}
         for _ in range(repeats):
             arguments = ["demo", "--protocol", *protocol]
-            said = dry_run(fresh(folder), arguments)
+            estimates = dry_run(fresh(folder), arguments)
             took = scan(folder, *arguments).seconds
             for model, seconds in took.items():
-                ratios.setdefault(model, []).append(said[model] / seconds)
+                ratios.setdefault(model, []).append(estimates[model] / seconds)
         medians = {model: statistics.median(values) for model, values in ratios.items()}
         good = sum(1 / 1.5 <= ratio <= 1.5 for ratio in medians.values())
         yield (
@@ -225,10 +225,10 @@ def estimate(folder: Path, repeats: int) -> Iterator[str]:
 
 def dry_run(file: Path, arguments: list[str]) -> dict[str, float]:
     command = [sys.executable, *AUDITOR, "scan", *arguments, "--dry-run", "--format", "json"]
-    told = subprocess.run(
+    done = subprocess.run(
         command, env=environment(**of_database(file, 1)), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    return {row["model"].partition(":")[2]: row["seconds"] for row in json.loads(told.stdout)}
+    return {row["model"].partition(":")[2]: row["seconds"] for row in json.loads(done.stdout)}
 
 
 PARTS: dict[str, Callable[[Path, int, int], Iterator[str]]] = {

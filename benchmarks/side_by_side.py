@@ -39,11 +39,11 @@ def run(arguments: Sequence[str], **variables: str) -> Cost:
         stderr=subprocess.PIPE,
     )
     assert child.stderr is not None
-    said = child.stderr.read()
+    output = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise RuntimeError(f"{arguments}: exit code {child.returncode}: {said.decode(errors='replace')[-2000:]}")
+        raise RuntimeError(f"{arguments}: exit code {child.returncode}: {output.decode(errors='replace')[-2000:]}")
     return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - started)
 
 
@@ -66,7 +66,7 @@ def ratio_line(what: str, pairs: Sequence[tuple[float, float]], reach: float) ->
 
 
 def print_lines(about: str | None, lines: Callable[..., Iterator[str]], **numbers: int) -> None:
-    """The command line of a benchmark that is told numbers alone; these are the defaults of its options."""
+    """The command line of a benchmark that takes numbers alone; these are the defaults of its options."""
     spec = sys.modules["__main__"].__spec__
     parser = argparse.ArgumentParser(
         prog=f"python -m {spec.name}" if spec else None,

@@ -90,9 +90,9 @@ def scanning(url: str) -> Iterator[None]:
                 while one.poll() is None and not stop.wait(0.1):
                     pass
                 one.terminate()
-                _, said = one.communicate()
+                _, output = one.communicate()
             if not stop.is_set() and one.returncode:
-                raise RuntimeError(f"the scan failed: {said.decode().strip()}")
+                raise RuntimeError(f"the scan failed: {output.decode().strip()}")
 
     thread = threading.Thread(target=scan)
     thread.start()

@@ -57,7 +57,7 @@ def fill(folder: Path, python: str, freeze: Path | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = [part["metadata"] for part in resolve(python)["install"]]
     present = read_freeze(freeze.read_text()) if freeze else {}
-    wanted = left_to_carry(found, present)
+    missing = left_to_carry(found, present)
     run(
         [
             sys.executable,
@@ -69,7 +69,7 @@ def fill(folder: Path, python: str, freeze: Path | None) -> None:
             *target_of(python),
             "--dest",
             folder,
-            *wanted,
+            *missing,
             "pip",
         ]
     )
@@ -120,17 +120,17 @@ def left_to_carry(found: Sequence[dict[str, Any]], present: dict[str, str]) -> l
     """
     from packaging.requirements import Requirement
 
-    asked = [Requirement(line) for line in requirements()]
-    asked += [Requirement(line) for part in found for line in part.get("requires_dist", ()) if "extra ==" not in line]
-    wanted = []
+    needed = [Requirement(line) for line in requirements()]
+    needed += [Requirement(line) for part in found for line in part.get("requires_dist", ()) if "extra ==" not in line]
+    missing = []
     for part in found:
         name, version = name_of(part["name"]), present.get(name_of(part["name"]))
         suits = version is not None and all(
-            one.specifier.contains(version, prereleases=True) for one in asked if name_of(one.name) == name
+            one.specifier.contains(version, prereleases=True) for one in needed if name_of(one.name) == name
         )
         if not suits and not of_torch(name):
-            wanted.append(f"{name}=={part['version']}")
-    return sorted(wanted)
+            missing.append(f"{name}=={part['version']}")
+    return sorted(missing)
 
 
 def of_torch(name: str) -> bool:

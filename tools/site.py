@@ -39,9 +39,9 @@ def build_site(folder: Path) -> Path:
     )
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", str(folder / "zensical.toml")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    if done.returncode or "griffe: " in said:  # griffe's warnings about docstrings do not end a strict build
-        raise SystemExit(said.replace("Aborted because --strict flag is set", "").strip())
+    output = done.stdout + done.stderr
+    if done.returncode or "griffe: " in output:  # griffe's warnings about docstrings do not end a strict build
+        raise SystemExit(output.replace("Aborted because --strict flag is set", "").strip())
     problems = sorted({*broken_links(folder / "html"), *foreign_requests(folder / "html")})
     if problems:
         raise SystemExit("\n".join(problems))

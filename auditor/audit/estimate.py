@@ -38,7 +38,6 @@ from auditor.audit.timing import (
     seconds_of,
     seconds_once,
 )
-from auditor.audit.triage import is_attacked
 from auditor.clustering import clustering_scores
 from auditor.clustering.scores import PERMUTATIONS
 from auditor.data import CorruptedImages, ImageSet, hierarchy_of
@@ -48,6 +47,7 @@ from auditor.linear.weight import template_gram
 from auditor.records import AuditRequest, Estimate, JobContext, Measurement, ZooEntry
 from auditor.records.corruptions import SEVERITIES, ball_of
 from auditor.records.screening import Screening
+from auditor.records.triage import is_attacked
 from auditor.screening import screen
 from auditor.zoo import Source
 from auditor.zoo.download import no_downloads

@@ -25,7 +25,6 @@ from auditor.audit.identity import identity
 from auditor.audit.pictures import LocalPictures
 from auditor.audit.resume import SavedAttempt, attempt_key
 from auditor.audit.templates import score_templates
-from auditor.audit.triage import is_attacked
 from auditor.data import CorruptedImages, Hierarchy, ImageSet, hierarchy_of
 from auditor.errors import AuditorError, LinearizationError, ModelLoadError, describe, one_line
 from auditor.records import STOPPED_EARLY, AuditRecord, AuditRequest, Clustering, JobContext, Verdicts, ZooEntry
@@ -33,6 +32,7 @@ from auditor.records.certificates import CONTRADICTED
 from auditor.records.corruptions import ball_of, is_corruptions
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
+from auditor.records.triage import is_attacked
 from auditor.records.versions import versions
 from auditor.screening import screen
 from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes

@@ -48,10 +48,10 @@ def command(queued: bool | None, heartbeat_file: Path | None) -> None:
             heartbeat_file.unlink()
         except OSError as error:
             raise UsageError(f"--heartbeat: cannot write {heartbeat_file}: {error.strerror}") from error
-    here = runs_locally(queued)
-    if not here:
+    local = runs_locally(queued)
+    if not local:
         check_queue()
-    beat = Beat(open_database(), here=here, heartbeat_file=heartbeat_file)
+    beat = Beat(open_database(), local=local, heartbeat_file=heartbeat_file)
     try:
         beat.run()
     except KeyboardInterrupt:

@@ -1,11 +1,14 @@
 """``auditor results compare``: compare two results on the samples that both contain."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from auditor.cli.complete import complete_result
 from auditor.cli.options import FORMAT, PROTOCOL
+
+if TYPE_CHECKING:
+    from auditor.records.comparisons import Comparison, Side
 
 
 @click.command("compare")
@@ -35,69 +38,65 @@ def compare(first: str, second: str, protocol: str | None, samples: bool, output
     from auditor.cli.output.tables import print_json
     from auditor.results import comparison
 
-    found = comparison.compare(open_database(), first, second, protocol, samples=samples)
+    found = comparison.compare(open_database(), first, second, protocol)
     if output_format == "json":
-        print_json([found])
+        print_json([comparison.comparison_values(found, samples=samples)])
     else:
-        _print(found)
+        _print(found, samples)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: "Comparison", samples: bool) -> None:
     from auditor.cli.output.tables import print_pairs, print_table
     from auditor.records.matrices import GAP_FIELDS, MATRIX_NAMES
-    from auditor.results.comparison import name_of
     from auditor.results.curves import comparison_pairs
     from auditor.text.eps import format_threat
     from auditor.text.numbers import DASH, counted, interval, p_value, percent_number, points
 
-    a, b = found["a"], found["b"]
-    setting = (
-        f"{found['protocol']}, {format_threat(found['norm'], found['eps'])}, {counted(found['n'], 'sample')} of both"
-    )
-    print_pairs(setting, [("A", name_of(a)), ("B", name_of(b))])
+    a, b = found.a, found.b
+    setting = f"{found.protocol}, {format_threat(found.norm, found.eps)}, {counted(found.n, 'sample')} of both"
+    print_pairs(setting, [("A", a.name), ("B", b.name)])
     click.echo()
     print_table(
         ("share of samples", "A %", "B %", "both", "only A", "only B", "neither", "A - B, points (95 %)", "p"),
         [
             (
                 words,
-                percent_number(part["a"]),
-                percent_number(part["b"]),
-                *(DASH if part[name] is None else str(part[name]) for name in ("both", "only_a", "only_b", "neither")),
-                f"{points(part['difference'])} ({interval(part['low'], part['high'], points)})",
-                p_value(part["p_value"], "< "),
+                percent_number(part.a),
+                percent_number(part.b),
+                *(DASH if count is None else str(count) for count in part.counts),
+                f"{points(part.difference)} ({interval(part.low, part.high, points)})",
+                p_value(part.p_value, "< "),
             )
-            for words, part in ((_robust(found["norm"]), found["robust"]), ("right when clean", found["clean"]))
+            for words, part in ((_robust(found.norm), found.robust), ("right when clean", found.clean))
         ],
     )
     click.echo()
-    if found["curves"]:
-        print_pairs("curves", comparison_pairs(found["curves"]))
+    if found.curves:
+        print_pairs("curves", comparison_pairs(found.curves))
         click.echo()
-    if found["curves_obstacle"]:
-        click.echo(f"{found['curves_obstacle']}\n")
+    if found.curves_obstacle:
+        click.echo(f"{found.curves_obstacle}\n")
     _print_certified(a, b)
     rows = [(name, *(_gap(side, GAP_FIELDS[kind]) for side in (a, b))) for kind, name in MATRIX_NAMES.items()]
     print_table(("gap", "A", "B"), [row for row in rows if row[1:] != ("–", "–")])
-    for side, other in (("a", "b"), ("b", "a")) if "samples" in found else ():
-        numbers = found["samples"][f"only_{side}"]
-        click.echo(
-            f"\nonly {name_of(found[side])} withstands {counted(len(numbers), 'sample')}, "
-            f"{name_of(found[other])} does not:"
-        )
+    for one, other, numbers in ((a, b, found.samples.only_a), (b, a, found.samples.only_b)) if samples else ():
+        click.echo(f"\nonly {one.name} withstands {counted(len(numbers), 'sample')}, {other.name} does not:")
         click.echo(" ".join(map(str, numbers)) or "none")
-    click.echo(f"\n{found['verdict']}")
+    click.echo(f"\n{found.verdict}")
 
 
-def _print_certified(a: dict[str, Any], b: dict[str, Any]) -> None:
+def _print_certified(a: "Side", b: "Side") -> None:
     """The certified accuracies that one of the two has; they are of all its samples, not of the shared ones."""
     from auditor.cli.output.tables import print_table
     from auditor.records.certificates import NO_BOUND
     from auditor.results.certificates import NOT_THE_MODEL
     from auditor.text.numbers import percent_number
 
-    names = {"certified": "certified_accuracy", "smoothed certified": "smoothed_certified_accuracy"}
-    shown = {words: (a[name], b[name]) for words, name in names.items() if a[name] is not None or b[name] is not None}
+    pairs = {
+        "certified": (a.certified_accuracy, b.certified_accuracy),
+        "smoothed certified": (a.smoothed_certified_accuracy, b.smoothed_certified_accuracy),
+    }
+    shown = {words: pair for words, pair in pairs.items() if pair != (None, None)}
     if not shown:
         return
     print_table(
@@ -117,14 +116,15 @@ def _robust(norm: str) -> str:
     return "right under corruptions, mean" if is_corruptions(norm) else "survive every attack"
 
 
-def _gap(side: dict[str, Any], name: str) -> str:
+def _gap(side: "Side", name: str) -> str:
     """A sketch has a standard error for the gap of the templates only; its other gaps are marked as estimates."""
     from auditor.text.numbers import DASH, number
 
-    if side[name] is None:
+    gap: float | None = getattr(side, name)
+    if gap is None:
         return DASH
-    if name == "gap_features" or side["sketch"] is None:
-        return number(side[name], 3)
-    if name == "gap" and side["gap_error"] is not None:
-        return f"{number(side[name], 3)}±{number(side['gap_error'], 3)}"
-    return f"≈{number(side[name], 3)}"
+    if name == "gap_features" or side.sketch is None:
+        return number(gap, 3)
+    if name == "gap" and side.gap_error is not None:
+        return f"{number(gap, 3)}±{number(side.gap_error, 3)}"
+    return f"≈{number(gap, 3)}"

@@ -38,13 +38,15 @@ class Condition:
             return _matches(found, self.value) == (self.sign == "=")
         if found is None or isinstance(found, list | dict):
             return False
-        wanted: Any = self.value
+        expected: Any = self.value
         if isinstance(found, int | float):
             try:
-                wanted = float(self.value)
+                expected = float(self.value)
             except ValueError:
                 raise UsageError(f"--filter {self.key}: expected a number, got {self.value!r:.40}") from None
-        return bool({">": found > wanted, "<": found < wanted, ">=": found >= wanted, "<=": found <= wanted}[self.sign])
+        return bool(
+            {">": found > expected, "<": found < expected, ">=": found >= expected, "<=": found <= expected}[self.sign]
+        )
 
 
 class ConditionType(click.ParamType[Condition]):
@@ -63,7 +65,7 @@ class ConditionType(click.ParamType[Condition]):
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What a user asked of a list. ``sort`` has ``-`` in front for the largest first; None keeps the list's order."""
+    """The options of a list. ``sort`` has ``-`` in front for the largest first; None keeps the list's order."""
 
     sort: str | None
     conditions: tuple[Condition, ...]
@@ -73,7 +75,7 @@ class Listing:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the list's own order and all of its rows are wanted."""
+        """Whether the list keeps its own order and all of its rows."""
         return self.sort is None and not self.conditions
 
     def arrange(self, rows: Sequence[Row], values: Callable[[Row], Values] | None = None) -> list[Row]:

@@ -49,7 +49,7 @@ def command(host: str, port: int, once: bool, gpus_only: bool, names: tuple[str,
 
     if importlib.util.find_spec("prometheus_client") is None:
         raise EnvironmentUnusableError("`auditor metrics` needs prometheus-client: pip install 'auditor[service]'")
-    from auditor.machine.metrics import BrokerMetrics, as_text, make_registry
+    from auditor.machine.prometheus import BrokerMetrics, as_text, make_registry
 
     logs.set_up("metrics", "INFO")
     engine = None if gpus_only else engine_of(settings().database_url)
@@ -72,8 +72,8 @@ def serve(host: str, port: int, registry: "CollectorRegistry", names: Sequence[s
 
     from auditor.cli.output.progress import say
     from auditor.web import server
-    from auditor.web.hosts import allowed_hosts
     from auditor.web.metrics import create_metrics_app
+    from auditor.web.security.hosts import allowed_hosts
 
     address = server.check_address(host)
     app = create_metrics_app(registry, allowed_hosts(address, names))

@@ -121,8 +121,8 @@ class ScanOptions:
     "--time-limit",
     type=FiniteRange(0, min_open=True, most=MINUTES),
     metavar="MINUTES",
-    help="Limit the time of each model. By default: 1 hour under screen, 6 hours under quick, 48 hours under standard, "
-    "2 weeks under full.",
+    help="Limit the time of each model. By default: 1 hour under screen, 6 hours under quick, 48 hours under "
+    "standard and strong, 2 weeks under full.",
 )
 @click.option(
     "--memory-limit",

@@ -315,7 +315,7 @@ def run_now(name: str, queued: bool | None) -> None:
     run = claim_run(engine, schedule, datetime.now(UTC))
     if run is None:
         raise UsageError(f"schedule {name!r} was changed by another process; try again")
-    reason = run_schedule(engine, run, here=runs_locally(queued))
+    reason = run_schedule(engine, run, local=runs_locally(queued))
     if reason is not None:
         raise EnvironmentUnusableError(f"schedule {name}: {reason}")
     last = last_run(engine, schedule)

@@ -72,8 +72,9 @@ def command(
 
     if closed and opened:
         raise UsageError("--open and --closed contradict each other; use one of them")
-    from auditor.web import hosts, server
+    from auditor.web import server
     from auditor.web.app import create_app
+    from auditor.web.security import hosts
 
     address = server.check_address(host)
     if not (ipaddress.ip_address(address).is_loopback or closed or opened):

@@ -152,7 +152,7 @@ def import_published(folder: Path, output_format: str) -> None:
     from auditor.cli.output.tables import print_json
     from auditor.db.published import store_published
     from auditor.errors import AuditorError, UsageError
-    from auditor.zoo.model_info import find_files, read_published
+    from auditor.zoo.robustbench.published import find_files, read_published
 
     files = find_files(folder)
     found, bad = {}, {}

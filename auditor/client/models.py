@@ -191,9 +191,9 @@ class Gain(Struct, frozen=True, kw_only=True):
     only_before: int
     only_after: int
     difference: float
+    p_value: float
     low: float
     high: float
-    p_value: float
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -574,14 +574,14 @@ class Scores(Struct, frozen=True, kw_only=True):
     intra: float | None
     inter: float | None
     gap: float | None
-    gap_error: float | None
     silhouette: float | None
     rand_index: float | None
     cophenetic: float | None
     p_value: float | None
     effective_rank: float | None
-    tree_spearman: float | None
     leaf_order: list[int]
+    tree_spearman: float | None
+    gap_error: float | None
     reasons: dict[str, str]
     matrix: list[list[float | None]] | None
     pruned: bool
@@ -614,8 +614,8 @@ class Side(Struct, frozen=True, kw_only=True):
     extra_attacks: str | None
     certified_accuracy: float | None
     smoothed_certified_accuracy: float | None
-    gap: float | None
     gap_error: float | None
+    gap: float | None
     gap_centred: float | None
     gap_deflated: float | None
     gap_features: float | None
@@ -755,8 +755,8 @@ class Boost(Struct, frozen=True, kw_only=True):
     """
 
     id: int
-    model: str
     state: str
+    model: str
     queue: str
     attempt: int
     losses: int
@@ -764,13 +764,13 @@ class Boost(Struct, frozen=True, kw_only=True):
     silent_since: datetime | None
     unserved: bool
     reason: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
     seconds: float | None
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    part: str | None
+    part_done: int | None
+    part_total: int | None
     recipe: Recipe
     protocol: str
     samples: int | None
@@ -795,21 +795,21 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     parent_sha256: str
     weights_sha256: str
     data_sha256: str
+    stopped: str | None
+    verdict: str
+    versions: dict[str, str]
     dataset: str
     norm: str
     eps: float
     recipe: Recipe
-    history: list[Epoch]
-    best: int
-    stopped: str | None
-    verdict: str
-    before: AuditSummary | None
-    after: AuditSummary | None
-    comparison: Gain | None
     protocol: str
     samples: int | None
     device: str
-    versions: dict[str, str]
+    history: list[Epoch]
+    best: int
+    before: AuditSummary | None
+    after: AuditSummary | None
+    comparison: Gain | None
     seconds: float | None
     created_at: datetime
 
@@ -826,21 +826,21 @@ class CheckpointDetail(Struct, frozen=True, kw_only=True):
     parent_sha256: str
     weights_sha256: str
     data_sha256: str
+    stopped: str | None
+    verdict: str
+    versions: dict[str, str]
     dataset: str
     norm: str
     eps: float
     recipe: Recipe
-    history: list[Epoch]
-    best: int
-    stopped: str | None
-    verdict: str
-    before: AuditSummary | None
-    after: AuditSummary | None
-    comparison: Gain | None
     protocol: str
     samples: int | None
     device: str
-    versions: dict[str, str]
+    history: list[Epoch]
+    best: int
+    before: AuditSummary | None
+    after: AuditSummary | None
+    comparison: Gain | None
     seconds: float | None
     created_at: datetime
     file_sha256: str
@@ -1048,8 +1048,8 @@ class Adaptation(Struct, frozen=True, kw_only=True):
     """
 
     id: int
-    model: str
     state: str
+    model: str
     queue: str
     attempt: int
     losses: int
@@ -1057,13 +1057,13 @@ class Adaptation(Struct, frozen=True, kw_only=True):
     silent_since: datetime | None
     unserved: bool
     reason: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
     seconds: float | None
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    part: str | None
+    part_done: int | None
+    part_total: int | None
     request: AdaptRequest
     device: str
     result: AdaptationResult | None

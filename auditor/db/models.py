@@ -160,7 +160,7 @@ class ScanAudit(Base):
 
 
 class Audit(Leased, Base):
-    """One audit, a leased job. ``entry``: the zoo entry as it was asked for.
+    """One audit, a leased job. ``entry``: the zoo entry as requested.
 
     ``confirmed_at``: when a scan last found that this is what the model, as it is now, gives. Weights may change and
     change back, so the newest audit of a model is the one confirmed last, not the one made last.
@@ -433,7 +433,7 @@ class AttackProgress(Base):
 
 
 class Worker(Base):
-    """A process that runs audits or trains, as it last said that it lives: ``name`` is host:pid, or
+    """A process that runs audits or trains, with the time of its last heartbeat: ``name`` is host:pid, or
     host:pid/slot where a process runs several.
 
     ``queue``: cpu, gpu or here; ``part``: of the job that it is at, ``part_done`` of ``part_total``.

@@ -108,7 +108,7 @@ def load_request(engine: Engine, scan_id: int) -> dict[str, Any]:
 
 
 def load_settings(engine: Engine, scan_id: int) -> ScanSettings:
-    """What a scan was asked to do, with the data sets and norm balls of its audits, the most frequent first.
+    """The request of a scan, with the data sets and norm balls of its audits, the most frequent first.
 
     Raises:
         NotFoundError: the scan does not exist.

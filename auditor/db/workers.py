@@ -56,9 +56,9 @@ def last_renewal(job: tables.Leased) -> datetime | None:
     return job.lease_until - timedelta(seconds=job.lease_seconds)
 
 
-def silent_since(seen: datetime | None, at: datetime) -> str | None:
+def silent_since(seen_at: datetime | None, at: datetime) -> str | None:
     """The time of a sign of life if it is longer ago than expected, else None."""
-    return iso(seen) if seen is not None and at - seen > SILENT_AFTER else None
+    return iso(seen_at) if seen_at is not None and at - seen_at > SILENT_AFTER else None
 
 
 def job_silent_since(job: tables.Leased, at: datetime) -> str | None:

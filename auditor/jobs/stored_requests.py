@@ -1,26 +1,19 @@
 """Requests of jobs as JSON: a row stores everything that another process needs to run the job."""
 
-import functools
 from collections.abc import Collection
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from auditor.errors import UsageError, first_line
+from auditor.records.json import from_json, place_of, to_json
 
 T = TypeVar("T")
 
 
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
 def dump_request(request: Any) -> dict[str, Any]:
     """A request as JSON, nested records and all."""
-    kind: Any = type(request)
-    dumped: dict[str, Any] = _adapter(kind).dump_python(request, mode="json")
-    return dumped
+    return to_json(request)
 
 
 def load_request(kind: type[T], stored: dict[str, Any], what: str, required: Collection[str]) -> T:
@@ -32,12 +25,10 @@ def load_request(kind: type[T], stored: dict[str, Any], what: str, required: Col
     for name in required:
         if name not in stored:
             raise other_version(what, f"no {name!r}")
-    adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]  # mypy takes the class for not hashable
     try:
-        return adapter.validate_python(stored)
+        return from_json(kind, stored)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise other_version(what, f"{place}: {first_line(error)}") from error
+        raise other_version(what, f"{place_of(error)}: {first_line(error)}") from error
 
 
 def other_version(what: str, reason: str) -> UsageError:

@@ -47,7 +47,7 @@ class TemplateGram:
         affinity_error: relative, the larger error of the affinity check and of W compared with forward passes.
         dtype: the dtype that the network ran in, ``float32`` or ``float64``.
         scale: 1, unless W is so large or small that its squares would leave float64.
-        pictures: ``(K, C, h, w)`` float64, means over cells of the templates; None if they were not asked for.
+        pictures: ``(K, C, h, w)`` float64, means over cells of the templates; None if they were not requested.
     """
 
     gram: Tensor

@@ -178,7 +178,7 @@ class AuditRequest:
 class Measurement:
     """An audit and its images: the first ``samples`` from ``data``, all of them for None.
 
-    ``or_fewer``: use a smaller data set whole instead of refusing it, because nobody asked for this number of samples.
+    ``or_fewer``: use a smaller data set whole instead of refusing it, because the number of samples is a default.
     ``adversarials`` is a folder for adversarial images; None stores none.
     """
 

@@ -1,16 +1,16 @@
 """Requests and results of domain adaptations: plain values, so that commands need no torch."""
 
-import functools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from auditor.errors import InputError, UsageError, first_line
 from auditor.records.assignments import FASHION_MNIST, Assignment
 from auditor.records.boosts import Recipe
+from auditor.records.json import T, from_json, place_of, to_json
 from auditor.records.norms import TRAINING_NORM_NAMES
 
 _AT: dict[str, Any] = {"method": "at", "eps": 0.1, "steps": 5, "step_size": 0.04}
@@ -210,41 +210,28 @@ class AdaptResult:
     seconds: float = 0.0
 
 
-@functools.cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def request_to(request: AdaptRequest) -> dict[str, Any]:
-    """A request as JSON, including nested records."""
-    dumped: dict[str, Any] = _adapter(AdaptRequest).dump_python(request, mode="json")
-    return dumped
-
-
 def request_from(stored: dict[str, Any]) -> AdaptRequest:
     """Raises UsageError if the stored JSON is no request of this version."""
-    request: AdaptRequest = _read(AdaptRequest, stored)
-    return request
+    return _read(AdaptRequest, stored)
 
 
 def result_to(result: AdaptResult) -> dict[str, Any]:
     """A result as JSON, including its request."""
-    dumped: dict[str, Any] = _adapter(AdaptResult).dump_python(result, mode="json")
-    return dumped
+    return to_json(result)
 
 
 def result_from(stored: dict[str, Any]) -> AdaptResult:
     """Raises UsageError if the stored JSON is no result of this version."""
-    result: AdaptResult = _read(AdaptResult, stored)
-    return result
+    return _read(AdaptResult, stored)
 
 
-def _read(kind: type, stored: dict[str, Any]) -> Any:
+def _read(kind: type[T], stored: dict[str, Any]) -> T:
     try:
-        return _adapter(kind).validate_python(stored)
+        return from_json(kind, stored)
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UsageError(f"expected a stored {kind.__name__}, got an invalid {place}: {first_line(error)}") from error
+        raise UsageError(
+            f"expected a stored {kind.__name__}, got an invalid {place_of(error)}: {first_line(error)}"
+        ) from error
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

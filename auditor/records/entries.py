@@ -1,27 +1,19 @@
 """Zoo entries as JSON, and back."""
 
-import functools
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from auditor.errors import UsageError, first_line
 from auditor.records import ZooEntry
-
-
-@functools.cache
-def _entries() -> TypeAdapter[ZooEntry]:
-    return TypeAdapter(ZooEntry)
+from auditor.records.json import from_json, to_json
 
 
 def entry_to(entry: ZooEntry) -> dict[str, Any]:
     """A zoo entry as JSON, including nested records."""
-    dumped: dict[str, Any] = _entries().dump_python(entry, mode="json")
-    return dumped
+    return to_json(entry)
 
 
 def entry_from(stored: dict[str, Any]) -> ZooEntry:
-    return _entries().validate_python(stored)
+    return from_json(ZooEntry, stored)
 
 
 def read_stored_entry(stored: dict[str, Any]) -> ZooEntry:

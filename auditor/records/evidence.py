@@ -1,12 +1,12 @@
 """What evidence states about one audit: its setting, the verdict on each sample, and the figures that follow."""
 
-import functools
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from auditor.errors import EvidenceError, first_line
+from auditor.records.json import from_json, place_of, to_json
 
 FORMAT: Final = "auditor evidence record 1"
 
@@ -149,14 +149,9 @@ class NotIncluded:
     reason: str
 
 
-@functools.cache
-def _records() -> TypeAdapter[EvidenceRecord]:
-    return TypeAdapter(EvidenceRecord)
-
-
 def record_to(record: EvidenceRecord) -> dict[str, Any]:
     """A record as JSON; a sample has only what was measured of it."""
-    dumped: dict[str, Any] = _records().dump_python(record, mode="json")
+    dumped = to_json(record)
     dumped["samples"] = [
         {name: value for name, value in sample.items() if value is not None} for sample in dumped["samples"]
     ]
@@ -170,10 +165,9 @@ def record_from(name: str, content: bytes) -> EvidenceRecord:
         EvidenceError: it is no record of this version.
     """
     try:
-        return _records().validate_json(content)
+        return from_json(EvidenceRecord, content)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
         raise EvidenceError(
-            f"{name}: no record of this version, wrong at {place or 'its start'}: "
+            f"{name}: no record of this version, wrong at {place_of(error) or 'its start'}: "
             f"{first_line(ValueError(error.errors()[0]['msg']))}"
         ) from error

@@ -80,7 +80,7 @@ class ScanSubject:
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """What a scan was asked to do: its request as stored, with paths of the machine that runs it."""
+    """The request of a scan as stored, with paths of the machine that runs it."""
 
     source: str
     request: dict[str, Any]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from auditor.db.corruptions import shares_of
 from auditor.records import Verdicts
+from auditor.records.comparisons import PairedAccuracy
 from auditor.records.corruptions import SEVERITIES, CorruptionScore
 from auditor.records.results import ResultRow
 from auditor.results.pairing import find_shared
@@ -111,17 +112,20 @@ def pair_corruptions(
     return pair_shares(*sides)
 
 
-def paired_numbers(paired: PairedMeans) -> dict[str, Any]:
-    """A comparison as plain values. Images are no longer right or wrong, so the counts of a 2 x 2 table are None."""
-    return {
-        "a": paired.first,
-        "b": paired.second,
-        **dict.fromkeys(("both", "only_a", "only_b", "neither")),
-        "difference": paired.difference,
-        "low": paired.low,
-        "high": paired.high,
-        "interval": INTERVAL,
-        "mcnemar_p": None,
-        "p_value": paired.p_value,
-        "test": TEST,
-    }
+def describe_means(paired: PairedMeans) -> PairedAccuracy:
+    """A comparison of means. Images are no longer right or wrong, so the counts of a 2 x 2 table are None."""
+    return PairedAccuracy(
+        a=paired.first,
+        b=paired.second,
+        both=None,
+        only_a=None,
+        only_b=None,
+        neither=None,
+        difference=paired.difference,
+        low=paired.low,
+        high=paired.high,
+        interval=INTERVAL,
+        mcnemar_p=None,
+        p_value=paired.p_value,
+        test=TEST,
+    )

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.errors import UsageError
+from auditor.records.comparisons import CurveComparison
 from auditor.records.curves import Curve
 from auditor.records.results import ResultRow
+from auditor.results.serialize import nan_to_none
 from auditor.statistics import mcnemar, wilson_interval
 from auditor.text.eps import format_eps
 from auditor.text.numbers import interval, p_value, percent, points
@@ -97,9 +99,9 @@ def summarize_curve(curve: Curve, eps: float) -> CurveSummary:
         n=n,
         norm=curve.norm,
         largest=curve.largest,
-        median=_finite(median),
-        median_low=_finite(low),
-        median_high=_finite(high),
+        median=nan_to_none(median),
+        median_low=nan_to_none(low),
+        median_high=nan_to_none(high),
         area=area,
         area_low=max(0.0, area - 1.96 * error),
         area_high=min(curve.largest, area + 1.96 * error),
@@ -158,7 +160,7 @@ def curve_values(curve: Curve, eps: float) -> dict[str, Any]:
     return serialize(summarize_curve(curve, eps)) | {
         "band": "Dvoretzky, Kiefer and Wolfowitz, 95 %, at all radii at once",
         **{name: values.tolist() for name, values in vars(drawn_points(curve)).items()},
-        "sizes": [_finite(float(size)) for size in curve.sizes],
+        "sizes": [nan_to_none(float(size)) for size in curve.sizes],
         "found_by": [None if k < 0 else curve.attacks[k] for k in curve.found_by.tolist()],
         "seconds": curve.seconds,
     }
@@ -194,31 +196,6 @@ def curve_pairs(curve: Curve, eps: float) -> list[tuple[str, str]]:
         ("area under R", f"{summary.area:.4g} (95 % interval {ends}) up to ε {format_eps(summary.largest)}"),
         ("R at ε", f"{values}; band ±{100 * summary.reach:.1f} points"),
     ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurveComparison:
-    """Two curves on the n samples that both have, up to the radius ``largest`` where the shorter one ends.
-
-    Attributes:
-        larger_a, larger_b, ties: the samples with the larger size in a, in b, and in neither.
-        p: of the two-sided sign test; a sample counts only if its sizes differ by 1 % or more.
-        area_difference, low, high: of a minus b, with a 95 % interval from the paired standard error; of one sample,
-            the interval is all that is possible.
-        gap, gap_at: the largest difference of R, a minus b, and its radius.
-    """
-
-    n: int
-    largest: float
-    larger_a: int
-    larger_b: int
-    ties: int
-    p: float
-    area_difference: float
-    low: float
-    high: float
-    gap: float
-    gap_at: float
 
 
 def paired_sizes(
@@ -293,17 +270,13 @@ def compare_curves(first: tuple[Curve, NDArray[np.int64]], second: tuple[Curve, 
     )
 
 
-def comparison_pairs(found: dict[str, Any], a: str = "A", b: str = "B") -> list[tuple[str, str]]:
-    """Names and values of a :class:`CurveComparison` as a dict, as people read them; ``a``, ``b`` name its sides."""
-    ends = interval(found["low"], found["high"], "{:+.4g}".format)
-    difference = f"{found['area_difference']:+.4g} (95 % interval {ends})"
+def comparison_pairs(found: CurveComparison, a: str = "A", b: str = "B") -> list[tuple[str, str]]:
+    """Names and values of a comparison, as people read them; ``a``, ``b`` name its sides."""
+    ends = interval(found.low, found.high, "{:+.4g}".format)
+    difference = f"{found.area_difference:+.4g} (95 % interval {ends})"
     return [
-        ("critical ε larger", f"in {a} on {found['larger_a']}, in {b} on {found['larger_b']}, ties {found['ties']}"),
-        ("sign test p", p_value(found["p"], "< ")),
-        (f"area, {a} - {b}", f"{difference} up to ε {format_eps(found['largest'])}"),
-        (f"largest difference of R, {a} - {b}", f"{points(found['gap'])} points at ε {found['gap_at']:.4g}"),
+        ("critical ε larger", f"in {a} on {found.larger_a}, in {b} on {found.larger_b}, ties {found.ties}"),
+        ("sign test p", p_value(found.p, "< ")),
+        (f"area, {a} - {b}", f"{difference} up to ε {format_eps(found.largest)}"),
+        (f"largest difference of R, {a} - {b}", f"{points(found.gap)} points at ε {found.gap_at:.4g}"),
     ]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

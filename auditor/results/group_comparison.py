@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from auditor.db.results import Detail, load_detail
 from auditor.errors import UsageError
+from auditor.records.comparisons import Comparison
 from auditor.records.corruptions import is_corruptions
 from auditor.records.results import ResultRow
 from auditor.results.comparison import compare_details, find_verdict, parse_name
@@ -30,14 +31,14 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Two of the compared results, by position. ``found`` is as in :func:`compare_details`; None if ``obstacle``.
+    """Two of the compared results, by position. ``found``: their comparison; None if there is an ``obstacle``.
 
     ``adjusted``: the p-values of the robust and the clean accuracy, adjusted by Holm's method over all pairs.
     """
 
     first: int
     second: int
-    found: dict[str, Any] | None
+    found: Comparison | None
     obstacle: str | None
     adjusted: dict[str, float]
 
@@ -102,14 +103,17 @@ def _extend(first: ResultRow, options: Sequence[Sequence[ResultRow]]) -> list[Re
 
 def _compare_pairs(details: Sequence[Detail]) -> tuple[PairComparison, ...]:
     places = list(itertools.combinations(range(len(details)), 2))
-    outcomes: list[dict[str, Any] | str] = []
+    outcomes: list[Comparison | str] = []
     for first, second in places:
         try:
             outcomes.append(compare_details(details[first], details[second]))
         except UsageError as error:
             outcomes.append(str(error))
-    tested = [one for one in outcomes if isinstance(one, dict)]
-    adjusted = {share: holm([one[share]["p_value"] for one in tested]) for share in ("robust", "clean")}
+    tested = [one for one in outcomes if isinstance(one, Comparison)]
+    adjusted = {
+        "robust": holm([one.robust.p_value for one in tested]),
+        "clean": holm([one.clean.p_value for one in tested]),
+    }
     pairs, k = [], 0
     for (first, second), outcome in zip(places, outcomes, strict=True):
         if isinstance(outcome, str):
@@ -117,8 +121,10 @@ def _compare_pairs(details: Sequence[Detail]) -> tuple[PairComparison, ...]:
             continue
         p_values = {share: values[k] for share, values in adjusted.items()}
         letters = LETTERS[first], LETTERS[second]
-        verdict = find_verdict(outcome, p_values["robust"], letters) if len(details) > 2 else {}
-        pairs.append(PairComparison(first, second, outcome | verdict, None, p_values))
+        if len(details) > 2:
+            best, verdict = find_verdict(outcome.a, outcome.b, outcome.robust, p_values["robust"], letters)
+            outcome = replace(outcome, more_robust=best, verdict=verdict)
+        pairs.append(PairComparison(first, second, outcome, None, p_values))
         k += 1
     return tuple(pairs)
 

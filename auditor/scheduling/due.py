@@ -218,14 +218,14 @@ def claim_run_now(engine: Engine, name: str) -> Run:
     return run
 
 
-def run_schedule(engine: Engine, run: Run, here: bool, halted: threading.Event | None = None) -> str | None:
+def run_schedule(engine: Engine, run: Run, local: bool, halted: threading.Event | None = None) -> str | None:
     """Run a schedule's command as a new program; the run gets at most one scan. Returns why it failed, else None.
 
     ``halted``: once it is set, the program is interrupted.
     """
     if run.schedule.command is None:
         return _fail(engine, run, str(find_problem(run.schedule)))
-    place = ["--here"] if here else ["--queue", *(["--wait"] if needs_results(run.schedule.command) else [])]
+    place = ["--here"] if local else ["--queue", *(["--wait"] if needs_results(run.schedule.command) else [])]
     words = [*run.schedule.command, *place, "--run", str(run.id)]
     name, due = run.schedule.name, run.due_at.isoformat()
     logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(shlex.join(words)))
@@ -266,7 +266,7 @@ def _run(program: list[str], halted: threading.Event) -> tuple[int, str]:
 
 def run_due(
     engine: Engine,
-    here: bool,
+    local: bool,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     halted: threading.Event | None = None,
 ) -> None:
@@ -276,16 +276,16 @@ def run_due(
     ``halted`` is set, it is interrupted; its scan continues.
     """
     for run in take_due(engine, clock()):
-        if not here and needs_results(run.schedule.command or ()):
-            arguments = (engine, run, here, halted)
+        if not local and needs_results(run.schedule.command or ()):
+            arguments = (engine, run, local, halted)
             threading.Thread(target=_run_and_log, args=arguments, name=f"schedule {run.schedule.name}").start()
         else:
-            _run_and_log(engine, run, here, None)
+            _run_and_log(engine, run, local, None)
 
 
-def _run_and_log(engine: Engine, run: Run, here: bool, halted: threading.Event | None) -> None:
+def _run_and_log(engine: Engine, run: Run, local: bool, halted: threading.Event | None) -> None:
     try:
-        reason = run_schedule(engine, run, here, halted)
+        reason = run_schedule(engine, run, local, halted)
     except SQLAlchemyError as error:  # in a thread nobody else would notice
         reason = f"cannot store how the run ended: {first_line(error)}"
     if reason is not None:

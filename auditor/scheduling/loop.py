@@ -23,17 +23,17 @@ class Beat:
 
     Args:
         engine: the database.
-        here: whether scheduled scans run in this process, or on workers.
+        local: whether scheduled scans run in this process, or on workers.
         heartbeat_file: a file whose time is updated after each check for due schedules, if that is given.
     """
 
-    def __init__(self, engine: Engine, *, here: bool, heartbeat_file: Path | None = None) -> None:
-        self.engine, self.here, self.alerts, self.heartbeat_file = engine, here, Alerts(engine), heartbeat_file
+    def __init__(self, engine: Engine, *, local: bool, heartbeat_file: Path | None = None) -> None:
+        self.engine, self.local, self.alerts, self.heartbeat_file = engine, local, Alerts(engine), heartbeat_file
         self.ended = threading.Event()
 
     def run(self) -> None:
         """Run until interrupted. Reports have a thread, so that a slow webhook or scan delays neither side."""
-        logger.info("scheduled scans run %s", "in this process" if self.here else "on workers")
+        logger.info("scheduled scans run %s", "in this process" if self.local else "on workers")
         threading.Thread(target=self._report_repeatedly, daemon=True, name="alerts").start()
         try:
             while not self.ended.is_set():
@@ -46,7 +46,7 @@ class Beat:
     def beat(self) -> None:
         """Run what is due; no error ends the loop, and an unavailable database is tried again."""
         try:
-            run_due(self.engine, self.here, halted=self.ended)
+            run_due(self.engine, self.local, halted=self.ended)
         except UNAVAILABLE as error:
             logger.warning("waiting for the database: %s", cause_of(error))
         except Exception as error:

@@ -25,7 +25,7 @@ class LocalMaps:
 
     Attributes:
         logits: ``(N, K)`` float64.
-        two_class: ``(N,)``, the first-order distance to where the runner-up wins, in the norm asked for.
+        two_class: ``(N,)``, the first-order distance to where the runner-up wins, in the requested norm.
         all_class: ``(N,)``, the first-order distance to the nearest boundary of any class; NaN above ``most_classes``.
         slopes: ``(N,)``, the dual norm of the gradient of the two largest logits' difference.
         gram: ``(N, K, K)`` float64, ``J J^T`` of the rows without their mean; None above ``most_classes``.

@@ -17,10 +17,10 @@ from auditor.db.version import DataVersion
 from auditor.web import api, pages
 from auditor.web.api.events import Streams
 from auditor.web.errors import install_error_handlers
-from auditor.web.guard import RequestGuard
-from auditor.web.hosts import AllowedHosts
-from auditor.web.rate_limits import RequestLimits
 from auditor.web.response_cache import ResponseCache
+from auditor.web.security.guard import RequestGuard
+from auditor.web.security.hosts import AllowedHosts
+from auditor.web.security.rate_limits import RequestLimits
 
 if TYPE_CHECKING:
     from auditor.web.background import BackgroundJobs

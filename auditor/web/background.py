@@ -161,7 +161,7 @@ class BackgroundJobs:
             if self.closing.is_set():
                 end_run(engine, run.id, "failed", "the server stopped before this run began")
             elif restart_run(engine, run.id):  # else `auditor beat` has taken it over
-                run_schedule(engine, run, here=settings().broker_url is None, halted=self.closing)
+                run_schedule(engine, run, local=settings().broker_url is None, halted=self.closing)
         except Exception:
             logger.exception("schedule %s ended early", run.schedule.name)
 

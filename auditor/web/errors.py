@@ -23,8 +23,8 @@ from auditor.errors import (
 )
 from auditor.text.printable import clean_line
 from auditor.text.validation import describe_error
-from auditor.web.access import address_of, find_user
 from auditor.web.render import render
+from auditor.web.security.access import address_of, find_user
 from auditor.web.suggestions import Link, suggest_links
 
 UNREADABLE_BODY = "There was an error parsing the body"
@@ -127,10 +127,10 @@ def _respond(request: Request, status: int, detail: str, headers: dict[str, str]
     except SQLAlchemyError:
         return error_response(request, status, detail, headers)
     page = ErrorPage(HTTPStatus(status).phrase, clean_line(detail), links, searches=missing)
-    return _page(page, status, headers, user=user, here=address_of(request) if request.method == "GET" else "/")
+    return _page(page, status, headers, user=user, address=address_of(request) if request.method == "GET" else "/")
 
 
 def _page(page: ErrorPage, status: int, headers: dict[str, str] | None, **shell: Any) -> Response:
     return HTMLResponse(
-        render("error.html", page=page, path="", **({"user": None, "here": "/"} | shell)), status, headers
+        render("error.html", page=page, path="", **({"user": None, "address": "/"} | shell)), status, headers
     )

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from auditor.web.guard import RequestGuard
-from auditor.web.hosts import AllowedHosts
-from auditor.web.rate_limits import RequestLimits
+from auditor.web.security.guard import RequestGuard
+from auditor.web.security.hosts import AllowedHosts
+from auditor.web.security.rate_limits import RequestLimits
 
 REQUESTS_PER_MINUTE = 600
 

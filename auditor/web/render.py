@@ -11,12 +11,13 @@ from markupsafe import Markup
 from auditor.records import LOCAL_QUEUE
 from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES, PROTOCOL_NAMES
 from auditor.records.sources import REMOTE_SOURCE_NAMES, SOURCE_NAMES
-from auditor.results.meanings import FLAGS, TERMS
+from auditor.results.flags import FLAGS
+from auditor.results.terms import TERMS
 from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
 from auditor.text.printable import clean_lines
 from auditor.text.signs import no_sign_of_life
 from auditor.text.times import as_utc, format_duration, format_moment, relative_time
-from auditor.web.access import sign_in_address
+from auditor.web.security.access import sign_in_address
 
 
 @functools.cache

@@ -13,8 +13,8 @@ from auditor.errors import UsageError
 from auditor.records.results import ResultRow
 from auditor.records.scans import ScanDetail
 from auditor.results.ranking import setting_of
-from auditor.web.audit_detail import AuditDetail, build_audit_detail
-from auditor.web.audit_pictures import build_templates
+from auditor.web.audit.detail import AuditDetail, build_audit_detail
+from auditor.web.audit.pictures import build_templates
 from auditor.web.figures.heatmap import MOST_CELLS
 from auditor.web.figures.zoo import ZooPlot, zoo_plot_of_rows
 from auditor.web.leaderboard import Board, build_boards

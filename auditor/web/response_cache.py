@@ -202,8 +202,8 @@ def _may_keep(start: Message) -> bool:
 def _key_of(version: str, scope: Scope, headers: Headers) -> _Key:
     names = ("host", "cookie", "authorization", "accept")
     given = tuple(tuple(headers.getlist(name)) for name in names)
-    asked = (scope["method"], scope["scheme"], scope["path"], scope["query_string"], *given)
-    return version, hashlib.sha256(repr(asked).encode()).digest()  # cookies and queries may be long
+    request = (scope["method"], scope["scheme"], scope["path"], scope["query_string"], *given)
+    return version, hashlib.sha256(repr(request).encode()).digest()  # cookies and queries may be long
 
 
 async def _answer(response: _Response, if_none_match: str | None, send: Send) -> None:

@@ -29,7 +29,7 @@ def suggest_links(engine: Engine, path: str, detail: str) -> tuple[Link, ...]:
 
     Args:
         engine: of the database; its newest objects and model names are suggested.
-        path: what was asked for.
+        path: the requested path.
         detail: what the error says, which is not repeated.
     """
     kind, _, rest = path.strip("/").partition("/")

@@ -1,7 +1,7 @@
 """Weights from files: identified by their first bytes, parsed without running code, checked before a model runs.
 
 Users' files and downloads have one reader. :mod:`auditor.zoo.pickles` reads files of torch, and
-:mod:`auditor.zoo.containers` finds the state dict that fits a model.
+:mod:`auditor.zoo.state_dict_match` finds the state dict that fits a model.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from auditor.errors import ModelLoadError, file_reason, first_line, one_line
 from auditor.files import LARGEST_JSON, open_regular
-from auditor.zoo.containers import choose, notes_of
 from auditor.zoo.file_types import INDEX, TORCH_TYPES, WEIGHT_TYPES, file_type
 from auditor.zoo.pickles import load_torch
+from auditor.zoo.state_dict_match import choose, notes_of
 from auditor.zoo.state_dicts import COUNTER, state_dicts, storage_of
 
 

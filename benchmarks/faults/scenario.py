@@ -127,6 +127,6 @@ def describe(scenario: Scenario, stage: Stage, reference: dict[str, str], second
         "seconds": seconds,
         "equal": sum(found.get(name) == digest for name, digest in reference.items()),
         "waiting": stage.broker.waiting("cpu"),
-        "logged": stage.said(),
+        "logged": stage.count_logged(),
         "notes": stage.notes,
     }

@@ -103,7 +103,7 @@ class Stage:
         except psycopg.Error:
             return None
 
-    def said(self) -> dict[str, int]:
+    def count_logged(self) -> dict[str, int]:
         """How often the workers logged what :data:`LOGGED` names."""
         logs = [file.read_text(errors="replace") for file in sorted(self.folder.glob("worker-*.log"))]
         found = {name: re.findall(pattern, "\n".join(logs)) for name, pattern in LOGGED.items()}
@@ -112,7 +112,7 @@ class Stage:
     def check(self, reference: dict[str, str]) -> list[str]:
         """What is wrong after the last audit; nothing, if all is well."""
         wrong = [
-            f"{worker.log.stem} ended by itself with code {worker.process.returncode}: {worker.said()[-300:]}"
+            f"{worker.log.stem} ended by itself with code {worker.process.returncode}: {worker.read_log()[-300:]}"
             for worker in self.workers
             if worker.process.poll() is not None
         ]

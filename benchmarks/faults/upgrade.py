@@ -46,12 +46,12 @@ class Upgraded(Scenario):
         late = stage.start_worker(**self.environment)
         until(lambda: late.process.poll() is not None, 120, "a worker of the version before ends")
         stage.workers.remove(late)
-        (line,) = late.said().strip().splitlines()[-1:]
+        (line,) = late.read_log().strip().splitlines()[-1:]
         stage.notes.append(f"a worker of the version before that starts afterwards ends: {line}")
 
     def count_done(self) -> int:
         """How many audits the workers of the version before have ended, by their logs."""
-        return sum(worker.said().count(": done after") for worker in self.old)
+        return sum(worker.read_log().count(": done after") for worker in self.old)
 
     def revision_of(self, stage: Stage) -> str:
         ((revision,),) = stage.sql("SELECT version_num FROM alembic_version")

@@ -83,7 +83,7 @@ def busy_microseconds(rows: Any) -> float:
 def use_of(work: Work, device: str, rates: dict[str, float], kind: str = "float32") -> tuple[str, dict[str, float]]:
     """Words and values: operations a second, their share of the device's products, and the share of time it was busy.
 
-    ``work`` runs four times. What cannot be measured is said and raises nothing.
+    ``work`` runs four times. What cannot be measured is reported and raises nothing.
     """
     work()
     seconds = seconds_of(work, device)

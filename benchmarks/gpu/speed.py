@@ -27,7 +27,7 @@ GROUPS = list("aabbcccddd")
 
 
 def autoattack(run: Run) -> Iterator[Finding]:
-    """AutoAttack-standard here and by pyautoattack, on the same model, images, batch and seed."""
+    """AutoAttack-standard by auditor and by pyautoattack, on the same model, images, batch and seed."""
     name, count = ("standard", 16) if run.small else ("at-eps0.10", 500)
     network, (images, labels) = demo(name, run.device), demo_images(count, run.device)
     verdicts: dict[str, Tensor] = {}

@@ -1,6 +1,6 @@
 """What the study zoo holds: families by trainings, on two data sets, in the order in which they are trained.
 
-Any prefix of :data:`MODELS` is spread over families and data sets. All of it was fixed before a result was seen.
+Any prefix of :data:`MODELS` is spread over families and data sets. All of it was fixed before there was a result.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ def _make(data: str, family: str, training: str, seed: int, width: float) -> Stu
         recipe, seed=seed, max_lr=3e-3 if adaptive else 0.1, weight_decay=1e-2 if adaptive else 5e-4
     )
     if data == "glyphs" and adaptive and training in ("at", "at-cluster", "l2-at", "fgsm"):
-        # With the short ramp these never left chance: their clean accuracy said so.
+        # With the short ramp these never left chance: as their clean accuracy shows.
         recipe = dataclasses.replace(recipe, epochs=recipe.epochs + 1)
         return StudyModel(data, family, training, recipe, width, jacobian, ramp=0.75)
     return StudyModel(data, family, training, recipe, width, jacobian)

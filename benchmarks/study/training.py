@@ -22,8 +22,8 @@ def build(model: StudyModel, data: DataSet) -> nn.Module:
 def train(model: StudyModel, data: DataSet, order_seed: int | None = None) -> tuple[nn.Module, float]:
     """The trained network in eval mode, and the seconds it took.
 
-    ``order_seed``: of the order of the data and of all else that is random after the initial weights; None goes on with
-    the recipe's seed.
+    ``order_seed``: for the order of the data and all else that is random after the initial weights; None uses the
+    recipe's seed.
     """
     torch.set_num_threads(1)
     torch.manual_seed(model.recipe.seed)

@@ -10,7 +10,7 @@ depends_on = None
 
 TIME = sa.DateTime(timezone=True)
 
-# One row a boost: what it was asked for, what it left, and the audits before and after.
+# One row a boost: its request, what it left, and the audits before and after.
 BOOSTS = """
 CREATE VIEW boosts AS
 SELECT t.id, t.model, t.state, t.reason, c.verdict, b.dataset, b.norm, b.eps, b.protocol, c.n,

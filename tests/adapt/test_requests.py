@@ -15,12 +15,12 @@ from auditor.records.adaptations import (
     SourceScore,
     Tuning,
     request_from,
-    request_to,
     result_from,
     result_to,
 )
 from auditor.records.assignments import CIFAR100
 from auditor.records.boosts import Recipe
+from auditor.records.json import to_json
 
 ACCURACY = Accuracy(clean=0.9, robust=0.5, low=0.4, high=0.6, n=100, flags=("zero_gradients",))
 REQUESTS = [
@@ -33,7 +33,7 @@ REQUESTS = [
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_through_json_and_back(request_: AdaptRequest) -> None:
     request_.check()
-    assert request_from(json.loads(json.dumps(request_to(request_)))) == request_
+    assert request_from(json.loads(json.dumps(to_json(request_)))) == request_
     result = AdaptResult(
         request=request_,
         scores=(
@@ -53,7 +53,7 @@ def test_what_is_no_request_is_one_line(change: dict) -> None:
     with pytest.raises(
         UsageError, match=f"expected a stored AdaptRequest, got an invalid {next(iter(change))}"
     ) as error:
-        request_from(request_to(AdaptRequest()) | change)
+        request_from(to_json(AdaptRequest()) | change)
     assert "\n" not in str(error.value)
 
 

@@ -22,7 +22,7 @@ PIXELS = {name: DRAWN.integers(0, 256, (5, N, 1, 6, 6)).astype(np.uint8) for nam
 
 
 class Corrupted:
-    """Corruptions in memory; ``loaded`` lists those that were asked for."""
+    """Corruptions in memory; ``loaded`` lists the requested ones."""
 
     names, notes = NAMES, ()
 

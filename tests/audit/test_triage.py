@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from auditor.audit.run import audit
-from auditor.audit.triage import is_attacked
 from auditor.data import load_images
 from auditor.records import AuditRecord, AuditRequest, JobContext
 from auditor.records.screening import Screening
+from auditor.records.triage import is_attacked
 from auditor.zoo import LoadedModel
 from tests.factories.records import entry
 

@@ -80,8 +80,8 @@ def test_results_of_different_attacks_get_no_verdict(url: str) -> None:
     engine = open_database(url)
     (plain, _), (own, _) = store(engine, None, 0.9), store(engine, OWN, 0.1)
     found = compare(engine, f"demo:a@{plain}", f"demo:a@{own}", None)
-    assert found["more_robust"] is None
-    assert found["verdict"] == (
+    assert found.more_robust is None
+    assert found.verdict == (
         f"no verdict: attacked beyond the protocol: demo:a@{plain} by no attack and demo:a@{own} by {OWN.label}"
     )
     engine.dispose()

@@ -37,7 +37,7 @@ def test_the_large_zoo_is_one_that_a_service_could_have_made(url: str, long_name
     assert detail.verdicts.survived.mean() == detail.row.robust_accuracy
     assert detail.verdicts.correct.mean() == detail.row.clean_accuracy
     assert [score.n - score.broken for score in detail.attacks][-1] == detail.verdicts.survived.sum()
-    assert compare(engine, *made.compared[:2], None)["n"] == detail.row.n == 1000
+    assert compare(engine, *made.compared[:2], None).n == detail.row.n == 1000
     assert (AWKWARD in detail.row.model) == long_names
 
     scan = load_scan(engine, made.running_scan)

@@ -29,7 +29,7 @@ from auditor.errors import AuditorError
 from auditor.zoo.checkpoint import read_description
 from auditor.zoo.hub.snapshots import read_json
 from auditor.zoo.local.reading import read_zoo
-from auditor.zoo.model_info import read_published
+from auditor.zoo.robustbench.published import read_published
 from auditor.zoo.weights import fill, read_content
 
 LARGE = 3 << 28

@@ -31,13 +31,13 @@ from auditor.db.store import Store
 from auditor.errors import AuditorError, ModelLoadError, UsageError, describe, one_line
 from auditor.evidence.keys import load_signer, make_key
 from auditor.logs import _json, _Redacting, _Text
-from auditor.machine.metrics import _gauge
+from auditor.machine.prometheus import _gauge
 from auditor.records import AttackScore
 from auditor.results.diff import Diff
 from auditor.results.serialize import as_csv
 from auditor.scheduling.webhook import describe_diff
 from auditor.text.printable import FORMULAS, clean_line, find_unprintable
-from auditor.web.audit_detail import repeat_command
+from auditor.web.audit.detail import repeat_command
 from auditor.web.report import load_report, write_report
 from auditor.zoo.hub.snapshots import local_snapshots
 from auditor.zoo.local.reading import read_zoo

@@ -8,6 +8,7 @@ from auditor.config import settings
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
+from auditor.records.comparisons import ModelAt, OnlyOne
 from auditor.results.comparison import compare_details
 from auditor.results.corruptions import by_corruption, by_severity
 from auditor.results.group_comparison import compare_group
@@ -42,12 +43,12 @@ def test_a_comparison_is_the_paired_t_test() -> None:
     found = compare_details(load_detail(engine, first), load_detail(engine, second))
     expected = ttest_rel(WORSE.mean(0), GOOD.mean(0))
     ends = expected.confidence_interval()
-    robust = found["robust"]
-    assert (robust["a"], robust["b"]) == pytest.approx((WORSE.mean(), GOOD.mean()))
-    assert (robust["low"], robust["high"], robust["p_value"]) == pytest.approx((*ends, expected.pvalue))
-    assert (robust["both"], robust["mcnemar_p"], found["samples"]) == (None, None, {"only_a": [], "only_b": []})
-    assert found["more_robust"] == {"model": "demo:b", "id": second}
-    assert "paired t-test p" in found["verdict"]
+    robust = found.robust
+    assert (robust.a, robust.b) == pytest.approx((WORSE.mean(), GOOD.mean()))
+    assert (robust.low, robust.high, robust.p_value) == pytest.approx((*ends, expected.pvalue))
+    assert (robust.both, robust.mcnemar_p, found.samples) == (None, None, OnlyOne(only_a=(), only_b=()))
+    assert found.more_robust == ModelAt(model="demo:b", id=second)
+    assert "paired t-test p" in found.verdict
     group = compare_group(engine, ["demo:a", "demo:b"])
     assert group.only is None
 

@@ -23,7 +23,7 @@ def test_two_results_are_compared_as_the_command_does() -> None:
     audited("b", 50, first=10)
     found = group("demo:a", "b")
     (pair,) = found.pairs
-    assert pair.found == compare(open_database(settings().database_url), "a", "b", None, samples=True)
+    assert pair.found == compare(open_database(settings().database_url), "a", "b", None)
     assert found.only == (tuple(range(10)) + tuple(range(60, 70)), ())
     assert (found.shared, found.differences) == (100, ())
 
@@ -41,20 +41,20 @@ def test_only_one_of_all_withstands(count: int) -> None:
         assert set(only) == withstands[k] - others
     p_values = [binomtest(10 * (b - a), 20 * (b - a)).pvalue for a, b in itertools.combinations(range(count), 2)]
     assert [pair.adjusted["robust"] for pair in found.pairs] == pytest.approx(holm(p_values))
-    assert {pair.found["more_robust"] for pair in found.pairs} == {None}
+    assert {pair.found.more_robust for pair in found.pairs} == {None}
 
 
 def test_the_adjusted_p_value_decides_among_three() -> None:
     audited("a", 54)
     audited("b", 49)
     audited("c", 48)
-    assert compare(open_database(settings().database_url), "a", "c", None)["more_robust"]["model"] == "demo:a"
+    assert compare(open_database(settings().database_url), "a", "c", None).more_robust.model == "demo:a"
     found = group("a", "b", "c")
-    verdicts = {(pair.first, pair.second): pair.found["verdict"] for pair in found.pairs}
+    verdicts = {(pair.first, pair.second): pair.found.verdict for pair in found.pairs}
     assert verdicts[1, 2].startswith("no significant difference")
     assert "McNemar p, adjusted, 0.094" in verdicts[0, 2]
     audited("far", 5)
-    assert "(B minus C: 95 % interval" in group("a", "b", "far").pairs[2].found["verdict"]
+    assert "(B minus C: 95 % interval" in group("a", "b", "far").pairs[2].found.verdict
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_pairs_that_fit_are_compared_beside_one_that_does_not() -> None:
     audited("c", 20, norm="L2")
     found = group("a", "b", "c")
     assert [pair.obstacle is None for pair in found.pairs] == [True, False, False]
-    assert found.pairs[0].adjusted["robust"] == found.pairs[0].found["robust"]["mcnemar_p"]
+    assert found.pairs[0].adjusted["robust"] == found.pairs[0].found.robust.mcnemar_p
     assert found.only is None
 
 

@@ -303,7 +303,7 @@ def test_due_times_go_on_while_a_webhook_is_told_or_cannot_be(
     ticks: list[float] = []
     monkeypatch.setattr("auditor.scheduling.loop.run_due", lambda *_, **__: ticks.append(time.monotonic()))
     monkeypatch.setattr("auditor.scheduling.loop.until_next_minute", lambda: 0.05)
-    beat = Beat(engine, here=True)
+    beat = Beat(engine, local=True)
     threading.Thread(target=beat.run, daemon=True).start()
     if kind == "hangs":
         until(lambda: receiver.connections, 10)
@@ -320,7 +320,7 @@ def test_an_error_of_what_is_due_ends_no_loop(
         raise ValueError("of the inside")
 
     monkeypatch.setattr("auditor.scheduling.loop.run_due", broken)
-    Beat(engine, here=True).beat()
+    Beat(engine, local=True).beat()
     assert "cannot run due schedules: ValueError: of the inside" in caplog.text
 
 

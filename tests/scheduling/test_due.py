@@ -296,7 +296,7 @@ def test_a_failed_run_is_one_line(engine: Engine) -> None:
 def test_a_command_is_fired_and_its_scan_is_the_runs(engine: Engine) -> None:
     add(engine)
     (one,) = take_due(engine, at("2026-03-29T02:00"))
-    run_schedule(engine, one, here=True)
+    run_schedule(engine, one, local=True)
     last = last_run(engine, one.schedule)
     assert (last.state, last.scan_state, last.reason) == ("done", "done", None)
 
@@ -319,8 +319,8 @@ def test_a_queued_command_waits_if_it_needs_results(
     programs: list[list[str]] = []
     monkeypatch.setattr(schedules, "_run", lambda program, _: (programs.append(program), (0, ""))[1])
     add_schedule(engine, "gated", "0 2 * * *", (*COMMAND, *words))
-    for here in (False, True):
-        run_schedule(engine, schedules.claim_run_now(engine, "gated"), here=here)
+    for local in (False, True):
+        run_schedule(engine, schedules.claim_run_now(engine, "gated"), local=local)
         with Session(engine) as session, session.begin():
             session.execute(update(tables.ScheduleRun).values(state="failed"))
     assert ["--wait" in program for program in programs] == [waits, False]
@@ -357,7 +357,7 @@ def test_a_command_that_waits_for_workers_delays_no_other(engine: Engine, monkey
 def test_a_command_that_fails_is_told_with_its_last_words(engine: Engine) -> None:
     add_schedule(engine, "nightly", "* * * * *", ("scan", "demo", "--model", "no-such"))
     one = schedules.claim_run(engine, find_schedule(engine, "nightly"), MADE)
-    run_schedule(engine, one, here=True)
+    run_schedule(engine, one, local=True)
     last = last_run(engine, one.schedule)
     assert (last.state, last.scan) == ("failed", None)
     assert "no model named 'no-such'" in last.reason

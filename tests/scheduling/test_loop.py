@@ -39,7 +39,7 @@ def test_each_check_updates_the_file_and_a_check_that_hangs_does_not(
     monkeypatch.setattr("auditor.scheduling.loop.run_due", run_due)
     monkeypatch.setattr("auditor.scheduling.loop.until_next_minute", lambda: 0.02)
     file = tmp_path / "beat"
-    beat = Beat(engine, here=True, heartbeat_file=file)
+    beat = Beat(engine, local=True, heartbeat_file=file)
     threading.Thread(target=beat.run, daemon=True).start()
     for _ in range(2):
         until_newer(file, file.stat().st_mtime if file.exists() else 0)
@@ -54,7 +54,7 @@ def test_each_check_updates_the_file_and_a_check_that_hangs_does_not(
 def test_an_unwritable_file_is_logged_and_ends_no_loop(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Beat(engine, here=True, heartbeat_file=tmp_path / "missing" / "beat").touch_heartbeat()
+    Beat(engine, local=True, heartbeat_file=tmp_path / "missing" / "beat").touch_heartbeat()
     assert "cannot write the heartbeat" in caplog.text
 
 

@@ -10,7 +10,7 @@ import pytest
 from auditor.cli.output.layout import print_columns, print_line
 from auditor.cli.output.tables import print_table
 from auditor.logs import _Text
-from auditor.machine.metrics import _gauge
+from auditor.machine.prometheus import _gauge
 from auditor.results.diff import Diff
 from auditor.results.serialize import as_csv
 from auditor.scheduling.webhook import describe_diff

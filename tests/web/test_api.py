@@ -23,7 +23,7 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.errors import UsageError
 from auditor.results.serialize import nan_to_none, serialize
-from auditor.web.hosts import check_origins
+from auditor.web.security.hosts import check_origins
 from tests.factories import checkpoint_rows
 from tests.factories.audits import audited
 from tests.factories.command import run

@@ -10,7 +10,7 @@ from auditor.db.results import load_detail
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.records import Verdicts
-from auditor.web.audit_errors import MOST_BARS, build_audit_errors
+from auditor.web.audit.errors import MOST_BARS, build_audit_errors
 from tests.factories.audits import audited
 from tests.factories.records import done_audit
 from tests.web.serving import client

@@ -1,4 +1,4 @@
-"""Boosts over HTTP: asked for, followed, cancelled, gone on with; on the server's own thread and by the queue."""
+"""Boosts over HTTP: requested, followed, cancelled, resumed; on the server's own thread and by the queue."""
 
 import json
 import time

@@ -1,7 +1,6 @@
 """The page that compares models: tables, drawings, matrices in one order, and plain messages."""
 
 import re
-from dataclasses import asdict
 from html import escape
 
 import numpy as np
@@ -154,6 +153,6 @@ def test_curves_are_drawn_and_tested_pair_by_pair() -> None:
         (curve_of(sizes), np.arange(100)), (curve_of(np.where(np.arange(100) < 60, 0.8 * sizes, sizes)), np.arange(100))
     )
     assert (compared.larger_a, compared.larger_b, compared.ties) == (60, 0, 40)
-    for name, value in comparison_pairs(asdict(compared), "A", "B"):
+    for name, value in comparison_pairs(compared, "A", "B"):
         assert escape(name) in curves
         assert escape(value) in curves

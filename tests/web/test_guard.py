@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from auditor.web.hosts import AllowedHosts, allowed_hosts, check_name, read_authority
+from auditor.web.security.hosts import AllowedHosts, allowed_hosts, check_name, read_authority
 from tests.factories.command import run
 from tests.web.asgi import FORM, Asked, app
 from tests.web.serving import token

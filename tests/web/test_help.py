@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.results.meanings import FLAGS, TERMS
+from auditor.results.flags import FLAGS
+from auditor.results.terms import TERMS
 from auditor.web.render import environment
 from tests.factories.audits import audited
 from tests.web.serving import client

@@ -9,9 +9,9 @@ from starlette.applications import Starlette
 
 from auditor.config import settings
 from auditor.db.session import open_database
-from auditor.machine.metrics import make_registry
-from auditor.web.hosts import allowed_hosts
+from auditor.machine.prometheus import make_registry
 from auditor.web.metrics import create_metrics_app
+from auditor.web.security.hosts import allowed_hosts
 from tests.factories.command import run
 from tests.web.asgi import Asked
 from tests.web.serving import drip, shorter_limits

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from auditor.db.session import open_database
-from auditor.web.access import COOKIE
+from auditor.web.security.access import COOKIE
 from tests.factories.browser import launched, serving
 from tests.factories.large_zoo import LargeZoo, fill_zoo
 

@@ -243,7 +243,7 @@ def test_pages_with_pictures_load_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom auditor.config import settings\nfrom auditor.db.results import load_detail\n"
         "from auditor.db.session import open_database\n"
-        "from auditor.web.audit_pictures import build_samples, build_templates\n"
+        "from auditor.web.audit.pictures import build_samples, build_templates\n"
         "engine = open_database(settings().database_url)\n"
         f"detail = load_detail(engine, {number})\n"
         "assert build_templates(engine, detail).tiles and build_samples(detail).tiles\n"

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from fastapi import FastAPI
 
-from auditor.web.hosts import check_proxies
+from auditor.web.security.hosts import check_proxies
 from tests.web.asgi import FORM, Asked, app
 from tests.web.serving import token
 

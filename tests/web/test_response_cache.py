@@ -12,9 +12,9 @@ from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.db.tokens import add_token, revoke_token
 from auditor.web import response_cache
-from auditor.web.access import COOKIE
 from auditor.web.app import create_app
 from auditor.web.pages import common
+from auditor.web.security.access import COOKIE
 from tests.factories.databases import url  # noqa: F401
 from tests.factories.records import done_audit
 from tests.web.asgi import Asked

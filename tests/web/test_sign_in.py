@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from auditor.web.access import local_address
+from auditor.web.security.access import local_address
 from tests.web.serving import client, token
 
 PAGES = ("/", "/zoo", "/compare", "/scans", "/boosts", "/schedules", "/docs", "/help", "/nowhere")

@@ -230,10 +230,10 @@ class Worker:
             )
 
     def ready(self) -> "Worker":
-        until(lambda: " ready." in self.said(), 60, f"the worker is ready; it said {self.said()}")
+        until(lambda: " ready." in self.read_log(), 60, f"the worker is ready; it said {self.read_log()}")
         return self
 
-    def said(self) -> str:
+    def read_log(self) -> str:
         return self.log.read_text(errors="replace")
 
     def family(self) -> list[psutil.Process]:
@@ -313,7 +313,7 @@ class Team:
     def ended(self, scan_id: int, seconds: float = 90) -> dict[str, dict[str, Any]]:
         """A scan's audits, once all have ended: none is lost, none stored twice, and the queue drains."""
         query = f"SELECT state FROM scans WHERE id = {scan_id} AND state <> 'running'"
-        until(lambda: self.rows(query), seconds, f"scan {scan_id} ends; {self.said()}")
+        until(lambda: self.rows(query), seconds, f"scan {scan_id} ends; {self.read_log()}")
         found = self.audits(scan_id)
         assert {row["state"] for row in found.values()} <= set(ENDED)
         assert all(row["reason"] for row in found.values() if row["state"] != "done")
@@ -329,9 +329,9 @@ class Team:
         assert self.rows("SELECT audit_id FROM attack_progress") == []
         return found
 
-    def said(self) -> str:
+    def read_log(self) -> str:
         """The last words of all workers."""
-        return "\n".join(worker.said()[-2000:] for worker in self.workers)
+        return "\n".join(worker.read_log()[-2000:] for worker in self.workers)
 
     def end(self) -> None:
         for worker in self.workers:

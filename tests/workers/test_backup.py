@@ -39,7 +39,7 @@ def check(team: Team, back_up: Callable[[], None], restore: Callable[[], None]) 
     worker = team.worker("--processes", "2").ready()
     team.zoo.loading("held", 120)
     until(lambda: team.audits(scan)["quick"]["state"] == "done", 120, "one is done")
-    until(lambda: team.rows("SELECT audit_id FROM attack_progress"), 120, f"one has saved progress; {team.said()}")
+    until(lambda: team.rows("SELECT audit_id FROM attack_progress"), 120, f"one has saved progress; {team.read_log()}")
     back_up()
     team.zoo.open("held")
     assert {row["state"] for row in team.ended(scan, 240).values()} == {"done"}

@@ -1,4 +1,4 @@
-"""Boosts by workers: asked for, followed, cancelled, and gone on with where a worker is killed."""
+"""Boosts by workers: requested, followed, cancelled, and resumed after a worker is killed."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def shown(team: Team, number: int) -> dict[str, Any]:
 
 def ended(team: Team, number: int, seconds: float = 120) -> dict[str, Any]:
     query = f"SELECT state FROM trainings WHERE id = {number} AND state NOT IN ('queued', 'running')"
-    until(lambda: team.rows(query), seconds, f"training {number} ends; {team.said()}")
+    until(lambda: team.rows(query), seconds, f"training {number} ends; {team.read_log()}")
     return shown(team, number)
 
 
@@ -50,7 +50,7 @@ def test_a_worker_that_is_killed_costs_one_epoch_at_most(team: Team, zoo: Path, 
     handle, state = tmp_path / "hold", tmp_path / "checkpoints/1/run.pt"
     number = asked(team, zoo)
     first = team.worker(GARDEN_HOLD=str(handle))
-    until(state.exists, 60, f"the model as it came is saved; {team.said()}")
+    until(state.exists, 60, f"the model as it came is saved; {team.read_log()}")
     saved = state.stat().st_mtime_ns
     until(lambda: state.stat().st_mtime_ns > saved, 60, "an epoch is saved")
     handle.touch()
@@ -81,7 +81,7 @@ def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_wakes(
     state = tmp_path / "checkpoints/1/run.pt"
     number = asked(team, zoo)
     first = team.worker(GARDEN_HOLD=str(holds[0]))
-    until(state.exists, 60, f"the model as it came is saved; {team.said()}")
+    until(state.exists, 60, f"the model as it came is saved; {team.read_log()}")
     saved = state.stat().st_mtime_ns
     until(lambda: state.stat().st_mtime_ns > saved, 60, "an epoch is saved")
     holds[0].touch()
@@ -93,10 +93,10 @@ def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_wakes(
         holds[1].touch()
     second = team.worker(GARDEN_HOLD=str(holds[1]))
     if wakes == "while the other trains":
-        until(lambda: Path(f"{holds[1]}.seen").exists(), 120, f"the other trains; {team.said()}")
+        until(lambda: Path(f"{holds[1]}.seen").exists(), 120, f"the other trains; {team.read_log()}")
         holds[0].unlink()
         first.signal(signal.SIGCONT, all_of_it=True)
-        until(lambda: "taken" in first.said() or "lost" in first.said(), 60, f"it notices; {first.said()}")
+        until(lambda: "taken" in first.read_log() or "lost" in first.read_log(), 60, f"it notices; {first.read_log()}")
         holds[1].unlink()
     row = ended(team, number)
     assert (row["state"], row["attempt"], row["verdict"]) == ("done", 2, "significant gain"), row["reason"]
@@ -105,7 +105,7 @@ def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_wakes(
     if wakes == "after the end":
         holds[0].unlink()
         first.signal(signal.SIGCONT, all_of_it=True)
-        until(lambda: "taken" in first.said() or "lost" in first.said(), 60, f"it notices; {first.said()}")
+        until(lambda: "taken" in first.read_log() or "lost" in first.read_log(), 60, f"it notices; {first.read_log()}")
     first.signal(signal.SIGTERM)
     first.process.wait(60)
     assert files(state.parent) == before
@@ -126,7 +126,7 @@ def test_a_broker_emptied_again_and_again_changes_no_boost(team: Team, zoo: Path
     hold = tmp_path / "hold"
     hold.touch()
     team.worker(GARDEN_HOLD=str(hold))
-    until(lambda: Path(f"{hold}.seen").exists(), 120, f"the first trains; {team.said()}")
+    until(lambda: Path(f"{hold}.seen").exists(), 120, f"the first trains; {team.read_log()}")
     team.broker.ask("FLUSHALL")
     hold.unlink()
     rows = [ended(team, number, 240) for number in numbers]
@@ -142,12 +142,12 @@ def test_cancelled_while_it_is_queued_and_while_it_runs(team: Team, zoo: Path, t
     handle.touch()
     number = asked(team, zoo)
     team.worker(GARDEN_HOLD=str(handle))
-    until(lambda: Path(f"{handle}.seen").exists(), 60, f"it trains; {team.said()}")
+    until(lambda: Path(f"{handle}.seen").exists(), 60, f"it trains; {team.read_log()}")
     assert "will end within seconds" in team.auditor("trainings", "cancel", number).output
     row = ended(team, number, 30)
     assert (row["state"], row["reason"]) == ("cancelled", "cancelled by its user")
     assert shown(team, queued)["state"] == "cancelled"
-    # the worker has lived through both, and does the next; what was cancelled can be gone on with
+    # the worker has lived through both, and does the next; a cancelled boost can be resumed
     handle.unlink()
     result = team.auditor("trainings", "resume", number, "--queue", "--wait")
     assert result.exit_code == 0, result.output

@@ -76,7 +76,7 @@ def test_flower_lists_the_workers_that_let_it_and_steers_none(team: Team, flower
     (answer,) = app.control.broadcast("pool_shrink", {"n": 1}, reply=True, timeout=10, limit=1)
     assert "workers take no commands" in answer[name]["error"]
     app.close()
-    until(lambda: seen.said().count("refused") >= 3, 30, seen.said())
+    until(lambda: seen.read_log().count("refused") >= 3, 30, seen.read_log())
     assert team.ended(scan_id)["m"]["state"] == "done"
     assert seen.process.poll() is None
-    assert "Traceback" not in seen.said()
+    assert "Traceback" not in seen.read_log()

@@ -65,12 +65,14 @@ def test_a_host_that_loses_its_link_loses_its_audit_and_writes_nothing_when_it_i
     assert (found["held"]["attempt"], found["held"]["losses"]) == (2, 1)
     assert found["held"]["worker"].split(":")[-1] in {str(pid) for pid in kept.pool()}
     until(
-        lambda: "waiting for the database" in lost.said(), DEAD_SECONDS + 30, f"the one cut off notices; {lost.said()}"
+        lambda: "waiting for the database" in lost.read_log(),
+        DEAD_SECONDS + 30,
+        f"the one cut off notices; {lost.read_log()}",
     )
     assert time.monotonic() - began < DEAD_SECONDS + 20
     rows = [spread.rows(f"SELECT * FROM {table} ORDER BY 1") for table in ("audits", "clusterings")]
     one.mend()
-    until(lambda: "local:held: taken" in lost.said(), 40, "the late one is refused")
+    until(lambda: "local:held: taken" in lost.read_log(), 40, "the late one is refused")
     assert [spread.rows(f"SELECT * FROM {table} ORDER BY 1") for table in ("audits", "clusterings")] == rows
     spread.zoo.add("b")
     kept.end()  # so that it is the one that is back that takes the next audit

@@ -161,9 +161,9 @@ def test_a_worker_of_redis_lives_through_junk(team: Team) -> None:
         app = Celery(broker=team.broker.url)
         app.conf.update(sender_settings(team.broker.url))
         send_real(app, "cpu")
-        until(lambda: f"audit {ABSENT} is not in the database" in worker.said(), 30, worker.said()[-3000:])
+        until(lambda: f"audit {ABSENT} is not in the database" in worker.read_log(), 30, worker.read_log()[-3000:])
         until(lambda: client.hlen("unacked") == 0, 30, "nothing is left unacknowledged")
-    said = worker.said()
+    said = worker.read_log()
     assert "Traceback" not in said
     assert said.count("a message is refused: ") == len(ITEMS) + len(JUNK)
     assert worker.process.poll() is None

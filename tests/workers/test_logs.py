@@ -36,10 +36,10 @@ def test_every_line_is_json_with_ids_and_without_passwords(
             scan_id = team.scan("--protocol", "screen")
             audits = team.ended(scan_id)
             locked.stop()
-            until(lambda: "Cannot connect" in worker.said(), 60, worker.said())
-            until(lambda: '"reaper"' in worker.said(), 60, worker.said())
+            until(lambda: "Cannot connect" in worker.read_log(), 60, worker.read_log())
+            until(lambda: '"reaper"' in worker.read_log(), 60, worker.read_log())
             worker.end()
-    text = worker.said()
+    text = worker.read_log()
     assert "geheim" not in text
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     plain = [line for line in text.splitlines() if line and not line.startswith("{")]

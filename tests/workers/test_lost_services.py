@@ -45,7 +45,7 @@ def test_redis_emptied_with_fifty_audits_queued(team: Team) -> None:
     assert team.broker.ask("FLUSHALL") == "OK"
     found = team.ended(scan, 240)
     assert [row["state"] for row in found.values()] == ["done"] * 50
-    assert "messages sent again" in worker.said()
+    assert "messages sent again" in worker.read_log()
 
 
 @pytest.mark.long
@@ -58,7 +58,7 @@ def test_the_same_messages_delivered_twice_at_once(team: Team) -> None:
     workers = [team.worker() for _ in range(2)]
     found = team.ended(scan)
     assert [(row["state"], row["attempt"]) for row in found.values()] == [("done", 1)] * 6
-    until(lambda: sum(worker.said().count(": taken") for worker in workers) == 12, 30, "the others were refused")
+    until(lambda: sum(worker.read_log().count(": taken") for worker in workers) == 12, 30, "the others were refused")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_postgresql_restarted_during_a_scan(
         team.zoo.loading("held")
         cluster.stop()
         team.zoo.open("held")
-        until(lambda: "waiting for the database" in worker.said(), 60, "the worker waits")
+        until(lambda: "waiting for the database" in worker.read_log(), 60, "the worker waits")
         time.sleep(8)  # more than two leases
         cluster.start()
         found = team.ended(scan)
@@ -125,7 +125,9 @@ def test_a_full_disk_is_waited_for_and_then_tried_again(
                 file.write(b"\0" * 4096)
         assert shutil.disk_usage(little_room).free == 0
         team.zoo.open("held")
-        until(lambda: "disk is full" in worker.said() or "disk I/O error" in worker.said(), 60, worker.said())
+        until(
+            lambda: "disk is full" in worker.read_log() or "disk I/O error" in worker.read_log(), 60, worker.read_log()
+        )
         time.sleep(1 if patience > 3 else 6)  # less than a lease, or two of them
         filler.unlink()
         found = team.ended(scan)["held"]
@@ -196,7 +198,7 @@ def test_rabbitmq_is_purged_with_twenty_audits_queued(
         team.zoo.open("held")
         found = team.ended(scan, 240)
         assert [row["state"] for row in found.values()] == ["done"] * 21
-        assert "messages sent again" in worker.said()
+        assert "messages sent again" in worker.read_log()
         again = team.scan(*options, "--force")
         team.ended(again, 240)
         assert numbers(team, again) == numbers(team, scan)

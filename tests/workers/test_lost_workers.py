@@ -79,7 +79,7 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(team: Team)
     assert (found["state"], found["attempt"], found["losses"]) == ("done", 2, 1)
     before = team.rows("SELECT * FROM audits"), team.rows("SELECT * FROM clusterings")
     frozen.signal(signal.SIGCONT, all_of_it=True)
-    until(lambda: "local:held: taken" in frozen.said(), 30, "the late one notices")
+    until(lambda: "local:held: taken" in frozen.read_log(), 30, "the late one notices")
     assert (team.rows("SELECT * FROM audits"), team.rows("SELECT * FROM clusterings")) == before
 
 
@@ -89,20 +89,20 @@ def test_a_frozen_worker_and_a_queue_without_one_are_named(team: Team) -> None:
     team.zoo.add("a")
     scan = team.scan("--protocol", "screen")
 
-    def said(*words: object) -> str:
+    def printed(*words: object) -> str:
         return team.auditor(*(words or ("scans", "show", scan))).stdout
 
-    assert "no worker serves the queue cpu; start one with `auditor worker --queue cpu`" in said()
+    assert "no worker serves the queue cpu; start one with `auditor worker --queue cpu`" in printed()
     worker = team.worker().ready()
     team.zoo.loading("held")
-    assert "no worker" not in said()
+    assert "no worker" not in printed()
     worker.signal(signal.SIGSTOP, all_of_it=True)  # its reaper, too, so that its lease is not expired
-    until(lambda: "running, no sign of life for " in said(), 30, "the audit is marked")
-    assert "no worker serves the queue cpu" in said()
-    assert "no sign of life for " in said("workers")
-    assert "no sign of life for " in said("scans", "list")
+    until(lambda: "running, no sign of life for " in printed(), 30, "the audit is marked")
+    assert "no worker serves the queue cpu" in printed()
+    assert "no sign of life for " in printed("workers")
+    assert "no sign of life for " in printed("scans", "list")
     worker.signal(signal.SIGCONT, all_of_it=True)
-    until(lambda: "no sign of life" not in said() and "no worker" not in said(), 30, "the marks are gone")
+    until(lambda: "no sign of life" not in printed() and "no worker" not in printed(), 30, "the marks are gone")
     team.zoo.open("held")
     assert {row["state"] for row in team.ended(scan).values()} == {"done"}
 
@@ -177,7 +177,7 @@ def test_attacks_go_on_where_a_killed_worker_had_come_with_the_same_result(
     second = team.worker()
     found = team.ended(scan)["m"]
     assert (found["state"], found["attempt"]) == ("done", 2)
-    assert "local:m: resumes from its saved progress" in second.said()
+    assert "local:m: resumes from its saved progress" in second.read_log()
     here = team.auditor("scan", "local", team.zoo.folder, "--here", "--force", "--trust-code", "--samples", "64")
     assert here.exit_code == 0, here.output
     columns = "identity, flags, notes, clean_accuracy, robust_accuracy, v.correct, v.survived"
@@ -200,4 +200,4 @@ def test_a_reaper_that_is_killed_is_replaced(team: Team) -> None:
     (first,) = until(reapers, 20)
     os.kill(first, signal.SIGKILL)
     until(lambda: [pid for pid in reapers() if pid != first], 30, "is started again")
-    assert "is started again" in worker.said()
+    assert "is started again" in worker.read_log()

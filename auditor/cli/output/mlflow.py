@@ -78,7 +78,10 @@ def log_scan(engine: Engine, scan_id: int, uri: str, experiment: str | None = No
 
 
 def log_after_scan(engine: Engine, scan_id: int, uri: str) -> None:
-    """Log a scan that has just ended, and say so; a failure is said, too, because the scan itself is stored."""
+    """Log a scan that has just ended, and print the number of logged audits.
+
+    A failure is printed and not raised, because the scan is stored.
+    """
     try:
         count = log_scan(engine, scan_id, uri)
     except (EnvironmentUnusableError, UsageError) as error:
@@ -186,7 +189,7 @@ def _log_files(client: "MlflowClient", run_id: str, detail: Detail) -> None:
 
 
 def _find_signer() -> "CryptoSigner | None":
-    """The key that signs evidence; None without one, which is said."""
+    """The key that signs evidence; None without one, and then the reason is printed."""
     from auditor.config import settings
     from auditor.evidence.keys import load_signer
 
@@ -202,7 +205,7 @@ def _find_signer() -> "CryptoSigner | None":
 
 
 def _log_evidence(client: "MlflowClient", run_id: str, engine: Engine, row: ResultRow, signer: "CryptoSigner") -> None:
-    """The signed evidence of an audit, a folder that ``auditor evidence verify`` reads; why there is none is said."""
+    """The signed evidence of an audit, a folder that ``auditor evidence verify`` reads. A failure is printed."""
     from auditor.evidence.collect import collect_audit
     from auditor.evidence.export import export_evidence
 

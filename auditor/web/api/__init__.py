@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from auditor.web.access import check_read_access
 from auditor.web.api import adaptations, boosts, checkpoints, health, models, results, scans, schedules, workers
+from auditor.web.security.access import check_read_access
 
 guarded = APIRouter(dependencies=[Depends(check_read_access)])
 for module in (models, results, scans, boosts, adaptations, checkpoints, schedules, workers):

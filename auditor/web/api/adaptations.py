@@ -9,11 +9,11 @@ from auditor.db.tokens import Bearer
 from auditor.records.results import State
 from auditor.records.trainings import TrainingRow
 from auditor.results.serialize import nan_to_none, serialize
-from auditor.web.access import require_scope
 from auditor.web.api.common import Cursor, Database, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.api.trainings import cancel_job, load_job, load_page
 from auditor.web.cleanup import end_dead_jobs
+from auditor.web.security.access import require_scope
 from auditor.web.shapes import adaptations as shapes
 
 router = make_router("adaptations", dependencies=[Depends(end_dead_jobs)])

@@ -16,9 +16,9 @@ from auditor.errors import NotFoundError
 from auditor.files import file_sha256
 from auditor.records.checkpoints import CheckpointRow
 from auditor.results.serialize import serialize
-from auditor.web.access import require_scope
 from auditor.web.api.common import Cursor, Database, FiniteJSONResponse, Number, make_router, response_options
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
+from auditor.web.security.access import require_scope
 from auditor.web.shapes import jobs as shapes
 from auditor.zoo.checkpoint import WEIGHTS
 

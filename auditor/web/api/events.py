@@ -21,7 +21,7 @@ from auditor.db.retry import cause_of
 from auditor.errors import AuditorError, first_line
 from auditor.records.scans import ACTIVE_STATES
 from auditor.web.cleanup import end_dead_jobs
-from auditor.web.rate_limits import client_of
+from auditor.web.security.rate_limits import client_of
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from auditor.records import Clustering
 from auditor.records.corruptions import CorruptionsName
 from auditor.records.norms import NormName
 from auditor.records.protocols import ProtocolName
-from auditor.results.comparison import compare
+from auditor.results.comparison import compare, comparison_values
 from auditor.results.curves import curve_values
 from auditor.results.serialize import serialize_detail
 from auditor.text.times import as_utc
@@ -148,7 +148,7 @@ def get_comparison(
 ) -> dict[str, Any]:
     """Run the paired test of `auditor results compare`. `a` and `b` are model names; `NAME@ID` selects one result."""
     with as_invalid_request(NotFoundError):
-        return compare(engine, a, b, protocol)
+        return comparison_values(compare(engine, a, b, protocol))
 
 
 def load_result(engine: Database, number: int) -> Detail:

@@ -9,11 +9,11 @@ from auditor.db.scans import cancel_scan, list_scans, load_scan
 from auditor.db.tokens import Bearer
 from auditor.records.scans import ScanDetail
 from auditor.results.serialize import serialize
-from auditor.web.access import require_scope
 from auditor.web.api.common import Cursor, Database, Name, Number, make_router, response_options
 from auditor.web.api.events import stream_events
 from auditor.web.cleanup import end_dead_jobs
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, split_page
+from auditor.web.security.access import require_scope
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import ScanBody
 

@@ -8,8 +8,8 @@ from auditor.db.schedules import add_schedule, enable_schedule, remove_schedule
 from auditor.db.tokens import Bearer
 from auditor.records.schedules import ScheduleRow
 from auditor.scheduling.due import check_command, check_cron, hide_paths, load_schedules
-from auditor.web.access import authenticate, require_scope
 from auditor.web.api.common import Database, make_router, response_options
+from auditor.web.security.access import authenticate, require_scope
 from auditor.web.shapes import jobs as shapes
 from auditor.web.shapes.requests import NAME_WORDS, Like, ScheduleBody
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from auditor.records.comparisons import PairedAccuracy
 from auditor.results.group_comparison import PairComparison
 from auditor.text.numbers import DASH, MINUS, interval, p_value, percent, percent_number, points
 
@@ -65,48 +65,44 @@ def pair_table(pair: PairComparison, letters: Sequence[str], pairs: int) -> Pair
     """Draw a pair that could be compared; ``pairs`` is the number of all pairs."""
     assert pair.found is not None
     found, a, b = pair.found, letters[pair.first], letters[pair.second]
-    counts, corrupted = _counts(found["robust"]), found["robust"]["both"] is None
+    counts, corrupted = found.robust.counts, found.robust.both is None
     places = ((0, 0), (1, 0), (0, 1), (1, 1))  # the columns are the second model's, the rows the first one's
     return PairTable(
         a=a,
         b=b,
-        n=found["n"],
+        n=found.n,
         cells=tuple(
-            PairCell(column, row, count, count / found["n"])
+            PairCell(column, row, count, count / found.n)
             for (column, row), count in zip(places, counts, strict=True)
             if count is not None
         ),
         shares=tuple(
-            _share(name, found[key], pair.adjusted[key])
-            for name, key in (
-                ("under corruptions, mean" if corrupted else "under every attack", "robust"),
-                ("without attack", "clean"),
+            _share(name, accuracy, pair.adjusted[key])
+            for name, key, accuracy in (
+                ("under corruptions, mean" if corrupted else "under every attack", "robust", found.robust),
+                ("without attack", "clean", found.clean),
             )
         ),
-        verdict=found["verdict"],
+        verdict=found.verdict,
         adjusted=pairs > 1,
     )
-
-
-def _counts(part: dict[str, Any]) -> tuple[int | None, int | None, int | None, int | None]:
-    return part["both"], part["only_a"], part["only_b"], part["neither"]
 
 
 def _text(count: int | None) -> str:
     return DASH if count is None else str(count)
 
 
-def _share(name: str, part: dict[str, Any], adjusted: float) -> PairShare:
+def _share(name: str, part: PairedAccuracy, adjusted: float) -> PairShare:
     def signed(value: float) -> str:
         return points(value, MINUS)
 
-    both, only_a, only_b, neither = _counts(part)
+    both, only_a, only_b, neither = part.counts
     return PairShare(
         name=name,
-        a=percent_number(part["a"]),
-        b=percent_number(part["b"]),
+        a=percent_number(part.a),
+        b=percent_number(part.b),
         counts=(_text(both), _text(only_a), _text(only_b), _text(neither)),
-        difference=f"{signed(part['difference'])} ({interval(part['low'], part['high'], signed)})",
-        p=p_value(part["p_value"]),
+        difference=f"{signed(part.difference)} ({interval(part.low, part.high, signed)})",
+        p=p_value(part.p_value),
         adjusted=p_value(adjusted),
     )

@@ -71,14 +71,13 @@ def show_adaptations(request: Request, engine: Database, _: PageAccess, cursor: 
 @router.get("/adaptations/{number}", response_class=HTMLResponse)
 def show_adaptation(request: Request, engine: Database, _: PageAccess, number: Number) -> HTMLResponse:
     entry, result = _read(load_job(engine, "adapt", number))
-    wanted = entry.request
     context = AdaptationPage(
         entry=entry,
         active=entry.row.state in ACTIVE_STATES,
         result=result,
         plot=shots_plot(result) if result else None,
-        setting=tuple(_setting(wanted, entry.row)) if wanted else (),
-        command=shlex.join(["auditor", *wanted.to_command()]) if wanted else None,
+        setting=tuple(_setting(entry.request, entry.row)) if entry.request else (),
+        command=shlex.join(["auditor", *entry.request.to_command()]) if entry.request else None,
     )
     return render_page(request, "adaptation.html", context)
 

@@ -18,8 +18,8 @@ from auditor.text.eps import format_threat
 from auditor.text.signs import no_sign_of_life, no_worker, start_worker
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import load_result
-from auditor.web.audit_detail import AuditDetail, build_audit_detail, repeat_command
-from auditor.web.audit_pictures import (
+from auditor.web.audit.detail import AuditDetail, build_audit_detail, repeat_command
+from auditor.web.audit.pictures import (
     Order,
     SampleSection,
     build_samples,
@@ -112,9 +112,9 @@ def show_audit(
 
 def _unfinished(engine: Engine, row: ResultRow) -> UnfinishedAuditPage:
     others = list_results(engine, Filter(model=row.model, status="done", history=True), sort="-started_at", limit=20)
-    scan, asked = find_scan(engine, row.id), newest_request(engine, row.id)
+    scan, request = find_scan(engine, row.id), newest_request(engine, row.id)
     sign = _sign_of_life(load_scan(engine, scan), row.id) if scan is not None else ""
-    command = repeat_command(row, asked)
+    command = repeat_command(row, request)
     return UnfinishedAuditPage(row, scan, sign, format_threat(row.norm, row.eps), command, tuple(others))
 
 

@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from auditor.web.access import SIGN_IN, address_of, find_user, sign_in_address
 from auditor.web.render import render
+from auditor.web.security.access import SIGN_IN, address_of, find_user, sign_in_address
 
 
 def check_page_access(request: Request) -> None:
@@ -38,8 +38,8 @@ PageAccess = Annotated[None, Depends(check_page_access)]
 def render_page(request: Request, template: str, context: Any, status: int = 200) -> HTMLResponse:
     """Render a template with its context, which the template calls ``page``.
 
-    The template also gets ``path``, ``user`` (who is signed in, or None) and ``here``, the address to come back to.
+    The template also gets ``path``, ``user`` (who is signed in, or None) and ``address``, the address to come back to.
     """
     path, user = request.scope["path"], find_user(request)
-    here = context.next if path == SIGN_IN else address_of(request)
-    return HTMLResponse(render(template, page=context, path=path, user=user, here=here), status)
+    address = context.next if path == SIGN_IN else address_of(request)
+    return HTMLResponse(render(template, page=context, path=path, user=user, address=address), status)

@@ -16,7 +16,7 @@ from auditor.records.results import ResultRow
 from auditor.results.curves import comparison_pairs
 from auditor.results.group_comparison import LETTERS, MOST, GroupComparison, PairComparison, compare_group
 from auditor.web.api.common import Database
-from auditor.web.audit_pictures import build_exclusive
+from auditor.web.audit.pictures import build_exclusive
 from auditor.web.figures.bars import Bar, attack_bars
 from auditor.web.figures.heatmap import Heatmap, heatmap, leaf_order
 from auditor.web.figures.paired import PairTable, pair_table
@@ -177,15 +177,15 @@ def _obstacle(pair: PairComparison) -> str:
 def _curve_tests(found: GroupComparison) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
     """Every pair of models with curves, by its letters, and names and values of its comparison."""
     for pair in found.pairs:
-        if pair.found and pair.found["curves"]:
+        if pair.found and pair.found.curves:
             a, b = LETTERS[pair.first], LETTERS[pair.second]
-            yield f"{a}, {b}", tuple(comparison_pairs(pair.found["curves"], a, b))
+            yield f"{a}, {b}", tuple(comparison_pairs(pair.found.curves, a, b))
 
 
 def _uncompared_curves(found: GroupComparison) -> Iterator[str]:
     """The pairs of models whose curves are of different searches."""
     for pair in found.pairs:
-        if pair.found and (why := pair.found["curves_obstacle"]):
+        if pair.found and (why := pair.found.curves_obstacle):
             yield f"{LETTERS[pair.first]} and {LETTERS[pair.second]}: {why}."
 
 

@@ -14,7 +14,7 @@ from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, NotFoundError, UsageError, one_line
 from auditor.text.printable import check_storable
 from auditor.text.validation import describe_error
-from auditor.web.access import LONGEST_ADDRESS, authenticate, sign_in_address
+from auditor.web.security.access import LONGEST_ADDRESS, authenticate, sign_in_address
 
 MOST_FIELDS, LONGEST_VALUE = 50, 2000
 LONGEST_FIELD = 50_000

@@ -249,7 +249,7 @@ def _ranked_rows(engine: Engine, query: LeaderboardQuery) -> list[dict[str, Any]
     """All rows that match, in the page's order, each with its rank in its board; flagged rows have none.
 
     Raises:
-        UsageError: a field cannot be read, so that the rows would not be those that were asked for.
+        UsageError: a field cannot be read, so that the rows would not be the requested ones.
     """
     selected = _select(engine, query)
     if errors := selected.query.errors:
@@ -260,16 +260,16 @@ def _ranked_rows(engine: Engine, query: LeaderboardQuery) -> list[dict[str, Any]
 
 
 def _select(engine: Engine, query: LeaderboardQuery) -> _Selection:
-    """Choose the board that was asked for if it matches the filters, else the largest one that does."""
+    """Choose the requested board if it matches the filters, else the largest one that does."""
     conditions = {name: value for name, value in query.rows.given.items() if name != "flagged"}
     counts = count_boards(engine, Filter(**conditions))
     everything = counts if not conditions else count_boards(engine, Filter())
     known = name_boards(order_boards({key: counts.get(key, 0) for key in everything}))
     named = {name: key for name, key in known.items() if not query.boards.failures(key)}
-    asked = query.fields["setting"]
-    name = asked if asked in named else next(iter(named), "")
-    if asked and asked not in known:
-        query = replace(query, errors=query.errors | {"setting": f"there is no result under {asked!r}"})
+    requested = query.fields["setting"]
+    name = requested if requested in named else next(iter(named), "")
+    if requested and requested not in known:
+        query = replace(query, errors=query.errors | {"setting": f"there is no result under {requested!r}"})
     if len(named) > 1:  # else the address needs no board
         query = replace(query, fields=query.fields | {"setting": name})
     key = named.get(name)

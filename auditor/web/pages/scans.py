@@ -21,7 +21,6 @@ from auditor.results.previous import previous_scan
 from auditor.results.regressions import GAP_DROP
 from auditor.scans.command import MOST_MODELS, scan_command, uses_folder
 from auditor.text.eps import format_threat, parse_eps
-from auditor.web.access import find_user
 from auditor.web.api import scans as api
 from auditor.web.api.common import Database, Number
 from auditor.web.cleanup import end_dead_jobs
@@ -30,6 +29,7 @@ from auditor.web.figures.progress import Progress, scan_progress
 from auditor.web.pages.common import PageAccess, render_page
 from auditor.web.pages.forms import Fields, FormState, InvalidFormError, parse_form, require_sign_in
 from auditor.web.paging import decode_number_cursor, encode_number_cursor, last_page, split_page
+from auditor.web.security.access import find_user
 from auditor.web.shapes.requests import ScanBody
 
 router = APIRouter(dependencies=[Depends(end_dead_jobs)])

@@ -15,12 +15,12 @@ from auditor.db.tokens import Bearer
 from auditor.errors import AuditorError, ConflictError, EnvironmentUnusableError, NotFoundError, UsageError, one_line
 from auditor.records.schedules import LastRun, ScheduleRow
 from auditor.scheduling.due import check_command, check_cron, hide_paths_of_run, is_running, load_schedules, next_dues
-from auditor.web.access import find_user
 from auditor.web.api.common import Database, Number
 from auditor.web.api.schedules import NAME, show_to
 from auditor.web.errors import status_of
 from auditor.web.pages.common import ConfirmPage, PageAccess, render_page
 from auditor.web.pages.forms import Fields, FormState, InvalidFormError, require_sign_in
+from auditor.web.security.access import find_user
 
 router = APIRouter()
 DUES, RUNS = 3, 50

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from auditor.db.tokens import SCOPES, check_token
-from auditor.web.access import COOKIE, LONGEST_ADDRESS, SIGN_IN, find_user, local_address
 from auditor.web.api.common import Database
 from auditor.web.pages.common import render_page
+from auditor.web.security.access import COOKIE, LONGEST_ADDRESS, SIGN_IN, find_user, local_address
 
 router = APIRouter()
 

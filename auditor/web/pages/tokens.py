@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from auditor.db.tokens import SCOPES, Bearer, add_token, list_tokens, revoke_token
 from auditor.errors import ConflictError, NotFoundError
 from auditor.records.tokens import TokenRow
-from auditor.web.access import address_of, find_user, sign_in_address
 from auditor.web.api.common import Database, Number
 from auditor.web.pages.common import ConfirmPage, render_page
 from auditor.web.pages.forms import Fields, FormState, InvalidFormError, parse_form, require_sign_in
+from auditor.web.security.access import address_of, find_user, sign_in_address
 from auditor.web.shapes.requests import TokenBody
 
 router = APIRouter()

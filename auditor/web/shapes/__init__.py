@@ -4,6 +4,7 @@ Accuracies are fractions from 0 to 1, radii in units of the [0, 1] pixels, times
 hexadecimal. A value that could not be measured is null.
 """
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Annotated, Any
 
@@ -19,8 +20,11 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def shape_of(record: type, **narrower: Any) -> type[Shape]:
-    """The shape of a record, to derive from; ``narrower`` has types of fields that only the schema states."""
-    types = {field.name: (narrower.get(field.name, field.type), ...) for field in fields(record)}
+def shape_of(record: type, *, omit: Collection[str] = (), **narrower: Any) -> type[Shape]:
+    """The shape of a record, to derive from.
+
+    ``omit``: fields that responses do not have; ``narrower``: types of fields that only the schema states.
+    """
+    types = {one.name: (narrower.get(one.name, one.type), ...) for one in fields(record) if one.name not in omit}
     shape: type[Shape] = create_model(record.__name__, __base__=Shape, **types)  # type: ignore[call-overload]
     return shape

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
-from auditor.records import checkpoints, scans, schedules, workers
-from auditor.records.boosts import Recipe
+from auditor.records import checkpoints, scans, schedules, trainings, workers
+from auditor.records.boosts import EpochScore, Recipe
 from auditor.web.shapes import Next, Shape, Share, shape_of
 
 Time = datetime | None
@@ -35,37 +35,19 @@ class ScanDetail(Scan):
     audits: list[ScanAudit]
 
 
-class Epoch(Shape):
+_EPOCH = {"loss": float | None, "clean_accuracy": Share, "pgd_accuracy": Share, "gap": float | None}
+
+
+class Epoch(shape_of(EpochScore, **_EPOCH)):  # type: ignore[misc]
     """The validation scores after one epoch; number 0 is the model before training."""
 
-    number: int
-    loss: float | None
-    clean_accuracy: Share
-    pgd_accuracy: Share
-    gap: float | None
-    seconds: float
+
+_TIMES = {"silent_since": Time, "queued_at": datetime, "started_at": Time, "finished_at": Time}
+_OF_A_KIND = ("kind", "history", "request", "result")
 
 
-class TrainingJob(Shape):
+class TrainingJob(shape_of(trainings.TrainingRow, omit=_OF_A_KIND, **_TIMES)):  # type: ignore[misc]
     """What boosts and adaptations share. While the job runs, `part` is its present part."""
-
-    id: int
-    model: str
-    state: Literal["done", "failed", "cancelled", "queued", "running", "cancelling"]
-    queue: str
-    attempt: int
-    losses: int
-    worker: str | None
-    silent_since: datetime | None
-    unserved: bool
-    reason: str | None
-    part: str | None
-    part_done: int | None
-    part_total: int | None
-    seconds: float | None
-    queued_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 class Boost(TrainingJob):
@@ -90,45 +72,18 @@ class AuditSummary(shape_of(checkpoints.AuditSummary, **_SHARES)):  # type: igno
     """The result of the audit before or after a boost."""
 
 
-class Gain(Shape):
+class Gain(shape_of(checkpoints.Gain, p_value=Share)):  # type: ignore[misc]
     """Robust accuracy after minus before on the images of both audits, its 95 % interval, and McNemar's p."""
 
-    n: int
-    only_before: int
-    only_after: int
-    difference: float
-    low: float
-    high: float
-    p_value: Share
+
+_CHECKPOINT = {
+    "recipe": Recipe, "history": list[Epoch], "before": AuditSummary | None, "after": AuditSummary | None,
+    "comparison": Gain | None, "created_at": datetime,
+}  # fmt: skip
 
 
-class Checkpoint(Shape):
+class Checkpoint(shape_of(checkpoints.CheckpointRow, omit=("folder",), **_CHECKPOINT)):  # type: ignore[misc]
     """The checkpoint of a boost, with the audits before and after."""
-
-    id: int
-    checkpoint: str
-    model: str
-    lineage: list[str]
-    parent_sha256: str
-    weights_sha256: str
-    data_sha256: str
-    dataset: str
-    norm: str
-    eps: float
-    recipe: Recipe
-    history: list[Epoch]
-    best: int
-    stopped: str | None
-    verdict: str
-    before: AuditSummary | None
-    after: AuditSummary | None
-    comparison: Gain | None
-    protocol: str
-    samples: int | None
-    device: str
-    versions: dict[str, str]
-    seconds: float | None
-    created_at: datetime
 
 
 class Checkpoints(Shape):

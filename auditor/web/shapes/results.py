@@ -1,13 +1,15 @@
 """Results, their matrices, models and comparisons."""
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from auditor.records import AttackScore, Published
+from auditor.records import AttackScore, ClusteringScores, Published, comparisons
 from auditor.records.certificates import CertificateMethod
 from auditor.records.matrices import MatrixKind
 from auditor.records.results import ResultRow
-from auditor.results import curves
+from auditor.records.targeted import TargetedScore
+from auditor.results import class_errors, curves
 from auditor.results.corruptions import CorruptionAccuracy
 from auditor.web.shapes import Next, Shape, Share, shape_of
 
@@ -31,21 +33,15 @@ class Result(shape_of(ResultRow, **_NARROWER)):  # type: ignore[misc]
     """A row of ``auditor results list``."""
 
 
-class Scores(Shape):
+_SCORES: dict[str, Any] = dict.fromkeys(
+    ("intra", "inter", "gap", "silhouette", "rand_index", "cophenetic", "effective_rank", "tree_spearman", "gap_error"),
+    float | None,
+)
+
+
+class Scores(shape_of(ClusteringScores, **_SCORES, p_value=Share | None, leaf_order=list[int])):  # type: ignore[misc]
     """The scores of one matrix; ``reasons`` say why a score is null."""
 
-    intra: float | None
-    inter: float | None
-    gap: float | None
-    gap_error: float | None
-    silhouette: float | None
-    rand_index: float | None
-    cophenetic: float | None
-    p_value: Share | None
-    effective_rank: float | None
-    tree_spearman: float | None
-    leaf_order: list[int]
-    reasons: dict[str, str]
     matrix: Matrix | None
     pruned: bool
 
@@ -78,47 +74,28 @@ class ScreeningDetail(Shape):
     reasons: dict[str, str]
 
 
-class ClassAccuracy(Shape):
+_RATES: dict[str, Any] = dict.fromkeys(("robust_accuracy", "low", "high"), Share | None)
+
+
+class ClassAccuracy(shape_of(class_errors.ClassAccuracy, **_RATES)):  # type: ignore[misc]
     """The samples of one class: how many there are, are correct, and survive; the interval of the robust accuracy."""
 
-    name: str
-    superclass: str
-    n: int
-    correct: int
-    survived: int
-    robust_accuracy: Share | None
-    low: Share | None
-    high: Share | None
+
+_ERRORS: dict[str, Any] = {
+    **{one.name: Share | None for one in fields(class_errors.ClassErrors) if one.type is float},
+    "classes": list[ClassAccuracy],
+    "confusion": list[list[int]] | None,
+    "attack_success": Scores | None,
+}
 
 
-class ClassErrors(Shape):
+class ClassErrors(shape_of(class_errors.ClassErrors, **_ERRORS)):  # type: ignore[misc]
     """What the attacks turned the samples into; docs/errors.md. ``reasons`` say why a value is null."""
 
-    classes: list[ClassAccuracy]
-    confusion: list[list[int]] | None
-    attack_success: Scores | None
-    superclass_robust_accuracy: Share | None
-    superclass_robust_low: Share | None
-    superclass_robust_high: Share | None
-    broken: int
-    severity: Share | None
-    severity_low: Share | None
-    severity_high: Share | None
-    severity_chance: Share | None
-    severity_by_c: Share | None
-    severity_p_value: Share | None
-    reasons: dict[str, str]
 
-
-class Targeted(Shape):
+class Targeted(shape_of(TargetedScore)):  # type: ignore[misc]
     """Of the correctly classified samples with a target in their superclass, or in another, those that became one."""
 
-    targets: int
-    n: int
-    within_n: int
-    within: int
-    across_n: int
-    across: int
     within_rate: Share | None
     within_low: Share | None
     within_high: Share | None
@@ -177,7 +154,7 @@ class Curve(shape_of(curves.CurveSummary, points=list[CurvePoint])):  # type: ig
     seconds: float
 
 
-class CurveComparison(shape_of(curves.CurveComparison, p=Share)):  # type: ignore[misc]
+class CurveComparison(shape_of(comparisons.CurveComparison, p=Share)):  # type: ignore[misc]
     """Two curves on their shared samples: on how many each has the larger critical radius, and the sign test.
 
     ``area_difference``: of a minus b, with its 95 % interval; ``gap``: the largest difference, at the radius
@@ -239,49 +216,22 @@ class ModelDetail(Model):
     results: list[Result]
 
 
-class Side(Shape):
-    model: str
-    id: int
-    n: int
-    flags: list[str]
-    weights_sha256: str | None
-    linearization: str
-    correlation: str
-    sketch: int | None
-    extra_attacks: str | None
-    certified_accuracy: Share | None
-    smoothed_certified_accuracy: Share | None
-    gap: float | None
-    gap_error: float | None
-    gap_centred: float | None
-    gap_deflated: float | None
-    gap_features: float | None
+_CERTIFIED: dict[str, Any] = dict.fromkeys(("certified_accuracy", "smoothed_certified_accuracy"), Share | None)
 
 
-class Paired(Shape):
+class Side(shape_of(comparisons.Side, **_CERTIFIED)):  # type: ignore[misc]
+    pass
+
+
+class Paired(shape_of(comparisons.PairedAccuracy, a=Share, b=Share, mcnemar_p=Share | None, p_value=Share)):  # type: ignore[misc]
     """How many samples both, one or none of the two get right; the difference is a minus b, with its 95 % interval.
 
     For the mean over corruptions there are no such counts, and ``test`` is a paired t-test instead of McNemar's.
     """
 
-    a: Share
-    b: Share
-    both: int | None
-    only_a: int | None
-    only_b: int | None
-    neither: int | None
-    difference: float
-    low: float
-    high: float
-    interval: str
-    mcnemar_p: Share | None
-    p_value: Share
-    test: str
 
-
-class ModelAt(Shape):
-    model: str
-    id: int
+class ModelAt(shape_of(comparisons.ModelAt)):  # type: ignore[misc]
+    pass
 
 
 class Comparison(Shape):

@@ -11,8 +11,8 @@ from auditor.files import file_sha256, largest_file
 from auditor.records import ZooEntry
 from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 from auditor.zoo.local.graphs import Kind, kind_of, load_graph
+from auditor.zoo.local.mlflow_registry import fetch_registered, is_registered
 from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
-from auditor.zoo.local.registry import fetch_registered, is_registered
 from auditor.zoo.local.tables import resolve_inside
 from auditor.zoo.source import LoadedModel
 

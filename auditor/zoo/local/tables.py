@@ -23,7 +23,7 @@ from auditor.text.eps import parse_eps
 from auditor.text.printable import check_printable
 from auditor.zoo.local.datasets import LARGEST_SIDE, Dataset, InputSize, check_name, known_dataset, suggest
 from auditor.zoo.local.graphs import NAMES, Kind, kind_of
-from auditor.zoo.local.registry import check_registered, is_registered
+from auditor.zoo.local.mlflow_registry import check_registered, is_registered
 from auditor.zoo.local.text import check_path
 
 NONE = "none"

@@ -11,7 +11,7 @@ from auditor.records.entries import entry_to
 from auditor.zoo.checkpoint import read_description
 from auditor.zoo.hub import HubZoo
 from auditor.zoo.local.reading import find_model_lines, read_zoo
-from auditor.zoo.model_info import read_published
+from auditor.zoo.robustbench.published import read_published
 from tests.factories.local_zoo import CODE, HEAD, MODEL, changed
 from tests.factories.records import entry
 from tests.fuzz.contract import Target

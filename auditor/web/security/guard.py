@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auditor.web.errors import error_response
-from auditor.web.hosts import AllowedHosts, Authority, read_authority
+from auditor.web.security.hosts import AllowedHosts, Authority, read_authority
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 PORTS = {"http": 80, "https": 443}

@@ -14,7 +14,7 @@ from auditor.cli.options import NORM, TRUST_CODE
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
-    from auditor.cli.init_answers import Answers
+    from auditor.cli.init.answers import Answers
     from auditor.zoo.local.draft import Draft
 
 Value = TypeVar("Value")
@@ -111,7 +111,7 @@ def command(**options: Any) -> None:
 
     Exit codes: 0 the zoo file is written and the model could be tried; 1 the model could not be tried; 2 wrong usage.
     """
-    from auditor.cli.init_answers import Answers, make_draft
+    from auditor.cli.init.answers import Answers, make_draft
     from auditor.errors import AuditorError
 
     given = InitOptions(**options)

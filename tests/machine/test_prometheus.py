@@ -28,7 +28,7 @@ from auditor.db.store import Job, Store
 from auditor.db.workers import WorkerStatus, report_worker
 from auditor.errors import EnvironmentUnusableError
 from auditor.machine import devices as gpus
-from auditor.machine.metrics import BrokerMetrics, DatabaseMetrics, GpuMetrics, as_text, make_registry
+from auditor.machine.prometheus import BrokerMetrics, DatabaseMetrics, GpuMetrics, as_text, make_registry
 from tests.factories.databases import url  # noqa: F401
 from tests.factories.records import REQUEST, entry, record
 from tests.workers.team import free_port, until

@@ -18,7 +18,7 @@ from auditor.results.serialize import pruned_kinds
 from auditor.scans.command import early_gate
 from auditor.text.eps import format_eps, format_threat, parse_eps
 from auditor.text.numbers import DASH, number, percent
-from auditor.web.audit_errors import AuditErrors, build_audit_errors
+from auditor.web.audit.errors import AuditErrors, build_audit_errors
 from auditor.web.figures.bars import Bar, attack_bars, corruption_bars, range_bar
 from auditor.web.figures.heatmap import Heatmap, heatmap
 from auditor.web.figures.lines import Lines, history

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from auditor.cli.init import InitOptions, ask
-from auditor.cli.init_parsing import (
+from auditor.cli.init.parsing import (
     MOST_LISTED,
     NORMALIZATIONS,
     UNNAMED,

@@ -8,7 +8,7 @@ import pytest
 
 from auditor.errors import UsageError
 from auditor.records import Published
-from auditor.zoo.model_info import find_files, read_published
+from auditor.zoo.robustbench.published import find_files, read_published
 from tests.factories.published import BAD, GOOD, write
 
 

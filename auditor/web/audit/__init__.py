@@ -1,0 +1,1 @@
+"""Parts of the page and of the report of one audit."""
