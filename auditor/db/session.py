@@ -62,7 +62,8 @@ def engine_of(url: str) -> Engine:
             f"PostgreSQL needs a driver ({error}): pip install 'auditor[service]'"
         ) from error
     except (ArgumentError, NoSuchModuleError, ValueError) as error:  # whose text shows the password
-        raise EnvironmentUnusableError(f"AUDITOR_DATABASE_URL: not a database URL ({type(error).__name__})") from None
+        what = "one of its parameters has a wrong value" if isinstance(error, ValueError) else "not a database URL"
+        raise EnvironmentUnusableError(f"AUDITOR_DATABASE_URL: {what} ({type(error).__name__})") from None
 
 
 def make_engine(url: str) -> Engine:

@@ -58,7 +58,7 @@ def read_address(setting: str, url: str, also: str = "") -> Address:
         unquote(found["six"] or found["name"] or ""),
         port or None,
         unquote(path),
-        _parameters(setting, query),
+        read_parameters(setting, query),
     )
 
 
@@ -69,6 +69,13 @@ def shown(address: Address) -> str:
     port = "" if address.port is None else f":{address.port}"
     query = "&".join(f"{name}={value}" for name, value in address.query.items())
     return redact_urls(f"{address.scheme}://{user}{host}{port}{address.path}{'?' + query if query else ''}")
+
+
+def describe_non_url(text: str) -> str:
+    """What a text is that does not begin as a URL, without any of it: it may be a password."""
+    if text[:1] in ("'", '"'):
+        return "quotes around it: remove them, because env files of Docker keep them"
+    return "a space before it" if text[:1].isspace() else "no such URL"
 
 
 def is_local(host: str) -> bool:
@@ -107,7 +114,12 @@ def _advice(letters: str) -> str:
     return f"percent-encode user name and password: {codes}"
 
 
-def _parameters(setting: str, query: str) -> dict[str, str]:
+def read_parameters(setting: str, query: str) -> dict[str, str]:
+    """The decoded parameters after the ``?`` of a URL.
+
+    Raises:
+        UsageError: they have another form than ``name=value&name=value``, or a name is given twice.
+    """
     found: dict[str, str] = {}
     for part in filter(None, query.split("&")):
         name, equals, value = part.partition("=")

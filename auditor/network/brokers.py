@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.errors import UsageError
-from auditor.network.addresses import Address, read_address, shown
+from auditor.network.addresses import Address, describe_non_url, read_address, shown
 
 SETTING = "AUDITOR_BROKER_URL"
 KINDS = dict.fromkeys(("redis", "rediss", "redis+socket"), "redis") | dict.fromkeys(("amqp", "amqps", "pyamqp"), "amqp")
@@ -69,7 +69,7 @@ def _read_one(url: str) -> Broker:
         instead = "redis+socket:///run/redis.sock" if scheme == "unix" else "redis://… of the master or of a proxy"
         raise UsageError(f"{SETTING}: {scheme}:// is not supported (redis://… or amqp://… are); use {instead}")
     if not separator or scheme not in KINDS:
-        got = repr(scheme) if separator and re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) else "no such URL"
+        got = repr(scheme) if separator and re.fullmatch(r"[a-z0-9+.-]{1,20}", scheme) else describe_non_url(url)
         raise UsageError(f"{SETTING}: expected redis://… or amqp://…, got {got}")
     address = read_address(SETTING, url, also=";")
     _check(address)

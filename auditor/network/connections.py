@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.engine import URL, make_url
 
 from auditor.errors import UsageError
-from auditor.network.addresses import is_local, read_address
+from auditor.network.addresses import describe_non_url, is_local, read_address, read_parameters
 
 DEAD_SECONDS = 20
 """A connection is dead after this many seconds without an acknowledgement of data or of a probe."""
@@ -39,9 +39,11 @@ def database_url(url: str) -> URL:
     if scheme in ("sqlite", "sqlite+pysqlite") and separator:
         return _sqlite_url(scheme, rest)
     if scheme not in POSTGRESQL or not separator:
-        got = repr(scheme) if separator and re.fullmatch(r"[a-z0-9+.-]{1,30}", scheme) else "no such URL"
+        got = repr(scheme) if separator and re.fullmatch(r"[a-z0-9+.-]{1,30}", scheme) else describe_non_url(url)
         raise UsageError(f"{SETTING}: not a database URL: expected sqlite:///FILE or postgresql://…, got {got}")
     url = f"{'postgresql+psycopg' if scheme == 'postgresql' else scheme}://{rest}"
+    if "," in rest.partition("/")[0].rpartition("@")[2].partition(":")[2]:
+        raise UsageError(f"{SETTING}: write several hosts as ?host=a:5432&host=b:5432 after the database's name")
     address = read_address(SETTING, url)
     if (known := _parameters()) and not set(address.query) <= known:
         raise UsageError(f"{SETTING}: PostgreSQL does not know a parameter after the ?; {_ENCODE}")
@@ -53,9 +55,25 @@ def database_url(url: str) -> URL:
 _ENCODE = "percent-encode ? and & in a password: ? as %3F, & as %26"
 
 
+SQLITE = ("timeout", "uri", "isolation_level", "detect_types", "check_same_thread", "cached_statements")
+"""The parameters of SQLite's driver; with ``uri=true`` SQLite itself has others, such as ``mode``."""
+
+
 def _sqlite_url(scheme: str, rest: str) -> URL:
     if rest and not rest.startswith("/"):
         raise UsageError(f"{SETTING}: expected sqlite:/// with three slashes and then the file, got two")
+    path, _, query = rest.partition("?")
+    if path == "/":
+        raise UsageError(f"{SETTING}: expected a file after sqlite:///, got none: is a variable empty?")
+    if path.startswith("/$"):
+        raise UsageError(f"{SETTING}: a variable after sqlite:/// was not replaced: write the full path")
+    given = read_parameters(SETTING, query)
+    unknown = [name for name in given if name not in SQLITE]
+    if unknown and given.get("uri", "").lower() != "true":
+        raise UsageError(
+            f"{SETTING}: SQLite does not know {unknown[0]} after the ?; it takes {', '.join(SQLITE)}; write ? in a "
+            "file's name as %3F, and SQLite's own parameters as file:NAME?mode=ro&uri=true"
+        )
     url = make_url(f"{scheme}://{rest}")
     try:
         path = str(Path(url.database).expanduser()) if (url.database or "").startswith("~") else url.database  # type: ignore[arg-type]

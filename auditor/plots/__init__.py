@@ -10,6 +10,7 @@ from auditor.plots.boost import draw_boost
 from auditor.plots.curves import PlotCurve, draw_curves
 from auditor.plots.errors import draw_errors
 from auditor.plots.model import draw_model
+from auditor.plots.style import default_style
 from auditor.plots.templates import draw_templates
 from auditor.plots.zoo import ZooPoint, draw_zoo
 
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 
+@default_style
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, SVG or PDF, according to the suffix of the path.
 

@@ -8,11 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from auditor.pixels import difference_pixels, image_pixels
+from auditor.plots.style import default_style
 from auditor.records.adversarials import AMPLIFIED, AdversarialSample
 
 ROWS = ("clean", "adversarial", f"difference × {AMPLIFIED}")
 
 
+@default_style
 def draw_adversarials(
     title: str, subtitle: str, classes: Sequence[str], norm: str, samples: Sequence[AdversarialSample]
 ) -> Figure:

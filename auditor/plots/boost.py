@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from auditor.plots.model import PALETTE, draw_part
+from auditor.plots.style import default_style
 from auditor.records import Clustering
 
 PRUNED = "pruned from the database;\n`auditor scan … --force` measures it again"
 NOT_MEASURED = "not measured"
 
 
+@default_style
 def draw_boost(
     title: str,
     subtitle: str,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from auditor.plots.model import PALETTE
+from auditor.plots.style import default_style
 from auditor.records import Matrix
 from auditor.text.eps import format_eps
 
@@ -21,6 +22,7 @@ class PlotCurve(NamedTuple):
     high: Matrix
 
 
+@default_style
 def draw_curves(norm: str, curves: Sequence[PlotCurve]) -> Figure:
     """Draw R(ε) in percent, with dotted lines at the eps of the audits."""
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")

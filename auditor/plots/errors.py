@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from auditor.clustering.display import as_similarity, scores_line, shares_by_row
 from auditor.plots.model import NAMED, draw_scale, draw_tree, make_columns, name_classes
+from auditor.plots.style import default_style
 from auditor.records import Clustering, Matrix
 from auditor.records.matrices import ERROR_NAMES
 from auditor.text.numbers import counted
@@ -18,6 +19,7 @@ from auditor.text.numbers import counted
 COLORS = "YlGnBu"
 
 
+@default_style
 def draw_errors(
     title: str,
     subtitle: str,

@@ -15,6 +15,7 @@ from scipy.cluster.hierarchy import dendrogram
 
 from auditor.clustering import average_linkage
 from auditor.clustering.display import by_row, scores_line
+from auditor.plots.style import default_style
 from auditor.records import Clustering, Matrix
 from auditor.records.matrices import MATRIX_NAMES
 from auditor.text.numbers import matrix_entry
@@ -26,6 +27,7 @@ NAMED = 40
 """The largest number of classes with names; for more, a strip shows the superclasses by colour."""
 
 
+@default_style
 def draw_model(
     title: str, subtitle: str, classes: Sequence[str], superclasses: Sequence[str], parts: Sequence[Clustering]
 ) -> Figure:

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from auditor.pixels import DIVERGING, Pixels, colour_pixels, diverging_pixels, mean_channel, signed_limit
 from auditor.plots.model import NAMED, superclass_colors
+from auditor.plots.style import default_style
 from auditor.records.templates import Templates
 
 GAP, BAR = 0.12, 0.07
@@ -20,6 +21,7 @@ GAP, BAR = 0.12, 0.07
 COLOURS = LinearSegmentedColormap.from_list("signed", [tuple(part / 255 for part in one) for one in DIVERGING])
 
 
+@default_style
 def draw_templates(
     title: str,
     subtitle: str,

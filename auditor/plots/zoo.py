@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from auditor.plots.model import PALETTE
+from auditor.plots.style import default_style
 from auditor.records.certificates import NO_BOUND
 
 
@@ -24,6 +25,7 @@ class ZooPoint:
     certified: float | None = None
 
 
+@default_style
 def draw_zoo(title: str, statement: str, axis: str, points: Sequence[ZooPoint]) -> Figure:
     """A measure against robust accuracy with 95 % intervals; flagged models hollow; dotted lines to what is certified.
 

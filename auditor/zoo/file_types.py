@@ -13,6 +13,8 @@ WEIGHT_TYPES = (*TORCH_TYPES, "safetensors")
 INDEX = "index"
 """What :func:`file_type` returns for files that hold weights; an index names such files."""
 
+CONVERT = "convert its folder with `python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER w.pt`"
+
 LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """Torch's magic number, pickled by itself."""
 
@@ -26,13 +28,15 @@ def file_type(path: Path) -> str:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            kind = "a folder: name the file in it" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+            kind = _describe_folder(path) if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
             raise ModelLoadError(f"cannot read the weights {path}: expected a file, got {kind}")
         with open_regular(path) as file:
             head = file.read(4096)
             size = os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"cannot read the weights {path}: {file_reason(error)}") from error
+    if path.suffix == ".distcp":
+        return f"one shard of a sharded checkpoint: {CONVERT}"
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head.startswith(LEGACY_TORCH):
@@ -42,6 +46,11 @@ def file_type(path: Path) -> str:
     if path.name.endswith(".index.json") and head.lstrip().startswith(b"{"):
         return INDEX
     return _describe_other_file(head)
+
+
+def _describe_folder(path: Path) -> str:
+    sharded = (path / ".metadata").is_file() and any(path.glob("*.distcp"))
+    return f"a sharded checkpoint: {CONVERT}" if sharded else "a folder: name the file in it"
 
 
 def _describe_other_file(head: bytes) -> str:

@@ -16,9 +16,13 @@ import torch
 
 from auditor.errors import ModelLoadError, one_line
 from auditor.files import check_expansion
+from auditor.zoo.state_dicts import first_names
 
 MOST_CLASSES = 200
 """A file that names more classes is refused, because each class costs one more pass over the file."""
+
+
+SAVE = "save only the state dict, preferably as safetensors"
 
 
 class Discarded:
@@ -38,25 +42,39 @@ class _Items(list[Any]):
         super().__init__()
 
 
+class _Attributes(dict[str, Any]):
+    """The attributes of a stand-in; a class with ``__slots__`` or ``__getstate__`` may have anything in their place."""
+
+    def update(self, state: Any) -> None:  # type: ignore[override]
+        if isinstance(state, dict):
+            super().update(state)
+
+
 class _Mapping:
     """Stand-in for an object with attributes or items; keeps the items and the name of the class."""
 
     def __new__(cls, *_: Any, **__: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
-        items: OrderedDict[Any, Any] = OrderedDict()
-        items.__dict__["stands_for"] = cls.__name__
-        return items
+        return _items_of(cls.__name__)
+
+
+def _items_of(name: str) -> OrderedDict[Any, Any]:
+    """An empty dict in place of an object of the class with this name."""
+    items: OrderedDict[Any, Any] = OrderedDict()
+    items.__dict__ = _Attributes(stands_for=name)
+    return items
 
 
 class _Unknown(type):
     """Metaclass of stand-ins for another package's class or function; calls of functions are refused.
 
-    The name of a class, such as an enumeration, begins with a capital.
+    The name of a class, such as an enumeration, begins with a capital. A class that is called without arguments may be
+    a dict's subclass, whose items come later.
     """
 
-    def __call__(cls, *_: Any, **__: Any) -> Any:
-        if cls.__name__.rpartition(".")[2][:1].isupper():
-            return Discarded()
-        raise pickle.UnpicklingError(f"GLOBAL {cls.__name__} is called")
+    def __call__(cls, *arguments: Any, **_: Any) -> Any:
+        if not _is_class(cls.__name__):
+            raise pickle.UnpicklingError(f"GLOBAL {cls.__name__} is called")
+        return Discarded() if arguments else _items_of(cls.__name__)
 
 
 STAND_INS: dict[str, type] = {
@@ -65,7 +83,7 @@ STAND_INS: dict[str, type] = {
     **dict.fromkeys(
         (
             *(f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "frozenset", "int", "list", "object")),
-            *(f"builtins.{name}" for name in ("range", "slice", "str", "tuple", "type")),
+            *(f"builtins.{name}" for name in ("range", "slice", "str", "tuple", "type", "Ellipsis")),
             *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
             *(
                 f"pathlib{part}.{kind}Path"
@@ -74,6 +92,8 @@ STAND_INS: dict[str, type] = {
             ),
             *("copyreg._reconstructor", "decimal.Decimal", "fractions.Fraction", "functools.partial"),
             *("typing.Any", "typing.Dict", "typing.List", "typing.Optional", "typing.Union", "uuid.UUID"),
+            *("_operator.getitem", "_operator.or_", "functools.reduce"),  # of types such as Optional[int]
+            *("array.array", "array._array_reconstructor", "re._compile", "time.struct_time", "logging.getLogger"),
             "torch.torch_version.TorchVersion",
         ),
         Discarded,
@@ -81,8 +101,15 @@ STAND_INS: dict[str, type] = {
 }
 """Stand-ins by name for data classes of the standard library, which pickles call."""
 
+DATA_MODULES = (
+    "collections", "decimal", "enum", "http", "ipaddress", "numbers", "optparse", "random", "re", "signal", "string",
+    "types", "typing",
+)  # fmt: skip
+"""Modules of the standard library whose classes are data; a call of any other of its classes is refused."""
+
 NUMPY = re.compile(
-    r"numpy\.((_?core)\.(multiarray\.(scalar|_reconstruct)|numeric\._frombuffer)|ndarray|dtype|dtypes\.\w+"
+    r"numpy\.((_?core)\.(multiarray\.(scalar|_reconstruct)|numeric\._frombuffer)|ma\.core\._mareconstruct"
+    r"|ndarray|dtype|dtypes\.\w+"
     r"|(bool|u?int|float|complex|str|bytes|object|datetime|timedelta)\w*"
     r"|random\..+)"
 )
@@ -115,10 +142,9 @@ def load_torch(file: BinaryIO, name: str) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged or hostile file may raise anything
             requested = re.search(r"GLOBAL `?([\w.]*\w)", str(error))
-            stand_in = _stand_in(requested[1]) if requested and requested[1] not in stand_ins else None
-            if requested is None or stand_in is None or len(stand_ins) > MOST_CLASSES:
-                raise ModelLoadError(f"{name} {_reason(file, requested and requested[1], str(error))}") from error
-            stand_ins[requested[1]] = stand_in
+            if requested is None or requested[1] in stand_ins or len(stand_ins) > MOST_CLASSES:
+                raise ModelLoadError(f"{name} {_reason(file, requested and requested[1], error)}") from error
+            stand_ins[requested[1]] = _stand_in(requested[1])
 
 
 def _refuse_bomb(file: BinaryIO, name: str) -> None:
@@ -130,21 +156,24 @@ def _refuse_bomb(file: BinaryIO, name: str) -> None:
         raise ModelLoadError(f"{name} is {error}") from error
 
 
-def _stand_in(name: str) -> type | None:
-    """The stand-in for a class of another package; None for a class that may be more than data."""
-    root, dot, _ = name.partition(".")
-    if NUMPY.fullmatch(name):
-        return Discarded
-    if TORCH.fullmatch(name) or (dot and root not in ("torch", "numpy", *sys.stdlib_module_names)):
-        return _Unknown(name, (_Mapping,), {})
-    return None
+def _stand_in(name: str) -> type:
+    """The stand-in for a class or function that torch's unpickler does not know."""
+    return Discarded if NUMPY.fullmatch(name) else _Unknown(name, (_Mapping,), {})
 
 
-def _reason(file: BinaryIO, requested: str | None, message: str) -> str:
+def _is_class(name: str) -> bool:
+    """Whether a name is that of a class whose objects are data or belong to another package."""
+    root, last = name.partition(".")[0], name.rpartition(".")[2].lstrip("_")
+    foreign = root not in ("torch", "numpy", *sys.stdlib_module_names) or TORCH.fullmatch(name)
+    return last[:1].isupper() and (root in DATA_MODULES or bool(foreign))
+
+
+def _reason(file: BinaryIO, requested: str | None, error: Exception) -> str:
+    message = str(error)
     if requested:
         return (
             f"is refused: its pickle asks for {one_line(requested)}, which is no tensor, and none of its code was run; "
-            "save only the state dict, preferably as safetensors"
+            f"{SAVE}"
         )
     if "persistent_load" in message:  # the old format used it for the source code of modules
         return "holds a whole module, not only a state dict, and none of its code was run; save model.state_dict()"
@@ -152,6 +181,25 @@ def _reason(file: BinaryIO, requested: str | None, message: str) -> str:
         return "is a TorchScript program, expected a state dict: save model.state_dict()"
     if "Unsupported operand" in message:
         return "has a pickle of another protocol than torch's own, or a damaged one: save it without pickle_protocol"
+    if "DTensor" in message:
+        return "holds sharded tensors (DTensor): save a full state dict, with StateDictOptions(full_state_dict=True)"
+    return _describe_unreadable(file, error)
+
+
+def _describe_unreadable(file: BinaryIO, error: Exception) -> str:
+    """What a file is that torch cannot read, although nothing in it asks for code."""
     file.seek(0)
-    kind = "zip, but no complete torch checkpoint" if file.read(2) == b"PK" else "damaged torch checkpoint"
-    return f"is a {kind}; none of its code was run"
+    if file.read(2) != b"PK":
+        return "is a damaged torch checkpoint; none of its code was run"
+    try:
+        names = zipfile.ZipFile(file).namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        names = []
+    pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+    if pickles and not isinstance(error, RuntimeError):  # torch's reader of zips raises RuntimeError
+        return f"holds objects that are neither tensors nor plain values, and none of its code was run; {SAVE}"
+    if names and not pickles:
+        return f"is a zip of {first_names(names)}, expected what torch.save writes: unpack or convert it"
+    others = [name for name in names if name.partition("/")[0] != pickles[0].partition("/")[0]]
+    also = f" (other entries: {first_names(others)})" if others else ""
+    return f"is a zip, but no complete torch checkpoint{also}; none of its code was run"

@@ -1,7 +1,7 @@
 """Find the one state dict in a checkpoint that fits a model, under the model's own names."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from auditor.zoo.state_dicts import (
     Candidate,
     ExpectedNames,
     below_prefix,
+    describe_value,
     first_names,
     state_dicts,
 )
@@ -38,12 +39,21 @@ class Match:
         return " and ".join(parts + ([f'prefix = "{one_line(self.prefix)}"'] if prefix else []))
 
 
-def choose(content: Any, expected: Mapping[str, Tensor], name: str, key: str | None, prefix: str | None) -> Match:
+def choose(
+    content: Any,
+    expected: Mapping[str, Tensor],
+    name: str,
+    key: str | None,
+    prefix: str | None,
+    loads: Callable[[dict[str, Tensor]], bool] = lambda _: False,
+) -> Match:
     """Choose the one state dict in ``content`` that has all names and shapes of a model.
 
     Args:
         key: the path of the state dict, if several fit.
         prefix: the beginning of the names, if several sets of names fit.
+        loads: whether the model loads a state dict of other names or shapes strictly, because it converts old ones;
+            asked only if no state dict fits as it is.
 
     Raises:
         ModelLoadError: no state dict fits, or several different ones do; the message names the settings that decide.
@@ -53,7 +63,11 @@ def choose(content: Any, expected: Mapping[str, Tensor], name: str, key: str | N
         raise ModelLoadError(f"{name} {_describe_missing_state(content)}")
     names = ExpectedNames(expected)
     inner = names.without_outer()
-    matches = _all_matches(candidates, names, prefix) or (_all_matches(candidates, inner, prefix) if inner else [])
+    matches = (
+        _all_matches(candidates, names, prefix)
+        or (_all_matches(candidates, inner, prefix) if inner else [])
+        or [match for match in _renaming_matches(candidates, names, prefix) if loads(match.state)]
+    )
     distinct: list[Match] = []
     for one in matches:
         if not any(_are_same(one, other) for other in distinct):
@@ -111,6 +125,29 @@ def _matches_of(found: Candidate, names: ExpectedNames, prefix: str | None) -> I
             if found.metadata:
                 state._metadata = dict(_renamed(found, names, one))
             yield Match(found, one, state, {own: found.raw[name] for own, name in there.items()})
+
+
+def _best_prefixes(
+    candidates: Sequence[Candidate], names: ExpectedNames, prefix: str | None
+) -> list[tuple[Candidate, str]]:
+    """Each candidate with the given prefix or else the most frequent one."""
+    return [
+        (found, _prefixes(found, names)[0] if prefix is None else _as_prefix(found, prefix)) for found in candidates
+    ]
+
+
+def _renaming_matches(candidates: Sequence[Candidate], names: ExpectedNames, prefix: str | None) -> Iterator[Match]:
+    """All that is below the best prefix of each candidate, whatever its names and shapes."""
+    for found, start in _best_prefixes(candidates, names, prefix):
+        below = {name.removeprefix(start): name for name in found.tensors if name.startswith(start)}
+        state = _State({own: found.tensors[name] for own, name in below.items()})
+        if found.metadata:
+            state._metadata = {
+                module: about
+                for dotted, about in found.metadata.items()
+                if (module := below_prefix(dotted, start)) is not None
+            }
+        yield Match(found, start, state, {own: found.raw[name] for own, name in below.items()})
 
 
 def _renamed(found: Candidate, names: ExpectedNames, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -197,27 +234,31 @@ def _describe_missing_state(content: Any) -> str:
         )
     if not isinstance(content, dict):
         return f"holds a {type(content).__name__}, expected a state dict: names and tensors"
-    return f"holds no state dict (names and tensors), but {first_names([str(key) for key in content]) or 'nothing'}"
+    there = first_names([str(key) for key in content])
+    first = f": the first is {describe_value(next(iter(content.values())))}" if there else ""
+    return f"holds no state dict (names and tensors), but {there or 'nothing'}{first}"
 
 
 def _describe_mismatch(candidates: Sequence[Candidate], names: ExpectedNames, prefix: str | None) -> str:
     """The missing and extra names and the wrong shapes of the state dict that fits best."""
-    options = [
-        (found, start)
-        for found in candidates
-        for start in ([_as_prefix(found, prefix)] if prefix is not None else _prefixes(found, names)[:1])
-    ]
+    options = _best_prefixes(candidates, names, prefix)
     found, start = max(options, key=lambda option: _matches(option[0], option[1], names))
     if prefix is not None and not any(name.startswith(start) for name in found.tensors):
         return (
             f"expected names that begin with prefix = {one_line(prefix)!r}, got {first_names(list(found.raw.values()))}"
         )
     present = {name for name in names.own if start + name in found.tensors}
-    missing = [names.own[name] for group in names.groups if not present.intersection(group) for name in group]
+    absent = [name for group in names.groups if not present.intersection(group) for name in group]
+    other = [name for name in absent if start + name in found.unusable]
+    missing = [names.own[name] for name in absent if name not in other]
     extra = [found.raw[name] for name in _extra(found, names, start)]
     wrong = [name for name in names.own if name in present and _other_shape(found, names, start, name)]
     parts = [f"{_count(missing)} missing, {_firsts(missing)}"] if missing else []
     parts += [f"{_count(extra)} too many, {_firsts(extra)}"] if extra else []
+    if other:
+        what = found.unusable[start + other[0]]
+        more = f" ({len(other) - 1} more are no plain tensors)" if other[1:] else ""
+        parts.append(f"expected {names.own[other[0]]} as a dense tensor, got {what}{more}")
     if wrong:
         first, others = names.own[wrong[0]], [names.own[name] for name in wrong[1:]]
         more = f" (and {len(others)} more of another shape: {first_names(others)})" if others else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auditor.errors import one_line
 
@@ -20,6 +20,9 @@ WRAPPERS = {
 
 IGNORED = {"total_ops": "a profiler", "total_params": "a profiler", "n_averaged": "AveragedModel"}
 """Last parts of names that no model needs."""
+
+PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+"""The classes of tensors that a file may hold; others, such as DTensor, have only a part of the values, or rules."""
 
 COUNTER = "num_batches_tracked"
 """A counter of batch norm; it has no effect in eval mode, and old checkpoints lack it."""
@@ -39,6 +42,7 @@ class Candidate:
         raw: the name in the file for each of these names.
         clean: removes the parts of wrappers from a name.
         metadata: the versions of the modules, which torch stores with a state dict.
+        unusable: what stands in place of a tensor, ``a sparse tensor``, by the names in the file.
     """
 
     key: str
@@ -46,6 +50,7 @@ class Candidate:
     raw: dict[str, str]
     clean: Callable[[str], str]
     metadata: Mapping[str, Any]
+    unusable: Mapping[str, str]
 
 
 class ExpectedNames:
@@ -88,7 +93,8 @@ def state_dicts(content: Any) -> Iterator[Candidate]:
                 continue
             seen.add(id(value))
             if isinstance(value, dict) and (tensors := {k: v for k, v in value.items() if _is_weight(k, v)}):
-                yield _found(path, tensors, _metadata_of(value))
+                others = {k: describe_value(v) for k, v in value.items() if isinstance(k, str) and k not in tensors}
+                yield _found(path, tensors, _metadata_of(value), others)
             items = value.items() if isinstance(value, dict) else enumerate(value)
             below += [
                 (f"{path}.{key}".removeprefix("."), item)
@@ -116,12 +122,31 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def _is_weight(key: Any, value: Any) -> bool:
-    if not isinstance(key, str) or not torch.is_tensor(value):
-        return False
-    return value.layout == torch.strided and not value.is_nested and value.device.type == "cpu"
+    return isinstance(key, str) and torch.is_tensor(value) and not _fault_of(value)
 
 
-def _found(path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -> Candidate:
+def _fault_of(tensor: Tensor) -> str:
+    """What a tensor of a file is if it is no plain one, ``a sparse tensor``; empty for a plain one."""
+    if tensor.layout != torch.strided:
+        return "a sparse tensor"
+    if tensor.is_nested:
+        return "a nested tensor"
+    if tensor.device.type != "cpu":
+        return "a meta tensor, which has no values" if tensor.is_meta else f"a tensor on {tensor.device}"
+    return "" if type(tensor) in PLAIN else f"a {type(tensor).__name__}"
+
+
+def describe_value(value: Any) -> str:
+    """What a value is that is no plain tensor, ``a sparse tensor`` or ``a list``."""
+    if torch.is_tensor(value):
+        return _fault_of(value)
+    known = isinstance(value, bool | int | float | str | list | tuple | dict)
+    return f"a {type(value).__name__}" if known else "an object (NumPy arrays are not read)"
+
+
+def _found(
+    path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any], unusable: Mapping[str, str]
+) -> Candidate:
     clean = _cleaner(list(tensors))
     return Candidate(
         path,
@@ -129,6 +154,7 @@ def _found(path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any]) -
         {clean(key): key for key in tensors},
         clean,
         {clean(module): about for module, about in metadata.items()},
+        {clean(key): what for key, what in unusable.items()},
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from auditor.errors import ModelLoadError, file_reason, first_line, one_line
 from auditor.files import LARGEST_JSON, open_regular
@@ -83,18 +84,21 @@ def fill(
     """Load the state dict that fits ``model`` from a checkpoint: every key, every shape, every value finite.
 
     One name is enough for a tensor that a model shares, as in safetensors files, and counters of batches may be
-    missing or floats; ``load_state_dict(strict=True)`` checks the rest.
+    missing or floats; ``load_state_dict(strict=True)`` checks the rest. If the model's modules convert the names of old
+    checkpoints when they are loaded, such names fit, too.
 
     Returns:
         Notes for people on ignored tensors and changed names.
 
     Raises:
         ModelLoadError: no state dict fits, or several different ones do; a tensor holds NaN or infinity, has another
-            kind of dtype than the model, or differs from another name of the same tensor.
+            kind of dtype than the model, or differs from another name of the same tensor; the model has no state dict
+            of tensors with values, or its own code loads other values.
     """
-    expected = model.state_dict()
-    match = choose(content, expected, name, key, prefix)
+    expected = _expected(model)
+    match = choose(content, expected, name, key, prefix, lambda state: _loads(model, state))
     state = match.state
+    masks = {key: tensor.clone() for key, tensor in expected.items() if not _is_finite(tensor)}
     _add_shared(state, expected)
     _repair_counters(state, expected)
     if fault := _wrong_kind(state, expected):
@@ -106,8 +110,39 @@ def fill(
     loaded = model.state_dict()
     if fault := _find_contradiction(state, loaded):
         raise ModelLoadError(f"{name}: {fault}")
-    check_finite(loaded, name)
+    check_finite({key: loaded[key] for key in loaded if not _is_same(masks.get(key), loaded[key])}, name)
+    if fault := _find_other_value(state, loaded):
+        raise ModelLoadError(f"{name}: {fault}")
     return notes_of(match, expected, name)
+
+
+def _expected(model: nn.Module) -> Mapping[str, Tensor]:
+    """The model's own state dict, whose names and shapes a file must have.
+
+    Raises:
+        ModelLoadError: it is no state dict of tensors with values, which only its architecture can mend.
+    """
+    state: Any = model.state_dict()
+    if not isinstance(state, Mapping):
+        raise ModelLoadError(f"the model's state_dict() returns {type(state).__name__}, expected names and tensors")
+    for key, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            hint = ": get_extra_state() is not supported" if key.endswith("_extra_state") else ""
+            raise ModelLoadError(f"the model's {key} is a {type(tensor).__name__}, expected a tensor{hint}")
+        if is_lazy(tensor):
+            raise ModelLoadError(f"the model's {key} has no shape yet: give the lazy layer its sizes")
+        if tensor.is_meta:
+            raise ModelLoadError(f"the model's {key} is on the meta device and has no values: build it on the CPU")
+    return state
+
+
+def _loads(model: nn.Module, state: dict[str, Tensor]) -> bool:
+    """Whether torch itself, not the model's own ``load_state_dict``, can load all of a state dict."""
+    try:
+        nn.Module.load_state_dict(model, state, strict=True)
+    except Exception:  # modules may run their own code here
+        return False
+    return True
 
 
 def check_finite(state: Mapping[str, Tensor], name: str) -> None:
@@ -218,6 +253,19 @@ def _find_contradiction(given: Mapping[str, Tensor], loaded: Mapping[str, Tensor
         if other != key and not torch.equal(given[key], given[other]):
             return f"{other} and {key} are one tensor of the model, and hold different values"
     return ""
+
+
+def _find_other_value(given: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
+    """Find a tensor whose values a model's own code did not take over."""
+    for key, tensor in given.items():
+        if key in loaded and not torch.equal(tensor.to(loaded[key]).reshape(loaded[key].shape), loaded[key]):
+            return f"the model's own load_state_dict() or state_dict() gives {key} other values than the file has"
+    return ""
+
+
+def _is_same(mask: Tensor | None, tensor: Tensor) -> bool:
+    """Whether a tensor is a mask with infinities that the model itself makes, as for attention."""
+    return mask is not None and torch.equal(mask, tensor)
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool]:

@@ -95,6 +95,7 @@ def test_a_password_that_is_read_as_it_stands(password: str) -> None:
         ("amqps://h/?ssl_password=hunter2", "is not known for amqps://"),
         ("rediss://h/0;redis://h2/0", "of one kind"),
         ("localhost:6379", "expected redis://… or amqp://…"),
+        ("'redis://:hunter2@h/0'", "got quotes around it: remove them"),
     ],
 )
 def test_a_broker_that_is_refused(url: str, words: str) -> None:
@@ -109,6 +110,16 @@ def test_a_broker_that_is_refused(url: str, words: str) -> None:
         ("sqlite://~/x.db", "three slashes"),
         ("sqlite://x.db", "three slashes"),
         ("sqlite:///~nobody_here/x.db", "home folder after sqlite:/// does not exist"),
+        ("sqlite:///", "expected a file after sqlite:///, got none: is a variable empty?"),
+        ("sqlite:///?timeout=3", "expected a file after sqlite:///"),
+        ("sqlite:///$HOME/x.db", "a variable after sqlite:/// was not replaced"),
+        ("sqlite:///what?.db", "expected name=value after the ?"),
+        ("sqlite:///x.db?mode=ro", "SQLite does not know mode after the ?; it takes timeout, uri"),
+        ("sqlite:///x.db?timeout=soon", "one of its parameters has a wrong value (ValueError)"),
+        ('"sqlite:///x.db"', "got quotes around it: remove them"),
+        ("'postgresql://me:hunter2@h/x'", "got quotes around it: remove them"),
+        (" postgresql://me:hunter2@h/x", "got a space before it"),
+        ("postgresql://me:hunter2@a:5432,b:5432/x", "write several hosts as ?host=a:5432&host=b:5432"),
         ("mysql://me:hunter2@h/x", "got 'mysql'"),
         ("postgresql+asyncpg://me:hunter2@h/x", "got 'postgresql+asyncpg'"),
         ("/var/lib/x.db", "got no such URL"),
@@ -121,6 +132,14 @@ def test_a_database_that_is_refused(url: str, words: str) -> None:
     with pytest.raises(EnvironmentUnusableError) as caught:
         engine_of(url)
     assert words in whole(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///x%3Fy.db?timeout=3", "sqlite:///file:x%3Fy.db?mode=rwc&uri=true", "sqlite:///:memory:"]
+)
+def test_files_of_sqlite_with_parameters(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_database(url).dispose()
 
 
 @pytest.mark.parametrize("url", ["postgres://me@h/x", "POSTGRESQL://me@h/x", "postgres+psycopg://me@h/x"])

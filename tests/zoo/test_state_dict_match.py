@@ -1,29 +1,42 @@
 """Containers as training scripts and frameworks write them: what is in them loads by itself, or a line says why not."""
 
 import argparse
+import array
 import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import functools
+import http
 import io
+import ipaddress
 import json
+import logging
+import math
+import optparse
 import os
 import pathlib
+import random
+import re
+import signal
+import string
 import subprocess
 import sys
+import time
 import types
 import uuid
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
 from auditor.errors import ModelLoadError
@@ -81,6 +94,17 @@ def load(content: object, path: Path, *, key: str | None = None, prefix: str | N
     notes = fill(model, read_content(path), path.name, key=key, prefix=prefix)
     torch.testing.assert_close(model(IMAGES), LOGITS, rtol=0, atol=0)
     return notes
+
+
+def views(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As FSDP and flat optimizers leave it: slices of one storage."""
+    floats = {key: value for key, value in state.items() if value.is_floating_point()}
+    parts = torch.cat([value.flatten() for value in floats.values()]).split([one.numel() for one in floats.values()])
+    return state | {key: part.view(floats[key].shape) for key, part in zip(floats, parts, strict=True)}
+
+
+def strided(value: Tensor) -> Tensor:
+    return value.transpose(0, -1).contiguous().transpose(0, -1) if value.ndim > 1 else value
 
 
 def optimizer() -> dict[str, Any]:
@@ -168,6 +192,9 @@ LOADING: dict[str, Build] = {
     "robustness": robustness,
     "model inside network inside state": lambda: {"state": {"network": {"model": STATE}}},
     "a list of one": lambda: [STATE],
+    "a subclass of OrderedDict": lambda: Ordered(STATE),
+    "views of one flat tensor": lambda: views(STATE),
+    "other strides": lambda: {key: strided(value) for key, value in STATE.items()},
     "a tuple with the epoch": lambda: (STATE, 3),
     **{f"in {key!r}": functools.partial(lambda key: {key: STATE, "epoch": 1}, key) for key in (
         "net", "weights", "params", "network", "encoder", "best_state_dict", "module", "my own key",
@@ -195,6 +222,32 @@ class Stage(enum.Enum):
     FIRST, LAST = 1, 2
 
 
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    """Has no ``__dict__``, as attrs' classes; torch's unpickler gets a tuple or a list as its state."""
+
+    lr: float = 0.1
+
+
+class Version:
+    """Gives something else than its attributes as its state."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self) -> None:
+        self.parts = (1, 2)
+
+    def __getstate__(self) -> tuple[int, ...]:
+        return self.parts
+
+    def __setstate__(self, state: tuple[int, ...]) -> None:
+        self.parts = state
+
+
+class Ordered(collections.OrderedDict[str, Any]):
+    """Is called without arguments when it is unpickled, and gets its items afterwards."""
+
+
 BESIDE: dict[str, Any] = {
     "Namespace": argparse.Namespace(lr=0.1, nested=argparse.Namespace(path=pathlib.Path("x"))),
     "SimpleNamespace": types.SimpleNamespace(a=1),
@@ -212,6 +265,20 @@ BESIDE: dict[str, Any] = {
     ],
     "somebody's own class": Config(),
     "enumerations": [Stage.LAST, {Stage.FIRST: 0.5}],
+    "slots and other states": [Slotted(), Version(), Ordered(a=1), {"nested": Ordered(a=Ordered())}],
+    "types": [int | None, list[int], Callable[[int], int], Literal["a"], ...],
+    "patterns and flags": [re.compile("a.c", re.IGNORECASE), re.IGNORECASE, signal.SIGINT, http.HTTPStatus.OK],
+    "data of the standard library": [
+        array.array("d", [1, 2]), time.gmtime(), ipaddress.ip_address("::1"), random.Random(1), string.Template("$a"),
+        collections.ChainMap({"a": 1}), collections.UserList([1]), optparse.Values({"lr": 1}), logging.getLogger("a"),
+    ],
+    "functions that nothing calls": [math.sqrt, np.mean, np.add, nn.functional.relu],
+    "more of NumPy": [
+        np.ma.array([1.0, 2.0], mask=[0, 1]), np.rec.array([(1, 2.0)], dtype="i4,f4"), np.poly1d([1]),
+    ],
+    "more of torch's": [
+        torch.utils.data.TensorDataset(torch.ones(2)), torch.distributions.Normal(0.0, 1.0),
+    ],
     "classes": [Config, int, float, dict],
     "optimizer": torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1),
     "torch's own": [torch.float16, torch.Size([1]), torch.device("cpu"), torch.__version__, torch.get_rng_state()],
@@ -263,6 +330,14 @@ def test_classes_that_are_not_installed_are_not_needed(tmp_path: Path) -> None:
     fill(model, read_content(tmp_path / "w.pt"), "w.pt")
     torch.testing.assert_close(model(IMAGES), LOGITS, rtol=0, atol=0)
     assert "gone" not in sys.modules
+
+
+class Mine(Tensor):
+    """A tensor of somebody's own class, which torch can make only of that class."""
+
+
+class Rows(list[int]):
+    """A list of somebody's own class, whose items come after it is made."""
 
 
 TWO: dict[str, tuple[Build, list[str], dict[str, str]]] = {
@@ -354,6 +429,15 @@ def test_two_readings_are_one_line_with_the_settings_that_decide(name: str, tmp_
         (network(), {}, "holds a whole module .*test_state_dict_match.Network"),
         ({"model": nn.Linear(2, 2), "epoch": 1}, {}, "holds a whole module .*torch.nn.modules.linear.Linear"),
         (optimizer(), {}, "missing, the first is"),
+        (STATE | {"head.weight": STATE["head.weight"].to_sparse()}, {}, "head.weight as a dense tensor, got a spa"),
+        (STATE | {"head.bias": torch.ones(3, device="meta")}, {}, "got a meta tensor, which has no values"),
+        (prefixed("module.", STATE | {"head.bias": np.ones(3)}), {}, "head.bias .* got an object .NumPy arrays"),
+        ({k: v.numpy() for k, v in STATE.items()}, {}, "no state dict .*: the first is an object .Num"),
+        ({k: v.tolist() for k, v in STATE.items()}, {}, "holds no state dict .*: the first is a list"),
+        ({k: v.to("meta") for k, v in STATE.items()}, {}, "holds no state dict .*: the first is a meta tensor"),
+        ({k: v.as_subclass(Mine) for k, v in STATE.items()}, {}, "w.pt holds objects that are neither tensors nor"),
+        ({"a": STATE, "b": [Rows([1])]}, {}, "w.pt holds objects that are neither tensors nor plain values, and none"),
+        (STATE | {"head.weight": STATE["head.weight"].to(torch.complex64)}, {}, "head.weight holds torch.complex64"),
         (torch.optim.SGD([torch.ones(1)], lr=0.1), {}, "holds a whole module or another object.*torch.optim.sgd.SGD"),
     ],
 )  # fmt: skip
@@ -361,6 +445,55 @@ def test_what_does_not_fit_is_one_line(content: Any, choice: dict[str, str], mes
     with pytest.raises(ModelLoadError, match=message) as caught:
         load(content, tmp_path / "w.pt", **choice)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda _: packed({"inner.pt": saved(STATE)}), "w.pt is a zip of 'inner.pt', expected what torch.save writes"),
+        (lambda _: packed({"a.npy": b"", "b.npy": b""}), "w.pt is a zip of 'a.npy', 'b.npy', expected"),
+        (
+            lambda _: packed({"__MACOSX/._w": b""} | entries()),
+            r"is a zip, but no complete torch checkpoint \(other entries: '__MACOSX/._w'\)",
+        ),
+        (
+            lambda _: packed({key: value for key, value in entries().items() if "data/3" not in key}),
+            "is a zip, but no complete torch checkpoint; none",
+        ),
+    ],
+)
+def test_zips_of_other_programs(build: Callable[[Any], bytes], message: str, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(build(None))
+    with pytest.raises(ModelLoadError, match=message):
+        read_content(tmp_path / "w.pt")
+
+
+def entries() -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(saved(STATE))) as archive:
+        return {one: archive.read(one) for one in archive.namelist()}
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_another_program_may_pack_the_files_of_torch(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(packed(entries()))
+    fill(network(2), read_content(tmp_path / "w.pt"), "w.pt")
+
+
+def test_a_sharded_checkpoint_is_named_with_the_command_that_converts_it(tmp_path: Path) -> None:
+    folder = tmp_path / "step-100"
+    folder.mkdir()
+    for name in (".metadata", "__0_0.distcp"):
+        (folder / name).write_bytes(saved(STATE))
+    for path in (folder, folder / "__0_0.distcp"):
+        with pytest.raises(ModelLoadError, match=r"sharded checkpoint: convert its folder with .* dcp_to_torch F"):
+            read_content(path)
 
 
 def leave_a_mark(path: str) -> dict[str, Any]:
@@ -471,6 +604,108 @@ class Odd(nn.Module):
         if metadata.get("version") == 7:
             raise KeyError("no such version")
         super()._load_from_state_dict(state, prefix, metadata, *others)
+
+
+def normed(apply: Callable[[nn.Module], object], seed: int) -> Network:
+    model = network(seed)
+    apply(model.head)
+    return model.eval()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("wrap", [dict, functools.partial(prefixed, "module."), lambda state: {"model": state}])
+def test_names_that_the_modules_convert_themselves(wrap: Callable[[Any], Any], tmp_path: Path) -> None:
+    """Torch's new weight norm loads the names of the old one."""
+    source = normed(nn.utils.weight_norm, 0)
+    torch.save(wrap(source.state_dict()), tmp_path / "w.pt")
+    model = normed(nn.utils.parametrizations.weight_norm, 2)
+    fill(model, read_content(tmp_path / "w.pt"), "w.pt")
+    torch.testing.assert_close(model(IMAGES), source(IMAGES))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("saved_as", "built_as"),
+    [
+        (nn.utils.parametrizations.weight_norm, nn.utils.weight_norm),
+        (nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm),
+        (nn.utils.parametrizations.orthogonal, nn.Identity()),
+        (nn.Identity(), nn.utils.parametrizations.weight_norm),
+        (lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5), nn.Identity()),
+    ],
+)
+def test_names_that_nothing_converts_are_one_line(saved_as: Any, built_as: Any) -> None:
+    with pytest.raises(ModelLoadError, match="missing, the first is 'head") as caught:
+        fill(normed(built_as, 2), dict(normed(saved_as, 0).state_dict()), "w.pt")
+    assert "\n" not in str(caught.value)
+
+
+class Scaled(Network):
+    """Has a parameter without dimensions, and a mask with infinities in its state dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+
+def test_one_number_may_have_a_dimension_and_a_mask_infinities() -> None:
+    """As in files of torch 0.3; infinities that are not the model's own are refused."""
+    state = Scaled().state_dict()
+    model = Scaled()
+    fill(model, dict(state) | {"scale": torch.tensor([0.5])}, "w.pt")
+    assert model.scale.item() == 0.5
+    with pytest.raises(ModelLoadError, match="mask holds values that are not finite"):
+        fill(Scaled(), dict(state) | {"mask": -state["mask"]}, "w.pt")
+
+
+class Careless(Network):
+    """Passes over a file, as a model that finds all names wrong and is content with that."""
+
+    def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:  # noqa: ARG002
+        return super().load_state_dict({}, strict=False)
+
+
+class Other(Network):
+    """Has a state dict of another kind."""
+
+    def __init__(self, state: object) -> None:
+        super().__init__()
+        self.state = state
+
+    def state_dict(self, *_: Any, **__: Any) -> Any:
+        return self.state
+
+
+class Extra(Network):
+    """Keeps something in its state dict that is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"scale": 2}
+
+    def set_extra_state(self, state: Any) -> None:
+        raise NotImplementedError
+
+
+def on_meta() -> Network:
+    with torch.device("meta"):
+        return Network()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (Careless, "w.pt: the model's own .* gives body.0.0.weight other values than the file has"),
+        (functools.partial(Other, None), r"the model's state_dict\(\) returns NoneType, expected names and tensors"),
+        (functools.partial(Other, {"head.bias": np.ones(3)}), "the model's head.bias is a ndarray, expected a tensor"),
+        (Extra, r"the model's _extra_state is a dict, expected a tensor: get_extra_state\(\) is not supported"),
+        (on_meta, "the model's body.0.0.weight is on the meta device and has no values: build it on the CPU"),
+        (functools.partial(nn.LazyLinear, 3), "the model's weight has no shape yet: give the lazy layer its sizes"),
+    ],
+)
+def test_models_that_cannot_take_weights_over(build: Callable[[], nn.Module], message: str) -> None:
+    with pytest.raises(ModelLoadError, match=message):
+        fill(build(), dict(STATE), "w.pt")
 
 
 @pytest.mark.parametrize(

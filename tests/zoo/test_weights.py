@@ -120,8 +120,8 @@ def test_zips_that_are_something_else(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", a=np.ones(3))
     with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    for name in ("w.npz", "w.zip"):
-        with pytest.raises(ModelLoadError, match="is a zip, but no complete torch checkpoint"):
+    for name, first in (("w.npz", "a.npy"), ("w.zip", "readme.txt")):
+        with pytest.raises(ModelLoadError, match=f"{name} is a zip of '{first}', expected what torch.save writes"):
             read_checkpoint(tmp_path / name)
 
 
