@@ -73,7 +73,7 @@ class Cascade(CascadeState):
             self._aim(choose_target(self.model, before, self.logits, without_gradients=True))
             self._count_zero_gradients()
         self._add(finding)
-        squashed = flags.squashing_finding(self.attacker.target, self.logits, hidden=before is None)
+        squashed = flags.squashing_finding(self.attacker.target, self.logits, before)
         self._add(squashed if "softmax_output" not in self.flags else ([], squashed[1]))
 
     def _aim(self, target: nn.Module) -> None:

@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.squashing import Unsquashed, spread
+from auditor.attacks.squashing import EXACT, NEAR, Logits, Unsquashed, gathers_low, spread
 from auditor.statistics import mcnemar
 
 ZERO_GRADIENT_SHARE = NONFINITE_SHARE = SATURATED_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01
-NEAR = 0.01
 BATCH_SHIFT, ALONE = 1e-3, 8
 
 Finding = tuple[list[str], list[str]]
@@ -37,25 +36,33 @@ def output_flags(model: nn.Module, images: Tensor, logits: Tensor, beside: Tenso
     return flags
 
 
-def squashing_finding(target: nn.Module, outputs: Tensor, *, hidden: bool) -> Finding:
+def squashing_finding(target: nn.Module, outputs: Tensor, before: Logits | None) -> Finding:
     """``squashed_output``, and a note that says what is attacked instead of the outputs.
 
     Args:
         target: what :func:`auditor.attacks.squashing.choose_target` chose.
         outputs: ``(N, K)`` on clean images.
-        hidden: whether no logits were found before the outputs.
+        before: the logits that were found before the outputs, if any.
     """
-    if hidden and saturates(outputs):
-        return ["squashed_output"], ["the outputs are bounded, and the logits before them are hidden"]
-    if not isinstance(target, Unsquashed):
-        return [], []
+    bounded = before is None and saturates(outputs)
+    hidden = bounded or ((before is None or before.nonlinearity <= EXACT) and gathers_low(outputs))
+    notes = [_describe_target(target, outputs)] if isinstance(target, Unsquashed) else []
+    if hidden:
+        return ["squashed_output"], [*notes, "the outputs are bounded, and the logits before them are hidden"]
+    squashed = isinstance(target, Unsquashed) and target.is_nonlinear and before is not None and not before.squashed
+    return (["squashed_output"] if squashed else []), notes
+
+
+def _describe_target(target: Unsquashed, outputs: Tensor) -> str:
     size = f"the outputs spread by {spread(outputs):.2g}"
     if target.logits is None:
-        return [], [f"{size}: the attacks run on the outputs times {target.factor:.2g}"]
-    where = f"the attacks run on the logits before that, the result of {target.logits.operation}"
+        return f"{size}: the attacks run on the outputs times {target.factor:.2g}"
+    operation = target.logits.operation
+    if target.is_nonlinear and target.logits.squashed:
+        return f"the outputs are a function of probabilities: the attacks run on these, the result of {operation}, too"
     if target.is_nonlinear:
-        return ["squashed_output"], [f"the outputs squash logits: {where}"]
-    return [], [f"{size}: {where}"]
+        size = "the outputs squash logits"
+    return f"{size}: the attacks run on the logits before that, the result of {operation}"
 
 
 def saturates(outputs: Tensor) -> bool:

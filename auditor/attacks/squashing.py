@@ -26,6 +26,8 @@ EXACT = 1e-5
 USUAL_SPREAD = 3.0
 """A trained network's spread; outputs are rescaled to it if theirs is too small or too large for cross-entropy."""
 SMALL, LARGE = 0.5, 50.0
+GATHERED, NEAR = 0.05, 0.01
+"""Outputs gather at an end if more than this share of a class's outputs is this near to it, as a share of its range."""
 MIN_ORDERED = 20
 """The outputs must order at least this many pairs of classes, so that no tensor orders them alike by chance."""
 
@@ -41,6 +43,7 @@ class Logits:
         nonlinearity: the outputs' relative distance from a multiple of it; 0 for a temperature or log-softmax.
         spread: the median over images of its standard deviation over classes.
         outputs_spread: the same of the outputs, for the same images.
+        squashed: it is what is squashed, and the outputs are not, as probabilities before a logarithm are.
     """
 
     position: int
@@ -49,6 +52,7 @@ class Logits:
     nonlinearity: float
     spread: float
     outputs_spread: float
+    squashed: bool
 
 
 class Unsquashed(nn.Module):
@@ -171,7 +175,9 @@ def _find_among(outputs: Tensor, records: list[tuple[str, Tensor]], classes: int
     for number, (name, tensor) in enumerate(records):
         logits = tensor.double()
         if orders_alike(logits, outputs):
-            return Logits(number, name, classes, nonlinearity(logits, outputs), spread(logits), spread(outputs))
+            squashed = gathers_low(logits) and not gathers_low(outputs)
+            size = spread(logits), spread(outputs)
+            return Logits(number, name, classes, nonlinearity(logits, outputs), *size, squashed)
     return None
 
 
@@ -224,6 +230,17 @@ def nonlinearity(logits: Tensor, outputs: Tensor) -> float:
     ours, theirs = (values / values.abs().max().clamp_min(1e-300) for values in (ours, theirs))
     factor = (ours * theirs).sum() / ours.pow(2).sum().clamp_min(1e-300)
     return float((theirs - factor * ours).norm() / theirs.norm().clamp_min(1e-300))
+
+
+def gathers_low(outputs: Tensor) -> bool:
+    """Whether in most classes many outputs ``(N, K)`` are near the smallest, as after a sigmoid or a softmax.
+
+    Logits have a tail there. Classes whose output is one constant do not count.
+    """
+    low, high = outputs.amin(0), outputs.amax(0)
+    near = (outputs <= low + NEAR * (high - low)).sum(0) - 1
+    varying = near[high > low]
+    return bool(len(varying)) and float(varying.double().median()) > GATHERED * len(outputs)
 
 
 def spread(logits: Tensor) -> float:

@@ -60,6 +60,8 @@ def refuse_choice(kind: str, name: str, args: Any, kwargs: Any) -> None:
         )
     if kind == "content" and any(follows_input(leaf) for leaf in pytree.tree_leaves((args, kwargs))):
         raise LinearizationError(f"{name} of values that depend on the input has no linear stand-in")
+    if kind == "derivative" and any(follows_input(leaf) for leaf in pytree.tree_leaves((args, kwargs))):
+        raise LinearizationError(f"{name} of values that depend on the input has no linear stand-in")
     if kind == "lookup" and any(is_index(leaf) for leaf in rest):
         raise LinearizationError(f"{name} by indices that depend on the input has no linear stand-in")
     if kind == "assignment" and any(is_index(leaf) and leaf.dtype != bool_ for leaf in pytree.tree_leaves(args[1:2])):

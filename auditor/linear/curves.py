@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from auditor.linear.history import is_dependent, past_of, sees_input
+from auditor.linear.history import Past, is_dependent, past_of, sees_input
 
 PROBES = (50.0, 100.0, 200.0, -50.0, -100.0, -200.0, 0.0, 1e6, 2e6, -1e6, -2e6)
 LARGEST = 2**20
@@ -36,7 +36,7 @@ CURVED = (
     "exp expm1 abs __abs__ absolute sign sgn erfc ndtr logaddexp xlogy atan arctan heaviside sinh cosh asinh log1p "
     "exp2 hypot logical_and logical_or logical_not __and__ __or__ __invert__ bitwise_not"
 )
-COPIES = "clone contiguous float double half bfloat16 to type type_as"
+COPIES = "clone contiguous float double half bfloat16 to type type_as detach"
 
 
 class Curve(NamedTuple):
@@ -88,11 +88,21 @@ def curve_of(value: object) -> Curve | None:
 
 
 class Meeting(NamedTuple):
-    """The result of an operation on curves; ``slope`` is set if it must replace the result of the rules."""
+    """The result of an operation on curves.
+
+    Attributes:
+        curve: which function the result is.
+        slope: set if the base times it must replace the result of the rules.
+        joined: whether two parts of one function met.
+        bends: whether they gave a function that is not a line.
+        unsolved: whether that function has no slope far out, so that the rules alone decide.
+    """
 
     curve: Curve
     slope: Tensor | None
     joined: bool
+    bends: bool = False
+    unsolved: bool = False
 
     def scaled(self) -> Tensor:
         slope = self.slope
@@ -119,14 +129,18 @@ def meet(kinds: Kinds, func: Callable[..., Any], args: Any, kwargs: Any) -> Meet
         return None
     linear = _linear(kinds, func, layout, leaves, curves)
     joined = len(found) > 1
-    slope = steepest(real) if real.is_floating_point() and (joined or linear is None) else None
-    if slope is not None and linear is not None:
-        same = steepest(linear)
-        if same is not None and bool(((same - slope).abs() <= 1e-9 + 1e-6 * slope.abs()).all()):
-            slope = None
+    far = steepest(real) if real.is_floating_point() and (joined or linear is None) else None
+    slope = None if far is not None and _has_slope(linear, far) else far
     if slope is not None:
         linear = slope * found[0].base.new_tensor(PROBES, dtype=torch.float64).view(-1, *[1] * base.ndim)
-    return Meeting(Curve(base, found[0].version, real, linear), slope, joined)
+    bends = joined and real.is_floating_point() and not _is_line(real)
+    return Meeting(Curve(base, found[0].version, real, linear), slope, joined, bends, bends and far is None)
+
+
+def _has_slope(linear: Tensor | None, slope: Tensor) -> bool:
+    """Whether the rules give a function of this slope."""
+    same = None if linear is None else steepest(linear)
+    return same is not None and bool(((same - slope).abs() <= 1e-9 + 1e-6 * slope.abs()).all())
 
 
 def _alike(func: Callable[..., Any], leaves: list[Any], curves: list[Curve | None], found: list[Curve]) -> bool:
@@ -190,6 +204,13 @@ def _is_constant(samples: Tensor | None) -> bool:
     return samples is not None and bool((samples == samples[:1]).all())
 
 
+def _is_line(samples: Tensor) -> bool:
+    """Whether the values at the probes are those of one line."""
+    probes = samples.new_tensor(PROBES, dtype=torch.float64).view(-1, *[1] * (samples.ndim - 1))
+    line = samples[6:7] + (samples[0:1] - samples[6:7]) / PROBES[0] * probes
+    return torch.allclose(samples.double(), line.double(), rtol=1e-6, atol=1e-9)
+
+
 def steepest(samples: Tensor) -> Tensor | None:
     """The slope far out on the steeper side; None if the function has none, if it is 0, or if the function is even."""
     sides = _slopes(samples[0:3], samples[7:9]), _slopes(-samples[3:6], -samples[9:11])
@@ -208,7 +229,7 @@ def steepest(samples: Tensor) -> Tensor | None:
 class Slopes(NamedTuple):
     """A function's slopes on one side of 0, at 200 and at a million.
 
-    ``straight``: it is a line from 50 on; ``bends_slowly``: it comes near the base times the second slope.
+    ``straight``: it is a line from 50 on; ``bends_slowly``: it comes near a line of the second slope.
     """
 
     near: Tensor
@@ -224,7 +245,9 @@ def _slopes(values: Tensor, far_values: Tensor) -> Slopes:
     straight = bool(torch.isfinite(first).all()) and torch.allclose(first, near, rtol=1e-6, atol=1e-9)
     finite = bool(torch.isfinite(first).all() and torch.isfinite(far_values).all())
     alike = finite and all(torch.allclose(slope, far, rtol=1e-3, atol=1e-3) for slope in (first, near))
-    return Slopes(near, far, straight, alike and torch.allclose(far_values[1], far * 2e6, rtol=1e-9, atol=1e-3))
+    offset = torch.where(far.abs() > 1e-3, values[2] - far * 200, 0.0)
+    settled = alike and torch.allclose(far_values[1] - far * 2e6, offset, rtol=1e-3, atol=0.05)
+    return Slopes(near, far, straight, settled)
 
 
 def limit(curve: Curve | None) -> Tensor | None:
@@ -235,6 +258,11 @@ def limit(curve: Curve | None) -> Tensor | None:
     if _is_constant(curve.real) or not all(torch.allclose(side[0], side[1], 1e-9, 1e-9) for side in (left, right)):
         return None
     return right[1] if bool((right[1].abs() > 1e-9).any() | (left[1].abs() > 1e-9).any()) else None
+
+
+def opening(past: Past) -> Tensor | None:
+    """The limit on the right of a bounded function, also after changes of its shape; None if it has none."""
+    return past.opens_to if past.opens_to is not None else limit(past.curve)
 
 
 def is_gate(curve: Curve | None) -> bool:
@@ -252,8 +280,9 @@ def vanishes(curve: Curve) -> bool:
     return _is_constant(curve.linear) and not _is_constant(curve.real)
 
 
-def frozen(curve: Curve) -> Curve:
-    """The curve of a tensor that became constant: a gate's value far out, or 1."""
-    value = limit(curve)
-    real = curve.real
+def frozen(curve: Curve, constant: Tensor) -> Curve:
+    """The curve of a tensor that became ``constant``: its one value, else a gate's value far out, or 1."""
+    value, real = limit(curve), curve.real
+    if constant.is_floating_point() and not past_of(constant).discrete and _is_constant(constant.flatten()):
+        value = constant.detach().flatten()[0].double()
     return curve._replace(linear=torch.ones_like(real, dtype=torch.float64) if value is None else value.expand_as(real))

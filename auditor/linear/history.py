@@ -29,12 +29,15 @@ class Past:
         frozen: the operation that became constant on the way from the input to this constant.
         twin: the activation that this gate, which is constant, stands for.
         curve: which function of one tensor it is, element by element, see :mod:`auditor.linear.curves`.
+        opens_to: it is a bounded function of one tensor in another shape, and this is its one limit on the right.
         difference: it is what the first of these returns minus the second, a constant.
         squared: it is the square of the first minus the second, a constant or None.
         energy: it is a sum of squares of values of the network.
         distance: it is the linear part of a squared distance.
         power, mean_power: it is this power of something, or a mean of such powers.
         log_sum_of: it is the log-sum-exp of this tensor.
+        largest_of: it stands for the larger, or smaller, of so many tensors; 0 if it does not.
+        one_function: it stacks functions of one tensor along this dimension; None if it does not.
     """
 
     layers: int = 0
@@ -49,6 +52,7 @@ class Past:
     frozen: str = ""
     twin: Tensor | None = None
     curve: Curve | None = None
+    opens_to: Tensor | None = None
     difference: tuple[Callable[[], Tensor], Tensor] | None = None
     squared: tuple[Callable[[], Tensor] | None, Tensor | None] | None = None
     energy: bool = False
@@ -56,6 +60,8 @@ class Past:
     power: float = 0.0
     mean_power: float = 0.0
     log_sum_of: Tensor | None = None
+    largest_of: int = 0
+    one_function: int | None = None
 
 
 NOTHING = Past()
@@ -91,8 +97,9 @@ def is_dependent(value: object) -> bool:
 
 
 CHANGED_IN_PLACE = {
-    "size_of": None, "sign_of": None, "exponential": None, "curve": None, "difference": None, "squared": None,
-    "energy": False, "distance": False, "power": 0.0, "mean_power": 0.0, "log_sum_of": None,
+    "size_of": None, "sign_of": None, "exponential": None, "curve": None, "opens_to": None, "difference": None,
+    "squared": None, "energy": False, "distance": False, "power": 0.0, "mean_power": 0.0, "log_sum_of": None,
+    "largest_of": 0, "one_function": None,
 }  # fmt: skip
 """The values that an in-place change resets."""
 

@@ -51,7 +51,7 @@ class Linearized(nn.Module):
                     raise LinearizationError(f"expected logits (N, K) as one tensor, got a {type(logits).__name__}")
                 if not logits.ndim or len(logits) != len(x):
                     raise LinearizationError(f"expected logits (N, K) with N = {len(x)}, got {tuple(logits.shape)}")
-                mode.refuse_lost_branches(logits)
+                mode.refuse_wrong_sums(logits)
             finally:
                 MODEL.reset(token)
         return logits if x.requires_grad else logits.detach()

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from auditor.errors import LinearizationError
 from auditor.linear.choices import refuse_choice
-from auditor.linear.curves import Curve, meet, vanishes
+from auditor.linear.curves import Curve, meet, opening, vanishes
 from auditor.linear.curves import frozen as constant_curve
 from auditor.linear.history import inherit, is_dependent, note, past_of, sees_input
 from auditor.linear.precision import aligned
@@ -54,6 +54,7 @@ class LinearMode(TorchFunctionMode):
         constants: the operations that became constant although they depend on the input.
         lost_branches: tensors in which a constant was added to what depends on the input, the operation that became
             constant, and the operation that added it.
+        unsolved_sums: sums of functions of one tensor that have no slope far out, and the operation that added them.
         open_composites: the composite functions whose inner operations are running.
     """
 
@@ -63,6 +64,7 @@ class LinearMode(TorchFunctionMode):
         self.head: Head | None = None
         self.constants: dict[str, None] = {}
         self.lost_branches: list[tuple[Tensor, str, str]] = []
+        self.unsolved_sums: list[tuple[Tensor, str]] = []
         self.open_composites: list[Any] = []
 
     def __torch_function__(
@@ -80,7 +82,7 @@ class LinearMode(TorchFunctionMode):
             return self._run(func, args, kwargs or {})
 
     def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        tensors = list(tensors_of((args, kwargs)))
+        tensors = list(tensors_of(args[:1] if func in self.table.like_another else (args, kwargs)))
         if any(is_functorch_wrapped_tensor(tensor) for tensor in tensors):
             raise LinearizationError(
                 f"{name_of(func)} runs inside torch.vmap or another transform of torch.func, which hides the input"
@@ -117,13 +119,20 @@ class LinearMode(TorchFunctionMode):
                 fresh,
                 dependent,
                 layer=func in self.table.layers,
-                activation=func in self.table.activations,
+                activation=func in self.table.activations or bool(meeting and meeting.bends),
                 scaled=func in self.table.scaled,
                 averaged=func in self.table.averages,
             )
             if func is F.linear and fresh and args[0].ndim == 2 and len(dependent) == 1 and dependent[0] is args[0]:
                 self.head = Head(args[0], args[1], fresh[0], (args[0]._version, fresh[0]._version))
             self.lost_branches += [(tensor, lost, name_of(func)) for tensor in fresh if lost]
+            if meeting and meeting.unsolved and func in self.table.kinds.sums and not vanishes(meeting.curve):
+                self.unsolved_sums += [(tensor, name_of(func)) for tensor in fresh]
+        if func in self.table.shapes and args:
+            opens_to = opening(past_of(args[0]))
+            if opens_to is not None and bool((opens_to == opens_to.flatten()[0]).all()):
+                for tensor in tensors_of(result):
+                    note(tensor, opens_to=opens_to.flatten()[0])
         if func not in self.table.neutral:
             self._note_constants(func, tensors, result, frozen, bool(dependent))
         self._note_twin(func, args, kwargs, result, twin)
@@ -151,17 +160,28 @@ class LinearMode(TorchFunctionMode):
         places = pytree.tree_unflatten(leaves, layout)
         return (places if additive else (*places, *args[1:])), kwargs, dependent, lost
 
-    def refuse_lost_branches(self, logits: Tensor) -> None:
-        """Raise if the logits depend on a sum of a branch that became constant and a branch that did not."""
-        if not self.lost_branches or not logits.requires_grad:
+    def refuse_wrong_sums(self, logits: Tensor) -> None:
+        """Raise if the logits depend on a sum for which the rules give no stand-in.
+
+        Either a branch that became constant is added to one that did not, or two functions of one tensor are added
+        whose sum has no slope far out.
+        """
+        sums = [tensor for tensor, *_ in (*self.lost_branches, *self.unsolved_sums)]
+        if not sums or not logits.requires_grad:
             return
-        sums = [tensor for tensor, _, _ in self.lost_branches]
-        reached = torch.autograd.grad(logits.sum(), sums, retain_graph=True, allow_unused=True)
-        for gradient, (_, cause, sum_name) in zip(reached, self.lost_branches, strict=True):
-            if gradient is not None and bool(gradient.any()):
+        gradients = torch.autograd.grad(logits.sum(), sums, retain_graph=True, allow_unused=True)
+        reached = [gradient is not None and bool(gradient.any()) for gradient in gradients]
+        for (_, cause, sum_name), reaches in zip(self.lost_branches, reached, strict=False):
+            if reaches:
                 raise LinearizationError(
                     f"{cause} becomes constant, and {sum_name} adds it to values that depend on the input: the network "
                     "would lose a branch without a trace, so there is no linear stand-in"
+                )
+        for (_, sum_name), reaches in zip(self.unsolved_sums, reached[len(self.lost_branches) :], strict=True):
+            if reaches:
+                raise LinearizationError(
+                    f"{sum_name} joins functions of one tensor whose sum has no slope far from 0 (as x + x**2 and "
+                    "x + sin(x) have none): no linear stand-in"
                 )
 
     def _note_constants(self, func: Any, tensors: list[Tensor], result: Any, frozen: str, dependent: bool) -> None:
@@ -206,7 +226,7 @@ class LinearMode(TorchFunctionMode):
                 note(result, constant=True, frozen=name_of(func))
                 self.constants.setdefault(name_of(func))
         else:
-            note(result, curve=constant_curve(curve))
+            note(result, curve=constant_curve(curve, result))
 
     def _replace(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the stand-in of an operation that depends on the input; the operation itself if no rule covers it."""

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from auditor.linear.history import is_dependent
+from auditor.errors import LinearizationError
+from auditor.linear.curves import curve_of
+from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import stretched
 
 StandIn = Callable[..., Any]
@@ -36,21 +38,45 @@ def largest(input: Tensor, *arguments: Any, **named: Any) -> Any:
     if other is None and "dim" not in named:
         return input.mean()
     dim = named.get("dim", other)
+    _refuse_one_function(input, dim)
     keepdim = named.get("keepdim", arguments[1] if len(arguments) > 1 else False)
     return Largest(input.mean(dim, keepdim), input.argmax(dim, keepdim))
 
 
 def largest_few(input: Tensor, k: int, dim: int = -1, *arguments: Any, **named: Any) -> Any:
     """``topk``: each of the largest becomes the mean of all."""
+    _refuse_one_function(input, dim)
     mean = input.mean(dim, keepdim=True).repeat_interleave(k, dim)
     return Largest(mean, input.topk(k, dim, *arguments, **named).indices)
 
 
 def larger(input: Tensor, other: Tensor) -> Tensor:
-    """``maximum`` and ``minimum`` of two tensors."""
+    """``maximum`` and ``minimum`` of two tensors: the mean, also of more than two, in whatever order they are taken."""
     if is_dependent(input) and is_dependent(other):
-        return (input + other) / 2
+        counts = [past_of(tensor).largest_of or 1 for tensor in (input, other)]
+        return note((counts[0] * input + counts[1] * other) / sum(counts), largest_of=sum(counts))
     return stretched(input, other) if is_dependent(input) else stretched(other, input)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0, *, out: None = None) -> Tensor:
+    """``stack`` itself. The largest of several functions of one tensor is an activation: ``stack([x, 0.1 * x])``."""
+    result = torch.stack(list(tensors), dim, out=out)
+    curves = [curve_of(tensor) for tensor in tensors]
+    bases = {id(curve.base) for curve in curves if curve is not None}
+    return note(result, one_function=dim % result.ndim) if len(tensors) > 1 and len(bases) == 1 else result
+
+
+def _refuse_one_function(input: Tensor, dim: Any) -> None:
+    place = past_of(input).one_function
+    if place is not None and (dim is None or place in [one % input.ndim for one in _as_list(dim)]):
+        raise LinearizationError(
+            "max, topk or logsumexp over a stack of functions of one tensor is an activation without a stand-in: write "
+            "maximum, minimum or logaddexp"
+        )
+
+
+def _as_list(dims: Any) -> list[int]:
+    return list(dims) if isinstance(dims, Sequence) else [dims]
 
 
 def average_pool(dimensions: int) -> StandIn:
@@ -141,4 +167,5 @@ def adaptive_average(dimensions: int) -> StandIn:
 
 def mean_for_max(input: Tensor, dim: Any = (), keepdim: bool = False, **_: Any) -> Tensor:
     """``amax`` and its like."""
+    _refuse_one_function(input, dim if dim != () else None)
     return input.mean(dim if dim != () else None, keepdim)

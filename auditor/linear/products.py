@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import LinearizationError
-from auditor.linear.curves import is_gate, limit
+from auditor.linear.curves import is_gate, opening
 from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import stretched
 
@@ -36,7 +36,7 @@ def multiply(input: Any, other: Any, *, out: None = None) -> Any:
     value = _value_of(input, other)
     left_out = other if value is input else input
     is_gate = (value is input) != (value is other) and not past_of(left_out).discrete
-    opened = limit(past_of(left_out).curve) if is_gate else None
+    opened = opening(past_of(left_out)) if is_gate else None
     if opened is not None and not bool((opened == 1).all()):
         value = value * opened.to(value)
     shares = past_of(left_out).shares

@@ -27,6 +27,8 @@ from auditor.linear import (
 
 StandIn = Callable[..., Any]
 
+DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -166,6 +168,7 @@ RULES: tuple[Rule, ...] = (
     Rule("max min", pooling.largest, "the same"),
     Rule("topk", pooling.largest_few, "the same, of the few largest"),
     Rule("maximum minimum fmax fmin", pooling.larger, "the same, of two tensors"),
+    Rule("stack", pooling.stack, "of parts of one function, no maximum may be taken"),
     Rule("pad", zero_pad, "max pooling ignores -inf, average pooling cannot"),
     Rule("constant_pad_nd", constant_pad, "the same"),
     Rule("float double half bfloat16", precision.cast, "W has one precision throughout", of_function=True),
@@ -200,6 +203,9 @@ SHAPES = (
 )
 """Operations that may follow a gate that later turns out to be an activation."""
 
+LIKE_ANOTHER = "expand_as view_as reshape_as to type type_as"
+"""Operations that take only the shape, dtype or device of tensors after the first."""
+
 AVERAGES = "sum mean avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"
 
 
@@ -216,6 +222,7 @@ class Table:
     averages: frozenset[Any]
     shapes: frozenset[Any]
     neutral: frozenset[Any]
+    like_another: frozenset[Any]
     choices: dict[Any, str]
     kinds: curves.Kinds
 
@@ -226,7 +233,7 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
     rules = (*RULES, REMOVE_BATCH_NORM) if batch_norm == "remove" else RULES
     rows = [(function, rule) for rule in rules for function in _functions(rule.operations)]
     stand_ins = {function: rule.stand_in(function) if rule.of_function else rule.stand_in for function, rule in rows}
-    stand_ins[torch.Tensor.data.__get__] = pointwise.identity_in_place  # type: ignore[attr-defined]
+    stand_ins[DATA] = pointwise.identity_in_place
     activations = frozenset(function for function, rule in rows if rule.activation)
     return Table(
         stand_ins=stand_ins,
@@ -238,6 +245,7 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
         averages=_named(AVERAGES),
         shapes=_named(SHAPES),
         neutral=_named(choices.NEUTRAL),
+        like_another=_named(LIKE_ANOTHER),
         choices={
             **dict.fromkeys(_named(choices.READS), "read"),
             **dict.fromkeys(_named(choices.CONTENTS), "content"),
@@ -245,6 +253,7 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
             **dict.fromkeys(_named(choices.GRIDS), "grid"),
             **dict.fromkeys(_named("__setitem__"), "assignment"),
             **dict.fromkeys(_named("where"), "where"),
+            torch.autograd.grad: "derivative",
         },
         kinds=curves.Kinds(
             identities=activations | _named("log"),
@@ -253,7 +262,7 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
             choices=_named(curves.CHOICES),
             gates=_named(curves.GATES),
             curved=_named(curves.CURVED),
-            copies=_named(curves.COPIES),
+            copies=_named(curves.COPIES) | {DATA},
         ),
     )
 

@@ -342,5 +342,5 @@ def _diagnosis(affine: AffineMap) -> str:
         return f"not affine (error {affine.error:.1e}): no linear stand-in for {', '.join(culprits)}"
     return (
         f"the gradient of the linearized network does not match its forward pass (error {affine.error:.1e}): "
-        "an operation hides its input from autograd"
+        "an operation hides its input from autograd, draws random numbers or mixes the images of a batch"
     )

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auditor.attacks import evaluate_robustness, squashing
+from auditor.attacks import Protocol, evaluate_robustness, squashing
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
 from auditor.attacks.norms import L2
+from auditor.attacks.protocols import PROTOCOLS
 from auditor.attacks.result import RobustnessResult
 from auditor.attacks.squashing import Unsquashed, find_logits, nonlinearity, orders_alike
 from auditor.data import load_images
@@ -19,6 +20,7 @@ from auditor.zoo.demo import DemoZoo
 from tests.factories.attacked_models import Linear
 
 IMAGES = 64
+FGSM = PROTOCOLS["quick"].attacks[:1]
 
 
 class Headed(nn.Module):
@@ -138,6 +140,64 @@ def test_what_a_script_hides_is_flagged(
 ) -> None:
     scripted = torch.jit.script(nn.Sequential(copy.deepcopy(noise), head()).eval())
     assert "squashed_output" in _quick(scripted, data).flags
+
+
+class Ensemble(nn.Module):
+    """Two networks, and how their logits become outputs."""
+
+    def __init__(self, network: nn.Module, join: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.join = network, join
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self.network(x), 1.5 * self.network(x.flip(3)))
+
+
+def _flags(join: Callable[[Tensor, Tensor], Tensor]) -> list[str]:
+    """The flags of an ensemble of linear networks whose logits spread as a trained network's do."""
+    images = torch.rand(64, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    model = Ensemble(Headed(Linear(10), lambda z: 2 * z), join)
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    return evaluate_robustness(
+        model, images, labels, norm="Linf", eps=0.01, protocol=Protocol("fgsm", 10, FGSM, "")
+    ).flags  # fmt: skip
+
+
+SHARES = torch.linspace(0.8, 1.2, 10)
+HIDDEN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum of probabilities": lambda a, b: 5 * (a.softmax(1) + b.softmax(1)),
+    "weighted and shifted": lambda a, b: 3 * a.softmax(1) + b.softmax(1) + 2,
+    "product of probabilities": lambda a, b: a.softmax(1) * b.softmax(1),
+    "largest probability": lambda a, b: 10 * torch.maximum(a.softmax(1), b.softmax(1)),
+    "mean of sigmoids": lambda a, b: ((5 * a).sigmoid() + (5 * b).sigmoid()) / 2,
+    "factors by class": lambda a, _: 10 * torch.sigmoid(5 * a) * SHARES,
+    "biases by class": lambda a, _: torch.tanh(a) + SHARES,
+    "linear layer": lambda a, _: F.linear(torch.sigmoid(5 * a), torch.eye(10) + 0.05),
+    "over prior": lambda a, _: 7 * a.softmax(1) / SHARES,
+    "more classes": lambda a, _: torch.cat([10 * torch.sigmoid(5 * a), -torch.ones(len(a), 2)], 1),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_squashed_parts_of_outputs_are_flagged(name: str) -> None:
+    assert "squashed_output" in _flags(HIDDEN[name])
+
+
+HONEST: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean of logits": lambda a, b: (a + b) / 2,
+    "logarithm of the mean of probabilities": lambda a, b: ((a.softmax(1) + b.softmax(1)) / 2).log(),
+    "mean of log-softmax": lambda a, b: (a.log_softmax(1) + b.log_softmax(1)) / 2,
+    "log-sum-exp": torch.logaddexp,
+    "two classes that are never predicted": lambda a, _: torch.cat([a, -30 + a[:, :2]], 1),
+    "factors by class": lambda a, _: a * SHARES,
+    "temperature": lambda a, _: a / 100,
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_joined_logits_are_not_flagged(name: str) -> None:
+    assert _flags(HONEST[name]) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 ROOT = math.sqrt(2 / math.pi)
 Function = Callable[[Tensor], Tensor]
 Head = Callable[[Tensor, Tensor], Tensor]
+Gated = Callable[[Tensor, Tensor], Tensor]
 
 ACTIVATIONS: dict[str, Function] = {
     "gelu": F.gelu,
@@ -17,6 +18,7 @@ ACTIVATIONS: dict[str, Function] = {
     "gelu tanh **": lambda x: x * (0.5 * (1.0 + torch.tanh(ROOT * (x + 0.044715 * x**3)))),
     "gelu tanh x*x*x": lambda x: 0.5 * x * (torch.tanh(ROOT * (x + 0.044715 * x * x * x)) + 1),
     "gelu tanh methods": lambda x: x.mul(0.5).mul(torch.tanh(x.mul(ROOT).mul(1 + 0.044715 * x.pow(2))).add(1)),
+    "gelu tanh by exp": lambda x: x * (1 - 1 / (1 + torch.exp(2 * ROOT * (x + 0.044715 * x**3)))),
     "gelu erf": lambda x: x * (torch.erf(x / math.sqrt(2)) + 1) / 2,
     "gelu erfc": lambda x: 0.5 * x * torch.erfc(-x / math.sqrt(2)),
     "quick gelu": lambda x: x * torch.sigmoid(1.702 * x),
@@ -60,6 +62,13 @@ ACTIVATIONS: dict[str, Function] = {
 }
 """Each becomes the identity."""
 
+SLOPES: dict[str, tuple[Function, float]] = {
+    "bent identity": (lambda x: (torch.sqrt(x * x + 1) - 1) / 2 + x, 1.5),
+    "rational": (lambda x: (0.1 + x + 2 * x**2 + 3 * x**3) / (1 + (4 * x**2).abs()), 0.75),
+    "logish": (lambda x: x * torch.log(1 + torch.sigmoid(x)), math.log(2)),
+}
+"""Each becomes the tensor times its slope far out on the steeper side."""
+
 GATES: dict[str, Function] = {
     "sigmoid": torch.sigmoid,
     "sigmoid in place": lambda g: g.sigmoid_(),
@@ -73,6 +82,26 @@ GATES: dict[str, Function] = {
     "squeezed": lambda g: (0.5 + 0.5 * torch.tanh(g.mean((2, 3), keepdim=True))).expand_as(g),
 }
 """Each becomes 1."""
+
+WIDE_GATES: dict[str, Function] = {
+    "relu6, viewed": lambda g: (F.relu6(g.mean((2, 3)) + 3) / 2).view(-1, 6, 1, 1),
+    "relu6, expanded": lambda g: (F.relu6(g.mean((2, 3)) + 3) / 2)[:, :, None, None].expand_as(g),
+    "tanh, indexed": lambda g: (1.5 + 1.5 * torch.tanh(g.mean((2, 3))))[..., None, None],
+    "sigmoid": lambda g: 3 * torch.sigmoid(g),
+}
+"""Each becomes 3."""
+
+GATED: dict[str, Gated] = {
+    "gelu": lambda a, b: a * F.gelu(b),
+    "gelu by hand": lambda a, b: a * (0.5 * b * (1 + torch.erf(b / math.sqrt(2)))),
+    "gelu tanh by hand": lambda a, b: a * (0.5 * b * (1 + torch.tanh(ROOT * (b + 0.044715 * b**3)))),
+    "silu": lambda a, b: a * (b * torch.sigmoid(b)),
+    "silu first": lambda a, b: b * torch.sigmoid(b) * a,
+    "silu by division": lambda a, b: a * (b / (1 + torch.exp(-b))),
+    "hard swish": lambda a, b: a * (b * F.relu6(b + 3) / 6),
+    "einsum": lambda a, b: torch.einsum("nchw,nchw->nchw", F.silu(b), a),
+}
+"""Each becomes ``a``, the factor without the activation."""
 
 DISTANCES: dict[str, Head] = {
     "expanded": lambda f, w: 2 * f @ w.T - (f**2).sum(1, keepdim=True) - (w**2).sum(1),

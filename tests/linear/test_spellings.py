@@ -1,5 +1,8 @@
 """One function, one W, however it is spelled; or an error that names the operation."""
 
+import functools
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +12,19 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from auditor.linear import LinearizationError, implicit_weight
-from tests.linear.spellings import ACTIVATIONS, COSINES, DISTANCES, GATES, NORMS, POOLINGS, Function, Head
+from tests.linear.spellings import (
+    ACTIVATIONS,
+    COSINES,
+    DISTANCES,
+    GATED,
+    GATES,
+    NORMS,
+    POOLINGS,
+    SLOPES,
+    WIDE_GATES,
+    Function,
+    Head,
+)
 
 SIZE = (2, 8, 8)
 
@@ -61,6 +76,53 @@ def test_activations_become_the_identity(name: str) -> None:
 @pytest.mark.parametrize("name", GATES)
 def test_gates_become_one(name: str) -> None:
     close(weight(lambda m, y: y + m.mix(y * GATES[name](m.gate(y)))), weight(PLACES["residual"](identity)))
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_activations_of_other_slopes_become_a_multiple(name: str) -> None:
+    act, slope = SLOPES[name]
+    found, expected = (weight(PLACES["residual"](one)) for one in (act, lambda x: slope * x))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", WIDE_GATES)
+def test_gates_open_to_their_limit_in_any_shape(name: str) -> None:
+    close(weight(lambda m, y: y * WIDE_GATES[name](m.gate(y))), weight(lambda _, y: 3 * y))
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_of_a_gated_unit_the_factor_without_the_activation_stays(name: str) -> None:
+    close(weight(lambda m, y: GATED[name](m.mix(y), m.gate(y))), weight(lambda m, y: m.mix(y)))
+
+
+LARGEST: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "chain": lambda a, b, c: torch.maximum(torch.maximum(a, b), c),
+    "chain from the right": lambda a, b, c: torch.max(a, torch.fmax(b, c)),
+    "reduce": lambda *parts: functools.reduce(torch.minimum, parts),
+    "stack": lambda *parts: torch.stack(parts).amax(0),
+    "stack, max": lambda *parts: torch.stack(parts, 1).max(dim=1)[0],
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_largest_of_three_is_their_mean_in_any_order(name: str) -> None:
+    found = weight(lambda m, y: LARGEST[name](y, m.mix(y), m.gate(y)))
+    close(found, weight(lambda m, y: (y + m.mix(y) + m.gate(y)) / 3))
+
+
+CONSTANTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "to": lambda p, y: y + p.float().to(y),
+    "type_as": lambda p, y: y + p.float().type_as(y),
+    "concatenated": lambda p, y: torch.cat([p.expand_as(y).type_as(y), y], 1)[:, 6:],
+    "index": lambda _, y: y.gather(1, torch.arange(6)[None, :, None, None].expand_as(y)),
+    "scatter": lambda _, y: torch.zeros_like(y).scatter(1, torch.arange(6).view(1, 6, 1, 1).expand_as(y), y),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_in_the_shape_or_dtype_of_the_input_stay_constants(name: str) -> None:
+    position = torch.linspace(-1, 1, 96, dtype=torch.float64).view(1, 6, 4, 4)
+    close(weight(lambda _, y: CONSTANTS[name](position, y)), weight(lambda _, y: y))
 
 
 @pytest.mark.parametrize("name", DISTANCES)
@@ -183,6 +245,16 @@ REFUSED: dict[str, tuple[object, str]] = {
         ),
         "grid_sample",
     ),
+    "sign, straight-through": (lambda m, y: y + m.mix(y + (torch.sign(y) - y).detach()), "becomes constant"),
+    "sign, straight-through data": (lambda m, y: y + m.mix(y + (torch.sign(y) - y).data), "becomes constant"),
+    "snake": (lambda m, y: y + m.mix(y + torch.sin(y) ** 2), "add .* no slope"),
+    "polynomial": (lambda m, y: m.mix(y + 0.1 * y**2), "add .* no slope"),
+    "difference without a slope": (lambda m, y: m.mix(y.square() - 2 * y), "sub .* no slope"),
+    "leaky relu by a stack": (lambda m, y: m.mix(torch.stack([y, 0.1 * y]).amax(0)), "stack of functions"),
+    "relu by a stack": (lambda m, y: m.mix(torch.stack([y, 0 * y], -1).max(-1)[0]), "stack of functions"),
+    "softplus by a stack": (lambda m, y: m.mix(torch.stack([y, 0 * y]).logsumexp(0)), "stack of functions"),
+    "derivative": (lambda _, y: y + torch.autograd.grad((y**2).sum(), y, create_graph=True)[0], "grad"),
+    "neighbours": (lambda _, y: y - y.mean(0, keepdim=True), "mixes the images of a batch"),
     "custom function": (lambda _, y: _Staircase.apply(y), "autograd.Function _Staircase"),
     "custom function, new style": (lambda _, y: _Reversal.apply(y), "autograd.Function _Reversal"),
     "reentrant checkpoint": (lambda _, y: checkpoint(F.relu, y, use_reentrant=True), "reentrant checkpoint"),
