@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
 
-from auditor import logs
+from auditor import logs, tracing
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
 from auditor.text import redaction
@@ -52,7 +52,7 @@ def pytest_runtest_makereport(item, call):  # noqa: ARG001
 @pytest.fixture(autouse=True)
 def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test has a database of its own, and settings of nobody else."""
-    for name in [name for name in os.environ if name.startswith("AUDITOR_")]:
+    for name in [name for name in os.environ if name.startswith(("AUDITOR_", "OTEL_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logs, "_settings", None)
@@ -63,6 +63,7 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         settings.cache_clear()
         redaction.forget()
         yield
+        tracing.shut_down()
         settings.cache_clear()
         redaction.forget()
     root.handlers[:] = [handler for handler in root.handlers if not isinstance(handler, logs._ToStderr)]

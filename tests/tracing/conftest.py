@@ -1,0 +1,3 @@
+"""A collector, and a recorder without one."""
+
+from tests.factories.collector import collector, recorder  # noqa: F401
