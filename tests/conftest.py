@@ -15,6 +15,7 @@ from auditor import logs, tracing
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
 from auditor.text import redaction
+from tests.factories.collector import collector, recorder  # noqa: F401
 from tests.factories.services import EMPTY, bare, lent, migrated, server  # noqa: F401
 
 hypothesis_settings.register_profile("auditor", deadline=None)  # these machines are noisy

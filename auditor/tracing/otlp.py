@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -63,10 +64,10 @@ class _Complaints(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.is_logged, self.last, self._endpoint = False, "", shown_endpoint()
+        self.is_logged, self.first, self._endpoint = False, "", shown_endpoint()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.last = one_line(record.getMessage())
+        self.first = self.first or _reason(record.getMessage())
         self.log()
 
     def log(self) -> None:
@@ -76,6 +77,12 @@ class _Complaints(logging.Handler):
                 "traces: %s does not take spans, so they are lost; the work goes on; see `auditor doctor`",
                 self._endpoint,
             )
+
+
+def _reason(message: str) -> str:
+    """The innermost cause of a connection that failed, which urllib3 wraps in long sentences; else the message."""
+    found = re.search(r""": ([^:"']+)["')]+ encountered while""", message)
+    return one_line(found[1] if found else message)
 
 
 class _Exporter(OTLPSpanExporter):
@@ -156,7 +163,7 @@ def why_not_taken(seconds: float = 3.0) -> str | None:
         result = exporter.export(())
     finally:
         exporter.shutdown()  # type: ignore[no-untyped-call]
-    return None if result is SpanExportResult.SUCCESS else complaints.last or "no answer"
+    return None if result is SpanExportResult.SUCCESS else complaints.first or "no answer"
 
 
 def _take_logs() -> _Complaints:

@@ -1,5 +1,7 @@
 """Middleware that records a span for each request that changes something, such as one that starts a scan."""
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,8 +28,20 @@ class RequestSpans:
 
             async def note_status(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    route = getattr(scope.get("route"), "path", None)
-                    span.set(**{"http.response.status_code": message["status"], "http.route": route})
+                    span.set(**{"http.response.status_code": message["status"], "http.route": _route(scope)})
                 await send(message)
 
             await self.app(scope, receive, note_status)
+
+
+def _route(scope: Scope) -> str | None:
+    """The path of a request with names in place of its parameters, ``/api/v1/scans/{number}``; None without a route.
+
+    The route itself does not know the prefix under which it is included.
+    """
+    if "route" not in scope:
+        return None
+    route: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        route = re.sub(rf"(?<=/){re.escape(str(value))}(?=/|$)", f"{{{name}}}", route, count=1)
+    return route

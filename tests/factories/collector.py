@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from auditor import tracing
 from auditor.tracing import Kind
@@ -83,6 +82,8 @@ class Collector:
 
 
 def decode(body: bytes) -> Iterator[Received]:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
     request = ExportTraceServiceRequest()
     request.ParseFromString(body)
     for of_resource in request.resource_spans:

@@ -119,10 +119,11 @@ def test_a_collector_in_trouble_costs_one_line_and_seconds(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     if trouble == "gone":
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", GONE)
     elif trouble == "slow":
-        collector.delay = 30
+        collector.delay = 60
     else:
         collector.status = int(trouble)
     tracing.set_up("scan")
@@ -130,7 +131,7 @@ def test_a_collector_in_trouble_costs_one_line_and_seconds(
         with tracing.span("scan"):
             pass
         time.sleep(0.3)  # each is a batch of its own
-    assert record() < 3 + 2  # on a busy machine
+    assert record() < 20  # three seconds, on a busy machine; without a limit it is half a minute or more
     (line,) = complaints(caplog)
     assert "does not take spans, so they are lost; the work goes on; see `auditor doctor`" in line
 

@@ -9,6 +9,9 @@ import time
 import pytest
 
 from auditor import tracing
+from auditor.config import settings
+from auditor.db.results import load_detail
+from auditor.db.session import open_database
 from tests.factories.collector import Collector
 from tests.factories.command import run
 
@@ -42,12 +45,12 @@ def test_a_scan_is_one_trace_from_the_scan_to_its_attacks(collector: Collector) 
     assert parts == ["start process", "load images", "load model", "linearize", "screen", "attacks"]
     (fgsm,), (pgd,) = collector.named("attack fgsm"), collector.named("attack pgd-20")
     assert collector.above(fgsm) == collector.above(pgd) == ["scan", "audit", "attacks"]
-    scores = {score["attack"]: score for score in row["attacks"]}
+    scores = {score.attack: score for score in load_detail(open_database(settings().database_url), row["id"]).attacks}
     for span in (fgsm, pgd):
         score = scores[span["auditor.attack"]]
-        assert span["auditor.images_in"] == score["n"]
-        assert span["auditor.images_out"] == score["n"] - score["broken"]
-        assert span.seconds >= score["seconds"] > 0
+        assert span["auditor.images_in"] == score.n
+        assert span["auditor.images_out"] == score.n - score.broken
+        assert span.seconds >= score.seconds > 0
     assert fgsm["auditor.images_out"] == pgd["auditor.images_in"]
     transactions = collector.named("transaction")
     assert {tuple(collector.above(span)) for span in transactions} == {("scan",), ("scan", "audit")}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.factories.collector import collector  # noqa: F401
 from tests.workers.team import RabbitMQ, Redis, Team, make_team
 
 
