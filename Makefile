@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet -e '.[test,docs,release,zoos,hub,onnx,service,corruptions,evidence]'
+	$(BIN)/pip install --quiet -e '.[test,docs,release,zoos,hub,onnx,service,telemetry,corruptions,evidence]'
 	touch $@ $(VENV)/.installed
 
 # Audits that were done before save no adversarial images, so without any the zoo is audited again.

@@ -11,10 +11,11 @@ import pytest
 import torch
 from hypothesis import settings as hypothesis_settings
 
-from auditor import logs
+from auditor import logs, tracing
 from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
 from auditor.text import redaction
+from tests.factories.collector import collector, recorder  # noqa: F401
 from tests.factories.services import EMPTY, bare, lent, migrated, server  # noqa: F401
 
 hypothesis_settings.register_profile("auditor", deadline=None)  # these machines are noisy
@@ -52,7 +53,7 @@ def pytest_runtest_makereport(item, call):  # noqa: ARG001
 @pytest.fixture(autouse=True)
 def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test has a database of its own, and settings of nobody else."""
-    for name in [name for name in os.environ if name.startswith("AUDITOR_")]:
+    for name in [name for name in os.environ if name.startswith(("AUDITOR_", "OTEL_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(logs, "_settings", None)
@@ -63,6 +64,7 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
         settings.cache_clear()
         redaction.forget()
         yield
+        tracing.shut_down()
         settings.cache_clear()
         redaction.forget()
     root.handlers[:] = [handler for handler in root.handlers if not isinstance(handler, logs._ToStderr)]

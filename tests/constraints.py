@@ -18,12 +18,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-IN_THE_IMAGE = ("zoos", "service")
-"""The extras that workers and `auditor serve` need."""
+IN_THE_IMAGE = ("zoos", "service", "telemetry")
+"""The extras that workers and `auditor serve` need, and traces."""
 PRODUCT, TESTS = ROOT / "constraints.txt", ROOT / "constraints-test.txt"
 HEADS = {
     PRODUCT: """\
-# What the tests passed with, on Python {python} and Linux: pip install -c constraints.txt '.[zoos,service]'
+# What the tests passed with, on Python {python} and Linux: pip install -c constraints.txt '.[zoos,service,telemetry]'
 # All versions install on Python {oldest}, too. Written by `make constraints`. Builds of torch for the CPU and for CUDA
 # have the same version; what only one of them needs is here, too, and is installed with that one only.
 """,

@@ -13,6 +13,7 @@ import billiard
 from celery.signals import worker_process_init, worker_process_shutdown
 from sqlalchemy import Engine
 
+from auditor import tracing
 from auditor.config import settings
 from auditor.db.session import make_engine
 from auditor.db.store import Store
@@ -158,6 +159,7 @@ def _start_process(**_: Any) -> None:
     multiprocessing.process._current_process = _MAIN  # type: ignore[attr-defined]
     signal.signal(signal.SIGTERM, _exit_on_signal)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    tracing.set_up("worker")
     _process = Process.start(_options, billiard.current_process().index)
     # Wait for torch first: a job that is claimed now would count a loss if this process were killed during the import.
     warming = threading.Thread(target=warm_up, daemon=True)
@@ -169,6 +171,7 @@ def _start_process(**_: Any) -> None:
 def _stop_process(**_: Any) -> None:
     if _process is not None:
         _process.heartbeat.__exit__()
+    tracing.shut_down()  # a process of the pool ends without Python's exit functions
 
 
 def _exit_on_signal(*_: object) -> None:

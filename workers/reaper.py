@@ -14,7 +14,7 @@ from typing import Any
 
 from celery import bootsteps
 
-from auditor import logs
+from auditor import logs, tracing
 from auditor.config import settings
 from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.session import make_engine
@@ -58,6 +58,7 @@ class ReaperStep(bootsteps.StartStopStep):  # type: ignore[misc]
 def main(parent: int) -> None:
     """Check leases and messages until the worker has ended."""
     logs.set_up("reaper")
+    tracing.set_up("reaper")
     lease = settings().lease_seconds
     reaper = Reaper(make_engine(settings().database_url), lease, queue, queue.QUEUES)
     pause = min(5.0, lease / 4)

@@ -24,6 +24,7 @@ from auditor.records.curves import Curve
 from auditor.records.targeted import TargetedScore
 from auditor.statistics import wilson_interval
 from auditor.text.numbers import counted
+from auditor.tracing import part
 
 UNBROKEN = -1
 """In place of a class, or of an attack: no attack broke the sample."""
@@ -110,7 +111,9 @@ class Cascade(CascadeState):
             self.notes.append(f"{adapted.name} left out: the model passes no gradient to its input")
             self.attacker.lack.zero_()  # nothing says that a boundary is far
         elif adapted:
-            self._run_attack(adapted)
+            with part(f"attack {adapted.name}", attack=adapted.name) as span:
+                score = self._run_attack(adapted)
+                span.set(images_in=score.n, images_out=score.n - score.broken, batch_size=self.batch_size)
 
     def run_until(self, attacks: tuple[Attack, ...], is_decided: Callable[[Tensor, Tensor], bool]) -> None:
         """Run all attacks on one chunk of samples after the other, in a random order of the seed, until it is decided,
@@ -196,7 +199,8 @@ class Cascade(CascadeState):
         if self.nearest is None:
             nearest = torch.zeros_like(self.correct)
             if len(chosen):
-                nearest[chosen] = self._map_resumable(minimal.NAME, chosen, self._find_nearest) > 0
+                with part(f"attack {minimal.NAME}", attack=minimal.NAME, images_in=len(chosen)):
+                    nearest[chosen] = self._map_resumable(minimal.NAME, chosen, self._find_nearest) > 0
             self.nearest = nearest
         largest = minimal.largest_radius(self.attacker.norm, self.attacker.eps)
         sizes = self.sizes.where(self.sizes <= largest * (1 + 1e-5), torch.inf).where(self.correct, 0.0)
@@ -254,7 +258,8 @@ class Cascade(CascadeState):
         chosen = self.correct.nonzero().flatten()
         broken = self.correct.new_zeros(0, 2)
         if len(chosen):
-            broken = self._map_batches(targeted.NAME, chosen, attack.break_samples)
+            with part(f"attack {targeted.NAME}", attack=targeted.NAME, images_in=len(chosen)):
+                broken = self._map_batches(targeted.NAME, chosen, attack.break_samples)
         if missed := int((broken.any(1) & self.survived[chosen]).sum()):
             self.notes.append(
                 f"targeted attacks broke {counted(missed, 'sample')} that survived the cascade; they do not count"
@@ -297,8 +302,8 @@ class Cascade(CascadeState):
             lack=self.attacker.lack[kept].cpu(),
         )
 
-    def _run_attack(self, attack: Attack) -> None:
-        """Run one attack on the survivors; a sample that it breaks inside the budget survives no longer.
+    def _run_attack(self, attack: Attack) -> AttackScore:
+        """Run one attack on the survivors, and return its score; a sample that it breaks survives no longer.
 
         An attack that has run before, on a smaller random part, adds to its score.
         """
@@ -329,6 +334,7 @@ class Cascade(CascadeState):
             self.scores = self._restate(self.scores)
         else:
             self.scores.append(score)
+        return score
 
     def _select(self, attack: Attack) -> Tensor:
         """``(N,)`` bool: the survivors that the attack runs on. A batch of it changes no other sample's selection.

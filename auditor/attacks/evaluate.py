@@ -31,6 +31,7 @@ from auditor.attacks.sequential import decide, decide_regression
 from auditor.attacks.transfer import check_other_model, transfer_attacks
 from auditor.errors import InputError
 from auditor.torch_state import default_modes, plain_tensor, trackable
+from auditor.tracing import part
 
 
 def evaluate_robustness(
@@ -134,7 +135,8 @@ def evaluate_robustness(
             cascade.notes += clipped
             if curve:
                 cascade.measure_sizes()
-            cascade.inspect_model()
+            with part("inspect model"):
+                cascade.inspect_model()
             for name, source in sources.items():
                 check_device(source, images)
                 check_other_model(source, name, images, cascade.logits.shape[1])
@@ -145,7 +147,8 @@ def evaluate_robustness(
                 protocol = replace(protocol, attacks=without_selection(protocol.attacks))
                 cascade.run_until(protocol.attacks, is_decided)
             cascade.run_minimal()
-            cascade.check_masking(protocol.attacks)
+            with part("check masking"):
+                cascade.check_masking(protocol.attacks)
             if superclasses is not None:
                 cascade.run_targeted(number_superclasses(superclasses, cascade.logits))
             return cascade.result()

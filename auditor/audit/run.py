@@ -38,6 +38,7 @@ from auditor.screening import screen
 from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes
 from auditor.screening.statistics import median
 from auditor.torch_state import default_modes, trackable
+from auditor.tracing import part
 from auditor.zoo import LoadedModel
 
 
@@ -70,12 +71,11 @@ def audit(
     hierarchy = hierarchy_of(entry)
     _check_output(model, entry, len(hierarchy.classes), images)
     found = _Findings(flags=list(loaded.flags), notes=list(loaded.notes))
-    context.progress("linearize", 0, 1)
-    _score_weights(model, entry, request, hierarchy, found)
-    context.progress("linearize", 1, 1)
-    context.progress("screen", 0, 1)
-    _screen(model, entry, request, hierarchy, found)
-    context.progress("screen", 1, 1)
+    for name, measure in (("linearize", _score_weights), ("screen", _screen)):
+        context.progress(name, 0, 1)
+        with part(name):
+            measure(model, entry, request, hierarchy, found)
+        context.progress(name, 1, 1)
     broken, name = None, identity(entry, loaded.weights_sha256, request, images, extra.identity, earlier)
     if images is not None and request.triage is not None and not is_attacked(request.triage, found.screening, name):
         request, images, extra = request.without_attacks("screen"), None, NO_ATTACKS
@@ -85,10 +85,14 @@ def audit(
         attempts = SavedAttempt(context, attempt_key(name, request, versions()))
         run = _Run(model, entry, request, images, hierarchy, found, attempts)
         if images.corrupted is not None:
-            _corrupt(run, images.corrupted)
+            with part("corruptions", images=len(images.labels)):
+                _corrupt(run, images.corrupted)
         else:
-            broken = _attack(run, extra, earlier, keep=adversarials is not None)
-            _certify(run)
+            with part("attacks", images=len(images.labels)):
+                broken = _attack(run, extra, earlier, keep=adversarials is not None)
+            if request.certify is not None:
+                with part("certify", method=request.certify):
+                    _certify(run)
     if adversarials is not None and images is not None and broken is not None:
         broken = broken.beside(images.images, images.indices)
         saved, notes = keep_adversarials(
@@ -317,8 +321,6 @@ def _compare_margins(run: _Run, images: torch.Tensor, correct: torch.Tensor, sur
 def _certify(run: _Run) -> None:
     """Measure the requested lower bound; a certified sample that an attack broke is a flag."""
     found = run.found
-    if run.request.certify is None:
-        return
     try:
         certificate = measure_certificate(run.model, run.entry, run.request, run.images, run.attempts.context.progress)
     except AuditorError as error:

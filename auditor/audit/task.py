@@ -10,6 +10,7 @@ from auditor.data import ImageSet, load_images
 from auditor.data.corruptions import load_corrupted_images
 from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry
 from auditor.records.corruptions import is_corruptions
+from auditor.tracing import part
 from auditor.zoo import Source
 
 
@@ -19,9 +20,13 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     Raises:
         AuditorError: the model, or its images, cannot be loaded, or do not match.
     """
-    request, images = with_tests(request.under(entry.norm), context), images_of(entry, request)
-    loaded = source.load(entry)
-    extra = load_attacks(entry, request.audit)
+    request = with_tests(request.under(entry.norm), context)
+    with part("load images", dataset=entry.dataset) as span:
+        images = images_of(entry, request)
+        span.set(images=0 if images is None else len(images.labels))
+    with part("load model"):
+        loaded = source.load(entry)
+        extra = load_attacks(entry, request.audit)
     complete = request.audit.complete
     if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images, extra.identity)):
         return None

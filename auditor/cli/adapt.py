@@ -174,7 +174,7 @@ def command(options: AdaptOptions) -> None:
     not usable; 130 interrupted.
     """
     from auditor.cli.model_filters import find_model
-    from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
+    from auditor.cli.run_scan import decide, set_up_logs_and_traces, sigterm_interrupts
     from auditor.cli.run_training import run_where
     from auditor.errors import NotFoundError
     from auditor.machine.devices import check_device
@@ -188,7 +188,7 @@ def command(options: AdaptOptions) -> None:
             recipes = ", ".join(RECIPES)
             raise NotFoundError(f"no recipe named {options.start!r}; expected one of: {recipes}; {error}") from error
     sigterm_interrupts()
-    set_up_logs()
+    set_up_logs_and_traces()
     where = decide(options.place, options.device)
     folder = options.folder
     adapt = _make_request(options)

@@ -177,12 +177,12 @@ def command(options: BoostOptions) -> None:
     database or the broker is not usable; 130 interrupted.
     """
     from auditor.cli.model_filters import find_entry
-    from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
+    from auditor.cli.run_scan import decide, set_up_logs_and_traces, sigterm_interrupts
     from auditor.cli.run_training import run_where
     from auditor.scans.threat_models import under
 
     sigterm_interrupts()
-    set_up_logs()
+    set_up_logs_and_traces()
     audit = options.audit
     where = decide(options.place, audit.device)
     entry = find_entry(options.model, audit.folder, trust_code=audit.trust_code)

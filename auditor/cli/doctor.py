@@ -11,9 +11,9 @@ from auditor.cli.options import FORMAT
 def command(verbose: bool, output_format: str) -> None:
     """Check whether this machine can run audits.
 
-    Checks packages, GPU, database, broker, data sets, model folders and disk. Each check is ok, absent (needed only for
-    some work) or broken; the last two say how to fix it. What is broken comes first. Nothing is changed or downloaded,
-    except that an older database is upgraded.
+    Checks packages, GPU, database, broker, traces, data sets, model folders and disk. Each check is ok, absent (needed
+    only for some work) or broken; the last two say how to fix it. What is broken comes first. Nothing is changed or
+    downloaded, except that an older database is upgraded.
 
     \b
     Examples:

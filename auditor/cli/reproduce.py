@@ -126,12 +126,12 @@ def bai2021(options: ReproduceOptions) -> None:
     experiments, settings = find_experiments(options.only), _make_settings(options)
     shared.check_exists("--data", options.data)
 
-    from auditor.cli.run_scan import set_up_logs, sigterm_interrupts
+    from auditor.cli.run_scan import set_up_logs_and_traces, sigterm_interrupts
     from auditor.reproduce.page import write_page
     from auditor.reproduce.run import reproduce
 
     sigterm_interrupts()
-    set_up_logs()
+    set_up_logs_and_traces()
     try:
         results = reproduce(experiments, settings, options.work, say)
     except KeyboardInterrupt:

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from auditor.zoo import Source
 
 
-def set_up_logs() -> None:
+def set_up_logs_and_traces() -> None:
     """Log warnings only, because people see the progress; log each audit if the format is JSON."""
-    from auditor import logs
+    from auditor import logs, tracing
 
     logs.set_up("scan", "WARNING")
+    tracing.set_up("scan")
     if logs.logs_json():
         logging.getLogger("auditor").setLevel("INFO")
 
@@ -124,8 +125,10 @@ def run_where(
         from auditor.scans.plan import check_scan
 
         check_scan(store, entries, request.measurement, images=False)
-        scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
-        return send_and_follow(where, store, scan_id, jobs, request)
+        with request.span(source, models=len(entries), queue=where.queue) as span:
+            scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
+            span.set(scan=scan_id)
+            return send_and_follow(where, store, scan_id, jobs, request)
     measure, jobs_at_once = _in_children(where, zoo, entries, request)
     with ScanProgress(len(entries)) as progress:
         executor = LocalExecutor(store=store, measure=measure, reporter=progress, side_by_side=jobs_at_once)
@@ -134,6 +137,7 @@ def run_where(
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     """Run the failed and cancelled audits of a scan again, with the scan's own request."""
+    from auditor import tracing
     from auditor.cli.output.follow import follow
     from auditor.cli.output.progress import ScanProgress, say
     from auditor.db.scans import load_request, load_scan, retry_scan
@@ -144,8 +148,8 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     from auditor.scans.request import ScanRequest
     from auditor.zoo import find_source
 
-    scan = load_scan(store.engine, scan_id)
-    request = ScanRequest.from_json(load_request(store.engine, scan_id))
+    scan, stored = load_scan(store.engine, scan_id), load_request(store.engine, scan_id)
+    request = ScanRequest.from_json(stored)
     if where.is_local:  # an error here leaves the scan unchanged
         check_device(request.measurement.audit.device)
         zoo = find_source(scan.source, request.place, trust_code=request.trust_code)
@@ -156,17 +160,19 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
             raise UsageError(
                 f"the time limit of scan {scan_id} is over {LONGEST_DAYS} days, too long for the queue: add --here"
             )
-    jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.is_local else None)
-    if not jobs:
-        runs = scan.state == "running"
-        say(f"scan {scan_id} {'is running' if runs else 'has ended'}; none of its audits failed or was cancelled")
-        return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
-    if not where.is_local:
-        return send_and_follow(where, store, scan_id, jobs, request)
-    measure, jobs_at_once = _in_children(where, zoo, [job.entry for job in jobs], request)
-    with ScanProgress(len(jobs)) as progress:
-        executor = LocalExecutor(store=store, measure=measure, reporter=progress, side_by_side=jobs_at_once)
-        return executor.run_jobs(scan_id, jobs, zoo, request)
+    with request.span(scan.source, parent=stored.get(tracing.CARRIER), queue=where.queue, scan=scan_id) as span:
+        jobs = retry_scan(store.engine, scan_id, where.queue, process_name() if where.is_local else None)
+        span.set(models=len(jobs))
+        if not jobs:
+            runs = scan.state == "running"
+            say(f"scan {scan_id} {'is running' if runs else 'has ended'}; none of its audits failed or was cancelled")
+            return follow(store.engine, scan_id) if runs and where.wait else ScanOutcome(scan_id, ended=False)
+        if not where.is_local:
+            return send_and_follow(where, store, scan_id, jobs, request)
+        measure, jobs_at_once = _in_children(where, zoo, [job.entry for job in jobs], request)
+        with ScanProgress(len(jobs)) as progress:
+            executor = LocalExecutor(store=store, measure=measure, reporter=progress, side_by_side=jobs_at_once)
+            return executor.run_jobs(scan_id, jobs, zoo, request)
 
 
 def send_and_follow(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from auditor import tracing
 from auditor.cli.output.progress import ScanProgress, say
 from auditor.errors import ExitCode
 
@@ -103,8 +104,10 @@ def run_where(
         check_length(request.seconds)
     engine = open_tidied() if where.is_local else open_database()
     trainings = Trainings(engine, settings().database_patience)
-    job = trainings.create(kind, model, entry, request.to_json(), where.queue)
-    run_or_send(trainings, job, where, output_format)
+    with tracing.span(kind, model=model, queue=where.queue) as span:
+        job = trainings.create(kind, model, entry, request.to_json(), where.queue)
+        span.set(training=job.training_id)
+        run_or_send(trainings, job, where, output_format)
 
 
 def run_or_send(trainings: "Trainings", job: "TrainingJob", where: "Where", output_format: str) -> None:
@@ -162,7 +165,7 @@ def follow(engine: "Engine", training_id: int) -> None:
     printed, part, silences = 0, "", SilenceReports()
     try:
         while True:
-            with contextlib.suppress(*UNAVAILABLE):
+            with tracing.paused(), contextlib.suppress(*UNAVAILABLE):
                 row = load_training(engine, training_id)
                 for score in row.history[printed:]:
                     say(epoch_line(score, epochs_of(row.request)))

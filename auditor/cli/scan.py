@@ -205,12 +205,19 @@ def command(options: ScanOptions) -> None:
     from auditor.cli.output.adversarials import prepare, say_saved
     from auditor.cli.output.progress import say
     from auditor.cli.output.reports import check_files, write_reports
-    from auditor.cli.run_scan import decide, print_dry_run, run_where, set_up_logs, sigterm_interrupts, start_children
+    from auditor.cli.run_scan import (
+        decide,
+        print_dry_run,
+        run_where,
+        set_up_logs_and_traces,
+        sigterm_interrupts,
+        start_children,
+    )
     from auditor.scans.threat_models import check_options, entries_under
     from auditor.zoo import check_installed, find_source
 
     sigterm_interrupts()
-    set_up_logs()
+    set_up_logs_and_traces()
     audit, gates = options.audit, options.gates
     gates.check_protocol(audit.protocol, curve=audit.curve)
     adversarials = prepare(options.save_adversarials, audit.protocol, dry_run=options.dry_run)

@@ -225,11 +225,11 @@ def retry(scan_id: int, queued: bool | None, wait: bool, jobs: int | None, outpu
     """
     from auditor.cli.db import open_tidied
     from auditor.cli.output.scan import print_outcome
-    from auditor.cli.run_scan import decide, rerun_where, set_up_logs
+    from auditor.cli.run_scan import decide, rerun_where, set_up_logs_and_traces
     from auditor.db.scans import load_scan
     from auditor.db.store import Store
 
-    set_up_logs()
+    set_up_logs_and_traces()
     engine = open_tidied()
     place = PlaceOptions(queued=queued, wait=wait, jobs=jobs)
     where = decide(place, load_scan(engine, scan_id).device)

@@ -66,6 +66,7 @@ def command(
     """
     import ipaddress
 
+    from auditor import tracing
     from auditor.cli.db import open_database
     from auditor.cli.schedule import check_remote_scan
     from auditor.errors import UsageError
@@ -80,6 +81,7 @@ def command(
     if not (ipaddress.ip_address(address).is_loopback or closed or opened):
         raise UsageError(f"other machines can reach {host}: add --closed (reading needs a token) or --open")
     allowed, trusted = hosts.allowed_hosts(address, names), hosts.check_proxies(proxies)
+    tracing.set_up("serve")
     app = create_app(
         open_database(),
         open_reading=not closed,

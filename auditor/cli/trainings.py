@@ -2,6 +2,7 @@
 
 import click
 
+from auditor import tracing
 from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
@@ -122,14 +123,14 @@ def resume(training_id: int, queued: bool | None, wait: bool, output_format: str
       auditor trainings resume 7 --queue --wait
     """
     from auditor.cli.db import open_tidied
-    from auditor.cli.run_scan import decide, set_up_logs, sigterm_interrupts
+    from auditor.cli.run_scan import decide, set_up_logs_and_traces, sigterm_interrupts
     from auditor.cli.run_training import run_or_send
     from auditor.config import settings
     from auditor.db.trainings import Trainings, load_training
     from auditor.trainings.run import check_request
 
     sigterm_interrupts()
-    set_up_logs()
+    set_up_logs_and_traces()
     trainings = Trainings(open_tidied(), settings().database_patience)
     row = load_training(trainings.engine, training_id)
     request = check_request(row.kind, row.request)
@@ -138,4 +139,6 @@ def resume(training_id: int, queued: bool | None, wait: bool, output_format: str
         from auditor.jobs.queue import check_length
 
         check_length(request["seconds"])
-    run_or_send(trainings, trainings.resume(training_id, where.queue), where, output_format)
+    parent = request.get(tracing.CARRIER)
+    with tracing.span(row.kind, parent=parent, model=row.model, queue=where.queue, training=training_id):
+        run_or_send(trainings, trainings.resume(training_id, where.queue), where, output_format)

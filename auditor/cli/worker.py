@@ -75,6 +75,7 @@ def command(gpus: str | None, **options: object) -> None:
     import os
     import sys
 
+    from auditor import tracing
     from auditor.cli.db import open_database
     from auditor.cli.run_scan import check_queue
     from auditor.config import settings
@@ -87,6 +88,7 @@ def command(gpus: str | None, **options: object) -> None:
         raise UsageError(f"--gpus: expected GPU numbers such as 0,2, got {gpus!r}")
     if options["threads"] is None:
         options["threads"] = settings().threads
+    tracing.check()
     check_queue()
     open_database().dispose()
     arguments = json.dumps({"gpus": numbers, **options})

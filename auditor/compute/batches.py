@@ -6,6 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from auditor import tracing
+
 Result = TypeVar("Result")
 
 
@@ -40,6 +42,7 @@ def in_batches(
             if size == 1:
                 raise
             size //= 2
+            tracing.event("out of memory: batches halved", batch_size=size)
             halved(size)
             continue
         done = end

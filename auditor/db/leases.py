@@ -23,13 +23,14 @@ LEASES_EXPIRED = "leases_expired"
 
 @dataclass(frozen=True)
 class Lease:
-    """The lease of a running job; ``until`` changes with each renewal."""
+    """The lease of a running job; ``until`` changes with each renewal. ``started_at``: when it was claimed."""
 
     job_id: int
     attempt: int
     until: datetime | None
     worker: str | None
     seconds: float | None = None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Leases:
     def running(self) -> list[Lease]:
         """The leases of all jobs that workers run."""
         job = self.table
-        columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds)
+        columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds, job.started_at)
         with single(self.engine) as session:
             found = session.execute(select(*columns).where(job.state == "running", job.queue != LOCAL_QUEUE))
             return [Lease(*row) for row in found]

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from auditor import tracing
 from auditor.errors import first_line
 
 logger = logging.getLogger(__name__)
@@ -54,3 +55,4 @@ def with_retries(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate
 def _log_wait(state: RetryCallState) -> None:
     error: Any = state.outcome.exception() if state.outcome else None
     logger.warning("waiting for the database: %s", cause_of(error))
+    tracing.event("waiting for the database", reason=cause_of(error), tries=state.attempt_number)

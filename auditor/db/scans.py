@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, load_only
 
+from auditor import tracing
 from auditor.db import models as tables
 from auditor.db.base import iso
 from auditor.db.completion import now
@@ -178,7 +179,7 @@ def retry_scan(engine: Engine, scan_id: int, queue: str, worker: str | None) -> 
                 mark_latest(session, one.id)
         if ended:
             scan.state, scan.finished_at, scan.pending = "running", None, scan.pending + len(ended)
-            scan.queue, scan.worker = queue, worker
+            scan.queue, scan.worker, scan.request = queue, worker, scan.request | tracing.carrier()
         return [Job(one.id, scan_id, entry_from(one.entry or {}), scan.request) for one in ended]
 
 

@@ -15,9 +15,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, NoSuc
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
+from auditor import tracing
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 from auditor.network import connections
 from auditor.text.redaction import redact_urls
+from auditor.tracing.database import trace_transactions
 
 HEAD = "0018"
 """The newest revision under migrations/; a test compares the two."""
@@ -76,6 +78,8 @@ def make_engine(url: str) -> Engine:
     else:
         _try_idle(engine)
         event.listen(engine, "handle_error", _reconnect_if_read_only, retval=True)
+    if tracing.is_on():
+        trace_transactions(engine)
     return engine
 
 

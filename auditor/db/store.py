@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
+from auditor import tracing
 from auditor.db import models as tables
 from auditor.db.base import Base, upsert
 from auditor.db.certificates import certificate_row
@@ -70,6 +71,7 @@ class Store:
         Raises:
             UsageError: the run of a schedule, ``run_id``, has a scan already.
         """
+        request = request | tracing.carrier()
         with Session(self.engine) as session, session.begin():
             scan = tables.Scan(
                 source=source,

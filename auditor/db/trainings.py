@@ -1,12 +1,13 @@
 """Boosts and adaptations in the database: created, leased like audits, followed and finished."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Engine, case, select, update
 from sqlalchemy.orm import Session
 
+from auditor import tracing
 from auditor.db import models as tables
 from auditor.db.base import iso, upsert
 from auditor.db.codec import nan_to_null
@@ -51,7 +52,7 @@ class TrainingLeases(Leases):
     def running(self) -> list[Lease]:
         """The leases of all running jobs, with and without a worker."""
         job = tables.Training
-        columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds)
+        columns = (job.id, job.attempt, job.lease_until, job.worker, job.lease_seconds, job.started_at)
         with single(self.engine) as session:
             return [Lease(*row) for row in session.execute(select(*columns).where(job.state == "running"))]
 
@@ -82,6 +83,7 @@ class Trainings:
         self, kind: Kind, model: str, entry: ZooEntry | None, request: dict[str, Any], queue: str = LOCAL_QUEUE
     ) -> TrainingJob:
         """A queued job."""
+        request = request | tracing.carrier()
         with Session(self.engine) as session, session.begin():
             row = tables.Training(
                 kind=kind,
@@ -216,14 +218,15 @@ class Trainings:
                     f"{row.kind} {training_id} is {row.state}: only failed or cancelled jobs can be resumed"
                 )
             same = (table.id == training_id, table.state == row.state, table.attempt == row.attempt)
-            back = {"state": "queued", "queue": queue, "losses": 0, "lease_until": None}
+            request = job.request | tracing.carrier()
+            back = {"state": "queued", "queue": queue, "losses": 0, "lease_until": None, "request": request}
             blank = dict.fromkeys(("reason", "sent_at", "started_at", "finished_at", "cancelling", "worker"))
             put = update(table).where(*same).values(**back, **blank).returning(table.id)
             if session.execute(put.execution_options(synchronize_session=False)).first() is None:
                 raise ConflictError(
                     f"{row.kind} {training_id} was resumed by another process: see `auditor trainings list`"
                 )
-        return job
+        return replace(job, request=request)
 
     def _write(self, training_id: int, attempt: int, **values: Any) -> bool:
         job = tables.Training

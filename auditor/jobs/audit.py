@@ -3,18 +3,24 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from auditor import tracing
+from auditor.db.completion import now
 from auditor.db.leases import Leases
 from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs.lease import Heartbeat, LeaseHandle
-from auditor.jobs.run import Reporter, log_end, run_claimed
+from auditor.jobs.run import Reporter, log_end, record_outcome, run_claimed
 from auditor.logs import log_context
-from auditor.records import AuditRecord, Estimate, JobContext, Measurement, Verdicts, ZooEntry
+from auditor.records import LOCAL_QUEUE, AuditRecord, Estimate, JobContext, Measurement, Verdicts, ZooEntry
 from auditor.results.previous import count_audits, previous_verdicts
 from auditor.results.reverify import flag_difference
+from auditor.tracing import Span
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
@@ -55,8 +61,9 @@ class AuditExecutor:
             force: measure the model although there is a stored result.
             reverify: measure it again and compare; the outcome is ``verified`` if the stored result is confirmed.
         """
-        began, heartbeat = time.monotonic(), self.heartbeat
-        with log_context(scan=job.scan_id, audit=job.audit_id, model=job.entry.model, worker=heartbeat.name):
+        started, began, heartbeat = now(), time.monotonic(), self.heartbeat
+        ids = {"scan": job.scan_id, "audit": job.audit_id, "model": job.entry.model, "worker": heartbeat.name}
+        with log_context(**ids):
             number = self.store.claim(job.audit_id, heartbeat.name, heartbeat.lease, heartbeat.queue)
             with log_context(attempt=number):
                 outcome = "taken"
@@ -66,9 +73,23 @@ class AuditExecutor:
                     def measure(handle: LeaseHandle) -> AuditRecord | None:
                         return self.measure(open_source(), job.entry, request, attempt.context(handle))
 
-                    outcome = run_claimed(attempt, heartbeat, measure)
+                    with self._span(job, started, attempt=number, **ids) as span:
+                        outcome = run_claimed(attempt, heartbeat, measure)
+                        record_outcome(span, outcome)
                 log_end(job, outcome, time.monotonic() - began)
                 return outcome
+
+    def _span(self, job: Job, started: datetime, **ids: Any) -> AbstractContextManager[Span]:
+        """The span of an attempt, a part of the scan's span, which another process may have recorded."""
+        return tracing.span(
+            "audit",
+            kind="internal" if self.heartbeat.queue == LOCAL_QUEUE else "consumer",
+            parent=job.request.get(tracing.CARRIER),
+            began=started,
+            protocol=job.request.get("protocol"),
+            queue=self.heartbeat.queue,
+            **ids,
+        )
 
 
 class AuditAttempt:
@@ -128,6 +149,7 @@ class AuditAttempt:
         saved: bytes | None = self.leases.load_progress(self.job.audit_id, key)
         if saved:
             logger.info("audit %d, %s: resumes from its saved progress", self.job.audit_id, self.job.entry.model)
+            tracing.event("resumed from saved progress")
         elif self.attempt > 1:  # starts again: an earlier attempt reached what this one will save first
             self.is_further = not self.leases.has_progress(self.job.audit_id)
         return saved

@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
-from auditor import logs
+from auditor import logs, tracing
 from auditor.errors import (
     AuditorError,
     EnvironmentUnusableError,
@@ -39,6 +39,7 @@ from auditor.jobs.limits import GIB, Limits
 from auditor.machine.devices import wait_passively
 from auditor.records import JobContext, Progress
 from auditor.text.redaction import redact
+from auditor.tracing.children import ChildSpans, record_over
 
 SourceT = TypeVar("SourceT")
 EntryT = TypeVar("EntryT")
@@ -85,21 +86,23 @@ class ChildProcess(Generic[SourceT, EntryT, RequestT, ResultT]):
         """
         starter = _start_method(self.preload)
         ours, theirs = starter.Pipe()
-        call = (self.task, source, entry, request)
+        call, spans = (self.task, source, entry, request), ChildSpans()
         child = starter.Process(
-            target=_run_task, args=(theirs, dict(os.environ), logs.export_context(), self.threads, call)
+            target=_run_task,
+            args=(theirs, dict(os.environ), logs.export_context(), tracing.is_inside(), self.threads, call),
         )
-        with _START_LOCK, _no_main():
+        with tracing.part("start process"), _START_LOCK, _no_main():
             child.start()
         theirs.close()
         try:
-            result: ResultT = self._follow(child, ours, context)
+            result: ResultT = self._follow(child, ours, context, spans)
             return result
         finally:
             _kill(child)
             ours.close()
+            spans.close()
 
-    def _follow(self, child: Any, pipe: Connection, context: JobContext) -> Any:
+    def _follow(self, child: Any, pipe: Connection, context: JobContext, spans: ChildSpans) -> Any:
         """Answer the child's messages until it has a result, and check its limits meanwhile."""
         deadline, last_check = time.monotonic() + self.limits.seconds, 0.0
         while True:
@@ -121,6 +124,9 @@ class ChildProcess(Generic[SourceT, EntryT, RequestT, ResultT]):
                 return content
             if kind == "error":
                 raise MeasurementError(redact(content))
+            if kind == "span":
+                spans.receive(*content)
+                continue
             answer = getattr(context, kind)(*content)
             if kind in ANSWERED:
                 with contextlib.suppress(ConnectionError):  # the child has ended: the next loop raises the reason
@@ -248,11 +254,14 @@ def _run_task(
     pipe: Connection,
     environment: dict[str, str],
     log_context: Any,
+    is_traced: bool,
     threads: int | None,
     call: tuple[Task[Any, Any, Any, Any], Any, Any, Any],
 ) -> None:
     """The main function of a child process."""
     _set_up_process(environment, log_context)
+    if is_traced:
+        record_over(lambda message: pipe.send(("span", message)))
     import torch
 
     if threads is not None:

@@ -6,17 +6,20 @@ A message carries only an ID; the database decides whether the job has to run, a
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from celery import Celery
 from celery.loaders.app import AppLoader
 from kombu.entity import Exchange, Queue
 
+from auditor import tracing
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 from auditor.network import connections
 from auditor.network.brokers import advice, read_broker
+from auditor.tracing import Span
 
 QUEUES = ("cpu", "gpu")
 """The workers' queues; :data:`auditor.records.LOCAL_QUEUE` stands for the process itself."""
@@ -97,7 +100,7 @@ def send(jobs: Sequence[Unsent], queue: str) -> None:
         EnvironmentUnusableError: the broker does not answer; the reaper of a worker will send the IDs once it does.
     """
     app = _app(broker_url())
-    with _answering(), app.producer_or_acquire() as producer:
+    with _answering(), _span(jobs, queue), app.producer_or_acquire() as producer:
         for job in jobs:
             app.send_task(
                 TASKS[job.kind],
@@ -108,6 +111,18 @@ def send(jobs: Sequence[Unsent], queue: str) -> None:
                 time_limit=int(job.seconds) + HARD_MARGIN,
                 ignore_result=True,
             )
+
+
+def _span(jobs: Sequence[Unsent], queue: str) -> AbstractContextManager[Span]:
+    """The span of the messages; each attempt at a job finds the span of its scan in the database."""
+    system = {"redis": "redis", "amqp": "rabbitmq"}[read_broker(broker_url()).kind]
+    named: dict[str, Any] = {
+        "messaging.system": system,
+        "messaging.destination.name": queue,
+        "messaging.operation.type": "send",
+        "messaging.batch.message_count": len(jobs),
+    }
+    return tracing.part("send", kind="producer", **named)
 
 
 def count_waiting(queue: str) -> int:

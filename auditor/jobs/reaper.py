@@ -8,11 +8,12 @@ from typing import Protocol
 
 from sqlalchemy import Engine
 
-from auditor.db.leases import Leases, Unsent
+from auditor import tracing
+from auditor.db.leases import Lease, Leases, Unsent
 from auditor.db.retry import UNAVAILABLE
 from auditor.db.scans import list_local_scans
 from auditor.db.store import Store
-from auditor.db.trainings import TrainingLeases, list_trainings
+from auditor.db.trainings import TrainingLeases, Trainings, list_trainings
 from auditor.db.workers import list_workers, remove_worker
 from auditor.errors import AuditorError
 from auditor.jobs.lease import ExpiryWatch, is_gone
@@ -82,6 +83,26 @@ class Reaper:
             state = self.leases[kind].expire(running[key])
             if state is not None:
                 logger.warning("%s %d: its process %s is lost; new state: %s", kind, job_id, running[key].worker, state)
+                self._trace_loss(kind, running[key], state)
+
+    def _trace_loss(self, kind: str, lease: Lease, state: str) -> None:
+        """Record the span of an attempt that was lost with its process, and with what that process recorded."""
+        if not tracing.is_on():
+            return
+        store = Store(self.engine) if kind == "audit" else Trainings(self.engine)
+        job = store.load_job(lease.job_id)
+        with tracing.span(
+            "audit" if kind == "audit" else "attempt",
+            kind="consumer",
+            parent=None if job is None else job.request.get(tracing.CARRIER),
+            began=lease.started_at,
+            attempt=lease.attempt,
+            worker=lease.worker,
+            outcome="lost",
+            state=state,
+            **{kind: lease.job_id},
+        ) as span:
+            span.fail(f"{lost_reason(lease.worker)}; new state: {state}")
 
     def _cancel_lost_scans(self) -> None:
         scans = {scan.scan_id: scan for scan in list_local_scans(self.engine)}

@@ -12,6 +12,7 @@ from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.store import Job
 from auditor.errors import AuditorError, first_line, one_line
 from auditor.jobs.lease import Heartbeat, JobCancelledError, LeaseHandle, LeaseLostError
+from auditor.tracing import Span
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,14 @@ def log_end(job: Job, outcome: str, seconds: float) -> None:
     """Log the end of an attempt in one line, the same wherever the attempt ran."""
     fields = {"outcome": outcome.partition(":")[0], "seconds": round(seconds, 3)}
     logger.info("audit %d, %s: %s after %.1f s", job.audit_id, job.entry.model, outcome, seconds, extra=fields)
+
+
+def record_outcome(span: Span, outcome: str) -> None:
+    """Record how an attempt ended."""
+    kind, _, reason = outcome.partition(": ")
+    span.set(outcome=kind)
+    if kind == "failed":
+        span.fail(reason)
 
 
 class JobAttempt(Protocol[ResultT_contra]):

@@ -25,6 +25,7 @@ EXTRAS = {
     "hub": ("transformers", "transformers' models on the Hugging Face hub"),
     "onnx": ("onnx", "ONNX files in local zoos"),
     "service": ("celery", "workers and PostgreSQL"),
+    "telemetry": ("opentelemetry-exporter-otlp-proto-http", "OpenTelemetry traces"),
 }
 """The package without which an extra is not installed, because extras share others; and what the extra is for."""
 State = Literal["ok", "absent", "broken"]
@@ -42,7 +43,7 @@ class Finding:
 def examine(settings: Settings) -> list[Finding]:
     """Run all checks; a check that raises an error becomes a finding."""
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _machine, _packages, _hub, _gpu, _database, _broker, _data_sets, _models, _disk,
+        _machine, _packages, _hub, _gpu, _database, _broker, _traces, _data_sets, _models, _disk,
     ]  # fmt: skip
     findings: list[Finding] = []
     for check in checks:
@@ -160,6 +161,26 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield Finding("broker", "broken", f"{broker.shown} does not answer: {first_line(error)}{advice(error)}")
         return
     yield Finding("broker", "ok", "; ".join(filter(None, (broker.shown, broker.safety))))
+
+
+def _traces(_: Settings) -> Iterator[Finding]:
+    from auditor import tracing
+
+    if not tracing.is_requested():
+        yield Finding("traces", "absent", f"off; {tracing.ENDPOINTS[-1]} turns them on: see docs/observability.md")
+        return
+    try:
+        tracing.check()
+    except AuditorError as error:
+        yield Finding("traces", "broken", str(error))
+        return
+    from auditor.tracing.otlp import shown_endpoint, why_not_taken
+
+    reason = why_not_taken()
+    if reason is None:
+        yield Finding("traces", "ok", f"sent to {shown_endpoint()}")
+    else:
+        yield Finding("traces", "broken", f"{shown_endpoint()} does not take spans: {reason}")
 
 
 def _data_sets(settings: Settings) -> Iterator[Finding]:

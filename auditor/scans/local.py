@@ -86,10 +86,12 @@ class LocalExecutor:
                 are raised before any model is loaded.
         """
         check_scan(self.store, entries, request.measurement)
-        abandon_dead_scans(self.store.engine)
-        stored = request.to_json()
-        scan_id, jobs = self.store.create_scan(name, stored, entries, worker=process_name(), run_id=run_id)
-        return self.run_jobs(scan_id, jobs, source, request)
+        with request.span(name, models=len(entries), queue=LOCAL_QUEUE) as span:
+            abandon_dead_scans(self.store.engine)
+            stored = request.to_json()
+            scan_id, jobs = self.store.create_scan(name, stored, entries, worker=process_name(), run_id=run_id)
+            span.set(scan=scan_id)
+            return self.run_jobs(scan_id, jobs, source, request)
 
     def run_jobs(self, scan_id: int, jobs: Sequence[Job], source: Source, request: ScanRequest) -> ScanOutcome:
         """Run queued jobs of one scan, in their order."""

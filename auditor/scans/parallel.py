@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import psutil
 
+from auditor import tracing
 from auditor.config import settings
 from auditor.errors import MemoryLimitError
 from auditor.jobs.audit import Measure
@@ -98,7 +99,8 @@ class SharedMemoryMeasure:
         try:
             with self._beside_others(context.stopped):
                 return self.shared(source, entry, request, context)
-        except MemoryLimitError:
+        except MemoryLimitError as error:
+            tracing.event("out of memory: measured again, alone", reason=str(error))
             with self._by_itself(context.stopped):
                 return self.alone(source, entry, request, context)
 

@@ -1,13 +1,16 @@
 """The request of a scan."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from auditor import tracing
 from auditor.attacks import find_protocol
 from auditor.errors import UsageError
 from auditor.jobs.stored_requests import dump_request, load_request
 from auditor.records import AuditRequest, Measurement
+from auditor.tracing import Span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,13 @@ class ScanRequest:
             adversarials=adversarials,
         )
         return cls(measurement=measurement, **others)
+
+    def span(self, source: str, *, parent: str | None = None, **attributes: Any) -> AbstractContextManager[Span]:
+        """The span of a scan with this request; arguments as in :func:`auditor.tracing.span`."""
+        audit = self.measurement.audit
+        return tracing.span(
+            "scan", parent=parent, source=source, protocol=audit.protocol, device=audit.device, **attributes
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As a scan's row stores it: one flat object."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from auditor import tracing
 from auditor.config import settings
 from auditor.db.results import Filter, list_results, load_detail, load_verdicts
 from auditor.db.retry import UNAVAILABLE
@@ -82,7 +83,8 @@ class BoostAttempt(TrainingAttempt[Comparison]):
         """
         source = self.executor.open_source(self.entry, self.request.scan)
         self.reporter.stage(f"fine-tuning {self.entry.model}, {counted(self.request.recipe.epochs, 'epoch')}")
-        outcome = self._train(source, handle)
+        with tracing.part("train", epochs=self.request.recipe.epochs):
+            outcome = self._train(source, handle)
         if not self.trainings.add_checkpoint(self.job_id, self.attempt, outcome):
             raise LeaseLostError
         self.reporter.stage(f"audit of {self.entry.model}, before")
@@ -164,6 +166,7 @@ class BoostAttempt(TrainingAttempt[Comparison]):
             except UNAVAILABLE as error:  # the next epoch stores the whole history
                 logger.warning("%s: its history is not stored: %s", self.name, first_line(error))
             self.reporter.epoch(history[-1])
+            tracing.event("epoch", number=history[-1].number)
 
         def renew_lease() -> bool:
             return self.leases.renew(self.job_id, self.attempt, self.executor.heartbeat.lease) == "active"

@@ -13,10 +13,12 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
+from auditor import tracing
 from auditor.db.version import DataVersion
 from auditor.web import api, pages
 from auditor.web.api.events import Streams
 from auditor.web.errors import install_error_handlers
+from auditor.web.request_spans import RequestSpans
 from auditor.web.response_cache import ResponseCache
 from auditor.web.security.guard import RequestGuard
 from auditor.web.security.hosts import AllowedHosts
@@ -84,6 +86,8 @@ def create_app(
     app.include_router(api.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=str(files("auditor.web") / "static")), name="static")
+    if tracing.is_on():
+        app.add_middleware(RequestSpans)
     app.add_middleware(ResponseCache, version=data_version)
     app.add_middleware(RequestGuard, hosts=hosts)
     app.add_middleware(RequestLimits, per_minute=per_minute)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
 
+from auditor import tracing
 from auditor.config import settings
 from auditor.db.leases import Leases, Unsent
 from auditor.db.scans import load_settings, retry_scan
@@ -57,12 +58,14 @@ class BackgroundJobs:
         local = queue == LOCAL_QUEUE
         check_scan(self.store, entries, request.measurement, images=local)
         worker = process_name() if local else None
-        scan_id, jobs = self.store.create_scan(body.source, request.to_json(), entries, queue=queue, worker=worker)
-        if local:
-            self.thread.submit(self._run_scan, scan_id, jobs, zoo, request)
-        else:
-            self._send(f"scan {scan_id}", lambda: self._send_jobs(jobs, request, queue))
-        return scan_id
+        with request.span(body.source, models=len(entries), queue=queue) as span:
+            scan_id, jobs = self.store.create_scan(body.source, request.to_json(), entries, queue=queue, worker=worker)
+            span.set(scan=scan_id)
+            if local:
+                self.thread.submit(self._run_scan, scan_id, jobs, zoo, request)
+            else:
+                self._send(f"scan {scan_id}", lambda: self._send_jobs(jobs, request, queue))
+            return scan_id
 
     def retry_scan(self, number: int) -> None:
         """Run the failed and cancelled audits of a scan again, with its own request.
@@ -77,32 +80,40 @@ class BackgroundJobs:
         queue = _choose_queue(request.measurement.audit.device, request.seconds)
         local = queue == LOCAL_QUEUE
         zoo = find_source(stored.source)
-        jobs = retry_scan(self.store.engine, number, queue, process_name() if local else None)
-        if not jobs:
-            raise ConflictError(f"none of the audits of scan {number} failed or was cancelled")
-        if local:
-            self.thread.submit(self._run_scan, number, jobs, zoo, request)
-        else:
-            self._send(f"scan {number}", lambda: self._send_jobs(jobs, request, queue))
+        parent = stored.request.get(tracing.CARRIER)
+        with request.span(stored.source, parent=parent, queue=queue, scan=number) as span:
+            jobs = retry_scan(self.store.engine, number, queue, process_name() if local else None)
+            if not jobs:
+                raise ConflictError(f"none of the audits of scan {number} failed or was cancelled")
+            span.set(models=len(jobs))
+            if local:
+                self.thread.submit(self._run_scan, number, jobs, zoo, request)
+            else:
+                self._send(f"scan {number}", lambda: self._send_jobs(jobs, request, queue))
 
     def start_boost(self, body: BoostBody) -> int:
         """Store a boost, start or queue it, and return its ID."""
         entry, request = build_boost_request(body)
         queue = _choose_queue(body.device, request.seconds)
-        job = self.trainings.create("boost", entry.model, entry, request.to_json(), queue)
-        self._start_training(job, queue)
-        return job.training_id
+        with tracing.span("boost", model=entry.model, queue=queue) as span:
+            job = self.trainings.create("boost", entry.model, entry, request.to_json(), queue)
+            span.set(training=job.training_id)
+            self._start_training(job, queue)
+            return job.training_id
 
     def resume_boost(self, number: int) -> None:
         """Resume a failed or cancelled boost from its last saved epoch. Raises ConflictError in other states."""
         if number in self.local_boosts:
             raise ConflictError(f"boost {number} is queued or running: only failed or cancelled jobs can be resumed")
-        request = BoostRequest.from_json(load_training(self.trainings.engine, number).request)
+        row = load_training(self.trainings.engine, number)
+        request = BoostRequest.from_json(row.request)
         if request.scan.trust_code or request.scan.folder is not None:
             command = f"`auditor trainings resume {number}`"
             raise UsageError(f"boost {number} uses a local zoo, which cannot be resumed over HTTP; run {command}")
         queue = _choose_queue(request.scan.measurement.audit.device, request.seconds)
-        self._start_training(self.trainings.resume(number, queue), queue)
+        parent = row.request.get(tracing.CARRIER)
+        with tracing.span("boost", parent=parent, model=row.model, queue=queue, training=number):
+            self._start_training(self.trainings.resume(number, queue), queue)
 
     def run_schedule(self, name: str) -> None:
         """Run the command of a schedule now: by workers if there is a broker, else after the server's other jobs.

@@ -17,7 +17,7 @@ import click
 from tests.deploy.files import ROOT
 
 BASE, TAG = "localhost/auditor-base", "localhost/auditor:image-test"
-REQUIREMENT = ".[zoos,service]"
+REQUIREMENT = ".[zoos,service,telemetry]"
 PROGRAMS = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",

@@ -1,16 +1,19 @@
 """``auditor doctor``: what it finds on machines in various states of health."""
 
 import json
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from auditor import tracing
 from auditor.cli import main
 from auditor.config import settings
 from auditor.machine import doctor
 from auditor.machine.doctor import examine
+from tests.factories.collector import Collector
 
 
 def run(*arguments: str) -> Result:
@@ -134,3 +137,36 @@ def test_a_check_that_fails_itself_is_a_finding(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(doctor, "requires", ill)
     assert found("packages").state == "broken"
+
+
+def test_traces_are_off_sent_or_not_taken(monkeypatch: pytest.MonkeyPatch, collector: Collector) -> None:
+    assert found("traces") == doctor.Finding("traces", "ok", f"sent to {collector.url}/v1/traces")
+    assert collector.spans == []
+    collector.status = 401
+    finding = found("traces")
+    assert finding.state == "broken"
+    assert f"{collector.url}/v1/traces does not take spans: " in finding.text
+    assert "401" in finding.text
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:geheim@127.0.0.1:9")
+    finding = found("traces")
+    assert finding.state == "broken"
+    assert "http://***@127.0.0.1:9/v1/traces does not take spans: " in finding.text
+    assert "refused" in finding.text
+    assert "geheim" not in finding.text
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    finding = found("traces")
+    assert (finding.state, finding.text.partition(";")[0]) == ("absent", "off")
+
+
+def test_traces_without_the_extra_are_broken_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, collector: Collector
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    assert "port 4318" in found("traces").text
+    monkeypatch.delitem(sys.modules, "auditor.tracing.otlp", raising=False)
+    monkeypatch.delattr(tracing, "otlp", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    finding = found("traces")
+    assert finding.state == "broken"
+    assert "pip install 'auditor[telemetry]'" in finding.text
+    assert collector.requests == 0

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from auditor import tracing
 from auditor.config import settings
 from auditor.errors import MeasurementError, MemoryLimitError
 from auditor.jobs.child import ChildFactory
@@ -27,6 +28,7 @@ from auditor.scans import parallel as side_by_side
 from auditor.scans.parallel import SharedMemoryMeasure, are_small, make_measure, memory_of, share_machine
 from auditor.zoo import find_source
 from auditor.zoo.demo import DemoZoo
+from tests.factories.collector import ListRecorder
 from tests.factories.records import entry
 
 MIB = 2**20
@@ -181,6 +183,16 @@ def test_a_model_that_needs_more_than_its_share_is_measured_again_by_itself() ->
     assert max(most) > 1
     with pytest.raises(MeasurementError, match="it crashed"):
         together(None, "bad", None, JobContext())
+
+
+def test_a_model_that_is_measured_again_by_itself_is_an_event(recorder: ListRecorder) -> None:
+    def too_large(*_: Any) -> None:
+        raise MemoryLimitError("used 3 GiB")
+
+    with tracing.span("audit"):
+        assert SharedMemoryMeasure(too_large, lambda *_: "done")(None, None, None, JobContext()) == "done"
+    expected = ("out of memory: measured again, alone", {"auditor.reason": "used 3 GiB"})
+    assert recorder.spans[0].events == [expected]
 
 
 def test_who_waits_to_be_alone_can_be_stopped() -> None:

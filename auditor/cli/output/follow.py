@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from auditor import tracing
 from auditor.cli.output.progress import say
 from auditor.cli.output.states import SilenceReports, state_of
 from auditor.db.scans import STATES, load_scan
@@ -46,7 +47,7 @@ def _follow(engine: "Engine", scan_id: int) -> ScanOutcome:
     silences = SilenceReports()
     watched = sys.stderr is not None and sys.stderr.isatty() and not logs_json()
     live = Live(console=Console(stderr=True), transient=True) if watched else None
-    with live or contextlib.nullcontext():
+    with tracing.paused(), live or contextlib.nullcontext():
         while True:
             scan = _load_with_retries(engine, scan_id)
             if live:
