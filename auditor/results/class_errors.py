@@ -25,6 +25,7 @@ MANY_CLASSES = 200
 """For more classes a test takes seconds with 9,999 permutations, and pages compute it anew: they get 999."""
 
 PRUNED = "the verdicts by sample were pruned from the database; `auditor scan … --force` makes them again"
+NO_CLASSES = "the audit has no classes"
 OLDER = "audited before auditor stored the classes of the samples; `auditor scan … --force` stores them"
 NO_PAIRS = "no superclass has two classes"
 ONE_SUPERCLASS = "there is only one superclass"
@@ -91,6 +92,8 @@ def find_class_errors(detail: Detail) -> ClassErrors | None:
         return None
     if detail.verdicts is None:
         return ClassErrors(reasons={"classes": PRUNED})
+    if not detail.classes:
+        return ClassErrors(reasons={"classes": NO_CLASSES})
     weights = detail.clusterings.get("weights")
     c, no_c = (None, "the network could not be linearized") if weights is None else (weights.matrix, "C was pruned")
     return class_errors(detail.verdicts, detail.classes, detail.superclasses, c=c, no_c=no_c, seed=detail.row.seed)
