@@ -7,6 +7,10 @@ from typing import Final
 
 UNMET: Final = "a gate was not met"
 """How the reason of a run begins whose command ended so."""
+UNMET_LINE: Final = "gate not met: "
+"""How a line begins by which a command names an unmet gate."""
+ERROR_LINE: Final = "error: "
+"""How the line begins by which a command says why it failed."""
 OF_RESULTS: Final = ("--fail-", "--junit", "--mlflow", "--sarif")
 """How the options of a scan begin that need its results."""
 

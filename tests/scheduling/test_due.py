@@ -317,7 +317,7 @@ def test_a_queued_command_waits_if_it_needs_results(
 ) -> None:
     """`auditor scan --queue` refuses gates, files and MLflow without `--wait`."""
     programs: list[list[str]] = []
-    monkeypatch.setattr(schedules, "_run", lambda program, _: (programs.append(program), (0, ""))[1])
+    monkeypatch.setattr(schedules, "_run", lambda program, _: (programs.append(program), (0, []))[1])
     add_schedule(engine, "gated", "0 2 * * *", (*COMMAND, *words))
     for here in (False, True):
         run_schedule(engine, schedules.claim_run_now(engine, "gated"), here=here)
@@ -329,14 +329,14 @@ def test_a_queued_command_waits_if_it_needs_results(
 def test_a_command_that_waits_for_workers_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, order = threading.Event(), []
 
-    def run_program(program: list[str], halted: threading.Event) -> tuple[int, str]:
+    def run_program(program: list[str], halted: threading.Event) -> tuple[int, list[str]]:
         if "--wait" in program:
             halted.wait(20)
             order.append("gated")
             ended.set()
         else:
             order.append("plain")
-        return 4 if "--wait" in program else 0, "1 gate not met"
+        return 4 if "--wait" in program else 0, ["gate not met: demo:a: got 1 %", "error: 1 gate not met"]
 
     monkeypatch.setattr(schedules, "_run", run_program)
     add(engine, name="a-gated")
@@ -350,7 +350,7 @@ def test_a_command_that_waits_for_workers_delays_no_other(engine: Engine, monkey
     assert ended.wait(20)
     gated = find_schedule(engine, "a-gated")
     until(lambda: last_run(engine, gated).state == "done", 20, "the run has ended")
-    assert last_run(engine, gated).reason == "a gate was not met: 1 gate not met"
+    assert last_run(engine, gated).reason == "a gate was not met: demo:a: got 1 %"
 
 
 @pytest.mark.long
