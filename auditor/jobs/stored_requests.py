@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from auditor.errors import UsageError, first_line
+from auditor.errors import UsageError, one_line
+from auditor.text.validation import describe_first
 
 T = TypeVar("T")
 
@@ -36,8 +37,7 @@ def load_request(kind: type[T], stored: dict[str, Any], what: str, required: Col
     try:
         return adapter.validate_python(stored)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise other_version(what, f"{place}: {first_line(error)}") from error
+        raise other_version(what, one_line(describe_first(error.errors()))) from error
 
 
 def other_version(what: str, reason: str) -> UsageError:

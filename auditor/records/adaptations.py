@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from auditor.errors import InputError, UsageError, first_line
+from auditor.errors import InputError, UsageError, one_line
 from auditor.records.assignments import FASHION_MNIST, Assignment
 from auditor.records.boosts import Recipe
 from auditor.records.norms import TRAINING_NORM_NAMES
+from auditor.text.validation import describe_first
 
 _AT: dict[str, Any] = {"method": "at", "eps": 0.1, "steps": 5, "step_size": 0.04}
 _SHORT: dict[str, Any] = {"epochs": 3, "max_lr": 0.2}
@@ -243,8 +244,7 @@ def _read(kind: type, stored: dict[str, Any]) -> Any:
     try:
         return _adapter(kind).validate_python(stored)
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise UsageError(f"expected a stored {kind.__name__}, got an invalid {place}: {first_line(error)}") from error
+        raise UsageError(f"not a stored {kind.__name__}: {one_line(describe_first(error.errors()))}") from error
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from auditor.errors import EvidenceError, first_line
+from auditor.errors import EvidenceError, one_line
+from auditor.text.validation import describe_first
 
 FORMAT: Final = "auditor evidence record 1"
 
@@ -172,8 +173,4 @@ def record_from(name: str, content: bytes) -> EvidenceRecord:
     try:
         return _records().validate_json(content)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise EvidenceError(
-            f"{name}: no record of this version, wrong at {place or 'its start'}: "
-            f"{first_line(ValueError(error.errors()[0]['msg']))}"
-        ) from error
+        raise EvidenceError(f"{name}: no record of this version: {one_line(describe_first(error.errors()))}") from error
