@@ -33,8 +33,17 @@ from auditor.db.schedules import (
     reclaim_lost_runs,
 )
 from auditor.errors import ConflictError, ExitCode, UsageError, first_line, one_line
-from auditor.records.schedules import ERROR_LINE, UNMET, UNMET_LINE, LastRun, ScheduleRow, needs_results
-from auditor.text.printable import check_printable, check_storable, clean_line
+from auditor.records.schedules import (
+    ERROR_LINE,
+    NAME,
+    NAME_WORDS,
+    UNMET,
+    UNMET_LINE,
+    LastRun,
+    ScheduleRow,
+    needs_results,
+)
+from auditor.text.printable import check_storable, clean_line
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +78,9 @@ def check_cron(cron: str) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError if a schedule cannot have this name."""
-    try:
-        check_printable(name)
-    except ValueError as error:
-        raise UsageError(f"name of the schedule: {error}") from error
+    """Raises UsageError if a schedule cannot have this name: the HTTP API must reach it, too."""
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f"name of the schedule: expected {NAME_WORDS}, got {clean_line(name[:60])!r}")
 
 
 def check_command(words: Sequence[str]) -> None:

@@ -283,6 +283,12 @@ def test_folders_may_be_on_the_machine_of_the_beat_alone(engine: Engine) -> None
     assert [one.name for one in all_schedules(engine)] == ["ours"]
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "a?b", "a b", "ä", "-a", "", "a" * 101, "a\n", "a%2Fb"])
+def test_a_name_that_the_api_cannot_reach_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"^name of the schedule: expected up to 100 letters, digits, dots, dashes"):
+        schedules.check_name(name)
+
+
 def test_a_failed_run_is_one_line(engine: Engine) -> None:
     add_schedule(engine, "old", "0 2 * * *", ("scan", "demo", "--model", "no-such"))
     failed = run("schedule", "run-now", "old", "--here")
