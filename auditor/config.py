@@ -68,6 +68,7 @@ OF_SERVICE = re.compile(
 """Endings of the variables that Kubernetes and Docker set for a service."""
 OF_COMPOSE = ("AUDITOR_IMAGE", "AUDITOR_CUDA_IMAGE", "AUDITOR_SECRETS")
 """Variables of compose.yaml, which may be in the same .env file."""
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 SECRET_SETTING = re.compile("webhook|secret|token|password")
 SECRET = ("database_url", "broker_url", "webhook_url")
 """Settings that may hold a password: ``AUDITOR_…_FILE`` names a file that holds one, for processes with secrets."""
@@ -142,8 +143,14 @@ def _read(given: Mapping[str, str | None]) -> Iterator[tuple[str, Any]]:
                 yield name, msgspec.convert(value, kind, strict=False, dec_hook=_convert(variable))
             except msgspec.ValidationError as error:
                 choices = " or ".join(typing.get_args(kind)) if typing.get_origin(kind) is Literal else None
-                expected = choices or str(error).partition(", got")[0].replace("`", "").removeprefix("Expected ")
-                raise UsageError(f"{variable}: expected {expected.removesuffix(' | null')}, got {value!r}") from error
+                raise UsageError(f"{variable}: expected {choices or _expected(error)}, got {value!r}") from error
+
+
+def _expected(error: msgspec.ValidationError) -> str:
+    """What a value should have been, in words: msgspec names Python's types."""
+    text = str(error).partition(", got")[0].replace("`", "").removeprefix("Expected ").removesuffix(" | null")
+    kind, space, limit = text.partition(" ")
+    return f"{KINDS.get(kind, kind)}{space}{limit.removesuffix('.0')}"
 
 
 def _convert(variable: str) -> Callable[[type, str], Path]:

@@ -30,17 +30,17 @@ def test_values(monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("LEASE_SECONDS", "2", "expected float >= 3.0, got '2'"),
-        ("LEASE_SECONDS", "nan", "expected float >= 3.0, got 'nan'"),
-        ("DATABASE_PATIENCE", "-1", "expected float >= 0.0, got '-1'"),
-        ("LEASE_SECONDS", "inf", "expected float <= 86400.0, got 'inf'"),
-        ("DATABASE_PATIENCE", "1e300", "expected float <= 31536000.0, got '1e300'"),
-        ("BATCH_SIZE", "99999999999999999999", "expected int <= 1000000, got '99999999999999999999'"),
-        ("THREADS", "2000", "expected int <= 1024, got '2000'"),
-        ("THREADS", "many", "expected int, got 'many'"),
-        ("BATCH_SIZE", "1.5", "expected int, got '1.5'"),
+        ("LEASE_SECONDS", "2", "expected a number >= 3, got '2'"),
+        ("LEASE_SECONDS", "nan", "expected a number >= 3, got 'nan'"),
+        ("DATABASE_PATIENCE", "-1", "expected a number >= 0, got '-1'"),
+        ("LEASE_SECONDS", "inf", "expected a number <= 86400, got 'inf'"),
+        ("DATABASE_PATIENCE", "1e300", "expected a number <= 31536000, got '1e300'"),
+        ("BATCH_SIZE", "99999999999999999999", "expected a whole number <= 1000000, got '99999999999999999999'"),
+        ("THREADS", "2000", "expected a whole number <= 1024, got '2000'"),
+        ("THREADS", "many", "expected a whole number, got 'many'"),
+        ("BATCH_SIZE", "1.5", "expected a whole number, got '1.5'"),
         ("LOG_FORMAT", "xml", "expected text or json, got 'xml'"),
-        ("WEBHOOK_PRIVATE", "maybe", "expected bool, got 'maybe'"),
+        ("WEBHOOK_PRIVATE", "maybe", "expected true or false, got 'maybe'"),
     ],
 )
 def test_values_that_will_not_do(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:

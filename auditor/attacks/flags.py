@@ -8,6 +8,8 @@ from auditor.statistics import mcnemar
 
 ZERO_GRADIENT_SHARE = NONFINITE_SHARE = SATURATED_SHARE = 0.05
 CLEAR_POINTS, CLEAR_P = 0.05, 0.01
+MIN_SATURATED, MIN_BOUNDED = 5, 40
+"""So many outputs at the ends of their range, or from -1 to 1, are no chance."""
 BATCH_SHIFT, ALONE = 1e-3, 8
 
 Finding = tuple[list[str], list[str]]
@@ -68,12 +70,14 @@ def _describe_target(target: Unsquashed, outputs: Tensor) -> str:
 def saturates(outputs: Tensor) -> bool:
     """Whether all outputs ``(N, K)`` are from -1 to 1, or over 5 % of them within 1 % of an end of their range.
 
-    The two that are its ends do not count. Classes whose output is one constant say nothing about saturation.
+    The two that are its ends do not count. Classes whose output is one constant say nothing about saturation, and
+    neither do fewer than 40 outputs, or up to 5 at the ends.
     """
     low, high = float(outputs.min()), float(outputs.max())
     near, varying = NEAR * (high - low), outputs[:, outputs.amax(0) > outputs.amin(0)]
     ends = (varying <= low + near) | (varying >= high - near)
-    return (low >= -1 and high <= 1) or int(ends.sum()) - 2 > SATURATED_SHARE * ends.numel()
+    bounded = low >= -1 and high <= 1 and outputs.numel() >= MIN_BOUNDED
+    return bounded or int(ends.sum()) - 2 > max(MIN_SATURATED, SATURATED_SHARE * ends.numel())
 
 
 def vanishing_finding(broken: int, n: int) -> Finding:

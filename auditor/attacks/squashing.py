@@ -44,6 +44,8 @@ class Logits:
         spread: the median over images of its standard deviation over classes.
         outputs_spread: the same of the outputs, for the same images.
         squashed: it is what is squashed, and the outputs are not, as probabilities before a logarithm are.
+
+    The first three are of the given images alone, not of the mixtures that fill them up.
     """
 
     position: int
@@ -138,15 +140,16 @@ def find_logits(model: nn.Module, images: Tensor, classes: int, batch_size: int 
     """The earliest logits before a model's outputs, from one pass over the first images; None if none are found.
 
     Too few images to order enough classes are filled up with mixtures of them and noise. Neither their number nor the
-    batch size decides what is found. Random generators keep their state. A scripted model hides its operations, so none
-    are found.
+    batch size decides which tensor is found. What lies between it and the outputs is measured on the given images
+    alone, because an operation may do more to noise than to any image. Random generators keep their state. A scripted
+    model hides its operations, so none are found.
     """
     devices = [images.device] if images.device.type == "cuda" else []
     probes = images[:PROBES].detach()
     for chosen in (probes, _fill_up(probes)) if len(probes) < PROBES else (probes,):
         try:
             with torch.random.fork_rng(devices), torch.enable_grad():
-                found = _find_among(*_record_batches(model, chosen, classes, batch_size), classes)
+                found = _find_among(*_record_batches(model, chosen, classes, batch_size), len(probes))
         except (AuditorError, RuntimeError, TypeError):  # the model does not run under a function mode
             return None
         if found is not None:
@@ -170,14 +173,16 @@ def _record_batches(
     return outputs, list(zip(names[0], joined, strict=True))
 
 
-def _find_among(outputs: Tensor, records: list[tuple[str, Tensor]], classes: int) -> Logits | None:
+def _find_among(outputs: Tensor, records: list[tuple[str, Tensor]], measured: int) -> Logits | None:
+    """The first tensor that orders all images as the outputs ``(N, K)`` do, measured on the first images."""
     outputs = outputs.double()
     for number, (name, tensor) in enumerate(records):
         logits = tensor.double()
         if orders_alike(logits, outputs):
             squashed = gathers_low(logits) and not gathers_low(outputs)
-            size = spread(logits), spread(outputs)
-            return Logits(number, name, classes, nonlinearity(logits, outputs), *size, squashed)
+            logits, own = logits[:measured], outputs[:measured]
+            size = spread(logits), spread(own)
+            return Logits(number, name, own.shape[1], nonlinearity(logits, own), *size, squashed)
     return None
 
 

@@ -187,9 +187,10 @@ def require_met(unmet: "Sequence[UnmetGate]", models: int) -> None:
     """
     from auditor.cli.output.progress import say
     from auditor.errors import GateError
+    from auditor.records.schedules import UNMET_LINE
 
     for one in unmet:
-        say(f"gate not met: {one.message}")
+        say(f"{UNMET_LINE}{one.message}")
     if unmet:
         raise GateError(f"{counted(len(unmet), 'gate')} not met, of {counted(models, 'model')}; all results are stored")
 

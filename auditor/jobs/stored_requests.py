@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from auditor.errors import UsageError, first_line
-from auditor.records.json import from_json, place_of, to_json
+from auditor.errors import UsageError, one_line
+from auditor.records.json import from_json, to_json
+from auditor.text.validation import describe_first
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ def load_request(kind: type[T], stored: dict[str, Any], what: str, required: Col
     try:
         return from_json(kind, stored)
     except ValidationError as error:
-        raise other_version(what, f"{place_of(error)}: {first_line(error)}") from error
+        raise other_version(what, one_line(describe_first(error.errors()))) from error
 
 
 def other_version(what: str, reason: str) -> UsageError:

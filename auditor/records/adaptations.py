@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from auditor.errors import InputError, UsageError, first_line
+from auditor.errors import InputError, UsageError, one_line
 from auditor.records.assignments import FASHION_MNIST, Assignment
 from auditor.records.boosts import Recipe
-from auditor.records.json import T, from_json, place_of, to_json
+from auditor.records.json import T, from_json, to_json
 from auditor.records.norms import TRAINING_NORM_NAMES
+from auditor.text.validation import describe_first
 
 _AT: dict[str, Any] = {"method": "at", "eps": 0.1, "steps": 5, "step_size": 0.04}
 _SHORT: dict[str, Any] = {"epochs": 3, "max_lr": 0.2}
@@ -229,9 +230,7 @@ def _read(kind: type[T], stored: dict[str, Any]) -> T:
     try:
         return from_json(kind, stored)
     except ValidationError as error:
-        raise UsageError(
-            f"expected a stored {kind.__name__}, got an invalid {place_of(error)}: {first_line(error)}"
-        ) from error
+        raise UsageError(f"not a stored {kind.__name__}: {one_line(describe_first(error.errors()))}") from error
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

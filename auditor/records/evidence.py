@@ -5,8 +5,9 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
-from auditor.errors import EvidenceError, first_line
-from auditor.records.json import from_json, place_of, to_json
+from auditor.errors import EvidenceError, one_line
+from auditor.records.json import from_json, to_json
+from auditor.text.validation import describe_first
 
 FORMAT: Final = "auditor evidence record 1"
 
@@ -167,7 +168,4 @@ def record_from(name: str, content: bytes) -> EvidenceRecord:
     try:
         return from_json(EvidenceRecord, content)
     except ValidationError as error:
-        raise EvidenceError(
-            f"{name}: no record of this version, wrong at {place_of(error) or 'its start'}: "
-            f"{first_line(ValueError(error.errors()[0]['msg']))}"
-        ) from error
+        raise EvidenceError(f"{name}: no record of this version: {one_line(describe_first(error.errors()))}") from error

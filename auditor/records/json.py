@@ -34,8 +34,3 @@ def from_json(kind: type[T], stored: dict[str, Any] | bytes) -> T:
     """
     adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]  # mypy takes the class for not hashable
     return adapter.validate_json(stored) if isinstance(stored, bytes) else adapter.validate_python(stored)
-
-
-def place_of(error: ValidationError) -> str:
-    """The path to the first wrong value, with dots; empty if all of the record is wrong."""
-    return ".".join(map(str, error.errors()[0]["loc"]))

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""Names of schedules, on the command line as in the addresses of the HTTP API."""
+NAME_WORDS: Final = "up to 100 letters, digits, dots, dashes and underscores, first a letter or digit"
 UNMET: Final = "a gate was not met"
 """How the reason of a run begins whose command ended so."""
+UNMET_LINE: Final = "gate not met: "
+"""How a line begins by which a command names an unmet gate."""
+ERROR_LINE: Final = "error: "
+"""How the line begins by which a command says why it failed."""
 OF_RESULTS: Final = ("--fail-", "--junit", "--mlflow", "--sarif")
 """How the options of a scan begin that need its results."""
 

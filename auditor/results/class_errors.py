@@ -4,9 +4,13 @@ The attacks look for any wrong class, and the cascade keeps the first image that
 are those that these attacks found, not the worst ones that some attack could reach.
 """
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +24,18 @@ from auditor.text.numbers import interval, number, p_equation, percent
 
 NAN = float("nan")
 Counts = NDArray[np.int64]
+T = TypeVar("T")
 
 MANY_CLASSES = 200
 """For more classes a test takes seconds with 9,999 permutations, and pages compute it anew: they get 999."""
 
+MOST_TESTS = 256
+"""So many permutation tests are kept, because each view of an audit's page needs its two, and they take longest."""
+_tests: OrderedDict[bytes, Any] = OrderedDict()
+_lock = Lock()
+
 PRUNED = "the verdicts by sample were pruned from the database; `auditor scan … --force` makes them again"
+NO_CLASSES = "the audit has no classes"
 OLDER = "audited before auditor stored the classes of the samples; `auditor scan … --force` stores them"
 NO_PAIRS = "no superclass has two classes"
 ONE_SUPERCLASS = "there is only one superclass"
@@ -91,6 +102,8 @@ def find_class_errors(detail: Detail) -> ClassErrors | None:
         return None
     if detail.verdicts is None:
         return ClassErrors(reasons={"classes": PRUNED})
+    if not detail.classes:
+        return ClassErrors(reasons={"classes": NO_CLASSES})
     weights = detail.clusterings.get("weights")
     c, no_c = (None, "the network could not be linearized") if weights is None else (weights.matrix, "C was pruned")
     return class_errors(detail.verdicts, detail.classes, detail.superclasses, c=c, no_c=no_c, seed=detail.row.seed)
@@ -186,6 +199,24 @@ def _class_accuracy(name: str, superclass: str, n: int, correct: int, survived: 
     )  # fmt: skip
 
 
+def _keep_test(
+    compute: Callable[[], T], values: NDArray[Any], groups: Sequence[Any], permutations: int, seed: int
+) -> T:
+    """The result of a permutation test: a kept one if a test has had the same values, groups and settings."""
+    settings = repr((values.shape, values.dtype.str, list(groups), permutations, seed))
+    key = hashlib.sha256(settings.encode() + np.ascontiguousarray(values).tobytes()).digest()
+    with _lock:
+        if key in _tests:
+            _tests.move_to_end(key)
+            return _tests[key]  # type: ignore[no-any-return]
+    result = compute()
+    with _lock:
+        _tests[key] = result
+        while len(_tests) > MOST_TESTS:
+            _tests.popitem(last=False)
+    return result
+
+
 def _score_success(success: Matrix, superclasses: Sequence[str], permutations: int, seed: int) -> Clustering:
     """A and its scores as a similarity. An effective rank is not defined, because A is no correlation."""
     if not np.nan_to_num(success).any():
@@ -195,7 +226,10 @@ def _score_success(success: Matrix, superclasses: Sequence[str], permutations: i
     else:
         from auditor.clustering import clustering_scores
 
-        scores = clustering_scores(as_similarity(success), superclasses, permutations=permutations, seed=seed)
+        scores = _keep_test(
+            lambda: clustering_scores(as_similarity(success), superclasses, permutations=permutations, seed=seed),
+            success, superclasses, permutations, seed,
+        )  # fmt: skip
         reasons = scores.reasons | {"effective_rank": "defined for correlations only"}
         scores = replace(scores, effective_rank=NAN, reasons=reasons)
     return Clustering(kind="attack_success", scores=scores, matrix=success)
@@ -252,7 +286,13 @@ def _add_superclasses(
         severity_by_c=by_c,
         # Under relabelling the gap of the counts, as a similarity, grows with those inside superclasses, and with
         # nothing else: the total and the number of pairs stay. So its p-value is that of the severity.
-        severity_p_value=gap_p_value(-changes.astype(np.float64), families, permutations, seed),
+        severity_p_value=_keep_test(
+            lambda: gap_p_value(-changes.astype(np.float64), families, permutations, seed),
+            changes,
+            families.tolist(),
+            permutations,
+            seed,
+        ),
         reasons=reasons,
     )
 

@@ -33,8 +33,17 @@ from auditor.db.schedules import (
     reclaim_lost_runs,
 )
 from auditor.errors import ConflictError, ExitCode, UsageError, first_line, one_line
-from auditor.records.schedules import UNMET, LastRun, ScheduleRow, needs_results
-from auditor.text.printable import check_printable, check_storable, clean_line
+from auditor.records.schedules import (
+    ERROR_LINE,
+    NAME,
+    NAME_WORDS,
+    UNMET,
+    UNMET_LINE,
+    LastRun,
+    ScheduleRow,
+    needs_results,
+)
+from auditor.text.printable import check_storable, clean_line
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +53,8 @@ LOST_AFTER = timedelta(minutes=10)
 """A run that has no scan after this time starts again, because its process was probably killed."""
 POLL_SECONDS = 0.5
 """Seconds between two looks at whether a running command is to be interrupted."""
+MOST_NAMED, LONGEST_NAMED = 3, 140
+"""The reason of a run names so many unmet gates, with at most so many characters each."""
 COMMANDS = ("scan",)
 PATH_OPTIONS = ("--attack", "--data", "--junit", "--sarif", "--save-adversarials", "--transfer-zoo")
 """The options of a scan whose values are paths."""
@@ -67,11 +78,9 @@ def check_cron(cron: str) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError if a schedule cannot have this name."""
-    try:
-        check_printable(name)
-    except ValueError as error:
-        raise UsageError(f"name of the schedule: {error}") from error
+    """Raises UsageError if a schedule cannot have this name: the HTTP API must reach it, too."""
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f"name of the schedule: expected {NAME_WORDS}, got {clean_line(name[:60])!r}")
 
 
 def check_command(words: Sequence[str]) -> None:
@@ -230,14 +239,36 @@ def run_schedule(engine: Engine, run: Run, local: bool, halted: threading.Event 
     name, due = run.schedule.name, run.due_at.isoformat()
     logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(shlex.join(words)))
     try:
-        code, last_line = _run([sys.executable, "-P", "-m", "auditor", *words], halted or threading.Event())
+        code, lines = _run([sys.executable, "-P", "-m", "auditor", *words], halted or threading.Event())
     except (OSError, ValueError) as error:  # ValueError: a word with a NUL character, or with half of a pair
-        code, last_line = -1, first_line(error)
+        code, lines = -1, [first_line(error)]
     if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
-        reason = f"{UNMET}: {last_line}" if code == ExitCode.GATE else last_line
+        reason = describe_unmet(lines) if code == ExitCode.GATE else _last(lines)
         end_run(engine, run.id, "done", reason if code else None)
         return None
-    return _fail(engine, run, last_line or f"exit code {code}")
+    return _fail(engine, run, _last(lines) or f"exit code {code}")
+
+
+def describe_unmet(lines: Sequence[str]) -> str:
+    """The reason of a run whose gates were not met, in one line that names the first of them.
+
+    ``lines``: what the command wrote on stderr.
+
+    >>> describe_unmet(["gate not met: a: got 3 %", "gate not met: b: got 4 %", "error: 2 gates not met"])
+    'a gate was not met, 2 times: a: got 3 %; b: got 4 %'
+    """
+    named = [line.removeprefix(UNMET_LINE) for line in lines if line.startswith(UNMET_LINE)]
+    if not named:
+        return f"{UNMET}: {_last(lines)}" if lines else UNMET
+    times = f", {len(named)} times" if len(named) > 1 else ""
+    more = f"; and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    names = "; ".join(name if len(name) <= LONGEST_NAMED else f"{name[:LONGEST_NAMED]}…" for name in named[:MOST_NAMED])
+    return one_line(f"{UNMET}{times}: {names}{more}")
+
+
+def _last(lines: Sequence[str]) -> str:
+    """The last line of a command, without the word that says that it is an error."""
+    return one_line((lines or [""])[-1].removeprefix(ERROR_LINE))
 
 
 def _fail(engine: Engine, run: Run, reason: str) -> str:
@@ -245,8 +276,8 @@ def _fail(engine: Engine, run: Run, reason: str) -> str:
     return reason
 
 
-def _run(program: list[str], halted: threading.Event) -> tuple[int, str]:
-    """Run a program; returns its exit code and its last line on stderr. An interrupt, or ``halted``, ends it, too."""
+def _run(program: list[str], halted: threading.Event) -> tuple[int, list[str]]:
+    """Run a program; returns its exit code and its lines on stderr. An interrupt, or ``halted``, ends it, too."""
     with subprocess.Popen(
         program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
@@ -261,7 +292,7 @@ def _run(program: list[str], halted: threading.Event) -> tuple[int, str]:
             process.terminate()
             process.wait()
             raise
-    return process.returncode, one_line((stderr.strip().splitlines() or [""])[-1])
+    return process.returncode, stderr.strip().splitlines()
 
 
 def run_due(

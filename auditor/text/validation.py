@@ -1,6 +1,7 @@
 """What a field expected and what it got: pydantic's errors in the words of the command line."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 LONGEST_INPUT = 60
@@ -25,6 +26,7 @@ _EXPECTED = {
     "model_type": _OBJECT,
     "model_attributes_type": _OBJECT,
     "dataclass_type": _OBJECT,
+    "dataclass_exact_type": _OBJECT,
     "datetime_type": _TIME,
     "datetime_parsing": _TIME,
     "datetime_from_date_parsing": _TIME,
@@ -56,15 +58,29 @@ def describe_error(error: Any) -> str:
     context = {name: _limit(value) for name, value in error.get("ctx", {}).items()}
     if kind == "value_error":
         return str(context["error"])
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return "there is no such field"
     if kind == "json_invalid":
-        return f"expected JSON; it is malformed at character {error['loc'][-1]}"
+        return "expected JSON; it is malformed" + (f" at character {error['loc'][-1]}" if error["loc"] else "")
     if kind not in _EXPECTED:
         message = str(error["msg"])
+        expected = message.removeprefix("Input should be ")
+        if expected != message:
+            return f"expected {expected}, got {_show(kind, error['input'])}"
         return f"{message[:1].lower()}{message[1:]}"
     expected = f"expected {_EXPECTED[kind].format_map(context)}"
     return expected if kind == "missing" else f"{expected}, got {_show(kind, error['input'])}"
+
+
+def describe_first(errors: Sequence[Any]) -> str:
+    """The place of the first of ``ValidationError.errors()``, and what was expected there.
+
+    Example:
+        >>> describe_first([{"type": "int_type", "loc": ("recipe", "steps"), "msg": "…", "input": "many"}])
+        "recipe.steps: expected a whole number, got 'many'"
+    """
+    place = ".".join(map(str, errors[0]["loc"]))
+    return f"{place}: {describe_error(errors[0])}" if place else describe_error(errors[0])
 
 
 def _limit(value: Any) -> Any:

@@ -31,7 +31,7 @@ NOT_KEPT = re.compile(r"/static/.*|/api/v1/health|.*/(events|weights)")
 RENDERED_AT_ONCE = 4
 """Python runs one thread at a time: with more, those that send kept responses wait for their turn."""
 SLOW = re.compile(r"/scans/[^/]+/report")
-"""Paths of what takes seconds to render: one at a time, in a line of its own, so that pages have the other turns."""
+"""Paths of what takes seconds to render: one at a time, with a turn of its own, so that pages have all others."""
 TYPES = ("text/html", "application/json")
 HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization, Accept"}
 _Key = tuple[str, bytes]
@@ -110,9 +110,7 @@ class ResponseCache:
 
         response = None
         try:
-            if SLOW.fullmatch(scope["path"]):
-                await turn.enter_async_context(self.slow_turn)
-            await turn.enter_async_context(self.turns)
+            await turn.enter_async_context(self.slow_turn if SLOW.fullmatch(scope["path"]) else self.turns)
             response = await _render(self.app, scope, receive, send_unkept)
             if response is not None:
                 self._keep(key, response)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from auditor.attacks import Protocol, evaluate_robustness, squashing
 from auditor.attacks.classifier import Classifier
+from auditor.attacks.flags import saturates
 from auditor.attacks.gradient import frozen
 from auditor.attacks.norms import L2
 from auditor.attacks.protocols import PROTOCOLS
@@ -318,3 +319,32 @@ def test_a_model_that_looks_at_its_neighbours_is_flagged_at_any_batch_size(batch
         model, images, labels, norm="Linf", eps=0.01, protocol="quick", batch_size=batch_size
     )  # fmt: skip
     assert "batch_dependent" in found.flags
+
+
+class Brighter(nn.Module):
+    """Logits of four classes that are the first four pixels, times a factor that grows with the last pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        return 10 * flat[:, :4] * (1 + flat[:, -1:])
+
+
+@pytest.mark.parametrize("count", [1, 4, 64])
+def test_what_an_operation_does_to_other_images_is_no_flag(count: int) -> None:
+    """Few images, and images with ties, are filled up with noise, on which the last pixel is not always the same."""
+    images, labels = torch.full((count, 1, 6, 6), 0.3), torch.arange(count) % 4
+    images.flatten(1)[torch.arange(count), labels] = 0.8
+    found = evaluate_robustness(Brighter(), images, labels, norm="Linf", eps=0.01, protocol="quick")
+    assert found.flags == []
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 10), (2, 10), (4, 10), (1, 100)])
+def test_a_few_outputs_are_no_evidence_of_bounds(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert not any(saturates(torch.randn(shape, generator=generator)) for _ in range(500))
+
+
+@pytest.mark.parametrize("head", [torch.sigmoid, torch.tanh, F.hardtanh, lambda z: 5 * F.hardtanh(z)])
+def test_many_outputs_at_their_bounds_are(head: Callable[[Tensor], Tensor]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert all(saturates(head(3 * torch.randn(20, 10, generator=generator))) for _ in range(100))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks import evaluate_robustness, find_protocol
+from auditor.attacks import RobustnessResult, evaluate_robustness, find_protocol
 from auditor.attacks.protocols import for_randomized
 from auditor.audit import estimate as estimating
 from auditor.audit.estimate import attack_seconds, estimate, template_seconds
@@ -66,8 +66,8 @@ def test_a_model_that_is_done_before_is_not_timed(request_: Measurement) -> None
     assert identities == [record.identity]
 
 
-IMAGE = 0.005
-"""Seconds of a pass of an image, so few that the attacks are tried on as many images as they may be."""
+SPEEDS = {0.005: 32, 0.0101: 18, 0.2: 4}
+"""Seconds of a pass of an image, and on how many images the attacks are then tried."""
 
 
 class Mixed(nn.Module):
@@ -92,6 +92,7 @@ def some_images(n: int, least: float, most: float) -> ImageSet:
     return ImageSet("x", images, labels, np.arange(n), np.arange(n).astype(np.uint64), "0")
 
 
+@pytest.mark.parametrize("image", SPEEDS)
 @pytest.mark.parametrize(
     ("least", "most", "wrong"),
     [
@@ -103,17 +104,25 @@ def some_images(n: int, least: float, most: float) -> ImageSet:
     ],
 )
 def test_the_time_is_that_of_the_passes_that_are_really_made(
-    monkeypatch: pytest.MonkeyPatch, least: float, most: float, wrong: int
+    monkeypatch: pytest.MonkeyPatch, least: float, most: float, wrong: int, image: float
 ) -> None:
-    monkeypatch.setattr(estimating, "line_of", lambda *_: Line(0.0, IMAGE))  # whatever is timed
+    monkeypatch.setattr(estimating, "line_of", lambda *_: Line(0.0, image))  # whatever is timed
     images = some_images(256, least, most)
     images.labels[:wrong] = (images.labels[:wrong] + 1) % 10
     one = replace(entry(), norm="Linf", eps=0.1, input_size=(1, 6, 6))
+    trials: list[int] = []
+
+    def evaluate(model: nn.Module, pixels: Tensor, labels: Tensor, **settings: Any) -> RobustnessResult:
+        trials.append(len(pixels))
+        return evaluate_robustness(model, pixels, labels, **settings)
+
+    monkeypatch.setattr(estimating, "evaluate_robustness", evaluate)
     found, bound = attack_seconds(Mixed(), one, AuditRequest(protocol="quick"), images, 1)
+    assert trials == [SPEEDS[image]]
     model = Mixed()
     given = torch.from_numpy(images.images), torch.from_numpy(images.labels)
     evaluate_robustness(model, *given, norm="Linf", eps=0.1, protocol="quick")
-    really = model.passes * IMAGE
+    really = model.passes * image
     assert really / 1.5 < found < really * 1.5
     assert really <= bound * 1.3
 
@@ -215,7 +224,10 @@ def test_an_estimate_is_of_all_parts(request_: Measurement) -> None:
     assert estimate(source, one, screen, JobContext()).seconds > 0
 
 
-def test_a_model_below_the_threshold_of_a_triage_costs_no_attacks(request_: Measurement) -> None:
+def test_a_model_below_the_threshold_of_a_triage_costs_no_attacks(
+    request_: Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimating, "_resident", lambda: 0)  # it differs from one call to the next
     source = DemoZoo()
     (one,) = select(source.entries(), models=["standard"])
     screened, attacked = (

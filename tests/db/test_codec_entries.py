@@ -206,6 +206,14 @@ def test_a_request_of_an_older_auditor_is_one_line(missing: str) -> None:
     )
 
 
+def test_a_request_with_another_type_is_one_line_without_the_words_of_a_library() -> None:
+    asked = ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="quick"), samples=1))
+    with pytest.raises(UsageError) as caught:
+        ScanRequest.from_json(asked.to_json() | {"samples": "many"})
+    reason = str(caught.value).partition("(")[2].partition(")")[0]
+    assert reason.endswith("samples: expected a whole number, got 'many'")
+
+
 def test_a_newer_request_says_more_than_is_needed() -> None:
     asked = ScanRequest(measurement=Measurement(audit=AuditRequest(protocol="quick"), samples=None))
     assert ScanRequest.from_json(asked.to_json() | {"of the future": 1}) == asked

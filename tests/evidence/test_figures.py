@@ -1,5 +1,6 @@
 """The figures of a record follow from its verdicts: beside scikit-learn and SciPy, and refused if impossible."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -136,3 +137,4 @@ def test_what_is_no_record_is_one_line(content: bytes) -> None:
     with pytest.raises(EvidenceError, match=r"^record\.json: no record of this version") as refused:
         record_from("record.json", content)
     assert "\n" not in str(refused.value)
+    assert not re.search("validation error|Input should|input should|Invalid JSON", str(refused.value))

@@ -1,6 +1,7 @@
 """Errors by class: against loops over samples, closed forms, and an enumeration of all relabellings."""
 
 import math
+from collections import OrderedDict
 from dataclasses import replace
 from itertools import permutations
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sqlalchemy import text
 
+from auditor.clustering.permutation import gap_p_value
 from auditor.config import settings
 from auditor.db.results import load_detail
 from auditor.db.session import open_database
@@ -150,6 +152,27 @@ def test_a_thousand_classes_take_fewer_permutations(monkeypatch: pytest.MonkeyPa
     for classes in (200, 201):
         class_errors(verdicts([0], [0], [1]), list(map(str, range(classes))), ["x", "x"] + ["y"] * (classes - 2))
     assert asked == [9999, 999]
+
+
+def test_a_test_is_made_once_for_the_same_verdicts_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages compute the errors at each view."""
+    monkeypatch.setattr(module, "_tests", OrderedDict())
+    monkeypatch.setattr(module, "MOST_TESTS", 3)
+    seeds: list[int] = []
+    monkeypatch.setattr(module, "gap_p_value", lambda *given: seeds.append(given[-1]) or gap_p_value(*given))
+    found = verdicts([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [1, 0, 2, 4, 3])
+    first = class_errors(found, NAMES, FAMILIES, permutations=5)
+    again = class_errors(found, NAMES, FAMILIES, permutations=5)
+    assert len(seeds) == 1
+    assert again.severity_p_value == first.severity_p_value
+    assert again.attack_success.scores.p_value == first.attack_success.scores.p_value
+    class_errors(found, NAMES, FAMILIES, permutations=5, seed=1)
+    class_errors(found, NAMES, ["x", "y", "x", "y", "z"], permutations=5)
+    class_errors(verdicts([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [1, 0, 3, 4, 3]), NAMES, FAMILIES, permutations=5)
+    assert seeds == [0, 1, 0, 0]
+    assert len(module._tests) == 3
+    class_errors(found, NAMES, FAMILIES, permutations=5)  # is no longer kept
+    assert len(seeds) == 5
 
 
 def test_a_stored_audit_with_and_without_its_classes() -> None:

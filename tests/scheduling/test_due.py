@@ -283,6 +283,12 @@ def test_folders_may_be_on_the_machine_of_the_beat_alone(engine: Engine) -> None
     assert [one.name for one in all_schedules(engine)] == ["ours"]
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "a?b", "a b", "ä", "-a", "", "a" * 101, "a\n", "a%2Fb"])
+def test_a_name_that_the_api_cannot_reach_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"^name of the schedule: expected up to 100 letters, digits, dots, dashes"):
+        schedules.check_name(name)
+
+
 def test_a_failed_run_is_one_line(engine: Engine) -> None:
     add_schedule(engine, "old", "0 2 * * *", ("scan", "demo", "--model", "no-such"))
     failed = run("schedule", "run-now", "old", "--here")
@@ -317,7 +323,7 @@ def test_a_queued_command_waits_if_it_needs_results(
 ) -> None:
     """`auditor scan --queue` refuses gates, files and MLflow without `--wait`."""
     programs: list[list[str]] = []
-    monkeypatch.setattr(schedules, "_run", lambda program, _: (programs.append(program), (0, ""))[1])
+    monkeypatch.setattr(schedules, "_run", lambda program, _: (programs.append(program), (0, []))[1])
     add_schedule(engine, "gated", "0 2 * * *", (*COMMAND, *words))
     for local in (False, True):
         run_schedule(engine, schedules.claim_run_now(engine, "gated"), local=local)
@@ -329,14 +335,14 @@ def test_a_queued_command_waits_if_it_needs_results(
 def test_a_command_that_waits_for_workers_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, order = threading.Event(), []
 
-    def run_program(program: list[str], halted: threading.Event) -> tuple[int, str]:
+    def run_program(program: list[str], halted: threading.Event) -> tuple[int, list[str]]:
         if "--wait" in program:
             halted.wait(20)
             order.append("gated")
             ended.set()
         else:
             order.append("plain")
-        return 4 if "--wait" in program else 0, "1 gate not met"
+        return 4 if "--wait" in program else 0, ["gate not met: demo:a: got 1 %", "error: 1 gate not met"]
 
     monkeypatch.setattr(schedules, "_run", run_program)
     add(engine, name="a-gated")
@@ -350,7 +356,7 @@ def test_a_command_that_waits_for_workers_delays_no_other(engine: Engine, monkey
     assert ended.wait(20)
     gated = find_schedule(engine, "a-gated")
     until(lambda: last_run(engine, gated).state == "done", 20, "the run has ended")
-    assert last_run(engine, gated).reason == "a gate was not met: 1 gate not met"
+    assert last_run(engine, gated).reason == "a gate was not met: demo:a: got 1 %"
 
 
 @pytest.mark.long

@@ -2,17 +2,21 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
+from auditor.records import Clustering, Verdicts
 from tests.factories.audits import audited
 from tests.factories.command import run
-from tests.factories.records import REQUEST, entry
+from tests.factories.records import REQUEST, done_audit, entry, record
+from tests.web.serving import client
 
 
 class Page(HTMLParser):
@@ -93,6 +97,37 @@ def test_what_failed_is_said_and_hostile_names_do_no_harm() -> None:
     text = report(scan_id)
     assert "&lt;b&gt;no&lt;/b&gt; such weights" in text
     assert "1 model was without a result" in text
+
+
+NOBODY = Verdicts(
+    indices=np.zeros(0, np.int64), correct=np.zeros(0, bool), survived=np.zeros(0, bool),
+    labels=np.zeros(0, np.int64), predicted=np.zeros(0, np.int64), broken_at=np.zeros(0, np.int64),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kinds", "verdicts"), [((), None), (("weights", "deflated", "features"), NOBODY)])
+def test_an_audit_without_classes_has_a_section_without_heatmaps(
+    kinds: tuple[str, ...], verdicts: Verdicts | None
+) -> None:
+    (part,) = record().clusterings
+    scores = replace(part.scores, leaf_order=())
+    empty = tuple(Clustering(kind=kind, scores=scores, matrix=np.zeros((0, 0))) for kind in kinds)
+    store = Store(open_database(settings().database_url))
+    number = done_audit(store, classes=(), superclasses=(), clusterings=empty, verdicts=verdicts)
+    text = report(1)
+    page = Page(text)
+    assert not page.open
+    assert f"audit-{number}" in page.ids
+    assert " classes in dendrogram order" not in text
+    served = client()
+    assert served.get(f"/audits/{number}").status_code == 200
+    assert served.get(f"/audits/{number}/templates").status_code == 200
+    plot = run("results", "plot", "demo:a", "-o", "plot.png")
+    assert (plot.exit_code, "nothing to draw of demo:a" in plot.stderr) == (2, True)
+    for kind in kinds:
+        found = served.get(f"/api/v1/results/{number}/matrices/{kind}/picture")
+        assert found.status_code == 404
+        assert found.json()["detail"] == f"matrix {kind} of result {number} has no entries: the audit has no classes"
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,9 @@ class Version:
         return "1"
 
 
-def test_slow_reports_leave_turns_to_pages() -> None:
+def test_slow_reports_leave_all_turns_to_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_cache, "RENDERED_AT_ONCE", 1)
+
     async def ask() -> tuple[int, list[Asked]]:
         slow = Slow()
         cache = response_cache.ResponseCache(slow, Version())  # type: ignore[arg-type]

@@ -28,6 +28,8 @@ def model_figure(detail: Detail) -> "Figure":
     row, parts = detail.row, detail.clusterings
     if not parts:
         raise UsageError(f"nothing to draw of {row.model}: {'; '.join(row.not_measurable)}")
+    if not detail.classes:
+        raise UsageError(f"nothing to draw of {row.model}: its audit has no classes")
     shown = [parts[kind] for kind in DRAWN if kind in parts]
     return draw_model(row.model, _subtitle(detail), detail.classes, detail.superclasses, shown)
 

@@ -127,6 +127,8 @@ def get_matrix_picture(engine: Database, number: Number, kind: Kind) -> Response
     Of more than 500 classes, neighbours are averaged.
     """
     matrix = _clustering(load_result(engine, number), kind).full_matrix()
+    if not len(matrix):
+        raise NotFoundError(f"matrix {kind} of result {number} has no entries: the audit has no classes")
     return Response(png(matrix, kind != "features", least=MOST_PIXELS), media_type="image/png")
 
 

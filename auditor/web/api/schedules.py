@@ -6,15 +6,16 @@ from fastapi import Depends, Path, Request
 
 from auditor.db.schedules import add_schedule, enable_schedule, remove_schedule
 from auditor.db.tokens import Bearer
+from auditor.records import schedules
 from auditor.records.schedules import ScheduleRow
 from auditor.scheduling.due import check_command, check_cron, hide_paths, load_schedules
 from auditor.web.api.common import Database, make_router, response_options
 from auditor.web.security.access import authenticate, require_scope
 from auditor.web.shapes import jobs as shapes
-from auditor.web.shapes.requests import NAME_WORDS, Like, ScheduleBody
+from auditor.web.shapes.requests import Like, ScheduleBody
 
 router = make_router("schedules")
-NAME = Like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", f"up to 100 {NAME_WORDS}")
+NAME = Like(schedules.NAME, schedules.NAME_WORDS)
 Name = Annotated[str, Path(), NAME]
 AdminToken = Annotated[Bearer, Depends(require_scope("admin"))]
 

@@ -68,7 +68,7 @@ def build_templates(
         order,
         match=match,
         page=page,
-        most=per_page or (count if count <= MOST_ON_AUDIT else FEW),
+        most=per_page or (max(count, 1) if count <= MOST_ON_AUDIT else FEW),
         note=_missing(detail, parts),
     )
 

@@ -74,13 +74,13 @@ class Heatmap:
 def heatmap(
     part: Clustering, classes: Sequence[str], superclasses: Sequence[str], order: Sequence[int] | None = None
 ) -> Heatmap | None:
-    """Draw a matrix; None if it was pruned.
+    """Draw a matrix; None if it was pruned, or has no class.
 
     ``order``: of the classes, by default that of the matrix's own dendrogram, which is then drawn, too.
 
     Each row of F is divided by its maximum, as in the paper's figures.
     """
-    if part.matrix is None:
+    if part.matrix is None or not classes:
         return None
     similarity = part.kind != "features"
     matrix = part.full_matrix()
