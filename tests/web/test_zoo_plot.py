@@ -28,7 +28,7 @@ from auditor.web.figures.zoo import (
     View,
     Window,
     ZooPlot,
-    counter_examples,
+    find_counter_examples,
     marker,
     zoo_plot,
     zoo_plot_of_rows,
@@ -44,6 +44,10 @@ def drawn(models: list[PlotModel], *measures: str, **view: object) -> ZooPlot:
     plot = zoo_plot(models, *measures, view=View(**view))
     assert plot is not None
     return plot
+
+
+def ids_of(examples: list[tuple[int, float, float, float]]) -> set[int]:
+    return {number for number, *_ in examples}
 
 
 def random_zoo(count: int, seed: int = 0) -> list[PlotModel]:
@@ -88,7 +92,7 @@ def test_counter_examples_are_far_from_the_trend(falling: bool) -> None:
     expected_ranks = rankdata(-x if falling else x)
     expected = {k for k in range(14) if abs(expected_ranks[k] - rankdata(y)[k]) >= 7}
     assert expected == {2, 9}
-    assert counter_examples(models) == expected
+    assert ids_of(find_counter_examples(models)) == expected
     plot = drawn(models)
     sides = {one.model: one.side for one in plot.examples}
     if falling:
@@ -99,8 +103,8 @@ def test_counter_examples_are_far_from_the_trend(falling: bool) -> None:
     assert "at least half of the 14 unflagged models, which is 7 places" in plot.rule
     assert {label.text for label in plot.labels} >= {"m2", "m9"}
     flagged = [replace(one, flags=["zero_gradients"]) if one.id == 2 else one for one in models]
-    assert counter_examples(flagged) == {9}
-    assert counter_examples(models[:3]) == set()
+    assert ids_of(find_counter_examples(flagged)) == {9}
+    assert find_counter_examples(models[:3]) == []
 
 
 def test_at_most_twenty_counter_examples_are_listed() -> None:
@@ -187,7 +191,7 @@ def test_counter_examples_are_listed_if_they_are_drawn(view: dict) -> None:
     everything, part = drawn(models), drawn(models, **view)
     visible = {point.id for point in part.points}
     assert part.examples == tuple(one for one in everything.examples if one.id in visible)
-    assert 0 < part.far == len(visible & counter_examples(models))
+    assert 0 < part.far == len(visible & ids_of(find_counter_examples(models)))
     assert 0 < part.far_undrawn == everything.far - part.far
     assert everything.far_undrawn == 0
 

@@ -161,7 +161,7 @@ def zoo_plot(
         for one, group in zip(models, names, strict=True)
         if group not in view.hidden and view.window.shows(one.x, one.y)
     )
-    far = _find_far(models)
+    far = find_counter_examples(models)
     frame = Box(LEFT + 2, TOP, width - RIGHT, height - BOTTOM - 2)
     drawn = {point.id for point in points}
     listed = [one for one in far if one[0] in drawn]
@@ -201,16 +201,12 @@ def zoo_plot_of_rows(rows: Sequence[ResultRow], x: str = "gap", y: str = "robust
     return zoo_plot([one for row in rows if (one := row.plot_model(x, y)) is not None], x, y)
 
 
-def counter_examples(models: Sequence[PlotModel]) -> set[int]:
-    """The IDs of the unflagged models whose ranks by the two measures differ by half of the zoo or more.
+def find_counter_examples(models: Sequence[PlotModel]) -> list[tuple[int, float, float, float]]:
+    """The unflagged models whose ranks by the two measures differ by half of the zoo or more, the farthest first.
 
-    If the measures are correlated negatively, the ranks of the first are counted from the largest value.
+    Each with its ID, its ranks by x and by y, and the difference along the trend. If the measures are correlated
+    negatively, the ranks of the first are counted from the largest value.
     """
-    return {number for number, *_ in _find_far(models)}
-
-
-def _find_far(models: Sequence[PlotModel]) -> list[tuple[int, float, float, float]]:
-    """The counter-examples: ID, ranks by x and by y, and the difference along the trend, the largest first."""
     known = [one for one in models if not one.flags]
     if len(known) < FEWEST:
         return []

@@ -172,16 +172,16 @@ def _fold_constants(model: onnx.ModelProto, source: str, images: Tensor, name: s
             constant.update(node.output)
     computed = {output for node in folded for output in node.output}
     used = {given for node in rest for given in node.input} | {output.name for output in graph.output}
-    outputs = sorted(computed & used)
-    if not outputs:
+    wanted = sorted(computed & used)
+    if not wanted:
         return
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     del extended.graph.output[:]
-    extended.graph.output.extend(onnx.helper.make_empty_tensor_value_info(one) for one in outputs)
-    values = _session(extended, name).run(outputs, {source: images.numpy()})
+    extended.graph.output.extend(onnx.helper.make_empty_tensor_value_info(one) for one in wanted)
+    values = _session(extended, name).run(wanted, {source: images.numpy()})
     graph.initializer.extend(
-        onnx.numpy_helper.from_array(value, one) for one, value in zip(outputs, values, strict=True)
+        onnx.numpy_helper.from_array(value, one) for one, value in zip(wanted, values, strict=True)
     )
     del graph.node[:]
     graph.node.extend(rest)
