@@ -29,6 +29,12 @@ CLOSE_SECONDS = 3.0
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 """Their values are often keys."""
+LOSSES = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.trace.export",
+)
+"""The loggers that report spans that were not sent, each of them several times."""
 W3C = TraceContextTextMapPropagator()
 
 
@@ -167,10 +173,11 @@ def why_not_taken(seconds: float = 3.0) -> str | None:
 
 
 def _take_logs() -> _Complaints:
-    """A new handler for all that OpenTelemetry logs in this process."""
-    library, complaints = logging.getLogger("opentelemetry"), _Complaints()
-    library.handlers[:] = [complaints]
-    library.propagate = False
+    """A new handler for what OpenTelemetry logs about lost spans in this process."""
+    complaints = _Complaints()
+    for name in LOSSES:
+        logging.getLogger(name).handlers[:] = [complaints]
+        logging.getLogger(name).propagate = False
     return complaints
 
 
