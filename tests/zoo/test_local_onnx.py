@@ -121,17 +121,23 @@ BRANCH = helper.make_graph([helper.make_node("Identity", ["x0"], ["z"])], "branc
     helper.make_tensor_value_info("z", TensorProto.FLOAT, None)])  # fmt: skip
 CHOICE = helper.make_node("If", ["flag"], ["sum"], then_branch=BRANCH, else_branch=BRANCH)
 FLAG = numpy_helper.from_array(np.array(True), "flag")
+ROWS = (numpy_helper.from_array(np.ones((2, 192), np.float32), "rows"), numpy_helper.from_array(np.array(7), "seven"))
+SUM = helper.make_node("Add", ["flat", "row"], ["y0"])
+SEVENTH = helper.make_node("Gather", ["rows", "seven"], ["row"])
 REFUSED = {
     "two inputs": (node_model(helper.make_node("Add", ["x0", "x1"], ["sum"]), FLATTEN, inputs=2),
                    "expected one input, got 2: x0, x1"),
     "two outputs": (node_model(IDENTITY, FLATTEN, SECOND, outputs=2), "expected one output, got 2: y0, y1"),
     "bytes": (node_model(kind=TensorProto.UINT8), "expected an input of float32, got uint8"),
     "half": (node_model(kind=TensorProto.FLOAT16), "expected an input of float32, got float16"),
+    "no type": (node_model(kind=39), "expected an input of float32, got type 39"),
     "channels last": (node_model(shape=("n", 8, 8, 3)), "expected an input of [N, 3, 8, 8], got ['any', 8, 8, 3]"),
     "flat": (node_model(shape=("n", 192)), "expected an input of [N, 3, 8, 8], got ['any', 192]"),
     "foreign": (node_model(helper.make_node("load", ["x0"], ["y0"], domain="com.example"), domains=("com.example",)),
                 "the operator com.example.load is not one of ONNX's own"),
     "unknown": (node_model(helper.make_node("Frobnicate", ["x0"], ["y0"])), "No Op registered for Frobnicate"),
+    "no such constant": (node_model(SEVENTH, helper.make_node("Flatten", ["x0"], ["flat"]), SUM, weights=ROWS),
+                         "its constants cannot be computed: "),
     "branch": (node_model(CHOICE, FLATTEN, weights=(FLAG,)), "the operator If branches while it runs"),
 }  # fmt: skip
 

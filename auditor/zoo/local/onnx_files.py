@@ -85,7 +85,7 @@ def _parse(content: bytes, path: Path) -> tuple[onnx.ModelProto, str]:
                 load_external_data_for_tensor(tensor, str(path.parent))
             except Exception as error:  # onnx raises its own errors for links and for data outside the file
                 raise ModelLoadError(
-                    f"{path.name}: external data of {one_line(tensor.name)!r}: {first_line(error)}"
+                    f"{path.name}: external data of {_text(tensor.name)!r}: {first_line(error)}"
                 ) from error
             digest.update(tensor.raw_data)
     try:
@@ -93,6 +93,11 @@ def _parse(content: bytes, path: Path) -> tuple[onnx.ModelProto, str]:
     except Exception as error:  # ValidationError, or ValueError for a model that is too large
         raise ModelLoadError(f"{path.name} is not a valid ONNX model: {one_line(str(error).strip())}") from error
     return onnx.inliner.inline_local_functions(model) if model.functions else model, digest.hexdigest()
+
+
+def _text(name: str | bytes) -> str:
+    """A name in a file as one printable line; protobuf gives bytes for text that is not UTF-8."""
+    return one_line(name if isinstance(name, str) else name.decode(errors="backslashreplace"))
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -116,7 +121,7 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 def _check_operations(model: onnx.ModelProto, name: str) -> None:
     """Refuse operators that ONNX does not define, because the converter ignores their domain, and branches."""
     for node in model.graph.node:
-        operator = one_line(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
+        operator = ".".join(_text(part) for part in (node.domain, node.op_type) if part)
         if node.domain not in DOMAINS:
             raise ModelLoadError(f"{name}: the operator {operator} is not one of ONNX's own, so it cannot be converted")
         if node.op_type in BRANCHES:
@@ -138,11 +143,12 @@ def _check_ends(model: onnx.ModelProto, name: str, input_size: tuple[int, int, i
     inputs, outputs = _inputs(model), list(model.graph.output)
     for what, values in (("input", inputs), ("output", outputs)):
         if len(values) != 1:
-            names = one_line(", ".join(value.name for value in values))
+            names = one_line(", ".join(_text(value.name) for value in values))
             raise ModelLoadError(f"{name}: expected one {what}, got {len(values)}: {names}")
     tensor = inputs[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        known = {number: kind.lower() for kind, number in onnx.TensorProto.DataType.items()}
+        kind = known.get(tensor.elem_type, f"type {tensor.elem_type}")
         raise ModelLoadError(f"{name}: expected an input of float32, got {kind}: export the float32 network")
     shape = tuple(side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim)
     check_input_size(name, shape, input_size)
@@ -179,7 +185,11 @@ def _fold_constants(model: onnx.ModelProto, source: str, images: Tensor, name: s
     extended.CopyFrom(model)
     del extended.graph.output[:]
     extended.graph.output.extend(onnx.helper.make_empty_tensor_value_info(one) for one in wanted)
-    values = _session(extended, name).run(wanted, {source: images.numpy()})
+    session = _session(extended, name)
+    try:
+        values = session.run(wanted, {source: images.numpy()})
+    except Exception as error:
+        raise ModelLoadError(f"{name}: its constants cannot be computed: {first_line(error)}") from error
     graph.initializer.extend(
         onnx.numpy_helper.from_array(value, one) for one, value in zip(wanted, values, strict=True)
     )
