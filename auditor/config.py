@@ -2,6 +2,8 @@
 
 import difflib
 import functools
+import io
+import logging
 import os
 import re
 import typing
@@ -11,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from msgspec import Meta
 from platformdirs import user_data_path
 
@@ -104,14 +107,31 @@ def _read_variables() -> dict[str, str | None]:
     Raises:
         UsageError: a name is unknown, or the file cannot be read.
     """
-    try:
-        file = dotenv_values(".env", encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the file .env in {Path.cwd()}: {error}") from error
+    file = _read_file(Path.cwd() / ".env")
     known = [f"AUDITOR_{name.upper()}" for name in Settings.__struct_fields__]
     _check_names(os.environ, [*known, *(f"AUDITOR_{name.upper()}_FILE" for name in SECRET)], "")
     _check_names(file, known, f" (in {Path.cwd() / '.env'})")
     return {**file, **{name: value for name, value in os.environ.items() if value}}
+
+
+def _read_file(path: Path) -> dict[str, str | None]:
+    """The variables in a .env file; none without a file.
+
+    Raises:
+        UsageError: the file cannot be read, or a line about auditor is no ``NAME=value``; no part of it is shown.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read the file .env in {path.parent}: expected UTF-8: save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the file .env in {path.parent}: {error.strerror}") from error
+    for one in parse_stream(io.StringIO(text)):
+        if (one.error or (one.key and one.value is None)) and "AUDITOR" in one.original.string.upper():
+            line = one.original.line + len(one.original.string) - len(one.original.string.lstrip("\n"))
+            raise UsageError(f"{path}:{line}: expected NAME=value, and quotes that end on the line")
+    logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # lines of other programs
+    return dict(dotenv_values(stream=io.StringIO(text)))
 
 
 def _check_names(given: Mapping[str, str | None], known: Sequence[str], where: str) -> None:
@@ -173,7 +193,7 @@ def _read_secret(variable: str) -> str:
     if os.environ.get(plain):
         raise UsageError(f"{plain} and {variable} are both set: unset one of them")
     try:
-        secret = _path(variable, path).read_text(encoding="utf-8").strip()
+        secret = _path(variable, path).read_text(encoding="utf-8-sig").strip()
     except OSError as error:
         raise UsageError(f"{variable}: cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -60,8 +60,32 @@ def test_the_environment_counts_before_the_file(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfeAUDITOR_THREADS=3")
-    with pytest.raises(UsageError, match=r"cannot read the file \.env in "):
+    with pytest.raises(UsageError, match=r"cannot read the file \.env in .*: expected UTF-8"):
         settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("AUDITOR_THREADS: 4\n", 1),
+        ("A=1\n\nAUDITOR_THREADS\n", 3),
+        ("# text\nAUDITOR_BROKER_URL='redis://:hunter2@h\nA=1\n", 2),
+        ('AUDITOR_BROKER_URL="redis://:hunter2@h\n', 1),
+        ('{"AUDITOR_THREADS": 4}\n', 1),
+        ("AUDITOR_THREADS 4\n", 1),
+    ],
+)
+def test_a_line_of_the_file_that_sets_nothing_is_named(text: str, line: int) -> None:
+    Path(".env").write_text(text)
+    with pytest.raises(UsageError) as raised:
+        settings()
+    assert str(raised.value) == f"{Path.cwd()}/.env:{line}: expected NAME=value, and quotes that end on the line"
+
+
+def test_lines_of_other_programs_do_not_matter(caplog: pytest.LogCaptureFixture) -> None:
+    Path(".env").write_text("SOMEBODY: else\n= = =\nFLAG\n export AUDITOR_THREADS = '4' # four\r\nBATCH=AUDITOR\n")
+    assert settings().threads == 4
+    assert caplog.text == ""
 
 
 def test_what_is_shown_of_them_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,3 +77,8 @@ def test_the_password_is_in_no_error_line(secret: Path) -> None:
     assert result.exit_code == 3
     assert "auditor:***@127.0.0.1:1" in result.output
     assert "hidden" not in result.output
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(secret: Path) -> None:
+    secret.write_text(URL, encoding="utf-8-sig")
+    assert settings().database_url == URL

@@ -85,7 +85,7 @@ def raise_as_input_errors(what: str = "the model") -> Iterator[None]:
         yield
     except (AuditorError, torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{what} raised {describe(error)}") from error
 
 
@@ -100,6 +100,8 @@ def logits_of(output: Any, count: int) -> Tensor:
             f"expected logits (N, K) as one tensor, the model gives {_describe(output)}: return the logits alone"
         )
     logits: Tensor = output
+    if logits.layout != torch.strided:
+        raise InputError(f"expected logits (N, K), a dense tensor, the model gives a {logits.layout} one")
     if logits.ndim != 2 or len(logits) != count:
         raise InputError(f"expected logits (N, K) with N = {count}, the model gives {tuple(logits.shape)}")
     if logits.shape[1] < 2:

@@ -49,6 +49,9 @@ class Linearized(nn.Module):
                     logits: Tensor = self.network(dependent)
                 if not isinstance(logits, Tensor):
                     raise LinearizationError(f"expected logits (N, K) as one tensor, got a {type(logits).__name__}")
+                if logits.layout != torch.strided or logits.is_complex():
+                    kind = logits.dtype if logits.is_complex() else logits.layout
+                    raise LinearizationError(f"expected logits (N, K), dense and real, the model gives {kind}")
                 if not logits.ndim or len(logits) != len(x):
                     raise LinearizationError(f"expected logits (N, K) with N = {len(x)}, got {tuple(logits.shape)}")
                 mode.refuse_wrong_sums(logits)

@@ -296,12 +296,12 @@ def _checked(
                     return _not_zero(result, affine), affine
         except (LinearizationError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # the model's own code
+        except (Exception, SystemExit) as error:  # the model's own code
             raise LinearizationError(_does_not_run(error)) from error
     raise LinearizationError(_diagnosis(affine))
 
 
-def _does_not_run(error: Exception) -> str:
+def _does_not_run(error: BaseException) -> str:
     """One line about the error. torch.cond, torch.while_loop and similar, which choose by values, are named."""
     for frame in traceback.extract_tb(error.__traceback__):
         if "_higher_order_ops" in frame.filename:

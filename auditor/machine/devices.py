@@ -1,6 +1,7 @@
 """Devices of this machine: checks of their names, numbers of threads, GPUs as nvidia-smi reports them."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -103,12 +104,21 @@ def find_gpus() -> list[Gpu]:
 
 def query_nvidia_smi(columns: str, units: str = "", *, seconds: float = 10) -> list[str]:
     """What nvidia-smi reports, one line for each GPU; empty if there is no driver, or it does not answer in time."""
-    command = ["nvidia-smi", f"--query-gpu={columns}", f"--format=csv,noheader{units}"]
+    program = _find_program("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, f"--query-gpu={columns}", f"--format=csv,noheader{units}"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in result.stdout.splitlines() if line.strip()]
+
+
+def _find_program(name: str) -> str | None:
+    """The path of a program; an empty or relative entry of PATH, which may be the working directory, does not count."""
+    entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(name, path=os.pathsep.join(filter(os.path.isabs, entries)))
 
 
 def parse(line: str) -> Gpu | None:

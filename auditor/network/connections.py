@@ -62,10 +62,10 @@ SQLITE = ("timeout", "uri", "isolation_level", "detect_types", "check_same_threa
 def _sqlite_url(scheme: str, rest: str) -> URL:
     if rest and not rest.startswith("/"):
         raise UsageError(f"{SETTING}: expected sqlite:/// with three slashes and then the file, got two")
-    path, _, query = rest.partition("?")
-    if path == "/":
+    file, _, query = rest.partition("?")
+    if file == "/":
         raise UsageError(f"{SETTING}: expected a file after sqlite:///, got none: is a variable empty?")
-    if path.startswith("/$"):
+    if file.startswith("/$"):
         raise UsageError(f"{SETTING}: a variable after sqlite:/// was not replaced: write the full path")
     given = read_parameters(SETTING, query)
     unknown = [name for name in given if name not in SQLITE]

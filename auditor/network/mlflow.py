@@ -29,17 +29,17 @@ def check_uri(uri: str) -> str:
     """Return a tracking URI as MLflow understands it; a folder becomes an absolute ``file://`` address.
 
     Raises:
-        UsageError: the URI has another form, or a password, which every process of this machine could read.
+        UsageError: the URI has another form, or could have a secret, which every process of this machine could read.
     """
     try:
         parts = urlsplit(uri)
-        host, secret = parts.hostname, parts.password
+        host, is_secret = parts.hostname, parts.username is not None or parts.password is not None
     except ValueError:
-        parts, host, secret = urlsplit("invalid:"), None, None
-    if secret is not None:
+        parts, host, is_secret = urlsplit("invalid:"), None, False
+    if is_secret or (parts.scheme in ("http", "https") and (parts.query or parts.fragment)):
         raise UsageError(
-            "--mlflow: expected an address without a password; set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            "--mlflow: expected an address without user name, password and parameters; set MLFLOW_TRACKING_USERNAME "
+            "and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
     if (parts.scheme in ("http", "https") and host) or (parts.scheme == "sqlite" and parts.path.strip("/")):
         return uri

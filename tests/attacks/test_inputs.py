@@ -57,6 +57,10 @@ def _fails(_: Tensor) -> Tensor:
     raise KeyError("head")
 
 
+def _exits(_: Tensor) -> Tensor:
+    raise SystemExit("no GPU")
+
+
 OUTPUTS = {
     "tuple": (lambda z: (z, z), "a tuple of Tensor, Tensor"),
     "dict": (lambda z: {"logits": z}, "a dict with 'logits'"),
@@ -70,6 +74,9 @@ OUTPUTS = {
     "another N": (lambda z: torch.cat([z, z]), r"\(2, 5\)"),
     "integers": (lambda z: z.long(), "int64"),
     "infinite": (lambda z: z / 0, "finite logits.*30 of 30"),
+    "sparse": (lambda z: z.to_sparse(), "a dense tensor, the model gives a torch.sparse_coo one"),
+    "complex": (lambda z: z.to(torch.complex64), "torch.complex64"),
+    "an exit": (_exits, r"SystemExit: no GPU \(at \S*test_inputs.py:\d+\)"),
     "an exception": (_fails, r"KeyError: 'head' \(at \S*test_inputs.py:\d+\)"),
 }
 

@@ -161,6 +161,9 @@ def test_stores_without_a_server(place: str, tmp_path: Path, monkeypatch: pytest
         ("sqlite://", "expected the address of a server", 2),
         ("http://[::1", "expected the address of a server", 2),
         ("http://me:secret@host", "set MLFLOW_TRACKING_USERNAME", 2),
+        ("https://secret@host", "set MLFLOW_TRACKING_USERNAME", 2),
+        ("https://host/?token=secret", "set MLFLOW_TRACKING_USERNAME", 2),
+        ("https://host/#secret", "set MLFLOW_TRACKING_USERNAME", 2),
         ("http://127.0.0.1:9", "cannot reach 127.0.0.1", 3),
     ],
 )

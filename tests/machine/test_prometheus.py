@@ -328,3 +328,16 @@ def test_the_page_about_them_names_every_metric_and_no_other(known: set[str]) ->
     page = (ROOT / "docs" / "observability.md").read_text()
     assert _names(page) == known
     assert _names((ROOT / "deploy" / "prometheus-alerts.yml").read_text()) <= known
+
+
+@pytest.mark.parametrize("entry", ["", ".", "bin"])
+def test_no_driver_is_taken_from_the_working_directory(
+    driver: Path, entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty entry of PATH stands for it."""
+    driver.write_text(f"#!/bin/sh\nprintf '{SAID}'\n")
+    driver.chmod(0o755)
+    assert gpus.find_gpus()
+    monkeypatch.chdir(tmp_path if entry == "bin" else driver.parent)
+    monkeypatch.setenv("PATH", f"{entry}:/usr/bin:/bin")
+    assert gpus.find_gpus() == []

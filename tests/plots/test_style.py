@@ -8,15 +8,17 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from auditor.plots import draw_zoo, save
+from auditor.plots import ZooPoint, draw_zoo, save
 from auditor.plots.style import default_style
 
+POINT = ZooPoint("m", "standard", x=0.1, robust=0.5, low=0.4, high=0.6, flagged=False)
 RC = "text.usetex: True\nfont.size: 40\nsavefig.facecolor: red\n"
 DRAW = """\
 import sys
 from pathlib import Path
-from auditor.plots import draw_zoo, save
-save(draw_zoo("title", "statement", "robust", []), Path(sys.argv[1]))
+from auditor.plots import ZooPoint, draw_zoo, save
+point = ZooPoint("m", "standard", x=0.1, robust=0.5, low=0.4, high=0.6, flagged=False)
+save(draw_zoo("title", "statement", "robust", [point]), Path(sys.argv[1]))
 """
 
 
@@ -45,6 +47,6 @@ def test_the_settings_of_a_program_stay(tmp_path: Path) -> None:
     with matplotlib.rc_context({"font.size": 40, "text.usetex": True}):
         sizes: list[float] = []
         default_style(lambda: sizes.append(matplotlib.rcParams["font.size"]))()
-        save(draw_zoo("title", "statement", "robust", []), tmp_path / "a.png")
+        save(draw_zoo("title", "statement", "robust", [POINT]), tmp_path / "a.png")
         save(Figure(), tmp_path / "b.png")
         assert (sizes, matplotlib.rcParams["font.size"]) == ([10.0], 40)

@@ -177,7 +177,7 @@ class Model(BaseModel):
     resize: Sides | None = None
     crop: Sides | None = None
     description: Annotated[str, AfterValidator(_printable_description)] | None = None
-    threat_model: Annotated[str, AfterValidator(check_name)] | None = Field(None, min_length=1)
+    threat_model: Annotated[str, Field(min_length=1), AfterValidator(check_name)] | None = None
     sha256: str | None = None
     key: str | None = None
     prefix: str | None = None
@@ -198,6 +198,8 @@ class Model(BaseModel):
                 raise ValueError(f"{NAMES['export']} must be a file in the folder, because it can run code")
             return check_registered(value)
         value = check_path(value)
+        if "://" in value:
+            raise ValueError("expected the name of a file in the folder, got an address: download the file first")
         if not value or "\0" in value or Path(value).is_absolute() or os.path.normpath(value).startswith(".."):
             raise ValueError(f"{value!r} leads out of the folder: put the file itself into the folder")
         if "\\" in value and not (_context(info).folder / value).exists():
@@ -254,6 +256,8 @@ class Model(BaseModel):
                 f"expected standard deviations of [0, 1] pixels, above 0, got {list(value)}: divide them by 255?"
             )
         mean = info.data.get("mean")
+        if mean is not None and bool(mean) != bool(value):
+            raise ValueError("expected 'none' for both mean and std, or numbers for both")
         if mean is not None and len(mean) != len(value):
             raise ValueError(f"expected {len(mean)} numbers, as many as in mean, got {len(value)}")
         return value
