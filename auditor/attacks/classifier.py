@@ -85,7 +85,7 @@ def raise_as_input_errors(what: str = "the model") -> Iterator[None]:
         yield
     except (AuditorError, torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{what} raised {describe(error)}") from error
 
 
