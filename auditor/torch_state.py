@@ -12,11 +12,15 @@ from torch import Tensor, nn
 def default_modes(default_dtype: torch.dtype = torch.float32, *, exact: bool = True) -> Iterator[None]:
     """Inside: gradients on, inference mode and autocast off, this default dtype. Afterwards all modes are restored.
 
+    The number of threads and the choice of deterministic algorithms are restored, too.
+
     Otherwise a caller inside ``no_grad`` or ``inference_mode``, or after ``set_grad_enabled(False)``, would silently
     leave gradient attacks without gradients. Products are those of :func:`exact_products`, unless ``exact`` is False,
     for training.
     """
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_default_dtype(default_dtype)
     try:
         with (
@@ -30,6 +34,9 @@ def default_modes(default_dtype: torch.dtype = torch.float32, *, exact: bool = T
     finally:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def _products() -> tuple[Any, ...]:

@@ -420,7 +420,7 @@ class Cascade(CascadeState):
         if self.attacker.copy.reject_if_different(adversarials, logits):
             self.notes.append(COPY_REJECTED)
             return self._break_on(self.attacker.choose_network(attack, len(samples)), attack, samples, parts)
-        predicted = logits.argmax(1)
+        predicted = self._decide(attack, logits, labels)
         wrong = predicted != labels
         within = self.attacker.norm.within_budget(adversarials, images, self.attacker.eps)
         if (wrong & ~within).any():
@@ -432,6 +432,14 @@ class Cascade(CascadeState):
         if parts is not None:
             parts.append((attack.name, select_part(wrong & within, samples, adversarials, labels, predicted)))
         return predicted.where(wrong & within, UNBROKEN)
+
+    def _decide(self, attack: Attack, logits: Tensor, labels: Tensor) -> Tensor:
+        """``(M,)`` the classes of adversarial images; where the model gives NaN, another class than the label."""
+        predicted, undecided = logits.argmax(1), logits.isnan().any(1)
+        if undecided.any():
+            note = f"{attack.name}: the model gives NaN on adversarial images, which count as misclassified"
+            self.notes += [] if note in self.notes else [note]
+        return predicted.where(~undecided | (predicted != labels), (labels + 1) % logits.shape[1])
 
     def _check_clean_logits(self, attack: Attack, samples: Tensor) -> None:
         """Raise InputError if the model answers otherwise than before an own attack, whatever that has changed."""

@@ -107,6 +107,8 @@ def _check(found: Any, images: Tensor, name: str) -> Tensor:
     )
     if not isinstance(found, Tensor):
         raise InputError(f"{expected} {_kind(found)}")
+    if found.layout != torch.strided:
+        raise InputError(f"{expected} a {found.layout} tensor")
     if found.shape != images.shape or found.dtype != images.dtype or found.device != images.device:
         raise InputError(f"{expected} {tuple(found.shape)} {found.dtype} on {found.device}")
     candidates = plain_tensor(found.detach())

@@ -51,9 +51,12 @@ def _reason(error: Exception) -> str:
 def _arrays(file: Any) -> tuple[NDArray[Any], NDArray[Any], str | None]:
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError("it is a single array")
-    names = next((pair for pair in KEYS if set(pair) <= set(file.files)), None)
-    if names is None:
+    pairs = [pair for pair in KEYS if set(pair) <= set(file.files)]
+    if not pairs:
         raise ValueError(f"it has the arrays {', '.join(sorted(file.files)) or 'none'}")
+    if len(pairs) > 1:
+        raise ValueError("it has both images, labels and x, y: leave out one pair")
+    names = pairs[0]
     images, labels = (file[name] for name in names)
     if not (isinstance(images, np.ndarray) and isinstance(labels, np.ndarray)):
         raise ValueError(f"{names[0]} or {names[1]} is no array")

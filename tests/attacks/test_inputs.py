@@ -96,6 +96,41 @@ def test_outputs_that_cannot_be_linearized(name: str) -> None:
     assert not re.search("has no attribute|has no len", str(caught.value))
 
 
+class NanWhereBright(Linear):
+    """No finite logits where a pixel is brighter than in any of the images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.flatten(1).amax(1, keepdim=True) > 0.7001
+        return torch.where(bright, torch.nan, super().forward(x))
+
+
+@pytest.mark.parametrize("label", [0, 4])
+def test_nan_on_an_adversarial_image_is_no_right_answer(label: int) -> None:
+    images = _images(200)[0]
+    images[:, :, 0, 0] = 0.7
+    images = images[NanWhereBright(5)(images).argmax(1) == label]
+    labels = torch.full((len(images),), label)
+
+    def brighter(_: nn.Module, x: Tensor, __: Tensor, *, eps: float, **___: object) -> Tensor:
+        return (x + eps).clamp(0, 1)
+
+    protocol = Protocol("none", 10, (), "")
+    found = evaluate_robustness(
+        NanWhereBright(5), images, labels, norm="Linf", eps=0.01, protocol=protocol, attacks={"brighter": brighter}
+    )
+    assert (found.clean_accuracy, found.robust_accuracy) == (1.0, 0.0)
+    assert "brighter: the model gives NaN on adversarial images, which count as misclassified" in found.notes
+    assert not (found.predicted == labels).any()
+
+
+def test_a_model_that_exits_is_told() -> None:
+    def leaves(_: Tensor) -> Tensor:
+        raise SystemExit(3)
+
+    with pytest.raises(InputError, match=r"raised SystemExit: 3 \(at \S*test_inputs.py:\d+\)"):
+        evaluate_robustness(Headed(leaves), *_images(), **GOOD)
+
+
 def test_a_train_that_raises_is_told() -> None:
     with pytest.raises(InputError, match=r"eval.*frozen for good"):
         evaluate_robustness(RaisesInTrain(5), *_images(), **GOOD)

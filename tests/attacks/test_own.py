@@ -1,6 +1,7 @@
 """Own attacks and transferred adversarials: what they may do, what is checked, and what is undone."""
 
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,8 @@ def test_it_runs_last_on_what_survives_and_gets_what_it_was_promised() -> None:
         (lambda x: x[:1], r"expected candidates .*, got \(1, 1, 6, 6\)"),
         (lambda x: x.double(), "expected candidates .*, got .* torch.float64"),
         (lambda x: x.numpy(), "expected candidates .*, got ndarray"),
+        (lambda x: x.to_sparse(), "expected candidates .*, got a torch.sparse_coo tensor"),
+        (lambda _: sys.exit(3), r"mine raised SystemExit: 3 \(at attacks/test_own.py:\d+\)"),
         (lambda _: None, "expected candidates .*, got NoneType"),
         (lambda x: x * torch.nan, r"expected finite pixels, got NaN or infinite ones in \d+ of \d+ candidates"),
         (lambda x: x / 0, "expected finite pixels, got NaN or infinite"),
@@ -105,6 +108,19 @@ def test_what_is_no_image_is_one_clear_line(
         evaluate(model, samples, attacks={"mine": mine})
     assert str(raised.value).startswith("mine")
     assert "\n" not in str(raised.value)
+
+
+def test_global_settings_of_torch_are_restored(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
+    threads = torch.get_num_threads()
+
+    def mine(_model: nn.Module, images: Tensor, _labels: Tensor, **_: object) -> Tensor:
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(threads + 1)
+        return images
+
+    evaluate(model, samples, attacks={"mine": mine})
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,7 @@ BAD_ARRAYS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a zip of other files": (_not_numpy, "images or labels is no array"),
     "one array": (_single, "a single array"),
     "other names": (lambda path: np.savez(path, data=COLOUR, target=LABELS), "it has the arrays data, target"),
+    "two pairs": (lambda path: np.savez(path, images=COLOUR, labels=LABELS, x=COLOUR, y=LABELS), "leave out one pair"),
     "no arrays": (lambda path: np.savez(path), "it has the arrays none"),
     "no images": (_arrays(COLOUR[:0], LABELS[:0]), "holds no images"),
     "a number": (_arrays(np.array(3, np.uint8)), "expected images"),
