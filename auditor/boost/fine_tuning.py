@@ -72,8 +72,8 @@ def fine_tune(
         load: returns the state that a run with the same arguments saved, or None.
 
     Raises:
-        InputError: the recipe, the images and the superclasses do not fit together, or the loss was not finite in the
-            first epoch.
+        InputError: the recipe, the images and the superclasses do not fit together, the model has steps that stop the
+            gradient, or the loss was not finite in the first epoch.
     """
     with default_modes(torch.get_default_dtype(), exact=False), trackable(checked_model(model), keep=True):
         return _fine_tune(model, training, validation, recipe, superclasses, on_step, on_epoch, load, save)
