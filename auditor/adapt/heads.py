@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from auditor.attacks.gradient import frozen
 from auditor.errors import InputError
@@ -84,7 +85,11 @@ def find_head(model: nn.Module, classes: int) -> Head:
         ]
     head = layers[-1] if layers else None
     if not isinstance(head, Head):
-        raise InputError(f"expected a network that ends with a linear layer of {classes} classes, got none in it")
+        exported = "; a program of torch.export has functions in place of layers: adapt the original network"
+        raise InputError(
+            f"expected a network that ends with a linear layer of {classes} classes, got none in it"
+            f"{exported if isinstance(network, GraphModule) else ''}"
+        )
     return head
 
 

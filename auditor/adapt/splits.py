@@ -11,7 +11,7 @@ from torch import Tensor
 
 from auditor.data import CLASSES, load_images
 from auditor.data.training import load_training
-from auditor.errors import InputError, UsageError
+from auditor.errors import DataError, InputError, UsageError
 from auditor.records import CustomData, Transform
 from auditor.records.assignments import Assignment
 
@@ -55,6 +55,11 @@ def load_data(
     """Load training and test images of a data set; arguments and errors as ``load_training`` and ``load_images``."""
     if custom is None and dataset not in CLASSES:
         raise UsageError(f"no data set named {dataset!r}; expected one of: {', '.join(CLASSES)}")
+    if custom is not None and custom.path is None:
+        raise DataError(
+            f"the test images of {dataset} have no location: describe the model in a local zoo, with the path of the "
+            "test images in zoo.toml; --data is that of the training images"
+        )
     test = load_images(
         dataset, None, folder if custom is None else None, custom=custom, transform=transform, channels=channels
     )

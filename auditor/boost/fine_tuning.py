@@ -21,6 +21,8 @@ from auditor.records.boosts import EpochScore, Recipe
 from auditor.torch_state import default_modes, trackable
 
 VALIDATION_STEPS = 20
+PROBES = 8
+"""Images on which a model's gradients are checked before training."""
 COLLAPSE = 0.5
 """Validated PGD accuracy below this share of the best so far: catastrophic overfitting (Wong et al., ICLR 2020)."""
 PATIENCE = 5
@@ -70,8 +72,8 @@ def fine_tune(
         load: returns the state that a run with the same arguments saved, or None.
 
     Raises:
-        InputError: the recipe, the images and the superclasses do not fit together, or the loss was not finite in the
-            first epoch.
+        InputError: the recipe, the images and the superclasses do not fit together, the model has steps that stop the
+            gradient, or the loss was not finite in the first epoch.
     """
     with default_modes(torch.get_default_dtype(), exact=False), trackable(checked_model(model), keep=True):
         return _fine_tune(model, training, validation, recipe, superclasses, on_step, on_epoch, load, save)
@@ -247,14 +249,39 @@ def _check(
     if recipe.eps <= 0:
         raise InputError(f"expected eps above 0 for the validation, got {recipe.eps:g}")
     device = next(model.parameters()).device
-    probe = pixels_of(validation[0][:1].to(device))
+    probe = pixels_of(validation[0][:PROBES].to(device))
     with frozen(model), torch.no_grad(), raise_as_input_errors():
-        logits = logits_of(model(probe), 1)
-    if logits.shape != (1, len(superclasses)):
+        logits = logits_of(model(probe), len(probe))
+    if logits.shape[1] != len(superclasses):
         raise InputError(
             f"expected logits (N, {len(superclasses)}), one for each class of the data set, got {tuple(logits.shape)}"
         )
+    _check_gradients(model, probe)
     if recipe.regularized != "none":  # check the superclasses before hours of training
         cluster_regularizer(logits, superclasses)
         if recipe.regularized == "linear":
             model_gap(model, size_of(probe), superclasses)
+
+
+def _check_gradients(model: nn.Module, images: Tensor) -> None:
+    """Refuse a network with steps, such as rounding or arg max, that stop the gradient: training would do nothing.
+
+    Raises:
+        InputError: no gradient reaches the parameters, or none reaches the images although the logits depend on them.
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with frozen(model), raise_as_input_errors():
+        for weight in weights:
+            weight.requires_grad_()
+        images = images.clone().requires_grad_()
+        logits = model(images)
+        value = (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum()
+        found = torch.autograd.grad(value, [images, *weights], allow_unused=True) if value.requires_grad else [None]
+    at_images, *at_weights = (gradient is not None and bool(gradient.any()) for gradient in found)
+    if not any(at_weights):
+        raise InputError("no gradient of the logits reaches the model's parameters, so it cannot be trained")
+    if not at_images and bool((logits != logits[:1]).any()):
+        raise InputError(
+            "the logits depend on the images, but have no gradient there, because of steps such as rounding, signs or "
+            "arg max: adversarial training needs it"
+        )

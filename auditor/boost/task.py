@@ -16,14 +16,15 @@ from auditor.boost.fine_tuning import FineTuned, fine_tune
 from auditor.boost.saved_run import SavedRun, run_key
 from auditor.data import hierarchy_of, load_images
 from auditor.data.training import TrainingData, load_training
-from auditor.errors import EnvironmentUnusableError, MeasurementError, first_line
+from auditor.errors import EnvironmentUnusableError, MeasurementError, UsageError, first_line
 from auditor.files import write_atomically
 from auditor.records import JobContext, ZooEntry
 from auditor.records.boosts import OWNER, RUN, BoostOutcome, BoostTask, EpochScore, Recipe
 from auditor.records.versions import versions
-from auditor.zoo import Source
+from auditor.zoo import LoadedModel, Source
 from auditor.zoo.checkpoint import FILE, CheckpointZoo, write_checkpoint
 from auditor.zoo.digest import state_dict_digest
+from auditor.zoo.local import with_graph_digest
 from auditor.zoo.normalized import inner_network
 
 REPORT_SECONDS = 0.5
@@ -37,6 +38,7 @@ def boost(source: Source, entry: ZooEntry, task: BoostTask, context: JobContext)
             checkpoint cannot be written.
     """
     hierarchy = hierarchy_of(entry)
+    _check_superclasses(entry, task.recipe, hierarchy.superclasses)
     _claim_folder(task)
     data = load_training(
         entry.dataset,
@@ -56,7 +58,7 @@ def boost(source: Source, entry: ZooEntry, task: BoostTask, context: JobContext)
     if not context.renew_lease():
         raise MeasurementError("the boost belongs to another process by now: its checkpoint is not written")
     state = inner_network(model).state_dict()
-    origin, zoo_folder = _origin(source, entry, task)
+    origin, zoo_folder = _origin(source, entry, loaded, task)
     write_checkpoint(
         task.checkpoints,
         task.number,
@@ -75,6 +77,15 @@ def boost(source: Source, entry: ZooEntry, task: BoostTask, context: JobContext)
         stopped=result.stopped,
         versions=versions(),
     )
+
+
+def _check_superclasses(entry: ZooEntry, recipe: Recipe, superclasses: tuple[str, ...]) -> None:
+    """Raises UsageError if a regularizer has nothing to pull together, because each class is its own superclass."""
+    if recipe.regularized != "none" and len(set(superclasses)) == len(superclasses):
+        raise UsageError(
+            f"the regularizer {recipe.regularized} needs a superclass with at least two classes, and {entry.dataset} "
+            "has none: add --regularizer none, or name superclasses in a local zoo"
+        )
 
 
 def _claim_folder(task: BoostTask) -> None:
@@ -121,10 +132,11 @@ def _test_pictures(entry: ZooEntry, task: BoostTask) -> NDArray[np.uint64]:
     ).pictures
 
 
-def _origin(source: Source, entry: ZooEntry, task: BoostTask) -> tuple[ZooEntry, Path | None]:
+def _origin(source: Source, entry: ZooEntry, loaded: LoadedModel, task: BoostTask) -> tuple[ZooEntry, Path | None]:
+    """The entry of the original model, whose network takes the new weights, and the folder of its zoo."""
     if isinstance(source, CheckpointZoo):
         return source.origin(entry)
-    return entry, task.place if entry.place is None else Path(entry.place)
+    return with_graph_digest(entry, loaded), task.place if entry.place is None else Path(entry.place)
 
 
 def _run_fine_tuning(

@@ -30,7 +30,7 @@ def model_card(row: CheckpointRow, entry: ZooEntry, original: ZooEntry, origin: 
         ("Intended use and limits", _limits(row, entry)),
         ("Recipe", _recipe(row)),
         ("Training", _history(row)),
-        ("Lineage and digests", _lineage(row, entry)),
+        ("Lineage and digests", _lineage(row, entry, original)),
         ("Licence", _licence(original, origin)),
         ("Versions", _bullets(sorted(row.versions.items()))),
     )
@@ -126,7 +126,7 @@ def _history(row: CheckpointRow) -> str:
     )
 
 
-def _lineage(row: CheckpointRow, entry: ZooEntry) -> str:
+def _lineage(row: CheckpointRow, entry: ZooEntry, original: ZooEntry) -> str:
     chain = " → ".join(_text(name) for name in (*row.lineage, row.checkpoint))
     pairs = [
         ("lineage", chain),
@@ -135,7 +135,10 @@ def _lineage(row: CheckpointRow, entry: ZooEntry) -> str:
         ("SHA-256 of these weights", f"`{row.weights_sha256}`"),
         ("SHA-256 of the file model.safetensors", f"`{entry.file_sha256}`"),
     ]
-    return f"{_bullets(pairs)}\n\nThe first two digests cover names, types, shapes and values, in any file format."
+    about = "The first two digests cover names, types, shapes and values, in any file format."
+    if row.model == original.model and {"onnx", "export"} & original.architecture.keys():
+        about = "The parent's digest is that of its file; the next covers names, types, shapes and values, in any file."
+    return f"{_bullets(pairs)}\n\n{about}"
 
 
 def _licence(original: ZooEntry, origin: Origin) -> str:

@@ -3,7 +3,7 @@
 import functools
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auditor import tracing
-from auditor.web.guard import SAFE_METHODS
+from auditor.web.security.guard import SAFE_METHODS
 
 
 class RequestSpans:

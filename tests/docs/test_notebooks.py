@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "audit_your_own_model": {"epochs": 1, "samples": 20},
     "read_the_results_of_a_zoo": {"samples": 8, "models": 3},
     "boost_and_prove": {"training": 1, "epochs": 1, "samples": 20},
+    "use_the_service_from_python": {"samples": 16, "models": 2, "training": 500, "epochs": 1},
 }
 
 

@@ -33,7 +33,7 @@ def report(engine: Engine, hook: Hook, *words: str) -> list[str]:  # noqa: F811
     """Run a schedule; the lines of the message that the webhook has received since."""
     add_schedule(engine, "nightly", "0 2 * * *", (*SCAN, *words), replace=True)
     run = claim_run(engine, find_schedule(engine, "nightly"), datetime.now(UTC))
-    assert run_schedule(engine, run, here=True) is None
+    assert run_schedule(engine, run, local=True) is None
     before = len(hook.heard)
     Alerts(engine).send()
     assert not runs_to_report(engine)

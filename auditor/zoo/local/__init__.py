@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from auditor.zoo.local.graphs import Graph
 
-__all__ = ["EXAMPLE", "FILE", "LocalZoo", "runs_code"]
+__all__ = ["EXAMPLE", "FILE", "LocalZoo", "runs_code", "with_graph_digest"]
 
 EXAMPLE = Path(__file__).parent / "example.toml"
 
@@ -29,6 +29,16 @@ EXAMPLE = Path(__file__).parent / "example.toml"
 def runs_code(entry: ZooEntry) -> bool:
     """Whether loading a model of a local zoo runs code of its folder: Python, or a program of torch.export."""
     return "python" in entry.architecture or "export" in entry.architecture
+
+
+def with_graph_digest(entry: ZooEntry, loaded: LoadedModel) -> ZooEntry:
+    """The entry with the digest of its ONNX file, which a checkpoint needs: its weights fit only that file's graph.
+
+    The entries of programs and Python code already have digests, and those of other networks name versions.
+    """
+    if "onnx" not in entry.architecture:
+        return entry
+    return replace(entry, architecture=entry.architecture | {"sha256": loaded.weights_sha256})
 
 
 @dataclass(frozen=True)
@@ -153,12 +163,17 @@ class LocalZoo:
 
     def _graph(self, entry: ZooEntry) -> "Graph | None":
         """The network in the file of weights, if that is an ONNX file or a program of torch.export."""
+        from auditor.zoo.weights import check_digest
+
         kinds: tuple[Kind, ...] = ("onnx", "export")
         for kind in kinds:
             if kind in entry.architecture:
                 path, origin, beneath = self._resolve(entry, entry.architecture[kind])
-                digests = (entry.file_sha256, entry.architecture.get("sha256"))
+                expected = entry.architecture.get("sha256")
+                # of an ONNX file it covers external data, too, which is known once the file is parsed and runs nothing
+                digests = (entry.file_sha256, expected) if kind == "export" else (entry.file_sha256,)
                 graph = load_graph(kind, path, entry.input_size, entry.preprocessing, digests, beneath)
+                check_digest(graph.sha256, expected, path.name)
                 return replace(graph, notes=(*origin, *graph.notes))
         return None
 
