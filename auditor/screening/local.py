@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from auditor.attacks.gradient import frozen
 from auditor.compute.batches import map_batches
+from auditor.torch_state import kept_modes, trackable
 
 EXACT_CLASSES = 100
 """Up to so many classes all rows of J are taken; above, the difference of the two largest logits alone."""
@@ -56,13 +57,18 @@ def local_maps(
         norm: ``Linf`` or ``L2``: of the perturbation; gradients are measured in the dual norm.
         most_classes: above so many classes only the gradient of the two largest logits' difference is taken.
     """
-    with frozen(model):
+    with trackable(model), frozen(model):
         with torch.no_grad():
             classes = model(images[:1].clone()).shape[1]
         exact = classes <= most_classes
         held = max(1, min(batch_size, MEMORY // (images[0].numel() * (classes if exact else 2))))
         function = _exact if exact else _leading
-        parts = map_batches(lambda some: function(model, some, norm), images, held)
+
+        def measure(some: Tensor) -> Part:
+            with torch.enable_grad():
+                return function(model, some, norm)
+
+        parts = map_batches(measure, images, held)
     *columns, maps = zip(*parts, strict=True)
     joined: list[Tensor | None] = [
         None if column[0] is None else torch.cat([part for part in column if part is not None]) for column in columns
@@ -109,10 +115,17 @@ def _exact(model: nn.Module, images: Tensor, norm: str) -> Part:
     )
 
 
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits with their graph, although the model's own code may turn gradients off afterwards."""
+    with kept_modes(torch.get_default_dtype()):
+        logits: Tensor = model(images)
+    return logits
+
+
 def _jacobian(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits ``(N, K)`` float64, and J ``(N, K, D)``; rows are 0 where the model passes no gradient."""
     images = images.detach().requires_grad_()
-    logits = model(images.clone())
+    logits = _logits(model, images.clone())
     if not logits.requires_grad:
         return logits.double(), images.new_zeros(len(images), logits.shape[1], images[0].numel())
     rows = [
@@ -131,7 +144,7 @@ def _differences(jacobian: Tensor, winners: Tensor) -> Iterator[Tensor]:
 
 def _leading(model: nn.Module, images: Tensor, norm: str) -> Part:
     images = images.detach().requires_grad_()
-    logits = model(images.clone())
+    logits = _logits(model, images.clone())
     two = logits.topk(2, dim=1).values
     difference = two[:, 0] - two[:, 1]
     if difference.requires_grad:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from auditor.records.screening import Screening
 from auditor.screening.local import local_maps
-from auditor.torch_state import exact_products
+from auditor.torch_state import default_modes
 
 FAR_APART = 4.5
 """Margins at probes over those at test images; of the study zoo's honest models none is above 4.4."""
@@ -18,7 +18,7 @@ CONTRADICTION = 0.3
 """Honest models of the study zoo stay below 0.2; docs/screening.md has the figures."""
 
 
-@exact_products()
+@default_modes()
 def margins_at(model: nn.Module, images: Tensor, norm: str) -> Tensor:
     """First-order distances ``(N,)`` to the nearest class boundary, or to the runner-up's above 100 classes.
 

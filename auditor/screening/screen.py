@@ -17,7 +17,7 @@ from auditor.screening.features import Statistics
 from auditor.screening.local import EXACT_CLASSES, local_maps
 from auditor.screening.probes import Size, probe_images
 from auditor.screening.statistics import confident_images, local_gap, median, spread
-from auditor.torch_state import exact_products
+from auditor.torch_state import default_modes
 
 PROBES, LEAST_PROBES = 32, 8
 PASSES = PROBES * 11
@@ -27,7 +27,7 @@ POOL, POOL_OF_MANY = 8, 4
 FEW_CLASSES = "there is no class hierarchy, or no gap can be told from it"
 
 
-@exact_products()
+@default_modes()
 def screen(
     model: nn.Module,
     input_size: Size,

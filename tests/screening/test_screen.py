@@ -15,6 +15,7 @@ from auditor.screening import screen
 from auditor.screening.constants import Constants, load_constants
 from auditor.screening.features import Statistics
 from auditor.screening.local import LocalMaps, local_maps
+from auditor.screening.masking import margins_at
 
 SIZE = (1, 8, 8)
 SUPERCLASSES = ("tree", "tree", "flower", "flower")
@@ -195,3 +196,41 @@ def test_more_classes_are_screened_with_fewer_probes(
     monkeypatch.setattr(importlib.import_module("auditor.screening.screen"), "local_maps", counted)
     screen(network(classes), SIZE, None, norm="Linf", eps=0.1)
     assert set(counts) == {probes}
+
+
+class SwitchesOff(nn.Module):
+    """Leaves gradients off behind it."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.inner(images)
+        torch.set_grad_enabled(False)
+        return logits
+
+
+def test_modes_of_the_caller_and_of_the_model_change_no_number() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    images = torch.rand(3, 3, 4, 4)
+
+    def measured(model: nn.Module) -> tuple[object, ...]:
+        found = screen(model, (3, 4, 4), ["a", "a", "b", "b"], norm="Linf", eps=0.03)
+        return found.margin, found.local_gap, found.findings, margins_at(model, images, "L2").tolist()
+
+    expected = measured(plain)
+    assert expected[2] == ()
+    before = torch.get_default_dtype()
+    try:
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode():
+                assert measured(plain) == expected
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        assert measured(plain) == expected
+    finally:
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(before)
+    assert measured(SwitchesOff(plain).eval()) == expected
+    assert torch.is_grad_enabled()

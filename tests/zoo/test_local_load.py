@@ -208,3 +208,14 @@ def test_a_network_of_lower_precision_is_run_in_float32(tmp_path: Path) -> None:
                      architecture='{ python = "nets.py:half" }')  # fmt: skip
     loaded = source.load(source.entries()[0])
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+
+
+def test_the_folders_code_leaves_torchs_modes_as_they_were(tmp_path: Path) -> None:
+    """Otherwise the model would be screened without gradients."""
+    code = f"import torch\ntorch.set_grad_enabled(False)\ntorch.set_default_dtype(torch.float64)\n{CODE}"
+    source = trusted(tmp_path, code)
+    (entry,) = source.entries()
+    model = source.load(entry).model
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

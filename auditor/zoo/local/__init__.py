@@ -191,8 +191,10 @@ class LocalZoo:
         """The network with the same random weights each time, because some buffers are in no file."""
         import torch
 
+        from auditor.torch_state import default_modes
+
         architecture = entry.architecture
-        with torch.random.fork_rng(devices=[]):
+        with default_modes(exact=False), torch.random.fork_rng(devices=[]):  # which the folder's code may change
             torch.manual_seed(0)
             if "python" in architecture:
                 from auditor.zoo.local import code
