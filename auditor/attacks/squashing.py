@@ -240,11 +240,11 @@ def nonlinearity(logits: Tensor, outputs: Tensor) -> float:
 def gathers_low(outputs: Tensor) -> bool:
     """Whether in most classes many outputs ``(N, K)`` are near the smallest, as after a sigmoid or a softmax.
 
-    Logits have a tail there. Classes whose output is one constant do not count.
+    Logits have a tail there. Classes whose output is one of two values do not count.
     """
     low, high = outputs.amin(0), outputs.amax(0)
     near = (outputs <= low + NEAR * (high - low)).sum(0) - 1
-    varying = near[high > low]
+    varying = near[(outputs.sort(0).values.diff(dim=0) > 0).sum(0) > 1]
     return bool(len(varying)) and float(varying.double().median()) > GATHERED * len(outputs)
 
 

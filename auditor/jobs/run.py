@@ -96,7 +96,7 @@ def _run_to_outcome(attempt: JobAttempt[ResultT], handle: LeaseHandle, work: Cal
         raise
     except SQLAlchemyError as error:
         reason = f"could not be stored: {cause_of(error)}"
-    except (Exception, SystemExit) as error:  # whatever a model's code raises fails its audit, not the scan
+    except Exception as error:  # whatever a model's code raises fails its audit, not the scan
         reason = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}: {first_line(error)}"
         logger.debug("%s failed", attempt.name, exc_info=True)
     reason = one_line(reason)
