@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from auditor.attacks.norms import NORMS, Norm
 from auditor.attacks.protocols import Protocol, find_protocol
@@ -36,9 +37,11 @@ def as_model(model: Any) -> nn.Module:
     """The model; a function is wrapped in a module.
 
     Raises:
-        InputError: it is neither a module nor a function.
+        InputError: it is neither a module nor a function, or its lazy layers have not run yet.
     """
     if isinstance(model, nn.Module):
+        if any(is_lazy(parameter) for parameter in model.parameters()):
+            raise InputError("expected a model with weights, its lazy layers have none yet: run it once")
         return model
     if isinstance(model, type) or not callable(model):
         got = f"the class {model.__name__}" if isinstance(model, type) else f"{type(model).__name__}, not callable"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from auditor.attacks.classifier import Classifier
@@ -31,14 +32,23 @@ def check_other_model(other: Classifier, name: str, images: Tensor, classes: int
     """Choose the input dtype of a model that adversarials are made on.
 
     Raises:
-        InputError: it does not take these images, or has another number of classes.
+        InputError: it does not take these images, has another number of classes, or no adversarials can be made on it,
+            because its logits are not finite or pass no gradient.
     """
     try:
-        found = other.choose_dtype(images[:1]).shape[1]
+        logits = other.choose_dtype(images[:1])
+        with torch.enable_grad():
+            differentiable = other(images[:1].clone().requires_grad_()).requires_grad
     except InputError as error:
         raise InputError(f"transfer from {name}: {error}") from error
-    if found != classes:
-        raise InputError(f"transfer from {name}: expected {classes} classes, as the audited model has, got {found}")
+    if logits.shape[1] != classes:
+        raise InputError(
+            f"transfer from {name}: expected {classes} classes, as the audited model has, got {logits.shape[1]}"
+        )
+    if not torch.isfinite(logits).all():
+        raise InputError(f"transfer from {name}: expected finite logits, the model gives NaN or infinite ones")
+    if not differentiable:
+        raise InputError(f"transfer from {name}: the model passes no gradient to its input, which its attacks need")
 
 
 def craft_on(

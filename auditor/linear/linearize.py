@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from auditor.errors import InputError, LinearizationError, first_line
 from auditor.linear.mode import BatchNorm, LinearMode
@@ -108,8 +109,10 @@ def checked_model(model: nn.Module) -> nn.Module:
     """The model.
 
     Raises:
-        InputError: it is not an nn.Module.
+        InputError: it is not an nn.Module, or its lazy layers have not run yet.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"expected a model, an nn.Module, got {type(model).__name__}: wrap a function in one")
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        raise InputError("expected a model with weights, its lazy layers have none yet: run it once")
     return model

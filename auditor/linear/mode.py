@@ -166,7 +166,7 @@ class LinearMode(TorchFunctionMode):
         Either a branch that became constant is added to one that did not, or two functions of one tensor are added
         whose sum has no slope far out.
         """
-        sums = [tensor for tensor, *_ in (*self.lost_branches, *self.unsolved_sums)]
+        sums = [tensor for tensor, _, _ in self.lost_branches] + [tensor for tensor, _ in self.unsolved_sums]
         if not sums or not logits.requires_grad:
             return
         gradients = torch.autograd.grad(logits.sum(), sums, retain_graph=True, allow_unused=True)

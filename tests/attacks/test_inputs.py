@@ -123,6 +123,15 @@ def test_nan_on_an_adversarial_image_is_no_right_answer(label: int) -> None:
     assert not (found.predicted == labels).any()
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_lazy_layers_that_have_not_run_are_told() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(5))
+    with pytest.raises(InputError, match="lazy layers have none yet: run it once"):
+        evaluate_robustness(model, *_images(), **GOOD)
+    with pytest.raises(InputError, match="lazy layers have none yet: run it once"):
+        implicit_weight(model, (1, 6, 6))
+
+
 def test_a_model_that_exits_is_told() -> None:
     def leaves(_: Tensor) -> Tensor:
         raise SystemExit(3)

@@ -279,6 +279,21 @@ def test_adversarials_of_a_twin_transfer_and_those_of_a_stranger_do_not(norm: st
     assert int(found[1].survived.sum()) > int(survivors.sum())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z: z * torch.nan, "transfer from other: expected finite logits, the model gives NaN or infinite ones"),
+        (lambda z: z.detach(), "transfer from other: the model passes no gradient to its input"),
+    ],
+)
+def test_a_model_that_gives_no_adversarials_is_told(
+    change: Callable[[Tensor], Tensor], message: str, model: nn.Module, samples: tuple[Tensor, Tensor]
+) -> None:
+    other = Linear(4, seed=3)
+    with pytest.raises(InputError, match=message):
+        evaluate(model, samples, transfer_from={"other": lambda x: change(other(x))})
+
+
 def test_another_number_of_classes_does_not_transfer(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(InputError, match="transfer from five: expected 4 classes, as the audited model has, got 5"):
         evaluate(model, samples, transfer_from={"five": Linear(5)})
