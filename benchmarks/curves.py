@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks import evaluate_robustness
-from auditor.attacks.minimal import PARAMETERS, MinimalSearch, check_sizes
+from auditor.attacks.curve_search import PARAMETERS, MinimalSearch, check_sizes
 from auditor.attacks.norms import NORMS
 from auditor.files import write_atomically
 from benchmarks.attacks import FIRST, Counted, test_images

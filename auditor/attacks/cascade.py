@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks import flags, minimal, sanity, targeted
+from auditor.attacks import curve_search, flags, targeted, wrong_data
 from auditor.attacks.adversarials import Adversarials, Part, select_part
 from auditor.attacks.attack_copy import COPY_REJECTED, TOLERANCE
 from auditor.attacks.autoattack import adapt_to_classes
@@ -57,7 +57,7 @@ class Cascade(CascadeState):
                 f"expected finite logits (N, K), the model gives NaN or infinite ones on {int((~finite).sum())} of "
                 f"{len(finite)} clean images"
             )
-        self._add(sanity.check_data(self.images, self.logits, self.labels))
+        self._add(wrong_data.check_data(self.images, self.logits, self.labels))
         self.correct = self.logits.argmax(1) == self.labels
         self.survived = self.correct.clone()
         self.reached = torch.ones_like(self.correct)
@@ -199,12 +199,12 @@ class Cascade(CascadeState):
         if self.nearest is None:
             nearest = torch.zeros_like(self.correct)
             if len(chosen):
-                with part(f"attack {minimal.NAME}", attack=minimal.NAME, images_in=len(chosen)):
-                    nearest[chosen] = self._map_resumable(minimal.NAME, chosen, self._find_nearest) > 0
+                with part(f"attack {curve_search.NAME}", attack=curve_search.NAME, images_in=len(chosen)):
+                    nearest[chosen] = self._map_resumable(curve_search.NAME, chosen, self._find_nearest) > 0
             self.nearest = nearest
-        largest = minimal.largest_radius(self.attacker.norm, self.attacker.eps)
+        largest = curve_search.largest_radius(self.attacker.norm, self.attacker.eps)
         sizes = self.sizes.where(self.sizes <= largest * (1 + 1e-5), torch.inf).where(self.correct, 0.0)
-        names = (*(score.attack for score in self.scores), minimal.NAME)
+        names = (*(score.attack for score in self.scores), curve_search.NAME)
         self.curve = Curve(
             norm=self.attacker.norm.name,
             largest=largest,
@@ -228,19 +228,19 @@ class Cascade(CascadeState):
         assert self.sizes is not None
         attacker, taken, nonfinite = self.attacker, self.model.count.taken, self.model.count.nonfinite
         images, labels, known = self.images[samples], self.labels[samples], self.sizes[samples]
-        search = minimal.MinimalSearch(
-            attacker.copy.choose_network(minimal.most_passes(len(samples), attacker.norm)),
+        search = curve_search.MinimalSearch(
+            attacker.copy.choose_network(curve_search.most_passes(len(samples), attacker.norm)),
             self.model,
             images,
             labels,
             attacker.numbers[samples.cpu()],
             norm=attacker.norm,
-            largest=minimal.largest_radius(attacker.norm, attacker.eps),
+            largest=curve_search.largest_radius(attacker.norm, attacker.eps),
             known=known,
             seed=attacker.seed,
         )
-        search.run(minimal.PARAMETERS)
-        sizes = minimal.check_sizes(self.model, images, labels, search.found, attacker.norm)
+        search.run(curve_search.PARAMETERS)
+        sizes = curve_search.check_sizes(self.model, images, labels, search.found, attacker.norm)
         self.model.count.taken, self.model.count.nonfinite = taken, nonfinite  # flags are about the cascade
         nearer = sizes < known
         self.sizes[samples] = torch.minimum(sizes, known)

@@ -82,7 +82,7 @@ def evaluate_robustness(
         superclasses: K names, one a class. With them a targeted attack runs after the others, towards classes of each
             sample's own superclass and of others, and the result has its success rates.
         curve: search for the smallest perturbation of each sample, too, and return the sizes: see
-            :mod:`auditor.attacks.minimal`. It changes nothing else of the result, and cannot be combined with
+            :mod:`auditor.attacks.curve_search`. It changes nothing else of the result, and cannot be combined with
             ``stop_at``.
         stop_at: attack chunks of 32 samples in a random order until it is decided whether the robust accuracy is above
             or below this share; each answer is wrong with a probability of at most 5 %. It neither saves nor resumes.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from auditor.attacks.classifier import Classifier
 from auditor.attacks.gradient import frozen
-from auditor.attacks.sanity import check_data
+from auditor.attacks.wrong_data import check_data
 from auditor.audit.resume import SavedAttempt
 from auditor.compute.batches import in_batches
 from auditor.data import CorruptedImages, ImageSet

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from auditor import clustering
 from auditor.attacks import Protocol, RobustnessResult, evaluate_robustness
 from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
+from auditor.attacks.curve_search import most_passes
 from auditor.attacks.flags import output_flags
 from auditor.attacks.gradient import frozen
-from auditor.attacks.minimal import most_passes
 from auditor.attacks.norms import NORMS
 from auditor.attacks.protocols import Attack, for_randomized, requested_protocol
 from auditor.attacks.selection import choose_size, is_in_reach, is_near

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from auditor.attacks.minimal import PARAMETERS as MINIMAL
+from auditor.attacks.curve_search import PARAMETERS as MINIMAL
 from auditor.attacks.protocols import requested_protocol
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from auditor.attacks import evaluate_robustness
-from auditor.attacks.sanity import check_images, check_predictions
+from auditor.attacks.wrong_data import check_images, check_predictions
 from auditor.errors import InputError
 from tests.factories.attacked_models import Linear
 

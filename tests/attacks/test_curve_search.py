@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from auditor.attacks import RobustnessResult, evaluate_robustness
-from auditor.attacks.minimal import PARAMETERS, MinimalSearch, check_sizes, largest_radius
+from auditor.attacks.curve_search import PARAMETERS, MinimalSearch, check_sizes, largest_radius
 from auditor.attacks.norms import NORMS
 from auditor.errors import InputError
 from tests.factories.attacked_models import Linear, Wrapped
