@@ -325,7 +325,7 @@ class Team:
         done = {row["audit"] for row in found.values() if row["state"] == "done"}
         assert done <= set(scored)
         assert not {row["audit"] for row in found.values() if row["state"] != "done"} & set(scored)
-        until(lambda: self.broker.waiting("cpu") == 0, 30, "the queue drains")
+        until(lambda: self.broker.waiting("cpu") == 0, 120, "the queue drains")
         assert self.rows("SELECT audit_id FROM attack_progress") == []
         return found
 

@@ -27,7 +27,7 @@ def test_workers_do_what_was_asked_over_http(
         assert (refused.status_code, "workers choose" in refused.json()["detail"]) == (422, True)
     team.worker()  # the server has ended, and what it sent has not
     query = "SELECT state, reason FROM trainings WHERE state NOT IN ('queued', 'running')"
-    (ended,) = until(lambda: team.rows(query), 120, f"the boost ends; {team.read_log()}")
+    (ended,) = until(lambda: team.rows(query), 300, f"the boost ends; {team.read_log()}")
     assert ended == {"state": "done", "reason": None}
     (audit,) = team.ended(scan["scan"]).values()
     assert audit["state"] == "done"
