@@ -3,10 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from auditor import tracing
 from auditor.db.completion import now
@@ -15,12 +12,11 @@ from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs.lease import Heartbeat, LeaseHandle
-from auditor.jobs.run import Reporter, log_end, record_outcome, run_claimed
+from auditor.jobs.run import Reporter, log_end, open_attempt_span, record_outcome, run_claimed
 from auditor.logs import log_context
-from auditor.records import LOCAL_QUEUE, AuditRecord, Estimate, JobContext, Measurement, Verdicts, ZooEntry
+from auditor.records import AuditRecord, Estimate, JobContext, Measurement, Verdicts, ZooEntry
 from auditor.results.previous import count_audits, previous_verdicts
 from auditor.results.reverify import flag_difference
-from auditor.tracing import Span
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
@@ -73,23 +69,14 @@ class AuditExecutor:
                     def measure(handle: LeaseHandle) -> AuditRecord | None:
                         return self.measure(open_source(), job.entry, request, attempt.context(handle))
 
-                    with self._span(job, started, attempt=number, **ids) as span:
+                    protocol = job.request.get("protocol")
+                    with open_attempt_span(
+                        "audit", job.request, started, heartbeat.queue, protocol=protocol, attempt=number, **ids
+                    ) as span:
                         outcome = run_claimed(attempt, heartbeat, measure)
                         record_outcome(span, outcome)
                 log_end(job, outcome, time.monotonic() - began)
                 return outcome
-
-    def _span(self, job: Job, started: datetime, **ids: Any) -> AbstractContextManager[Span]:
-        """The span of an attempt, a part of the scan's span, which another process may have recorded."""
-        return tracing.span(
-            "audit",
-            kind="internal" if self.heartbeat.queue == LOCAL_QUEUE else "consumer",
-            parent=job.request.get(tracing.CARRIER),
-            began=started,
-            protocol=job.request.get("protocol"),
-            queue=self.heartbeat.queue,
-            **ids,
-        )
 
 
 class AuditAttempt:

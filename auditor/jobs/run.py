@@ -2,17 +2,21 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from auditor import tracing
 from auditor.db.leases import Leases
 from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.store import Job
 from auditor.errors import AuditorError, first_line, one_line
 from auditor.jobs.lease import Heartbeat, JobCancelledError, LeaseHandle, LeaseLostError
-from auditor.tracing import Span
+from auditor.records import LOCAL_QUEUE
+from auditor.tracing import CARRIER, Kind, Span
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,17 @@ def log_end(job: Job, outcome: str, seconds: float) -> None:
     """Log the end of an attempt in one line, the same wherever the attempt ran."""
     fields = {"outcome": outcome.partition(":")[0], "seconds": round(seconds, 3)}
     logger.info("audit %d, %s: %s after %.1f s", job.audit_id, job.entry.model, outcome, seconds, extra=fields)
+
+
+def open_attempt_span(
+    name: str, request: Mapping[str, Any], began: datetime, queue: str, **attributes: Any
+) -> AbstractContextManager[Span]:
+    """The span of an attempt, a part of its command's span, which another process may have recorded.
+
+    ``request``: the job's request as stored. ``attributes``: as of :func:`auditor.tracing.span`.
+    """
+    kind: Kind = "internal" if queue == LOCAL_QUEUE else "consumer"
+    return tracing.span(name, kind=kind, parent=request.get(CARRIER), began=began, queue=queue, **attributes)
 
 
 def record_outcome(span: Span, outcome: str) -> None:

@@ -6,19 +6,18 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from auditor.errors import UsageError, one_line
-from auditor.records.json import from_json, to_json
+from auditor.records.json import from_json
 from auditor.text.validation import describe_first
 
 T = TypeVar("T")
 
 
-def dump_request(request: Any) -> dict[str, Any]:
-    """A request as JSON, nested records and all."""
-    return to_json(request)
-
-
 def load_request(kind: type[T], stored: dict[str, Any], what: str, required: Collection[str]) -> T:
-    """Read a request that :func:`dump_request` wrote; ``what`` is the kind of job. Unknown names are ignored.
+    """Read a request that :func:`auditor.records.json.to_json` wrote. Unknown names are ignored.
+
+    Args:
+        what: the kind of job.
+        required: names that must be stored, although the type may have defaults for them.
 
     Raises:
         UsageError: a ``required`` name is missing, or a value has another type.

@@ -8,8 +8,9 @@ from typing import Any
 from auditor import tracing
 from auditor.attacks import find_protocol
 from auditor.errors import UsageError
-from auditor.jobs.stored_requests import dump_request, load_request
+from auditor.jobs.stored_requests import load_request
 from auditor.records import AuditRequest, Measurement
+from auditor.records.json import to_json
 from auditor.tracing import Span
 
 
@@ -100,7 +101,7 @@ class ScanRequest:
 
     def to_json(self) -> dict[str, Any]:
         """As a scan's row stores it: one flat object."""
-        stored = dump_request(self)
+        stored = to_json(self)
         measurement = stored.pop("measurement")
         return {**measurement.pop("audit"), **measurement, **stored}
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.jobs.lease import LeaseHandle
-from auditor.jobs.stored_requests import dump_request, load_request
+from auditor.jobs.stored_requests import load_request
 from auditor.jobs.tasks import run_adaptation
 from auditor.records import JobContext
 from auditor.records.adaptations import AdaptRequest, AdaptTask
 from auditor.records.boosts import TRAINING_SECONDS
+from auditor.records.json import to_json
 from auditor.trainings.job import TrainingAttempt, TrainingExecutor
 
 Row = dict[str, Any]
@@ -35,7 +36,7 @@ class AdaptJobRequest:
         return None if self.folder is None else Path(self.folder)
 
     def to_json(self) -> Row:
-        return dump_request(self)
+        return to_json(self)
 
     @classmethod
     def from_json(cls, stored: Row) -> "AdaptJobRequest":

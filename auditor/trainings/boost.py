@@ -15,10 +15,11 @@ from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import MeasurementError, first_line
 from auditor.jobs.lease import LeaseHandle, LeaseLostError
-from auditor.jobs.stored_requests import dump_request, load_request, other_version
+from auditor.jobs.stored_requests import load_request, other_version
 from auditor.jobs.tasks import measure_audit, train_boost
 from auditor.records import JobContext, ZooEntry
 from auditor.records.boosts import RUN, TRAINING_SECONDS, BoostOutcome, BoostTask, Comparison, EpochScore, Recipe
+from auditor.records.json import to_json
 from auditor.results.pairing import pair
 from auditor.scans.local import HaltedError, LocalExecutor
 from auditor.scans.request import ScanRequest
@@ -53,7 +54,7 @@ class BoostRequest:
 
     def to_json(self) -> dict[str, Any]:
         device = self.scan.measurement.audit.device
-        return dump_request(self) | {"scan": self.scan.to_json(), "seconds": self.seconds, "device": device}
+        return to_json(self) | {"scan": self.scan.to_json(), "seconds": self.seconds, "device": device}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "BoostRequest":

@@ -4,22 +4,18 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from auditor import tracing
 from auditor.db.completion import now
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.jobs.child import ChildFactory
 from auditor.jobs.lease import Heartbeat, LeaseHandle
-from auditor.jobs.run import Reporter, record_outcome, run_claimed
+from auditor.jobs.run import Reporter, open_attempt_span, record_outcome, run_claimed
 from auditor.logs import log_context
-from auditor.records import LOCAL_QUEUE, ZooEntry
+from auditor.records import ZooEntry
 from auditor.records.boosts import EpochScore
-from auditor.tracing import Span
 from auditor.zoo import Source
 
 logger = logging.getLogger(__name__)
@@ -102,20 +98,10 @@ class TrainingAttempt(ABC, Generic[ResultT]):
             attempt, outcome = self.leases.claim(self.job_id, heartbeat.name, heartbeat.lease, heartbeat.queue), "taken"
             if attempt is not None:
                 self.attempt = attempt
-                with self._span(started, attempt=attempt, **ids) as span:
+                with open_attempt_span(
+                    "attempt", self.job.request, started, heartbeat.queue, job=self.job.kind, attempt=attempt, **ids
+                ) as span:
                     outcome = run_claimed(self, heartbeat, self.work)
                     record_outcome(span, outcome)
             logger.info("%s: %s after %.1f s", self.name, outcome, self.seconds)
             return outcome
-
-    def _span(self, started: datetime, **ids: Any) -> AbstractContextManager[Span]:
-        queue = self.executor.heartbeat.queue
-        return tracing.span(
-            "attempt",
-            kind="internal" if queue == LOCAL_QUEUE else "consumer",
-            parent=self.job.request.get(tracing.CARRIER),
-            began=started,
-            job=self.job.kind,
-            queue=queue,
-            **ids,
-        )

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
+from tests.factories.services import EMPTY, lent
 from tests.workers.team import RabbitMQ, Redis, Team, make_team
 
 
@@ -22,6 +24,22 @@ def own_broker() -> Iterator[Redis]:
     redis = Redis()
     yield redis
     redis.stop()
+
+
+@pytest.fixture
+def team_with_passwords(
+    tmp_path: Path, own_broker: Redis, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Team]:
+    """A team whose broker and PostgreSQL have addresses with passwords, which end with "geheim"."""
+    password = "br0ker-geheim"
+    own_broker.ask("CONFIG", "SET", "requirepass", password)
+    own_broker.url = own_broker.url.replace("redis://", f"redis://:{password}@")
+    monkeypatch.setenv("REDISCLI_AUTH", password)
+    with lent(migrated, *EMPTY) as url:
+        address = make_url(url).set(password="db-geheim")
+        monkeypatch.setenv("AUDITOR_DATABASE_URL", address.render_as_string(hide_password=False))
+        with make_team(tmp_path, own_broker, monkeypatch) as made:
+            yield made
 
 
 @pytest.fixture

@@ -249,6 +249,11 @@ class Worker:
         children = psutil.Process(self.process.pid).children()
         return [child.pid for child in children if "workers.reaper" not in child.cmdline()]
 
+    def kill_pool(self) -> None:
+        """SIGKILL for the processes of the pool, which the worker replaces."""
+        for pid in self.pool():
+            os.kill(pid, signal.SIGKILL)
+
     def signal(self, number: int, *, all_of_it: bool = False) -> None:
         for process in self.family() if all_of_it else [self.process]:
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):

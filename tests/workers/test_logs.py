@@ -1,44 +1,25 @@
 """What a worker logs: JSON with ids from all its processes, and no password of its addresses."""
 
 import json
-from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
 
-from tests.factories.services import EMPTY, lent
-from tests.workers.team import Redis, make_team, until
-
-PASSWORD = "br0ker-geheim"
-
-
-@pytest.fixture
-def locked(own_broker: Redis) -> Redis:
-    """A broker with a password, in its address."""
-    own_broker.ask("CONFIG", "SET", "requirepass", PASSWORD)
-    own_broker.url = own_broker.url.replace("redis://", f"redis://:{PASSWORD}@")
-    return own_broker
+from tests.workers.team import Redis, Team, until
 
 
 @pytest.mark.long
-def test_every_line_is_json_with_ids_and_without_passwords(
-    tmp_path: Path, locked: Redis, migrated: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REDISCLI_AUTH", PASSWORD)
-    with lent(migrated, *EMPTY) as url:
-        secret = make_url(url).set(password="db-geheim")
-        monkeypatch.setenv("AUDITOR_DATABASE_URL", secret.render_as_string(hide_password=False))
-        with make_team(tmp_path, locked, monkeypatch) as team:
-            team.zoo.add("good")
-            team.zoo.add("telling", function="telling")
-            team.zoo.add("killed", function="killed")
-            worker = team.worker(AUDITOR_LOG_FORMAT="json").ready()
-            scan_id = team.scan("--protocol", "screen")
-            audits = team.ended(scan_id)
-            locked.stop()
-            until(lambda: "Cannot connect" in worker.read_log(), 60, worker.read_log())
-            until(lambda: '"reaper"' in worker.read_log(), 60, worker.read_log())
-            worker.end()
+def test_every_line_is_json_with_ids_and_without_passwords(team_with_passwords: Team, own_broker: Redis) -> None:
+    team = team_with_passwords
+    team.zoo.add("good")
+    team.zoo.add("telling", function="telling")
+    team.zoo.add("killed", function="killed")
+    worker = team.worker(AUDITOR_LOG_FORMAT="json").ready()
+    scan_id = team.scan("--protocol", "screen")
+    audits = team.ended(scan_id)
+    own_broker.stop()
+    until(lambda: "Cannot connect" in worker.read_log(), 60, worker.read_log())
+    until(lambda: '"reaper"' in worker.read_log(), 60, worker.read_log())
+    worker.end()
     text = worker.read_log()
     assert "geheim" not in text
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]

@@ -58,8 +58,7 @@ def test_what_kills_its_process_each_time_is_given_up_after_three(team: Team) ->
     worker = team.worker().ready()
     for _ in range(3):
         team.zoo.loading("held")
-        for pid in worker.pool():
-            os.kill(pid, signal.SIGKILL)
+        worker.kill_pool()
     found = team.ended(scan)["held"]
     assert (found["state"], found["attempt"], found["losses"]) == ("failed", 3, 2)
     assert "given up: 3 processes that ran it were lost" in found["reason"]

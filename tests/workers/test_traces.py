@@ -1,43 +1,25 @@
 """Traces of queued scans: from the command through the queue to workers, and what is left of a lost one."""
 
-import os
 import signal
-from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
 
 from auditor import tracing
 from auditor.config import settings
 from tests.factories.collector import Collector
-from tests.factories.services import EMPTY, lent
-from tests.workers.team import Redis, Team, make_team, until
-
-PASSWORD = "br0ker-geheim"
+from tests.workers.team import Team, until
 
 
 @pytest.mark.long
-def test_a_queued_scan_is_one_trace_without_any_secret(
-    tmp_path: Path,
-    own_broker: Redis,
-    migrated: str,
-    collector: Collector,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    own_broker.ask("CONFIG", "SET", "requirepass", PASSWORD)
-    own_broker.url = own_broker.url.replace("redis://", f"redis://:{PASSWORD}@")
-    monkeypatch.setenv("REDISCLI_AUTH", PASSWORD)
-    with lent(migrated, *EMPTY) as url:
-        secret = make_url(url).set(password="db-geheim")
-        monkeypatch.setenv("AUDITOR_DATABASE_URL", secret.render_as_string(hide_password=False))
-        with make_team(tmp_path, own_broker, monkeypatch) as team:
-            team.zoo.add("good")
-            team.zoo.add("killed", function="killed")
-            worker = team.worker().ready()
-            scan_id = team.scan("--protocol", "quick", "--samples", "8")
-            audits = team.ended(scan_id)
-            until(lambda: len(collector.named("audit")) >= 2, 30, "both audits are recorded")
-            worker.end()
+def test_a_queued_scan_is_one_trace_without_any_secret(collector: Collector, team_with_passwords: Team) -> None:
+    team = team_with_passwords
+    team.zoo.add("good")
+    team.zoo.add("killed", function="killed")
+    worker = team.worker().ready()
+    scan_id = team.scan("--protocol", "quick", "--samples", "8")
+    audits = team.ended(scan_id)
+    until(lambda: len(collector.named("audit")) >= 2, 30, "both audits are recorded")
+    worker.end()
     tracing.shut_down()
     assert b"geheim" not in collector.raw
     (scan,), (send,) = collector.named("scan"), collector.named("send")
@@ -92,8 +74,7 @@ def test_an_audit_that_is_given_up_is_three_lost_attempts(team: Team, collector:
     worker = team.worker().ready()
     for _ in range(3):
         team.zoo.loading("held")
-        for pid in worker.pool():
-            os.kill(pid, signal.SIGKILL)
+        worker.kill_pool()
     team.ended(scan_id)
     until(lambda: len(collector.named("audit")) >= 3, 30, "all attempts are recorded")
     tracing.shut_down()
