@@ -21,7 +21,7 @@ from auditor.db.trainings import Trainings
 from auditor.errors import AuditorError, UsageError
 from auditor.jobs.audit import AuditExecutor, Measure
 from auditor.jobs.child import ChildFactory, warm_up
-from auditor.jobs.lease import Heartbeat
+from auditor.jobs.heartbeat import Heartbeat
 from auditor.jobs.run import log_end
 from auditor.jobs.tasks import measure_audit
 from auditor.logs import log_context

@@ -47,8 +47,8 @@ from auditor.linear.weight import template_gram
 from auditor.records import AuditRequest, Estimate, JobContext, Measurement, ZooEntry
 from auditor.records.corruptions import SEVERITIES, ball_of
 from auditor.records.screening import Screening
-from auditor.records.triage import is_attacked
 from auditor.screening import screen
+from auditor.screening.triage import is_attacked
 from auditor.zoo import Source
 from auditor.zoo.download import no_downloads
 

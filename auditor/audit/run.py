@@ -32,11 +32,11 @@ from auditor.records.certificates import CONTRADICTED
 from auditor.records.corruptions import ball_of, is_corruptions
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
-from auditor.records.triage import is_attacked
 from auditor.records.versions import versions
 from auditor.screening import screen
 from auditor.screening.masking import IMAGES, margins_at, masking_finding, probe_notes
 from auditor.screening.statistics import median
+from auditor.screening.triage import is_attacked
 from auditor.torch_state import default_modes, trackable
 from auditor.tracing import part
 from auditor.zoo import LoadedModel

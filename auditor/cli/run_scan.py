@@ -142,7 +142,7 @@ def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":
     from auditor.cli.output.progress import ScanProgress, say
     from auditor.db.scans import load_request, load_scan, retry_scan
     from auditor.errors import UsageError
-    from auditor.jobs.lease import process_name
+    from auditor.jobs.process_names import process_name
     from auditor.machine.devices import check_device
     from auditor.scans.local import LocalExecutor, ScanOutcome
     from auditor.scans.request import ScanRequest

@@ -162,7 +162,7 @@ def _select_alive(rows: "list[WorkerRow]", seconds: float) -> "list[WorkerRow]":
         AuditorError: there is none.
     """
     from auditor.errors import AuditorError
-    from auditor.jobs.lease import host_name
+    from auditor.jobs.process_names import host_name
     from auditor.records import LOCAL_QUEUE
 
     local = [row for row in rows if row.worker.rpartition(":")[0] == host_name() and row.queue != LOCAL_QUEUE]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import increment, upsert
-from auditor.db.completion import count_ended, end_audit, now
+from auditor.db.ending import count_ended, end_audit, now
 from auditor.db.retry import with_retries
 from auditor.db.session import single
 from auditor.records import LOCAL_QUEUE

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Engine, Select, case, func, literal_column
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.leases import LEASES_EXPIRED
 
 RECENT_HOURS = 24

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, load_only
 from auditor import tracing
 from auditor.db import models as tables
 from auditor.db.base import iso
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.latest import mark_latest
 from auditor.db.leases import request_cancellation
 from auditor.db.store import Job

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import inserting
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
 from auditor.records.schedules import LastRun, needs_results
 

@@ -20,9 +20,9 @@ from auditor.db.codec import (
     pack_pictures,
     pack_templates,
 )
-from auditor.db.completion import count_ended, end_audit, now
 from auditor.db.corruptions import corruption_rows
 from auditor.db.curves import curve_row
+from auditor.db.ending import count_ended, end_audit, now
 from auditor.db.latest import confirm
 from auditor.db.leases import Leases, cancel_unfinished
 from auditor.db.retry import with_retries

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import iso
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.errors import ConflictError, NotFoundError, UsageError
 from auditor.records.tokens import TokenRow
 

@@ -11,7 +11,7 @@ from auditor import tracing
 from auditor.db import models as tables
 from auditor.db.base import iso, upsert
 from auditor.db.codec import nan_to_null
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.leases import Lease, Leases, Unsent
 from auditor.db.retry import with_retries
 from auditor.db.session import single

@@ -1,7 +1,7 @@
 """The worker processes with the time of their last heartbeat, and the queues that they serve.
 
 A heartbeat is expected every two seconds. Times are compared by the clocks of the machines, so the only conclusion is
-what was last seen; leases decide whether a process is lost (:mod:`auditor.jobs.lease`).
+what was last seen; leases decide whether a process is lost (:mod:`auditor.jobs.expiry`).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import iso, upsert
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.metrics import count_unfinished
 from auditor.db.session import single
 from auditor.records import LOCAL_QUEUE

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from auditor import tracing
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.leases import Leases
 from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
-from auditor.jobs.lease import Heartbeat, LeaseHandle
+from auditor.jobs.heartbeat import Heartbeat, LeaseHandle
 from auditor.jobs.run import Reporter, log_end, open_attempt_span, record_outcome, run_claimed
 from auditor.logs import log_context
 from auditor.records import AuditRecord, Estimate, JobContext, Measurement, Verdicts, ZooEntry

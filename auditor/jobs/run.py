@@ -14,7 +14,7 @@ from auditor.db.leases import Leases
 from auditor.db.retry import UNAVAILABLE, cause_of
 from auditor.db.store import Job
 from auditor.errors import AuditorError, first_line, one_line
-from auditor.jobs.lease import Heartbeat, JobCancelledError, LeaseHandle, LeaseLostError
+from auditor.jobs.heartbeat import Heartbeat, JobCancelledError, LeaseHandle, LeaseLostError
 from auditor.records import LOCAL_QUEUE
 from auditor.tracing import CARRIER, Kind, Span
 

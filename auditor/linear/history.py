@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from auditor.linear.curves import Curve
+    from auditor.linear.compositions import Curve
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Past:
         from_input: it depends on the input; needed if parameters have gradients, too, so that gradients do not tell.
         frozen: the operation that became constant on the way from the input to this constant.
         twin: the activation that this gate, which is constant, stands for.
-        curve: which function of one tensor it is, element by element, see :mod:`auditor.linear.curves`.
+        curve: which function of one tensor it is, element by element, see :mod:`auditor.linear.compositions`.
         opens_to: it is a bounded function of one tensor in another shape, and this is its one limit on the right.
         difference: it is what the first of these returns minus the second, a constant.
         squared: it is the square of the first minus the second, a constant or None.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from auditor.errors import LinearizationError
-from auditor.linear.curves import curve_of
+from auditor.linear.compositions import curve_of
 from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import stretched
 

@@ -6,7 +6,7 @@ elementwise product it is the first of these: the result of a softmax, which bec
 factor that is broadcast over the other, as gates of channels or positions are; the factor with fewer linear layers
 before it, because linear layers are kept; the factor that comes directly from an activation, as in SwiGLU; the left
 factor, which is the query. These become 1, like every gate, or their limit if they are bounded, see
-:mod:`auditor.linear.curves`. A tensor times itself is an activation, and dropped.
+:mod:`auditor.linear.compositions`. A tensor times itself is an activation, and dropped.
 """
 
 import math
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import LinearizationError
-from auditor.linear.curves import is_gate, opening
+from auditor.linear.compositions import is_gate, opening
 from auditor.linear.history import is_dependent, note, past_of
 from auditor.linear.pointwise import stretched
 

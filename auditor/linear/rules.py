@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from auditor.linear import (
     attention,
     choices,
-    curves,
+    compositions,
     distances,
     pointwise,
     pooling,
@@ -224,7 +224,7 @@ class Table:
     neutral: frozenset[Any]
     like_another: frozenset[Any]
     choices: dict[Any, str]
-    kinds: curves.Kinds
+    kinds: compositions.Kinds
 
 
 @functools.cache
@@ -255,14 +255,14 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
             **dict.fromkeys(_named("where"), "where"),
             torch.autograd.grad: "derivative",
         },
-        kinds=curves.Kinds(
+        kinds=compositions.Kinds(
             identities=activations | _named("log"),
-            sums=_named(curves.SUMS),
-            products=_named(curves.PRODUCTS),
-            choices=_named(curves.CHOICES),
-            gates=_named(curves.GATES),
-            curved=_named(curves.CURVED),
-            copies=_named(curves.COPIES) | {DATA},
+            sums=_named(compositions.SUMS),
+            products=_named(compositions.PRODUCTS),
+            choices=_named(compositions.CHOICES),
+            gates=_named(compositions.GATES),
+            curved=_named(compositions.CURVED),
+            copies=_named(compositions.COPIES) | {DATA},
         ),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.records.results import ResultRow
-from auditor.records.triage import is_drawn
+from auditor.screening.triage import is_drawn
 from auditor.statistics import wilson_interval
 from auditor.text.numbers import percent
 

@@ -13,7 +13,8 @@ from auditor.config import settings
 from auditor.db.store import Job, Store
 from auditor.errors import first_line
 from auditor.jobs.audit import AuditExecutor, Measure
-from auditor.jobs.lease import Heartbeat, process_name
+from auditor.jobs.heartbeat import Heartbeat
+from auditor.jobs.process_names import process_name
 from auditor.jobs.reaper import abandon_dead_scans
 from auditor.jobs.run import Reporter
 from auditor.records import LOCAL_QUEUE, ZooEntry

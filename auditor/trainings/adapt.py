@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.db.trainings import TrainingJob, Trainings
-from auditor.jobs.lease import LeaseHandle
+from auditor.jobs.heartbeat import LeaseHandle
 from auditor.jobs.stored_requests import load_request
 from auditor.jobs.tasks import run_adaptation
 from auditor.records import JobContext

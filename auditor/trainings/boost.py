@@ -14,7 +14,7 @@ from auditor.db.retry import UNAVAILABLE
 from auditor.db.store import Store
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.errors import MeasurementError, first_line
-from auditor.jobs.lease import LeaseHandle, LeaseLostError
+from auditor.jobs.heartbeat import LeaseHandle, LeaseLostError
 from auditor.jobs.stored_requests import load_request, other_version
 from auditor.jobs.tasks import measure_audit, train_boost
 from auditor.records import JobContext, ZooEntry

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.jobs.child import ChildFactory
-from auditor.jobs.lease import Heartbeat, LeaseHandle
+from auditor.jobs.heartbeat import Heartbeat, LeaseHandle
 from auditor.jobs.run import Reporter, open_attempt_span, record_outcome, run_claimed
 from auditor.logs import log_context
 from auditor.records import ZooEntry

@@ -6,7 +6,7 @@ from auditor.config import settings
 from auditor.db.leases import Unsent
 from auditor.db.trainings import TrainingJob, Trainings
 from auditor.jobs.child import ChildFactory
-from auditor.jobs.lease import Heartbeat
+from auditor.jobs.heartbeat import Heartbeat
 from auditor.records import LOCAL_QUEUE, ZooEntry
 from auditor.records.trainings import Kind
 from auditor.trainings.adapt import AdaptAttempt, AdaptJobRequest

@@ -16,7 +16,7 @@ from auditor.db.store import Job, Store
 from auditor.db.trainings import TrainingJob, Trainings, load_training
 from auditor.errors import ConflictError, EnvironmentUnusableError, UsageError
 from auditor.jobs.child import ChildFactory
-from auditor.jobs.lease import process_name
+from auditor.jobs.process_names import process_name
 from auditor.jobs.tasks import measure_audit
 from auditor.machine.devices import check_device
 from auditor.records import LOCAL_QUEUE

@@ -9,10 +9,10 @@ from sqlalchemy import update
 
 from auditor.cli import main
 from auditor.db import models as tables
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.session import open_database
 from auditor.db.workers import WorkerStatus, report_worker
-from auditor.jobs.lease import host_name
+from auditor.jobs.process_names import host_name
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ from click.testing import Result
 from sqlalchemy import Engine
 
 from auditor.config import settings
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.leases import Leases
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.db.workers import WorkerStatus, report_worker
-from auditor.jobs.lease import host_name
+from auditor.jobs.process_names import host_name
 from auditor.records import AuditRequest, Measurement
 from auditor.scans.request import ScanRequest
 from tests.factories.command import audits, run

@@ -11,8 +11,8 @@ from sqlalchemy import text, update
 from auditor.cli import main
 from auditor.config import settings
 from auditor.db import models as tables
-from auditor.db.completion import now
 from auditor.db.downgrades import LOSSES
+from auditor.db.ending import now
 from auditor.db.session import HEAD, current_revision, make_engine, migrations_folder, open_database
 from auditor.db.workers import WorkerStatus, report_worker
 

@@ -432,7 +432,7 @@ def test_what_has_just_ended_is_the_latest_whatever_clocks_say(shared: Engine, m
     store, one = Store(shared), entry(f"clock-{uuid.uuid4().hex}")
     ids = []
     for hour in (12, 11, 10):  # a clock that is set back again and again
-        monkeypatch.setattr("auditor.db.completion.now", lambda hour=hour: datetime(2026, 3, 1, hour, tzinfo=UTC))
+        monkeypatch.setattr("auditor.db.ending.now", lambda hour=hour: datetime(2026, 3, 1, hour, tzinfo=UTC))
         _, (job,) = store.create_scan("demo", REQUEST, [one])
         assert store.finish(job.audit_id, store.claim(job.audit_id), record(one.model.removeprefix("demo:")))
         ids.append(job.audit_id)

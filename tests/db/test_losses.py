@@ -15,7 +15,7 @@ from auditor.db.scans import load_scan
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings, load_training
 from auditor.jobs.audit import AuditAttempt, AuditExecutor
-from auditor.jobs.lease import Heartbeat, LeaseHandle, LeaseLostError
+from auditor.jobs.heartbeat import Heartbeat, LeaseHandle, LeaseLostError
 from auditor.records import AuditRequest, Measurement
 from auditor.records.boosts import EpochScore, RecipeOptions
 from auditor.scans.request import ScanRequest

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, select, update
 
 from auditor.db import models as tables
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.store import Store
 from auditor.db.trainings import Trainings
 from auditor.db.workers import WorkerStatus, report_worker

@@ -10,7 +10,7 @@ from auditor.db.scans import load_scan
 from auditor.db.session import open_database
 from auditor.db.store import Store
 from auditor.jobs.audit import AuditExecutor
-from auditor.jobs.lease import Heartbeat
+from auditor.jobs.heartbeat import Heartbeat
 from auditor.records import LOCAL_QUEUE, AuditRecord, AuditRequest, JobContext, Measurement
 from auditor.records.scans import ScanAudit
 from tests.factories.records import REQUEST, entry, record

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 
 from auditor.config import settings
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.leases import Leases, Unsent
 from auditor.db.models import Scan, Worker
 from auditor.db.scans import load_scan
@@ -27,7 +27,7 @@ from auditor.db.trainings import TrainingLeases, Trainings
 from auditor.db.workers import WorkerStatus, list_workers, report_worker
 from auditor.errors import EnvironmentUnusableError, UsageError
 from auditor.jobs import queue as dispatch
-from auditor.jobs.lease import host_name
+from auditor.jobs.process_names import host_name
 from auditor.jobs.reaper import Reaper, abandon_dead_scans
 from tests.factories.records import REQUEST, entry
 from tests.workers.team import Redis

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, delete, event, text, update
 
 from auditor.config import settings
 from auditor.db import metrics as questions
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.leases import MOST_LOSSES, Leases
 from auditor.db.models import Audit, Scan, ScanAudit
 from auditor.db.session import engine_of, open_database

@@ -22,7 +22,7 @@ from unittest import mock
 from sqlalchemy import event
 
 import auditor.db.scans
-import auditor.jobs.lease
+import auditor.jobs.heartbeat
 import auditor.jobs.reaper
 from auditor.db.leases import Lease, Leases
 from auditor.db.retry import with_retries
@@ -51,7 +51,7 @@ WRITES = {
     Trainings: ("finish_adaptation", "fail", "cancel", "resume"),
     auditor.db.scans: ("cancel_scan", "retry_scan"),
     auditor.jobs.reaper: ("remove_worker",),
-    auditor.jobs.lease: ("remove_worker", "report_worker"),
+    auditor.jobs.heartbeat: ("remove_worker", "report_worker"),
 }
 WRITING = {name for names in WRITES.values() for name in names}
 OF_ONE_JOB = {"claim", "renew", "give_back"}
@@ -95,6 +95,14 @@ class Footprint:
     by_table: tuple[tuple[int, tuple[tuple[int, bool], ...]], ...] = ()
 
 
+@dataclass
+class Uses:
+    """What a statement uses: the columns that it reads or writes, and the tables whose rows it may change."""
+
+    columns: set[tuple[int, int]] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)
+
+
 @dataclass(frozen=True)
 class Contents:
     """What the tables contain; ``view`` is what the simulation reads from that."""
@@ -122,10 +130,12 @@ class Database:
         self._times = [self._time_columns(number) for number in range(len(TABLES))]
         self._keys = [self._key_columns(number) for number in range(len(TABLES))]
         self._parents = [self._raw.execute(f"PRAGMA foreign_key_list({name})").fetchall() for name in TABLES]
-        self._inside = False
+        self._inside = self._recording = False
+        self._uses: dict[str, Uses] = {}
         self._read_or_written: set[tuple[int, int]] = set()
         self._written: set[int] = set()
         event.listen(self.engine, "begin", self._check_inside)
+        event.listen(self.engine, "before_cursor_execute", self._note_statement)
         self._stored: list[Any] = [None] * len(TABLES)
         self._footprints: dict[tuple[str, str], Footprint] = {}
         self.tally: Counter[str] = Counter()
@@ -291,15 +301,13 @@ class Database:
         self._write(self.rows)
         self.executed += 1
         self._read_or_written, self._written = set(), set()
-        self._raw.set_authorizer(self._note)  # SQLite prepares all statements again, so it tells of each
-        self._inside, result, error = True, None, None
+        self._inside, self._recording, result, error = True, True, None, None
         try:
             result = raw(*args, **kwargs)
         except Exception as raised:
             error = raised
         finally:
-            self._inside = False
-            self._raw.set_authorizer(None)
+            self._inside = self._recording = False
         changes = {
             table: _difference(self.rows[table], self._read(table), self._times[table], at)
             for table in sorted(self._written)
@@ -307,12 +315,29 @@ class Database:
         made = {table: change for table, change in changes.items() if change}
         return Outcome(result, error, made), self._read_or_written
 
+    def _note_statement(self, _: Any, __: Any, statement: str, parameters: Any, ___: Any, many: bool) -> None:
+        """A statement is about to run. SQLite tells what it uses by preparing it; that depends on its text alone."""
+        if not self._recording:
+            return
+        uses = self._uses.get(statement)
+        if uses is None:
+            self._noted = uses = Uses()
+            self._raw.set_authorizer(self._note)
+            try:
+                self._raw.execute(f"EXPLAIN {statement}", parameters[0] if many else parameters).close()
+            finally:
+                self._raw.set_authorizer(None)
+            self._uses[statement] = uses
+        self._read_or_written |= uses.columns
+        self._written |= uses.written
+
     def _note(self, action: int, first: str | None, second: str | None, *_: Any) -> int:
         """SQLite's authorizer: a statement that is being prepared uses this table and column."""
+        uses = self._noted
         if action == sqlite3.SQLITE_READ and first in TABLES:
             table = TABLES.index(first)
             names = self.columns[table]
-            self._read_or_written.add((table, names.index(second) if second in names else 0))
+            uses.columns.add((table, names.index(second) if second in names else 0))
         elif action in (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE):
             if first == "counters":  # metrics: no transaction of the protocol reads them
                 return sqlite3.SQLITE_OK
@@ -320,23 +345,23 @@ class Database:
                 assert action != sqlite3.SQLITE_INSERT, f"a transaction writes {first}, see TABLES"
                 return sqlite3.SQLITE_OK
             table = TABLES.index(first)
-            self._written.add(table)
+            uses.written.add(table)
             changed = (
                 {self.columns[table].index(second or "")} if action == sqlite3.SQLITE_UPDATE else self._keys[table]
             )
-            self._read_or_written |= {(table, column) for column in changed}
-            self._note_relatives(table, is_deleted=action == sqlite3.SQLITE_DELETE)
+            uses.columns |= {(table, column) for column in changed}
+            self._note_relatives(uses, table, is_deleted=action == sqlite3.SQLITE_DELETE)
         return sqlite3.SQLITE_OK
 
-    def _note_relatives(self, table: int, *, is_deleted: bool) -> None:
+    def _note_relatives(self, uses: "Uses", table: int, *, is_deleted: bool) -> None:
         """Foreign keys read the keys of parents, and a deleted row may change its children."""
         for parent in self._parents[table]:
             if parent[2] in TABLES:
-                self._read_or_written.add((TABLES.index(parent[2]), 0))
+                uses.columns.add((TABLES.index(parent[2]), 0))
         for child in range(len(TABLES)):
             if is_deleted and any(parent[2] == TABLES[table] for parent in self._parents[child]):
-                self._written.add(child)
-                self._read_or_written |= {(child, column) for column in self._keys[child]}
+                uses.written.add(child)
+                uses.columns |= {(child, column) for column in self._keys[child]}
 
     def _check_inside(self, _: Any) -> None:
         assert self._inside, "a transaction that tests/simulation/database.py does not list"
@@ -478,7 +503,7 @@ class _Wall:
 
 def routes() -> list[Any]:
     """Patches by which the project's transactions and wall clock go to the current database."""
-    patches: list[Any] = [mock.patch("auditor.db.completion.datetime", _Wall)]
+    patches: list[Any] = [mock.patch("auditor.db.ending.datetime", _Wall)]
     for table, writes in ((READS, False), (WRITES, True)):
         for owner, names in table.items():
             patches += [mock.patch.object(owner, name, _routed(owner, name, writes)) for name in names]

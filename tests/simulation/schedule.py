@@ -108,7 +108,7 @@ def _patches() -> list[Any]:
     return [
         *stores,
         *(mock.patch(name, time) for name in names),
-        mock.patch("auditor.jobs.lease.report_worker", report_worker),
+        mock.patch("auditor.jobs.heartbeat.report_worker", report_worker),
         mock.patch("auditor.jobs.queue.send", send),
         mock.patch("workers.process.find_source", return_value=None),
     ]

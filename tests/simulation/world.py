@@ -19,7 +19,7 @@ from auditor.db.leases import Leases, Unsent
 from auditor.db.retry import UNAVAILABLE
 from auditor.db.trainings import TrainingLeases
 from auditor.errors import AuditorError, ConflictError, EnvironmentUnusableError
-from auditor.jobs.lease import Heartbeat
+from auditor.jobs.heartbeat import Heartbeat
 from auditor.jobs.queue import send_queued
 from auditor.jobs.reaper import Reaper
 from auditor.records import AuditRecord, JobContext, Measurement, ZooEntry

@@ -9,7 +9,7 @@ from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.trainings import Trainings
 from auditor.errors import MeasurementError
-from auditor.jobs.lease import Heartbeat
+from auditor.jobs.heartbeat import Heartbeat
 from auditor.records import AuditRequest, JobContext, Measurement
 from auditor.records.boosts import EpochScore, RecipeOptions
 from auditor.scans.request import ScanRequest

@@ -9,7 +9,7 @@ import pytest
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
-from auditor.jobs.lease import host_name, process_name
+from auditor.jobs.process_names import host_name, process_name
 from tests.factories.records import REQUEST, entry
 from tests.web.serving import client
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from auditor.config import settings
 from auditor.db import models as tables
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.session import open_database
 from auditor.db.tokens import add_token, check_token
 from tests.factories.command import run

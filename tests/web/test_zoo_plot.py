@@ -19,6 +19,7 @@ from auditor.db.session import open_database
 from auditor.records import Published
 from auditor.records.certificates import NO_BOUND
 from auditor.records.results import PlotModel
+from auditor.results.counter_examples import find_counter_examples
 from auditor.results.measures import PLOTTED
 from auditor.results.ranking import setting_of
 from auditor.web.figures.labels import Box, place_labels
@@ -28,7 +29,6 @@ from auditor.web.figures.zoo import (
     View,
     Window,
     ZooPlot,
-    find_counter_examples,
     marker,
     zoo_plot,
     zoo_plot_of_rows,

@@ -31,8 +31,8 @@ from auditor.cli.init.parsing import (
     parse_size,
     parse_weights,
 )
-from auditor.data.inspection import FoundData, write_npz
 from auditor.data.known import CLASSES
+from auditor.data.recognize import FoundData, write_npz
 from auditor.errors import AuditorError, ModelLoadError, UsageError, first_line
 from auditor.files import write_atomically
 from auditor.zoo.local import FILE

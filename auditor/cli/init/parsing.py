@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from auditor.data.inspection import FoundData, inspect_data
 from auditor.data.known import CLASSES
+from auditor.data.recognize import FoundData, inspect_data
 from auditor.errors import UsageError
 from auditor.text.eps import parse_eps
 from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type

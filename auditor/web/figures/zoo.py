@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from auditor.clustering.association import rank_correlation, ranks
 from auditor.records.boosts import METHOD_NAMES
 from auditor.records.certificates import NO_BOUND
 from auditor.records.results import PlotModel, ResultRow
 from auditor.results.association import describe_association
+from auditor.results.counter_examples import FEWEST, find_counter_examples, is_falling
 from auditor.results.measures import PLOTTED, Measure
 from auditor.text.numbers import MINUS, interval, number, percent, percent_number, significant
 from auditor.web.figures.colors import SERIES
@@ -20,8 +18,6 @@ from auditor.web.figures.scale import Scale, Tick, around
 
 WIDTH, NARROWEST, WIDEST = 1080, 320, 2400
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 48
-FEWEST = 4
-"""With fewer models, ranks say nothing about counter-examples."""
 MOST_EXAMPLES = 20
 _CANDIDATES = 40
 
@@ -201,31 +197,6 @@ def zoo_plot_of_rows(rows: Sequence[ResultRow], x: str = "gap", y: str = "robust
     return zoo_plot([one for row in rows if (one := row.plot_model(x, y)) is not None], x, y)
 
 
-def find_counter_examples(models: Sequence[PlotModel]) -> list[tuple[int, float, float, float]]:
-    """The unflagged models whose ranks by the two measures differ by half of the zoo or more, the farthest first.
-
-    Each with its ID, its ranks by x and by y, and the difference along the trend. If the measures are correlated
-    negatively, the ranks of the first are counted from the largest value.
-    """
-    known = [one for one in models if not one.flags]
-    if len(known) < FEWEST:
-        return []
-    x_ranks, y_ranks = (ranks(np.array([getattr(one, axis) for one in known], np.float64)) for axis in ("x", "y"))
-    along = len(known) + 1 - x_ranks if _falls(known) else x_ranks
-    found = [
-        (one.id, float(x), float(y), float(y - expected))
-        for one, x, y, expected in zip(known, x_ranks, y_ranks, along, strict=True)
-        if abs(y - expected) >= len(known) / 2
-    ]
-    return sorted(found, key=lambda one: (-abs(one[3]), one[0]))
-
-
-def _falls(known: Sequence[PlotModel]) -> bool:
-    """Whether the second measure falls where the first one rises."""
-    x, y = (np.array([getattr(one, axis) for one in known], np.float64) for axis in ("x", "y"))
-    return len(set(x)) > 1 and len(set(y)) > 1 and rank_correlation(x, y) < 0
-
-
 def _rule(models: Sequence[PlotModel], x: Measure, y: Measure) -> str:
     known = [one for one in models if not one.flags]
     if len(known) < FEWEST:
@@ -234,7 +205,7 @@ def _rule(models: Sequence[PlotModel], x: Measure, y: Measure) -> str:
     falls = f" Here {y.name} falls as {x.name} rises, so {x.name} is ranked from its largest value."
     return (
         f"A counter-example is an unflagged model whose ranks by {x.name} and by {y.name} differ by at least half of "
-        f"the {len(known)} unflagged models, which is {half} places.{falls if _falls(known) else ''}"
+        f"the {len(known)} unflagged models, which is {half} places.{falls if is_falling(known) else ''}"
     )
 
 
@@ -242,7 +213,7 @@ def _examples(
     models: Sequence[PlotModel], far: Sequence[tuple[int, float, float, float]], x: Measure, y: Measure
 ) -> Iterator[CounterExample]:
     by_id = {one.id: one for one in models}
-    falls = _falls([one for one in models if not one.flags])
+    falls = is_falling([one for one in models if not one.flags])
     for audit_id, x_rank, y_rank, difference in far:
         one = by_id[audit_id]
         high_y = difference > 0

@@ -11,7 +11,7 @@ from auditor.audit.run import audit
 from auditor.data import load_images
 from auditor.records import AuditRecord, AuditRequest, JobContext
 from auditor.records.screening import Screening
-from auditor.records.triage import is_attacked
+from auditor.screening.triage import is_attacked
 from auditor.zoo import LoadedModel
 from tests.factories.records import entry
 
@@ -53,7 +53,7 @@ def measured(request: AuditRequest, samples: int | None) -> AuditRecord:
 
 @pytest.mark.parametrize("draw", [True, False])
 def test_a_model_that_is_not_attacked_has_the_record_of_a_screen(draw: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auditor.records.triage.SHARE", float(draw))
+    monkeypatch.setattr("auditor.screening.triage.SHARE", float(draw))
     whole, screened = measured(AuditRequest(protocol="quick"), 20), measured(AuditRequest(protocol="screen"), None)
     found = measured(AuditRequest(protocol="quick", triage=1.0), 20)
     expected = whole if draw else screened

@@ -1,4 +1,4 @@
-"""One call from a model to its screening: statistics of its local linear maps at probe images, and a score."""
+"""The screening score: statistics of a network's local linear maps at probe images, in one call."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence

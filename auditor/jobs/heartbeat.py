@@ -1,33 +1,22 @@
-"""Leases: the process that runs a job renews its lease, and reapers put the job back when the lease expires.
-
-No wall clock decides. A lease has expired when the monotonic clock of the watching process has counted its length
-without a renewal. Therefore a job keeps its process when a machine's clock is changed.
-"""
+"""The heartbeat: a thread that renews the lease of the job that its process runs, and learns of its loss or end."""
 
 import contextlib
-import functools
-import hashlib
 import logging
-import os
-import platform
 import threading
-import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
-import psutil
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
-from auditor.db.completion import now
+from auditor.db.ending import now
 from auditor.db.leases import Leases
 from auditor.db.retry import UNAVAILABLE
 from auditor.db.workers import WorkerStatus, remove_worker, report_worker
+from auditor.jobs.process_names import process_name
 
 logger = logging.getLogger(__name__)
-K = TypeVar("K", bound=Hashable)
 
 BEAT_SECONDS = 2.0
 """Longest time between two heartbeats, and so the longest time until a job notices that it was cancelled."""
@@ -39,26 +28,6 @@ class LeaseLostError(Exception):
 
 class JobCancelledError(Exception):
     """A user cancelled the job."""
-
-
-@functools.cache
-def host_name() -> str:
-    """The machine's name and four letters that identify its boot and PID namespace: containers may share a name."""
-    identifiers = [platform.node()]
-    with contextlib.suppress(OSError):
-        identifiers += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
-    return f"{platform.node()}-{hashlib.sha256(' '.join(identifiers).encode()).hexdigest()[:4]}"
-
-
-def process_name(slot: int = 0) -> str:
-    """``host:pid``, or ``host:pid/slot`` for every slot of a process but the first."""
-    return f"{host_name()}:{os.getpid()}{f'/{slot}' if slot else ''}"
-
-
-def is_gone(name: str) -> bool:
-    """Whether this name belongs to a process of this machine that has ended."""
-    host, _, pid = name.partition("/")[0].rpartition(":")
-    return host == host_name() and pid.isdigit() and not psutil.pid_exists(int(pid))
 
 
 @dataclass
@@ -146,33 +115,3 @@ class Heartbeat:
                 logger.exception("the heartbeat failed")
             if self._end.wait(min(BEAT_SECONDS, self.lease / 3)):
                 return
-
-
-class ExpiryWatch:
-    """Finds values that have not changed for ``seconds`` of ``clock``."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._clock = seconds, clock
-        self._seen: dict[Hashable, tuple[object, float]] = {}
-        self._last_check = clock()
-
-    def find_stale(self, values: Mapping[K, object], own: Mapping[K, float | None] | None = None) -> list[K]:
-        """The keys whose values are the same as ``seconds`` ago. Call this several times within ``seconds``.
-
-        ``own``: the seconds of single keys; the larger number counts.
-        """
-        at = self._clock()
-        if at - self._last_check > self._seconds / 2:  # after a pause, frozen perhaps, it cannot know what changed
-            self.reset()
-        self._last_check = at
-        before = self._seen
-        self._seen = {
-            key: before[key] if key in before and before[key][0] == value else (value, at)
-            for key, value in values.items()
-        }
-        seconds = {key: max(self._seconds, (own or {}).get(key) or 0) for key in values}
-        return [key for key in values if at - self._seen[key][1] >= seconds[key]]
-
-    def reset(self) -> None:
-        """Start again, as if every value had just changed."""
-        self._seen = {}

@@ -193,7 +193,7 @@ def test_more_classes_are_screened_with_fewer_probes(
         counts.append(len(images))
         return local_maps(model, images, *args, **options)
 
-    monkeypatch.setattr(importlib.import_module("auditor.screening.screen"), "local_maps", counted)
+    monkeypatch.setattr(importlib.import_module("auditor.screening.score"), "local_maps", counted)
     screen(network(classes), SIZE, None, norm="Linf", eps=0.1)
     assert set(counts) == {probes}
 
