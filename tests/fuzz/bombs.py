@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import torch
 from PIL import Image
 
@@ -28,6 +31,7 @@ from auditor.data.npz import read_npz
 from auditor.errors import AuditorError
 from auditor.zoo.checkpoint import read_description
 from auditor.zoo.hub.snapshots import read_json
+from auditor.zoo.local.graphs import load_graph
 from auditor.zoo.local.reading import read_zoo
 from auditor.zoo.robustbench.published import read_published
 from auditor.zoo.weights import fill, read_content
@@ -167,6 +171,28 @@ def tiff_expands(folder: Path) -> Path:
     return path
 
 
+def _onnx(operator: str, *given: int) -> Callable[[Path], Path]:
+    """A network that adds a huge constant, made by an operator from a few numbers, to its logits."""
+
+    def write(folder: Path) -> Path:
+        def value(name: str, *sides: int) -> onnx.ValueInfoProto:
+            return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sides)
+
+        weights = [onnx.numpy_helper.from_array(np.array(given, np.int64), "given")]
+        weights.append(onnx.numpy_helper.from_array(np.zeros([1] * len(given), np.float32), "zero"))
+        nodes = [
+            onnx.helper.make_node(operator, ["given"] if operator == "ConstantOfShape" else ["zero", "given"], ["huge"]),
+            onnx.helper.make_node("ReduceSum", ["huge"], ["sum"], keepdims=0),
+            onnx.helper.make_node("Flatten", ["images"], ["flat"]),
+            onnx.helper.make_node("Add", ["flat", "sum"], ["logits"]),
+        ]
+        graph = onnx.helper.make_graph(nodes, "a", [value("images", 1, 1, 2, 2)], [value("logits", 1, 4)], weights)
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), folder / "a.onnx")
+        return folder / "a.onnx"
+
+    return write
+
+
 def _text(name: str, text: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         (path := folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -190,6 +216,10 @@ def _hole(name: str) -> Callable[[Path], Path]:
 
 def _read_weights(path: Path) -> None:
     fill(torch.nn.Linear(2, 2), read_content(path), path.name)
+
+
+def _read_onnx(path: Path) -> object:
+    return load_graph("onnx", path, (1, 2, 2), {})
 
 
 def _read_npz(path: Path) -> object:
@@ -216,6 +246,9 @@ BOMBS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
     "pickle with a huge tensor": (pickle_numel, _read_weights),
     "torch file that expands": (pickle_expands, _read_weights),
     "index of deep JSON": (_text("a.index.json", f'{{"weight_map": {DEEP}'), _read_weights),
+    "ONNX with a huge constant": (_onnx("ConstantOfShape", 1 << 20, 1 << 12), _read_onnx),
+    "ONNX that expands": (_onnx("Expand", 1 << 20, 1 << 12), _read_onnx),
+    "ONNX that tiles": (_onnx("Tile", 1 << 20, 1 << 12), _read_onnx),
     "PNG that claims": (png_claims, _read_picture),
     "PNG with a profile that expands": (png_profile, _read_picture),
     "TIFF that expands": (tiff_expands, _read_picture),

@@ -1,6 +1,7 @@
 """ONNX files, converted to torch by onnx2pytorch, whose operators are tested against onnxruntime."""
 
 import hashlib
+import math
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -11,6 +12,7 @@ import onnx
 import onnx.helper
 import onnx.inliner
 import onnx.numpy_helper
+import onnx.shape_inference
 import onnxruntime
 import torch
 from google.protobuf.message import DecodeError
@@ -22,6 +24,7 @@ from auditor.errors import ModelLoadError, first_line, one_line
 from auditor.zoo.local.graphs import LARGEST, Graph, Reference, check_input_size, compare
 
 DOMAINS = ("", "ai.onnx")
+FLOAT_BYTES = 4
 BRANCHES = ("If", "Loop", "Scan", "SequenceMap")
 
 
@@ -35,6 +38,7 @@ def load(content: bytes, path: Path, input_size: tuple[int, int, int], preproces
     model, digest = _parse(content, path)
     _check_operations(model, name)
     batch = _check_ends(model, name, input_size)
+    _check_sizes(model, name)
     source = _inputs(model)[0].name
     session = _session(model, name)
 
@@ -126,6 +130,22 @@ def _check_operations(model: onnx.ModelProto, name: str) -> None:
             raise ModelLoadError(f"{name}: the operator {operator} is not one of ONNX's own, so it cannot be converted")
         if node.op_type in BRANCHES:
             raise ModelLoadError(f"{name}: the operator {operator} branches while it runs: not supported")
+
+
+def _check_sizes(model: onnx.ModelProto, name: str) -> None:
+    """Refuse values, known before any image, that are larger than a file may be: a few bytes can ask for terabytes."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception as error:
+        raise ModelLoadError(f"{name}: the sizes of its values cannot be inferred: {one_line(str(error))}") from error
+    for value in graph.value_info:
+        sides = [side.dim_value or 1 for side in value.type.tensor_type.shape.dim]
+        size = math.prod(sides) * FLOAT_BYTES
+        if size > LARGEST:
+            raise ModelLoadError(
+                f"{name}: expected values of at most {LARGEST / 1e9:.1f} GB, got {size / 1e9:,.1f} GB for "
+                f"{_text(value.name)!r}, {sides}"
+            )
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
