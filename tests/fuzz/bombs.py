@@ -181,7 +181,9 @@ def _onnx(operator: str, *given: int) -> Callable[[Path], Path]:
         weights = [onnx.numpy_helper.from_array(np.array(given, np.int64), "given")]
         weights.append(onnx.numpy_helper.from_array(np.zeros([1] * len(given), np.float32), "zero"))
         nodes = [
-            onnx.helper.make_node(operator, ["given"] if operator == "ConstantOfShape" else ["zero", "given"], ["huge"]),
+            onnx.helper.make_node(
+                operator, ["given"] if operator == "ConstantOfShape" else ["zero", "given"], ["huge"]
+            ),
             onnx.helper.make_node("ReduceSum", ["huge"], ["sum"], keepdims=0),
             onnx.helper.make_node("Flatten", ["images"], ["flat"]),
             onnx.helper.make_node("Add", ["flat", "sum"], ["logits"]),
