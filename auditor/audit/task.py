@@ -31,12 +31,12 @@ def measure(source: Source, entry: ZooEntry, request: Measurement, context: JobC
     if not context.needs_measuring(identity(entry, loaded.weights_sha256, complete, images, extra.identity)):
         return None
     earlier = pair_earlier(context, images) if request.audit.stop_on_regression else None
-    asked = complete if earlier is None and request.audit.stop_on_regression else request.audit
-    if asked.may_stop:
-        stopped = identity(entry, loaded.weights_sha256, asked, images, extra.identity, earlier)
+    audit_request = complete if earlier is None and request.audit.stop_on_regression else request.audit
+    if audit_request.may_stop:
+        stopped = identity(entry, loaded.weights_sha256, audit_request, images, extra.identity, earlier)
         if not context.needs_measuring(stopped):
             return None
-    return audit(entry, loaded, asked, images, context, request.adversarials, extra, earlier)
+    return audit(entry, loaded, audit_request, images, context, request.adversarials, extra, earlier)
 
 
 def with_tests(request: Measurement, context: JobContext) -> Measurement:

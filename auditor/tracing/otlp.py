@@ -80,7 +80,7 @@ class _Complaints(logging.Handler):
         if not self.is_logged:
             self.is_logged = True
             logger.warning(
-                "traces: %s does not take spans, so they are lost; the work goes on; see `auditor doctor`",
+                "traces: %s does not take spans, so they are lost; the work continues; see `auditor doctor`",
                 self._endpoint,
             )
 

@@ -157,8 +157,8 @@ def _reliability(probabilities: Floats, events: NDArray[np.bool_]) -> list[str]:
         inside = (probabilities >= low) & ((probabilities < low + 0.2) | (low + 0.2 > 0.99))
         if inside.any():
             parts.append(
-                f"{low:.1f}-{low + 0.2:.1f}: said {probabilities[inside].mean():.2f}, "
-                f"seen {events[inside].mean():.2f}, n = {int(inside.sum())}"
+                f"{low:.1f}-{low + 0.2:.1f}: predicted {probabilities[inside].mean():.2f}, "
+                f"observed {events[inside].mean():.2f}, n = {int(inside.sum())}"
             )
     return parts
 

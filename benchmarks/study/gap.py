@@ -225,7 +225,7 @@ def describe(rows: Sequence[Row], cells: dict[Cell, dict[str, float]]) -> list[s
     """Tables of what was measured, on usable rows."""
     lines = [
         f"{len(rows)} models of the study zoo ({len({row['family'] for row in rows})} families, two data sets), with "
-        "batch norm removed unless said otherwise. A difference is that of two models of one family and data set; a "
+        "batch norm removed unless stated otherwise. A difference is that of two models of one family and data set; a "
         "mean has its 95 % bootstrap interval over models.",
         "",
         "| training | models | mean gap | range | minus standard training |",

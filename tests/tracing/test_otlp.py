@@ -133,7 +133,7 @@ def test_a_collector_in_trouble_costs_one_line_and_seconds(
         time.sleep(0.3)  # each is a batch of its own
     assert record() < 20  # three seconds, on a busy machine; without a limit it is half a minute or more
     (line,) = complaints(caplog)
-    assert "does not take spans, so they are lost; the work goes on; see `auditor doctor`" in line
+    assert "does not take spans, so they are lost; the work continues; see `auditor doctor`" in line
 
 
 @pytest.mark.long

@@ -37,7 +37,7 @@ def follow(engine: "Engine", scan_id: int) -> ScanOutcome:
         return _follow(engine, scan_id)
     except KeyboardInterrupt:
         say(
-            f"scan {scan_id} goes on; `auditor scans show {scan_id}` shows it, `auditor scans cancel {scan_id}` ends it"
+            f"scan {scan_id} continues; `auditor scans show {scan_id}` shows it, `auditor scans cancel {scan_id}` ends it"
         )
         click.get_current_context().exit(ExitCode.INTERRUPTED)
 
