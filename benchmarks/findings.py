@@ -1,7 +1,7 @@
 """What the method finds, and how much of that is chance: the measurements behind docs/findings.md.
 
     OMP_NUM_THREADS=1 python -m benchmarks.findings [PART ...]   # all parts, about half an hour
-    python -m benchmarks.findings none --calibrate               # auditor/data/calibration.toml from the store
+    python -m benchmarks.findings none --calibrate               # auditor/data/gap_calibration.toml from the store
     python -m benchmarks.findings none --write docs/findings.md  # the page from the store
 
 To be run in the checkout's root, with the extra `test` and timm installed. Each measurement is stored as it ends in
@@ -185,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, "none"], default=list(PARTS))
     parser.add_argument("--store", type=Path, default=Path(".findings"))
-    parser.add_argument("--calibrate", action="store_true", help="write auditor/data/calibration.toml")
+    parser.add_argument("--calibrate", action="store_true", help="write auditor/data/gap_calibration.toml")
     parser.add_argument("--write", type=Path, metavar="PAGE")
     options = parser.parse_args()
     store = Store(options.store)
@@ -193,7 +193,7 @@ def main() -> None:
         if part != "none":
             PARTS[part](store)
     if options.calibrate:
-        calibration.write(store.found, Path("auditor/data/calibration.toml"))
+        calibration.write(store.found, Path("auditor/data/gap_calibration.toml"))
     if options.write:
         options.write.write_text(findings_page.page(store.found), encoding="utf-8")
 

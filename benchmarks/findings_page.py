@@ -19,7 +19,7 @@ This page measures what the gap and the effective rank say about robustness. The
 root of the checkout with `.[test,zoos]` installed:
 
     OMP_NUM_THREADS=1 python -m benchmarks.findings              # measures what is not in the store yet; half an hour
-    python -m benchmarks.findings none --calibrate               # auditor/data/calibration.toml
+    python -m benchmarks.findings none --calibrate               # auditor/data/gap_calibration.toml
     python -m benchmarks.findings none --write docs/findings.md  # this page
 
 `python -m benchmarks.findings depth` measures one part. [method.md](method.md) defines gap, centred gap, effective
@@ -278,7 +278,7 @@ have given:
 
 {table(["robust from", "robust models", "AUC (95 % interval)"], others)}
 Beside every `screen` result auditor prints the row of all unflagged models under its linearization, with the gap that
-5 % of random networks exceed, from [`calibration.toml`](../auditor/data/calibration.toml). This calibration is about
+5 % of random networks exceed, from [`gap_calibration.toml`](../auditor/data/gap_calibration.toml). It is about
 {main.n}
 small networks on one data set, with one seed each, several of them trained alike. Nothing shows that it applies to
 other data sets, sizes or architectures. One analysis was not planned beforehand: a *low* effective rank distinguishes

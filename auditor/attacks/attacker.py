@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from auditor.attacks.attack_copy import AttackCopy
 from auditor.attacks.autoattack import run_autoattack
 from auditor.attacks.classifier import Classifier
-from auditor.attacks.first_step import FirstStep
+from auditor.attacks.clean_gradients import FirstStep
 from auditor.attacks.gradient import LOSSES, pgd
 from auditor.attacks.mixed_precision import MixedPrecision
 from auditor.attacks.norms import Norm

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from auditor.checkpoints.layout import NAMES
+from auditor.checkpoints.export import NAMES
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line
 
 

@@ -8,7 +8,7 @@ import click
 
 from auditor.cli import options as shared
 from auditor.cli.choice import Choice
-from auditor.cli.numbers import LARGEST_COUNT, MINUTES, Count, Finite, FiniteRange
+from auditor.cli.number_types import LARGEST_COUNT, MINUTES, Count, Finite, FiniteRange
 from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES
 
 if TYPE_CHECKING:

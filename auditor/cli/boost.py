@@ -10,7 +10,7 @@ import click
 from auditor.cli import options as shared
 from auditor.cli.choice import Choice
 from auditor.cli.complete import complete_entry
-from auditor.cli.numbers import MINUTES, Finite, FiniteRange
+from auditor.cli.number_types import MINUTES, Finite, FiniteRange
 from auditor.records.boosts import BOOST_PROTOCOL, RecipeOptions
 
 if TYPE_CHECKING:

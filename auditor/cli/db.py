@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from auditor.cli.group import Group
-from auditor.cli.numbers import Count
+from auditor.cli.number_types import Count
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.numbers import FiniteRange
+from auditor.cli.number_types import FiniteRange
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from auditor.cli.choice import Choice
-from auditor.cli.numbers import Count
+from auditor.cli.number_types import Count
 from auditor.errors import UsageError
 from auditor.text.similar import did_you_mean
 

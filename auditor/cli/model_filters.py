@@ -9,7 +9,7 @@ import click
 
 from auditor.cli.choice import Choice
 from auditor.cli.complete import complete_entry
-from auditor.cli.numbers import Count
+from auditor.cli.number_types import Count
 from auditor.records.sources import SOURCE_NAMES, SOURCES, names_repository
 from auditor.text.numbers import counted
 

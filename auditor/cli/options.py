@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from auditor.cli.choice import Choice
-from auditor.cli.numbers import Count
+from auditor.cli.number_types import Count
 from auditor.records.certificates import CertificateMethod
 from auditor.records.corruptions import NAMES as CORRUPTIONS
 from auditor.records.norms import NORM_NAMES, TRAINING_NORM_NAMES

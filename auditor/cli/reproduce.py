@@ -8,7 +8,7 @@ import click
 
 from auditor.cli import options as shared
 from auditor.cli.group import Group
-from auditor.cli.numbers import Count, FiniteRange
+from auditor.cli.number_types import Count, FiniteRange
 
 if TYPE_CHECKING:
     from auditor.reproduce.records import ExperimentResult, Settings

@@ -186,7 +186,7 @@ def send_and_follow(
     from auditor.errors import EnvironmentUnusableError
     from auditor.jobs.queue import send_queued
     from auditor.scans.local import ScanOutcome
-    from auditor.text.signs import no_worker, start_worker
+    from auditor.text.signs_of_life import no_worker, start_worker
 
     try:
         send_queued(Leases(store.engine), [Unsent(job.audit_id, request.seconds) for job in jobs], where.queue)

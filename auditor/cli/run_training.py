@@ -142,7 +142,7 @@ def _send(trainings: "Trainings", job: "TrainingJob", queue: str) -> None:
     """Send the ID of a stored job; if the broker fails, a worker's reaper sends it later."""
     from auditor.db.trainings import load_training
     from auditor.errors import EnvironmentUnusableError
-    from auditor.text.signs import no_worker, start_worker
+    from auditor.text.signs_of_life import no_worker, start_worker
     from auditor.trainings.run import send_training
 
     number = job.training_id

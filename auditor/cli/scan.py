@@ -9,7 +9,7 @@ from auditor.cli import options as shared
 from auditor.cli.choice import Choice
 from auditor.cli.gates import GateOptions, gate_options
 from auditor.cli.model_filters import LIMIT, MODELS, ModelFilters, keep_auditable, model_filters
-from auditor.cli.numbers import GIBS, MINUTES, Count, FiniteRange
+from auditor.cli.number_types import GIBS, MINUTES, Count, FiniteRange
 from auditor.cli.output.adversarials import SAVE
 from auditor.cli.output.reports import ReportOptions, report_options
 from auditor.errors import ExitCode

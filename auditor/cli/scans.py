@@ -7,7 +7,7 @@ import click
 from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
-from auditor.cli.numbers import FiniteRange
+from auditor.cli.number_types import FiniteRange
 from auditor.cli.options import FORMAT, JOBS, QUEUE, ROW_ID, WAIT, PlaceOptions
 from auditor.errors import ExitCode
 
@@ -70,7 +70,7 @@ def show(scan_id: int, output_format: str) -> None:
     from auditor.cli.output.tables import print_json, print_table
     from auditor.db.scans import load_scan
     from auditor.records import LOCAL_QUEUE
-    from auditor.text.signs import no_worker, start_worker
+    from auditor.text.signs_of_life import no_worker, start_worker
     from auditor.text.times import format_duration
 
     scan = load_scan(open_tidied(), scan_id)

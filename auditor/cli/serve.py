@@ -2,7 +2,7 @@
 
 import click
 
-from auditor.cli.numbers import Count
+from auditor.cli.number_types import Count
 
 
 @click.command("serve")

@@ -5,7 +5,7 @@ import click
 from auditor.cli.choice import Choice
 from auditor.cli.group import Group
 from auditor.cli.listing import Listing, list_options
-from auditor.cli.numbers import DAYS, FiniteRange
+from auditor.cli.number_types import DAYS, FiniteRange
 
 
 @click.group("tokens", cls=Group)

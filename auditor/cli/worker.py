@@ -7,7 +7,7 @@ import click
 
 from auditor.cli.choice import Choice
 from auditor.cli.listing import Listing, list_options
-from auditor.cli.numbers import SECONDS, Count, FiniteRange
+from auditor.cli.number_types import SECONDS, Count, FiniteRange
 
 if TYPE_CHECKING:
     from auditor.records.workers import WorkerRow
@@ -124,7 +124,7 @@ def listing(listing: Listing, alive: float | None) -> None:
     from auditor.db.workers import list_queues, list_workers
     from auditor.records.workers import WorkerRow
     from auditor.results.serialize import keys_of
-    from auditor.text.signs import no_sign_of_life, no_worker, start_worker
+    from auditor.text.signs_of_life import no_sign_of_life, no_worker, start_worker
 
     engine = open_tidied() if alive is None else open_database()  # a health check changes nothing
     rows = list_workers(engine)

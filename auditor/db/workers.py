@@ -1,7 +1,7 @@
 """The worker processes with the time of their last heartbeat, and the queues that they serve.
 
 A heartbeat is expected every two seconds. Times are compared by the clocks of the machines, so the only conclusion is
-what was last seen; leases decide whether a process is lost (:mod:`auditor.jobs.expiry`).
+what was last seen; leases decide whether a process is lost (:mod:`auditor.jobs.expiry_watch`).
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ from auditor.db.store import Store
 from auditor.db.trainings import TrainingLeases, Trainings, list_trainings
 from auditor.db.workers import list_workers, remove_worker
 from auditor.errors import AuditorError
-from auditor.jobs.expiry import ExpiryWatch
+from auditor.jobs.expiry_watch import ExpiryWatch
 from auditor.jobs.process_names import is_gone
 from auditor.records import LOCAL_QUEUE
 

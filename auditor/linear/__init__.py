@@ -1,8 +1,8 @@
 """Linearization: what each operation becomes, the affine network, the check that it is affine, W and C."""
 
 from auditor.errors import LinearizationError
-from auditor.linear.learning import correlation_loss
 from auditor.linear.linearize import linearize
+from auditor.linear.loss import correlation_loss
 from auditor.linear.sketch import TemplateSketch, template_sketch
 from auditor.linear.weight import TemplateGram, class_correlation, implicit_weight, template_gram
 

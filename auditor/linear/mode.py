@@ -17,11 +17,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from auditor.errors import LinearizationError
-from auditor.linear.choices import refuse_choice
 from auditor.linear.compositions import Curve, meet, opening, vanishes
 from auditor.linear.compositions import frozen as constant_curve
 from auditor.linear.history import inherit, is_dependent, note, past_of, sees_input
 from auditor.linear.precision import aligned
+from auditor.linear.refused import refuse_choice
 from auditor.linear.rules import table
 
 BatchNorm = Literal["remove", "fold"]

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from auditor.linear import (
     attention,
-    choices,
     compositions,
     distances,
     pointwise,
@@ -23,6 +22,7 @@ from auditor.linear import (
     precision,
     products,
     recurrent,
+    refused,
 )
 
 StandIn = Callable[..., Any]
@@ -162,7 +162,7 @@ RULES: tuple[Rule, ...] = (
     Rule("amax amin", pooling.mean_for_max, "max pooling over any dimension becomes average pooling"),
     Rule("logsumexp", distances.log_sum_exp(pooling.mean_for_max), "the same"),
     *(
-        Rule(f"fractional_max_pool{d}d fractional_max_pool{d}d_with_indices", choices.refuse_random_windows, "random")
+        Rule(f"fractional_max_pool{d}d fractional_max_pool{d}d_with_indices", refused.refuse_random_windows, "random")
         for d in (2, 3)
     ),
     Rule("max min", pooling.largest, "the same"),
@@ -244,13 +244,13 @@ def table(batch_norm: Literal["remove", "fold"]) -> Table:
         scaled=_named(SCALED),
         averages=_named(AVERAGES),
         shapes=_named(SHAPES),
-        neutral=_named(choices.NEUTRAL),
+        neutral=_named(refused.NEUTRAL),
         like_another=_named(LIKE_ANOTHER),
         choices={
-            **dict.fromkeys(_named(choices.READS), "read"),
-            **dict.fromkeys(_named(choices.CONTENTS), "content"),
-            **dict.fromkeys(_named(choices.LOOKUPS), "lookup"),
-            **dict.fromkeys(_named(choices.GRIDS), "grid"),
+            **dict.fromkeys(_named(refused.READS), "read"),
+            **dict.fromkeys(_named(refused.CONTENTS), "content"),
+            **dict.fromkeys(_named(refused.LOOKUPS), "lookup"),
+            **dict.fromkeys(_named(refused.GRIDS), "grid"),
             **dict.fromkeys(_named("__setitem__"), "assignment"),
             **dict.fromkeys(_named("where"), "where"),
             torch.autograd.grad: "derivative",

@@ -1,7 +1,7 @@
 """The lines under a screen result that say how far to trust it."""
 
-from auditor.data.calibration import Calibration, load_calibration
-from auditor.data.screening import load_prediction
+from auditor.data.gap_calibration import Calibration, load_calibration
+from auditor.data.screening_quality import load_prediction
 from auditor.text.numbers import estimate, number, percent
 
 

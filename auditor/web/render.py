@@ -15,7 +15,7 @@ from auditor.results.flags import FLAGS
 from auditor.results.terms import TERMS
 from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
 from auditor.text.printable import clean_lines
-from auditor.text.signs import no_sign_of_life
+from auditor.text.signs_of_life import no_sign_of_life
 from auditor.text.times import as_utc, format_duration, format_moment, relative_time
 from auditor.web.security.access import sign_in_address
 

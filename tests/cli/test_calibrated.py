@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.data import calibration
-from auditor.data.calibration import load_calibration
+from auditor.data import gap_calibration as calibration
+from auditor.data.gap_calibration import load_calibration
 from auditor.results.calibration import calibration_lines, format_calibration
 from tests.factories.command import run
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from auditor.cli import main
-from auditor.cli.numbers import Count, Finite, FiniteRange
+from auditor.cli.number_types import Count, Finite, FiniteRange
 
 
 def options(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Parameter]]:

@@ -32,7 +32,7 @@ from auditor.errors import AuditorError
 from auditor.zoo.checkpoint import read_description
 from auditor.zoo.hub.snapshots import read_json
 from auditor.zoo.local.graphs import load_graph
-from auditor.zoo.local.reading import read_zoo
+from auditor.zoo.local.zoo_file import read_zoo
 from auditor.zoo.robustbench.published import read_published
 from auditor.zoo.weights import fill, read_content
 

@@ -40,7 +40,7 @@ from auditor.text.printable import FORMULAS, clean_line, find_unprintable
 from auditor.web.audit.detail import repeat_command
 from auditor.web.report import load_report, write_report
 from auditor.zoo.hub.snapshots import local_snapshots
-from auditor.zoo.local.reading import read_zoo
+from auditor.zoo.local.zoo_file import read_zoo
 from tests.factories.audits import audited
 from tests.factories.command import run
 from tests.factories.hostile import HOSTILE

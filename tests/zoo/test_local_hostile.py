@@ -16,7 +16,7 @@ from auditor.cli import main
 from auditor.errors import UsageError
 from auditor.text.printable import clean_line
 from auditor.zoo.local import LocalZoo
-from auditor.zoo.local.file import MOST_BYTES
+from auditor.zoo.local.file_limits import MOST_BYTES
 from tests.factories.hostile import HOSTILE
 from tests.factories.local_zoo import HEAD, MODEL, changed, zoo
 

@@ -2,22 +2,20 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.numbers import Count
+from auditor.cli.number_types import Count
 from auditor.cli.options import NORM, TRUST_CODE
 from auditor.text.numbers import counted
 
 if TYPE_CHECKING:
     from auditor.cli.init.answers import Answers
     from auditor.zoo.local.draft import Draft
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,20 +159,6 @@ def _interrupts() -> Iterator[None]:
         yield
     except click.Abort as abort:
         raise KeyboardInterrupt from abort
-
-
-def ask(question: str, parse: Callable[[str], Value], *, default: str | None = None, help: str = "") -> Value:
-    """Ask until the answer can be parsed; the reason stands before the question is asked again."""
-    from auditor.errors import AuditorError
-
-    if help:
-        click.echo(f"\n{help}")
-    while True:
-        answer = click.prompt(question, default=default, show_default=bool(default))
-        try:
-            return parse(answer.strip())
-        except (AuditorError, ValueError) as error:
-            click.echo(f"  {error}")
 
 
 def _write(answers: "Answers", draft: "Draft") -> list[Path]:

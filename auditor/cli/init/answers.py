@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from auditor.cli.init import InitOptions, ask
+from auditor.cli.init import InitOptions
 from auditor.cli.init.parsing import (
     MOST_LISTED,
     NORMALIZATIONS,
@@ -50,6 +50,18 @@ from auditor.zoo.local.draft import (
 )
 
 Value = TypeVar("Value")
+
+
+def ask(question: str, parse: Callable[[str], Value], *, default: str | None = None, help: str = "") -> Value:
+    """Ask until the answer can be parsed; the reason stands before the question is asked again."""
+    if help:
+        click.echo(f"\n{help}")
+    while True:
+        answer = click.prompt(question, default=default, show_default=bool(default))
+        try:
+            return parse(answer.strip())
+        except (AuditorError, ValueError) as error:
+            click.echo(f"  {error}")
 
 
 @dataclass

@@ -36,7 +36,7 @@ def prepare(folder: Path | None, protocol: str, *, dry_run: bool = False) -> Pat
     Raises:
         UsageError: the protocol runs no attack, or the folder is not writable.
     """
-    from auditor.cli.output.folders import prepare_folder
+    from auditor.cli.folders import prepare_folder
 
     check_attacks(folder, protocol)
     if folder is None or dry_run:

@@ -21,7 +21,7 @@ from auditor.records.scans import ScanAudit, ScanDetail
 from auditor.records.trainings import TrainingRow
 from auditor.records.workers import WorkerRow
 from auditor.scans.local import ScanOutcome
-from auditor.text.signs import no_worker, start_worker
+from auditor.text.signs_of_life import no_worker, start_worker
 from auditor.text.times import format_duration
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def follow(engine: "Engine", scan_id: int) -> ScanOutcome:
         return _follow(engine, scan_id)
     except KeyboardInterrupt:
         say(
-            f"scan {scan_id} continues; `auditor scans show {scan_id}` shows it, `auditor scans cancel {scan_id}` ends it"
+            f"scan {scan_id} continues; `auditor scans show {scan_id}` shows it, "
+            f"`auditor scans cancel {scan_id}` ends it"
         )
         click.get_current_context().exit(ExitCode.INTERRUPTED)
 

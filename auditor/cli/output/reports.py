@@ -40,7 +40,7 @@ def report_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_files(options: ReportOptions) -> None:
     """Make the folders of the files, before a scan that may take hours. Raises UsageError: they are not writable."""
-    from auditor.cli.output.folders import prepare_folder
+    from auditor.cli.folders import prepare_folder
 
     for option, path in (("--sarif", options.sarif), ("--junit", options.junit)):
         if path is not None:
@@ -76,7 +76,7 @@ def write_reports(
 def find_places(rows: "Sequence[ResultRow]", zoo: Path) -> "dict[str, Place]":
     """The line of each model's name in zoo.toml; the first line for a model whose name is not found."""
     from auditor.evidence.sarif import Place
-    from auditor.zoo.local.reading import find_model_lines
+    from auditor.zoo.local.zoo_file import find_model_lines
 
     file = zoo.absolute() / "zoo.toml"
     inside = file.is_relative_to(Path.cwd())

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from auditor.cli.output.progress import say
 from auditor.records.scans import ScanAudit, ScanDetail, ScanRow
 from auditor.records.trainings import TrainingRow
-from auditor.text.signs import no_sign_of_life, no_worker, start_worker
+from auditor.text.signs_of_life import no_sign_of_life, no_worker, start_worker
 
 
 def state_of(row: ScanRow | ScanAudit | TrainingRow) -> str:

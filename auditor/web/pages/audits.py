@@ -15,7 +15,7 @@ from auditor.records.results import ResultRow
 from auditor.records.scans import ScanDetail
 from auditor.results.lookup import find_rows
 from auditor.text.eps import format_threat
-from auditor.text.signs import no_sign_of_life, no_worker, start_worker
+from auditor.text.signs_of_life import no_sign_of_life, no_worker, start_worker
 from auditor.web.api.common import Database, Number
 from auditor.web.api.results import load_result
 from auditor.web.audit.detail import AuditDetail, build_audit_detail, repeat_command

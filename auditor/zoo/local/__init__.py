@@ -12,8 +12,8 @@ from auditor.records import ZooEntry
 from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 from auditor.zoo.local.graphs import Kind, kind_of, load_graph
 from auditor.zoo.local.mlflow_registry import fetch_registered, is_registered
-from auditor.zoo.local.reading import FILE, LocalModel, read_zoo
 from auditor.zoo.local.tables import resolve_inside
+from auditor.zoo.local.zoo_file import FILE, LocalModel, read_zoo
 from auditor.zoo.source import LoadedModel
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from auditor.records.entries import entry_to
 from auditor.zoo.checkpoint import read_description
 from auditor.zoo.hub import HubZoo
-from auditor.zoo.local.reading import find_model_lines, read_zoo
+from auditor.zoo.local.zoo_file import find_model_lines, read_zoo
 from auditor.zoo.robustbench.published import read_published
 from tests.factories.local_zoo import CODE, HEAD, MODEL, changed
 from tests.factories.records import entry

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from auditor.checkpoints import export_checkpoint, layout
+from auditor.checkpoints import export, export_checkpoint
 from auditor.errors import AuditorError, EnvironmentUnusableError, ModelLoadError, UsageError
 from auditor.records import Transform, ZooEntry
 from auditor.records.checkpoints import CheckpointRow
@@ -239,7 +239,7 @@ def test_weights_that_timms_network_does_not_take(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing_half_done(
     full_at: str, folder_there: bool, demo: CheckpointRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_atomically, out = layout.write_atomically, tmp_path / "out"
+    write_atomically, out = export.write_atomically, tmp_path / "out"
 
     def full(path: Path) -> Any:
         if path.name == full_at:
@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_nothing_half_done(
 
     if folder_there:
         out.mkdir()
-    monkeypatch.setattr(layout, "write_atomically", full)
+    monkeypatch.setattr(export, "write_atomically", full)
     with pytest.raises(EnvironmentUnusableError, match=r"cannot write .*No space left on device; no file was written"):
         export_checkpoint(demo, out)
     assert (list(out.iterdir()) if folder_there else out.exists()) == ([] if folder_there else False)
@@ -259,14 +259,14 @@ def test_a_full_disk_leaves_nothing_half_done(
 def test_an_interruption_leaves_nothing_half_done(
     demo: CheckpointRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_atomically = layout.write_atomically
+    write_atomically = export.write_atomically
 
     def interrupted(path: Path) -> Any:
         if path.name == "README.md":
             raise KeyboardInterrupt
         return write_atomically(path)
 
-    monkeypatch.setattr(layout, "write_atomically", interrupted)
+    monkeypatch.setattr(export, "write_atomically", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_checkpoint(demo, tmp_path / "out")
     assert not (tmp_path / "out").exists()

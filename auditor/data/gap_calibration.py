@@ -1,4 +1,4 @@
-"""The calibration of the gap by `screen` on the demo zoo and on random networks, read from ``calibration.toml``."""
+"""The calibration of the gap by `screen` on the demo zoo and on random networks, read from ``gap_calibration.toml``."""
 
 import functools
 import tomllib
@@ -32,5 +32,5 @@ class Calibration:
 @functools.cache
 def load_calibration(linearization: str) -> Calibration:
     """The calibration of ``remove`` or ``fold``."""
-    content = tomllib.loads((Path(__file__).parent / "calibration.toml").read_text(encoding="utf-8"))
+    content = tomllib.loads((Path(__file__).parent / "gap_calibration.toml").read_text(encoding="utf-8"))
     return Calibration(**content[linearization])

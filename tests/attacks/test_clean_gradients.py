@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
-from auditor.attacks.first_step import FirstStep
+from auditor.attacks.clean_gradients import FirstStep
 from auditor.attacks.gradient import cross_entropy, frozen, pgd
 from auditor.attacks.norms import L2, LINF, Norm
 from auditor.zoo.demo.networks import SmallResNet
@@ -52,7 +52,7 @@ def test_where_signs_are_not_what_the_attack_wants(norm: Norm, reproducible: boo
 
 def test_signs_of_too_many_pixels_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, labels = _some()
-    monkeypatch.setattr("auditor.attacks.first_step.MAX_BYTES", images.numel() - 1)
+    monkeypatch.setattr("auditor.attacks.clean_gradients.MAX_BYTES", images.numel() - 1)
     first = FirstStep(images, labels, LINF, reproducible=True)
     with frozen(model):
         first.zero_gradients(model, torch.arange(40))
@@ -76,7 +76,7 @@ def test_an_evaluation_with_and_without_differs_in_passes_alone(monkeypatch: pyt
     sharing, alone = Counting(model), Counting(model)
     asked = {"norm": "Linf", "eps": EPS, "protocol": Protocol("fgsm alone", 40, (FGSM,), ""), "batch_size": 16}
     found = evaluate_robustness(sharing, images, labels, **asked)
-    monkeypatch.setattr("auditor.attacks.first_step.MAX_BYTES", 0)
+    monkeypatch.setattr("auditor.attacks.clean_gradients.MAX_BYTES", 0)
     other = evaluate_robustness(alone, images, labels, **asked)
     assert torch.equal(found.survived, other.survived)
     assert alone.passes - sharing.passes == -(-int(found.correct.sum()) // 16) == 2

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.jobs.expiry import ExpiryWatch
+from auditor.jobs.expiry_watch import ExpiryWatch
 
 
 class Clock:

@@ -15,7 +15,7 @@ from auditor.records import ZooEntry
 from auditor.text.validation import describe_error
 from auditor.zoo.local.datasets import Dataset, DatasetTable, check_name, make_dataset, suggest
 from auditor.zoo.local.entries import EntryError, entry_of
-from auditor.zoo.local.file import MOST_BYTES, check_depth, check_dots
+from auditor.zoo.local.file_limits import MOST_BYTES, check_depth, check_dots
 from auditor.zoo.local.lines import Key, line_of, lines_of
 from auditor.zoo.local.tables import Model, ZooContext
 from auditor.zoo.local.text import decode, explain
