@@ -48,7 +48,7 @@ def mean_interval(shares: NDArray[np.floating]) -> tuple[float, float, float]:
     inside = mean * (1 - mean)
     z2, size = float(ndtri(0.975)) ** 2, n * inside / variance if variance > 0 else float(n)
     centre = (mean + z2 / (2 * size)) / (1 + z2 / size)
-    reach = math.sqrt(z2 * (inside / size + z2 / (4 * size**2))) / (1 + z2 / size)
+    reach = math.hypot(math.sqrt(z2 * inside / size), z2 / (2 * size)) / (1 + z2 / size)
     return mean, (0.0 if mean == 0 else centre - reach), (1.0 if mean == 1 else centre + reach)
 
 

@@ -16,6 +16,7 @@ from auditor.config import settings
 from auditor.data.fashion_mnist import DEBIAN_FOLDER, load_demo
 from auditor.text import redaction
 from tests.factories.collector import collector, recorder  # noqa: F401
+from tests.factories.migrated import copied_instead, template  # noqa: F401
 from tests.factories.services import EMPTY, bare, lent, migrated, server  # noqa: F401
 
 hypothesis_settings.register_profile("auditor", deadline=None)  # these machines are noisy
@@ -59,7 +60,7 @@ def _own_place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(logs, "_settings", None)
     root = logging.getLogger()
     level = root.level
-    with _own_database(request, tmp_path) as url:
+    with _own_database(request, tmp_path) as url, _quick_migrations(request):
         monkeypatch.setenv("AUDITOR_DATABASE_URL", url)
         settings.cache_clear()
         redaction.forget()
@@ -75,6 +76,12 @@ def _own_database(request: pytest.FixtureRequest, folder: Path) -> contextlib.Ab
     if request.config.getoption("--database") == "sqlite":
         return contextlib.nullcontext(f"sqlite:///{folder}/auditor.db")
     return lent(request.getfixturevalue("migrated"), *EMPTY)
+
+
+def _quick_migrations(request: pytest.FixtureRequest) -> contextlib.AbstractContextManager[None]:
+    if request.node.get_closest_marker("migrations"):
+        return contextlib.nullcontext()
+    return copied_instead(request.getfixturevalue("template"))
 
 
 @pytest.fixture(scope="session")

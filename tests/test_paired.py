@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, ttest_rel
 
@@ -84,6 +84,7 @@ def test_equal_means_are_no_difference() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
+@example([0.0, 3e-155])
 def test_the_interval_of_a_mean_holds_the_mean_and_stays_in_range(shares: list[float]) -> None:
     mean, low, high = mean_interval(np.array(shares))
     assert mean == pytest.approx(np.mean(shares))

@@ -13,11 +13,11 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.fab import LinfFab
 from auditor.attacks.norms import Norm
 from auditor.attacks.protocols import Attack
 from auditor.attacks.square import LinfSquare, SampleSquare, SampleSquareL2
+from auditor.user_code.exceptions import raise_as_input_errors
 
 
 def adapt_to_classes(attack: Attack, classes: int) -> tuple[Attack | None, str | None]:

@@ -1,15 +1,14 @@
 """The model as all attacks call it: logits in one float tensor, torch's modes restored, finite gradients."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auditor.errors import AuditorError, InputError, describe
+from auditor.errors import InputError
 from auditor.torch_state import kept_modes, plain_tensor
+from auditor.user_code.exceptions import raise_as_input_errors
 
 
 @dataclass
@@ -76,17 +75,6 @@ class Classifier(nn.Module):
                         break
         assert first is not None
         raise first
-
-
-@contextmanager
-def raise_as_input_errors(what: str = "the model") -> Iterator[None]:
-    """Raise exceptions of the user's code as an InputError with their type, first line, file and line."""
-    try:
-        yield
-    except (AuditorError, torch.OutOfMemoryError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{what} raised {describe(error)}") from error
 
 
 def logits_of(output: Any, count: int) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.norms import Norm
 from auditor.torch_state import plain_tensor
+from auditor.user_code.exceptions import raise_as_input_errors
 
 Loss = Callable[[Tensor], Tensor]
 """What the attacker maximises: logits ``(N, K)`` to ``(N,)``."""

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.classifier import raise_as_input_errors
 from auditor.attacks.protocols import Attack
 from auditor.compute.seeds import numpy_seeded
 from auditor.errors import InputError
 from auditor.torch_state import default_modes, plain_tensor
+from auditor.user_code.exceptions import raise_as_input_errors
 
 
 class OwnAttack(Protocol):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from auditor.attacks.gradient import frozen
 from auditor.attacks.protocols import draws_by_sample, find_protocol
 from auditor.audit.timing import gradient_pass, seconds_once
-from auditor.compute.batch_size import measure_batch_size
+from auditor.compute.fastest_batch import measure_batch_size
 from auditor.records import AuditRequest
 
 

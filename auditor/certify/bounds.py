@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from auditor.certify.balls import Ball
 from auditor.certify.operations import Affine, Elementwise, MaxPool
-from auditor.certify.program import TINY, Program, Step
+from auditor.certify.program import Program, Step
+from auditor.certify.rounding import affine_error, size_error
 from auditor.errors import BoundsError, first_line
 
 CHUNK = 512
@@ -81,7 +82,7 @@ def _interval(step: Step, bounds: Bounds) -> tuple[Tensor, Tensor, Tensor]:
     row = step.row
     if isinstance(row, Affine):
         sizes = {number: torch.maximum(-lows[number], highs[number]) for number in step.inputs}
-        error = _affine_error(step, row, sizes)
+        error = affine_error(step, row, sizes)
         if not step.run(row.terms, sizes):  # type: ignore[arg-type]
             ends = step.run(row.apply, lows), step.run(row.apply, highs)
             return torch.minimum(*ends), torch.maximum(*ends), error
@@ -94,14 +95,7 @@ def _interval(step: Step, bounds: Bounds) -> tuple[Tensor, Tensor, Tensor]:
     if isinstance(row, MaxPool) or row.ulps == 0:
         return low, high, torch.zeros_like(low)
     size = torch.maximum(low.abs(), high.abs())
-    return low, high, row.ulps * step.unit * size + TINY
-
-
-def _affine_error(step: Step, row: Affine, sizes: dict[int, Tensor]) -> Tensor:
-    """The rounding error of a sum of products in any order: the number of terms times the magnitudes (Higham, 2002)."""
-    total = step.run(row.magnitude, sizes)
-    terms = step.run(row.terms, sizes)  # type: ignore[arg-type]
-    return torch.zeros_like(total) if terms == 0 else (int(terms) + 2) * step.unit * total + TINY
+    return low, high, size_error(step, row.ulps, size)
 
 
 def _tighten(bounds: Bounds, number: int, kinked: bool, neurons: int) -> None:

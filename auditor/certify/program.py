@@ -12,15 +12,9 @@ from torch.hub import tqdm  # type: ignore[attr-defined]
 from torch.utils import _pytree as pytree
 
 from auditor.certify.operations import ATEN, TABLE, Affine, Elementwise, MaxPool, Row
+from auditor.certify.rounding import UNITS, unit_of
 from auditor.errors import BoundsError, describe, one_line
 
-UNITS = {torch.float32: 2.0**-22, torch.float64: 2.0**-51}
-"""Four times the unit roundoff of a number format. The factor covers blocked sums, fused products and the rounding of
-the bounds themselves, which are computed in float64."""
-TF32_UNIT = 2.0**-9
-"""The same for convolutions and matrix products on a GPU that may round their factors to TF32."""
-TINY = 1e-30
-"""An absolute error for every rounded number, because small results may be flushed to 0."""
 VIEWS = {
     ATEN.view.default, ATEN.reshape.default, ATEN.permute.default, ATEN.transpose.int, ATEN.t.default,
     ATEN.unsqueeze.default, ATEN.squeeze.default, ATEN.squeeze.dim, ATEN.squeeze.dims, ATEN.expand.default,
@@ -157,16 +151,10 @@ class _Reader:
         _check(row, name, args, kwargs)
         number = 1 + len(self.steps)
         shape = tuple(int(size) for size in value.shape)
-        self.steps[number] = Step(name, row, tuple(args), kwargs, inputs, shape, self._unit(value.dtype, name))
+        self.steps[number] = Step(
+            name, row, tuple(args), kwargs, inputs, shape, unit_of(value.dtype, name, is_cuda=self.image.is_cuda)
+        )
         self.numbers[node.name] = number
-
-    def _unit(self, dtype: torch.dtype, name: str) -> float:
-        backends: Any = torch.backends
-        fast = "tf32" in (backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision)
-        products = name.startswith("conv") or name in ("linear", "addmm", "mm", "matmul")
-        if self.image.is_cuda and dtype == torch.float32 and fast and products:
-            return TF32_UNIT
-        return UNITS[dtype]
 
     def _arguments(self, node: Any) -> tuple[Any, Any]:
         def resolve(used: Any) -> Any:

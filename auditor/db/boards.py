@@ -13,7 +13,6 @@ from sqlalchemy import ColumnElement, Engine, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from auditor.db import models as tables
-from auditor.db.claims import Figures, claims_of, mismatches
 from auditor.db.filters import (
     OF_CERTIFICATE,
     OF_SCREENING,
@@ -26,6 +25,7 @@ from auditor.db.filters import (
     order_by,
     parse_json,
 )
+from auditor.db.mismatches import Figures, claims_of, mismatches
 from auditor.records.results import Setting
 
 BoardKey = Setting

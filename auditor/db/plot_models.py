@@ -7,8 +7,8 @@ from sqlalchemy.orm import aliased
 
 from auditor.db import models as tables
 from auditor.db.boards import setting_columns
-from auditor.db.claims import Figures, claims_of, mismatches
 from auditor.db.filters import OF_CERTIFICATE
+from auditor.db.mismatches import Figures, claims_of, mismatches
 from auditor.records.corruptions import PUBLISHED
 from auditor.records.matrices import GAP_FIELDS
 from auditor.records.results import PlotModel, Setting

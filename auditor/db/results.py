@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session, aliased, joinedload, load_only, selectinload
 from auditor.db import models as tables
 from auditor.db.base import iso
 from auditor.db.certificates import certificate_record
-from auditor.db.claims import claims_of, mismatches
 from auditor.db.codec import (
     null_to_nan,
     place_numbers,
@@ -25,6 +24,7 @@ from auditor.db.codec import (
 from auditor.db.corruptions import corruption_score
 from auditor.db.curves import curve_record
 from auditor.db.filters import OF_CERTIFICATE, Cursor, Filter, check_filter, find_ids, has_id, order_by, select_ids
+from auditor.db.mismatches import claims_of, mismatches
 from auditor.db.published import PUBLISHED, published_record
 from auditor.errors import NotFoundError
 from auditor.records import STOPPED_SAMPLES, AttackScore, Clustering, ClusteringScores, Published, Verdicts, ZooEntry

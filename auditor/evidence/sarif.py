@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from auditor.records.results import ResultRow, UnmetGate
-from auditor.results.flags import FLAGS
+from auditor.results.flag_meanings import FLAGS
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 FIGURES: Final = ("n", "clean_accuracy", "robust_accuracy", "robust_low", "robust_high")

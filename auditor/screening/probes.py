@@ -4,10 +4,14 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from auditor.attacks.gradient import frozen
+from auditor.compute.batches import map_batches
+
 Size = tuple[int, int, int]
+CONFIDENT_KINDS = ("smooth", "leaves", "shapes", "blobs")
 SHAPES = 25
 DRAWN_SIDE = 64
 """Pictures with a longer side are drawn with this one and enlarged; noise is always drawn pixel by pixel."""
@@ -28,6 +32,22 @@ def probe_images(kind: str, count: int, input_size: Size, seed: int = 0) -> Tens
     if size == input_size:
         return images
     return F.interpolate(images, input_size[1:], mode="bilinear", align_corners=False)
+
+
+def confident_images(model: nn.Module, input_size: Size, count: int, seed: int, pool: int = 8) -> tuple[Tensor, Tensor]:
+    """Of ``pool`` times as many random images those with the largest margins of logits: ``(count, C, H, W)``.
+
+    Only the order of the margins matters, not the scale of the logits. Also returns the model's answers to the whole
+    pool.
+    """
+    each = -(-pool * count // len(CONFIDENT_KINDS))
+    images = torch.cat([probe_images(kind, each, input_size, seed + 104_729) for kind in CONFIDENT_KINDS])
+    images = images.to(next((p for p in model.parameters() if p.is_floating_point()), images))
+    with frozen(model), torch.no_grad():
+        found = map_batches(lambda some: model(some.clone()).topk(2, dim=1), images, 64)
+    two = torch.cat([some.values for some in found])
+    margins = (two[:, 0] - two[:, 1]).nan_to_num(-torch.inf)
+    return images[margins.topk(count).indices], torch.cat([some.indices[:, 0] for some in found])
 
 
 def _drawn_size(size: Size) -> Size:

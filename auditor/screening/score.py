@@ -15,8 +15,8 @@ from auditor.records.screening import Screening
 from auditor.screening.constants import load_constants
 from auditor.screening.features import Statistics
 from auditor.screening.local import EXACT_CLASSES, local_maps
-from auditor.screening.probes import Size, probe_images
-from auditor.screening.statistics import confident_images, local_gap, median, spread
+from auditor.screening.probes import Size, confident_images, probe_images
+from auditor.screening.statistics import local_gap, median, spread
 from auditor.torch_state import default_modes
 
 PROBES, LEAST_PROBES = 32, 8

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from auditor.records import LOCAL_QUEUE
 from auditor.records.protocols import ATTACKING_PROTOCOL_NAMES, PROTOCOL_NAMES
 from auditor.records.sources import REMOTE_SOURCE_NAMES, SOURCE_NAMES
-from auditor.results.flags import FLAGS
+from auditor.results.flag_meanings import FLAGS
 from auditor.results.terms import TERMS
 from auditor.text.numbers import DASH, MINUS, number, p_value, percent_number, points, size
 from auditor.text.printable import clean_lines

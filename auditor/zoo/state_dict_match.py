@@ -13,7 +13,6 @@ from auditor.zoo.pickles import class_of
 from auditor.zoo.state_dicts import (
     COUNTER,
     IGNORED,
-    WRAPPERS,
     Candidate,
     ExpectedNames,
     below_prefix,
@@ -21,6 +20,7 @@ from auditor.zoo.state_dicts import (
     first_names,
     state_dicts,
 )
+from auditor.zoo.wrapper_names import WRAPPERS
 
 OFFERED = 4
 

@@ -8,15 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.errors import one_line
-
-WRAPPERS = {
-    "module": "DataParallel",
-    "_orig_mod": "torch.compile",
-    "_forward_module": "Fabric",
-    "_fsdp_wrapped_module": "FSDP",
-    "_checkpoint_wrapped_module": "activation checkpointing",
-}
-"""Parts that wrappers add to the names of a module or of modules inside it."""
+from auditor.zoo.wrapper_names import cleaner
 
 IGNORED = {"total_ops": "a profiler", "total_params": "a profiler", "n_averaged": "AveragedModel"}
 """Last parts of names that no model needs."""
@@ -60,7 +52,7 @@ class ExpectedNames:
     """
 
     def __init__(self, expected: Mapping[str, Tensor], outer: str = "") -> None:
-        clean = _cleaner(list(expected))
+        clean = cleaner(list(expected))
         self.expected = expected
         self.outer = outer
         self.own = {clean(name).removeprefix(outer): name for name in expected}
@@ -147,7 +139,7 @@ def describe_value(value: Any) -> str:
 def _found(
     path: str, tensors: dict[str, Tensor], metadata: Mapping[str, Any], unusable: Mapping[str, str]
 ) -> Candidate:
-    clean = _cleaner(list(tensors))
+    clean = cleaner(list(tensors))
     return Candidate(
         path,
         {clean(key): tensor for key, tensor in tensors.items()},
@@ -156,15 +148,6 @@ def _found(
         {clean(module): about for module, about in metadata.items()},
         {clean(key): what for key, what in unusable.items()},
     )
-
-
-def _cleaner(names: Sequence[str]) -> Callable[[str], str]:
-    """A function that removes wrappers' parts from names, unless two names would become equal."""
-    return _without_wrappers if len({_without_wrappers(name) for name in names}) == len(names) else str
-
-
-def _without_wrappers(name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def below_prefix(module: str, prefix: str) -> str | None:

@@ -14,7 +14,7 @@ from auditor.attacks.gradient import cross_entropy, input_gradient
 from auditor.attacks.mixed_precision import MixedPrecision
 from auditor.audit.batch_size import fastest_batch_size
 from auditor.boost.training import Trainer
-from auditor.compute.batch_size import SIZES
+from auditor.compute.fastest_batch import SIZES
 from auditor.linear import class_correlation, implicit_weight
 from auditor.records.boosts import Recipe
 from auditor.torch_state import exact_products

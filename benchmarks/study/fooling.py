@@ -17,8 +17,8 @@ from auditor.boost.losses import step_loss
 from auditor.records.boosts import Recipe
 from auditor.screening import Screening, screen
 from auditor.screening.masking import margins_at, masking_finding
-from auditor.screening.probes import probe_images
-from auditor.screening.statistics import CONFIDENT_KINDS, median
+from auditor.screening.probes import CONFIDENT_KINDS, probe_images
+from auditor.screening.statistics import median
 from benchmarks.study import data as data_sets
 from benchmarks.study.networks import FAMILIES
 

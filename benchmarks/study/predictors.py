@@ -25,8 +25,8 @@ from auditor.clustering import (
 from auditor.errors import LinearizationError, first_line
 from auditor.linear import implicit_weight
 from auditor.screening.local import dual_norm, local_maps
-from auditor.screening.probes import probe_images
-from auditor.screening.statistics import confident_images, local_gap, median, spread
+from auditor.screening.probes import confident_images, probe_images
+from auditor.screening.statistics import local_gap, median, spread
 from benchmarks.study.data import DataSet
 from benchmarks.study.statistics import (
     boundary_radii,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from auditor.audit.batch_size import batch_size_of, fastest_batch_size
-from auditor.compute.batch_size import SECONDS, measure_batch_size
+from auditor.compute.fastest_batch import SECONDS, measure_batch_size
 from auditor.records import AuditRequest
 
 

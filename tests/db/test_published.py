@@ -10,7 +10,7 @@ from alembic import command
 from scipy.stats import binomtest
 from sqlalchemy import Engine, inspect, text
 
-from auditor.db.claims import contradicts, same_eps
+from auditor.db.mismatches import contradicts, same_eps
 from auditor.db.published import store_published
 from auditor.db.results import Filter, list_results, load_detail
 from auditor.db.session import HEAD, alembic_config, current_revision, open_database, schema_drift, upgrade

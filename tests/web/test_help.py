@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.results.flags import FLAGS
+from auditor.results.flag_meanings import FLAGS
 from auditor.results.terms import TERMS
 from auditor.web.render import environment
 from tests.factories.audits import audited

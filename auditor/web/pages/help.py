@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from auditor.results.flags import FLAGS, FlagMeaning
+from auditor.results.flag_meanings import FLAGS, FlagMeaning
 from auditor.results.terms import TERMS, Term
 from auditor.web.pages.common import PageAccess, render_page
 
