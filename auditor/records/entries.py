@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auditor.errors import UsageError, first_line
-from auditor.records.json import from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +82,14 @@ class ZooEntry:
 
 def entry_to(entry: ZooEntry) -> dict[str, Any]:
     """A zoo entry as JSON, including nested records."""
+    from auditor.records.json import to_json  # pydantic takes long to import
+
     return to_json(entry)
 
 
 def entry_from(stored: dict[str, Any]) -> ZooEntry:
+    from auditor.records.json import from_json
+
     return from_json(ZooEntry, stored)
 
 

@@ -109,6 +109,7 @@ def test_verdicts_do_not_depend_on_the_batch_size(norm: str) -> None:
         assert all(torch.equal(getattr(results[0], name), getattr(other, name)) for other in results[1:])
 
 
+@pytest.mark.long
 def test_a_sample_keeps_its_noise_in_another_subset() -> None:
     torch.manual_seed(0)
     model = SmallResNet().double()
@@ -144,6 +145,7 @@ def test_mode_buffers_and_parameters_are_left_alone() -> None:
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "protocol", "flag"),
     [

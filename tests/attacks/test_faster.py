@@ -63,6 +63,7 @@ def _settings(eps: float) -> dict:
     return {"norm": "Linf", "eps": eps, "n_restarts": 1, "seed": 5, "device": torch.device("cpu")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("channels", "eps"), [(1, 0.05), (3, 0.02)])
 def test_square_finds_the_same_images(channels: int, eps: float) -> None:
     network, images, labels = _network(channels)

@@ -250,6 +250,7 @@ def test_gradients_that_are_not_finite_are_counted_replaced_and_flagged(name: st
         assert found.robust_accuracy < 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "fab-t"])
 def test_the_library_s_attacks_go_on_without_the_spoilt_pixels(name: str, norm: str) -> None:

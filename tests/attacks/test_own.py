@@ -153,6 +153,7 @@ CHANGES: dict[str, Callable[[nn.Module], object]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_what_an_attack_leaves_behind_is_undone(
     model: nn.Module, samples: tuple[Tensor, Tensor], change: Callable[[nn.Module], object]

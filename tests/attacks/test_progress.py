@@ -232,6 +232,7 @@ def test_a_crash_in_the_middle_of_a_batch_changes_nothing(case: str) -> None:
         assert seen <= passes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["quick", "three classes", "randomized", "out of memory"])
 def test_a_run_that_crashes_again_and_again_comes_to_its_end(case: str) -> None:
     expected, _, saves = _whole(case)
@@ -251,6 +252,7 @@ def test_a_run_that_crashes_again_and_again_comes_to_its_end(case: str) -> None:
     assert sum(score.seconds for score in result.attacks) < earlier + 1
 
 
+@pytest.mark.long
 def test_targeted_attacks_run_again_after_a_crash_to_the_same_rates() -> None:
     families = {"superclasses": ["x", "x", "y", "y", "z"]}
     expected, passes = _run("quick", None, **families)

@@ -34,6 +34,7 @@ def test_at_most_one_of_twenty_streams_is_decided_wrongly(threshold: float, off:
         assert (below <= LENGTH).mean() <= ERROR
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threshold", [0.3, 0.45, 0.5, 0.6])
 @pytest.mark.parametrize("off", [-0.1, 0.1])
 def test_ten_points_off_half_of_the_audits_need_a_fifth_of_the_images(threshold: float, off: float) -> None:

@@ -111,6 +111,7 @@ def test_a_squashed_twin_is_as_robust_or_flagged(
         assert {"squashed_output", "softmax_output"} & set(found.flags)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_factor_makes_nothing_more_robust(
@@ -201,6 +202,7 @@ def test_joined_logits_are_not_flagged(name: str) -> None:
     assert _flags(HONEST[name]) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "last", [lambda z: z, lambda z: z + 1, lambda z: z.log_softmax(1), lambda z: z - z.mean(1)[:, None]]
 )

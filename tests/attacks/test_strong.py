@@ -279,6 +279,7 @@ def test_a_run_resumed_while_the_part_grows_ends_as_one_in_one_go(monkeypatch: p
         assert scores[0] == scores[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("drawn", "rest"), [(0, 10), (1, 9), (20, 80), (44, 350), (81, 570), (30, 0)])
 @pytest.mark.parametrize("broken", [0, 1, 4])
 def test_the_bound_is_that_of_prior_and_posterior(drawn: int, rest: int, broken: int) -> None:
@@ -293,6 +294,7 @@ def test_the_bound_is_that_of_prior_and_posterior(drawn: int, rest: int, broken:
     assert most_broken(drawn, broken, rest) == max(plausible)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("breakable", [4, 20, 60, 150])
 def test_the_bound_holds_in_19_of_20_growing_parts(breakable: int) -> None:
     """Of 400 samples so many can be broken; parts that grow until the bound is small contradict it as rarely as they

@@ -88,6 +88,7 @@ def test_rank_collapse_is_flagged_and_shown_without_its_leading_direction() -> N
     assert record.verdicts is None
 
 
+@pytest.mark.long
 def test_a_sketch_is_near_the_exact_scores_and_says_how_near() -> None:
     model, screen = _Linear(_random()), replace(REQUEST, protocol="screen")
     exact, sketch = run(model, screen), run(model, replace(screen, sketch=2000))

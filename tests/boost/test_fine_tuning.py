@@ -44,6 +44,7 @@ def test_the_best_epoch_by_validation_is_what_is_left() -> None:
     assert not model.training
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed_after", [0, 1, 3])
 @pytest.mark.parametrize("options", [{}, {"regularizer": "linear"}, {"method": "trades", "awp": 0.01, "ema": 0.0}])
 def test_a_killed_run_ends_as_one_in_one_go(killed_after: int, options: dict) -> None:

@@ -127,6 +127,7 @@ def deployed(folder: Path, images: Tensor, entry: ZooEntry) -> Tensor:
     return logits if isinstance(logits, Tensor) else logits.logits
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_checkpoint_of_an_onnx_file_refuses_another_graph(tmp_path: Path) -> None:
     """The same weights fit a graph with other operators, which would be another network under the same name."""
@@ -143,6 +144,7 @@ def test_a_checkpoint_of_an_onnx_file_refuses_another_graph(tmp_path: Path) -> N
         zoo.load(checkpoint)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_a_checkpoint_of_a_checkpoint_knows_the_onnx_file(tmp_path: Path) -> None:
     done = boosted(onnx_folded, tmp_path)
@@ -172,6 +174,7 @@ class Step(nn.Module):
         return self.last(signs) if self.trained else signs
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("write", [write_onnx, write_program])
 @pytest.mark.parametrize(

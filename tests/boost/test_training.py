@@ -22,6 +22,7 @@ RECIPE = Recipe(epochs=3, batch_size=32, max_lr=0.05)
 ATTACK = {"eps": 0.1, "steps": 2, "step_size": 0.1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -140,6 +141,7 @@ HELPERS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", HELPERS, ids=lambda options: "+".join(options))
 def test_a_run_that_is_saved_and_gone_on_from_gives_the_same_weights(options: dict) -> None:
     images, labels = data()

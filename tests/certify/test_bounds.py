@@ -263,6 +263,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_operation_stays_within_its_bounds(name: str) -> None:
     torch.manual_seed(0)
@@ -302,6 +303,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_in_the_table_is_refused_by_name(name: str) -> None:
     function, message = REFUSED[name]

@@ -112,6 +112,7 @@ def test_curves_of_different_searches_are_not_compared() -> None:
     assert compare("new", "newer")["curves"]["ties"] == N
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("other", "arguments", "message"),
     [

@@ -41,6 +41,7 @@ def commands(odd: str) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_one_line_whatever_the_option(odd: str, database: str) -> None:
     for words in commands(odd):
@@ -74,6 +75,7 @@ def test_a_file_whose_name_is_no_utf_8_can_be_written(tmp_path: Path) -> None:
     assert name.is_file()
 
 
+@pytest.mark.long
 def test_bytes_of_a_shell() -> None:
     program = [sys.executable.encode(), b"-m", b"auditor", b"schedule", b"remove", b"caf\xe9"]
     refused = subprocess.run(program, capture_output=True, check=False, timeout=120)

@@ -77,6 +77,7 @@ def ended(engine: Engine) -> None:
     age(engine, 75)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("state", "said"),
     [

@@ -67,6 +67,7 @@ def _same(rows: np.ndarray) -> np.ndarray:
     return rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("probes", [8, 20, 64])
 @pytest.mark.parametrize("prepare", [_same, centred_responses], ids=["as they are", "centred"])
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -95,6 +96,7 @@ def test_the_gap_is_right_on_average(name: str) -> None:
     assert np.mean(gaps) == pytest.approx(_gap(correlation(w @ w.T)), abs=4 * noise + 0.2 / probes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("probes", [8, 32, 64])
 @pytest.mark.parametrize("centre", [False, True], ids=["as they are", "centred"])
 @pytest.mark.parametrize("w", [*WEIGHTS.values(), _near_rank_one()], ids=[*WEIGHTS, "near rank one"])

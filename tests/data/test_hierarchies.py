@@ -145,6 +145,7 @@ def wordnet() -> Path:
     return from_wordnet.NOUNS
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("wordnet")
 @pytest.mark.parametrize("name", ["imagenet", "tiny_imagenet"])
 def test_the_hierarchies_of_imagenet_are_what_their_script_makes(name: str, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_it_asks_first(url: str) -> None:
     assert revision(url) == "0003"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wanted", ["0000", HEAD, "9999", "base", "-1"])
 def test_only_revisions_below_will_do(url: str, wanted: str) -> None:
     result = auditor("db", "downgrade", "--yes", "--", wanted)

@@ -132,6 +132,7 @@ FATES = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.__name__.strip("_"))
 def test_who_has_lost_a_job_changes_nothing_of_it(shared: Engine, fate: Callable[..., None], write: str) -> None:

@@ -82,6 +82,7 @@ SEQUENCES: dict[str, tuple[list[tuple[Any, ...]], str, int]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_an_audit_is_given_up_after_three_losses_without_progress(shared: Engine, name: str) -> None:
     attempts, state, losses = SEQUENCES[name]

@@ -139,6 +139,7 @@ def test_radii_that_are_the_same(published: float, eps: float, same: bool) -> No
     assert same_eps(published, eps) is same
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("measured", "protocol", "n", "flags"),
     [

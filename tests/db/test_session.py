@@ -63,6 +63,7 @@ def test_drift_is_noticed(url: str) -> None:
     assert any("surprise" in line for line in schema_drift(engine))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("columns", "drift"),
     [

@@ -60,6 +60,7 @@ def labels(name: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("name", KUSTOMIZATIONS)
 def test_manifests_fit_the_schemas(name: str, version: str) -> None:

@@ -65,6 +65,7 @@ def test_untouched_evidence_is_valid(folder: Path, script: ModuleType, capsys: p
     assert not verify_evidence(folder).trusted
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_every_flipped_byte_is_found(
     name: str, folder: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]

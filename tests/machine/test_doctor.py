@@ -44,6 +44,7 @@ def test_brackets_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
     assert "run pip install 'auditor[service]'" in run().stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("package", "installed", "advice"),
     [
@@ -74,6 +75,7 @@ def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.Mon
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("extra", "main"), [(extra, main) for extra, (main, _) in doctor.EXTRAS.items()])
 def test_an_extra_without_its_main_package_is_absent_whatever_it_shares(
     extra: str, main: str, monkeypatch: pytest.MonkeyPatch

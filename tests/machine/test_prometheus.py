@@ -71,6 +71,7 @@ def test_all_is_nought_in_an_empty_database(engine: Engine) -> None:
     assert read(found, "auditor_audits", state="queued", queue="gpu") == 0
 
 
+@pytest.mark.long
 def test_numbers_are_those_of_the_database(engine: Engine) -> None:
     store, leases = Store(engine), Leases(engine)
     _, jobs = store.create_scan("demo", REQUEST, [entry(name) for name in "abcde"], queue="gpu")

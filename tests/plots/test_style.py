@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import pytest
 from matplotlib.figure import Figure
 
 from auditor.plots import ZooPoint, draw_zoo, save
@@ -35,6 +36,7 @@ def drawn(folder: Path, target: Path) -> bytes:
     return target.read_bytes()
 
 
+@pytest.mark.long
 def test_a_file_in_the_working_directory_changes_no_figure_and_runs_no_latex(tmp_path: Path) -> None:
     for name in ("with", "without"):
         (tmp_path / name).mkdir()

@@ -57,6 +57,7 @@ def test_the_adjusted_p_value_decides_among_three() -> None:
     assert "(B minus C: 95 % interval" in group("a", "b", "far").pairs[2].found.verdict
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "name", "values", "obstacle"),
     [

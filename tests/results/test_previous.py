@@ -26,6 +26,7 @@ def previous(audit_id: int) -> int | None:
     return found and found.id
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "counts"),
     [

@@ -196,6 +196,7 @@ def test_the_body_of_an_answer_is_not_read(head: bytes, tries: int) -> None:
     receiver.listening.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer",
     [

@@ -42,6 +42,7 @@ def returned(trace: list[Any], name: str) -> list[Any]:
     return [result for _, call, result, *_ in trace if call.name == name]
 
 
+@pytest.mark.long
 def test_random_schedules_hold_with_and_without_remembering() -> None:
     totals = explore("test", range(40), verify_every=10)
     assert totals.failures == []

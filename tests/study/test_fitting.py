@@ -64,6 +64,7 @@ def test_constants_give_the_score_that_was_fitted() -> None:
         assert score == pytest.approx(1 / (1 + math.exp(-odds)), abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", ["family", "training", "data"])
 def test_what_is_held_out_is_predicted_where_margins_decide(group: str) -> None:
     odds = held_out_odds(ROWS, group)

@@ -16,6 +16,7 @@ from benchmarks.study.statistics import (
 from tests.factories.smooth_models import SIZE, Affine, Curved, images
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize(("scale", "shift"), [(1000.0, False), (1e-4, False), (1.0, True), (0.01, True)])
 def test_nothing_depends_on_the_scale_of_logits_or_on_what_all_share(norm: str, scale: float, shift: bool) -> None:

@@ -101,6 +101,7 @@ def test_opentelemetrys_own_variables_decide(
     assert tracing.is_requested() == expected
 
 
+@pytest.mark.long
 def test_without_traces_opentelemetry_is_not_imported() -> None:
     """FastAPI imports its API, whatever auditor does, so the server is left out here."""
     code = (

@@ -49,6 +49,7 @@ WRITES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "fields", "scope", "status"), WRITES)
 def test_who_may_write(path: str, fields: dict[str, str], scope: str, status: int) -> None:
     """Without the scope the browser is led to the sign-in page, and nothing has changed."""
@@ -71,6 +72,7 @@ def test_who_may_write(path: str, fields: dict[str, str], scope: str, status: in
     assert server.post(path, data=fields, headers=ORIGIN).status_code == status
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/tokens", "/tokens/1/revoke"])
 def test_only_admins_read_tokens(path: str) -> None:
     for options in ({}, {"open_reading": False}):
@@ -95,6 +97,7 @@ def test_a_closed_server_shows_these_pages_to_readers_only(path: str) -> None:
     assert signed_in(None).get(path).status_code == 200
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "field", "words"),
     [
@@ -221,6 +224,7 @@ def test_a_stopping_server_interrupts_the_run_and_says_so() -> None:
     assert waits["reason"] == "the server stopped before this run began"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "field", "words", "status"),
     [

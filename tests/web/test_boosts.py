@@ -80,6 +80,7 @@ def test_a_boost_is_cancelled_gone_on_with_and_ended_with_the_server() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

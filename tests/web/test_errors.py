@@ -10,6 +10,7 @@ from auditor.web.errors import as_invalid_request, status_of
 from tests.web.serving import client
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("cause", "status", "exit_code"),
     [

@@ -153,6 +153,7 @@ def test_in_paths(odd: str, server: Any, admin: list[tuple[str, str]]) -> None:
         check_refused(asked.now())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("charset", ["utf-8", "utf-16", "utf-7", "raw_unicode_escape", "unicode_escape", "punycode"])
 def test_in_forms(odd: str, charset: str, server: Any, admin: list[tuple[str, str]]) -> None:

@@ -37,6 +37,7 @@ def test_flags_and_terms_link_to_their_meaning() -> None:
     assert "title" not in parts.flag("one_of_an_older_version")  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "link"),
     [

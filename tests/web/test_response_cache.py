@@ -104,6 +104,7 @@ def test_a_revoked_token_opens_nothing_that_was_kept(engine: Engine) -> None:
     assert Asked(closed, "/api/v1/results", headers=program).now().status == 401
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PATHS)
 def test_what_has_not_changed_is_304(app: FastAPI, engine: Engine, path: str) -> None:
     first = Asked(app, path).now()

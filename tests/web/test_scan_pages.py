@@ -162,6 +162,7 @@ def test_the_table_of_a_scan_has_pages_and_states(engine: Engine) -> None:
     assert server.get(f"/scans/{number}?state=lost").status_code == 422
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sort", "order"),
     [("", [1, 2, 3, 4]), ("-robust_accuracy", [2, 1, 3, 4]), ("robust_accuracy", [3, 1, 2, 4]),

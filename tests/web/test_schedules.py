@@ -46,6 +46,7 @@ def test_what_is_scheduled_over_http_runs() -> None:
     assert (row["model"], row["n"]) == ("demo:standard", 10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "asked", "words"),
     [

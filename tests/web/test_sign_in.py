@@ -28,6 +28,7 @@ def browser(**options: object) -> TestClient:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("address", HOSTILE)
 def test_no_address_leads_to_another_site(address: str) -> None:
     assert local_address(address) == "/"
@@ -44,6 +45,7 @@ def test_addresses_of_this_server_are_kept(address: str) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, address)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_says_who_is_signed_in(path: str) -> None:
     server = browser()

@@ -44,6 +44,7 @@ def test_each_model_has_a_seed_of_its_own() -> None:
     assert len({model.recipe.seed for model in DEMO_MODELS}) == len(DEMO_MODELS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", DemoZoo().entries(), ids=lambda entry: entry.model)
 def test_each_model_loads_and_classifies(entry: object, demo_images: tuple) -> None:
     loaded = DemoZoo().load(entry)

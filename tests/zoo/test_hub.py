@@ -391,6 +391,7 @@ WIDE = ("MobileNetV1", "MobileViT")
 """Their templates vanish if their weights are as small as the others'."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_networks_of_transformers_are_linearized(kind: str) -> None:
     torch.manual_seed(0)

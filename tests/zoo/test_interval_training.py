@@ -22,6 +22,7 @@ def certified_model() -> nn.Module:
     return DemoZoo().load(entry).model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("eps", [0.01, 0.1, 0.3])
 def test_its_margins_are_the_intervals_of_certificates(eps: float, demo_images: tuple) -> None:
     """Two implementations: layer by layer in the training, operation by operation in the traced network."""

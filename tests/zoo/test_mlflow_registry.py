@@ -120,6 +120,7 @@ def test_safetensors_come_first_and_a_file_can_be_named(registry: Registry) -> N
     torch.testing.assert_close(registry.load("models:/digits/1#w.pth")[0](x), logits_of(state(2), x))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("weights", "words"),
     [

@@ -220,6 +220,7 @@ MISFITS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "change", "reason"), MISFITS, ids=[reason for _, _, reason in MISFITS])
 def test_a_checkpoint_that_does_not_fit_is_refused_and_says_where(
     name: str, change: Callable[[State], object], reason: str, tmp_path: Path

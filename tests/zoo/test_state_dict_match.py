@@ -297,6 +297,7 @@ def test_modules_in_the_format_of_old_are_named(value: object, tmp_path: Path) -
         read_content(tmp_path / "w.pt")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "legacy"),
     [(name, legacy) for name in BESIDE for legacy in (False, True) if not legacy or name not in ("losses", "layers")],
