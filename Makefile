@@ -67,12 +67,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile
 
 test: lint lint-deploy
 	$(PYTEST) -m "not slow and not long"
-	$(PYTEST) -m "not slow and not long" --database postgresql $(ON_POSTGRESQL)
 
-# The rest of the suite: real workers, boosts and browsers, each several seconds long.
+# The rest of the suite: real workers, boosts and browsers, each several seconds long, and the second run on PostgreSQL.
 test-long: $(VENV)/.installed-test
 	$(PYTEST) -m "long and not slow"
-	$(PYTEST) -m "long and not slow" --database postgresql $(ON_POSTGRESQL)
+	$(PYTEST) -m "not slow" --database postgresql $(ON_POSTGRESQL)
 
 # For work in progress: lint, types, import rules and the tests that take no process, service or attack.
 QUICK := tests/checkpoints tests/clustering tests/plots tests/records tests/results tests/text tests/test_structure.py \
