@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks.gradient import Loss, input_gradient
+from auditor.attacks.mixed_precision import confirm_wrong
 from auditor.attacks.norms import Norm, Radius
 
 MOMENTUM = 0.75
@@ -107,16 +108,6 @@ def ascend(
     if confirm is not None:
         broken = broken | confirm_wrong(confirm, best, labels, ~broken)
     return Ascent(best.detach(), broken)
-
-
-def confirm_wrong(model: nn.Module, points: Tensor, labels: Tensor, candidates: Tensor) -> Tensor:
-    """``(N,)`` bool: which of the candidates, ``(N,)`` bool, the model really misclassifies."""
-    chosen = candidates.nonzero().flatten()
-    if not len(chosen):
-        return candidates
-    with torch.no_grad():
-        logits = model(points[chosen].clone())  # the model may work in place
-    return candidates.index_copy(0, chosen, logits.argmax(1) != labels[chosen])
 
 
 def check_after(iterations: int) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""A network in mixed precision: large products in bfloat16, everything else and all results in float32."""
+"""Mixed precision: large products in bfloat16 lead the search, and float32 confirms what it breaks."""
 
 import torch
 from torch import Tensor, nn
@@ -28,3 +28,13 @@ class MixedPrecision(nn.Module):
         with torch.autocast(images.device.type, getattr(torch, MIXED_PRECISION)):
             logits: Tensor = self.network(images)
         return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def confirm_wrong(model: nn.Module, points: Tensor, labels: Tensor, candidates: Tensor) -> Tensor:
+    """``(N,)`` bool: which of the candidates, ``(N,)`` bool, the model in float32 misclassifies."""
+    chosen = candidates.nonzero().flatten()
+    if not len(chosen):
+        return candidates
+    with torch.no_grad():
+        logits = model(points[chosen].clone())  # the model may work in place
+    return candidates.index_copy(0, chosen, logits.argmax(1) != labels[chosen])
