@@ -417,7 +417,7 @@ def test_a_scan_here_is_cancelled_from_another_process(zoo: Zoo) -> None:
         process.popen.wait(10)
         assert time.monotonic() - began < 60
         assert not psutil.pid_exists(child)
-        until(lambda: not process.left(), 5, "nothing of it is left")
+        until(lambda: not process.left(), 30, "nothing of it is left")
         assert process.popen.returncode == 1
     finally:
         process.end()

@@ -48,7 +48,8 @@ class Containers:
         return str(self.folder / path[1:]) if inside else path
 
     def environment(self, service: str) -> dict[str, str]:
-        given = {**self.image["environment"], **self.services[service].get("environment", {})}
+        own = self.services[service].get("environment", {})  # without a value: as it is where compose runs
+        given = {**self.image["environment"], **{name: value for name, value in own.items() if value is not None}}
         mapped = {name: self.here(value) for name, value in given.items() if name != "PATH"}
         kept = {name: os.environ[name] for name in ("HOME", "PYTHONPATH", "LANG") if name in os.environ}
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
