@@ -75,7 +75,8 @@ test-long: $(VENV)/.installed-test
 
 # For work in progress: lint, types, import rules and the tests that take no process, service or attack.
 QUICK := tests/checkpoints tests/clustering tests/plots tests/records tests/results tests/text tests/test_structure.py \
-    tests/test_statistics.py tests/test_paired.py tests/test_config.py tests/jobs/test_expiry_watch.py tests/jobs/test_heartbeat.py tests/linear/test_weight.py
+    tests/test_statistics.py tests/test_paired.py tests/test_config.py tests/jobs/test_expiry_watch.py \
+    tests/jobs/test_heartbeat.py tests/linear/test_weight.py
 
 check: lint
 	$(PYTEST) -m "not slow and not long" $(QUICK)

@@ -16,6 +16,8 @@ from auditor.db.ending import now
 from auditor.db.session import HEAD, current_revision, make_engine, migrations_folder, open_database
 from auditor.db.workers import WorkerStatus, report_worker
 
+pytestmark = pytest.mark.migrations
+
 
 @pytest.fixture(autouse=True)
 def _settings(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

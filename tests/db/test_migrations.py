@@ -16,6 +16,8 @@ from auditor.db.results import load_detail
 from auditor.db.session import HEAD, _prepare_sqlite, alembic_config, migrations_folder, schema_drift, upgrade
 from auditor.db.views import LEADERBOARD
 
+pytestmark = pytest.mark.migrations
+
 REVISIONS = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013", "0014",
     "0015", "0016", "0017", "0018",

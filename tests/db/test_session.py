@@ -33,6 +33,8 @@ from auditor.errors import EnvironmentUnusableError
 from tests.factories.records import done_audit
 from tests.factories.services import BARE, lent
 
+pytestmark = pytest.mark.migrations
+
 
 @pytest.mark.sqlite("its file, folder and pragmas")
 def test_made_on_first_use_in_a_new_folder(tmp_path: Path) -> None:

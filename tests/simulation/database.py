@@ -132,6 +132,7 @@ class Database:
         self._parents = [self._raw.execute(f"PRAGMA foreign_key_list({name})").fetchall() for name in TABLES]
         self._inside = self._recording = False
         self._uses: dict[str, Uses] = {}
+        self._noted = Uses()
         self._read_or_written: set[tuple[int, int]] = set()
         self._written: set[int] = set()
         event.listen(self.engine, "begin", self._check_inside)
@@ -321,13 +322,12 @@ class Database:
             return
         uses = self._uses.get(statement)
         if uses is None:
-            self._noted = uses = Uses()
+            uses = self._noted = self._uses[statement] = Uses()
             self._raw.set_authorizer(self._note)
             try:
                 self._raw.execute(f"EXPLAIN {statement}", parameters[0] if many else parameters).close()
             finally:
                 self._raw.set_authorizer(None)
-            self._uses[statement] = uses
         self._read_or_written |= uses.columns
         self._written |= uses.written
 
