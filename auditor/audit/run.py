@@ -121,7 +121,7 @@ def audit(
         not_measurable=tuple(found.not_measurable),
         seconds=found.earlier + time.perf_counter() - started,
         device=request.device,
-        versions=versions(),
+        versions=versions(entry.architecture),
         **found.values,
     )
 

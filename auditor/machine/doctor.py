@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Literal
 
@@ -16,18 +16,22 @@ from auditor.data import CLASSES, check_images
 from auditor.data.fashion_mnist import DEBIAN_FOLDER
 from auditor.errors import AuditorError, first_line
 from auditor.machine.devices import count_cores, count_memory
+from auditor.records.versions import installed_version
 from auditor.text.numbers import counted
 
 GIB = 2**30
 LITTLE_DISK = 5 * GIB
 EXTRAS = {
     "zoos": ("robustbench", "RobustBench's and timm's models"),
+    "timm": ("timm", "timm's models alone"),
     "hub": ("transformers", "transformers' models on the Hugging Face hub"),
     "onnx": ("onnx", "ONNX files in local zoos"),
     "service": ("celery", "workers and PostgreSQL"),
     "telemetry": ("opentelemetry-exporter-otlp-proto-http", "OpenTelemetry traces"),
 }
 """The package without which an extra is not installed, because extras share others; and what the extra is for."""
+TESTED_TIMM = ("1.0.9", "1.0.31")
+"""The versions of timm with which RobustBench's models gave the same numbers: docs/robustbench.md."""
 State = Literal["ok", "absent", "broken"]
 
 
@@ -63,6 +67,7 @@ def _machine(_: Settings) -> Iterator[Finding]:
 def _packages(_: Settings) -> Iterator[Finding]:
     """Compare installed versions with those that auditor was tested with."""
     requirements = [Requirement(line) for line in requires("auditor") or ()]
+    timm = next((one.specifier for one in requirements if one.name == "timm" and _belongs(one, "timm")), None)
     checked: set[tuple[str, str]] = set()  # extras may share a package
     for extra in ("", *EXTRAS):
         group = [one for one in requirements if _belongs(one, extra)]
@@ -70,16 +75,24 @@ def _packages(_: Settings) -> Iterator[Finding]:
             yield Finding(f"[{extra}]", "absent", f"for {EXTRAS[extra][1]}, run pip install 'auditor[{extra}]'")
             continue
         for one in group:
-            found, needed = _installed(one.name), str(one.specifier)
+            # RobustBench pins timm, but a newer one may be beside it.
+            allowed = timm if one.name == "timm" and timm is not None else one.specifier
+            found, needed = _installed(one.name), str(allowed)
             if (one.name, needed) in checked:
                 continue
             checked.add((one.name, needed))
             if found is None:
-                yield Finding(one.name, "broken", f"not installed: pip install '{one.name}{needed}'")
-            elif not one.specifier.contains(found, prereleases=True):
-                yield Finding(one.name, "broken", f"{found} is installed: pip install '{one.name}{needed}'")
+                yield Finding(one.name, "broken", f"not installed: pip install '{one.name}{one.specifier}'")
+            elif not allowed.contains(found, prereleases=True):
+                yield Finding(one.name, "broken", f"{found} is installed: pip install '{one.name}{one.specifier}'")
             else:
-                yield Finding(one.name, "ok", f"{found} ({needed})")
+                yield Finding(one.name, "ok", f"{found} ({needed}{_tested(found) if one.name == 'timm' else ''})")
+
+
+def _tested(timm: str) -> str:
+    """Whether this version of timm was tested with RobustBench's models."""
+    others = " and ".join(TESTED_TIMM)
+    return "; tested" if timm in TESTED_TIMM else f"; not tested with RobustBench's models, as {others} are"
 
 
 def _belongs(one: Requirement, extra: str) -> bool:
@@ -90,10 +103,7 @@ def _belongs(one: Requirement, extra: str) -> bool:
 
 
 def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    return installed_version(name)
 
 
 def _hub(_: Settings) -> Iterator[Finding]:

@@ -81,10 +81,28 @@ def test_an_extra_without_its_main_package_is_absent_whatever_it_shares(
     extra: str, main: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """huggingface-hub belongs to `zoos` and `hub`: that it is installed for one does not break the other."""
-    real = doctor._installed
-    monkeypatch.setattr(doctor, "_installed", lambda n: None if n == main else real(n))
+    real, absent = doctor._installed, {main, "robustbench"} if main == "timm" else {main}
+    monkeypatch.setattr(doctor, "_installed", lambda n: None if n in absent else real(n))
     assert found(f"[{extra}]").state == "absent"
     assert not [one for one in doctor.examine(settings()) if one.state == "broken" and one.subject == main]
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "text"),
+    [
+        ("1.0.9", "ok", "1.0.9 (<2,>=1.0.9; tested)"),
+        ("1.0.31", "ok", "1.0.31 (<2,>=1.0.9; tested)"),
+        ("1.0.99", "ok", "1.0.99 (<2,>=1.0.9; not tested with RobustBench's models, as 1.0.9 and 1.0.31 are)"),
+        ("0.9.16", "broken", "0.9.16 is installed: pip install 'timm==1.0.9'"),
+        (None, "broken", "not installed: pip install 'timm==1.0.9'"),
+    ],
+)
+def test_a_newer_timm_beside_robustbench_is_no_error(
+    version: str | None, state: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda name: version if name == "timm" else real(name))
+    assert found("timm") == doctor.Finding("timm", state, text)
 
 
 def test_timm_without_its_hub_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -344,6 +344,7 @@ def test_timms_own_repositories_have_imagenets_classes(hub: Path) -> None:
         ({"architecture": "no_such_net"}, "has no architecture 'no_such_net'"),
         ({"architecture": 7}, "expected architecture, pretrained_cfg and model_args"),
         ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "may not hold 'checkpoint_path'"),
+        ({"model_args": {"device": "meta"}}, "may not hold 'device'"),
         ({"num_classes": "many"}, r"is not one of timm's"),
     ],
 )

@@ -4,17 +4,22 @@ import argparse
 import importlib
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from torch import Tensor, nn
 
 from auditor.cli import main
@@ -331,6 +336,31 @@ def test_filters_find_models_and_the_3d_corruptions_leaderboard_is_imagenets() -
     assert len(select(entries, match="*/Rebuffi2021Fixing_R18*", dataset="cifar10")) == 2
     with pytest.raises(UsageError, match="did you mean cifar10/Linf/Carmon2019Unlabeled"):
         select(entries, models=["cifar10/Linf/Carmon2019Unlabelled"])
+
+
+@pytest.mark.parametrize(("installed", "named"), [("1.0.9", {}), (None, {}), ("1.0.31", {"timm_version": "1.0.31"})])
+def test_a_timm_that_robustbench_does_not_pin_is_part_of_what_is_audited(
+    installed: str | None, named: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the pinned one, audits keep the identity that they had before another could be used."""
+    monkeypatch.setattr("auditor.zoo.robustbench.installed_version", lambda _: installed)
+    architecture = entry_of("imagenet/Linf/Mo2022When_ViT-B").architecture
+    assert architecture == {"robustbench": "imagenet/Linf/Mo2022When_ViT-B", "version": "1.1.1", **named}
+
+
+def test_the_commands_for_a_newer_timm_name_all_that_robustbench_needs() -> None:
+    """They install RobustBench without its dependencies, because its pin of timm is one of them."""
+    text = (Path(__file__).parents[2] / "docs" / "robustbench.md").read_text()
+    first, second = re.search(
+        r"^    (pip install 'auditor\[timm\]'.*)\n    (pip install --no-deps .*)$", text, re.M
+    ).groups()
+    assert second == "pip install --no-deps robustbench==1.1.1"
+    named = {one.name: one.specifier for one in map(Requirement, shlex.split(first)[3:])}
+    needed = {canonicalize_name(one.name): one.specifier for one in map(Requirement, metadata.requires("robustbench"))}
+    given = {canonicalize_name(Requirement(line).name) for line in metadata.requires("auditor") if ";" not in line}
+    assert not needed.keys() - named.keys() - given - {"timm"}
+    assert named["gdown"] == needed["gdown"]
+    assert "<81" in str(named["setuptools"])
 
 
 def test_listing_needs_neither_torch_nor_robustbench() -> None:

@@ -11,8 +11,12 @@ from auditor.zoo.timm import create_model, import_timm, transform_of
 if TYPE_CHECKING:
     from torch import nn
 
-FORBIDDEN = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable"}
-"""Arguments of timm.create_model that a repository may not set: they load other files."""
+FORBIDDEN = {
+    "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable", "device",
+    "dtype",
+}  # fmt: skip
+"""Arguments of timm.create_model that a repository may not set: they load other files, or choose where and how
+precisely the network computes, which newer versions of timm allow."""
 
 
 def read_config(snapshot: Snapshot) -> tuple[dict[str, Any], Any]:

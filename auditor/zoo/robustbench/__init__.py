@@ -9,6 +9,7 @@ from auditor.errors import EnvironmentUnusableError, ModelLoadError, NotFoundErr
 from auditor.files import largest_file
 from auditor.records import ZooEntry
 from auditor.records.corruptions import NO_RADIUS, PUBLISHED, is_corruptions
+from auditor.records.versions import installed_version
 from auditor.text.eps import format_threat
 from auditor.zoo.robustbench import catalogue
 from auditor.zoo.robustbench.catalogue import Row
@@ -22,6 +23,9 @@ LINF_EPS = {"cifar10": 8 / 255, "cifar100": 8 / 255, "imagenet": 4 / 255}
 
 L2 = 0.5
 
+PINNED_TIMM = "1.0.9"
+"""RobustBench's own pin."""
+
 
 @dataclass(frozen=True)
 class RobustBenchZoo:
@@ -32,7 +36,8 @@ class RobustBenchZoo:
 
     def entries(self) -> list[ZooEntry]:
         version, rows = catalogue.read()
-        return [_entry(row, version) for row in rows]
+        libraries = {"version": version, **_other_timm()}
+        return [_entry(row, libraries) for row in rows]
 
     def missing(self, entry: ZooEntry) -> str | None:
         """The names of the missing files."""
@@ -83,14 +88,14 @@ def _row(entry: ZooEntry) -> Row:
     return rows[name]
 
 
-def _entry(row: Row, version: str) -> ZooEntry:
+def _entry(row: Row, libraries: dict[str, str]) -> ZooEntry:
     norm, eps = _ball(row)
     height, width = (row.transform and row.transform.crop) or _resized(row) or (32, 32)
     return ZooEntry(
         model=f"robustbench:{row.id}",
         source="robustbench",
         description=_leaderboard(row),
-        architecture={"robustbench": row.id, "version": version},
+        architecture={"robustbench": row.id, **libraries},
         preprocessing={"inside": "robustbench"},
         dataset=row.dataset,
         threat_model=row.threat_model,
@@ -99,6 +104,12 @@ def _entry(row: Row, version: str) -> ZooEntry:
         input_size=(3, height, width),
         transform=row.transform,
     )
+
+
+def _other_timm() -> dict[str, str]:
+    """The installed timm if it is not the one that RobustBench pins, whose audits have no version of timm."""
+    found = installed_version("timm")
+    return {} if found in (None, PINNED_TIMM) else {"timm_version": str(found)}
 
 
 def _ball(row: Row) -> tuple[str, float]:
