@@ -258,7 +258,8 @@ def attack_seconds(
         bound_of_search = seconds(Work(0, searched, 0, searched))
         search = USUAL_SEARCH * bound_of_search
     towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
-    bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))
+    gradients, forwards = passes(attacks, norm=NORMS[entry.norm])
+    bound = copying + seconds(Work(0, n * (gradients + towards), 0, n * forwards))
     short = tuple(attack for attack in attacks if attack.engine != "autoattack")
     cheap = passes(tuple(attack for attack in short if attack.engine == "gradient"))
     most_tried = MAX_SEARCHED if any(attack.engine == "search" for attack in short) else MAX_TRIED
