@@ -2,8 +2,9 @@
 
 A sample that is broken is attacked again in a smaller ball, one that withstands in a ball that is a little larger, so
 that its radius closes in on the decision boundary. The ascents take turns with losses and targets, and begin at the
-best point known, moved into the ball, at a random or at a diverse one. An ascent ends at the first misclassified point,
-which is then drawn towards the clean image for as long as it stays misclassified.
+best point known, moved into the ball, at a random or at a diverse one. In L2 the latter two approach the ball through
+wider ones, as in :mod:`auditor.attacks.search`. An ascent ends at the first misclassified point, which is then drawn
+towards the clean image for as long as it stays misclassified.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,7 @@ PARAMETERS: dict[str, Any] = {
 - ``nearest``: the number of targets of the ascents, those to which FAB came nearest.
 - ``growth``: of the radius while nothing is found; ``line_steps``: of the bisection towards the clean image.
 """
-APPROACHING: dict[str, Any] = {}
+APPROACHING: dict[str, Any] = {"fab": [[9, 20], [4, 100]], "patience": 4, "iterations": 15}
 """What differs in norms with wider balls, through which random and diverse starts approach their own."""
 PUSHES = 6
 """A point so near to the boundary that rounding decides is pushed outward so many times, by a thousandth at first."""
