@@ -48,7 +48,11 @@ PARAMETERS: dict[str, Any] = {
 - ``growth``: of the radius while nothing is found; ``line_steps``: of the bisection towards the clean image.
 """
 APPROACHING: dict[str, Any] = {"fab": [[9, 20], [4, 100]], "patience": 4, "iterations": 15}
-"""What differs in norms with wider balls, through which random and diverse starts approach their own."""
+"""What differs in norms with wider balls, through which random and diverse starts approach their own.
+
+An ascent that approaches its ball costs more and finds more, so each step is tried fewer times, with shorter ascents;
+FAB gets a part of what that saves.
+"""
 PUSHES = 6
 """A point so near to the boundary that rounding decides is pushed outward so many times, by a thousandth at first."""
 
