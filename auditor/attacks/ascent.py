@@ -120,7 +120,7 @@ def approach(
     loss_of: Callable[[Tensor], Loss],
     *,
     norm: Norm,
-    eps: float,
+    eps: Radius,
     start: Tensor,
     together: bool = False,
 ) -> Tensor:

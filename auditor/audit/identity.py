@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from auditor.attacks.ascent import APPROACH_STEPS
-from auditor.attacks.curve_search import PARAMETERS as MINIMAL
+from auditor.attacks.curve_search import search_settings
 from auditor.attacks.norms import NORMS
 from auditor.attacks.protocols import requested_protocol
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
@@ -62,7 +62,7 @@ def identity(
     if request.extra_attacks is not None:
         parts["extra_attacks"] = extra
     if request.curve:
-        parts["curve"] = MINIMAL
+        parts["curve"] = search_settings(NORMS[entry.norm])
     if images is not None and images.corrupted is not None:  # no attack runs
         parts["protocol"], parts["corruptions"] = [protocol.name], images.corrupted.identity
     if request.certify is not None:

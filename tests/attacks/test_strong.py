@@ -25,7 +25,7 @@ from auditor.data.fashion_mnist import load_split
 from auditor.records.protocols import ProtocolName
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.demo.networks import SmallResNet
-from tests.factories.attacked_models import Linear, Wrapped, distances
+from tests.factories.attacked_models import Linear, Threshold, Wrapped, distances
 
 STRONG = PROTOCOLS["strong"]
 FEW = {"iterations": 5, "targets": 3, "explore": 0.5, "explore_iterations": 3, "pairs": 2, "rounds": [[0.5, 2]]}
@@ -134,23 +134,14 @@ def test_on_any_tiny_network_the_batch_size_changes_nothing(seed: int, classes: 
         assert first.left_out == other.left_out
 
 
-class _Threshold(nn.Module):
-    """Slight slopes on some pixels, and a steep one on pixel 20 that begins at the value 0.4."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pixels = x.flatten(1)
-        rise = 0.5 * pixels[:, :8].sum(1) + 10 * (pixels[:, 20] - 0.4).relu()
-        return torch.stack([torch.full_like(rise, 1.8), rise], 1)
-
-
 def test_in_l2_a_pixel_is_found_that_has_no_gradient_in_the_ball(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small changes pass no threshold; one large change breaks the sample, and only wider balls show it."""
     images, labels = torch.full((12, 1, 16, 16), 0.2), torch.zeros(12, dtype=torch.int64)
     protocol = Protocol("search", None, (STRONG.attacks[2],), "")
     given: dict[str, Any] = {"norm": "L2", "eps": 0.45, "protocol": protocol}
-    assert evaluate_robustness(_Threshold(), images, labels, **given).robust_accuracy < 0.7
+    assert evaluate_robustness(Threshold(), images, labels, **given).robust_accuracy < 0.7
     monkeypatch.setattr(L2Norm, "radii", (1.0,))
-    assert evaluate_robustness(_Threshold(), images, labels, **given).robust_accuracy == 1
+    assert evaluate_robustness(Threshold(), images, labels, **given).robust_accuracy == 1
 
 
 class _Saved:

@@ -194,15 +194,22 @@ def test_mixed_precision_has_an_identity_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("norm", "protocol", "same"), [("L2", "strong", False), ("Linf", "strong", True), ("L2", "standard", True)]
+    ("norm", "protocol", "curve", "same"),
+    [
+        ("L2", "strong", False, False),
+        ("Linf", "strong", True, True),
+        ("L2", "standard", False, True),
+        ("L2", "standard", True, False),
+    ],
 )
 def test_the_balls_of_a_search_in_l2_are_part_of_its_identity(
-    monkeypatch: pytest.MonkeyPatch, norm: str, protocol: str, same: bool
+    monkeypatch: pytest.MonkeyPatch, norm: str, protocol: str, curve: bool, same: bool
 ) -> None:
     parts = {"entry": replace(ENTRY, norm=norm), "weights_sha256": "w" * 64, "images": IMAGES}
-    before = identity(**parts, request=replace(REQUEST, protocol=protocol))
+    request = replace(REQUEST, protocol=protocol, curve=curve)
+    before = identity(**parts, request=request)
     monkeypatch.setattr(L2Norm, "radii", (4.0, 1.0))
-    assert (identity(**parts, request=replace(REQUEST, protocol=protocol)) == before) is same
+    assert (identity(**parts, request=request) == before) is same
 
 
 @pytest.mark.parametrize("right", [0, 1, 3])
