@@ -163,7 +163,7 @@ class L1Norm(Norm):
     """
 
     name, max_eps, steps_are_signs = "L1", math.inf, False
-    overstated = 10.0  # not measured in L1
+    overstated = 10.0  # a guess; not measured in L1
 
     def size(self, delta: Tensor) -> Tensor:
         return _per_sample(delta.flatten(1).abs().sum(1), delta)

@@ -98,7 +98,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "strong",
             1000,
             _STRONG,
-            "screen, F and an adaptive search on 1,000 images: stronger than standard, in a fraction of its passes",
+            "screen, F and an adaptive search on 1,000 images: about as strong as standard, in fewer passes",
         ),
         Protocol(
             "full",

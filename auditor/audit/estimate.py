@@ -71,7 +71,7 @@ FEW_CLASSES = 100
 USUAL_SEARCH, USUAL_APPROACH = 0.75, 0.35
 """The share of its largest number of passes that the search for the smallest perturbation takes on demo models.
 
-The second is for norms with wider balls, most of which are left early.
+The second is for norms with wider balls, whose ascents mostly end early.
 """
 CERTIFIED = 4
 """Certificates are timed on this many images."""

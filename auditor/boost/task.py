@@ -75,7 +75,7 @@ def boost(source: Source, entry: ZooEntry, task: BoostTask, context: JobContext)
         data_sha256=data.digest,
         best_epoch=result.best.number,
         stopped=result.stopped,
-        versions=versions(),
+        versions=versions(entry.architecture),
     )
 
 

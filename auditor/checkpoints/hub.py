@@ -44,7 +44,9 @@ def check_repo(repo: str) -> None:
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
     except ImportError as error:
-        raise EnvironmentUnusableError("huggingface_hub is not installed: pip install 'auditor[zoos]'") from error
+        raise EnvironmentUnusableError(
+            "huggingface_hub is not installed: pip install 'huggingface-hub>=0.36,<2'"
+        ) from error
     try:
         validate_repo_id(repo)
     except HFValidationError as error:

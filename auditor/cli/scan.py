@@ -46,7 +46,7 @@ class ScanOptions:
     default="quick",
     show_default=True,
     help="Select what to measure. screen: neither data nor attacks. quick: FGSM and PGD-20 on 256 images. "
-    "standard: AutoAttack on 1,000 images. strong: a search that breaks as much in a fraction of the time. "
+    "standard: AutoAttack on 1,000 images. strong: a search that breaks about as much in a fraction of the time. "
     "full: AutoAttack on the complete test set.",
 )
 @shared.SAMPLES

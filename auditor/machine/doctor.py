@@ -90,7 +90,9 @@ def _packages(_: Settings) -> Iterator[Finding]:
 
 
 def _tested(timm: str) -> str:
-    """Whether this version of timm was tested with RobustBench's models."""
+    """Whether this version of timm was tested with RobustBench's models, if they are here."""
+    if installed_version("robustbench") is None:
+        return ""
     others = " and ".join(TESTED_TIMM)
     return "; tested" if timm in TESTED_TIMM else f"; not tested with RobustBench's models, as {others} are"
 

@@ -8,4 +8,4 @@ PROTOCOL_NAMES: Final[tuple[ProtocolName, ...]] = get_args(ProtocolName)
 ATTACKING_PROTOCOL_NAMES: Final[tuple[AttackingProtocolName, ...]] = get_args(AttackingProtocolName)
 """Those that attack the model: all but ``screen``."""
 AUTOATTACK_STRENGTH: Final[tuple[ProtocolName, ...]] = ("standard", "strong", "full")
-"""Those at least as strong as AutoAttack's standard version, with which published figures were measured."""
+"""Those about as strong as AutoAttack's standard version, or stronger; published figures were measured with it."""

@@ -30,7 +30,7 @@ class SourceTraits:
 SOURCES: Final[dict[SourceName, SourceTraits]] = {
     "demo": SourceTraits(takes_folder=True),
     "robustbench": SourceTraits(takes_folder=True, package=("robustbench", "zoos")),
-    "timm": SourceTraits(package=("timm", "zoos"), slow=True),
+    "timm": SourceTraits(package=("timm", "timm"), slow=True),
     "torchvision": SourceTraits(slow=True),
     "hub": SourceTraits(takes_folder=True, package=("huggingface_hub", "hub"), slow=True),
     "local": SourceTraits(takes_folder=True),

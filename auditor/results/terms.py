@@ -87,8 +87,8 @@ TERMS: dict[str, Term] = {
     "protocol": Term(
         "protocol",
         "A named list of attacks: screen (none), quick, standard, strong or full.",
-        "quick runs FGSM and PGD-20; standard adds CW-20 and AutoAttack; strong is an adaptive search at "
-        "least as strong as AutoAttack in the cases measured; full is standard on the whole test set.",
+        "quick runs FGSM and PGD-20; standard adds CW-20 and AutoAttack; strong is an adaptive search about as "
+        "strong as AutoAttack in Linf and L2, and not compared in L1; full is standard on the whole test set.",
     ),
     "norm": Term(
         "norm",

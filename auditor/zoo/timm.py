@@ -106,7 +106,7 @@ def import_timm() -> Any:
             warnings.simplefilter("ignore")
             import timm
     except ImportError as error:
-        raise EnvironmentUnusableError(f"timm cannot be imported: install auditor[zoos] ({error})") from error
+        raise EnvironmentUnusableError(f"timm cannot be imported: pip install 'auditor[timm]' ({error})") from error
     return timm
 
 

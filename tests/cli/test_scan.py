@@ -334,10 +334,12 @@ def test_a_terminal_that_knows_ascii_only() -> None:
     assert "demo:standard" in result.stdout
 
 
-@pytest.mark.parametrize("source", ["robustbench", "timm"])
-def test_a_zoo_whose_packages_are_not_here_is_one_clear_error(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "extra"), [("robustbench", "zoos"), ("timm", "timm")])
+def test_a_zoo_whose_packages_are_not_here_is_one_clear_error(
+    source: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == source else real(name, *more))
     result = run("scan", source, "--protocol", "screen")
     assert result.exit_code == 3
-    assert result.stderr == f"error: {source} is not installed: pip install 'auditor[zoos]'\n"
+    assert result.stderr == f"error: {source} is not installed: pip install 'auditor[{extra}]'\n"

@@ -205,5 +205,5 @@ class LocalZoo:
             try:
                 from auditor.zoo.local import timm_models
             except ImportError as error:
-                raise EnvironmentUnusableError("timm architectures need timm: install auditor[zoos]") from error
+                raise EnvironmentUnusableError("timm architectures need timm: pip install 'auditor[timm]'") from error
             return timm_models.create(architecture["timm"], architecture["kwargs"])

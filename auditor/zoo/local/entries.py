@@ -79,7 +79,7 @@ def _defaults(model: Model, dataset: Dataset) -> "Defaults | None":
         from auditor.zoo.local import timm_models
     except ImportError as error:
         raise EnvironmentUnusableError(
-            f"{model.name}: zoo.toml leaves out values that timm knows: install auditor[zoos]"
+            f"{model.name}: zoo.toml leaves out values that timm knows: pip install 'auditor[timm]'"
         ) from error
     try:
         return timm_models.defaults_of(name)
