@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks import evaluate_robustness
-from auditor.attacks.curve_search import PARAMETERS, MinimalSearch, check_sizes
+from auditor.attacks.curve_search import PARAMETERS, MinimalSearch, check_sizes, search_settings
 from auditor.attacks.norms import NORMS
 from auditor.files import write_atomically
 from benchmarks.attacks import FIRST, Counted, test_images
@@ -63,7 +63,7 @@ def of_search(**changes: Any) -> Candidate:
             model, model, images, labels, torch.arange(len(images)),
             norm=NORMS[norm], largest=PARAMETERS["largest"] * EPS[norm], known=known, seed=0,
         )  # fmt: skip
-        search.run(PARAMETERS | changes)
+        search.run(search_settings(NORMS[norm]) | changes)
         return search.found
 
     return run
@@ -125,7 +125,8 @@ def measure_curve(model_name: str, norm: str, first: int, count: int) -> dict[st
         )
         passes.append(counted.passes.forward + counted.passes.backward)
         sizes = [] if found.curve is None else [round(float(size), 7) for size in found.curve.sizes]
-    return {"settings": PARAMETERS, "sizes": sizes, "passes": passes[1] - passes[0], "quick": passes[0]}
+    settings = search_settings(NORMS[norm])
+    return {"settings": settings, "sizes": sizes, "passes": passes[1] - passes[0], "quick": passes[0]}
 
 
 def measure_protocol(
@@ -231,7 +232,7 @@ def cost_line(norm: str, model: str, parts: dict[str, Any], standard: dict[str, 
     mine = sum(part["passes"] for part in search.values())
     line = f"{norm}, demo:{model}: {mine / images:.0f} passes an image; "
     line += f"{mine / sum(part['quick'] for part in search.values()):.1f} times quick's"
-    if any(part.get("settings") != PARAMETERS for part in search.values()):
+    if any(part.get("settings") != search_settings(NORMS[norm]) for part in search.values()):
         line += " (by an earlier search, with other settings)"
     for protocol in ("strong", "standard"):
         known = {first: part["passes"] for first, part in parts.get(f"{protocol} 1", {}).items() if first in search}

@@ -7,6 +7,7 @@ sample. And a broken sample leaves the batch at once, so that restarts cost only
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from auditor.attacks.gradient import Loss, input_gradient
 from auditor.attacks.mixed_precision import confirm_wrong
 from auditor.attacks.norms import Norm, Radius
 
+APPROACH_STEPS = 6
+"""Gradients in each of the wider balls through which an ascent approaches its own."""
 MOMENTUM = 0.75
 IMPROVING = 0.75
 """The step size is halved if the loss grew in fewer than this share of the steps since the last check."""
@@ -108,6 +111,43 @@ def ascend(
     if confirm is not None:
         broken = broken | confirm_wrong(confirm, best, labels, ~broken)
     return Ascent(best.detach(), broken)
+
+
+def approach(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    loss_of: Callable[[Tensor], Loss],
+    *,
+    norm: Norm,
+    eps: Radius,
+    start: Tensor,
+    together: bool = False,
+) -> Tensor:
+    """Points in the ball to start from: where short ascents end in ever smaller balls, with the norm's ``radii``.
+
+    An ascent in a wider ball ends at the first misclassified point, which is then drawn into the next ball. As APGD's
+    for L1 (Croce and Hein, 2021), with more and wider balls. Without wider balls the points are ``start`` itself.
+
+    Args:
+        start: points ``(N, C, H, W)`` in the widest ball and the box.
+        model, images, labels, loss_of, norm, eps, together: as in :func:`ascend`.
+    """
+    points = start
+    for wide, narrower in pairwise(norm.radii):
+        end = ascend(
+            model,
+            images,
+            labels,
+            loss_of,
+            norm=norm,
+            eps=wide * eps,
+            iterations=APPROACH_STEPS,
+            start=points,
+            together=together,
+        )
+        points = norm.project(end.points, images, narrower * eps)
+    return points
 
 
 def check_after(iterations: int) -> dict[int, int]:

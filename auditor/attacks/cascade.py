@@ -196,21 +196,21 @@ class Cascade(CascadeState):
             self.notes.append("curve left out: the model passes no gradient, or its logits are not reproducible")
             return
         self.attack_started, chosen = time.perf_counter(), self.correct.nonzero().flatten()
+        name = curve_search.search_name(self.attacker.norm)
         if self.nearest is None:
             nearest = torch.zeros_like(self.correct)
             if len(chosen):
-                with part(f"attack {curve_search.NAME}", attack=curve_search.NAME, images_in=len(chosen)):
-                    nearest[chosen] = self._map_resumable(curve_search.NAME, chosen, self._find_nearest) > 0
+                with part(f"attack {name}", attack=name, images_in=len(chosen)):
+                    nearest[chosen] = self._map_resumable(name, chosen, self._find_nearest) > 0
             self.nearest = nearest
         largest = curve_search.largest_radius(self.attacker.norm, self.attacker.eps)
         sizes = self.sizes.where(self.sizes <= largest * (1 + 1e-5), torch.inf).where(self.correct, 0.0)
-        names = (*(score.attack for score in self.scores), curve_search.NAME)
         self.curve = Curve(
             norm=self.attacker.norm.name,
             largest=largest,
             sizes=sizes.float().cpu().numpy(),
             found_by=self.broken_at.where(~self.nearest, len(self.scores)).where(sizes.isfinite(), -1).cpu().numpy(),
-            attacks=names,
+            attacks=(*(score.attack for score in self.scores), name),
             seconds=self.attack_earlier + time.perf_counter() - self.attack_started,
         )
         self.attack_earlier = 0.0
@@ -239,7 +239,7 @@ class Cascade(CascadeState):
             known=known,
             seed=attacker.seed,
         )
-        search.run(curve_search.PARAMETERS)
+        search.run(curve_search.search_settings(attacker.norm))
         sizes = curve_search.check_sizes(self.model, images, labels, search.found, attacker.norm)
         self.model.count.taken, self.model.count.nonfinite = taken, nonfinite  # flags are about the cascade
         nearer = sizes < known

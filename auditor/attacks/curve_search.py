@@ -2,8 +2,9 @@
 
 A sample that is broken is attacked again in a smaller ball, one that withstands in a ball that is a little larger, so
 that its radius closes in on the decision boundary. The ascents take turns with losses and targets, and begin at the
-best point known, moved into the ball, at a random or at a diverse one. An ascent ends at the first misclassified point,
-which is then drawn towards the clean image for as long as it stays misclassified.
+best point known, moved into the ball, at a random or at a diverse one. In L2 the latter two approach the ball through
+wider ones, as in :mod:`auditor.attacks.search`. An ascent ends at the first misclassified point, which is then drawn
+towards the clean image for as long as it stays misclassified.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.ascent import ascend
+from auditor.attacks.ascent import APPROACH_STEPS, approach, ascend
 from auditor.attacks.autoattack import fab_towards
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, probability_margin, towards
@@ -21,8 +22,6 @@ from auditor.attacks.primal_dual import minimize_l1
 from auditor.attacks.search import DIVERSE_STEPS, climb
 from auditor.attacks.targeted import choose_targets
 
-NAME = "minimal-2"
-"""The search and its version, which changes with the search or its settings: only curves of one version compare."""
 PARAMETERS: dict[str, Any] = {
     "largest": 4.0,
     "rounds": 90,
@@ -48,8 +47,26 @@ PARAMETERS: dict[str, Any] = {
 - ``nearest``: the number of targets of the ascents, those to which FAB came nearest.
 - ``growth``: of the radius while nothing is found; ``line_steps``: of the bisection towards the clean image.
 """
+APPROACHING: dict[str, Any] = {"fab": [[9, 20], [4, 100]], "patience": 4, "iterations": 15}
+"""What differs in norms with wider balls, through which random and diverse starts approach their own.
+
+An ascent that approaches its ball costs more and finds more, so each step is tried fewer times, with shorter ascents;
+FAB gets a part of what that saves.
+"""
 PUSHES = 6
 """A point so near to the boundary that rounding decides is pushed outward so many times, by a thousandth at first."""
+
+
+def search_name(norm: Norm) -> str:
+    """The search and its version, which changes with the search or its settings: only curves of one version compare."""
+    return "minimal-2" if len(norm.radii) == 1 else "minimal-3"
+
+
+def search_settings(norm: Norm) -> dict[str, Any]:
+    """The settings of the search in a norm, with all that can change its numbers."""
+    if len(norm.radii) == 1:
+        return PARAMETERS
+    return PARAMETERS | APPROACHING | {"radii": list(norm.radii), "approach_steps": APPROACH_STEPS}
 
 
 def largest_radius(norm: Norm, eps: float) -> float:
@@ -60,10 +77,12 @@ def largest_radius(norm: Norm, eps: float) -> float:
 
 def most_passes(samples: int, norm: Norm) -> int:
     """The largest number of gradients that a search on so many samples takes."""
-    each = PARAMETERS["primal_dual"]
+    settings = search_settings(norm)
+    each = settings["primal_dual"]
     descent = each["iterations"] * (1 + each["targets"]) if norm is L1 else 0
-    fab = sum(count * iterations for count, iterations in PARAMETERS["fab"])
-    ascents = PARAMETERS["rounds"] * PARAMETERS["iterations"] + PARAMETERS["rounds"] // 4 * DIVERSE_STEPS
+    fab = sum(count * iterations for count, iterations in settings["fab"])
+    approaching = APPROACH_STEPS * (len(norm.radii) - 1)
+    ascents = settings["rounds"] * (settings["iterations"] + approaching) + settings["rounds"] // 4 * DIVERSE_STEPS
     most: int = samples * (fab + descent + ascents)
     return most
 
@@ -128,7 +147,10 @@ class MinimalSearch:
         self.improved = torch.zeros_like(known, dtype=torch.bool)
 
     def run(self, settings: dict[str, Any]) -> None:
-        """Attack every sample until its radius has closed in on the boundary, ``rounds`` times at most."""
+        """Attack every sample until its radius has closed in on the boundary, ``rounds`` times at most.
+
+        ``settings``: those of :func:`search_settings`.
+        """
         self.settings = settings
         with torch.no_grad():
             targets = choose_targets(self.network(self.images.clone()), self.labels)[:, : settings["targets"]]
@@ -203,32 +225,49 @@ class MinimalSearch:
     def _attack(self, rows: Tensor, radius: Tensor, ranked: Tensor, number: int) -> Tensor:
         """One ascent on these rows; ``(M,)`` bool, whether it found a nearer adversarial image."""
         images, labels = self.images[rows], self.labels[rows]
-        ball = radius.to(images).view(-1, 1, 1, 1)
+        ball, loss_of = radius.to(images).view(-1, 1, 1, 1), self._loss(number, labels, ranked)
         end = ascend(
             self.network,
             images,
             labels,
-            self._loss(number, labels, ranked),
+            loss_of,
             norm=self.norm,
             eps=ball,
             iterations=self.settings["iterations"],
-            start=self._start(rows, ball, number),
+            start=self._start(rows, ball, number, loss_of),
         )
         broken = end.broken.nonzero().flatten()
         if len(broken):
             self._keep_nearest(rows[broken], end.points[broken])
         return end.broken
 
-    def _start(self, rows: Tensor, ball: Tensor, number: int) -> Tensor:
-        """Points in the balls: the best known one, drawn into its ball, and by turns a random or a diverse one."""
+    def _start(self, rows: Tensor, ball: Tensor, number: int, loss_of: Callable[[Tensor], Loss]) -> Tensor:
+        """Points in the balls: the best known one, drawn into its ball, and by turns a random or a diverse one.
+
+        The latter two are drawn in the widest of the norm's balls, and approach their own.
+        """
         images, numbers, turn = self.images[rows], self.numbers[rows.cpu()], number // 2
+        widest = self.norm.radii[0] * ball
         noise = self.norm.random_start(numbers, images, 1.0, seed=self.seed, name=f"minimal {number}")
-        warm = (self.improved[rows] & torch.tensor(turn % 2 == 0)).view(-1, 1, 1, 1)
-        start = self.norm.project(torch.where(warm, self.found[rows], images + noise * ball), images, ball)
-        if turn % 4 != 3:
-            return start
-        draws = generators(numbers, self.seed, f"nearest {number}")
-        return climb(self.network, start, images, draws, norm=self.norm, eps=ball)
+        warm = self.improved[rows] & torch.tensor(turn % 2 == 0)
+        is_warm = warm.view(-1, 1, 1, 1)
+        start = torch.where(is_warm, self.found[rows], images + noise * widest)
+        start = self.norm.project(start, images, torch.where(is_warm, ball, widest))
+        if turn % 4 == 3:
+            draws = generators(numbers, self.seed, f"nearest {number}")
+            start = climb(self.network, start, images, draws, norm=self.norm, eps=widest)
+        cold = (~warm).nonzero().flatten()
+        if len(cold):
+            start[cold] = approach(
+                self.network,
+                images[cold],
+                self.labels[rows[cold]],
+                lambda chosen: loss_of(cold[chosen]),
+                norm=self.norm,
+                eps=ball[cold],
+                start=start[cold],
+            )
+        return start
 
     def _keep_nearest(self, rows: Tensor, points: Tensor) -> Tensor:
         """Draw points towards their clean images while the model misclassifies them, and keep those that are nearer.

@@ -6,6 +6,9 @@ depends on nothing but the sample and the seed. A sample that lacks half of eps 
 hundredth is worth thirty restarts. The lack is also measured towards each target class, because the class that is
 nearest at first is not always the one that breaks the sample.
 
+In L2 an ascent first runs in wider balls, which shrink to the one of the budget: near the clean image the gradient of
+many networks says little (:attr:`auditor.attacks.norms.Norm.radii`).
+
 The ideas are those of MALT (targets by margin over gradient norm), PMA (the margin of probabilities) and A3 (diverse
 starts; hopeless samples are left out); the schedule and the code are auditor's own.
 """
@@ -19,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.ascent import ascend
+from auditor.attacks.ascent import approach, ascend
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, in_direction, probability_margin, towards
 from auditor.attacks.norms import Norm, Radius, generators
@@ -162,15 +165,29 @@ class Search:
     def _attack_part(self, groups: list[Rows], iterations: int) -> list[Tensor]:
         samples, sizes = torch.cat([rows.samples for rows in groups]), [len(rows) for rows in groups]
         images, labels = self.images[samples], self.labels[samples]
+
+        def loss_of(chosen: Tensor) -> Loss:
+            return self._loss(groups, chosen, Rows.loss)
+
+        start = approach(
+            self.climbing,
+            images,
+            labels,
+            loss_of,
+            norm=self.norm,
+            eps=self.eps,
+            start=torch.cat([self._start(rows) for rows in groups]),
+            together=self.together,
+        )
         end = ascend(
             self.climbing,
             images,
             labels,
-            lambda chosen: self._loss(groups, chosen, Rows.loss),
+            loss_of,
             norm=self.norm,
             eps=self.eps,
             iterations=iterations,
-            start=torch.cat([self._start(rows) for rows in groups]),
+            start=start,
             together=self.together,
             confirm=self.confirm,
         )
@@ -203,14 +220,16 @@ class Search:
         return losses[0] if len(losses) == 1 else loss
 
     def _start(self, rows: Rows) -> Tensor:
-        """Random points; diverse ones then climb in a random direction of logits, which raises the target's."""
+        """Random points of the widest ball; diverse ones then climb in a random direction of logits, which raises the
+        target's."""
+        radius = self.norm.radii[0] * self.eps
         images, numbers = self.images[rows.samples], self.numbers[rows.samples.cpu()]
-        noise = self.norm.random_start(numbers, images, self.eps, seed=self.seed, name=rows.name)
-        points = self.norm.project(images + noise, images, self.eps)
+        noise = self.norm.random_start(numbers, images, radius, seed=self.seed, name=rows.name)
+        points = self.norm.project(images + noise, images, radius)
         if not rows.diverse:
             return points
         draws = generators(numbers, self.seed, f"{rows.name} w")
-        return climb(self.climbing, points, images, draws, norm=self.norm, eps=self.eps, targets=rows.targets)
+        return climb(self.climbing, points, images, draws, norm=self.norm, eps=radius, targets=rows.targets)
 
 
 def climb(

@@ -68,8 +68,11 @@ CHECK = 7
 """The number of images with a backward pass in the checks of the linearized network."""
 FEW_CLASSES = 100
 """Up to this many classes all relabellings may be enumerated, so the permutation test is timed as it is."""
-USUAL_SEARCH = 0.75
-"""The share of its largest number of passes that the search for the smallest perturbation takes on demo models."""
+USUAL_SEARCH, USUAL_APPROACH = 0.75, 0.35
+"""The share of its largest number of passes that the search for the smallest perturbation takes on demo models.
+
+The second is for norms with wider balls, most of which are left early.
+"""
 CERTIFIED = 4
 """Certificates are timed on this many images."""
 RESERVE = 1.2
@@ -254,11 +257,13 @@ def attack_seconds(
     search, bound_of_search = 0.0, 0.0
     if request.curve and not randomized:
         # after each gradient of FAB, and in every bisection, there is a forward pass: about as many as gradients
-        searched = n * most_passes(1, NORMS[entry.norm])
+        norm = NORMS[entry.norm]
+        searched = n * most_passes(1, norm)
         bound_of_search = seconds(Work(0, searched, 0, searched))
-        search = USUAL_SEARCH * bound_of_search
+        search = (USUAL_SEARCH if len(norm.radii) == 1 else USUAL_APPROACH) * bound_of_search
     towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
-    bound = copying + seconds(Work(0, n * (passes(attacks)[0] + towards), 0, n * passes(attacks)[1]))
+    gradients, forwards = passes(attacks, norm=NORMS[entry.norm])
+    bound = copying + seconds(Work(0, n * (gradients + towards), 0, n * forwards))
     short = tuple(attack for attack in attacks if attack.engine != "autoattack")
     cheap = passes(tuple(attack for attack in short if attack.engine == "gradient"))
     most_tried = MAX_SEARCHED if any(attack.engine == "search" for attack in short) else MAX_TRIED

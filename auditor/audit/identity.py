@@ -5,7 +5,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from auditor.attacks.curve_search import PARAMETERS as MINIMAL
+from auditor.attacks.ascent import APPROACH_STEPS
+from auditor.attacks.curve_search import search_settings
+from auditor.attacks.norms import NORMS
 from auditor.attacks.protocols import requested_protocol
 from auditor.attacks.sequential import PARAMETERS as SEQUENTIAL
 from auditor.attacks.targeted import PARAMETERS
@@ -50,6 +52,9 @@ def identity(
     if request.targeted is not None:  # not a key of its own, so that other audits keep their identity
         parts["targeted"] = [request.targeted, PARAMETERS]
     several = [request.tests] if request.tests > 1 else []
+    norm = NORMS.get(entry.norm)
+    if norm and len(norm.radii) > 1 and any(attack.engine == "search" for attack in protocol.attacks):
+        parts["approach"] = [norm.radii, APPROACH_STEPS, norm.overstated]
     if request.stop_at is not None:
         parts["sequential"] = [request.stop_at, SEQUENTIAL, *several]
     if request.stop_on_regression and earlier is not None:
@@ -57,7 +62,7 @@ def identity(
     if request.extra_attacks is not None:
         parts["extra_attacks"] = extra
     if request.curve:
-        parts["curve"] = MINIMAL
+        parts["curve"] = search_settings(NORMS[entry.norm])
     if images is not None and images.corrupted is not None:  # no attack runs
         parts["protocol"], parts["corruptions"] = [protocol.name], images.corrupted.identity
     if request.certify is not None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from auditor.attacks.ascent import APPROACH_STEPS
+from auditor.attacks.norms import LINF, Norm
 from auditor.attacks.protocols import Attack
 from auditor.attacks.search import DIVERSE_STEPS
 
@@ -82,16 +84,16 @@ def line_of(function: Callable[[nn.Module, Tensor], None], model: nn.Module, ima
     return Line(max(0.0, few - PROBE * image), image)
 
 
-def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, int]:
+def passes(attacks: tuple[Attack, ...], *, norm: Norm = LINF, around: bool = True) -> tuple[int, int]:
     """At most this many passes per image: with a backward pass, and without.
 
-    ``around``: count the passes outside the attacks, too.
+    ``norm``: in which a search runs; ``around``: count the passes outside the attacks, too.
     """
     gradients, forwards = (1, 7) if around else (0, 0)  # for flags and clean accuracy
     for attack in attacks:
         settings = attack.parameters
         if attack.engine == "search":
-            gradients += _search_passes(settings)
+            gradients += _search_passes(settings, norm)
             forwards += 1  # to rank the targets
         elif attack.engine == "gradient":
             gradients += settings["steps"] * (2 if attack.name == "pgd-20" else 1)  # again on what FGSM broke
@@ -107,11 +109,12 @@ def passes(attacks: tuple[Attack, ...], *, around: bool = True) -> tuple[int, in
     return gradients, forwards
 
 
-def _search_passes(settings: dict[str, Any]) -> int:
+def _search_passes(settings: dict[str, Any], norm: Norm) -> int:
     """Gradients of a search on a sample that it does not break, and that lacks as little to each target as can be."""
-    ascent = settings["iterations"] + 1  # one more measures the lack
+    approach = APPROACH_STEPS * (len(norm.radii) - 1)
+    ascent = approach + settings["iterations"] + 1  # one more measures the lack
     rounds, targets = sum(number for _, number in settings["rounds"]), settings["targets"]
-    explored = targets * (settings["explore_iterations"] + 2)
+    explored = targets * (approach + settings["explore_iterations"] + 2)
     return int(ascent + explored + rounds * (1 + min(settings["pairs"], targets)) * (ascent + DIVERSE_STEPS))
 
 

@@ -71,13 +71,13 @@ def _packages(_: Settings) -> Iterator[Finding]:
     checked: set[tuple[str, str]] = set()  # extras may share a package
     for extra in ("", *EXTRAS):
         group = [one for one in requirements if _belongs(one, extra)]
-        if extra and _installed(EXTRAS[extra][0]) is None:
+        if extra and installed_version(EXTRAS[extra][0]) is None:
             yield Finding(f"[{extra}]", "absent", f"for {EXTRAS[extra][1]}, run pip install 'auditor[{extra}]'")
             continue
         for one in group:
             # RobustBench pins timm, but a newer one may be beside it.
             allowed = timm if one.name == "timm" and timm is not None else one.specifier
-            found, needed = _installed(one.name), str(allowed)
+            found, needed = installed_version(one.name), str(allowed)
             if (one.name, needed) in checked:
                 continue
             checked.add((one.name, needed))
@@ -102,13 +102,9 @@ def _belongs(one: Requirement, extra: str) -> bool:
     return one.marker.evaluate({"extra": extra}) and (not extra or not one.marker.evaluate({"extra": ""}))
 
 
-def _installed(name: str) -> str | None:
-    return installed_version(name)
-
-
 def _hub(_: Settings) -> Iterator[Finding]:
     """Check that timm can import huggingface_hub; without it, timm silently has no pretrained weights."""
-    if _installed("timm") is None:
+    if installed_version("timm") is None:
         return
     from auditor.zoo.timm import has_hub
 
@@ -220,7 +216,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     else:
         where = f"none in {folder.resolve()}, they are downloaded when needed; see AUDITOR_ROBUSTBENCH_MODELS"
         yield Finding("models: robustbench", "absent", where)
-    if _installed("huggingface_hub") is not None:
+    if installed_version("huggingface_hub") is not None:
         from huggingface_hub import constants
 
         cached = len(list(Path(constants.HF_HUB_CACHE).glob("models--*")))

@@ -10,10 +10,17 @@ import torch
 from torch import nn
 
 from auditor.attacks import RobustnessResult, evaluate_robustness
-from auditor.attacks.curve_search import PARAMETERS, MinimalSearch, check_sizes, largest_radius
-from auditor.attacks.norms import NORMS
+from auditor.attacks.curve_search import (
+    PARAMETERS,
+    MinimalSearch,
+    check_sizes,
+    largest_radius,
+    search_name,
+    search_settings,
+)
+from auditor.attacks.norms import NORMS, L2Norm
 from auditor.errors import InputError
-from tests.factories.attacked_models import Linear, Wrapped
+from tests.factories.attacked_models import Linear, Threshold, Wrapped
 
 N, K = 24, 5
 EPS = {"Linf": 0.02, "L2": 0.1, "L1": 0.3}
@@ -63,7 +70,7 @@ def test_sizes_are_the_distances_to_the_boundary_of_a_linear_model(norm: str) ->
     assert ratio.max() < 1.03
     assert np.isinf(curve.sizes[exact > 1.1 * curve.largest]).all()
     assert set(curve.found_by[curve.sizes == 0].tolist()) == {-1}
-    assert curve.attacks == ("fgsm", "pgd-20", "minimal-2")
+    assert curve.attacks == ("fgsm", "pgd-20", "minimal-3" if norm == "L2" else "minimal-2")
 
 
 @pytest.mark.long
@@ -132,7 +139,7 @@ def test_foolbox_finds_nothing_clearly_smaller(norm: str, attack: foolbox.attack
     search = MinimalSearch(
         model, model, images, labels, torch.arange(N), norm=NORMS[norm], largest=1e3, known=known, seed=0
     )
-    search.run(PARAMETERS)
+    search.run(search_settings(NORMS[norm]))
     ours = check_sizes(model, images, labels, search.found, NORMS[norm])
     assert ours.isfinite().all()
     assert float((ours / most).max()) < 1.05
@@ -209,6 +216,30 @@ def test_a_point_that_rounding_decides_is_pushed_outward() -> None:
     size = check_sizes(model, images, labels, before, NORMS["L2"])
     assert float(exact) < float(size) < 1.01 * float(exact)
     assert check_sizes(model, images, labels, images, NORMS["L2"]).isinf().all()
+
+
+def _search(norm: str) -> MinimalSearch:
+    images, labels = torch.full((6, 1, 16, 16), 0.2), torch.zeros(6, dtype=torch.int64)
+    known = torch.full((6,), torch.inf, dtype=torch.float64)
+    search = MinimalSearch(
+        Threshold(), Threshold(), images, labels, torch.arange(6), norm=NORMS[norm], largest=2.0, known=known, seed=0
+    )
+    search.run(search_settings(NORMS[norm]))
+    return search
+
+
+def test_in_l2_a_pixel_is_found_that_has_no_gradient_near_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slight slopes lead to a boundary at 0.71; one large change breaks the sample at 0.3."""
+    assert (_search("L2").sizes < 0.31).sum() >= 4
+    monkeypatch.setattr(L2Norm, "radii", (1.0,))
+    assert (_search("L2").sizes > 0.7).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_only_a_search_through_wider_balls_is_of_another_version(norm: str) -> None:
+    wider = norm == "L2"
+    assert search_name(NORMS[norm]) == ("minimal-3" if wider else "minimal-2")
+    assert (search_settings(NORMS[norm]) == PARAMETERS) is not wider
 
 
 def test_the_largest_radius_of_linf_is_the_box() -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.attacks.ascent import ascend
 from auditor.attacks.gradient import margin
-from auditor.attacks.norms import LINF
+from auditor.attacks.norms import LINF, NORMS, L2Norm
 from auditor.attacks.protocols import Attack
 from auditor.attacks.search import measure_lack, rank_targets
 from auditor.attacks.selection import EXPECTED, choose_size, most_broken, order_far, smallest_part
@@ -25,7 +25,7 @@ from auditor.data.fashion_mnist import load_split
 from auditor.records.protocols import ProtocolName
 from auditor.zoo.demo import DemoZoo
 from auditor.zoo.demo.networks import SmallResNet
-from tests.factories.attacked_models import Linear, Wrapped, distances
+from tests.factories.attacked_models import Linear, Threshold, Wrapped, distances
 
 STRONG = PROTOCOLS["strong"]
 FEW = {"iterations": 5, "targets": 3, "explore": 0.5, "explore_iterations": 3, "pairs": 2, "rounds": [[0.5, 2]]}
@@ -132,6 +132,16 @@ def test_on_any_tiny_network_the_batch_size_changes_nothing(seed: int, classes: 
             (score.attack, score.n, score.broken) for score in other.attacks
         ]
         assert first.left_out == other.left_out
+
+
+def test_in_l2_a_pixel_is_found_that_has_no_gradient_in_the_ball(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small changes pass no threshold; one large change breaks the sample, and only wider balls show it."""
+    images, labels = torch.full((12, 1, 16, 16), 0.2), torch.zeros(12, dtype=torch.int64)
+    protocol = Protocol("search", None, (STRONG.attacks[2],), "")
+    given: dict[str, Any] = {"norm": "L2", "eps": 0.45, "protocol": protocol}
+    assert evaluate_robustness(Threshold(), images, labels, **given).robust_accuracy < 0.7
+    monkeypatch.setattr(L2Norm, "radii", (1.0,))
+    assert evaluate_robustness(Threshold(), images, labels, **given).robust_accuracy == 1
 
 
 class _Saved:
@@ -355,7 +365,8 @@ def test_an_ascent_takes_as_many_gradients_as_it_has_iterations() -> None:
     assert model.gradients == 70
 
 
-def test_the_passes_of_a_search_are_those_that_the_estimate_counts() -> None:
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_the_passes_of_a_search_are_those_that_the_estimate_counts(norm: str) -> None:
     """On samples that nothing breaks and that all lack too little to be left out."""
     model = _Counted(Linear(5))
     images, labels = _images(model, 10)
@@ -363,12 +374,12 @@ def test_the_passes_of_a_search_are_those_that_the_estimate_counts() -> None:
     every["rounds"] = [[1e9, 4]]
     attack = Attack("search", "search", every)
     images, labels = images[:8], labels[:8]
-    none = evaluate_robustness(model, images, labels, norm="Linf", eps=1e-6, protocol=Protocol("none", 8, (), ""))
+    none = evaluate_robustness(model, images, labels, norm=norm, eps=1e-6, protocol=Protocol("none", 8, (), ""))
     before = model.gradients
     model.gradients = 0
-    result = evaluate_robustness(model, images, labels, norm="Linf", eps=1e-6, protocol=Protocol("s", 8, (attack,), ""))
+    result = evaluate_robustness(model, images, labels, norm=norm, eps=1e-6, protocol=Protocol("s", 8, (attack,), ""))
     assert torch.equal(none.survived, result.survived)
-    most = passes((attack,), around=False)[0]
+    most = passes((attack,), norm=NORMS[norm], around=False)[0]
     assert most - 4 // 2 * 5 * 2 <= (model.gradients - before) / 8 <= most  # half of the rounds have no diverse start
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from auditor.attacks.norms import L2Norm
 from auditor.audit import templates
 from auditor.audit.identity import identity
 from auditor.audit.run import audit
@@ -190,6 +191,25 @@ def test_mixed_precision_has_an_identity_of_its_own() -> None:
     parts = {"entry": ENTRY, "weights_sha256": "w" * 64, "images": IMAGES}
     strong = replace(REQUEST, protocol="strong")
     assert identity(**parts, request=strong) != identity(**parts, request=replace(strong, mixed_precision=True))
+
+
+@pytest.mark.parametrize(
+    ("norm", "protocol", "curve", "same"),
+    [
+        ("L2", "strong", False, False),
+        ("Linf", "strong", True, True),
+        ("L2", "standard", False, True),
+        ("L2", "standard", True, False),
+    ],
+)
+def test_the_balls_of_a_search_in_l2_are_part_of_its_identity(
+    monkeypatch: pytest.MonkeyPatch, norm: str, protocol: str, curve: bool, same: bool
+) -> None:
+    parts = {"entry": replace(ENTRY, norm=norm), "weights_sha256": "w" * 64, "images": IMAGES}
+    request = replace(REQUEST, protocol=protocol, curve=curve)
+    before = identity(**parts, request=request)
+    monkeypatch.setattr(L2Norm, "radii", (4.0, 1.0))
+    assert (identity(**parts, request=request) == before) is same
 
 
 @pytest.mark.parametrize("right", [0, 1, 3])

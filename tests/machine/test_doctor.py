@@ -39,8 +39,8 @@ def test_a_healthy_machine_is_all_right_in_words_and_in_json() -> None:
 
 
 def test_brackets_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = doctor._installed
-    monkeypatch.setattr(doctor, "_installed", lambda n: None if n == "celery" else real(n))
+    real = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda n: None if n == "celery" else real(n))
     assert "run pip install 'auditor[service]'" in run().stdout
 
 
@@ -57,8 +57,8 @@ def test_brackets_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_package_out_of_its_pins_is_broken(
     package: str, installed: str | None, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = doctor._installed
-    monkeypatch.setattr(doctor, "_installed", lambda n: installed if n.replace("-", "_") == package else real(n))
+    real = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda n: installed if n.replace("-", "_") == package else real(n))
     finding = found(package.replace("_", "-"))
     assert finding.state == "broken"
     assert advice in finding.text
@@ -68,8 +68,8 @@ def test_a_package_out_of_its_pins_is_broken(
 
 
 def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = doctor._installed
-    monkeypatch.setattr(doctor, "_installed", lambda n: None if n in ("celery", "psycopg") else real(n))
+    real = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda n: None if n in ("celery", "psycopg") else real(n))
     assert found("[service]") == doctor.Finding(
         "[service]", "absent", "for workers and PostgreSQL, run pip install 'auditor[service]'"
     )
@@ -81,8 +81,8 @@ def test_an_extra_without_its_main_package_is_absent_whatever_it_shares(
     extra: str, main: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """huggingface-hub belongs to `zoos` and `hub`: that it is installed for one does not break the other."""
-    real, absent = doctor._installed, {main, "robustbench"} if main == "timm" else {main}
-    monkeypatch.setattr(doctor, "_installed", lambda n: None if n in absent else real(n))
+    real, absent = doctor.installed_version, {main, "robustbench"} if main == "timm" else {main}
+    monkeypatch.setattr(doctor, "installed_version", lambda n: None if n in absent else real(n))
     assert found(f"[{extra}]").state == "absent"
     assert not [one for one in doctor.examine(settings()) if one.state == "broken" and one.subject == main]
 
@@ -100,8 +100,8 @@ def test_an_extra_without_its_main_package_is_absent_whatever_it_shares(
 def test_a_newer_timm_beside_robustbench_is_no_error(
     version: str | None, state: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = doctor._installed
-    monkeypatch.setattr(doctor, "_installed", lambda name: version if name == "timm" else real(name))
+    real = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda name: version if name == "timm" else real(name))
     assert found("timm") == doctor.Finding("timm", state, text)
 
 

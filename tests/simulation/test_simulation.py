@@ -89,6 +89,16 @@ def test_a_frozen_process_writes_late_and_is_refused(simulation: Simulation) -> 
     assert (returned(trace, "finish"), returned(trace, "reuse")) == ([True], [False])  # it finds the stored result
 
 
+def test_a_signal_gives_back_the_job_at_work_and_none_that_was_left_before(simulation: Simulation) -> None:
+    """The process left an audit because the database was away, and gets the signal before it claims its next job."""
+    events = (
+        ("deliver", 0x101), ("step", 0), ("database away", 0), ("step", 0), ("step", 0),
+        ("database back", 0), ("deliver", 0x101), ("stop", 0xC00),
+    )  # fmt: skip
+    trace = run(simulation, replace(CALM, template="an audit and an adaptation", events=events))
+    assert returned(trace, "expire") == ["queued"]
+
+
 def test_three_crashes_end_a_job(simulation: Simulation) -> None:
     trace = run(simulation, replace(CALM, events=CRASHES))
     assert returned(trace, "expire") == ["queued", "queued", "failed"]

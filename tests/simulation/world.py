@@ -66,6 +66,7 @@ class Task:
     """A thread of a process. ``lock``: it waits for this lock; ``wake``: it sleeps until then.
 
     ``next``: the transaction before which it has paused, or paused last. ``alone``: no other task has run meanwhile.
+    ``claimed``: the job that it has claimed.
     """
 
     host: Host
@@ -76,6 +77,7 @@ class Task:
     message: "Message | None" = None
     alone: bool = True
     next: str | None = None
+    claimed: "Key | None" = None
     greenlet: Any = None
 
 
@@ -262,6 +264,8 @@ class World:
             raise OperationalError("", {}, Exception("the connection was lost during the commit"))
         if self.task is not None and call.name in ("renew", "claim"):
             self.replies[self.task.host.number] = outcome.result
+        if self.task is not None and call.name == "claim" and outcome.result is not None:
+            self.task.claimed = (call.subject, call.arguments[0])
 
     # Processes.
 
@@ -324,10 +328,11 @@ class World:
             self.broker.messages[host.queue].append(message)
 
     def _check_given_back(self, host: Host, task: Task) -> None:
-        """A process that ends on a signal gives its job back, unless it cannot reach the database."""
-        held = [job.key for job in self.model.jobs.values() if job.state == "running" and job.owner == host.number]
+        """A process that ends on a signal gives the job of this task back, unless it cannot reach the database."""
+        job = self.model.jobs.get(task.claimed) if task.claimed is not None else None
+        held = job is not None and job.state == "running" and job.owner == host.number
         if task.greenlet.dead and not self.database_away and held and not self.reply_was_lost:
-            raise ViolationError(f"{host.name} ended on a signal, and {held} still runs")
+            raise ViolationError(f"{host.name} ended on a signal, and {task.claimed} still runs")
 
     def check_told(self, host: Host) -> None:
         """A process whose last heartbeat found that its job is lost or cancelled does not work on."""
