@@ -164,10 +164,12 @@ def no_ops(engine: Engine, sizes: Sequence[int], number: int, folder: Path) -> N
         before = Cost.now(engine, family)
         for size in sizes:
             took = through_queue(engine, entries(folder, size, f"no-op-{number}-{size}"), screen(folder))
-            after = Cost.now(engine, family)
             print(f"{size:,} no-op audits, {number} workers: {took:.1f} ms an audit", flush=True)
-            print(f"  an audit: {after.since(before, size)}", flush=True)
-            before = after
+            alive = [process for process in family if process.is_running()]
+            after = Cost.now(engine, alive)
+            cost = after.since(before, size) if alive == family else "cost unknown: a pool replaced its processes"
+            print(f"  an audit: {cost}", flush=True)
+            before, family = after, alive
         memory = sum(process.memory_info().rss for process in family)
         print(
             f"  {number} workers with reapers: {memory / 1e6:,.0f} MB resident, shared pages counted in each",
