@@ -113,41 +113,27 @@ def ascend(
     return Ascent(best.detach(), broken)
 
 
-def approach(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    loss_of: Callable[[Tensor], Loss],
-    *,
-    norm: Norm,
-    eps: Radius,
-    start: Tensor,
-    together: bool = False,
-) -> Tensor:
+def approach(ascend_here: Callable[..., Ascent], images: Tensor, start: Tensor, *, norm: Norm, eps: Radius) -> Tensor:
     """Points in the ball to start from: where short ascents end in ever smaller balls, with the norm's ``radii``.
 
     An ascent in a wider ball ends at the first misclassified point, which is then drawn into the next ball. As APGD's
     for L1 (Croce and Hein, 2021), with more and wider balls. Without wider balls the points are ``start`` itself.
 
     Args:
+        ascend_here: :func:`ascend` with all that is the same in each ball: model, images, labels, loss and norm.
+        images, norm, eps: as in :func:`ascend`.
         start: points ``(N, C, H, W)`` in the widest ball and the box.
-        model, images, labels, loss_of, norm, eps, together: as in :func:`ascend`.
     """
     points = start
     for wide, narrower in pairwise(norm.radii):
-        end = ascend(
-            model,
-            images,
-            labels,
-            loss_of,
-            norm=norm,
-            eps=wide * eps,
-            iterations=APPROACH_STEPS,
-            start=points,
-            together=together,
-        )
+        end = ascend_here(eps=wide * eps, iterations=APPROACH_STEPS, start=points)
         points = norm.project(end.points, images, narrower * eps)
     return points
+
+
+def approach_gradients(norm: Norm) -> int:
+    """How many gradients of a sample :func:`approach` takes at most; 0 in norms without wider balls."""
+    return APPROACH_STEPS * (len(norm.radii) - 1)
 
 
 def check_after(iterations: int) -> dict[int, int]:

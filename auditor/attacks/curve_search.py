@@ -7,13 +7,14 @@ wider ones, as in :mod:`auditor.attacks.search`. An ascent ends at the first mis
 towards the clean image for as long as it stays misclassified.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.ascent import APPROACH_STEPS, approach, ascend
+from auditor.attacks.ascent import APPROACH_STEPS, approach, approach_gradients, ascend
 from auditor.attacks.autoattack import fab_towards
 from auditor.attacks.gradient import Loss, cross_entropy, input_gradient, margin
 from auditor.attacks.losses import dlr_towards, probability_margin, towards
@@ -59,12 +60,12 @@ PUSHES = 6
 
 def search_name(norm: Norm) -> str:
     """The search and its version, which changes with the search or its settings: only curves of one version compare."""
-    return "minimal-2" if len(norm.radii) == 1 else "minimal-3"
+    return "minimal-3" if approach_gradients(norm) else "minimal-2"
 
 
 def search_settings(norm: Norm) -> dict[str, Any]:
     """The settings of the search in a norm, with all that can change its numbers."""
-    if len(norm.radii) == 1:
+    if not approach_gradients(norm):
         return PARAMETERS
     return PARAMETERS | APPROACHING | {"radii": list(norm.radii), "approach_steps": APPROACH_STEPS}
 
@@ -81,8 +82,8 @@ def most_passes(samples: int, norm: Norm) -> int:
     each = settings["primal_dual"]
     descent = each["iterations"] * (1 + each["targets"]) if norm is L1 else 0
     fab = sum(count * iterations for count, iterations in settings["fab"])
-    approaching = APPROACH_STEPS * (len(norm.radii) - 1)
-    ascents = settings["rounds"] * (settings["iterations"] + approaching) + settings["rounds"] // 4 * DIVERSE_STEPS
+    ascent = approach_gradients(norm) + settings["iterations"]
+    ascents = settings["rounds"] * ascent + settings["rounds"] // 4 * DIVERSE_STEPS
     most: int = samples * (fab + descent + ascents)
     return most
 
@@ -258,15 +259,15 @@ class MinimalSearch:
             start = climb(self.network, start, images, draws, norm=self.norm, eps=widest)
         cold = (~warm).nonzero().flatten()
         if len(cold):
-            start[cold] = approach(
+            ascend_here = functools.partial(
+                ascend,
                 self.network,
                 images[cold],
                 self.labels[rows[cold]],
                 lambda chosen: loss_of(cold[chosen]),
                 norm=self.norm,
-                eps=ball[cold],
-                start=start[cold],
             )
+            start[cold] = approach(ascend_here, images[cold], start[cold], norm=self.norm, eps=ball[cold])
         return start
 
     def _keep_nearest(self, rows: Tensor, points: Tensor) -> Tensor:

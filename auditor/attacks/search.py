@@ -13,6 +13,7 @@ The ideas are those of MALT (targets by margin over gradient norm), PMA (the mar
 starts; hopeless samples are left out); the schedule and the code are auditor's own.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -165,32 +166,18 @@ class Search:
     def _attack_part(self, groups: list[Rows], iterations: int) -> list[Tensor]:
         samples, sizes = torch.cat([rows.samples for rows in groups]), [len(rows) for rows in groups]
         images, labels = self.images[samples], self.labels[samples]
-
-        def loss_of(chosen: Tensor) -> Loss:
-            return self._loss(groups, chosen, Rows.loss)
-
-        start = approach(
+        ascend_here = functools.partial(
+            ascend,
             self.climbing,
             images,
             labels,
-            loss_of,
+            lambda chosen: self._loss(groups, chosen, Rows.loss),
             norm=self.norm,
-            eps=self.eps,
-            start=torch.cat([self._start(rows) for rows in groups]),
             together=self.together,
         )
-        end = ascend(
-            self.climbing,
-            images,
-            labels,
-            loss_of,
-            norm=self.norm,
-            eps=self.eps,
-            iterations=iterations,
-            start=start,
-            together=self.together,
-            confirm=self.confirm,
-        )
+        start = torch.cat([self._start(rows) for rows in groups])
+        start = approach(ascend_here, images, start, norm=self.norm, eps=self.eps)
+        end = ascend_here(eps=self.eps, iterations=iterations, start=start, confirm=self.confirm)
         for row in end.broken.nonzero().flatten().flip(0).tolist():  # of several rows of a sample the first counts
             self.found[samples[row]] = end.points[row]
         self.broken[samples[end.broken]] = True

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from auditor import clustering
 from auditor.attacks import Protocol, RobustnessResult, evaluate_robustness
+from auditor.attacks.ascent import approach_gradients
 from auditor.attacks.attack_copy import MIN_PASSES, PROBES, make_attack_copy
 from auditor.attacks.curve_search import most_passes
 from auditor.attacks.flags import output_flags
@@ -254,15 +255,14 @@ def attack_seconds(
         gradients = both.seconds(work.gradient_calls, work.gradients)
         return gradients + forward.seconds(work.forward_calls, work.forwards)
 
-    search, bound_of_search = 0.0, 0.0
+    norm, search, bound_of_search = NORMS[entry.norm], 0.0, 0.0
     if request.curve and not randomized:
         # after each gradient of FAB, and in every bisection, there is a forward pass: about as many as gradients
-        norm = NORMS[entry.norm]
         searched = n * most_passes(1, norm)
         bound_of_search = seconds(Work(0, searched, 0, searched))
-        search = (USUAL_SEARCH if len(norm.radii) == 1 else USUAL_APPROACH) * bound_of_search
+        search = (USUAL_APPROACH if approach_gradients(norm) else USUAL_SEARCH) * bound_of_search
     towards = 0 if request.targeted is None else STEPS * min(MOST_TARGETS, logits.shape[1] - 1)
-    gradients, forwards = passes(attacks, norm=NORMS[entry.norm])
+    gradients, forwards = passes(attacks, norm=norm)
     bound = copying + seconds(Work(0, n * (gradients + towards), 0, n * forwards))
     short = tuple(attack for attack in attacks if attack.engine != "autoattack")
     cheap = passes(tuple(attack for attack in short if attack.engine == "gradient"))

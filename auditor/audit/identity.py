@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from auditor.attacks.ascent import APPROACH_STEPS
+from auditor.attacks.ascent import APPROACH_STEPS, approach_gradients
 from auditor.attacks.curve_search import search_settings
 from auditor.attacks.norms import NORMS
 from auditor.attacks.protocols import requested_protocol
@@ -53,7 +53,7 @@ def identity(
         parts["targeted"] = [request.targeted, PARAMETERS]
     several = [request.tests] if request.tests > 1 else []
     norm = NORMS.get(entry.norm)
-    if norm and len(norm.radii) > 1 and any(attack.engine == "search" for attack in protocol.attacks):
+    if norm and approach_gradients(norm) and any(attack.engine == "search" for attack in protocol.attacks):
         parts["approach"] = [norm.radii, APPROACH_STEPS, norm.overstated]
     if request.stop_at is not None:
         parts["sequential"] = [request.stop_at, SEQUENTIAL, *several]

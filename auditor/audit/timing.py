@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from auditor.attacks.ascent import APPROACH_STEPS
+from auditor.attacks.ascent import approach_gradients
 from auditor.attacks.norms import LINF, Norm
 from auditor.attacks.protocols import Attack
 from auditor.attacks.search import DIVERSE_STEPS
@@ -111,7 +111,7 @@ def passes(attacks: tuple[Attack, ...], *, norm: Norm = LINF, around: bool = Tru
 
 def _search_passes(settings: dict[str, Any], norm: Norm) -> int:
     """Gradients of a search on a sample that it does not break, and that lacks as little to each target as can be."""
-    approach = APPROACH_STEPS * (len(norm.radii) - 1)
+    approach = approach_gradients(norm)
     ascent = approach + settings["iterations"] + 1  # one more measures the lack
     rounds, targets = sum(number for _, number in settings["rounds"]), settings["targets"]
     explored = targets * (approach + settings["explore_iterations"] + 2)

@@ -77,7 +77,7 @@ class Task:
     message: "Message | None" = None
     alone: bool = True
     next: str | None = None
-    claimed: "Key | None" = None
+    claimed: Key | None = None
     greenlet: Any = None
 
 

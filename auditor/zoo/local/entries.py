@@ -1,12 +1,12 @@
 """From one checked table to an entry: defaults come from the data set and from timm."""
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditor.errors import EnvironmentUnusableError
 from auditor.files import file_sha256
 from auditor.records import Transform, ZooEntry
+from auditor.records.versions import installed_version
 from auditor.user_code.digest import code_digest
 from auditor.zoo.local.datasets import Dataset, Size
 from auditor.zoo.local.graphs import NAMES
@@ -152,22 +152,14 @@ def _architecture(model: Model, dataset: Dataset, size: Size, folder: Path) -> d
     chosen = model.architecture
     if chosen is None:
         if model.graph == "onnx":
-            return {"onnx": model.weights, "version": _version("onnx2pytorch")}
+            return {"onnx": model.weights, "version": installed_version("onnx2pytorch")}
         return {"export": model.weights, "sha256": _file_digest(folder, model.weights)}
     if chosen.timm is not None:
         kwargs = {"num_classes": dataset.classes, "in_chans": size[0]} | chosen.kwargs
-        return {"timm": chosen.timm, "version": _version("timm"), "kwargs": kwargs}
+        return {"timm": chosen.timm, "version": installed_version("timm"), "kwargs": kwargs}
     name = str(chosen.python)
     digest = code_digest(folder.resolve(), resolve_inside(folder, name.rpartition(":")[0]))
     return {"python": name, "kwargs": chosen.kwargs, "sha256": digest}
-
-
-def _version(package: str) -> str | None:
-    """The version of a package that makes networks, which may differ between versions; None if not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _file_digest(folder: Path, name: str) -> str | None:
