@@ -118,13 +118,16 @@ class Reaper:
             remove_worker(self.engine, name)
 
     def _resend(self, queue: str) -> None:
-        """Send as many jobs as the broker has fewer messages than the database has queued jobs, now and last time."""
+        """Send as many jobs as the broker has fewer messages than the database has queued jobs, now and last time.
+
+        While that number falls, a client or another reaper is sending them.
+        """
         if self.broker is None:
             return
         try:
             queued = sum(leases.count_queued(queue) for leases in self.leases.values())
-            missing = queued - self.broker.count_waiting(queue)
-            lost = min(missing, self._missing.get(queue, 0))
+            missing, before = queued - self.broker.count_waiting(queue), self._missing.get(queue, 0)
+            lost = before if missing >= before else 0
             self._missing[queue] = missing
             if lost > 0:
                 jobs = [job for leases in self.leases.values() for job in leases.longest_unsent(queue, lost)]

@@ -270,7 +270,9 @@ def test_messages_are_sent_again_only_if_missing_at_two_looks(engine: Engine, re
     reaper.check()
     assert shelf.messages["cpu"] == []
     shelf.messages["cpu"] = ids[:2]
-    reaper.check()  # two of the five have come meanwhile
+    reaper.check()  # two of the five have come meanwhile: somebody is sending
+    assert shelf.messages["cpu"] == ids[:2]
+    reaper.check()
     assert sorted(shelf.messages["cpu"]) == sorted([*ids[:2], *ids[:3]])  # which three it is, nobody knows
     reaper.check()
     reaper.check()
@@ -281,7 +283,8 @@ def test_messages_are_sent_again_only_if_missing_at_two_looks(engine: Engine, re
     ("queued", "waiting", "sent"),
     [
         (5, [0, 0], 5),
-        (5, [0, 3], 2),
+        (5, [0, 3], 0),
+        (5, [0, 3, 3], 2),
         (5, [3, 0], 2),
         (5, [5, 5], 0),
         (5, [9, 0], 0),
@@ -303,6 +306,30 @@ def test_never_more_are_sent_again_than_are_missing(
     for _ in waiting:
         reaper.check()
     assert len(total) == sent
+
+
+def test_what_others_are_sending_is_not_sent_again(engine: Engine, shelf: Shelf, monkeypatch: Any) -> None:
+    """A client, and then a reaper, sends slowly, while three reapers look between any two messages."""
+    reapers = [Reaper(engine, LEASE, shelf, ("cpu",)) for _ in range(3)]
+    _, ids = scan(engine, 5)
+    Leases(engine).mark_sent(ids)
+    sending: list[str] = []
+
+    def send(jobs: Sequence[Unsent], queue: str) -> None:
+        sending.append(queue)
+        for job in jobs:
+            shelf.messages[queue].append(job.job_id)
+            for reaper in reapers:
+                reaper.check_messages()
+
+    monkeypatch.setattr(shelf, "send", send)
+    shelf.send([Unsent(audit_id, 9) for audit_id in ids], "cpu")
+    assert (shelf.messages["cpu"], sending) == (ids, ["cpu"])
+    shelf.messages["cpu"].clear()  # now they are lost
+    for reaper in reapers:
+        reaper.check_messages()
+    reapers[0].check_messages()
+    assert (sorted(shelf.messages["cpu"]), sending) == (ids, ["cpu", "cpu"])
 
 
 def test_those_sent_longest_ago_are_sent_again_first(engine: Engine, reaper: Reaper, shelf: Shelf) -> None:
