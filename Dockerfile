@@ -24,7 +24,7 @@ COPY migrations migrations
 # hadolint ignore=DL3013
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip install hatchling \
-    && pip install --no-build-isolation '.[zoos,service,telemetry]' \
+    && pip install --no-build-isolation '.[zoos,hub,onnx,evidence,mlflow,service,telemetry]' \
     && pip check
 RUN python -c "import sys, torch; found = 'cuda' if torch.version.cuda else 'cpu'; found == '$DEVICE' or sys.exit(f'this is the {found} build of torch, but DEVICE is $DEVICE: see docs/operations.md, Build')"
 

@@ -18,12 +18,13 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-IN_THE_IMAGE = ("zoos", "service", "telemetry")
-"""The extras that workers and `auditor serve` need, and traces."""
+IN_THE_IMAGE = ("zoos", "hub", "onnx", "evidence", "mlflow", "service", "telemetry")
+"""The extras that workers and `auditor serve` need for every source and every output, and traces."""
 PRODUCT, TESTS = ROOT / "constraints.txt", ROOT / "constraints-test.txt"
 HEADS = {
     PRODUCT: """\
-# What the tests passed with, on Python {python} and Linux: pip install -c constraints.txt '.[zoos,service,telemetry]'
+# What the tests passed with, on Python {python} and Linux:
+# pip install -c constraints.txt '.[{extras}]'
 # All versions install on Python {oldest}, too. Written by `make constraints`. Builds of torch for the CPU and for CUDA
 # have the same version; what only one of them needs is here, too, and is installed with that one only.
 """,
@@ -115,7 +116,11 @@ def write() -> None:
         sys.exit(f"{', '.join(wrong)}: not for Python {oldest_python()}; cap the version in the extra `test`")
     python = ".".join(str(part) for part in sys.version_info[:2])
     for file, pins in divided.items():
-        file.write_text(HEADS[file].format(python=python, oldest=oldest_python()) + "\n".join(pins) + "\n")
+        file.write_text(
+            HEADS[file].format(python=python, oldest=oldest_python(), extras=",".join(IN_THE_IMAGE))
+            + "\n".join(pins)
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

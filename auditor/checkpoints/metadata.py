@@ -7,6 +7,7 @@ from auditor.checkpoints.origin import Origin
 from auditor.checkpoints.wording import threat
 from auditor.records import ZooEntry
 from auditor.records.checkpoints import CheckpointRow
+from auditor.text.numbers import counted
 
 _DATASETS = {
     "fashion_mnist": ("zalando-datasets/fashion_mnist", "Fashion-MNIST"),
@@ -15,6 +16,8 @@ _DATASETS = {
     "imagenet": ("ILSVRC/imagenet-1k", "ImageNet-1k"),
 }
 """The hub's name and the usual name of each data set."""
+_SPLITS = {"ILSVRC/imagenet-1k": "validation"}
+"""The split on the hub that has a data set's test images, where it is not ``test``."""
 
 
 def hub_dataset(entry: ZooEntry) -> str | None:
@@ -67,8 +70,9 @@ def _model_index(row: CheckpointRow, entry: ZooEntry) -> list[dict[str, Any]] | 
     after = row.after
     if after is None or after.flags or not after.n:
         return None
-    robust = f"robust accuracy ({threat(row)}, protocol {row.protocol}, first {after.n} images)"
-    clean = f"clean accuracy (first {after.n} images)"
+    images = counted(after.n, "image")
+    robust = f"robust accuracy ({threat(row)}, protocol {row.protocol}, {images})"
+    clean = f"clean accuracy ({images})"
     metrics = [
         {"type": "accuracy", "name": name, "value": round(value, 4)}
         for name, value in ((clean, after.clean_accuracy), (robust, after.robust_accuracy))
@@ -79,8 +83,8 @@ def _model_index(row: CheckpointRow, entry: ZooEntry) -> list[dict[str, Any]] | 
 
 
 def model_index(name: str, hub_id: str, title: str, metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The key ``model-index`` of a card, with the metrics of one model on the test split of a data set."""
-    dataset = {"type": hub_id, "name": title, "split": "test"}
+    """The key ``model-index`` of a card, with the metrics of one model on a data set."""
+    dataset = {"type": hub_id, "name": title, "split": _SPLITS.get(hub_id, "test")}
     task = {"type": "image-classification", "name": "Image Classification"}
     return [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]
 

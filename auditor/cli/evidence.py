@@ -170,6 +170,9 @@ def _print_verified(found: "Verification") -> None:
     print_table(("audit", "model", "protocol", "threat", "n", "clean %", "robust % (95 % interval)", "flags"), rows)
     for one in found.not_included:
         click.echo(clean_line(f"not included: {one['model']}: {one['reason']}"))
+    if found.other_producer is not None:
+        texts = "figures, names and flags were checked, the other texts of cards and standards.json were not"
+        click.echo(clean_line(f"made by auditor {found.other_producer:.40}: {texts}"))
     signed = "signed by the given key" if found.trusted else "the signature is consistent"
     click.echo(
         f"valid: {counted(found.figures, 'figure')} computed from the verdicts, all files unchanged, {signed} "

@@ -49,19 +49,27 @@ def write_bom(record: EvidenceRecord) -> bytes:
     return f"{text}\n".encode()
 
 
-def read_metrics(content: bytes) -> list[dict[str, Any]]:
-    """The metrics in a BOM of :func:`write_bom`, with numbers instead of their texts.
+def read_card(content: bytes) -> dict[str, Any]:
+    """Name, limits and metrics of the model in a BOM of :func:`write_bom`, with numbers instead of their texts.
 
     Raises:
         ValueError, KeyError, TypeError: it is no such BOM.
     """
-    card = json.loads(content)["metadata"]["component"]["modelCard"]
-    return [_with_numbers(metric) for metric in card["quantitativeAnalysis"]["performanceMetrics"]]
+    component = json.loads(content)["metadata"]["component"]
+    return _plain_card(component["name"], component["modelCard"])
 
 
-def metrics_of(record: EvidenceRecord, figures: dict[str, Any]) -> list[dict[str, Any]]:
-    """The same from the figures of the record."""
-    return [_with_numbers(metric) for metric in _metrics(record, figures)]
+def card_of(record: EvidenceRecord) -> dict[str, Any]:
+    """The same from the record."""
+    return _plain_card(record.model.name, _model_card(record, ""))
+
+
+def _plain_card(name: str, card: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "limits": card["considerations"]["technicalLimitations"],
+        "metrics": [_with_numbers(metric) for metric in card["quantitativeAnalysis"]["performanceMetrics"]],
+    }
 
 
 def _with_numbers(metric: dict[str, Any]) -> dict[str, Any]:

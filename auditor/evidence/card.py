@@ -7,7 +7,7 @@ from auditor.checkpoints.metadata import as_front_matter, model_index
 from auditor.evidence.layout import headline
 from auditor.records.evidence import EvidenceRecord
 from auditor.text.eps import format_threat
-from auditor.text.numbers import interval, percent
+from auditor.text.numbers import counted, interval, percent
 
 TASK = "adversarial_robustness"
 
@@ -38,7 +38,7 @@ def write_eval_results(record: EvidenceRecord) -> bytes | None:
         "dataset": {"id": record.audit.hub_dataset, "task_id": TASK},
         "value": record.figures["robust_accuracy"]["value"],
         "date": record.audit.finished_at,
-        "notes": f"{_threat(record)}, first {record.figures['n']} test images, accuracy from 0 to 1",
+        "notes": f"{_threat(record)}, {counted(record.figures['n'], 'image')}, accuracy from 0 to 1",
     }
     known = {key: value for key, value in entry.items() if value is not None}
     return f"{json.dumps([known], indent=1, ensure_ascii=False)}\n".encode()
@@ -58,9 +58,9 @@ def read_index(content: bytes) -> dict[str, float]:
     return {metric["name"]: metric["value"] for metric in model["results"][0]["metrics"]}
 
 
-def index_of(record: EvidenceRecord, figures: dict[str, Any]) -> dict[str, float]:
-    """The same from the figures of the record."""
-    return {} if record.flags else {metric["name"]: metric["value"] for metric in _metrics(record, figures)}
+def index_of(record: EvidenceRecord) -> dict[str, float]:
+    """The same from the record."""
+    return {} if record.flags else {metric["name"]: metric["value"] for metric in _metrics(record, record.figures)}
 
 
 def read_value(content: bytes) -> float:
@@ -74,10 +74,10 @@ def _threat(record: EvidenceRecord) -> str:
 
 
 def _metrics(record: EvidenceRecord, figures: dict[str, Any]) -> list[dict[str, Any]]:
-    first = f"first {figures['n']} images"
+    images = counted(figures["n"], "image")
     named = {
-        f"clean accuracy ({first})": figures["clean_accuracy"]["value"],
-        f"robust accuracy ({_threat(record)}, {first})": figures["robust_accuracy"]["value"],
+        f"clean accuracy ({images})": figures["clean_accuracy"]["value"],
+        f"robust accuracy ({_threat(record)}, {images})": figures["robust_accuracy"]["value"],
     }
     return [{"type": "accuracy", "name": name, "value": value} for name, value in named.items()]
 
@@ -97,7 +97,7 @@ def _body(record: EvidenceRecord) -> str:
     lines = [
         f"# Robustness of {_plain(record.model.name)}",
         "",
-        f"Measured by auditor on {found['n']:,} test images of {_plain(record.audit.dataset)}.",
+        f"Measured by auditor on {counted(found['n'], 'image')} of {_plain(record.audit.dataset)}.",
         "",
         "| figure | value | 95 % interval |",
         "| --- | --- | --- |",

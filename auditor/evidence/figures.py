@@ -1,6 +1,7 @@
 """The figures of a record, computed from the verdicts on its samples alone."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,6 +148,9 @@ def find_contradictions(record: EvidenceRecord) -> Iterator[str]:
         return
     if len(record.classes) != len(record.superclasses):
         yield f"{len(record.classes)} classes have {len(record.superclasses)} superclasses"
+        return
+    if any(re.fullmatch(r".+/[0-9]+", name) is None for name in record.corruptions):
+        yield "expected corruptions such as fog/3"
         return
     if len({sample.index for sample in record.samples}) < len(record.samples):
         yield "two samples have the same index"

@@ -8,6 +8,8 @@ from auditor.evidence.sarif import FIGURES, figures_of
 from auditor.records.results import ResultRow, UnmetGate
 from auditor.text.printable import clean_line
 
+FLAGGED = "flagged: "
+
 
 def write_junit(rows: Sequence[ResultRow], gates: Sequence[str] = (), unmet: Sequence[UnmetGate] = ()) -> bytes:
     """The results of a scan as JUnit XML: failed audits are errors, gates that were not met are failures.
@@ -25,8 +27,8 @@ def write_junit(rows: Sequence[ResultRow], gates: Sequence[str] = (), unmet: Seq
     return written + b"\n"
 
 
-def read_figures(content: bytes) -> dict[int, dict[str, Any]]:
-    """The figures in a file of :func:`write_junit`, by audit.
+def read_models(content: bytes) -> dict[int, dict[str, Any]]:
+    """Names, flags and figures of the models in a file of :func:`write_junit`, by audit.
 
     Raises:
         ElementTree.ParseError, ValueError, KeyError: it is no such file.
@@ -34,8 +36,11 @@ def read_figures(content: bytes) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for suite in ElementTree.fromstring(content).iter("testsuite"):
         values = {one.attrib["name"]: one.attrib["value"] for one in suite.iter("property")}
+        flags = suite.findtext("system-out", "").removeprefix(FLAGGED)
         found[int(values["audit"])] = {
-            name: int(values[name]) if name == "n" else float(values[name]) for name in FIGURES if name in values
+            "model": suite.attrib["name"],
+            "flags": flags.split(", ") if flags else [],
+            **{name: int(values[name]) if name == "n" else float(values[name]) for name in FIGURES if name in values},
         }
     return found
 
@@ -61,7 +66,7 @@ def _suite(row: ResultRow, gates: Sequence[str], unmet: Sequence[UnmetGate]) -> 
         elif row.status != "done":
             ElementTree.SubElement(case, "skipped", type="skipped", message="there is no result")
     if row.flags:
-        ElementTree.SubElement(suite, "system-out").text = f"flagged: {', '.join(row.flags)}"
+        ElementTree.SubElement(suite, "system-out").text = f"{FLAGGED}{', '.join(row.flags)}"
     for name, value in _totals([suite]).items():
         suite.set(name, value)
     suite.set("time", seconds)

@@ -65,15 +65,22 @@ def write_sarif(
     return _dump({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
-def read_figures(content: bytes) -> dict[int, dict[str, Any]]:
-    """The figures in a log of :func:`write_sarif`, by audit.
+def read_models(content: bytes) -> dict[int, dict[str, Any]]:
+    """Names, flags and figures of the models in a log of :func:`write_sarif`, by audit.
 
     Raises:
         ValueError, KeyError, TypeError: it is no such log.
     """
     (run,) = json.loads(content)["runs"]
-    models = run["properties"]["models"]
-    return {model["audit"]: {name: model[name] for name in FIGURES if name in model} for model in models}
+    found = {
+        model["audit"]: {"model": model["model"], "flags": []}
+        | {name: model[name] for name in FIGURES if name in model}
+        for model in run["properties"]["models"]
+    }
+    for result in run["results"]:
+        if result["ruleId"].startswith("flag-"):
+            found[result["properties"]["audit"]]["flags"].append(result["ruleId"].removeprefix("flag-"))
+    return found
 
 
 def _dump(log: dict[str, Any]) -> bytes:
@@ -116,6 +123,7 @@ def _result(row: ResultRow, rule: str, level: str, text: str, place: Place | Non
         "message": {"text": text},
         "locations": [location],
         "partialFingerprints": {"auditorModelAndRule/v1": same},
+        "properties": {"audit": row.id},
     }
 
 

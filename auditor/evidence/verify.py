@@ -7,7 +7,8 @@ that the verdicts are true: for that, repeat the audit (seed, versions and diges
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +16,11 @@ from auditor.errors import EvidenceError, UsageError, first_line
 from auditor.evidence import bom, card, junit, layout, sarif
 from auditor.evidence.figures import compute_figures, find_differences
 from auditor.evidence.keys import check_installed, public_pem, read_public
+from auditor.evidence.standards import write_standards
 from auditor.evidence.statement import open_envelope, subject_of, summary_of
 from auditor.files import open_regular
 from auditor.records.evidence import EvidenceRecord, record_from
+from auditor.text.printable import clean_line
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -37,6 +40,8 @@ class Verification:
         created: the time of the signature, as its maker states it.
         audits: the audits, with the figures that were computed from the verdicts.
         figures: the number of figures that were computed and compared.
+        other_producer: the version of auditor that made the files, if it is not this one. Then their texts are not
+            compared with those that this version writes, only their figures, names and flags.
         not_included: models of the scan without evidence, with the reason.
     """
 
@@ -46,6 +51,7 @@ class Verification:
     created: str | None = None
     audits: tuple[dict[str, Any], ...] = ()
     figures: int = 0
+    other_producer: str | None = None
     not_included: tuple[dict[str, Any], ...] = ()
 
 
@@ -75,6 +81,7 @@ def verify_evidence(folder: Path, key: "SSlibKey | None" = None) -> Verification
         created=str(statement["predicate"].get("created")),
         audits=tuple(checker.audits),
         figures=checker.figures,
+        other_producer=checker.other_producer,
         not_included=tuple(statement["notIncluded"]),
     )
 
@@ -160,36 +167,38 @@ class _Checker:
     statement: dict[str, Any]
     audits: list[dict[str, Any]] = field(default_factory=list)
     figures: int = 0
+    other_producer: str | None = None
 
     def check(self) -> None:
         summaries = self.statement["predicate"]["audits"]
         if not summaries:
             self.files.report(layout.ENVELOPE, "it is about no audit")
-        tables: dict[int, dict[str, Any]] = {}
-        subjects = []
+        self.other_producer = _other_producer(self.statement["predicate"].get("producer"))
+        models: dict[int, dict[str, Any]] = {}
+        records = []
         for summary in summaries:
-            found = self._load(summary)
-            if found is None:
+            record = self._load(summary)
+            if record is None:
                 return
-            record, figures = found
-            number = record.audit.id
-            computed = summary_of(record) | {"figures": layout.headline(figures)}
+            number, computed = record.audit.id, summary_of(record)
             self._compare(layout.ENVELOPE, f"audit {number}", computed, summary)
-            self._check_files(record, figures)
-            subjects.append(subject_of(record))
-            tables[number] = {name: value for name, value in computed["figures"].items() if name in sarif.FIGURES}
+            self._check_files(record)
+            records.append(record)
+            shown = {name: value for name, value in computed["figures"].items() if name in sarif.FIGURES}
+            models[number] = {"model": record.model.name, "flags": record.flags} | shown
             self.audits.append(computed | {"not_recomputed": sorted(record.stated)})
-            self.figures += _count(figures)
-        self._compare(layout.ENVELOPE, "subject", subjects, self.statement.get("subject"))
-        self._parse_and_compare(layout.SARIF, tables, sarif.read_figures)
-        self._parse_and_compare(layout.JUNIT, tables, junit.read_figures)
-        self._require(layout.STANDARDS)
+            self.figures += _count(record.figures)
+        self._compare(layout.ENVELOPE, "subject", [subject_of(one) for one in records], self.statement.get("subject"))
+        self._parse_and_compare(layout.SARIF, models, sarif.read_models)
+        printable = {number: one | {"model": clean_line(one["model"])} for number, one in models.items()}
+        self._parse_and_compare(layout.JUNIT, printable, junit.read_models)
+        self._compare_text(layout.STANDARDS, write_standards(records))
 
-    def _load(self, summary: Any) -> tuple[EvidenceRecord, dict[str, Any]] | None:
-        """The record that a summary names, and its figures; None if it cannot be read."""
+    def _load(self, summary: Any) -> EvidenceRecord | None:
+        """The record that a summary names, with the figures that follow from its verdicts; None if it is unreadable."""
         try:
             name = layout.record_name(int(summary["audit"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             self.files.report(layout.ENVELOPE, "it has an audit without an ID")
             return None
         if (content := self._require(name)) is None:
@@ -201,19 +210,23 @@ class _Checker:
             text = str(error)
             self.files.problems.append(text if text.startswith(name) else f"{name}: {text}")
             return None
-        self._compare(name, "figures", figures, record.figures)
+        differences = list(find_differences(figures, record.figures, "figures"))
+        for difference in differences:
+            self.files.report(name, f"does not follow from the verdicts: {difference}")
         if layout.record_name(record.audit.id) != name:
             self.files.report(name, f"it is the record of audit {record.audit.id}")
             return None
-        return record, figures
+        return replace(record, figures=figures) if differences else record
 
-    def _check_files(self, record: EvidenceRecord, figures: dict[str, Any]) -> None:
+    def _check_files(self, record: EvidenceRecord) -> None:
         number = record.audit.id
-        self._parse_and_compare(layout.bom_name(number), bom.metrics_of(record, figures), bom.read_metrics)
-        self._parse_and_compare(layout.card_name(number), card.index_of(record, figures), card.read_index)
-        if record.audit.hub_dataset is not None and not record.flags:
-            value = figures["robust_accuracy"]["value"]
-            self._parse_and_compare(layout.eval_results_name(number), value, card.read_value)
+        self._parse_and_compare(layout.bom_name(number), bom.card_of(record), bom.read_card)
+        self._parse_and_compare(layout.card_name(number), card.index_of(record), card.read_index)
+        self._compare_text(layout.card_name(number), card.write_card(record))
+        if (results := card.write_eval_results(record)) is not None:
+            name, value = layout.eval_results_name(number), record.figures["robust_accuracy"]["value"]
+            self._parse_and_compare(name, value, card.read_value)
+            self._compare_text(name, results)
 
     def _require(self, name: str) -> bytes | None:
         """The content of a file that evidence must have; None if it is wrong, which is reported."""
@@ -232,9 +245,24 @@ class _Checker:
             return
         self._compare(name, "", expected, found)
 
+    def _compare_text(self, name: str, expected: bytes) -> None:
+        """Compare a file with what this version writes from the verdicts, if this version made it."""
+        content = self._require(name)
+        if content is None or content == expected or self.other_producer is not None:
+            return
+        found, wanted = content.splitlines(), expected.splitlines()
+        line = next((k for k, pair in enumerate(zip(wanted, found, strict=False)) if pair[0] != pair[1]), len(wanted))
+        self.files.report(name, f"line {line + 1} does not follow from the verdicts")
+
     def _compare(self, name: str, place: str, expected: Any, found: Any) -> None:
         for difference in find_differences(expected, found, place):
             self.files.report(name, f"does not follow from the verdicts: {difference}")
+
+
+def _other_producer(producer: Any) -> str | None:
+    """The version of auditor that a statement names as its producer, if it is not this one."""
+    found = producer.get("version") if isinstance(producer, dict) else None
+    return None if found == version("auditor") else f"{found}"
 
 
 def _count(figures: Any) -> int:

@@ -141,6 +141,11 @@ class EvidenceRecord:
         """Why the figures cannot be trusted; empty if they can."""
         return list(self.stated.get("flags", ()))
 
+    def __post_init__(self) -> None:
+        flags = self.stated.get("flags", [])
+        if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
+            raise ValueError(f"expected flags as a list of texts, got {flags!r:.80}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NotIncluded:

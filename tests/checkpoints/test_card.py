@@ -36,7 +36,7 @@ def test_the_hubs_parser_reads_it_and_finds_the_results(began: ZooEntry) -> None
     assert {"adversarial-robustness", "significant-gain"} < set(data.tags)
     clean, robust = data.eval_results
     assert (clean.metric_value, robust.metric_value) == (0.8, 0.47)
-    assert "Linf 8/255, protocol standard, first 1000 images" in robust.metric_name
+    assert "Linf 8/255, protocol standard, 1,000 images" in robust.metric_name
     assert (robust.dataset_name, robust.task_type) == ("Fashion-MNIST", "image-classification")
     assert card_of(began).data.to_dict()["model-index"][0]["name"] == "checkpoint-7"
 

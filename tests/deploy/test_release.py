@@ -51,6 +51,12 @@ def test_the_sbom_names_each_installed_package(release: ModuleType, tmp_path: Pa
     assert (root["name"], root["version"], root["type"]) == ("auditor", VERSION, "application")
 
 
+def test_the_scan_of_a_release_is_of_the_whole_demo_zoo(release: ModuleType) -> None:
+    from auditor.zoo.demo import DemoZoo
+
+    assert [f"demo:{name}" for name in release.demo_models()] == [entry.model for entry in DemoZoo().entries()]
+
+
 def test_one_version_everywhere() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## (\S+) \(", changes, re.MULTILINE)[1] == VERSION

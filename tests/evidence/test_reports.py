@@ -12,6 +12,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from auditor.cli.output.reports import find_places
 from auditor.evidence import junit, sarif
 from auditor.records.results import ResultRow, UnmetGate
+from auditor.text.printable import clean_line
 from tests.factories.records import result_row
 
 GATE = "--fail-under 0.6"
@@ -51,9 +52,10 @@ def test_a_failure_says_what_was_expected_and_got(tmp_path: Path) -> None:
 
 
 def test_figures_are_read_as_they_were_written() -> None:
-    expected = {row.id: sarif.figures_of(row) for row in make_rows()}
-    assert junit.read_figures(junit.write_junit(make_rows(), [GATE], UNMET)) == expected
-    assert sarif.read_figures(sarif.write_sarif(make_rows(), UNMET)) == expected
+    expected = {row.id: {"model": row.model, "flags": row.flags, **sarif.figures_of(row)} for row in make_rows()}
+    printable = {number: one | {"model": clean_line(one["model"])} for number, one in expected.items()}
+    assert junit.read_models(junit.write_junit(make_rows(), [GATE], UNMET)) == printable
+    assert sarif.read_models(sarif.write_sarif(make_rows(), UNMET)) == expected
 
 
 def test_sarif_has_what_is_wrong_and_fits_the_published_schema() -> None:

@@ -1,12 +1,16 @@
 """Evidence verifies, and no byte of it can change unnoticed: by auditor, and by the script that knows nothing of it."""
 
+import base64
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +22,8 @@ from hypothesis import strategies as st
 from auditor.errors import UsageError
 from auditor.evidence import export, layout
 from auditor.evidence.collect import Collected
-from auditor.evidence.keys import load_public, load_signer, make_key
+from auditor.evidence.keys import load_public, load_signer, make_key, public_pem
+from auditor.evidence.statement import make_statement, sign_statement
 from auditor.evidence.verify import verify_evidence
 from auditor.records.evidence import EvidenceRecord
 
@@ -260,6 +265,94 @@ def test_a_signer_whose_figures_do_not_follow_from_the_verdicts_is_refused(
     assert all("does not follow from the verdicts" in line or "contradicts" in line for line in found)
 
 
+def flag(row: Any, record: EvidenceRecord) -> tuple[Any, EvidenceRecord]:
+    return replace(row, flags=["zero_gradients"]), replace(record, stated=record.stated | {"flags": ["zero_gradients"]})
+
+
+def sign_changed(folder: Path, collected: Collected, changes: dict[str, tuple[bytes, bytes]], version: str) -> Path:
+    """Evidence with changed files, by somebody who has the key and claims to use this version of auditor."""
+    files = export.make_files(collected)
+    for name, (old, new) in changes.items():
+        assert files[name].count(old) >= 1, (name, files[name])
+        files[name] = files[name].replace(old, new)
+    signer = load_signer(folder.parent / "signer.key")
+    files[layout.PUBLIC_KEY] = public_pem(signer.public_key)
+    statement = make_statement(collected, files)
+    statement["predicate"]["producer"]["version"] = version
+    files[layout.ENVELOPE] = sign_statement(statement, signer)
+    signed = folder.parent / "changed"
+    for name, content in files.items():
+        (signed / name).parent.mkdir(parents=True, exist_ok=True)
+        (signed / name).write_bytes(content)
+    return signed
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "in_any_version"),
+    [
+        ("audits/1/README.md", b"| clean accuracy |", b"| certified accuracy |", False),
+        ("audits/1/README.md", b"Robust accuracy is empirical", b"Robust accuracy is 99 %, and proven", False),
+        ("audits/1/README.md", b"**Flagged zero_gradients: these figures cannot be trusted.**", b"", False),
+        ("audits/2/.eval_results/auditor.yaml", b"40 images", b"40,000 images", False),
+        ("audits/1/bom.cdx.json", b'"Flagged zero_gradients: the figures cannot be trusted."', b'"None."', True),
+        ("standards.json", b'"status": "not covered"', b'"status": "covered"', False),
+        ("results.sarif", b'"model": "demo:b"', b'"model": "demo:better"', True),
+        ("results.sarif", b'"flag-zero_gradients"', b'"note"', True),
+        ("junit.xml", b"<system-out>flagged: zero_gradients</system-out>", b"", True),
+    ],
+)
+def test_a_signer_who_changes_a_text_is_refused(
+    name: str, old: bytes, new: bytes, in_any_version: bool, folder: Path, collected: Collected
+) -> None:
+    """The texts of another version cannot be compared, and `verify` says so."""
+    row, record = flag(collected.rows[0], collected.records[0])
+    flagged = replace(collected, rows=(row, collected.rows[1]), records=(record, collected.records[1]))
+    key = load_public(folder.parent / "signer.key.pub")
+    for version in (metadata.version("auditor"), "99.0"):
+        signed = sign_changed(folder, flagged, {name: (old, new)}, version)
+        found = verify_evidence(signed, key)
+        other = version == "99.0"
+        assert (found.other_producer == version) == other
+        assert {line.partition(": ")[0] for line in found.problems} == (
+            {name} if in_any_version or not other else set()
+        )
+        shutil.rmtree(signed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: replace(record, figures={}),
+        lambda record: replace(record, figures={"robust_accuracy": 1}),
+        lambda record: replace(record, corruptions=("fog",)),
+        lambda record: replace(record, corruptions=("fog/x", "fog/2")),
+    ],
+)
+def test_signed_nonsense_in_a_record_is_named(
+    change: Callable[[EvidenceRecord], EvidenceRecord], folder: Path, collected: Collected
+) -> None:
+    _sign_record(folder, export.write_record(change(collected.records[0])))
+    assert {line.partition(": ")[0] for line in problems(folder)} >= {"audits/1/record.json"}
+
+
+@pytest.mark.parametrize("flags", [3, "zero_gradients", [3]])
+def test_flags_that_are_no_list_of_texts_are_named(flags: Any, folder: Path, collected: Collected) -> None:
+    record = json.loads(export.write_record(collected.records[0]))
+    record["stated"]["flags"] = flags
+    _sign_record(folder, json.dumps(record).encode())
+    assert {line.partition(": ")[0] for line in problems(folder)} >= {"audits/1/record.json"}
+
+
+def _sign_record(folder: Path, record: bytes) -> None:
+    """Put another first record into a folder of evidence, and sign it again."""
+    (folder / "audits/1/record.json").write_bytes(record)
+    envelope = json.loads((folder / layout.ENVELOPE).read_bytes())
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    for file in statement["predicate"]["files"]:
+        file["digest"]["sha256"] = hashlib.sha256((folder / file["name"]).read_bytes()).hexdigest()
+    (folder / layout.ENVELOPE).write_bytes(sign_statement(statement, load_signer(folder.parent / "signer.key")))
+
+
 def test_the_script_refuses_figures_that_do_not_follow(
     folder: Path, collected: Collected, script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,13 +377,12 @@ def signed_payloads() -> Iterator[dict[str, Any]]:
     yield right | {"predicate": {"audits": [], "files": [], "notIncluded": []}}
     yield right | {"predicate": {"audits": [{}], "files": [{"name": "x"}], "notIncluded": []}}
     yield right | {"predicate": {"audits": [{"audit": 1}], "files": [], "notIncluded": []}}
+    yield right | {"predicate": {"audits": [{"audit": float("inf")}], "files": [], "notIncluded": []}}
     yield right | {"predicate": {"audits": [None], "files": [], "notIncluded": [{}]}}
 
 
 @pytest.mark.parametrize("statement", list(signed_payloads()))
 def test_a_signed_statement_without_evidence_is_refused(statement: dict[str, Any], folder: Path) -> None:
-    from auditor.evidence.statement import sign_statement
-
     signer = load_signer(folder.parent / "signer.key")
     (folder / layout.ENVELOPE).write_bytes(sign_statement(statement, signer))
     assert any("evidence.dsse.json: " in line or "missing" in line for line in problems(folder))

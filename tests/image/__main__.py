@@ -35,16 +35,20 @@ MIB = 2**20
 @click.command()
 @click.option("--python", default=sys.executable, help="The interpreter of the base; by default this one.")
 @click.option("--torch-index", envvar="TORCH_INDEX", help="The index of torch's CPU build; without it, CUDA's is used.")
-@click.option("--work", type=click.Path(path_type=Path), default=Path("/var/tmp/auditor-image"), show_default=True)
+@click.option(
+    "--work", "parent", type=click.Path(path_type=Path), default=Path("/var/tmp"), show_default=True,
+    help="Work in the folder auditor-image in this one; it is removed at the end.",
+)  # fmt: skip
 @click.option("--reuse", is_flag=True, help="Test the image of the last run, which --keep left, instead of building.")
 @click.option("--keep", is_flag=True, help="Keep the wheels and the image.")
-def main(python: str, torch_index: str | None, work: Path, reuse: bool, keep: bool) -> None:
+def main(python: str, torch_index: str | None, parent: Path, reuse: bool, keep: bool) -> None:
     """Build the image and test it. Exit codes: 0 it works; 1 it does not; 3 this machine cannot build it."""
     if obstacles := find_obstacles():
         click.echo("\n".join(f"image test: {line}" for line in obstacles), err=True)
         raise SystemExit(3)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and mounts are cleaned up
     began = time.monotonic()
+    work = parent / "auditor-image"  # a folder of this test's own, because it is removed, as root
     work.mkdir(parents=True, exist_ok=True)
     builder = Builder(work, python, torch_index)
     if not reuse:

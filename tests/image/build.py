@@ -14,10 +14,11 @@ from typing import Any
 
 import click
 
+from tests.constraints import IN_THE_IMAGE
 from tests.deploy.files import ROOT
 
 BASE, TAG = "localhost/auditor-base", "localhost/auditor:image-test"
-REQUIREMENT = ".[zoos,service,telemetry]"
+REQUIREMENT = f".[{','.join(IN_THE_IMAGE)}]"
 PROGRAMS = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
