@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
@@ -21,6 +22,9 @@ from auditor.jobs.process_names import is_gone
 from auditor.records import LOCAL_QUEUE
 
 logger = logging.getLogger(__name__)
+
+LOOKS = 3
+"""Messages are lost if they are missing at so many looks: at two, a second client's jobs would hide that one sends."""
 
 
 class Broker(Protocol):
@@ -45,7 +49,7 @@ class Reaper:
         self.leases = {leases.kind: leases for leases in (Leases(engine), TrainingLeases(engine))}
         self._jobs, self._scans = ExpiryWatch(lease, clock), ExpiryWatch(lease, clock)
         self._workers = ExpiryWatch(2 * lease, clock)
-        self._missing: dict[str, int] = {}
+        self._looks = {queue: deque[int](maxlen=LOOKS) for queue in queues}
 
     def check(self) -> None:
         """Check processes, then messages."""
@@ -118,7 +122,7 @@ class Reaper:
             remove_worker(self.engine, name)
 
     def _resend(self, queue: str) -> None:
-        """Send as many jobs as the broker has fewer messages than the database has queued jobs, now and last time.
+        """Send as many jobs as the broker has had fewer messages than the database has queued jobs, at every look.
 
         While that number falls, a client or another reaper is sending them.
         """
@@ -126,16 +130,16 @@ class Reaper:
             return
         try:
             queued = sum(leases.count_queued(queue) for leases in self.leases.values())
-            missing, before = queued - self.broker.count_waiting(queue), self._missing.get(queue, 0)
-            lost = before if missing >= before else 0
-            self._missing[queue] = missing
+            looks = self._looks[queue]
+            looks.append(queued - self.broker.count_waiting(queue))
+            lost = looks[0] if len(looks) == LOOKS and list(looks) == sorted(looks) else 0
             if lost > 0:
                 jobs = [job for leases in self.leases.values() for job in leases.longest_unsent(queue, lost)]
                 jobs = sorted(jobs, key=_when_sent)[:lost]
                 for kind, leases in self.leases.items():
                     leases.mark_sent([job.job_id for job in jobs if job.kind == kind])
                 self.broker.send(jobs, queue)
-                self._missing[queue] = 0
+                looks.clear()
                 logger.warning("queue %s: %d messages sent again", queue, len(jobs))
         except UNAVAILABLE:
             raise

@@ -258,7 +258,7 @@ def _crash(world: World, number: int) -> None:
     host = _among([one for one in world.workers if world.job_task(one) is not None], number)
     if host is not None:
         world.end_worker(host, politely=False, redeliver=False)
-        _elapse(world, number, ticks=4)
+        _elapse(world, number, ticks=5)
         _deliver(world, number)
 
 
@@ -267,7 +267,7 @@ def _take_over(world: World, number: int) -> None:
     host = _among([one for one in _alive(world.workers) if world.job_task(one) is not None], number)
     if host is not None:
         host.frozen = True
-        _elapse(world, number, ticks=4)
+        _elapse(world, number, ticks=5)
         _deliver(world, number)
         host.frozen = False
         if number & 2:
@@ -416,7 +416,7 @@ EVENTS: dict[str, Callable[[World, int], None]] = {
     "check processes": lambda world, number: _check(world, number, "check_processes"),
     "check messages": lambda world, number: _check(world, number, "check_messages"),
     "elapse": lambda world, number: _elapse(world, number, ticks=1),
-    "silence": lambda world, number: _elapse(world, number, ticks=3),
+    "silence": lambda world, number: _elapse(world, number, ticks=4),
     "kill": lambda world, number: _end(world, number, politely=False),
     "stop": lambda world, number: _end(world, number, politely=True),
     "crash": _crash,
