@@ -14,11 +14,10 @@ from benchmarks.gpu.runner import Finding, Run
 from benchmarks.gpu.steps import STEPS
 
 RATES = {"rates": {"float32": 1e12, "bfloat16": 2e12}}
-HEAVY = ("workers", "tests")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in STEPS if name not in HEAVY])
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "workers"])
 def test_each_step_runs_on_a_cpu(name: str) -> None:
     found = list(STEPS[name].work(Run("cpu", small=True, known=RATES)))
     assert found
@@ -179,8 +178,37 @@ def test_what_cannot_be_profiled_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     def fails(*_: object) -> float:
         raise RuntimeError("no profiler")
 
-    monkeypatch.setattr(card, "busy_share", fails)
+    monkeypatch.setattr(card, "busy_seconds", fails)
     words, values = card.use_of(lambda: torch.rand(8, 8) @ torch.rand(8, 8), "cpu", {"float32": 1e12})
     assert "not profiled (RuntimeError)" in words
     assert values["operations"] == 1024.0
     assert values["share"] == pytest.approx(1024.0 / values["seconds"] / 1e12)
+
+
+def test_what_is_profiled_may_be_a_part_of_what_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = torch.rand(8, 8), torch.rand(8, 8)
+    calls: list[str] = []
+    monkeypatch.setattr(card, "seconds_of", lambda work, _: (work(), 2.0)[1])
+    monkeypatch.setattr(card, "busy_seconds", lambda work, _: (work(), 0.1)[1])
+
+    def work() -> None:
+        calls.append("all")
+
+    def part() -> torch.Tensor:
+        calls.append("part")
+        return left @ right
+
+    words, values = card.use_of(work, "cpu", {"float32": 1e12}, part=part, parts=10)
+    assert values["operations"] == 10 * 1024
+    assert values["busy"] == pytest.approx(10 * 0.1 / 2.0)
+    assert "GPU busy 50% of the time" in words
+    assert calls == ["all", "all", "part", "part", "part"]  # to warm up, timed; to warm up, counted, profiled
+
+
+@pytest.mark.long
+def test_templates_and_correlations_have_a_share_of_the_rate() -> None:
+    values = {}
+    for finding in STEPS["vit"].work(Run("cpu", small=True, known=RATES)):
+        values |= finding.values
+    assert {name[0] for name in values} == {"W", "C"}
+    assert all(found["share"] > 0 for found in values.values())
