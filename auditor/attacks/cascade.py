@@ -50,6 +50,7 @@ class Cascade(CascadeState):
             InputError: the model gives NaN or infinite logits, or a label does not fit them.
         """
         self.model.choose_dtype(self.images[:1])
+        asked = self.batch_size
         self.logits = self._map_batches("clean", self._all(), lambda samples: self._forward(self.images[samples]))
         finite = torch.isfinite(self.logits).all(1)
         if not finite.all():
@@ -63,9 +64,7 @@ class Cascade(CascadeState):
         self.reached = torch.ones_like(self.correct)
         self.predicted = self.logits.argmax(1)
         self.broken_at = torch.full_like(self.predicted, UNBROKEN)
-        first = self._all()[: self.batch_size]
-        beside = self.images[: flags.ALONE]
-        self.flags += flags.output_flags(self.model, self.images[first], self.logits[first], beside)
+        self.flags += self._flag_outputs(asked)
         before = find_logits(self.model, self.images[:PROBES], self.logits.shape[1], self.batch_size)
         self._aim(choose_target(self.model, before, self.logits, without_gradients=False))
         zeros, correct = self._count_zero_gradients(), int(self.correct.sum())
@@ -76,6 +75,21 @@ class Cascade(CascadeState):
         self._add(finding)
         squashed = flags.squashing_finding(self.attacker.target, self.logits, before)
         self._add(squashed if "softmax_output" not in self.flags else ([], squashed[1]))
+
+    def _flag_outputs(self, asked: int) -> list[str]:
+        """The flags of more passes over the first batch, of a size that fits into memory.
+
+        ``asked``: the size of the batches that the clean logits began with. Smaller ones get logits of their own: a
+        model whose logits depend on the batch would seem to be randomized.
+        """
+
+        def check(part: slice) -> list[str]:
+            images = self.images[self._all()[part]]
+            logits = self.logits[part] if self.batch_size == asked else self._forward(images)
+            return flags.output_flags(self.model, images, logits, self.images[: flags.ALONE])
+
+        _, found = next(self._in_batches("repeated passes", check, len(self.images)))
+        return found
 
     def _aim(self, target: nn.Module) -> None:
         reproducible = not {"randomized", "batch_dependent"} & set(self.flags)

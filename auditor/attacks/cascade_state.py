@@ -1,7 +1,7 @@
 """The state of a cascade: what it has found so far, how it is saved, resumed, and extended batch by batch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from auditor.attacks.progress import (
     unpack_numbers,
 )
 from auditor.attacks.selection import LeftOut
-from auditor.compute.batches import in_batches
+from auditor.compute.batches import Result, in_batches
 from auditor.records import AttackScore
 from auditor.records.curves import Curve
 from auditor.records.targeted import TargetedScore
@@ -146,21 +146,26 @@ class CascadeState:
         ``before`` has the results for the first samples. If it is given, the state is saved between batches when due.
         """
         results = before or []
-        done = sum(map(len, results))
-        self.progress(name, done, len(chosen))
-
-        def halved(size: int) -> None:
-            self.batch_size = size
-            self.notes.append(f"out of memory: batch size {size} from {name} on")
-
-        work = in_batches(lambda part: function(chosen[part]), len(chosen), self.batch_size, start=done, halved=halved)
-        for done, result in work:
+        earlier = sum(map(len, results))
+        self.progress(name, earlier, len(chosen))
+        for done, result in self._in_batches(name, lambda part: function(chosen[part]), len(chosen), earlier):
             results.append(result)
             self.progress(name, done, len(chosen))
             if before is not None and done < len(chosen) and self.saver.is_due():
                 self.partial = torch.cat(results)
                 self._save()
         return torch.cat(results)
+
+    def _in_batches(
+        self, name: str, function: Callable[[slice], Result], count: int, start: int = 0
+    ) -> Iterator[tuple[int, Result]]:
+        """:func:`in_batches` of this cascade's batch size, which stays smaller once memory has run out."""
+
+        def halved(size: int) -> None:
+            self.batch_size = size
+            self.notes.append(f"out of memory: batch size {size} from {name} on")
+
+        return in_batches(function, count, self.batch_size, start=start, halved=halved)
 
     def _all(self) -> Tensor:
         return torch.arange(len(self.images), device=self.images.device)

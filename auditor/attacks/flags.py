@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from auditor.attacks.squashing import EXACT, NEAR, Logits, Unsquashed, gathers_low, spread
+from auditor.compute.batches import in_batches
 from auditor.statistics import mcnemar
 
 ZERO_GRADIENT_SHARE = NONFINITE_SHARE = SATURATED_SHARE = 0.05
@@ -31,11 +32,17 @@ def output_flags(model: nn.Module, images: Tensor, logits: Tensor, beside: Tenso
         flags.append("randomized")
     else:
         if len(images) == 1 and beside is not None:
-            with torch.no_grad():
-                images, logits = beside, model(beside.clone())
+            images, logits = _pass_together(model, beside)
         if depends_on_batch(model, images, logits):
             flags.append("batch_dependent")
     return flags
+
+
+def _pass_together(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """As many of the first images as fit into memory, by halving, and their logits in one batch."""
+    with torch.no_grad():
+        count, logits = next(in_batches(lambda part: model(images[part].clone()), len(images), len(images)))
+    return images[:count], logits
 
 
 def squashing_finding(target: nn.Module, outputs: Tensor, before: Logits | None) -> Finding:

@@ -9,7 +9,7 @@ SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 GAIN = 1.05
 """A larger batch must be faster by this factor, because it needs more memory."""
 SECONDS = 5.0
-"""No further size is tried after so long."""
+"""No further size is tried after so long, from the end of the first pass on: that one also loads libraries."""
 
 
 def measure_batch_size(
@@ -34,11 +34,12 @@ def measure_batch_size(
     """
     tried = sorted({min(size, most) for size in sizes})
     rates: dict[int, float] = {}
-    began = clock()
+    began: float | None = None
     for size in tried:
         try:
             work(size)
             started = clock()
+            began = started if began is None else began
             work(size)
         except torch.OutOfMemoryError:
             return _fastest(rates, max(rates, default=2 * tried[0]) // 2)

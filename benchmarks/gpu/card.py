@@ -62,13 +62,14 @@ def operations_of(work: Work) -> int:
     return counter.get_total_flops()
 
 
-def busy_share(work: Work, device: str) -> float:
-    """The share of one call's time in which a kernel ran on the GPU, by torch's profiler; NaN on a CPU."""
+def busy_seconds(work: Work, device: str) -> float:
+    """The seconds of one call in which a kernel ran on the GPU, by torch's profiler; NaN on a CPU."""
     if not device.startswith("cuda"):
         return float("nan")
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recorded:
-        seconds = seconds_of(work, device)
-    return busy_microseconds(recorded.key_averages()) / 1e6 / seconds
+        work()
+        synchronize(device)
+    return busy_microseconds(recorded.key_averages()) / 1e6
 
 
 def busy_microseconds(rows: Any) -> float:
@@ -80,17 +81,31 @@ def busy_microseconds(rows: Any) -> float:
     )
 
 
-def use_of(work: Work, device: str, rates: dict[str, float], kind: str = "float32") -> tuple[str, dict[str, float]]:
+def use_of(
+    work: Work,
+    device: str,
+    rates: dict[str, float],
+    kind: str = "float32",
+    *,
+    part: Work | None = None,
+    parts: int = 1,
+) -> tuple[str, dict[str, float]]:
     """Words and values: operations a second, their share of the device's products, and the share of time it was busy.
 
-    ``work`` runs four times. What cannot be measured is reported and raises nothing.
+    ``work`` is timed without the profiler, which slows it down. Long work is ``parts`` times ``part``: only a part is
+    counted and profiled, because a profile of a few hundred thousand kernels takes minutes to read. What cannot be
+    measured is reported and raises nothing.
     """
     work()
     seconds = seconds_of(work, device)
+    if part is None:
+        part = work
+    else:
+        part()
     found: dict[str, float] = {"seconds": seconds}
     words = []
     try:
-        found["operations"] = float(operations_of(work))
+        found["operations"] = float(operations_of(part)) * parts
         rate = found["operations"] / seconds
         words.append(f"{rate / 1e12:.3f} TFLOP/s")
         if rates.get(kind):
@@ -99,7 +114,7 @@ def use_of(work: Work, device: str, rates: dict[str, float], kind: str = "float3
     except Exception as error:
         words.append(f"operations not counted ({type(error).__name__})")
     try:
-        busy = busy_share(work, device)
+        busy = busy_seconds(part, device) * parts / seconds
         if busy == busy:
             found["busy"] = busy
             words.append(f"GPU busy {busy:.0%} of the time")

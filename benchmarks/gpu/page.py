@@ -15,6 +15,8 @@ def render_section(outcomes: Sequence[Outcome], card: str, when: str, versions: 
         texts = [*(f"{_mark(finding.passed)}{finding.text}" for finding in outcome.findings)]
         if outcome.error is not None:
             texts.append(f"**ended early**: {outcome.error.strip().splitlines()[-1]}")
+        if outcome.missed is not None:
+            texts.append(f"not measured: {outcome.missed}")
         cell = "<br>".join(text.replace("|", "/") for text in texts) or "–"
         lines.append(f"| {outcome.title} | {cell} | {outcome.seconds:.0f} |")
     return "\n".join(lines) + "\n"

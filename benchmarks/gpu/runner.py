@@ -36,23 +36,31 @@ class Run:
 
 @dataclass(frozen=True)
 class Step:
-    """A function of a module that yields findings, and the seconds that it may take."""
+    """A function of a module that yields findings, and the seconds that it may take.
+
+    ``measures``: it says how fast the device is, so that a lack of time is no failure.
+    """
 
     name: str
     title: str
     work: Callable[[Run], Iterator[Finding]]
     seconds: float
+    measures: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found until it ended; ``error`` says why it ended early."""
+    """What a step found until it ended.
+
+    ``error`` says why it ended early, and ``missed`` why a measurement is not complete, for want of time.
+    """
 
     name: str
     title: str
     seconds: float
     findings: tuple[Finding, ...] = ()
     error: str | None = None
+    missed: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -82,13 +90,15 @@ def run_steps(
         left = seconds - (clock() - began)
         report(f"[{clock() - began:4.0f} s] {number}/{len(steps)} {step.name}: {step.title}")
         if left < LEAST_SECONDS:
-            outcome = Outcome(step.name, step.title, 0.0, error="not started: no time was left")
+            outcome = _out_of_time(step, 0.0, (), "not started: no time was left")
         else:
             outcome = run_step(step, Run(run.device, run.small, dict(known)), min(step.seconds, left), report)
         for finding in outcome.findings:
             known |= finding.values
         if outcome.error is not None:
             report(f"         failed: {outcome.error.strip().splitlines()[-1]}")
+        if outcome.missed is not None:
+            report(f"         not measured: {outcome.missed}")
         outcomes.append(outcome)
         done(outcomes)
     return outcomes
@@ -99,15 +109,16 @@ def run_step(step: Step, run: Run, seconds: float, report: Callable[[str], None]
     starter = _starter()
     ours, theirs = starter.Pipe()
     child = starter.Process(target=_work, args=(theirs, step.work, run))
-    began, findings, error = time.monotonic(), [], "its process ended without a word"
+    findings: list[Finding] = []
+    began, error = time.monotonic(), "its process ended without a word"
     child.start()
     theirs.close()
     try:
         while True:
             left = seconds - (time.monotonic() - began)
             if left <= 0 or not wait([ours], left):
-                error = f"took longer than {seconds:.0f} s and was stopped"
-                break
+                slow = f"took longer than {seconds:.0f} s and was stopped"
+                return _out_of_time(step, time.monotonic() - began, tuple(findings), slow)
             content = ours.recv()
             if not isinstance(content, Finding):
                 error = content
@@ -124,6 +135,11 @@ def run_step(step: Step, run: Run, seconds: float, report: Callable[[str], None]
         child.join(10)
         ours.close()
     return Outcome(step.name, step.title, time.monotonic() - began, tuple(findings), error)
+
+
+def _out_of_time(step: Step, seconds: float, findings: tuple[Finding, ...], reason: str) -> Outcome:
+    error, missed = (None, reason) if step.measures else (reason, None)
+    return Outcome(step.name, step.title, seconds, findings, error, missed)
 
 
 def describe(finding: Finding) -> str:

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from auditor.db.filters import Filter
 from auditor.db.results import list_results, load_verdicts
 from auditor.db.session import open_database
 from auditor.db.workers import list_workers
-from auditor.machine.devices import find_gpus
+from auditor.machine.devices import MIB, query_nvidia_smi
 from benchmarks.gpu.runner import Finding, Run
 from benchmarks.side_by_side import ROOT
+from workers.devices import visible_gpus
 
 MODELS = (
     "at-eps0.10",
@@ -38,13 +41,14 @@ def two_workers(run: Run) -> Iterator[Finding]:
     server = TcpFakeServer(("127.0.0.1", 0))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="gpu-") as scratch:
-        folder, before = Path(scratch), _used(run)
+        folder, gpu = Path(scratch), first_gpu(run)
+        before = memory_used(gpu)
         environment = os.environ | {
             "AUDITOR_DATABASE_URL": f"sqlite:///{folder}/auditor.db",
             "AUDITOR_BROKER_URL": f"redis://127.0.0.1:{server.server_address[1]}/0",
             "PYTHONPATH": str(ROOT),
         }
-        queue = ["--queue", "cpu", "--processes", "1"] if run.device == "cpu" else ["--queue", "gpu", "--gpus", "0"]
+        queue = ["--queue", "cpu", "--processes", "1"] if gpu is None else ["--queue", "gpu", "--gpus", gpu]
         logs = [(folder / f"worker-{number}.log").open("w+") for number in (1, 2)]
         workers = [
             subprocess.Popen([*_auditor("worker"), *queue], cwd=folder, env=environment, stdout=log, stderr=log)
@@ -52,7 +56,7 @@ def two_workers(run: Run) -> Iterator[Finding]:
         ]
         try:
             yield from _scan_by_both(run, folder, environment)
-            most = _used(run)
+            most = memory_used(gpu)
         finally:
             for worker in workers:
                 worker.terminate()
@@ -60,7 +64,7 @@ def two_workers(run: Run) -> Iterator[Finding]:
         yield Finding(f"both workers ended with exit codes {codes}", passed=codes == [0, 0])
         if most is not None and before is not None:
             time.sleep(2)  # the driver frees memory a moment after a process has ended
-            after = _used(run) or 0
+            after = memory_used(gpu) or 0
             yield Finding(
                 f"GPU memory in use: {before / 2**20:.0f} MiB before, {most / 2**20:.0f} MiB with idle workers, "
                 f"{after / 2**20:.0f} MiB after",
@@ -150,10 +154,23 @@ def _json(environment: dict[str, str], folder: Path, *words: str) -> Any:
     return json.loads(_call(environment, folder, *words, "--format", "json"))
 
 
-def _used(run: Run) -> int | None:
-    """Bytes in use on the first GPU, by all processes; None without one, or if the driver does not say."""
-    gpus = find_gpus() if run.device.startswith("cuda") else []
-    return gpus[0].used if gpus else None
+def first_gpu(run: Run) -> str | None:
+    """The number or UUID of the GPU that the run is on, as CUDA_VISIBLE_DEVICES has it; None on the CPU."""
+    if not run.device.startswith("cuda"):
+        return None
+    index, gpus = torch.device(run.device).index or 0, visible_gpus()
+    return gpus[index] if index < len(gpus) else str(index)
+
+
+def memory_used(gpu: str | None) -> int | None:
+    """Bytes in use on this GPU, by all processes; None without one, or if the driver does not say."""
+    if gpu is None:
+        return None
+    for line in query_nvidia_smi("index,uuid,memory.used", ",nounits"):
+        number, uuid, used = (part.strip() for part in line.split(","))
+        if (gpu == number or (gpu.startswith("GPU-") and uuid.startswith(gpu))) and used.isdecimal():
+            return int(used) * MIB
+    return None
 
 
 def _end(worker: "subprocess.Popen[Any]") -> int:

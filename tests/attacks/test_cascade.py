@@ -15,7 +15,7 @@ from auditor.attacks import PROTOCOLS, Protocol, evaluate_robustness
 from auditor.attacks.protocols import Attack
 from auditor.errors import InputError
 from auditor.zoo.demo.networks import SmallResNet
-from tests.factories.attacked_models import Linear, OutOfMemory, Wrapped, distances
+from tests.factories.attacked_models import LessMemoryLater, Linear, OutOfMemory, Wrapped, distances
 
 Images = tuple[torch.Tensor, torch.Tensor]
 
@@ -222,6 +222,44 @@ def test_out_of_memory_halves_the_batch_and_any_other_error_does_not() -> None:
     assert any("out of memory" in note for note in result.notes)
     with pytest.raises(torch.OutOfMemoryError):
         evaluate_robustness(OutOfMemory(0), images, labels, norm="Linf", eps=0.05, protocol="quick")
+
+
+@pytest.mark.parametrize("passes", [1, 2, 5])
+def test_out_of_memory_in_the_checks_of_the_model_halves_the_batch_too(passes: int) -> None:
+    images, labels = _images(Linear(5), 32)
+    expected = evaluate_robustness(Linear(5), images, labels, norm="Linf", eps=0.05, protocol="quick")
+    model = LessMemoryLater(9, passes)
+    result = evaluate_robustness(model, images, labels, norm="Linf", eps=0.05, protocol="quick", batch_size=32)
+    assert result.batch_size == 8
+    assert torch.equal(result.survived, expected.survived)
+    assert result.flags == []
+    notes = [note for note in result.notes if note.startswith("out of memory")]
+    assert notes == [f"out of memory: batch size {size} from {_halving(passes)} on" for size in (16, 8)]
+
+
+def _halving(passes: int) -> str:
+    """What runs out of memory after so many passes over all images: one for the logits, four to repeat it."""
+    return "repeated passes" if passes < 5 else "gradients"
+
+
+def test_the_flags_of_halved_batches_are_about_batches_of_that_size() -> None:
+    images, labels = _images(Linear(5), 32)
+    model = LessMemoryLater(9, 2, lambda logits: logits - logits.mean(0))
+    result = evaluate_robustness(model, images, labels, norm="Linf", eps=0.05, protocol="quick", batch_size=32)
+    assert "batch_dependent" in result.flags
+    assert "randomized" not in result.flags  # its logits in batches of 32 and of 8 differ
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(1, 1), (3, 2)])
+def test_memory_for_one_image_or_a_few_is_enough(limit: int, fits: int) -> None:
+    model = OutOfMemory(limit)
+    images, labels = _images(model.inner, 12)
+    expected = evaluate_robustness(model.inner, images, labels, norm="Linf", eps=0.05, protocol="quick")
+    for size in (1, 8):
+        result = evaluate_robustness(model, images, labels, norm="Linf", eps=0.05, protocol="quick", batch_size=size)
+        assert result.batch_size == min(size, fits)
+        assert torch.equal(result.survived, expected.survived)
+        assert result.flags == []
 
 
 class _Cheat(nn.Module):

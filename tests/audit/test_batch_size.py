@@ -12,17 +12,17 @@ from auditor.records import AuditRequest
 
 
 class FakeDevice:
-    """Takes ``fixed`` seconds a pass and ``each`` an image, and holds ``memory`` images."""
+    """Takes ``fixed`` seconds a pass and ``each`` an image, ``first`` more at first, and holds ``memory`` images."""
 
-    def __init__(self, fixed: float, each: float, memory: int = 10**9) -> None:
-        self.fixed, self.each, self.memory = fixed, each, memory
+    def __init__(self, fixed: float, each: float, memory: int = 10**9, first: float = 0.0) -> None:
+        self.fixed, self.each, self.memory, self.first = fixed, each, memory, first
         self.now, self.sizes = 0.0, []
 
     def work(self, size: int) -> None:
         if size > self.memory:
             raise torch.OutOfMemoryError
+        self.now += self.fixed + self.each * size + (0.0 if self.sizes else self.first)
         self.sizes.append(size)
-        self.now += self.fixed + self.each * size
 
     def measure(self, most: int) -> int:
         return measure_batch_size(self.work, most, clock=lambda: self.now)
@@ -51,6 +51,10 @@ def test_a_slow_device_is_not_tried_for_long() -> None:
     assert device.sizes == [32, 32]
 
 
+def test_libraries_that_the_first_pass_loads_take_none_of_the_time() -> None:
+    assert FakeDevice(0.064, 0.001, first=2 * SECONDS).measure(10_000) == 1024
+
+
 def test_the_request_decides_on_a_cpu_and_where_attacks_draw_by_batch() -> None:
     request = AuditRequest(protocol="quick", batch_size=7, measure_batch=True)
     images = torch.rand(4, 1, 6, 6)
@@ -64,6 +68,24 @@ class _OnGpu(torch.Tensor):
     """A tensor that says that it is on a GPU."""
 
     is_cuda = True
+
+
+class _Precision(nn.Module):
+    """Keeps the precision of float32 products during its passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.found |= {torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision}
+        return x.flatten(1)
+
+
+def test_it_is_measured_with_the_float32_products_of_the_attacks() -> None:
+    model = _Precision()
+    fastest_batch_size(model, torch.rand(2, 1, 6, 6))
+    assert model.found == {"ieee"}
 
 
 def test_a_model_is_measured_and_left_as_it_was() -> None:
