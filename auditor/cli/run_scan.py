@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from auditor.jobs.audit import Measure
     from auditor.jobs.child import ChildFactory
     from auditor.records import ZooEntry
+    from auditor.records.schedules import Claim
     from auditor.scans.local import ScanOutcome
     from auditor.scans.request import ScanRequest
     from auditor.zoo import Source
@@ -115,7 +116,7 @@ def run_where(
     source: str,
     entries: "Sequence[ZooEntry]",
     request: "ScanRequest",
-    run_id: int | None = None,
+    claim: "Claim | None" = None,
 ) -> "ScanOutcome":
     """Run a scan in this process, or send it to workers and, with ``--wait``, follow it."""
     from auditor.cli.output.progress import ScanProgress
@@ -126,13 +127,13 @@ def run_where(
 
         check_scan(store, entries, request.measurement, images=False)
         with request.span(source, models=len(entries), queue=where.queue) as span:
-            scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, run_id=run_id)
+            scan_id, jobs = store.create_scan(source, request.to_json(), entries, queue=where.queue, claim=claim)
             span.set(scan=scan_id)
             return send_and_follow(where, store, scan_id, jobs, request)
     measure, jobs_at_once = _in_children(where, zoo, entries, request)
     with ScanProgress(len(entries)) as progress:
         executor = LocalExecutor(store=store, measure=measure, reporter=progress, side_by_side=jobs_at_once)
-        return executor.run_scan(zoo, source, entries, request, run_id=run_id)
+        return executor.run_scan(zoo, source, entries, request, claim=claim)
 
 
 def rerun_where(where: Where, store: "Store", scan_id: int) -> "ScanOutcome":

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,11 +15,25 @@ from auditor.cli.output.adversarials import SAVE
 from auditor.cli.output.reports import ReportOptions, report_options
 from auditor.errors import ExitCode
 from auditor.records.certificates import CERTIFICATE_METHODS
+from auditor.records.schedules import Claim
+
+
+class RunClaim(click.ParamType[Claim]):
+    """The claim of a schedule's run, as `auditor beat` passes it on."""
+
+    name = "claim"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Claim:
+        try:
+            claim = Claim.parse(value)
+        except (ValueError, OverflowError):
+            self.fail(f"expected the claim of a schedule's run, got {value!s:.60}", param, ctx)
+        return replace(claim, run_id=Count().convert(claim.run_id, param, ctx))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOptions:
-    """The options of ``auditor scan``; ``run_id`` is the run of a schedule that `auditor beat` starts."""
+    """The options of ``auditor scan``; ``claim`` is that of a schedule's run, which `auditor beat` starts."""
 
     source: str
     filters: ModelFilters
@@ -28,7 +43,7 @@ class ScanOptions:
     place: shared.PlaceOptions
     dry_run: bool
     reverify: int | None
-    run_id: int | None
+    claim: Claim | None
     gates: GateOptions
     save_adversarials: Path | None
     mlflow_uri: str | None
@@ -141,7 +156,7 @@ class ScanOptions:
     metavar="N",
     help="Repeat N done audits, those verified longest ago. A result that differs is flagged not_reproduced.",
 )
-@click.option("--run", "run_id", type=Count(), hidden=True)
+@click.option("--run", "claim", type=RunClaim(), hidden=True)
 @gate_options
 @SAVE
 @click.option(
@@ -250,7 +265,7 @@ def command(options: ScanOptions) -> None:
     if options.reverify:
         names = longest_unverified(engine, entries, request.to_json(), options.reverify)
         request = replace(request, reverify=tuple(names))
-    outcome = run_where(where, store, zoo, options.source, entries, request, options.run_id)
+    outcome = run_where(where, store, zoo, options.source, entries, request, options.claim)
     rows = print_outcome(engine, outcome, options.output_format, audit.triage)
     if not outcome.ended:
         return

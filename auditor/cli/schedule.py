@@ -295,7 +295,7 @@ def disable(name: str) -> None:
 @NAME
 @QUEUE
 def run_now(name: str, queued: bool | None) -> None:
-    """Run the command of a schedule now.
+    """Run the command of a schedule now, unless it is running.
 
     \b
     Examples:
@@ -304,20 +304,18 @@ def run_now(name: str, queued: bool | None) -> None:
     from auditor.cli.db import open_database
     from auditor.cli.output.progress import say
     from auditor.cli.run_scan import runs_locally
-    from auditor.db.schedules import claim_run, find_schedule, last_run
-    from auditor.errors import EnvironmentUnusableError, UsageError
-    from auditor.scheduling.due import find_problem, run_schedule
+    from auditor.db.schedules import abandon_run, scan_of_run
+    from auditor.errors import EnvironmentUnusableError
+    from auditor.scheduling.due import claim_run_now, run_schedule
 
-    engine = open_database()
-    schedule = find_schedule(engine, name)
-    if schedule.command is None:
-        raise UsageError(f"schedule {name!r}: {find_problem(schedule)}")
-    run = claim_run(engine, schedule, datetime.now(UTC))
-    if run is None:
-        raise UsageError(f"schedule {name!r} was changed by another process; try again")
-    reason = run_schedule(engine, run, local=runs_locally(queued))
+    engine, local = open_database(), runs_locally(queued)
+    run = claim_run_now(engine, name)
+    try:
+        reason = run_schedule(engine, run, local=local)
+    except KeyboardInterrupt:
+        abandon_run(engine, run.claim)
+        raise
     if reason is not None:
         raise EnvironmentUnusableError(f"schedule {name}: {reason}")
-    last = last_run(engine, schedule)
-    scan = last and last.scan
+    scan = scan_of_run(engine, run.id)
     say(f"schedule {name}: scan {scan}; see `auditor scans show {scan}`")

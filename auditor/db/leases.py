@@ -120,25 +120,25 @@ class Leases:
             one = session.scalars(query).first()
             if one is None:
                 return None
-            if self.kind == "audit":
+            state = self._after_loss(session, one)
+            if state is not None and self.kind == "audit":  # not before: on SQLite no lock keeps another reaper out
                 increment(session, tables.Counter, LEASES_EXPIRED)
-            losses, holder = one.losses + 1, one.worker or "its process"
-            silent = f"{holder} gave no sign of life for the length of its lease"
-            if one.cancelling is not None:
-                reason = f"{one.cancelling}; {silent}"
-                return (
-                    "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
-                )
-            if one.queue == LOCAL_QUEUE:  # no worker runs it
-                reason = f"{silent}; it can be resumed"
-                return (
-                    "cancelled" if self._end(session, one.id, one.attempt, state="cancelled", reason=reason) else None
-                )
-            if losses >= MOST_LOSSES:
-                lost = f"{losses} processes that ran it were lost and it made no progress"
-                reason = f"given up: {lost}, the last time {silent}"
-                return "failed" if self._end(session, one.id, one.attempt, state="failed", reason=reason) else None
+            return state
+
+    def _after_loss(self, session: Session, one: Any) -> str | None:
+        """End a job whose process was lost, or put it back; returns as :meth:`expire`."""
+        losses, holder = one.losses + 1, one.worker or "its process"
+        silent = f"{holder} gave no sign of life for the length of its lease"
+        if one.cancelling is not None:
+            state, reason = "cancelled", f"{one.cancelling}; {silent}"
+        elif one.queue == LOCAL_QUEUE:  # no worker runs it
+            state, reason = "cancelled", f"{silent}; it can be resumed"
+        elif losses >= MOST_LOSSES:
+            lost = f"{losses} processes that ran it were lost and it made no progress"
+            state, reason = "failed", f"given up: {lost}, the last time {silent}"
+        else:
             return "queued" if self._put_back(session, one.id, one.attempt, lost=1) else None
+        return state if self._end(session, one.id, one.attempt, state=state, reason=reason) else None
 
     def running(self) -> list[Lease]:
         """The leases of all jobs that workers run."""

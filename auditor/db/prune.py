@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.latest import SETTING, lock_model
+from auditor.db.session import begin_writing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,7 @@ def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> PruneResult:
     for number in numbers:
         with Session(engine) as session, session.begin():
             if engine.dialect.name == "sqlite" and not dry_run:
-                # A transaction that reads first and writes later fails if another process writes in between.
-                session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+                begin_writing(session)
             elif not dry_run:
                 lock_model(session, number)
             old = _old(number, keep)

@@ -3,19 +3,20 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import ColumnElement, Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
 from auditor.db.base import inserting
 from auditor.db.ending import now
+from auditor.db.session import begin_writing
 from auditor.errors import ConflictError, NotFoundError, UsageError
-from auditor.records.schedules import LastRun, needs_results
+from auditor.records.schedules import Claim, LastRun, needs_results
 
 try:
     import fcntl
@@ -45,11 +46,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Run:
-    """A due time that this process has claimed."""
+    """A due time that this process has claimed, by ``claim``."""
 
-    id: int
+    claim: Claim
     schedule: Schedule
     due_at: datetime
+
+    @property
+    def id(self) -> int:
+        return self.claim.run_id
 
 
 def add_schedule(engine: Engine, name: str, cron: str, command: Sequence[str], *, replace: bool = False) -> None:
@@ -134,15 +139,44 @@ def claim_run(engine: Engine, schedule: Schedule, due_at: datetime, *, skipped: 
             return None
         made = inserting(session, run).values(values).on_conflict_do_nothing(index_elements=["schedule_id", "due_at"])
         number = session.scalar(made.returning(run.id))
-    return None if number is None or skipped else Run(number, schedule, due_at)
+    return None if number is None or skipped else Run(Claim(number, now_), schedule, due_at)
 
 
-def restart_run(engine: Engine, run_id: int) -> bool:
-    """Note that a claimed run starts only now; False if another process has given it a scan or ended it."""
-    run = tables.ScheduleRun
-    waiting = update(run).where(run.id == run_id, run.state == "started", run.scan_id.is_(None))
+def claim_run_now(engine: Engine, schedule: Schedule, patience: timedelta) -> Run:
+    """Claim a run for this moment; one that got no scan within ``patience`` is taken over instead of beginning another.
+
+    Raises:
+        ConflictError: a run of the schedule has not ended, or the schedule has changed since it was read.
+    """
+    run, scan = tables.ScheduleRun, tables.Scan
+    running = (scan.state == "running") | ((run.state == "started") & run.scan_id.is_(None))
+    query = select(run).outerjoin(scan, scan.id == run.scan_id).where(run.schedule_id == schedule.id, running)
     with Session(engine) as session, session.begin():
-        return session.scalar(waiting.values(started_at=now()).returning(run.id)) is not None
+        begin_writing(session)  # of two callers at once, the second finds the run of the first
+        locked = select(tables.Schedule).where(tables.Schedule.id == schedule.id).with_for_update()
+        current = session.scalars(locked).first()
+        if current is None or _record(current) != schedule:
+            raise ConflictError(f"schedule {schedule.name!r} was changed by another process; try again")
+        at, lost = now(), None
+        for one in session.scalars(query.order_by(run.due_at).with_for_update(of=run)):
+            if one.scan_id is not None or one.started_at >= at - patience:
+                place = f"scan {one.scan_id}" if one.scan_id else f"the run of {one.due_at:%Y-%m-%d %H:%M} UTC"
+                raise ConflictError(f"schedule {schedule.name!r} is running ({place}); wait until it has ended")
+            lost = one
+        mine = lost or run(schedule_id=schedule.id, due_at=at, state="started")
+        mine.started_at = at
+        session.add(mine)
+        session.flush()
+        return Run(Claim(mine.id, at), schedule, mine.due_at)
+
+
+def restart_run(engine: Engine, claimed: Run) -> Run | None:
+    """Claim a claimed run again, because it starts only now; None if another process has taken it over or ended it."""
+    run, at = tables.ScheduleRun, now()
+    waiting = update(run).where(*_held(claimed.claim), run.scan_id.is_(None))
+    with Session(engine) as session, session.begin():
+        found = session.scalar(waiting.values(started_at=at).returning(run.id))
+    return None if found is None else replace(claimed, claim=Claim(found, at))
 
 
 def reclaim_lost_runs(engine: Engine, patience: timedelta) -> list[Run]:
@@ -152,26 +186,47 @@ def reclaim_lost_runs(engine: Engine, patience: timedelta) -> list[Run]:
     with Session(engine) as session, session.begin():
         taken = session.execute(update(run).where(*lost).values(started_at=at).returning(run.id)).scalars().all()
         found = select(run, tables.Schedule).join(tables.Schedule).where(run.id.in_(taken))
-        return [Run(one.id, _record(schedule), one.due_at) for one, schedule in session.execute(found)]
+        return [Run(Claim(one.id, at), _record(schedule), one.due_at) for one, schedule in session.execute(found)]
 
 
-def attach_scan(session: Session, run_id: int, scan_id: int) -> None:
+def attach_scan(session: Session, claim: Claim, scan_id: int) -> None:
     """Record the scan of a run, in the transaction that creates the scan. A run has one scan at most.
 
+    Of several claims the one that makes the scan is the current one from now on. If only the latest could make it, a
+    scan whose planning takes longer than it takes to reclaim its run would never be made.
+
     Raises:
-        UsageError: the run has a scan already, or does not exist.
+        UsageError: the run has a scan already, has ended, or does not exist.
     """
     run = tables.ScheduleRun
-    given = update(run).where(run.id == run_id, run.scan_id.is_(None)).values(scan_id=scan_id).returning(run.id)
-    if session.scalar(given) is None:
-        raise UsageError(f"run {run_id} of a schedule has a scan already, or does not exist")
+    waiting = update(run).where(run.id == claim.run_id, run.state == "started", run.scan_id.is_(None))
+    if session.scalar(waiting.values(scan_id=scan_id, started_at=claim.at).returning(run.id)) is None:
+        raise UsageError(f"run {claim.run_id} of a schedule has a scan already, has ended, or does not exist")
 
 
-def end_run(engine: Engine, run_id: int, state: str, reason: str | None = None) -> None:
-    """Set the final state of a started run."""
-    run = tables.ScheduleRun
+def end_run(engine: Engine, claim: Claim, state: str, reason: str | None = None) -> None:
+    """Set the final state of a started run; another process's run is left alone."""
     with Session(engine) as session, session.begin():
-        session.execute(update(run).where(run.id == run_id, run.state == "started").values(state=state, reason=reason))
+        session.execute(update(tables.ScheduleRun).where(*_held(claim)).values(state=state, reason=reason))
+
+
+def abandon_run(engine: Engine, claim: Claim) -> None:
+    """End a run that its user interrupted before it had a scan. It is not reported, because the user knows."""
+    waiting = update(tables.ScheduleRun).where(*_held(claim), tables.ScheduleRun.scan_id.is_(None))
+    with Session(engine) as session, session.begin():
+        session.execute(waiting.values(state="failed", reason="interrupted", reported_at=now()))
+
+
+def scan_of_run(engine: Engine, run_id: int) -> int | None:
+    """The scan that a run became; None if it has none."""
+    with Session(engine) as session:
+        return session.scalar(select(tables.ScheduleRun.scan_id).where(tables.ScheduleRun.id == run_id))
+
+
+def _held(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    """Whether a claim is the current one of a run that has not ended."""
+    run = tables.ScheduleRun
+    return (run.id == claim.run_id, run.state == "started", run.started_at == claim.at)
 
 
 def runs_to_report(engine: Engine) -> list[tuple[int, str, int | None, str | None]]:

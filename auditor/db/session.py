@@ -97,6 +97,15 @@ def single(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+def begin_writing(session: Session) -> None:
+    """Begin a transaction that reads first and writes later; on SQLite it would fail if another one wrote in between.
+
+    PostgreSQL needs nothing here: there the rows that are read are locked.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def _options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "postgresql":  # with time-outs, so that a server that hangs is an error
         return {"connect_args": {"connect_timeout": 10, **connections.postgresql(url)}}

@@ -32,6 +32,7 @@ from auditor.records import LOCAL_QUEUE, STOPPED_EARLY, STOPPED_SAMPLES, AuditRe
 from auditor.records.corruptions import is_corruptions, protocol_under
 from auditor.records.entries import entry_to, read_stored_entry
 from auditor.records.extra_attacks import attacks_label
+from auditor.records.schedules import Claim
 from auditor.records.screening import Screening
 from auditor.records.templates import Templates
 
@@ -64,12 +65,12 @@ class Store:
         *,
         queue: str = LOCAL_QUEUE,
         worker: str | None = None,
-        run_id: int | None = None,
+        claim: Claim | None = None,
     ) -> tuple[int, list[Job]]:
         """Create a running scan with one queued audit per entry; returns its id and the jobs.
 
         Raises:
-            UsageError: the run of a schedule, ``run_id``, has a scan already.
+            UsageError: the run of a schedule, claimed by ``claim``, has a scan already, or has ended.
         """
         request = request | tracing.carrier()
         with Session(self.engine) as session, session.begin():
@@ -88,8 +89,8 @@ class Store:
             session.add_all(audits)
             session.flush()
             session.add_all(tables.ScanAudit(scan_id=scan.id, audit_id=audit.id, reused=False) for audit in audits)
-            if run_id is not None:
-                attach_scan(session, run_id, scan.id)
+            if claim is not None:
+                attach_scan(session, claim, scan.id)
             jobs = [Job(audit.id, scan.id, entry, request) for audit, entry in zip(audits, entries, strict=True)]
             return scan.id, jobs
 

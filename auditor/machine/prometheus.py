@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 COUNT_ALL_SECONDS = 60.0
 """Seconds between two counts of all audits; queued and running audits are counted at each scrape."""
+ENDED = ("done", "failed", "cancelled")
 SCAN_STATES = ("running", "done", "interrupted")
 
 
@@ -57,6 +58,11 @@ class DatabaseMetrics:
         queues = dict.fromkeys((*self.queues, LOCAL_QUEUE, *(queue for _, queue in numbers)))
         every = [((state, queue), numbers.get((state, queue), 0)) for queue in queues for state in STATES]
         yield _gauge("auditor_audits", "Audits in the database.", ("state", "queue"), every)
+        recent = {(one.state, one.queue): one.recent for one in counted}
+        # Not a counter of ends: all workers would wait for its row. The number of failed audits falls with each retry.
+        hour = [((state, queue), recent.get((state, queue), 0)) for queue in queues for state in ENDED]
+        text = "Audits that ended within the last hour and were not tried again since."
+        yield _gauge("auditor_audits_ended_within_hour", text, ("state", "queue"), hour)
         waiting = [one for one in (*snapshot.unfinished, *snapshot.trainings) if one.state == "queued"]
         depth = [((queue,), sum(one.number for one in waiting if one.queue == queue)) for queue in self.queues]
         yield _gauge("auditor_queue_depth", "Queued jobs in the database.", ("queue",), depth)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -16,6 +16,29 @@ ERROR_LINE: Final = "error: "
 """How the line begins by which a command says why it failed."""
 OF_RESULTS: Final = ("--fail-", "--junit", "--mlflow", "--sarif")
 """How the options of a scan begin that need its results."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A process's claim of a schedule's run, made ``at`` this time. A later claim of the same run outdates it.
+
+    >>> str(Claim(7, datetime(2026, 3, 29, 2, tzinfo=UTC)))
+    '7@2026-03-29T02:00:00+00:00'
+    >>> Claim.parse("7@2026-03-29T02:00:00+00:00") == Claim(7, datetime(2026, 3, 29, 2, tzinfo=UTC))
+    True
+    """
+
+    run_id: int
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.run_id}@{self.at.isoformat()}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Claim":
+        """Raises ValueError or OverflowError if the text is no claim."""
+        run_id, _, at = text.partition("@")
+        return cls(int(run_id), datetime.fromisoformat(at).astimezone(UTC))
 
 
 @dataclass(frozen=True, kw_only=True)

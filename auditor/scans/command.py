@@ -74,9 +74,11 @@ def _options(request: dict[str, Any], paths: bool) -> list[str]:
         words += ["--time-limit", f"{seconds / 60:g}"]
     if request.get("memory"):
         words += ["--memory-limit", f"{request['memory'] / GIB:g}"]
-    for name in ("curve", "trust_code", "force"):
+    for name in ("curve", "mixed_precision", "trust_code", "force"):
         if request.get(name):
             words.append(f"--{name.replace('_', '-')}")
+    if request.get("reverify"):
+        words += ["--reverify", str(len(request["reverify"]))]
     return words
 
 

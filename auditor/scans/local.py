@@ -18,6 +18,7 @@ from auditor.jobs.process_names import process_name
 from auditor.jobs.reaper import abandon_dead_scans
 from auditor.jobs.run import Reporter
 from auditor.records import LOCAL_QUEUE, ZooEntry
+from auditor.records.schedules import Claim
 from auditor.scans.plan import check_scan
 from auditor.scans.request import ScanRequest
 from auditor.zoo import Source
@@ -77,7 +78,7 @@ class LocalExecutor:
         entries: Sequence[ZooEntry],
         request: ScanRequest,
         *,
-        run_id: int | None = None,
+        claim: Claim | None = None,
     ) -> ScanOutcome:
         """Create a scan of these entries, and run it.
 
@@ -90,7 +91,7 @@ class LocalExecutor:
         with request.span(name, models=len(entries), queue=LOCAL_QUEUE) as span:
             abandon_dead_scans(self.store.engine)
             stored = request.to_json()
-            scan_id, jobs = self.store.create_scan(name, stored, entries, worker=process_name(), run_id=run_id)
+            scan_id, jobs = self.store.create_scan(name, stored, entries, worker=process_name(), claim=claim)
             span.set(scan=scan_id)
             return self.run_jobs(scan_id, jobs, source, request)
 

@@ -21,6 +21,7 @@ from cronsim import CronSim, CronSimError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from auditor.db import schedules
 from auditor.db.schedules import (
     Run,
     Schedule,
@@ -28,7 +29,6 @@ from auditor.db.schedules import (
     claim_run,
     end_run,
     find_schedule,
-    last_run,
     last_runs,
     reclaim_lost_runs,
 )
@@ -212,19 +212,12 @@ def claim_run_now(engine: Engine, name: str) -> Run:
 
     Raises:
         NotFoundError: the schedule does not exist.
-        ConflictError: its command cannot be read, or it is running.
+        ConflictError: its command cannot be read, it is running, or another process has just changed it.
     """
     schedule = find_schedule(engine, name)
     if schedule.command is None:
         raise ConflictError(f"schedule {name!r}: {find_problem(schedule)}")
-    last = last_run(engine, schedule)
-    if last is not None and is_running(last):
-        place = f"scan {last.scan}" if last.scan else f"the run of {last.due_at:%Y-%m-%d %H:%M} UTC"
-        raise ConflictError(f"schedule {name!r} is running ({place}); wait until it has ended")
-    run = claim_run(engine, schedule, datetime.now(UTC))
-    if run is None:
-        raise ConflictError(f"schedule {name!r} was changed by another process; try again")
-    return run
+    return schedules.claim_run_now(engine, schedule, LOST_AFTER)
 
 
 def run_schedule(engine: Engine, run: Run, local: bool, halted: threading.Event | None = None) -> str | None:
@@ -235,7 +228,7 @@ def run_schedule(engine: Engine, run: Run, local: bool, halted: threading.Event 
     if run.schedule.command is None:
         return _fail(engine, run, str(find_problem(run.schedule)))
     place = ["--here"] if local else ["--queue", *(["--wait"] if needs_results(run.schedule.command) else [])]
-    words = [*run.schedule.command, *place, "--run", str(run.id)]
+    words = [*run.schedule.command, *place, "--run", str(run.claim)]
     name, due = run.schedule.name, run.due_at.isoformat()
     logger.info("schedule %s, due %s: auditor %s", name, due, clean_line(shlex.join(words)))
     try:
@@ -244,7 +237,7 @@ def run_schedule(engine: Engine, run: Run, local: bool, halted: threading.Event 
         code, lines = -1, [first_line(error)]
     if code in (0, 1, 4):  # all done, some models failed, or a gate was not met: the scan exists
         reason = describe_unmet(lines) if code == ExitCode.GATE else _last(lines)
-        end_run(engine, run.id, "done", reason if code else None)
+        end_run(engine, run.claim, "done", reason if code else None)
         return None
     return _fail(engine, run, _last(lines) or f"exit code {code}")
 
@@ -272,7 +265,7 @@ def _last(lines: Sequence[str]) -> str:
 
 
 def _fail(engine: Engine, run: Run, reason: str) -> str:
-    end_run(engine, run.id, "failed", reason)
+    end_run(engine, run.claim, "failed", reason)
     return reason
 
 

@@ -170,9 +170,9 @@ class BackgroundJobs:
         engine = self.store.engine
         try:
             if self.closing.is_set():
-                end_run(engine, run.id, "failed", "the server stopped before this run began")
-            elif restart_run(engine, run.id):  # else `auditor beat` has taken it over
-                run_schedule(engine, run, local=settings().broker_url is None, halted=self.closing)
+                end_run(engine, run.claim, "failed", "the server stopped before this run began")
+            elif (mine := restart_run(engine, run)) is not None:  # else `auditor beat` has taken it over
+                run_schedule(engine, mine, local=settings().broker_url is None, halted=self.closing)
         except Exception:
             logger.exception("schedule %s ended early", run.schedule.name)
 

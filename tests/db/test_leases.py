@@ -1,5 +1,6 @@
 """Leases: who has a job, and that nobody who has it no longer changes anything, on both databases."""
 
+import contextlib
 import itertools
 import threading
 import uuid
@@ -13,7 +14,7 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from auditor.db import models as tables
-from auditor.db.leases import MOST_LOSSES, Lease, Leases, Unsent
+from auditor.db.leases import LEASES_EXPIRED, MOST_LOSSES, Lease, Leases, Unsent
 from auditor.db.scans import cancel_scan, list_local_scans, list_scans, load_scan, retry_scan
 from auditor.db.store import Job, Store
 from auditor.errors import UsageError
@@ -337,6 +338,33 @@ def test_of_two_who_expire_one_does(shared: Engine) -> None:
             found = [one.result() for one in [pool.submit(expire) for _ in range(4)]]
         assert sorted(found, key=str) == [None, None, None, "queued"]
         assert leased.row["losses"] == 1
+
+
+def _expired_count(engine: Engine) -> int:
+    with Session(engine) as session:
+        return session.scalar(select(tables.Counter.value).where(tables.Counter.name == LEASES_EXPIRED)) or 0
+
+
+def test_of_two_who_expire_one_counts(shared: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite locks no row that is read, so both may find the job running before one of them changes it."""
+    leased = LeasedJob(shared)
+    leased.store.claim(leased.audit_id)
+    lease, before = leased.lease(), _expired_count(shared)
+    both = threading.Barrier(2)
+    scalars = Session.scalars
+
+    def read_together(*arguments: Any, **keywords: Any) -> Any:
+        found = scalars(*arguments, **keywords)
+        with contextlib.suppress(threading.BrokenBarrierError):  # PostgreSQL lets the other read after this one ended
+            both.wait(1)
+        return found
+
+    monkeypatch.setattr(Session, "scalars", read_together)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(leased.leases.expire, [lease, lease]))
+    monkeypatch.undo()
+    assert sorted(found, key=str) == [None, "queued"]
+    assert _expired_count(shared) == before + 1
 
 
 def _hold(leased: LeasedJob, job: Job, attempt: int) -> None:

@@ -51,8 +51,16 @@ CASES: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
     ),
     "AuditorAuditsFail": (
         90,
-        {'auditor_audits{state="failed"}': "0x40 8x60", 'auditor_audits{state="done"}': "100x40 104x60"},
-        {'auditor_audits{state="failed"}': "0x40 4x60", 'auditor_audits{state="done"}': "100x40 108x60"},
+        {  # old failures are tried again, and new ones come
+            'auditor_audits{state="failed"}': "40x40 8x60",
+            'auditor_audits_ended_within_hour{state="failed",queue="cpu"}': "0x40 8x60",
+            'auditor_audits_ended_within_hour{state="done",queue="gpu"}': "0x40 4x60",
+        },
+        {  # all old failures, and more of them than audits were ever done
+            'auditor_audits{state="failed"}': "0x40 90x60",
+            'auditor_audits_ended_within_hour{state="failed",queue="cpu"}': "0x40 4x60",
+            'auditor_audits_ended_within_hour{state="done",queue="gpu"}': "0x40 8x60",
+        },
     ),
     "AuditorGpuIsFull": (
         20,

@@ -23,6 +23,7 @@ from auditor.db import metrics as questions
 from auditor.db.ending import now
 from auditor.db.leases import MOST_LOSSES, Leases
 from auditor.db.models import Audit, Scan, ScanAudit
+from auditor.db.scans import retry_scan
 from auditor.db.session import engine_of, open_database
 from auditor.db.store import Job, Store
 from auditor.db.workers import WorkerStatus, report_worker
@@ -148,6 +149,31 @@ def test_recent_audits_are_found_by_indexes(engine: Engine, monkeypatch: pytest.
                 if re.search(r"Seq Scan|SCAN (audits|attack_scores|clusterings)\b(?!.*INDEX)", line)
             ]
             assert not whole, (statement, lines)
+
+
+def test_a_failure_is_recent_for_an_hour_whatever_is_tried_again(engine: Engine) -> None:
+    store = Store(engine)
+
+    def fail(audit_id: int) -> None:
+        assert store.fail(audit_id, store.claim(audit_id), "no weights")
+
+    def failed() -> tuple[float, float]:
+        found, labels = scrape(engine), {"state": "failed", "queue": "cpu"}
+        return tuple(read(found, name, **labels) for name in ("auditor_audits", "auditor_audits_ended_within_hour"))
+
+    old, jobs = store.create_scan("demo", REQUEST, [entry(name) for name in "abc"], queue="cpu")
+    for job in jobs:
+        fail(job.audit_id)
+    assert failed() == (3, 3)
+    with engine.begin() as connection:
+        connection.execute(update(Audit).values(finished_at=now() - timedelta(minutes=61)))
+    assert failed() == (3, 0)
+    _, (new,) = store.create_scan("demo", REQUEST, [entry("d")], queue="cpu")
+    fail(new.audit_id)
+    assert len(retry_scan(engine, old, "cpu", None)) == 3
+    assert failed() == (1, 1), "there are fewer failed audits than before, and one has just failed"
+    fail(jobs[0].audit_id)
+    assert failed() == (2, 2)
 
 
 def test_all_audits_are_counted_once_a_minute(engine: Engine) -> None:

@@ -61,7 +61,7 @@ def fail(engine: Engine, name: str, due: datetime = DUE) -> int:
     add_schedule(engine, name, "0 2 * * *", ("scan", "demo"), replace=True)
     run = claim_run(engine, find_schedule(engine, name), due)
     assert run is not None
-    end_run(engine, run.id, "failed", "no such model")
+    end_run(engine, run.claim, "failed", "no such model")
     return run.id
 
 
@@ -72,7 +72,7 @@ def test_the_scan_of_a_killed_beat_is_told_at_once_unless_gates_are_to_be_checke
     add_schedule(engine, "nightly", "0 2 * * *", ("scan", "demo", *gates))
     run = claim_run(engine, find_schedule(engine, "nightly"), DUE)
     store = Store(engine)
-    scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()], run_id=run.id)
+    scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()], claim=run.claim)
     assert runs_to_report(engine) == []
     store.finish(job.audit_id, store.claim(job.audit_id), record())
     told = [(run.id, "nightly", scan_id, None)]

@@ -147,16 +147,18 @@ def test_a_run_whose_beat_was_killed_before_its_scan_is_taken_over_once(engine: 
         again = [
             one for runs in pool.map(lambda _: list(take_due(engine, at("2026-03-29T02:12"))), range(8)) for one in runs
         ]
-    assert again == [Run(lost.id, schedule, lost.due_at)]
+    (found,) = again
+    assert found == Run(found.claim, schedule, lost.due_at)
+    assert (found.id, found.claim.at > lost.claim.at) == (lost.id, True)
 
 
 def test_a_run_becomes_one_scan_whoever_makes_it(engine: Engine) -> None:
     add(engine)
     (one,) = take_due(engine, at("2026-03-29T02:00"))
     store = Store(engine)
-    scan_id, _ = store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
+    scan_id, _ = store.create_scan("demo", REQUEST, [entry()], claim=one.claim)
     with pytest.raises(UsageError, match="has a scan already"):
-        store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
+        store.create_scan("demo", REQUEST, [entry()], claim=one.claim)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM scans")) == 1
     assert last_run(engine, one.schedule).scan == scan_id
@@ -167,8 +169,8 @@ def test_the_end_of_a_scan_is_told_once_beside_the_scan_before(engine: Engine) -
     store, scans = Store(engine), []
     for hour in (2, 3):
         (one,) = take_due(engine, at(f"2026-03-29T0{hour}:00"))
-        scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()], run_id=one.id)
-        end_run(engine, one.id, "done")
+        scan_id, (job,) = store.create_scan("demo", REQUEST, [entry()], claim=one.claim)
+        end_run(engine, one.claim, "done")
         assert runs_to_report(engine) == [] or hour == 3
         store.finish(job.audit_id, store.claim(job.audit_id), record(identity=str(hour)))
         scans.append(scan_id)

@@ -114,7 +114,7 @@ def test_only_admins_read_paths() -> None:
     add_schedule(engine, "nightly", "0 2 * * *", ["scan", "local", "/srv/secret", "--data", "/srv/hidden"])
     schedule = find_schedule(engine, "nightly")
     ran = claim_run(engine, schedule, next_due(schedule.cron, schedule.changed_at))
-    end_run(engine, ran.id, "failed", "no such folder: /srv/secret/zoo.toml")
+    end_run(engine, ran.claim, "failed", "no such folder: /srv/secret/zoo.toml")
     pages = ("/schedules", f"/schedules/{schedule.id}", "/api/v1/schedules")
     server = client()
     for headers in ({}, token("read"), token("scan")):

@@ -186,7 +186,7 @@ def test_the_whole_outcome_of_each_run_is_on_the_page() -> None:
     for day in (1, 2):
         claimed = claim_run(engine, schedule, datetime(2026, 3, day, 2, tzinfo=UTC))
         assert claimed is not None
-        end_run(engine, claimed.id, "failed", f"{reason} of day {day}")
+        end_run(engine, claimed.claim, "failed", f"{reason} of day {day}")
     assert claim_run(engine, schedule, datetime(2026, 3, 3, 2, tzinfo=UTC), skipped="late by 30 hours") is None
     page = text_of(client().get("/schedules/1").text)
     places = [page.index(words) for words in ("skipped: late by 30 hours", f"{reason} of day 2", f"{reason} of day 1")]
