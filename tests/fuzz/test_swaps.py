@@ -4,16 +4,19 @@ Each test makes the exchange at the worst moment: in the function that is called
 """
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from auditor.data import fashion_mnist, npz, pictures
+from auditor import files
+from auditor.data import CLASSES, cifar, cifar_pickles, fashion_mnist, npz, pictures
 from auditor.data.fashion_mnist import read_idx
 from auditor.data.npz import read_npz
 from auditor.errors import AuditorError, DataError, ModelLoadError, UsageError
@@ -23,6 +26,7 @@ from auditor.files import open_regular, read_limited, write_atomically
 from auditor.zoo import file_types, local, weights
 from auditor.zoo.local import graphs
 from auditor.zoo.weights import read_content
+from tests.factories import cifar_sets
 from tests.factories.evidence import make_evidence
 from tests.factories.graphs import graph_zoo
 from tests.factories.local_zoo import changed, zoo
@@ -135,11 +139,52 @@ def test_evidence_that_becomes_a_link_is_reported(name: str, tmp_path: Path, mon
     assert any("audits/1/record.json: expected a file, got a link" in problem for problem in problems)
 
 
+class Trap:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("which", ["test_batch", "batches.meta"])
+def test_a_cifar_file_that_is_exchanged_once_its_md5_is_known_runs_nothing(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The class of torchvision opens a file again to unpickle it; here the bytes are unpickled that have the MD5."""
+    cifar_sets.cifar(tmp_path, monkeypatch, "CIFAR10", [0], [3, 1])
+    path, trap = tmp_path / "cifar-10-batches-py" / which, tmp_path / "it-ran"
+    original = cifar_pickles.read_limited
+
+    def read_and_exchange(file: Path, most: int) -> bytes:
+        content = original(file, most)
+        if file == path:
+            path.write_bytes(pickle.dumps(Trap(trap)))  # the same file, which whoever holds it open sees, too
+        return content
+
+    monkeypatch.setattr(cifar_pickles, "read_limited", read_and_exchange)
+    found = cifar.find("CIFAR10", CLASSES["cifar10"], tmp_path)
+    assert found.labels.tolist() == [3, 1]
+    assert not trap.exists()
+    pickle.loads(path.read_bytes())
+    assert trap.exists(), "the exchange was made, and the trap itself works"
+
+
+def read_cifar(path: Path) -> object:
+    kind = SimpleNamespace(
+        __name__="CIFAR10", filename="a.tar.gz", test_list=[], meta={"filename": path.name, "md5": ""}
+    )
+    return cifar.read_batches(kind, path.parent, CLASSES["cifar10"], train=False)
+
+
 READERS: dict[str, tuple[Any, Callable[[Path], object], type[AuditorError]]] = {
     "weights": (file_types, read_content, ModelLoadError),
     "picture": (pictures, lambda path: pictures.read([path], None, grey=False), DataError),
     "npz": (npz, lambda path: read_npz(path, 3), DataError),
     "idx": (fashion_mnist, read_idx, DataError),
+    "cifar": (files, read_cifar, DataError),
 }
 
 
