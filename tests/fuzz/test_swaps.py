@@ -11,18 +11,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from auditor import files
-from auditor.data import CLASSES, cifar, cifar_pickles, fashion_mnist, npz, pictures
+from auditor.attacks.adversarials import Adversarials, save_adversarials
+from auditor.data import CLASSES, cifar, cifar_pickles, fashion_mnist, npz, pictures, stl10, tiny_imagenet
 from auditor.data.fashion_mnist import read_idx
 from auditor.data.npz import read_npz
 from auditor.errors import AuditorError, DataError, ModelLoadError, UsageError
 from auditor.evidence import verify
 from auditor.evidence.keys import make_key
 from auditor.files import open_regular, read_limited, write_atomically
+from auditor.results import adversarials
 from auditor.zoo import file_types, local, weights
 from auditor.zoo.local import graphs
 from auditor.zoo.weights import read_content
@@ -185,6 +188,9 @@ READERS: dict[str, tuple[Any, Callable[[Path], object], type[AuditorError]]] = {
     "npz": (npz, lambda path: read_npz(path, 3), DataError),
     "idx": (fashion_mnist, read_idx, DataError),
     "cifar": (files, read_cifar, DataError),
+    "stl10": (files, lambda path: stl10.read_binary(path, path), DataError),
+    "tiny imagenet": (files, tiny_imagenet.read_annotations, DataError),
+    "saved adversarials": (adversarials, adversarials.open_saved, DataError),
 }
 
 
@@ -197,6 +203,18 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(
     exchange_before(monkeypatch, module, "open_regular", lambda: become_pipe(path))
     with pytest.raises(error, match="expected a file, got a pipe"):
         read(path)
+
+
+def test_saved_images_that_become_a_pipe_after_their_file_was_opened_are_not_waited_for(tmp_path: Path) -> None:
+    numbers = np.arange(2)
+    made = Adversarials(np.zeros((2, 1, 3, 3), np.float32), numbers, numbers, numbers, np.array(["a", "b"]), None)
+    save_adversarials(path := tmp_path / "a.npz", made, model="demo:a", identity="i", norm="Linf", eps=0.1)
+    saved = adversarials.open_saved(path)
+    become_pipe(path)
+    with pytest.raises(DataError, match=r"a\.npz: expected a file, got a pipe"):
+        saved.samples([0])
+    with pytest.raises(DataError, match=r"a\.npz: expected a file, got a pipe"):
+        saved.images.read()
 
 
 def test_a_pipe_in_place_of_a_text_file_is_not_waited_for(tmp_path: Path) -> None:
