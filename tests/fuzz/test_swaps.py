@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from safetensors.torch import save_file
 
 from auditor import files
 from auditor.attacks.adversarials import Adversarials, save_adversarials
-from auditor.data import CLASSES, cifar, cifar_pickles, fashion_mnist, npz, pictures, stl10, tiny_imagenet
+from auditor.data import CLASSES, cifar, cifar_pickles, fashion_mnist, npz, pictures, stl10, svhn, tiny_imagenet
 from auditor.data.fashion_mnist import read_idx
 from auditor.data.npz import read_npz
 from auditor.errors import AuditorError, DataError, ModelLoadError, UsageError
@@ -29,7 +30,7 @@ from auditor.results import adversarials
 from auditor.zoo import file_types, local, weights
 from auditor.zoo.local import graphs
 from auditor.zoo.weights import read_content
-from tests.factories import cifar_sets
+from tests.factories import cifar_sets, picture_sets
 from tests.factories.evidence import make_evidence
 from tests.factories.graphs import graph_zoo
 from tests.factories.local_zoo import changed, zoo
@@ -52,15 +53,19 @@ def exchange_after(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, excha
     return calls
 
 
-def exchange_before(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, exchange: Callable[[], None]) -> None:
-    """Let a function make the exchange as its first act."""
-    original = getattr(place, name)
+def exchange_before(
+    monkeypatch: pytest.MonkeyPatch, place: Any, name: str, exchange: Callable[[], object]
+) -> list[str]:
+    """Let a function make the exchange as its first act; the list says that it was called."""
+    original, calls = getattr(place, name), list[str]()
 
     def call(*arguments: Any, **options: Any) -> Any:
         exchange()
+        calls.append(name)
         return original(*arguments, **options)
 
     monkeypatch.setattr(place, name, call)
+    return calls
 
 
 def become_link(path: Path, target: Path) -> None:
@@ -175,6 +180,19 @@ def test_a_cifar_file_that_is_exchanged_once_its_md5_is_known_runs_nothing(
     assert trap.exists(), "the exchange was made, and the trap itself works"
 
 
+def test_an_svhn_file_that_is_overwritten_once_its_md5_is_known_is_not_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing into the file itself changes what a handle that is already open reads."""
+    pixels = np.full((2, 3, 32, 32), 7, np.uint8)
+    path = picture_sets.svhn(tmp_path, "test", pixels, [3, 1]) / "test_32x32.mat"
+    picture_sets.publish_svhn(monkeypatch, path)
+    other = picture_sets.svhn(tmp_path / "other", "test", pixels, [8, 9]) / "test_32x32.mat"
+    calls = exchange_before(monkeypatch, scipy.io, "loadmat", lambda: path.write_bytes(other.read_bytes()))
+    assert svhn.read_mat(path).labels.tolist() == [3, 1]
+    assert calls
+
+
 def read_cifar(path: Path) -> object:
     kind = SimpleNamespace(
         __name__="CIFAR10", filename="a.tar.gz", test_list=[], meta={"filename": path.name, "md5": ""}
@@ -188,6 +206,7 @@ READERS: dict[str, tuple[Any, Callable[[Path], object], type[AuditorError]]] = {
     "npz": (npz, lambda path: read_npz(path, 3), DataError),
     "idx": (fashion_mnist, read_idx, DataError),
     "cifar": (files, read_cifar, DataError),
+    "svhn": (files, svhn.read_mat, DataError),
     "stl10": (files, lambda path: stl10.read_binary(path, path), DataError),
     "tiny imagenet": (files, tiny_imagenet.read_annotations, DataError),
     "saved adversarials": (adversarials, adversarials.open_saved, DataError),
