@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from auditor import files
 from auditor.attacks.adversarials import Adversarials, save_adversarials
 from auditor.data import CLASSES, cifar, cifar_pickles, fashion_mnist, npz, pictures, stl10, svhn, tiny_imagenet
+from auditor.data.corruptions import published
 from auditor.data.fashion_mnist import read_idx
 from auditor.data.npz import read_npz
 from auditor.errors import AuditorError, DataError, ModelLoadError, UsageError
@@ -209,6 +210,8 @@ READERS: dict[str, tuple[Any, Callable[[Path], object], type[AuditorError]]] = {
     "svhn": (files, svhn.read_mat, DataError),
     "stl10": (files, lambda path: stl10.read_binary(path, path), DataError),
     "tiny imagenet": (files, tiny_imagenet.read_annotations, DataError),
+    "bytes of a picture": (files, pictures.read_file, DataError),
+    "published corruptions": (published, lambda path: published.open_array(path, (2,), None), DataError),
     "saved adversarials": (adversarials, adversarials.open_saved, DataError),
 }
 
