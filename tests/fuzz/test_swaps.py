@@ -28,8 +28,9 @@ from auditor.evidence import verify
 from auditor.evidence.keys import make_key
 from auditor.files import open_regular, read_limited, write_atomically
 from auditor.results import adversarials
+from auditor.scans import extra_attacks
 from auditor.zoo import file_types, local, weights
-from auditor.zoo.local import graphs
+from auditor.zoo.local import draft, graphs
 from auditor.zoo.weights import read_content
 from tests.factories import cifar_sets, picture_sets
 from tests.factories.evidence import make_evidence
@@ -237,6 +238,60 @@ def test_saved_images_that_become_a_pipe_after_their_file_was_opened_are_not_wai
         saved.samples([0])
     with pytest.raises(DataError, match=r"a\.npz: expected a file, got a pipe"):
         saved.images.read()
+
+
+def test_a_digest_of_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(OSError, match="expected a file, got a pipe"):
+        files.file_sha256(tmp_path / "a")
+
+
+def test_weights_that_become_a_pipe_before_their_digest_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = linear_weights(tmp_path / "net.safetensors")
+    zoo(tmp_path, changed(weights='"net.safetensors"') + f'sha256 = "{"0" * 64}"\n', NETWORK)
+    calls = exchange_after(monkeypatch, local, "file_type", lambda: become_pipe(path))
+    (problem,) = local.LocalZoo(tmp_path).find_bad_weights()
+    assert calls
+    assert "expected a file, got a pipe" in problem
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_code_that_becomes_a_pipe_is_not_waited_for(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read twice: for what it imports, and for its digest."""
+    zoo(tmp_path, changed(), NETWORK)
+    original, calls = files.open_regular, list[Path]()
+
+    def call(path: Path, *, beneath: Path | None = None) -> Any:
+        if path.name == "nets.py":
+            calls.append(path)
+            if len(calls) == moment:
+                become_pipe(path)
+        return original(path, beneath=beneath)
+
+    monkeypatch.setattr(files, "open_regular", call)
+    with pytest.raises(UsageError, match=r"architecture\.python: cannot read the code: expected a file, got a pipe"):
+        local.LocalZoo(tmp_path).entries()
+
+
+def test_an_attack_that_becomes_a_pipe_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "a.py").write_text("def attack(): ...\n")
+    exchange_before(monkeypatch, extra_attacks, "code_digest", lambda: become_pipe(path))
+    with pytest.raises(UsageError, match=r"cannot read the code of .*expected a file, got a pipe"):
+        extra_attacks.find_extra_attacks([f"{path}:attack"], [], folder=None, transfer_zoo=None, trust_code=True)
+
+
+def test_what_a_draft_of_a_zoo_looks_into_may_become_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "nets.py").write_text(NETWORK)
+    draft.check_network(tmp_path, "nets.py:make")
+    with monkeypatch.context() as patch:
+        exchange_before(patch, files, "open_regular", lambda: become_pipe(path))
+        with pytest.raises(ValueError, match="has no class or function 'make'"):
+            draft.check_network(tmp_path, "nets.py:make")
+    assert not draft.is_torchscript(path)
 
 
 def test_a_pipe_in_place_of_a_text_file_is_not_waited_for(tmp_path: Path) -> None:
