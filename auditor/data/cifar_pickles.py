@@ -7,6 +7,7 @@ functions that it names: stand-ins here build the arrays of bytes, and any other
 
 import hashlib
 import pickle
+import pickletools
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -32,10 +33,22 @@ def read_published(path: Path, md5: str) -> dict[str, Any]:
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise ValueError(f"the MD5 of {path.name} is not that of the published file")
     try:
+        _check_places(content)
         found = _Reader(BytesIO(content), encoding="latin1").load()
         return {key: value.array() if isinstance(value, _Array) else value for key, value in found.items()}
     except Exception as error:  # damaged pickles raise many types of errors
         raise ValueError(f"{path.name} holds more than pictures, labels and names: {error}") from error
+
+
+def _check_places(content: bytes) -> None:
+    """Refuse a value that is to be kept at a place of a large number: Python makes room for all places before it.
+
+    Raises:
+        ValueError: there is one, or this is no pickle.
+    """
+    for code, place, _ in pickletools.genops(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= (place or 0) <= len(content):
+            raise ValueError(f"place {place} for a value is beyond the size of the file")
 
 
 class _Reader(pickle.Unpickler):

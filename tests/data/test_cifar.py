@@ -19,6 +19,7 @@ from torchvision.datasets.utils import calculate_md5
 from auditor.config import settings
 from auditor.data import check_images, downloads, load_images
 from auditor.data.cifar import find
+from auditor.data.cifar_pickles import read_published
 from auditor.data.samples import Arrays
 from auditor.errors import DataError, UsageError
 from tests.data import layouts
@@ -145,6 +146,13 @@ def test_other_values_are_one_line(batch: object, data_folder: Path, monkeypatch
     with pytest.raises(DataError, match=r"holds more than pictures|expected rows of 3072 bytes") as caught:
         load_images("cifar10", 1, data_folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02Nr\xff\xff\xff\x02.", b"Np50000000\n."])
+def test_a_place_of_a_large_number_does_not_fill_the_memory(content: bytes, tmp_path: Path) -> None:
+    (path := tmp_path / "a").write_bytes(content)
+    with pytest.raises(ValueError, match=r"place 50\d+ for a value is beyond the size of the file"):
+        read_published(path, calculate_md5(path))
 
 
 def test_other_classes_than_the_known_ones_are_refused(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
