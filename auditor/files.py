@@ -42,9 +42,12 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal digits, read in pieces. Raises OSError if it cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of a file in hexadecimal digits, read in pieces. Raises OSError if it cannot be read, or is none."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
 
 
 def open_regular(path: Path, *, beneath: Path | None = None) -> BufferedReader:

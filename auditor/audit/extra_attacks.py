@@ -72,7 +72,11 @@ def load_function(attack: AttackFile) -> OwnAttack:
     file = Path(attack.path)
     if not file.is_file():
         raise ModelLoadError(f"attack {attack.name}: no such file on this machine: {file}")
-    if code_digest(file.parent, file) != attack.sha256:
+    try:
+        digest = code_digest(file.parent, file)
+    except OSError as error:
+        raise ModelLoadError(f"attack {attack.name}: cannot read the code of {file}: {error.strerror}") from error
+    if digest != attack.sha256:
         raise ModelLoadError(f"attack {attack.name}: the code has changed since the scan began: scan again")
     with running(file.parent, attack.name, ModelLoadError):
         function = import_function(file, attack.function, ModelLoadError)

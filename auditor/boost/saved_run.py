@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from auditor.errors import EnvironmentUnusableError, first_line
-from auditor.files import write_atomically
+from auditor.files import open_regular, write_atomically
 from auditor.records.boosts import Recipe
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ class SavedRun:
         if not self.path.exists():
             return None
         try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            with open_regular(self.path) as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
             key, state = content["key"], content["state"]
         except Exception as error:  # torch raises many types of errors for a damaged file
             logger.warning("cannot read %s, starting from the first epoch: %s", self.path, first_line(error))

@@ -17,7 +17,7 @@ from auditor.boost.saved_run import SavedRun, run_key
 from auditor.data import hierarchy_of, load_images
 from auditor.data.training import TrainingData, load_training
 from auditor.errors import EnvironmentUnusableError, MeasurementError, UsageError, first_line
-from auditor.files import write_atomically
+from auditor.files import read_limited, write_atomically
 from auditor.records import JobContext, ZooEntry
 from auditor.records.boosts import OWNER, RUN, BoostOutcome, BoostTask, EpochScore, Recipe
 from auditor.records.versions import versions
@@ -101,8 +101,8 @@ def _claim_folder(task: BoostTask) -> None:
         if not owner.exists() and not (folder / FILE).exists():
             with write_atomically(owner) as file:
                 file.write(task.owner.encode())
-        is_owner = owner.exists() and owner.read_text(encoding="utf-8") == task.owner
-    except OSError as error:
+        is_owner = owner.exists() and read_limited(owner) == task.owner.encode()
+    except (OSError, ValueError) as error:
         raise EnvironmentUnusableError(f"cannot write the checkpoint's folder {folder}: {first_line(error)}") from error
     if not is_owner:
         raise EnvironmentUnusableError(

@@ -13,16 +13,26 @@ from PIL import ExifTags, Image
 from auditor.data.channels import REPEATED, check_channels, colours_error, has_colours
 from auditor.data.transforms import pipeline
 from auditor.errors import DataError, first_line
-from auditor.files import open_regular
+from auditor.files import open_regular, read_limited
 from auditor.records import Transform
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 NOT_READ = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".tga")
 GREY = ("L", "1", "LA", "La")
 """PIL's modes that have no colours."""
+LARGEST = 1 << 30
+"""Bytes of the largest file that is read; PIL's limit of pixels is reached by half of it, uncompressed."""
 FRAMES = "have several frames; only the first is used"
 ROTATED = "have an EXIF orientation, which is not applied"
 TRANSPARENT = "have transparent pixels; their hidden colours are used"
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture file, as they are stored. Raises DataError if it cannot be read, or is too large."""
+    try:
+        return read_limited(path, LARGEST)
+    except (OSError, ValueError, MemoryError) as error:
+        raise DataError(f"cannot read the picture {path}: {first_line(error)}") from error
 
 
 def all_grey(paths: Sequence[Path]) -> bool:

@@ -99,4 +99,4 @@ class Pictures:
         return found, (*self.notes, *notes)
 
     def digests(self) -> NDArray[np.uint64]:
-        return picture_digests((path.read_bytes() for path in self.paths), self.labels)
+        return picture_digests(map(pictures.read_file, self.paths), self.labels)

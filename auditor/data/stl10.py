@@ -8,10 +8,13 @@ from auditor.data import image_folder
 from auditor.data.downloads import data_folder
 from auditor.data.samples import Arrays, Samples
 from auditor.errors import DataError, first_line
+from auditor.files import read_limited
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 FOLDER = "stl10_binary"
 SIDE = 96
+LARGEST = 1 << 28
+"""Bytes of the largest file that is read; the test pictures have 221 million."""
 
 
 def find(place: Path | None, samples: int | None) -> Samples:  # noqa: ARG001
@@ -45,8 +48,8 @@ def read_binary(images: Path, labels: Path) -> Arrays:
         DataError: a file is missing, or the files do not fit together.
     """
     try:
-        pixels, numbers = (np.frombuffer(path.read_bytes(), np.uint8) for path in (images, labels))
-    except OSError as error:
+        pixels, numbers = (np.frombuffer(read_limited(path, LARGEST), np.uint8) for path in (images, labels))
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read STL-10's files {images} and {labels.name}: {first_line(error)}") from error
     count = len(numbers)
     if len(pixels) != count * 3 * SIDE**2 or count == 0 or not 1 <= numbers.min() <= numbers.max() <= len(CLASSES):

@@ -11,6 +11,7 @@ from auditor.data.downloads import data_folder
 from auditor.data.hierarchies import outline_of
 from auditor.data.samples import Pictures, Samples
 from auditor.errors import DataError, first_line
+from auditor.files import read_limited
 
 _LEAVES = outline_of("tiny_imagenet").leaves
 SYNSETS = tuple(_LEAVES)
@@ -18,6 +19,8 @@ SYNSETS = tuple(_LEAVES)
 CLASSES = tuple(_LEAVES.values())
 FOLDER = "tiny-imagenet-200"
 ANNOTATIONS = "val_annotations.txt"
+LARGEST = 1 << 24
+"""Bytes of the largest file of annotations that is read; the published one has far less than a million."""
 
 
 def find(place: Path | None, samples: int | None) -> Samples:  # noqa: ARG001
@@ -29,13 +32,21 @@ def find(place: Path | None, samples: int | None) -> Samples:  # noqa: ARG001
     root = _root(place)
     if root is None or not (root / "val" / ANNOTATIONS).is_file():
         return _image_folder(place)
-    file = root / "val" / ANNOTATIONS
+    return read_annotations(root / "val" / ANNOTATIONS)
+
+
+def read_annotations(file: Path) -> Pictures:
+    """The pictures that a file of annotations names, in the folder ``images`` beside it; classes alternate.
+
+    Raises:
+        DataError: the file is no such file, or names no pictures of a class or a picture that is missing.
+    """
     pictures: list[list[Path]] = [[] for _ in SYNSETS]
     number = {synset: k for k, synset in enumerate(SYNSETS)}
     try:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in read_limited(file, LARGEST).decode().splitlines():
             name, synset, *_ = line.split("\t")
-            pictures[number[synset]].append(root / "val" / "images" / Path(name).name)
+            pictures[number[synset]].append(file.parent / "images" / Path(name).name)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"expected lines `picture, tab, WordNet id, …` in {file}: {first_line(error)}") from error
     return _alternating(pictures, file)

@@ -6,6 +6,7 @@ import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.db.results import Detail
-from auditor.errors import DataError, first_line, one_line
+from auditor.errors import DataError, file_reason, first_line, one_line
+from auditor.files import open_regular
 from auditor.records.adversarials import AdversarialSample
 from auditor.records.norms import NORM_NAMES
 from auditor.records.results import ResultRow
@@ -26,7 +28,10 @@ HOW = "`auditor scan … --save-adversarials DIR --force` saves them"
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array inside an uncompressed .npz file: where it begins, and what it is."""
+    """An array inside an uncompressed .npz file: where it begins, and what it is.
+
+    The file is opened each time, and may have changed: a pipe in its place is a DataError.
+    """
 
     path: Path
     start: int
@@ -38,14 +43,14 @@ class StoredArray:
         size = math.prod(self.shape) * self.dtype.itemsize
         if size > MOST_SMALL:
             raise DataError(f"{self.path.name}: expected at most {MOST_SMALL} bytes of an array, got {size}")
-        with self.path.open("rb") as file:
+        with _open(self.path) as file:
             return self._at(file, 0, self.shape)
 
     def rows(self, positions: Sequence[int]) -> NDArray[Any]:
         """Read some of its rows, without the others."""
         row = self.shape[1:]
         size = math.prod(row) * self.dtype.itemsize
-        with self.path.open("rb") as file:
+        with _open(self.path) as file:
             found = [self._at(file, position * size, row) for position in positions]
         return np.stack(found) if found else np.empty((0, *row), self.dtype)
 
@@ -200,6 +205,14 @@ def open_saved(path: Path) -> SavedAdversarials:
     )
 
 
+def _open(path: Path) -> BufferedReader:
+    """Open a file that was there before. Raises DataError if it cannot be opened any more."""
+    try:
+        return open_regular(path)
+    except (OSError, ValueError) as error:
+        raise DataError(one_line(f"cannot read {path.name}: {file_reason(error)}")) from error
+
+
 def _wrong(path: Path, why: str) -> DataError:
     return DataError(one_line(f"{path.name} is no file of adversarial images: {why}"))
 
@@ -219,10 +232,8 @@ def _check_shapes(path: Path, arrays: dict[str, StoredArray]) -> None:
 
 def _find_arrays(path: Path) -> dict[str, StoredArray]:
     """Where the arrays of an uncompressed .npz file begin. Raises ValueError if it is compressed, or has objects."""
-    if path.exists() and not path.is_file():
-        raise ValueError("it is not a regular file")
     found = {}
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
         end = os.fstat(file.fileno()).st_size
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED:

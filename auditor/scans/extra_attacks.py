@@ -56,7 +56,11 @@ def _attack_file(text: str, trust_code: bool) -> AttackFile:
         raise UsageError(f"--attack: no such file: {file}")
     if not trust_code:
         raise UsageError(f"--attack runs Python code of {file}: read that code and add --trust-code")
-    return AttackFile(path=str(file), function=function, sha256=code_digest(file.parent, file))
+    try:
+        digest = code_digest(file.parent, file)
+    except OSError as error:
+        raise UsageError(f"--attack: cannot read the code of {file}: {error.strerror}") from error
+    return AttackFile(path=str(file), function=function, sha256=digest)
 
 
 def _transfer_model(model: str, local_zoo: Path | None, trust_code: bool) -> TransferModel:

@@ -1,9 +1,12 @@
 """The digest of Python code in a folder, computed without running the code."""
 
 import ast
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from auditor.files import read_limited
 
 
 def code_digest(folder: Path, file: Path) -> str:
@@ -11,9 +14,12 @@ def code_digest(folder: Path, file: Path) -> str:
 
     Imports are found in the text of the code. Imports by computed names, installed packages, and data files are not
     covered.
+
+    Raises:
+        OSError: one of the files cannot be read, is larger than any code, or has become a pipe.
     """
     files = _with_imports(folder, file)
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    digests = [hashlib.sha256(_read(path)).hexdigest() for path in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
@@ -35,7 +41,7 @@ def _imported(folder: Path, file: Path) -> Iterator[tuple[Path, str]]:
     Empty for a file that is no valid Python; running it fails.
     """
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(_read(file))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):
@@ -45,6 +51,13 @@ def _imported(folder: Path, file: Path) -> Iterator[tuple[Path, str]]:
             place = file.parents[node.level - 1] if 0 < node.level <= len(file.parents) else folder
             names = (f"{node.module}.{alias.name}" if node.module else alias.name for alias in node.names)
             yield from ((place, name) for name in names)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return read_limited(file)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(file)) from error
 
 
 def _modules(folder: Path, name: str) -> Iterator[Path]:

@@ -69,7 +69,10 @@ def _check_digest(path: Path, name: str) -> None:
     expected = re.search(r"-([0-9a-f]{8,})\.pth$", name)
     if expected is None or (kind := file_type(path)) not in WEIGHT_TYPES:  # reading it gives the clearer error
         return
-    got = file_sha256(path)
+    try:
+        got = file_sha256(path)
+    except OSError as error:
+        raise ModelLoadError(f"cannot read the weights {path}: {error.strerror}") from error
     if not got.startswith(expected[1]):
         digests = f"expected SHA-256 {expected[1]}…, got {got[:8]}…"
         raise ModelLoadError(f"{path}: {digests}: a {kind} file, but not the expected one")

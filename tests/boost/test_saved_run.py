@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from auditor.boost import fine_tune
 from auditor.boost.saved_run import SavedRun, run_key
+from auditor.boost.task import _claim_folder
 from auditor.errors import EnvironmentUnusableError
-from auditor.records.boosts import Recipe
+from auditor.records.boosts import OWNER, Recipe
 from tests.factories.fine_tuning import RECIPE, SUPERCLASSES, halves, small_network
 
 STATE = {"trainer": {"model": {"w": torch.arange(6.0)}, "random_cuda": None}, "history": [{"number": 0}], "best": None}
@@ -56,6 +59,25 @@ def test_a_damaged_file_is_not_used(tmp_path: Path, content: bytes | str, caplog
     assert run.load() is not None
 
 
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(tmp_path / "7.pt")
+    with caplog.at_level(logging.WARNING, "auditor.boost.saved_run"):
+        assert SavedRun(tmp_path / "7.pt", "key").load() is None
+    assert "expected a file, got a pipe" in caplog.text
+
+
+@pytest.mark.parametrize("found", ["a pipe", "another text"])
+def test_what_lies_in_place_of_the_owner_is_one_line(found: str, tmp_path: Path) -> None:
+    (folder := tmp_path / "7").mkdir()
+    if found == "a pipe":
+        os.mkfifo(folder / OWNER)
+    else:
+        (folder / OWNER).write_bytes(b"\xff")
+    options: dict[str, Any] = {"checkpoints": tmp_path, "number": 7, "owner": "me"}
+    with pytest.raises(EnvironmentUnusableError, match=r"expected a file, got a pipe|checkpoint of another database"):
+        _claim_folder(SimpleNamespace(**options))  # type: ignore[arg-type]
+
+
 def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path) -> None:
     """A file that may not grow stands for a disk that is full: the write fails half way."""
     run = SavedRun(tmp_path / "7.pt", "key")
@@ -82,6 +104,8 @@ def test_a_folder_that_cannot_be_made() -> None:
 SAVER = """
 import sys, torch
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from auditor.boost.saved_run import SavedRun
 run = SavedRun(Path(sys.argv[1]), "key")
 for number in range(10**9):

@@ -1,4 +1,4 @@
-"""CIFAR through torchvision: nothing is unpickled whose MD5 is not that of the published file."""
+"""CIFAR in torchvision's folders: only files of the published MD5 are unpickled, and even those run no code."""
 
 import functools
 import http.server
@@ -18,9 +18,13 @@ from torchvision.datasets.utils import calculate_md5
 
 from auditor.config import settings
 from auditor.data import check_images, downloads, load_images
+from auditor.data.cifar import find
+from auditor.data.cifar_pickles import read_published
+from auditor.data.samples import Arrays
 from auditor.errors import DataError, UsageError
 from tests.data import layouts
 from tests.data.layouts import KINDS
+from tests.factories import cifar_sets
 
 
 @pytest.fixture
@@ -73,6 +77,82 @@ def test_a_file_that_is_not_the_published_one_is_refused_before_it_is_unpickled(
     assert not trap.exists()
     pickle.loads(file.read_bytes())
     assert trap.exists(), "the trap itself works"
+
+
+@pytest.mark.parametrize(("name", "loader", "folder"), KINDS)
+@pytest.mark.parametrize("which", ["batch", "meta"])
+def test_a_file_with_the_published_md5_runs_nothing_either(
+    name: str, loader: str, folder: str, which: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MD5 is no protection against somebody who can make another file of the same digest."""
+    layouts.cifar(data_folder / folder, monkeypatch, loader, layouts.random_pixels(2, 3, 32, 32))
+    kind, trap = getattr(datasets, loader), data_folder / "it-ran"
+    file = data_folder / folder / (kind.test_list[0][0] if which == "batch" else kind.meta["filename"])
+    file.write_bytes(pickle.dumps({"data": Payload(trap), "labels": [0]}))
+    layouts.trust(monkeypatch, loader, data_folder / folder)
+    with pytest.raises(DataError, match=r"pathlib\.Path\.touch is refused|builtins\.getattr is refused"):
+        load_images(name, 1, data_folder)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("loader", ["CIFAR10", "CIFAR100"])
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("writer", ["Python 2", "Python 3", "by columns"])
+@pytest.mark.filterwarnings("ignore:dtype")  # torchvision's reader, about the old dtype of the published files
+def test_pictures_and_labels_are_torchvisions(
+    loader: str, train: bool, writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cifar_sets.cifar(tmp_path, monkeypatch, loader, [3, 1, 4], [1, 5])
+    kind, folder = getattr(datasets, loader), tmp_path / cifar_sets.FOLDERS[loader]
+    key = "labels" if loader == "CIFAR10" else "fine_labels"
+    for attribute in ("train_list", "test_list"):
+        ((name, _),) = getattr(kind, attribute)
+        batch = pickle.loads((folder / name).read_bytes())
+        if writer == "Python 2":
+            content = cifar_sets.as_published(batch["data"].reshape(-1, 3, 32, 32), batch[key], key)
+        else:
+            ordered = np.asfortranarray(batch["data"]) if writer == "by columns" else batch["data"]
+            content = pickle.dumps({"data": ordered, key: batch[key]}, protocol=2)
+        names = [name, f"{name}_2"] if train else [name]
+        for each in names:
+            (folder / each).write_bytes(content)
+        monkeypatch.setattr(kind, attribute, [[each, calculate_md5(folder / name)] for each in names])
+    theirs = kind(str(tmp_path), train=train)
+    ours = find(loader, theirs.classes, tmp_path, train=train)
+    assert isinstance(ours, Arrays)
+    assert (ours.images.dtype, ours.images.shape) == (np.uint8, theirs.data.transpose(0, 3, 1, 2).shape)
+    assert ours.images.tobytes() == theirs.data.transpose(0, 3, 1, 2).tobytes()
+    assert (ours.labels.dtype, ours.labels.tolist()) == (np.int64, theirs.targets)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"data": np.zeros((2, 3072), np.uint8), "labels": [0]},
+        {"data": np.zeros((1, 3072), np.uint8), "labels": [10]},
+        {"data": np.zeros((1, 3072), np.uint8), "labels": [0.5]},
+        {"data": np.zeros((1, 3072), np.uint8)},
+        {"data": np.zeros((1, 3072), np.float32), "labels": [0]},
+        {"data": np.zeros((1, 3, 32, 32), np.uint8), "labels": [0]},
+        {"data": "a", "labels": [0]},
+        ["data"],
+    ],
+)
+def test_other_values_are_one_line(batch: object, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = data_folder / "cifar-10-batches-py"
+    layouts.cifar(folder, monkeypatch, "CIFAR10", layouts.random_pixels(2, 3, 32, 32))
+    (folder / "test_batch").write_bytes(pickle.dumps(batch, protocol=2))
+    layouts.trust(monkeypatch, "CIFAR10", folder)
+    with pytest.raises(DataError, match=r"holds more than pictures|expected rows of 3072 bytes") as caught:
+        load_images("cifar10", 1, data_folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02Nr\xff\xff\xff\x02.", b"Np50000000\n."])
+def test_a_place_of_a_large_number_does_not_fill_the_memory(content: bytes, tmp_path: Path) -> None:
+    (path := tmp_path / "a").write_bytes(content)
+    with pytest.raises(ValueError, match=r"place 50\d+ for a value is beyond the size of the file"):
+        read_published(path, calculate_md5(path))
 
 
 def test_other_classes_than_the_known_ones_are_refused(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 from auditor.config import settings
 from auditor.data import ImageSet, installed
-from auditor.data.corruptions import check_corrupted_images, choose_data, load_corrupted_images
+from auditor.data.corruptions import check_corrupted_images, choose_data, load_corrupted_images, store
 from auditor.data.corruptions.generated import corrupt_picture
 from auditor.data.corruptions.published import ARRAY, TEST_SET
 from auditor.errors import AuditorError, DataError, EnvironmentUnusableError, UsageError
@@ -190,6 +191,23 @@ def _float(folder: Path) -> None:
 
 def _pickled(folder: Path) -> None:
     np.save(folder / "fog.npy", np.array([{}], object), allow_pickle=True)
+
+
+@pytest.mark.parametrize("found", ["a pipe", "a folder", "several arrays", "a damaged header", "a text"])
+def test_what_lies_in_place_of_stored_corruptions_is_no_reason_to_stop(found: str, data_folder: Path) -> None:
+    (path := data_folder / store.FOLDER / "a.npy").parent.mkdir(parents=True)
+    if found == "a pipe":
+        os.mkfifo(path)
+    elif found == "a folder":
+        path.mkdir()
+    elif found == "several arrays":
+        with path.open("wb") as file:
+            np.savez(file, a=np.zeros(2), b=np.zeros(2))
+    else:
+        path.write_bytes(b"\x93NUMPY\1\0\5\0{[\0\0\n" if found == "a damaged header" else b"<html>")
+    pictures = [np.full((1, 3, 2, 2), severity, np.uint8) for severity in SEVERITIES]
+    got = list(store.load_or_make("a", (5, 1, 3, 2, 2), lambda severity: pictures[severity - 1]))
+    assert np.array_equal(got, pictures)
 
 
 def _other_labels(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100, small, with training and test batches in torchvision's layout, and MD5s to match."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,31 @@ def cifar(folder: Path, monkeypatch: pytest.MonkeyPatch, loader: str, training: 
     meta = place / kind.meta["filename"]
     meta.write_bytes(pickle.dumps({kind.meta["key"]: list(CLASSES[loader.lower()])}, protocol=2))
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": calculate_md5(meta)})
+
+
+def as_published(images: NDArray[np.uint8], labels: Sequence[int], key: str) -> bytes:
+    """A batch as Python 2 and NumPy 1.0 pickled it, and as the published ones are.
+
+    Args:
+        images: ``(N, 3, 32, 32)``.
+        labels: fewer than 256 different ones.
+        key: of the labels.
+    """
+
+    def text(value: bytes) -> bytes:
+        return b"T" + len(value).to_bytes(4, "little") + value
+
+    def number(value: int) -> bytes:
+        return b"J" + value.to_bytes(4, "little", signed=True)
+
+    shape = number(len(images)) + number(3 * 32 * 32) + b"\x86"
+    begun = b"cnumpy.core.multiarray\n_reconstruct\nq\x01(cnumpy\nndarray\nq\x02" + number(0) + b"\x85U\x01btR"
+    dtype = b"cnumpy\ndtype\nq\x03(U\x02u1K\x00K\x01tR(K\x03U\x01|NNN" + number(-1) * 2 + b"K\x00tb"
+    data = begun + b"(K\x01" + shape + dtype + b"\x89" + text(images.tobytes()) + b"tb"
+    numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    names = b"](" + b"".join(text(b"a_s_%06d.png" % number) for number in range(len(labels))) + b"e"
+    values = {b"batch_label": text(b"testing batch 1 of 1"), key.encode(): numbers, b"data": data, b"filenames": names}
+    return b"\x80\x02}(" + b"".join(text(name) + value for name, value in values.items()) + b"u."
 
 
 def pictures(labels: list[int], seed: int) -> NDArray[np.uint8]:

@@ -148,7 +148,7 @@ def test_only_the_audits_own_file_is_read(tmp_path: Path) -> None:
             open_of_audit(detail)
     path.unlink()
     path.mkdir()
-    with pytest.raises(DataError, match="not a regular file"):
+    with pytest.raises(DataError, match="expected a file, got a folder"):
         open_of_audit(detail)
     without = load_detail(engine, done_audit(Store(engine), "b", identity="j"))
     with pytest.raises(DataError, match="saved no adversarial images; `auditor scan"):

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from auditor.data.digests import set_digest
 from auditor.data.imagenet import robustbench_list
 from auditor.data.samples import Arrays, Pictures
 from auditor.errors import DataError, first_line
+from auditor.files import open_regular
 from auditor.records import Transform, ZooEntry
 from auditor.records.corruptions import NAMES, PUBLISHED, PUBLISHED_3D, SEVERITIES
 
@@ -74,18 +76,26 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any] | None) 
     Raises:
         DataError: the file is missing, or is no such array.
     """
-    if not path.is_file():
-        raise DataError(f"the corruption file {path.name} is missing in {path.parent}")
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open_regular(path) as file:
+            array = _map(file)
+    except FileNotFoundError as error:
+        raise DataError(f"the corruption file {path.name} is missing in {path.parent}") from error
     except Exception as error:  # damaged headers raise many types of errors
-        pickled = "pickle" in str(error) or "Python objects" in str(error)
-        reason = "pickled objects are not read" if pickled else first_line(error)
-        raise DataError(f"cannot read {path}: expected an array of {shape} bytes ({reason})") from error
-    if not isinstance(array, np.ndarray) or array.shape != shape or (dtype is not None and array.dtype != dtype):
-        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-        raise DataError(f"expected {dtype or 'integers'} {shape} in {path}, got {got}")
+        raise DataError(f"cannot read {path}: expected an array of {shape} bytes ({first_line(error)})") from error
+    if array.shape != shape or (dtype is not None and array.dtype != dtype):
+        raise DataError(f"expected {dtype or 'integers'} {shape} in {path}, got {array.dtype} {array.shape}")
     return array
+
+
+def _map(file: BufferedReader) -> NDArray[Any]:
+    """What ``np.load`` with ``mmap_mode="r"`` returns, which opens a path itself, and twice."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("pickled objects are not read")
+    return np.memmap(file, dtype, "r", file.tell(), shape, "F" if by_columns else "C")
 
 
 def read_labels(root: Path) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.data.downloads import data_folder
-from auditor.files import write_atomically
+from auditor.files import open_regular, write_atomically
 from auditor.records.corruptions import SEVERITIES
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ def load_or_make(
 
 def _load(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     try:
-        stored = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # none, or damaged: made again
+        with open_regular(path) as file:
+            stored = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception:  # none, or damaged, for which NumPy raises many types of errors: made again
         return None
     return stored if stored.dtype == np.uint8 and stored.shape == shape else None
 

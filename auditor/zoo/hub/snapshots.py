@@ -46,7 +46,10 @@ def cached_snapshots(repository: str = "*") -> list[Snapshot]:
     for folder in sorted(_cache().glob(f"models--{repository.replace('/', '--')}")):
         name, named = folder.name.removeprefix("models--").replace("--", "/"), set()
         for ref in sorted(path for path in (folder / "refs").rglob("*") if path.is_file()):
-            branch, commit = ref.relative_to(folder / "refs").as_posix(), ref.read_text().strip()
+            try:
+                branch, commit = ref.relative_to(folder / "refs").as_posix(), read_limited(ref).decode().strip()
+            except (OSError, ValueError):  # no ref, or none any more: the commit is listed by its own name
+                continue
             named.add(commit)
             found.append(Snapshot(name if branch == "main" else f"{name}@{branch}", _commit(folder, commit), commit))
         others = sorted(path for path in (folder / "snapshots").glob("*") if path.name not in named)

@@ -94,7 +94,11 @@ class LocalZoo:
             if kind not in (*WEIGHT_TYPES, INDEX) and kind_of(model.weights) is None:
                 yield f"{name}: expected weights in {model.weights}, got {kind}"
             elif expected is not None:
-                got = file_sha256(path)
+                try:
+                    got = file_sha256(path)
+                except OSError as error:
+                    yield f"{name}: cannot read the weights {path}: {error.strerror}"
+                    continue
                 if got != expected:
                     yield f"{name}: expected {model.weights} with SHA-256 {expected[:16]}…, got {got[:16]}…"
 

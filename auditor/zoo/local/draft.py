@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from auditor.errors import ModelLoadError
+from auditor.files import open_regular, read_limited
 from auditor.zoo.file_types import INDEX, WEIGHT_TYPES, file_type
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pkl", ".tar", ".index.json")
@@ -180,7 +181,7 @@ def check_network(folder: Path, name: str) -> None:
 def _callables(path: Path) -> tuple[list[str], list[str]]:
     """The classes that derive from something called Module, and the other classes and functions, at the top."""
     try:
-        body = ast.parse(path.read_bytes()).body
+        body = ast.parse(read_limited(path)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):
         return [], []
     classes = {node.name: [ast.unparse(base).rpartition(".")[2] for base in node.bases] for node in body
@@ -215,7 +216,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript program: a zip with a folder of code."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with open_regular(path) as stored, zipfile.ZipFile(stored) as file:
             return any(name.split("/")[1:2] == ["code"] for name in file.namelist())
     except (OSError, zipfile.BadZipFile, ValueError):
         return False

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.errors import EnvironmentUnusableError
+from auditor.errors import EnvironmentUnusableError, file_reason
 from auditor.files import file_sha256
 from auditor.records import Transform, ZooEntry
 from auditor.records.versions import installed_version
@@ -158,7 +158,10 @@ def _architecture(model: Model, dataset: Dataset, size: Size, folder: Path) -> d
         kwargs = {"num_classes": dataset.classes, "in_chans": size[0]} | chosen.kwargs
         return {"timm": chosen.timm, "version": installed_version("timm"), "kwargs": kwargs}
     name = str(chosen.python)
-    digest = code_digest(folder.resolve(), resolve_inside(folder, name.rpartition(":")[0]))
+    try:
+        digest = code_digest(folder.resolve(), resolve_inside(folder, name.rpartition(":")[0]))
+    except (OSError, ValueError) as error:  # a file that has been replaced since its path was checked
+        raise EntryError([(("architecture", "python"), f"cannot read the code: {file_reason(error)}")]) from error
     return {"python": name, "kwargs": chosen.kwargs, "sha256": digest}
 
 

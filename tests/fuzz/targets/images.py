@@ -1,25 +1,31 @@
-"""Data sets: .npz files, the arrays in them, idx files, pictures, class folders, MATLAB files, saved adversarials."""
+"""Data sets in all their layouts, and saved adversarial images."""
 
 import gzip
+import hashlib
 import io
+import pickle
 import struct
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
 from auditor.attacks.adversarials import Adversarials, save_adversarials
-from auditor.data import image_folder, pictures
+from auditor.data import cifar, image_folder, pictures, stl10, tiny_imagenet
 from auditor.data.corruptions.published import open_array
 from auditor.data.fashion_mnist import read_idx
 from auditor.data.npz import read_npz
+from auditor.data.samples import Pictures
 from auditor.data.svhn import read_mat
 from auditor.records import Transform
 from auditor.results.adversarials import open_saved
+from tests.factories.cifar_sets import as_published
 from tests.fuzz.contract import BrokenPromiseError, Target
 
 CLASSES = ("cat", "dog", "T-shirt/top")
@@ -154,6 +160,71 @@ def mat_seeds() -> Sequence[bytes]:
     return found
 
 
+def cifar_pickle(data: bytes, folder: Path) -> None:
+    """The first byte says which file the rest is; both have the MD5 that is asked for, as nobody's files may have."""
+    batch, names = (data[1:], cifar_seeds()[1][1:]) if data[:1] == b"b" else (cifar_seeds()[0][1:], data[1:])
+    (folder / "batch").write_bytes(batch)
+    (folder / "names").write_bytes(names)
+    batch_md5, names_md5 = (hashlib.md5(content).hexdigest() for content in (batch, names))
+    kind = SimpleNamespace(__name__="CIFAR10", filename="a.tar.gz", test_list=[("batch", batch_md5)],
+                           meta={"filename": "names", "key": "label_names", "md5": names_md5})  # fmt: skip
+    found = cifar.read_batches(kind, folder, CLASSES, train=False)
+    fits = found.images.shape == (len(found.labels), 3, 32, 32) and found.images.dtype == np.uint8
+    if not fits or any(label not in range(len(CLASSES)) for label in found.labels.tolist()):
+        raise BrokenPromiseError(f"got {found.images.dtype} {found.images.shape} and the labels {found.labels}")
+
+
+@cache
+def cifar_seeds() -> Sequence[bytes]:
+    pixels = np.arange(3 * 32 * 32).astype(np.uint8).reshape(1, 3, 32, 32)
+    rows = {"data": np.asfortranarray(pixels.reshape(1, -1)), "fine_labels": [2]}
+    return [
+        b"b" + as_published(pixels, [1], "labels"),
+        b"m" + pickle.dumps({"label_names": list(CLASSES)}, protocol=2),
+        b"b" + pickle.dumps(rows, protocol=2),
+        b"b" + pickle.dumps(rows, protocol=4),
+        b"m" + pickle.dumps({"label_names": list(CLASSES)}, protocol=0),
+        b"mcos\nsystem\n(S'true'\ntR.",
+    ]
+
+
+def stl10_files(data: bytes, folder: Path) -> None:
+    """The first byte is the number of labels, the second says whether zeros fill up the pictures after the labels."""
+    count, fill = (data[:2] + b"\0\0")[:2]
+    labels, pixels = data[2 : 2 + count], data[2 + count :]
+    (folder / "test_y.bin").write_bytes(labels)
+    (folder / "test_X.bin").write_bytes(pixels.ljust(count * 3 * stl10.SIDE**2, b"\0") if fill == ord("z") else pixels)
+    found = stl10.find(folder, None)
+    images, numbers = found.pixels(None, 3)[0], found.labels
+    if images.shape != (len(numbers), 3, 96, 96) or not 0 <= numbers.min() <= numbers.max() < len(stl10.CLASSES):
+        raise BrokenPromiseError(f"got {images.dtype} {images.shape} and the labels {numbers}")
+
+
+def stl10_seeds() -> Sequence[bytes]:
+    return [b"\2z\1\12" + bytes(range(200)), b"\3z\1\12\13", b"\0z", b"\1a\1" + bytes(100)]
+
+
+def tiny_annotations(data: bytes, folder: Path) -> None:
+    """The bytes are Tiny ImageNet's file of annotations, beside which there is one picture."""
+    (images := folder / "val" / "images").mkdir(parents=True)
+    (images / "0").touch()
+    (folder / "val" / tiny_imagenet.ANNOTATIONS).write_bytes(data)
+    found = tiny_imagenet.find(folder, None)
+    if not isinstance(found, Pictures) or set(found.paths) != {images / "0"} or len(set(found.labels.tolist())) != 200:
+        raise BrokenPromiseError(f"got the labels {sorted(set(found.labels.tolist()))}")
+
+
+def tiny_seeds() -> Sequence[bytes]:
+    lines = [f"0\t{synset}\n" for synset in tiny_imagenet.SYNSETS]
+    return [
+        "".join(lines).encode(),
+        "".join(lines).replace("\n", "\t0\t0\r\n", 9).encode(),
+        "".join(lines[1:]).encode(),
+        f"{''.join(lines)}../images/0\t{tiny_imagenet.SYNSETS[0]}\n".encode(),
+        f"{''.join(lines)}犬\x1b[2J\0\t{tiny_imagenet.SYNSETS[0]}\n".encode(),
+    ]
+
+
 def corruption(data: bytes, folder: Path) -> None:
     path = folder / "fog.npy"
     path.write_bytes(data)
@@ -192,6 +263,9 @@ TARGETS = (
     Target("picture", picture, picture_seeds, PIL),
     Target("image-folder", folder_names, folder_seeds, length=512),
     Target("svhn", mat, mat_seeds, length=8192, closed=True),
+    Target("cifar", cifar_pickle, cifar_seeds),
+    Target("stl10", stl10_files, stl10_seeds, length=1024),
+    Target("tiny-imagenet", tiny_annotations, tiny_seeds, length=8192),
     Target("corruptions", corruption, corruption_seeds, NUMPY),
     Target("adversarials", adversarials, adversarial_seeds, NUMPY),
 )
