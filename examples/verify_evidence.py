@@ -88,8 +88,13 @@ def compute(record: dict) -> dict[str, float]:
 
 def compare_figures(folder: Path, statement: dict) -> Iterator[str]:
     """Figures that do not follow from the verdicts."""
+    if not statement["predicate"]["audits"]:
+        yield f"{ENVELOPE}: it is about no audit"
     for audit in statement["predicate"]["audits"]:
         record = json.loads((folder / audit["record"]).read_bytes())
+        if not record["samples"]:
+            yield f"{audit['record']}: it has no samples"
+            continue
         for name, value in compute(record).items():
             if not math.isclose(value, audit["figures"][name], rel_tol=1e-9, abs_tol=1e-12):
                 yield f"{audit['record']}: {name} is {value} by its verdicts, {audit['figures'][name]} is stated"
@@ -106,7 +111,7 @@ def main(folder: Path, pem: bytes) -> int:
         problems = problems or list(compare_figures(folder, statement))
     except InvalidSignature:
         problems = [f"{ENVELOPE}: the signature is wrong"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         problems = [f"{ENVELOPE}: {type(error).__name__}: {error}"]
     for problem in problems:
         print(problem)

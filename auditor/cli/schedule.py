@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NAME = click.argument("name", metavar="NAME")
 CODE = ("trust_code", "attack_files")
 """Parameters of a scan that run code of a machine."""
+MLFLOW = "mlflow_uri"
 
 
 @click.group("schedule", cls=Group)
@@ -134,8 +135,14 @@ def _parse_scan(words: Sequence[str]) -> tuple[click.Command, dict[str, Any]]:
         raise UsageError(f"command of the schedule: {describe_usage_error(error)}") from error
 
 
-def _is_path(parameter: click.Parameter) -> bool:
-    return isinstance(parameter.type, click.Path) or parameter.name == "attack_files"
+def _absolute(parameter: click.Parameter, word: str) -> str:
+    """The value of a parameter, made absolute if it is a path or the place of a store. Raises UsageError."""
+    from auditor.network.mlflow import absolute_uri
+
+    if parameter.name == MLFLOW:
+        return absolute_uri(word)
+    is_path = isinstance(parameter.type, click.Path) or parameter.name == "attack_files"
+    return str(Path(word).absolute()) if is_path else word
 
 
 def _with_absolute_paths(words: Sequence[str]) -> list[str]:
@@ -154,12 +161,11 @@ def _with_absolute_paths(words: Sequence[str]) -> list[str]:
         name, equals, value = word.partition("=")
         if expected is None and name in options:
             option = options[name]
-            if equals and _is_path(option):
-                word = f"{name}={Path(value).absolute()}"
+            if equals:
+                word = f"{name}={_absolute(option, value)}"
             expected = None if equals or getattr(option, "is_flag", False) else option
         else:
-            kind = expected if expected is not None else arguments.pop(0)
-            word = str(Path(word).absolute()) if _is_path(kind) else word
+            word = _absolute(expected if expected is not None else arguments.pop(0), word)
             expected = None
         made.append(word)
     return made
@@ -168,15 +174,18 @@ def _with_absolute_paths(words: Sequence[str]) -> list[str]:
 def check_remote_scan(words: Sequence[str]) -> None:
     """Check the options of a scan that is scheduled over HTTP: as ``add`` does, and without paths and code.
 
-    A token must not decide which files of the beat's machine are read or run.
+    A token must not decide which files of the beat's machine are read, written or run.
 
     Raises:
         UsageError: `auditor schedule add` would refuse the options, or they name a path, or trust code.
     """
     from auditor.errors import UsageError
+    from auditor.network.mlflow import is_local
 
     command, given = _parse_scan(words)
     local = [one for one in command.params if isinstance(one.type, click.Path) or one.name in CODE]
+    if given[MLFLOW] is not None and is_local(given[MLFLOW]):
+        local += [one for one in command.params if one.name == MLFLOW]
     wrong = [str(one.get_error_hint(None)) for one in local if given[str(one.name)]]
     if given["source"] == "local" or wrong:
         what = wrong[0] if wrong else "a local zoo"

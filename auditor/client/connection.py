@@ -26,11 +26,15 @@ class UnreadableAnswerError(EnvironmentUnusableError):
 
 
 class _TryAgainError(Exception):
-    """The server did not run the request, and may do so later; ``after`` is the number of seconds that it asks for."""
+    """The server is busy, and may answer later; ``after`` is the number of seconds that it asks for."""
 
     def __init__(self, error: AuditorError, after: float | None = None) -> None:
         super().__init__(str(error))
         self.error, self.after = error, after
+
+
+class _NotRunError(_TryAgainError):
+    """The server has certainly not run the request. A 503 is no such answer: the database may fail after a commit."""
 
 
 class Connection:
@@ -78,7 +82,7 @@ class Connection:
         """Send a request that changes something. It is repeated only if the server has certainly not run it."""
         content = None if body is None else msgspec.json.encode(body)
         headers = {} if content is None else {"Content-Type": "application/json"}
-        not_run = (httpx.ConnectError, httpx.ConnectTimeout, _TryAgainError)
+        not_run = (httpx.ConnectError, httpx.ConnectTimeout, _NotRunError)
         response = self._try(method, path, not_run, content=content, headers=headers)
         return self._decode(response, response_type)
 
@@ -124,7 +128,8 @@ class Connection:
         if status in (401, 403):
             raise AccessDeniedError(detail)
         if status in (429, 503):
-            raise _TryAgainError(EnvironmentUnusableError(detail), _retry_after(response))
+            again = _NotRunError if status == 429 else _TryAgainError
+            raise again(EnvironmentUnusableError(detail), _retry_after(response))
         if status >= 500 or response.is_redirect:
             raise EnvironmentUnusableError(detail)
         raise _ERROR_TYPES.get(status, UsageError)(detail)

@@ -28,6 +28,9 @@ EXTRAS = {
     "onnx": ("onnx", "ONNX files in local zoos"),
     "service": ("celery", "workers and PostgreSQL"),
     "telemetry": ("opentelemetry-exporter-otlp-proto-http", "OpenTelemetry traces"),
+    "mlflow": ("mlflow-skinny", "runs and registered models of MLflow"),
+    "corruptions": ("imagecorruptions-imaug", "common corruptions that are generated"),
+    "evidence": ("securesystemslib", "signed evidence"),
 }
 """The package without which an extra is not installed, because extras share others; and what the extra is for."""
 TESTED_TIMM = ("1.0.9", "1.0.31")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from auditor.errors import EnvironmentUnusableError, UsageError, first_line, one_line
 
@@ -51,6 +51,29 @@ def check_uri(uri: str) -> str:
         "--mlflow: expected the address of a server (http://HOST:5000), sqlite:///FILE or a folder, "
         f"got {one_line(uri)!r}"
     )
+
+
+def is_local(uri: str) -> bool:
+    """Whether a tracking URI is a store in files of this machine, and not a server's address."""
+    return urlsplit(check_uri(uri)).scheme not in ("http", "https")
+
+
+def absolute_uri(uri: str) -> str:
+    """Return a tracking URI that means the same in every working directory; a folder becomes an absolute path.
+
+    Raises:
+        UsageError: as :func:`check_uri`.
+
+    Example:
+        >>> absolute_uri("file:///srv/mlruns"), absolute_uri("http://127.0.0.1:5000")
+        ('/srv/mlruns', 'http://127.0.0.1:5000')
+    """
+    parts = urlsplit(check_uri(uri))
+    if parts.scheme == "file":
+        return unquote(parts.path)
+    if parts.scheme == "sqlite" and not parts.netloc:
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    return uri
 
 
 @contextlib.contextmanager

@@ -13,9 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from auditor.cli.output.mlflow import mlflow_name
 from auditor.config import settings
 from auditor.db.session import open_database
 from auditor.db.store import Store
+from auditor.records import AttackScore
 from tests.factories.audits import audited
 from tests.factories.command import run
 from tests.factories.evidence import store_attacked
@@ -151,6 +153,60 @@ def test_stores_without_a_server(place: str, tmp_path: Path, monkeypatch: pytest
     assert done.exit_code == 0, done.output
     logged = runs_of(uri if place == "sqlite" else (tmp_path / "mlruns").as_uri())["demo:strong"]
     assert logged.data.metrics["robust_accuracy"] == 0.8
+    assert len(list(tmp_path.rglob("record.json"))) == 1
+
+
+NAMES = [
+    "pgd-20 from hub:me/vit@v2", "pgd-20 from hub:me/vit+v2", "my=attack.py:a(b)", "über", "a//b", "a/../b", "a/",
+    ".", "..", "x" * 400, "x" * 401, "a\\b", "50%",
+]  # fmt: skip
+
+
+def test_names_are_those_that_mlflow_accepts_and_stay_different() -> None:
+    from mlflow.utils.validation import _validate_length_limit, _validate_metric_name, _validate_param_name
+
+    made: dict[str, int] = {}
+    for text in NAMES:
+        made[mlflow_name(f"after/{text}", taken=made)] = 1
+        _validate_param_name(mlflow_name(f"training.{text}"))
+    for name in made:
+        _validate_metric_name(name)
+        _validate_length_limit("name", 250, name)
+    assert len(made) == len(NAMES)
+    assert "after/pgd-20 from hub:me/vit_v2_2" in made
+    assert mlflow_name("after/square") == "after/square"
+
+
+@pytest.mark.long
+def test_any_attack_and_training_is_logged(tmp_path: Path) -> None:
+    attacks = [
+        AttackScore(attack=name, parameters={}, n=40, broken=1, robust_accuracy=0.5 - number / 100, seconds=1.0)
+        for number, name in enumerate(NAMES)
+    ]
+    audited("strong", 80, attacks=tuple(attacks), training={"label smoothing @ 0.1": "yes"})
+    uri = f"sqlite:///{tmp_path}/nested.db"
+    done = run("scans", "mlflow", "1", uri)
+    assert (done.exit_code, done.stderr.strip().splitlines()[-1]) == (0, "logged 1 audit to MLflow"), done.output
+    logged = runs_of(uri)["demo:strong"].data
+    found = {value for name, value in logged.metrics.items() if name.startswith("after/")}
+    assert found == {score.robust_accuracy for score in attacks}
+    assert logged.params["training.label smoothing _ 0.1"] == "yes"
+
+
+@pytest.mark.long
+def test_with_half_of_the_packages_for_evidence_everything_else_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDITOR_EVIDENCE_KEY", str(tmp_path / "team.key"))
+    settings.cache_clear()
+    assert run("evidence", "keygen").exit_code == 0
+    store_attacked()
+    monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
+    uri = f"sqlite:///{tmp_path}/nested.db"
+    done = run("scans", "mlflow", "1", uri)
+    assert done.exit_code == 0, done.output
+    assert "no evidence is logged: evidence needs cyclonedx-python-lib" in " ".join(done.stderr.split())
+    assert "logged 1 audit to MLflow" in done.stderr
     assert len(list(tmp_path.rglob("record.json"))) == 1
 
 

@@ -298,6 +298,14 @@ def test_what_the_server_may_have_run_is_not_repeated(answers: Served) -> None:
     assert requests == ["POST /api/v1/scans"] * 3
 
 
+def test_a_change_is_not_repeated_when_the_database_failed_which_may_be_after_it(answers: Served) -> None:
+    url, script, requests = answers
+    script += [BUSY, BUSY]
+    with Client(url) as writer, pytest.raises(EnvironmentUnusableError, match="the database is not usable"):
+        writer.start_scan(ScanBody(source="demo"))
+    assert requests == ["POST /api/v1/scans"]
+
+
 def test_an_answer_of_another_kind_is_one_line(answers: Served) -> None:
     url, script, _ = answers
     script += [(200, {}, b"<html>a sign-in page</html>"), (302, {"Location": "/sign-in"}, b""), (200, {}, b"{}")]

@@ -1,5 +1,6 @@
 """The Kubernetes manifests: valid for the API's schemas, and what they promise about auditor."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -14,7 +15,8 @@ import yaml
 
 from auditor.cli import main
 from auditor.config import Settings, settings
-from tests.deploy.files import ROOT, compose, image
+from auditor.web.security.hosts import allowed_hosts
+from tests.deploy.files import OPERATIONS, ROOT, compose, image
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATIONS = ("base", "overlays/gpu")
@@ -218,6 +220,32 @@ def test_services_lead_to_ports_of_pods() -> None:
         for port in service["spec"]["ports"]:
             assert ports[port["targetPort"]] == args[args.index("--port") + 1]
         assert args[args.index("--allowed-host") + 1] == service["metadata"]["name"]
+
+
+def test_metrics_answer_to_the_names_of_their_service_in_other_namespaces() -> None:
+    args = container("auditor-metrics")["args"]
+    service = of_kind("Service")["auditor-metrics"]["metadata"]
+    full = f"{service['name']}.{service['namespace']}.svc.cluster.local"
+    given = [name for option, name in itertools.pairwise(args) if option == "--allowed-host"]
+    known = allowed_hosts("0.0.0.0", given)
+    for name in (service["name"], full.removesuffix(".svc.cluster.local"), full.removesuffix(".cluster.local"), full):
+        assert name in known, name
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    assert f"`{full.removesuffix('.cluster.local')}:9464`" in text
+
+
+def test_upgrade_and_rollback_stop_every_process_that_changes_the_database() -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text().partition("\n## Upgrade and rollback\n")[2]
+    writers = set(of_kind("Deployment")) - {"auditor-serve", "auditor-metrics"}
+    (scaled,) = [line for line in text.splitlines() if "auditor-beat" in line and "scale" in line]
+    assert set(re.findall(r"deployment/(\S+)", scaled)) == writers
+    (chosen,) = re.findall(r"component in \((.*?)\)", text)
+    assert set(chosen.split(", ")) == {labels(name)["app.kubernetes.io/component"] for name in writers}
+    stops = re.findall(
+        r"docker compose .*\bstop (.+)", OPERATIONS.read_text().partition("\n## Backup and restore\n")[2]
+    )
+    services = {name for name, one in compose()["services"].items() if "auditor" in one["image"]} - {"migrate"}
+    assert [set(line.split()) for line in stops] == [services, services]
 
 
 def test_a_network_policy_covers_all_pods_and_each_open_port_is_a_pods() -> None:

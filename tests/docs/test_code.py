@@ -25,6 +25,13 @@ UNPARSED = ("text", "output", "")  # commands with placeholders, what a command 
 PLACEHOLDER = re.compile(r"…|\.\.\.|\b[A-Z]+\b|<|\[")
 WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 BLOCKS = [block for page in WRITTEN for block in blocks(page)]
+PROGRAM = re.compile(r"(?:[A-Z_]+=|(?:apt-get|auditor|curl|docker|eval|export|make|pip|python) )")
+SHELL = [
+    block
+    for block in BLOCKS
+    if block.language in ("bash", "sh")
+    or (block.language == "" and PROGRAM.match(block.first_line) and "─►" not in block.text)
+]
 
 
 def of(*languages: str) -> Any:
@@ -39,7 +46,7 @@ def test_every_block_is_of_a_language_that_is_checked_or_has_its_reason() -> Non
     assert found == excused, "docs/tested-documentation.md names each block that no test checks, and no other"
 
 
-@of("bash", "sh")
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: block.name)
 def test_shell_is_shell(block: Block) -> None:
     done = subprocess.run(["bash", "-n"], input=block.text, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -204,6 +211,18 @@ def test_python_that_needs_nothing_runs(page: str, capsys: pytest.CaptureFixture
 )
 def test_a_wrong_command_is_noticed(line: str, problem: str) -> None:
     assert problem in " ".join(problems_of(line.split(), complete=True))
+
+
+def test_indented_commands_are_parsed_as_shell() -> None:
+    found = {(block.page.name, block.first_line.split()[0]) for block in SHELL if not block.language}
+    assert {
+        ("operations.md", "docker"),
+        ("mlflow.md", "pip"),
+        ("README.md", "make"),
+        ("findings.md", "OMP_NUM_THREADS=1"),
+    } <= found
+    with pytest.raises(AssertionError):
+        test_shell_is_shell(Block(ROOT, 1, "", "docker run 'auditor\n"))
 
 
 def test_a_wrong_name_is_noticed() -> None:

@@ -4,6 +4,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import jsonschema
 import pytest
@@ -99,3 +100,16 @@ def test_a_local_model_is_at_its_name_in_the_zoo_file(
     assert [places[row.model].line for row in rows] == [2, 5, 1]
     uri = "models/zoo.toml" if inside else f"{tmp_path.relative_to('/')}/models/zoo.toml"
     assert places["local:first"].uri == uri
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_address_of_a_zoo_file_is_encoded(inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SARIF requires URI references: a space, # or % in a path, and a colon in its first part, would be none."""
+    zoo = tmp_path / "my: models #1" / "50%"
+    zoo.mkdir(parents=True)
+    (zoo / "zoo.toml").write_text('[[models]]\nname = "first"\n')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path if inside else tmp_path / "elsewhere")
+    place = find_places([result_row(model="local:first")], zoo)["local:first"]
+    assert urljoin(f"{tmp_path.as_uri()}/", place.uri) == (zoo / "zoo.toml").as_uri()
+    assert place.uri.startswith("my%3A%20models%20%231/50%25" if inside else "file:///")

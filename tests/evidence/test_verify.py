@@ -382,10 +382,58 @@ def signed_payloads() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("statement", list(signed_payloads()))
-def test_a_signed_statement_without_evidence_is_refused(statement: dict[str, Any], folder: Path) -> None:
+def test_a_signed_statement_without_evidence_is_refused(
+    statement: dict[str, Any], folder: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     signer = load_signer(folder.parent / "signer.key")
     (folder / layout.ENVELOPE).write_bytes(sign_statement(statement, signer))
     assert any("evidence.dsse.json: " in line or "missing" in line for line in problems(folder))
+    assert by_script(script, folder, capsys)
+
+
+def drop_audits(statement: dict[str, Any], _: dict[str, Any]) -> str:
+    statement["predicate"]["audits"] = []
+    return "evidence.dsse.json: it is about no audit"
+
+
+def drop_samples(_: dict[str, Any], record: dict[str, Any]) -> str:
+    record["samples"] = []
+    return "audits/1/record.json: it has no samples"
+
+
+def drop_digits(_: dict[str, Any], record: dict[str, Any]) -> str:
+    record["corruptions"] = [{}]
+    record["samples"] = [sample | {"corruptions": ""} for sample in record["samples"]]
+    return "evidence.dsse.json: ZeroDivisionError: "
+
+
+def drop_figures(_: dict[str, Any], record: dict[str, Any]) -> str:
+    record["figures"] = "none"
+    return "evidence.dsse.json: AttributeError: "
+
+
+@pytest.mark.parametrize("lie", [drop_audits, drop_samples, drop_digits, drop_figures])
+def test_the_script_refuses_what_has_nothing_to_compute(
+    lie: Callable[[dict[str, Any], dict[str, Any]], str],
+    folder: Path,
+    script: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The signature and the digests are right."""
+    from auditor.evidence.statement import sign_statement
+
+    path = folder / "audits" / "1" / "record.json"
+    statement = script.open_envelope(folder, (folder.parent / "signer.key.pub").read_bytes())
+    record = json.loads(path.read_bytes())
+    expected = lie(statement, record)
+    path.write_text(json.dumps(record))
+    for file in statement["predicate"]["files"]:
+        if file["name"] == "audits/1/record.json":
+            file["digest"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    signer = load_signer(folder.parent / "signer.key")
+    (folder / layout.ENVELOPE).write_bytes(sign_statement(statement, signer))
+    (line,) = by_script(script, folder, capsys)
+    assert line.startswith(expected)
 
 
 @pytest.mark.long

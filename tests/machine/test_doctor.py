@@ -2,11 +2,13 @@
 
 import json
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from packaging.requirements import Requirement
 
 from auditor import tracing
 from auditor.cli import main
@@ -14,6 +16,8 @@ from auditor.config import settings
 from auditor.machine import doctor
 from auditor.machine.doctor import examine
 from tests.factories.collector import Collector
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str) -> Result:
@@ -73,6 +77,13 @@ def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.Mon
     assert found("[service]") == doctor.Finding(
         "[service]", "absent", "for workers and PostgreSQL, run pip install 'auditor[service]'"
     )
+
+
+def test_every_extra_for_users_is_known_by_a_package_of_its_own() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(doctor.EXTRAS) == set(extras) - {"docs", "release", "fuzz", "test"}
+    for extra, (package, _) in doctor.EXTRAS.items():
+        assert package in {Requirement(line).name for line in extras[extra]}, extra
 
 
 @pytest.mark.long

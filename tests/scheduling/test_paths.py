@@ -138,3 +138,56 @@ def test_over_http_a_path_is_refused_before_it_is_looked_for(command: str) -> No
     answer = server.post("/schedules", data={"name": "n", "cron": "0 2 * * *", "command": command})
     assert answer.status_code == 422
     assert "cannot be scheduled over HTTP" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("runs", "{folder}/runs"),
+        ("./my runs", "{folder}/my runs"),
+        ("file:///srv/my%20runs", "/srv/my runs"),
+        ("sqlite:///nights.db", "sqlite:///{folder}/nights.db"),
+        ("sqlite:////srv/nights.db", "sqlite:////srv/nights.db"),
+    ],
+)
+def test_the_place_of_an_mlflow_store_becomes_absolute(
+    given: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = kept.format(folder=tmp_path)
+    for words, stored_words in [
+        (("--mlflow", given), ("--mlflow", expected)), ((f"--mlflow={given}",), (f"--mlflow={expected}",))
+    ]:  # fmt: skip
+        code, said = add("demo", *words)
+        assert code == 0, said
+        assert stored() == ("scan", "demo", *stored_words)
+
+
+@pytest.mark.parametrize("place", ["http://me:secret@host", "https://host/?token=secret", "ftp://host"])
+def test_an_address_of_mlflow_that_is_refused_at_night_is_refused_when_it_is_added(place: str) -> None:
+    for words in (("--mlflow", place), (f"--mlflow={place}",)):
+        code, said = add("demo", *words)
+        assert code == 2
+        assert "--mlflow: expected " in said
+        assert "secret" not in said
+        with pytest.raises(UsageError, match="--mlflow: expected "):
+            check_remote_scan(["demo", *words])
+    assert run("schedule", "list", "--format", "json").stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("place", ["runs", "/srv/runs", "file:///srv/runs", "sqlite:///nights.db"])
+def test_over_http_a_schedule_logs_only_to_servers_of_mlflow(place: str) -> None:
+    check_remote_scan(["demo", "--mlflow", "http://127.0.0.1:5000"])
+    with pytest.raises(UsageError, match="'--mlflow' names files or code of a machine"):
+        check_remote_scan(["demo", "--mlflow", place])
+
+
+def test_the_folder_of_an_mlflow_store_is_hidden() -> None:
+    assert add("demo", "--mlflow", "runs")[0] == 0
+    row = find_schedule(open_database(settings().database_url), "nightly")
+    shown = ScheduleRow(
+        id=1, name="n", cron="* * * * *", command=("auditor", *(row.command or ())), enabled=True, problem=None,
+        next=None, last=None,
+    )  # fmt: skip
+    assert hide_paths(shown).command == ("auditor", "scan", "demo", "--mlflow", "…")

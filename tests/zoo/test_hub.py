@@ -1,8 +1,10 @@
 """Models of the Hugging Face hub: which are listed, preprocessing as in the libraries, and weights that run nothing."""
 
 import json
+import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +30,7 @@ with warnings.catch_warnings():
 
 from timm.data import ImageNetInfo, create_transform, resolve_data_config
 
+import auditor.zoo.hub
 from auditor.data import CLASSES, has_hierarchy, hierarchy_of
 from auditor.data.transforms import pipeline
 from auditor.errors import EnvironmentUnusableError, ModelLoadError, NotFoundError
@@ -101,6 +104,45 @@ def test_the_cache_is_listed_by_branch_and_commit_and_other_repositories_are_lef
         ModelLoadError, match=r"me/text: expected an image classifier .*, got architectures 'BertModel'"
     ):
         HubZoo(Path("me/text")).entries()
+
+
+def hide(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make imports of a library fail, as where its extra is not installed."""
+    own = {"timm": "auditor.zoo.hub.timm_models", "transformers": "auditor.zoo.hub.transformers_models"}[library]
+    monkeypatch.delitem(sys.modules, own, raising=False)
+    monkeypatch.delattr(auditor.zoo.hub, own.rpartition(".")[2], raising=False)
+    for name in [one for one in sys.modules if one == library or one.startswith(f"{library}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+
+
+@pytest.mark.parametrize(("library", "extra"), [("timm", "timm"), ("transformers", "hub")])
+def test_without_one_library_the_cache_lists_what_the_other_reads(
+    library: str,
+    extra: str,
+    hub: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    save_vit(tmp_path / "transformers")
+    save_timm(tmp_path / "timm", ["x", "y"])
+    for number in range(5):
+        for name in ("transformers", "timm"):
+            put_into_cache(hub, f"me/{name}{number}", tmp_path / name)
+    other = {"timm": "transformers", "transformers": "timm"}[library]
+    hide(library, monkeypatch)
+    assert [one.model for one in HubZoo().entries()] == [f"hub:me/{other}{number}" for number in range(5)]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    named = f"me/{library}0, me/{library}1, me/{library}2 and 2 more"
+    assert line.startswith(f"left out of the hub's cache: {named}, because {library} cannot be imported")
+    assert f"pip install 'auditor[{extra}]'" in line
+    with pytest.raises(EnvironmentUnusableError, match=rf"pip install 'auditor\[{extra}\]'"):
+        HubZoo(Path(f"me/{library}0")).entries()
+    for number in range(5):
+        shutil.rmtree(hub / f"models--me--{other}{number}")
+    with pytest.raises(EnvironmentUnusableError, match=rf"{library} cannot be imported: pip install"):
+        HubZoo().entries()
 
 
 def test_labels_become_classes_of_a_known_data_set_or_of_the_models_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -9,6 +10,7 @@ from torch import nn
 
 from auditor.errors import ModelLoadError, UsageError
 from auditor.zoo.local import LocalZoo
+from tests.factories.graphs import graph_zoo, small_network, write_onnx
 
 mlflow = pytest.importorskip("mlflow", reason="needs MLflow, of the extra `test`")
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, about SQLAlchemy
@@ -118,6 +120,31 @@ def test_safetensors_come_first_and_a_file_can_be_named(registry: Registry) -> N
     registry.add("digits", w__safetensors=state(1), w__pth=state(2), config__json=b"{}")
     torch.testing.assert_close(registry.load("models:/digits/1")[0](x), logits_of(state(1), x))
     torch.testing.assert_close(registry.load("models:/digits/1#w.pth")[0](x), logits_of(state(2), x))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("external", [True, False])
+def test_an_onnx_model_that_mlflow_logged_has_the_logits_of_its_original(external: bool, registry: Registry) -> None:
+    """MLflow's own layout of files, by default with the weights in a file beside the graph."""
+    path = write_onnx(small_network(), registry.folder / "net.onnx")
+    mlflow.set_experiment(experiment_id=registry.experiment)
+    with mlflow.start_run():
+        mlflow.onnx.log_model(
+            onnx.load(path), name="model", registered_model_name="digits", save_as_external_data=external,
+            pip_requirements=["onnx"],  # else it tries the model in another process
+        )  # fmt: skip
+    x = torch.rand(5, 3, 8, 8)
+    zoo = graph_zoo(registry.zoo, "models:/digits/1#model.onnx", trust_code=False)
+    loaded = zoo.load(zoo.entries()[0])
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in ([0.5, 0.4, 0.3], [0.5, 0.6, 0.7]))
+    torch.testing.assert_close(loaded.model(x), small_network()((x - mean) / std))
+    assert "weights are version 1 of digits in MLflow's registry" in loaded.notes
+
+
+def test_an_onnx_model_needs_the_name_of_its_file(registry: Registry) -> None:
+    """Whether there is an architecture to describe must be known before anything is downloaded."""
+    with pytest.raises(UsageError, match=r'architecture: missing: .*, or weights = "models:/digits/1#FILE\.onnx"'):
+        graph_zoo(registry.zoo, "models:/digits/1").entries()
 
 
 @pytest.mark.long

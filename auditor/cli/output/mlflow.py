@@ -8,9 +8,11 @@ import functools
 import hashlib
 import json
 import math
+import posixpath
+import re
 import shlex
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ PARAMETERS = (
 """What decides a run: audits that differ in one of these are no line."""
 AUDIT_METRIC = "audit"
 MOST_LETTERS = 5000
+LONGEST_NAME = 250
 
 
 def check_server(uri: str) -> None:
@@ -151,7 +154,7 @@ def _find_run(client: "MlflowClient", experiment_id: str, row: ResultRow) -> "Ru
         if value is not None:
             client.log_param(run.info.run_id, name, value)
     for name, value in row.training.items():
-        client.log_param(run.info.run_id, f"training.{name}", value)
+        client.log_param(run.info.run_id, mlflow_name(f"training.{name}"), value)
     return run
 
 
@@ -161,7 +164,8 @@ def _metrics(row: ResultRow, detail: Detail | None, scan_id: int) -> "list[Metri
     values: dict[str, Any] = {AUDIT_METRIC: row.id} | {name: getattr(row, name) for name in METRICS}
     values["flags"] = len(row.flags)
     if detail is not None:
-        values |= {f"after/{score.attack}": score.robust_accuracy for score in detail.attacks}
+        for score in detail.attacks:
+            values[mlflow_name(f"after/{score.attack}", taken=values)] = score.robust_accuracy
     when = datetime.fromisoformat(row.finished_at) if row.finished_at else datetime.now(UTC)
     stamp = int(when.timestamp() * 1000)
     return [
@@ -169,6 +173,25 @@ def _metrics(row: ResultRow, detail: Detail | None, scan_id: int) -> "list[Metri
         for name, value in values.items()
         if value is not None and math.isfinite(value)
     ]
+
+
+def mlflow_name(text: str, taken: Container[str] = ()) -> str:
+    """A name that MLflow accepts for a metric or a parameter, and that is not taken: others refuse the whole run.
+
+    Example:
+        >>> mlflow_name("after/pgd-20 from hub:me/vit@v2")
+        'after/pgd-20 from hub:me/vit_v2'
+    """
+    name = re.sub(r"[^/\w.\- :]", "_", text)
+    if posixpath.normpath(name) != name:  # MLflow makes paths of names
+        first, _, rest = name.partition("/")
+        name = f"{first}/_{rest.replace('/', '_')}"
+    name = name[:LONGEST_NAME]
+    number, unique = 1, name
+    while unique in taken:
+        number += 1
+        unique = f"{name[: LONGEST_NAME - len(str(number)) - 1]}_{number}"
+    return unique
 
 
 def _log_files(client: "MlflowClient", run_id: str, detail: Detail) -> None:
@@ -212,7 +235,7 @@ def _log_evidence(client: "MlflowClient", run_id: str, engine: Engine, row: Resu
     with tempfile.TemporaryDirectory() as folder:
         try:
             export_evidence(collect_audit(engine, row.id), signer, Path(folder))
-        except (EvidenceError, UsageError) as error:
+        except (EnvironmentUnusableError, EvidenceError, UsageError) as error:
             say(f"{row.model}: no evidence is logged: {error}")
         else:
             client.log_artifacts(run_id, folder, f"evidence/{row.id}")

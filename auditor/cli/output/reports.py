@@ -75,11 +75,13 @@ def write_reports(
 
 def find_places(rows: "Sequence[ResultRow]", zoo: Path) -> "dict[str, Place]":
     """The line of each model's name in zoo.toml; the first line for a model whose name is not found."""
+    from urllib.parse import quote
+
     from auditor.evidence.sarif import Place
     from auditor.zoo.local.zoo_file import find_model_lines
 
     file = zoo.absolute() / "zoo.toml"
     inside = file.is_relative_to(Path.cwd())
-    uri = file.relative_to(Path.cwd()).as_posix() if inside else file.as_uri()
+    uri = quote(file.relative_to(Path.cwd()).as_posix()) if inside else file.as_uri()
     named = find_model_lines(zoo.absolute())
     return {row.model: Place(uri, named.get(row.model.partition(":")[2], 1)) for row in rows}

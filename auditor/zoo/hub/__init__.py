@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 logger = logging.getLogger(__name__)
+MOST_NAMED = 3
+"""A line about snapshots that are left out names so many."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class HubZoo:
         Raises:
             NotFoundError: there is none.
             ModelLoadError: the named folder or repository is none.
+            EnvironmentUnusableError: the library is not installed that the named one needs, or all in the cache do.
         """
         if self.folder is None:
             return self._cached_entries()
@@ -129,11 +132,19 @@ class HubZoo:
         from huggingface_hub import constants
 
         snapshots, entries = cached_snapshots(), []
+        unreadable: dict[str, list[str]] = {}  # by the library that they need
         for snapshot in snapshots:
             try:
                 entries.append(_entry(snapshot))
             except ModelLoadError as error:
                 logger.info("left out: %s", error)
+            except EnvironmentUnusableError as error:
+                unreadable.setdefault(first_line(error), []).append(snapshot.id)
+        left_out = [_describe_left_out(names, reason) for reason, names in unreadable.items()]
+        if left_out and not entries:
+            raise EnvironmentUnusableError("; ".join(left_out))
+        for line in left_out:
+            logger.warning("%s", line)
         if not entries:
             others = f", only {len(snapshots)} other snapshots" if snapshots else ""
             raise NotFoundError(
@@ -148,6 +159,7 @@ def _entry(snapshot: Snapshot) -> ZooEntry:
 
     Raises:
         ModelLoadError: it is no image classifier.
+        EnvironmentUnusableError: the library is not installed that it needs.
     """
     from auditor.zoo.hub.labels import data_set_of
 
@@ -186,6 +198,11 @@ def _entry(snapshot: Snapshot) -> ZooEntry:
         transform=transform,
         place=None if snapshot.revision else str(snapshot.folder),
     )
+
+
+def _describe_left_out(names: Sequence[str], reason: str) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"left out of the hub's cache: {', '.join(names[:MOST_NAMED])}{more}, because {reason}"
 
 
 def _snapshot(entry: ZooEntry) -> Snapshot:

@@ -24,10 +24,11 @@ def read_config(snapshot: Snapshot) -> tuple[dict[str, Any], Any]:
 
     Raises:
         ModelLoadError: timm does not know the architecture, or the configuration is incomplete.
+        EnvironmentUnusableError: timm is not installed.
     """
+    timm, raw = import_timm(), read_json(snapshot.folder / CONFIG)
     from timm.models import PretrainedCfg, is_model
 
-    timm, raw = import_timm(), read_json(snapshot.folder / CONFIG)
     given = raw.get("pretrained_cfg", raw)
     arguments = raw.get("model_args") or {}
     name = raw.get("architecture")

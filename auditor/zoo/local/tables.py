@@ -209,9 +209,12 @@ class Model(BaseModel):
     @field_validator("architecture", mode="before")
     @classmethod
     def _graph_or_network(cls, value: Any, info: ValidationInfo) -> Any:
-        kind = kind_of(info.data.get("weights", ""))
+        weights = info.data.get("weights", "")
+        kind = kind_of(weights)
         if value is None and kind is None:
-            raise ValueError('missing: {timm = "resnet18"} or {python = "file.py:function"}')
+            # what a version of the registry holds is known only after a download, which listing does not start
+            onnx = f', or weights = "{weights}#FILE.onnx"' if is_registered(weights) and "#" not in weights else ""
+            raise ValueError(f'missing: {{timm = "resnet18"}} or {{python = "file.py:function"}}{onnx}')
         if value is not None and kind is not None:
             raise ValueError(f"leave it out, because {NAMES[kind]} holds the network itself")
         return value
