@@ -58,7 +58,7 @@ MOST_NAMED, LONGEST_NAMED = 3, 140
 COMMANDS = ("scan",)
 PATH_OPTIONS = ("--attack", "--data", "--junit", "--sarif", "--save-adversarials", "--transfer-zoo")
 """The options of a scan whose values are paths."""
-PATH_STARTS = ("/", "~", ".")
+PATH_STARTS = ("/", "~", ".", "sqlite:", "file:")
 FOLDER_PLACE = 3
 """The place of a zoo's folder after ``auditor scan SOURCE``."""
 

@@ -183,8 +183,9 @@ def test_over_http_a_schedule_logs_only_to_servers_of_mlflow(place: str) -> None
         check_remote_scan(["demo", "--mlflow", place])
 
 
-def test_the_folder_of_an_mlflow_store_is_hidden() -> None:
-    assert add("demo", "--mlflow", "runs")[0] == 0
+@pytest.mark.parametrize("store", ["runs", "sqlite:///nights.db"])
+def test_the_place_of_an_mlflow_store_is_hidden(store: str) -> None:
+    assert add("demo", "--mlflow", store)[0] == 0
     row = find_schedule(open_database(settings().database_url), "nightly")
     shown = ScheduleRow(
         id=1, name="n", cron="* * * * *", command=("auditor", *(row.command or ())), enabled=True, problem=None,
