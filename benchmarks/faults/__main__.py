@@ -10,11 +10,13 @@ iproute2. The exit code is 1 if anything else than expected is found.
 """
 
 import argparse
+import hashlib
 import json
 import signal
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +77,10 @@ def run_all(options: Options, chosen: list[type[Scenario]], store: Path, folder:
     """The rows of the chosen scenarios, from the store or from a run."""
     zoo = make_zoo(folder / "zoo", options.audits).folder
     same = {"audits": options.audits, "samples": options.samples}
-    local = load(store / "local.json", same)
+    here = same | {"machine": machine()}  # another kind of processor rounds otherwise, and so does another torch
+    local = load(store / "local.json", here)
     if local is None:
-        local = same | measure_reference(zoo, options.samples, folder)
+        local = here | measure_reference(zoo, options.samples, folder)
         save(store / "local.json", local)
     print(f"{options.audits} audits in one process, without workers: {local['seconds']:.0f} s", flush=True)
     same |= {"workers": options.workers, "seed": options.seed, "wrong": []}
@@ -93,6 +96,14 @@ def run_all(options: Options, chosen: list[type[Scenario]], store: Path, folder:
             print(f"  {page.sentence(row)} ({time.monotonic() - began:.0f} s in all)", flush=True)
         rows.append(row)
     return rows
+
+
+def machine() -> str:
+    """The processor and torch, on which the last bits of a figure depend."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    parts = dict(line.partition(":")[::2] for line in lines if line.startswith(("model name", "flags")))
+    digest = hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:12]
+    return f"{digest}, torch {version('torch')}"
 
 
 def file_of(kind: type[Scenario], store: Path) -> Path:
