@@ -1,25 +1,21 @@
 """The pickles of CIFAR-10 and CIFAR-100, read without running anything that they name.
 
-A file is read once, and the bytes whose MD5 was compared are the bytes that are unpickled: a file that is exchanged in
-between changes nothing. MD5 is a weak digest, so what passes it is not trusted either. A pickle gets none of the
-functions that it names: stand-ins here build the arrays of bytes, and any other name is an error.
+The bytes whose MD5 was compared are the bytes that are unpickled. MD5 is a weak digest, so what passes it is not
+trusted either. A pickle gets none of the functions that it names: stand-ins here build the arrays of bytes, and any
+other name is an error.
 """
 
-import hashlib
 import pickle
 import pickletools
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.files import read_limited
-
-LARGEST: Final = 1 << 28
-"""Bytes of the largest file that is read; the largest published one, CIFAR-100's training batch, has 155 million."""
+from auditor.data.published_files import read_checked
 
 
 def read_published(path: Path, md5: str) -> dict[str, Any]:
@@ -29,9 +25,7 @@ def read_published(path: Path, md5: str) -> dict[str, Any]:
         OSError: the file is missing, or cannot be read.
         ValueError: it is not the published file, or holds other than plain values and arrays of bytes.
     """
-    content = read_limited(path, LARGEST)
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise ValueError(f"the MD5 of {path.name} is not that of the published file")
+    content = read_checked(path, md5)
     try:
         _check_places(content)
         found = _Reader(BytesIO(content), encoding="latin1").load()

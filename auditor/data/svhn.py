@@ -3,7 +3,6 @@
 SciPy's reader is compiled code, which a damaged file can crash: only the published files are read with it.
 """
 
-import hashlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import numpy as np
 
 from auditor.data import image_folder
 from auditor.data.downloads import data_folder
+from auditor.data.published_files import read_checked
 from auditor.data.samples import Arrays, Samples
 from auditor.errors import DataError, first_line
-from auditor.files import read_limited
 
 CLASSES = tuple("0123456789")
 PUBLISHED = {
@@ -22,8 +21,6 @@ PUBLISHED = {
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
 }
 """The MD5 of each file that is read, as torchvision has them."""
-LARGEST = 1 << 28
-"""Bytes of the largest file that is read; the training pictures have 182 million."""
 
 
 def find(place: Path | None, samples: int | None) -> Samples:  # noqa: ARG001
@@ -60,10 +57,7 @@ def read_mat(path: Path) -> Arrays:
     from scipy.io import loadmat
 
     try:
-        stored = read_limited(path, LARGEST)  # once: a file that is held open can be written to all the same
-        if hashlib.md5(stored, usedforsecurity=False).hexdigest() != PUBLISHED.get(path.name):
-            raise ValueError(f"its MD5 is not that of the published {path.name}: download it again")
-        content = loadmat(BytesIO(stored), variable_names=("X", "y"))
+        content = loadmat(BytesIO(read_checked(path, PUBLISHED.get(path.name))), variable_names=("X", "y"))
         images, labels = (np.asarray(content[name]) for name in ("X", "y"))
     except Exception as error:  # SciPy raises many types of errors for damaged files
         raise DataError(f"cannot read {path}: expected SVHN's arrays X and y ({_reason(error)})") from error

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from auditor import files
 from auditor.attacks.adversarials import Adversarials, save_adversarials
-from auditor.data import CLASSES, cifar, cifar_pickles, fashion_mnist, npz, pictures, stl10, svhn, tiny_imagenet
+from auditor.data import CLASSES, cifar, fashion_mnist, npz, pictures, published_files, stl10, svhn, tiny_imagenet
 from auditor.data.corruptions import published
 from auditor.data.fashion_mnist import read_idx
 from auditor.data.npz import read_npz
@@ -166,7 +166,7 @@ def test_a_cifar_file_that_is_exchanged_once_its_md5_is_known_runs_nothing(
     """The class of torchvision opens a file again to unpickle it; here the bytes are unpickled that have the MD5."""
     cifar_sets.cifar(tmp_path, monkeypatch, "CIFAR10", [0], [3, 1])
     path, trap = tmp_path / "cifar-10-batches-py" / which, tmp_path / "it-ran"
-    original = cifar_pickles.read_limited
+    original = published_files.read_limited
 
     def read_and_exchange(file: Path, most: int) -> bytes:
         content = original(file, most)
@@ -174,7 +174,7 @@ def test_a_cifar_file_that_is_exchanged_once_its_md5_is_known_runs_nothing(
             path.write_bytes(pickle.dumps(Trap(trap)))  # the same file, which whoever holds it open sees, too
         return content
 
-    monkeypatch.setattr(cifar_pickles, "read_limited", read_and_exchange)
+    monkeypatch.setattr(published_files, "read_limited", read_and_exchange)
     found = cifar.find("CIFAR10", CLASSES["cifar10"], tmp_path)
     assert found.labels.tolist() == [3, 1]
     assert not trap.exists()
