@@ -43,9 +43,8 @@ def prune(engine: Engine, keep: int, *, dry_run: bool = False) -> PruneResult:
         numbers = session.scalars(select(tables.Model.id).order_by(tables.Model.id)).all()
     for number in numbers:
         with Session(engine) as session, session.begin():
-            if engine.dialect.name == "sqlite" and not dry_run:
+            if not dry_run:
                 begin_writing(session)
-            elif not dry_run:
                 lock_model(session, number)
             old = _old(number, keep)
             found = _measure(session.connection(), old)
