@@ -142,7 +142,7 @@ def _model_card(record: EvidenceRecord, data: str) -> dict[str, Any]:
             **({"modelArchitecture": str(architecture)} if architecture else {}),
             "datasets": [{"ref": data}],
         },
-        "quantitativeAnalysis": {"performanceMetrics": list(_metrics(record, record.figures))},
+        "quantitativeAnalysis": {"performanceMetrics": list(_metrics(record))},
         "considerations": {"technicalLimitations": limits},
     }
 
@@ -151,9 +151,9 @@ def _threat(record: EvidenceRecord) -> str:
     return f"{format_threat(record.audit.norm, record.audit.eps)} under protocol {record.audit.protocol}"
 
 
-def _metrics(record: EvidenceRecord, figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _metrics(record: EvidenceRecord) -> Iterator[dict[str, Any]]:
     """Every accuracy with its interval; ``slice`` says of which samples, after which attacks."""
-    threat = _threat(record)
+    figures, threat = record.figures, _threat(record)
     yield _metric("accuracy", figures["clean_accuracy"], "clean images")
     yield _metric("robust accuracy", figures["robust_accuracy"], threat)
     for position, attack in enumerate(figures.get("attacks") or ()):

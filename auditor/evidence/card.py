@@ -60,7 +60,7 @@ def read_index(content: bytes) -> dict[str, float]:
 
 def index_of(record: EvidenceRecord) -> dict[str, float]:
     """The same from the record."""
-    return {} if record.flags else {metric["name"]: metric["value"] for metric in _metrics(record, record.figures)}
+    return {} if record.flags else {metric["name"]: metric["value"] for metric in _metrics(record)}
 
 
 def read_value(content: bytes) -> float:
@@ -73,7 +73,8 @@ def _threat(record: EvidenceRecord) -> str:
     return f"{format_threat(record.audit.norm, record.audit.eps)}, protocol {record.audit.protocol}"
 
 
-def _metrics(record: EvidenceRecord, figures: dict[str, Any]) -> list[dict[str, Any]]:
+def _metrics(record: EvidenceRecord) -> list[dict[str, Any]]:
+    figures = record.figures
     images = counted(figures["n"], "image")
     named = {
         f"clean accuracy ({images})": figures["clean_accuracy"]["value"],
@@ -84,7 +85,7 @@ def _metrics(record: EvidenceRecord, figures: dict[str, Any]) -> list[dict[str, 
 
 def _index(record: EvidenceRecord) -> list[dict[str, Any]]:
     name, dataset = record.model.name.replace(":", "-"), record.audit.dataset
-    return model_index(name, record.audit.hub_dataset or dataset, dataset, _metrics(record, record.figures))
+    return model_index(name, record.audit.hub_dataset or dataset, dataset, _metrics(record))
 
 
 def _body(record: EvidenceRecord) -> str:

@@ -4,6 +4,7 @@ A valid signature shows that the holder of a key made the files, and that nobody
 that the verdicts are true: for that, repeat the audit (seed, versions and digests are in the records).
 """
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -167,13 +168,18 @@ class _Checker:
     statement: dict[str, Any]
     audits: list[dict[str, Any]] = field(default_factory=list)
     figures: int = 0
-    other_producer: str | None = None
+
+    @functools.cached_property
+    def other_producer(self) -> str | None:
+        """The version of auditor that the statement names as its producer, if it is not this one."""
+        producer = self.statement["predicate"].get("producer")
+        found = producer.get("version") if isinstance(producer, dict) else None
+        return None if found == version("auditor") else f"{found}"
 
     def check(self) -> None:
         summaries = self.statement["predicate"]["audits"]
         if not summaries:
             self.files.report(layout.ENVELOPE, "it is about no audit")
-        self.other_producer = _other_producer(self.statement["predicate"].get("producer"))
         models: dict[int, dict[str, Any]] = {}
         records = []
         for summary in summaries:
@@ -257,12 +263,6 @@ class _Checker:
     def _compare(self, name: str, place: str, expected: Any, found: Any) -> None:
         for difference in find_differences(expected, found, place):
             self.files.report(name, f"does not follow from the verdicts: {difference}")
-
-
-def _other_producer(producer: Any) -> str | None:
-    """The version of auditor that a statement names as its producer, if it is not this one."""
-    found = producer.get("version") if isinstance(producer, dict) else None
-    return None if found == version("auditor") else f"{found}"
 
 
 def _count(figures: Any) -> int:
